@@ -1,0 +1,114 @@
+"""`sakuga doctor`: what this machine has and lacks. Imported by `cli.main`."""
+
+import platform
+import socket
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from PIL import features
+from redis.exceptions import RedisError
+
+from shared.errors import SakugaError
+from shared.services import redis_client
+from shared.settings import Settings, load_settings
+from shared.store import open_store
+from shared.styles import installed_styles
+from worker.capacity import available_cores, available_memory, plan
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    ok: bool
+    detail: str
+
+
+def examine() -> list[Finding]:
+    """Look at everything `sakuga up` needs; nothing is changed that was not there before."""
+    try:
+        settings = load_settings()
+    except SakugaError as error:
+        return [Finding("settings", ok=False, detail=error.detail)]
+    checks: list[tuple[str, Callable[[Settings], str]]] = [
+        ("python", lambda _: platform.python_version()),
+        ("machine", _machine),
+        ("engine", _engine),
+        ("styles", _styles),
+        ("image formats", _formats),
+        ("data folder", _data_folder),
+        ("store", _store),
+        ("queue", _queue),
+        ("port", _port),
+    ]
+    return [_finding(what, check, settings) for what, check in checks]
+
+
+def _finding(what: str, check: Callable[[Settings], str], settings: Settings) -> Finding:
+    try:
+        return Finding(what, ok=True, detail=check(settings))
+    except SakugaError as error:
+        return Finding(what, ok=False, detail=error.detail)
+    except (ImportError, OSError, RedisError, RuntimeError) as error:
+        return Finding(what, ok=False, detail=str(error))
+
+
+def _machine(settings: Settings) -> str:
+    capacity = plan(settings)
+    return (
+        f"{available_cores()} cores, {available_memory() / (1 << 30):.1f} GiB: "
+        f"{capacity.processes} worker processes of {capacity.threads} threads"
+    )
+
+
+def _engine(settings: Settings) -> str:
+    import torch
+
+    build = "with CUDA, which is not used" if torch.version.cuda else "CPU build"
+    return f"{settings.engine} {torch.__version__} ({build})"
+
+
+def _styles(settings: Settings) -> str:
+    from worker.weights import load_generator
+
+    styles = installed_styles(settings.data_dir)
+    for style in styles.values():
+        load_generator(style)
+    default = styles[settings.style]
+    return f"{', '.join(styles)}; default {default.name}; all digests match"
+
+
+def _formats(_: Settings) -> str:
+    from shared.images import readable_formats
+
+    modern = [name for name in ("avif", "webp") if features.check(name)]
+    return f"{len(readable_formats())} formats, HEIC among them" + (f", {' and '.join(modern)} too" if modern else "")
+
+
+def _data_folder(settings: Settings) -> str:
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=settings.data_dir):
+        return str(settings.data_dir)
+
+
+def _store(settings: Settings) -> str:
+    open_store(settings).check()
+    return settings.effective_store_url
+
+
+def _queue(settings: Settings) -> str:
+    if "redis_url" not in settings.model_fields_set:
+        from cli.valkey import binary
+
+        return f"embedded Valkey ({binary().name})"
+    redis_client(settings).ping()
+    return "SAKUGA_REDIS_URL answers"
+
+
+def _port(settings: Settings) -> str:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((settings.host, settings.port))
+    return f"{settings.host}:{settings.port} is free"

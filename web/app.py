@@ -1,0 +1,97 @@
+"""The Flask application: the factory, the one place where errors become answers, and what every answer carries."""
+
+from collections.abc import Callable
+from http import HTTPStatus
+from importlib.metadata import version
+
+import structlog
+from flask import Flask, Response, json, request
+from redis.exceptions import RedisError
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from shared.errors import SakugaError, UnavailableError
+from shared.images import too_many_bytes
+from shared.services import Services
+from shared.settings import WEB_THREADS
+from web import jobs, metrics, page, service
+from web.openapi import document
+from web.schemas import Problem
+from web.waiting import WaitingRoom
+
+FORM_BYTES = 64 << 10  # what a multipart body needs besides the photo
+MAX_FORM_PARTS = 16
+
+log = structlog.get_logger()
+
+
+def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: True) -> Flask:
+    """Build the application around `services`; requests that wait are let go when `is_serving` turns false."""
+    app = Flask("web")
+    app.config["MAX_CONTENT_LENGTH"] = services.settings.max_upload_bytes + FORM_BYTES
+    app.config["MAX_FORM_PARTS"] = MAX_FORM_PARTS
+    app.extensions["sakuga"] = services
+    app.extensions["sakuga-waiting"] = WaitingRoom(WEB_THREADS // 2, is_serving)
+    app.extensions["sakuga-metrics"] = metrics.install(app, services)
+    for blueprint in (jobs.blueprint, service.blueprint, page.blueprint):
+        app.register_blueprint(blueprint)
+    app.register_error_handler(SakugaError, _problem)
+    app.register_error_handler(Exception, lambda error: _problem(_translated(error, services)))
+    app.after_request(_secure)
+    app.extensions["sakuga-openapi"] = document(
+        app,
+        title="Sakuga",
+        version=version("sakuga"),
+        description="Photos in, anime pictures out. Errors are application/problem+json with a stable `code`.",
+    )
+    return app
+
+
+def _translated(error: Exception, services: Services) -> SakugaError:
+    match error:
+        case RequestEntityTooLarge():
+            return too_many_bytes(services.settings.max_upload_bytes)
+        case HTTPException():
+            return _HttpError(error)
+        case RedisError():
+            log.warning("Redis does not answer", error=str(error))
+            return UnavailableError("The service's database does not answer; please try again.", retry_after_s=5)
+        case _:
+            log.error("a request failed for a reason nobody foresaw", path=request.path, exc_info=error)
+            return SakugaError("The request could not be answered; the operator finds the reason in the log.")
+
+
+class _HttpError(SakugaError):
+    """What Flask itself refuses: no such route, a method that is not allowed, a body that is no form."""
+
+    def __init__(self, error: HTTPException) -> None:
+        super().__init__(error.description or "")
+        self.http_status = error.code or 500
+        self.phrase = HTTPStatus(self.http_status).phrase
+        self.allow = getattr(error, "valid_methods", None)
+
+
+def _problem(error: SakugaError) -> Response:
+    status, title, code = error.status, error.title, error.code
+    if isinstance(error, _HttpError):
+        status, title, code = error.http_status, error.phrase, error.phrase.lower().replace(" ", "_")
+    body = Problem(
+        type=f"/docs#{code}", title=title, status=status, detail=error.detail, code=code, instance=request.path
+    )
+    response = Response(json.dumps(body.model_dump()), status, content_type="application/problem+json")
+    if error.retry_after_s is not None:
+        response.headers["Retry-After"] = str(error.retry_after_s)
+    if isinstance(error, _HttpError) and error.allow:
+        response.headers["Allow"] = ", ".join(sorted(error.allow))
+    return response
+
+
+def _secure(response: Response) -> Response:
+    response.headers.setdefault(
+        "Content-Security-Policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    )
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Referrer-Policy", "no-referrer")
+    response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+    return response

@@ -1,0 +1,71 @@
+"""Prometheus metrics: this process's requests, and what Redis knows of the whole service."""
+
+from collections.abc import Iterator
+from time import perf_counter
+
+from flask import Flask, Response, g, request
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from shared.jobs import ENDED
+from shared.lanes import Lane
+from shared.services import Services
+
+
+def install(app: Flask, services: Services) -> CollectorRegistry:
+    """Count every request of `app`, by route and status, and add the service-wide figures."""
+    registry = CollectorRegistry()
+    registry.register(_ServiceCollector(services))
+    requests = Counter("sakuga_http_requests", "Requests answered", ["method", "route", "status"], registry=registry)
+    seconds = Histogram("sakuga_http_request_seconds", "Time to answer", ["route"], registry=registry)
+
+    def start() -> None:
+        g.started = perf_counter()
+
+    def count(response: Response) -> Response:
+        route = request.url_rule.rule if request.url_rule else "unmatched"
+        method = request.method if request.method in _METHODS else "other"
+        requests.labels(method, route, response.status_code).inc()
+        seconds.labels(route).observe(perf_counter() - g.started)
+        return response
+
+    app.before_request(start)
+    app.after_request(count)
+    return registry
+
+
+_METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}
+
+
+class _ServiceCollector(Collector):
+    """Reads the books in Redis when it is scraped; every web process reports the same."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def collect(self) -> Iterator[Metric]:
+        lanes = self._services.lanes
+        waiting = GaugeMetricFamily("sakuga_queue_jobs", "Jobs that wait", labels=["lane"])
+        megapixels = GaugeMetricFamily("sakuga_queue_megapixels", "Megapixels that wait", labels=["lane"])
+        for lane in Lane:
+            stats = lanes.stats(lane)
+            waiting.add_metric([lane], stats.jobs)
+            megapixels.add_metric([lane], stats.megapixels)
+        yield from (waiting, megapixels)
+        yield GaugeMetricFamily("sakuga_worker_processes", "Warm worker processes", value=lanes.processes())
+        yield from self._totals()
+
+    def _totals(self) -> Iterator[Metric]:
+        totals = self._services.jobs.totals()
+        submitted = totals.get("jobs_submitted", 0)
+        yield CounterMetricFamily("sakuga_jobs_submitted", "Jobs accepted", value=submitted)
+        ended = CounterMetricFamily("sakuga_jobs_ended", "Jobs by how they ended", labels=["state"])
+        for state in sorted(ENDED):
+            ended.add_metric([state], totals.get(f"jobs_{state}", 0))
+        yield ended
+        stages = CounterMetricFamily("sakuga_stage_seconds", "Seconds spent, by stage", labels=["stage"])
+        for name, value in totals.items():
+            if name.startswith("seconds_"):
+                stages.add_metric([name.removeprefix("seconds_")], value)
+        yield stages

@@ -1,0 +1,185 @@
+"""The decorator that validates a request is the one that describes it, so the OpenAPI document cannot drift."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any
+
+from flask import Flask, request
+from pydantic import BaseModel, ValidationError
+from pydantic.json_schema import models_json_schema
+from werkzeug.routing import Rule
+
+from shared.errors import InvalidValueError
+from web.schemas import NoOptions, Problem
+
+View = Callable[..., Any]
+Schema = dict[str, Any]
+Answers = Mapping[int, type[BaseModel] | str | None]
+"""By status: a JSON model, the content type of something else, or nothing."""
+
+_REF = "#/components/schemas/{model}"
+_LICENCE = {"name": "MIT", "identifier": "MIT"}
+_PHOTO = {"type": "string", "contentMediaType": "application/octet-stream"}
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What is known of a view: its summary, options, answers by status, and which problems it may end in."""
+
+    summary: str
+    options: type[BaseModel]
+    answers: Answers
+    problems: tuple[int, ...]
+    takes_photo: bool
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def operation(
+    summary: str,
+    *,
+    answers: Answers,
+    options: type[BaseModel] = NoOptions,
+    problems: tuple[int, ...] = (),
+    takes_photo: bool = False,
+    headers: Mapping[str, str] | None = None,
+) -> Callable[[View], View]:
+    """Validate the query (and, where a photo is taken, the form) into `options` and describe the view by the same."""
+    described = Operation(summary, options, answers, problems, takes_photo, headers or {})
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def validated(**path: str) -> Any:  # noqa: ANN401  what Flask takes for a response
+            if options is NoOptions:
+                return view(**path)
+            given = request.args.to_dict() | (request.form.to_dict() if takes_photo else {})
+            return view(options=_validate(options, given), **path)
+
+        validated.operation = described  # type: ignore[attr-defined]
+        return validated
+
+    return decorate
+
+
+def document(app: Flask, *, title: str, version: str, description: str) -> Schema:
+    """Build the OpenAPI 3.1 document of every view that `operation` decorates."""
+    described = [(rule, found) for rule in app.url_map.iter_rules() if (found := _operation_of(app, rule))]
+    models = {model for _, operation_ in described for model in _models(operation_)} | {Problem}
+    _, definitions = models_json_schema(
+        [(model, "serialization") for model in sorted(models, key=lambda model: model.__name__)], ref_template=_REF
+    )
+    paths: dict[str, Schema] = {}
+    for rule, operation_ in sorted(described, key=lambda pair: pair[0].rule):
+        path = rule.rule.replace("<", "{").replace(">", "}")
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+            paths.setdefault(path, {})[method.lower()] = _describe(rule, operation_)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": title, "version": version, "description": description, "license": _LICENCE},
+        "paths": paths,
+        "components": {"schemas": definitions["$defs"]},
+    }
+
+
+def _validate(model: type[BaseModel], given: dict[str, str]) -> BaseModel:
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        sentences = [_sentence(model, item) for item in error.errors()]
+        raise InvalidValueError(" ".join(sentences)) from error
+
+
+def _sentence(model: type[BaseModel], item: Mapping[str, Any]) -> str:
+    name = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"{name}: there is no such field; allowed are {', '.join(model.model_fields)}."
+    return f"{name}: {item['msg']}."
+
+
+def _operation_of(app: Flask, rule: Rule) -> Operation | None:
+    return getattr(app.view_functions[rule.endpoint], "operation", None)
+
+
+def _models(operation_: Operation) -> list[type[BaseModel]]:
+    return [answer for answer in operation_.answers.values() if isinstance(answer, type)]
+
+
+def _describe(rule: Rule, operation_: Operation) -> Schema:
+    path = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in sorted(rule.arguments)
+    ]
+    headers = [
+        {"name": name, "in": "header", "required": False, "description": text, "schema": {"type": "string"}}
+        for name, text in operation_.headers.items()
+    ]
+    body = {"requestBody": _photo_body(operation_.options)} if operation_.takes_photo else {}
+    return {
+        "operationId": rule.endpoint.rsplit(".", 1)[-1],
+        "tags": [rule.endpoint.split(".", maxsplit=1)[0]],
+        "summary": operation_.summary,
+        "parameters": [*path, *_query(operation_), *headers],
+        **body,
+        "responses": _answers(operation_) | _problems(operation_),
+    }
+
+
+def _query(operation_: Operation) -> list[Schema]:
+    schema = operation_.options.model_json_schema()
+    return [
+        {"name": name, "in": "query", "required": False, "schema": _inline(value, schema)}
+        for name, value in schema.get("properties", {}).items()
+    ]
+
+
+def _photo_body(options: type[BaseModel]) -> Schema:
+    schema = options.model_json_schema()
+    fields = {name: _inline(value, schema) for name, value in schema.get("properties", {}).items()}
+    form = {"type": "object", "required": ["photo"], "properties": {"photo": _PHOTO, **fields}}
+    return {
+        "required": True,
+        "content": {"multipart/form-data": {"schema": form}, "image/*": {"schema": {}}},
+    }
+
+
+def _inline(value: Schema, schema: Schema) -> Schema:
+    """Replace references into the model's own definitions, which the document does not carry."""
+    merged = {**value}
+    if reference := merged.pop("$ref", None):
+        merged = {**schema["$defs"][reference.rsplit("/", 1)[-1]], **merged}
+    return merged
+
+
+def _answers(operation_: Operation) -> Schema:
+    return {str(status): _answer(status, answer) for status, answer in operation_.answers.items()}
+
+
+def _answer(status: int, answer: type[BaseModel] | str | None) -> Schema:
+    described: Schema = {"description": _PHRASES.get(status, "Done")}
+    if isinstance(answer, str):
+        described["content"] = {answer: {"schema": {"type": "string"}}}
+    elif answer is not None:
+        described["content"] = {"application/json": {"schema": {"$ref": _REF.format(model=answer.__name__)}}}
+    return described
+
+
+def _problems(operation_: Operation) -> Schema:
+    content = {"application/problem+json": {"schema": {"$ref": _REF.format(model="Problem")}}}
+    return {str(status): {"description": _PHRASES[status], "content": content} for status in operation_.problems}
+
+
+_PHRASES = {
+    200: "Done",
+    202: "Accepted; Location and Retry-After say where and when to look",
+    204: "Gone",
+    206: "The part of the picture that was asked for",
+    303: "The picture is at Location, for five minutes",
+    304: "Not modified",
+    400: "The request is malformed",
+    404: "There is no such thing",
+    409: "Not possible in the job's state",
+    410: "Expired",
+    413: "Too many bytes or megapixels",
+    415: "Not an image we read",
+    422: "A damaged image, an unknown style or a value out of range",
+    503: "Full or not ready; Retry-After says when to try again",
+}

@@ -1,0 +1,39 @@
+"""The page: one template, rendered with what the service offers."""
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING, cast
+
+from flask import Blueprint, current_app, render_template, url_for
+
+from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
+
+if TYPE_CHECKING:
+    from shared.services import Services
+
+blueprint = Blueprint("page", __name__)
+
+
+@blueprint.get("/")
+def index() -> str:
+    services = cast("Services", current_app.extensions["sakuga"])
+    styles = [
+        {
+            "name": style.name,
+            "title": style.title,
+            "size": style.size.value,
+            "licence": style.licence,
+            "preview": url_for("service.get_preview", name=style.name) if style.preview else None,
+        }
+        for style in services.styles.values()
+    ]
+    return render_template(
+        "index.html",
+        styles=styles,
+        default_style=services.settings.style,
+        max_side_default=MAX_SIDE_DEFAULT,
+        max_side_min=MAX_SIDE_MIN,
+        max_side_max=MAX_SIDE_MAX,
+        max_upload_bytes=services.settings.max_upload_bytes,
+        max_megapixels=services.settings.max_megapixels,
+        version=version("sakuga"),
+    )

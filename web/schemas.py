@@ -1,0 +1,171 @@
+"""What goes over the wire: validated on the way in, rendered on the way out, and described in OpenAPI from here."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.images import Format
+from shared.jobs import ErrorInfo, Job, PhotoInfo, ResultInfo, State
+from shared.lanes import Lane, Outlook
+from shared.pipeline import Stage
+from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
+from shared.styles import Size
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class JobOptions(BaseModel):
+    """What may be chosen for a photo."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    style: Annotated[str | None, Field(description="A name from GET /styles; the default one if left out.")] = None
+    max_side: Annotated[
+        int,
+        Field(ge=MAX_SIDE_MIN, le=MAX_SIDE_MAX, description="Longest side of the picture in pixels; never enlarged."),
+    ] = MAX_SIDE_DEFAULT
+    format: Annotated[Format, Field(description="png and webp keep transparency.")] = Format.JPEG
+
+
+class PageOptions(BaseModel):
+    """Which page of a list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=100, description="Jobs per page.")] = 20
+    cursor: Annotated[str | None, Field(max_length=64, description="`next_cursor` of the page before.")] = None
+
+
+class NoOptions(BaseModel):
+    """A call that takes no query."""
+
+
+class JobLinks(BaseModel):
+    self: str
+    result: str
+    events: str
+    cancel: str
+
+
+class JobBody(BaseModel):
+    """One photo on its way to a picture."""
+
+    id: str
+    state: State
+    style: str
+    max_side: int
+    format: Format
+    lane: Lane
+    progress: Annotated[float, Field(ge=0, le=1)]
+    stage: Stage | None
+    position: Annotated[int | None, Field(description="Place in the queue: 1 is next, 0 is being converted.")]
+    eta_s: Annotated[float | None, Field(description="Seconds until it is done, as far as that is known.")]
+    attempts: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    expires_at: datetime
+    photo: PhotoInfo
+    result: ResultInfo | None
+    error: ErrorInfo | None
+    notes: Annotated[list[str], Field(description="What its owner should know, e.g. that a first frame was used.")]
+    timings: dict[str, float] | None
+    links: JobLinks
+
+    @classmethod
+    def of(cls, job: Job, outlook: Outlook, links: JobLinks) -> Self:
+        same = {"created_at", "started_at", "finished_at", "expires_at", "notes"}
+        values = job.model_dump(include=set(cls.model_fields) - same)
+        return cls(
+            **values,
+            position=outlook.position,
+            eta_s=None if outlook.eta_s is None else round(outlook.eta_s, 1),
+            created_at=_utc(job.created_at),
+            started_at=_utc(job.started_at) if job.started_at else None,
+            finished_at=_utc(job.finished_at) if job.finished_at else None,
+            expires_at=_utc(job.expires_at),
+            notes=list(job.notes),
+            links=links,
+        )
+
+
+class JobPage(BaseModel):
+    """A caller's jobs, newest first."""
+
+    jobs: list[JobBody]
+    next_cursor: str | None
+
+
+class StyleBody(BaseModel):
+    """A style and the weights behind it."""
+
+    name: str
+    title: str
+    size: Size
+    licence: str
+    sha256: Sha256
+    provenance: str
+    megapixels_per_s: Annotated[float | None, Field(description="Measured here, one process; null until known.")]
+    preview: str | None
+
+
+class StyleList(BaseModel):
+    styles: list[StyleBody]
+    default: str
+
+
+class Range(BaseModel):
+    min: int
+    max: int
+    default: int
+
+
+class LimitsBody(BaseModel):
+    """What this service accepts."""
+
+    max_upload_bytes: int
+    max_megapixels: float
+    max_side: Range
+    min_photo_side: int
+    formats: list[Format]
+    max_queued_megapixels: float
+    job_time_limit_s: int
+    ttl_s: int
+
+
+class LaneBody(BaseModel):
+    jobs: int
+    megapixels: float
+
+
+class StatsBody(BaseModel):
+    """How busy the service is."""
+
+    lanes: dict[Lane, LaneBody]
+    worker_processes: int
+    megapixels_per_s: Annotated[dict[str, float], Field(description="Measured pace of one process, by style.")]
+
+
+class ReadyBody(BaseModel):
+    """Which part answers."""
+
+    ready: bool
+    redis: bool
+    store: bool
+    workers: int
+
+
+class Problem(BaseModel):
+    """An error, after RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: Annotated[str, Field(description="Stable; listed in the documentation.")]
+    instance: str
+
+
+def _utc(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

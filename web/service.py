@@ -1,0 +1,135 @@
+"""What is not a job: styles, limits, how busy the service is, whether it is well, its API document."""
+
+from typing import cast
+
+from flask import Blueprint, Response, current_app, jsonify, render_template, request, send_file, url_for
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from redis.exceptions import RedisError
+
+from shared.errors import SakugaError, UnknownStyleError
+from shared.images import MIN_SIDE, Format
+from shared.lanes import Lane
+from shared.services import Services
+from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
+from shared.styles import Style
+from web.openapi import operation
+from web.schemas import LaneBody, LimitsBody, Range, ReadyBody, StatsBody, StyleBody, StyleList
+
+blueprint = Blueprint("service", __name__)
+
+
+@blueprint.get("/api/v1/styles")
+@operation("List the styles", answers={200: StyleList})
+def list_styles() -> Response:
+    services = _services()
+    pace = services.lanes.pace()
+    styles = [_style_body(style, pace.get(style.name)) for style in services.styles.values()]
+    return _json(StyleList(styles=styles, default=services.settings.style))
+
+
+@blueprint.get("/api/v1/styles/<name>/preview")
+@operation("Fetch a style's preview picture", answers={200: "image/*"}, problems=(404,))
+def get_preview(name: str) -> Response:
+    style = _services().styles.get(name)
+    if style is None or style.preview_path is None:
+        raise UnknownPreviewError("There is no preview of this style.")
+    return send_file(style.preview_path, conditional=True, max_age=3600)
+
+
+class UnknownPreviewError(UnknownStyleError):
+    status = 404
+
+
+@blueprint.get("/api/v1/limits")
+@operation("What this service accepts", answers={200: LimitsBody})
+def get_limits() -> Response:
+    settings = _services().settings
+    return _json(
+        LimitsBody(
+            max_upload_bytes=settings.max_upload_bytes,
+            max_megapixels=settings.max_megapixels,
+            max_side=Range(min=MAX_SIDE_MIN, max=MAX_SIDE_MAX, default=MAX_SIDE_DEFAULT),
+            min_photo_side=MIN_SIDE,
+            formats=list(Format),
+            max_queued_megapixels=settings.max_queued_megapixels,
+            job_time_limit_s=settings.job_time_limit_s,
+            ttl_s=settings.ttl_s,
+        )
+    )
+
+
+@blueprint.get("/api/v1/stats")
+@operation("How busy the service is", answers={200: StatsBody})
+def get_stats() -> Response:
+    lanes = _services().lanes
+    waiting = {lane: lanes.stats(lane) for lane in Lane}
+    return _json(
+        StatsBody(
+            lanes={lane: LaneBody(jobs=stats.jobs, megapixels=stats.megapixels) for lane, stats in waiting.items()},
+            worker_processes=lanes.processes(),
+            megapixels_per_s=lanes.pace(),
+        )
+    )
+
+
+@blueprint.get("/livez")
+@operation("Whether this process answers", answers={200: "text/plain"})
+def livez() -> Response:
+    return Response("ok\n", content_type="text/plain")
+
+
+@blueprint.get("/readyz")
+@operation("Whether photos can be converted now", answers={200: ReadyBody, 503: ReadyBody})
+def readyz() -> Response:
+    redis, workers = _workers()
+    store = _store_answers()
+    body = ReadyBody(ready=redis and store and workers > 0, redis=redis, store=store, workers=workers)
+    response = _json(body)
+    response.status_code = 200 if body.ready else 503
+    return response
+
+
+@blueprint.get("/metrics")
+@operation("Prometheus metrics", answers={200: "text/plain"})
+def metrics() -> Response:
+    registry = cast("CollectorRegistry", current_app.extensions["sakuga-metrics"])
+    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+
+@blueprint.get("/openapi.json")
+def openapi() -> Response:
+    return jsonify(current_app.extensions["sakuga-openapi"])
+
+
+@blueprint.get("/docs")
+def docs() -> str:
+    return render_template("docs.html", spec=current_app.extensions["sakuga-openapi"], base_url=request.host_url)
+
+
+def _services() -> Services:
+    return cast("Services", current_app.extensions["sakuga"])
+
+
+def _json(body: "StyleList | LimitsBody | StatsBody | ReadyBody") -> Response:
+    return Response(body.model_dump_json(), content_type="application/json")
+
+
+def _style_body(style: Style, megapixels_per_s: float | None) -> StyleBody:
+    preview = url_for("service.get_preview", name=style.name) if style.preview else None
+    known = style.model_dump(include=set(StyleBody.model_fields) - {"preview"})
+    return StyleBody(**known, megapixels_per_s=megapixels_per_s, preview=preview)
+
+
+def _workers() -> tuple[bool, int]:
+    try:
+        return True, _services().lanes.processes()
+    except RedisError:
+        return False, 0
+
+
+def _store_answers() -> bool:
+    try:
+        _services().store.check()
+    except SakugaError:
+        return False
+    return True

@@ -1,0 +1,45 @@
+"""`python -m worker`: run a worker node until it is told to stop. SIGTERM drains it."""
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
+
+
+def main() -> None:
+    """Set what libraries read from the environment when they are imported, then run."""
+    # billiard reads this at import: SIGTERM becomes the soft shutdown that lets jobs in hand finish
+    os.environ["REMAP_SIGTERM"] = "SIGQUIT"
+
+    from shared.errors import SakugaError
+    from shared.settings import load_settings
+    from shared.telemetry import configure_logs
+    from worker.capacity import plan
+
+    try:
+        settings = load_settings()
+        configure_logs(settings.log_level)
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            os.environ[name] = str(plan(settings).threads)
+        _run(settings)
+    except SakugaError as error:
+        sys.exit(f"sakuga worker: {error.detail}")
+
+
+def _run(settings: "Settings") -> None:
+    from celery import signals
+
+    from worker.app import create_app
+
+    app, node = create_app(settings)
+    signals.setup_logging.connect(lambda **_: None, weak=False)  # ours stands
+    concurrency = f"--concurrency={node.capacity.processes}"
+    quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+    log_level = f"--loglevel={settings.log_level}"
+    app.worker_main(["--quiet", "worker", "--pool=prefork", concurrency, log_level, "-Ofair", *quiet])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""The reference engine: the torch module itself, fp32, channels last. Imported by `worker.model_loader`."""
+
+import numpy as np
+import torch
+
+from shared.errors import UnavailableError
+from shared.pipeline import Tensor
+from worker.generator import AnimeGanV2, LightGenerator
+
+
+class TorchEngine:
+    """Runs a generator in the process that made it; make one per process, after the fork."""
+
+    def __init__(self, generator: AnimeGanV2 | LightGenerator) -> None:
+        """Take over `generator`, which is turned to channels last."""
+        self.multiple = generator.multiple
+        self.margin = generator.margin
+        self._generator = generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def generate(self, photo: Tensor) -> Tensor:
+        """Run the network on (1, 3, H, W) in -1..1; H and W are multiples of `multiple`.
+
+        Raises:
+            UnavailableError: there is not enough memory now; another try may have it.
+        """
+        tensor = torch.from_numpy(photo).contiguous(memory_format=torch.channels_last)
+        try:
+            with torch.inference_mode():
+                return self._generator(tensor).numpy()  # type: ignore[no-any-return]
+        except RuntimeError as error:
+            if "memory" not in str(error):
+                raise
+            raise UnavailableError("There is not enough memory for a picture of this size now.") from error
+
+    def warm(self, side: int) -> None:
+        """Run once at the usual size, so that the first photo does not pay for what is made on first use."""
+        whole = -(-(side + 2 * self.margin) // self.multiple) * self.multiple
+        self.generate(np.zeros((1, 3, whole, whole), np.float32))

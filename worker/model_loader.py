@@ -1,0 +1,58 @@
+"""From verified weights to a resident, warmed engine in every worker process.
+
+The parent loads weights and never runs them: a convolution run on two threads before the fork hangs in the child after
+it. Each child builds its engine and warms it. Imported by `worker` and `cli`.
+"""
+
+import gc
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import structlog
+import torch
+
+from shared.settings import MAX_SIDE_DEFAULT
+from shared.styles import Style
+from worker.engines.torch_engine import TorchEngine
+from worker.weights import load_generator
+
+if TYPE_CHECKING:
+    from worker.generator import AnimeGanV2, LightGenerator
+
+log = structlog.get_logger()
+
+
+class ModelLoader:
+    """Loads each style once per process and keeps it."""
+
+    def __init__(self, styles: Mapping[str, Style], *, threads: int) -> None:
+        """Serve `styles` with `threads` threads of this process."""
+        self._styles = styles
+        self._threads = threads
+        self._generators: dict[str, AnimeGanV2 | LightGenerator] = {}
+        self._engines: dict[str, TorchEngine] = {}
+
+    def preload(self, name: str) -> None:
+        """Load a style's weights in the parent, so that children share the memory. Runs nothing.
+
+        Raises:
+            SakugaError: there is no such style, or its weights cannot be used.
+        """
+        self._generators[name] = load_generator(self._styles[name])
+        gc.collect()
+        gc.freeze()
+
+    def engine(self, name: str) -> TorchEngine:
+        """The warmed engine of a style, made when this process first asks for it.
+
+        Raises:
+            SakugaError: there is no such style, or its weights cannot be used.
+        """
+        if name not in self._engines:
+            torch.set_num_threads(self._threads)
+            generator = self._generators.pop(name, None) or load_generator(self._styles[name])
+            engine = TorchEngine(generator)
+            engine.warm(MAX_SIDE_DEFAULT)
+            self._engines[name] = engine
+            log.info("engine warm", style=name, threads=self._threads)
+        return self._engines[name]

@@ -1,0 +1,114 @@
+"""The task: thin, around the pipeline. Imported by `worker.app`.
+
+What a job becomes is written into its record here and nowhere else, whatever the queue believes.
+"""
+
+import hashlib
+from collections.abc import Callable
+
+import structlog
+from billiard.exceptions import SoftTimeLimitExceeded
+from redis.exceptions import RedisError
+
+from shared import pipeline
+from shared.errors import CanceledError, SakugaError, TimedOutError, UnknownJobError
+from shared.jobs import Job, ResultInfo
+from shared.pipeline import Engine, Options, Picture, Stage
+from shared.services import Services
+
+log = structlog.get_logger()
+
+
+def convert(job_id: str, services: Services, engine_of: Callable[[str], Engine]) -> bool:
+    """Run one attempt at a job; True when it should be tried again after a while.
+
+    Raises:
+        RedisError: the record could not be written; the job stays with the queue.
+    """
+    jobs = services.jobs
+    job = jobs.claim(job_id)
+    if job is None:
+        return False
+    with structlog.contextvars.bound_contextvars(job_id=job_id, attempt=job.attempts):
+        try:
+            return _attempt(job, services, engine_of)
+        except SoftTimeLimitExceeded:
+            error: SakugaError = timed_out(services)
+        except RedisError:
+            raise
+        except Exception:
+            log.exception("conversion failed for a reason nobody foresaw")
+            error = SakugaError("The conversion failed; the operator finds the reason in the log.")
+        jobs.fail(job_id, error, attempt=job.attempts)
+        return False
+
+
+def _attempt(job: Job, services: Services, engine_of: Callable[[str], Engine]) -> bool:
+    try:
+        _convert_claimed(job, services, engine_of)
+    except (CanceledError, UnknownJobError):
+        _stop(job, services)
+    except SakugaError as error:
+        if error.retryable and services.jobs.requeue(job):
+            log.warning("conversion will be tried again", code=error.code)
+            return True
+        log.warning("conversion failed", code=error.code, detail=error.detail)
+        services.jobs.fail(job.id, error, attempt=job.attempts)
+    return False
+
+
+def _convert_claimed(job: Job, services: Services, engine_of: Callable[[str], Engine]) -> None:
+    if _take_earlier_result(job, services):
+        return
+    engine = engine_of(job.style)
+    with services.store.open(job.photo_key) as photo:
+        picture = pipeline.convert(
+            photo,
+            Options(job.max_side, job.format),
+            engine,
+            services.limits,
+            checkpoint=lambda stage: services.jobs.advance(job, stage),
+        )
+    with services.holdings.holding(job.result_key, job.id):
+        services.store.put(job.result_key, picture.data, content_type=job.format.content_type)
+        services.jobs.succeed(job, _described(job, picture), timings=picture.timings, notes=picture.notes)
+    generate_ms = picture.timings[f"{Stage.GENERATE}_s"] * 1000
+    services.lanes.record_pace(job.style, generate_ms / (picture.width * picture.height / 1e6))
+    log.info("conversion succeeded", **picture.timings)
+
+
+def _take_earlier_result(job: Job, services: Services) -> bool:
+    """Share the picture that another job made of the same photo, if it is still there."""
+    earlier = services.jobs.earlier_result(job)
+    if earlier is None:
+        return False
+    with services.holdings.holding(job.result_key, job.id):
+        if services.store.head(job.result_key) is None:
+            return False
+        result, notes = earlier
+        services.jobs.succeed(job, result, timings={}, notes=notes)
+    log.info("conversion shared with an earlier job")
+    return True
+
+
+def _stop(job: Job, services: Services) -> None:
+    try:
+        services.jobs.stop(job)
+        log.info("conversion stopped")
+    except UnknownJobError:
+        log.info("conversion stopped: the job was erased")
+
+
+def _described(job: Job, picture: Picture) -> ResultInfo:
+    return ResultInfo(
+        width=picture.width,
+        height=picture.height,
+        bytes=len(picture.data),
+        sha256=hashlib.sha256(picture.data).hexdigest(),
+        content_type=job.format.content_type,
+    )
+
+
+def timed_out(services: Services) -> TimedOutError:
+    """What the owner of a job that ran out of time is told."""
+    return TimedOutError(f"A conversion may take {services.settings.job_time_limit_s} seconds; try a smaller max_side.")
