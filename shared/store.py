@@ -203,7 +203,7 @@ class S3Store:
         with _translated_s3_errors():
             self._client.delete_object(Bucket=self._bucket, Key=self._key(key))
 
-    def url(self, key: str, *, filename: str, content_type: str) -> str | None:
+    def url(self, key: str, *, filename: str, content_type: str) -> str:
         parameters = {
             "Bucket": self._bucket,
             "Key": self._key(key),

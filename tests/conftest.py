@@ -1,0 +1,196 @@
+"""What many tests share: real servers, real photos where they are, a toy engine where the picture does not matter."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from redis import Redis
+
+from cli import valkey
+from shared.pipeline import Tensor
+from shared.services import Services, connect, redis_client
+from shared.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+CHECK_DATA = Path(os.environ.get("SAKUGA_CHECK_DATA", ROOT.parent / "shared"))
+IN_CI = os.environ.get("CI") == "true"
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the person who runs the tests reaches them."""
+    for name in [name for name in os.environ if name.startswith("SAKUGA_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def photos_dir() -> Path:
+    """The folder of real, odd, broken and hostile photos, which is not part of the project."""
+    return _check_data("photos")
+
+
+@pytest.fixture(scope="session")
+def reference_dir() -> Path:
+    """Upstream weights and recorded outputs, which may not be part of the project."""
+    return _check_data("reference")
+
+
+def _check_data(name: str) -> Path:
+    folder = CHECK_DATA / name
+    if not folder.is_dir():
+        pytest.skip(f"the checking data ({name}) is not here; SAKUGA_CHECK_DATA names its folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def require_chromium() -> str:
+    """The path of a Chromium; without one the page's tests skip on a laptop and fail in CI."""
+    for name in ("chromium", "chromium-browser", "google-chrome", "chrome"):
+        if path := shutil.which(name):
+            return path
+    return missing("no Chromium on this machine")
+
+
+def missing(reason: str) -> str:
+    """Skip on a laptop; fail in CI, where everything must be there."""
+    if IN_CI:
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def wait_until(condition: Callable[[], bool], what: str, limit_s: float = 30) -> None:
+    """Poll `condition` until it holds."""
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {limit_s} s: {what}")
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A real Valkey of this test run."""
+    folder = Path(tempfile.mkdtemp(prefix="sakuga-test-", dir="/tmp"))
+    url = f"redis+socket://{folder / 'valkey.sock'}"
+    process = subprocess.Popen(valkey.command(folder, folder / "valkey.sock"), stdout=subprocess.DEVNULL)
+    client = redis_client(Settings(redis_url=url))
+    wait_until(lambda: _pings(client), "Valkey answers")
+    yield url
+    client.close()
+    process.terminate()
+    process.wait(10)
+    shutil.rmtree(folder)
+
+
+def _pings(client: Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except OSError:
+        return False
+    except Exception as error:  # noqa: BLE001  redis-py raises its own while the socket is not there
+        return type(error).__name__ not in {"ConnectionError", "BusyLoadingError", "TimeoutError"}
+
+
+@pytest.fixture
+def settings(redis_url: str, tmp_path: Path) -> Settings:
+    return Settings(redis_url=redis_url, data_dir=tmp_path, style="hinata-light")
+
+
+@pytest.fixture
+def services(settings: Settings) -> Iterator[Services]:
+    """The real services on an empty Valkey and a disk store."""
+    services = connect(settings)
+    services.redis.flushall()
+    yield services
+    services.redis.close()
+
+
+class ToyEngine:
+    """Stands in for a generator where the picture does not matter: turns colours into their negative."""
+
+    multiple = 4
+    margin = 0
+
+    def generate(self, photo: Tensor) -> Tensor:
+        return -photo
+
+
+def photo_bytes(size: tuple[int, int] = (64, 48), image_format: str = "PNG", seed: int = 0) -> bytes:
+    """A small photo with smooth colours, different for every seed."""
+    width, height = size
+    rng = np.random.default_rng(seed)
+    across, down = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
+    base, slope = rng.integers(30, 120, 3), rng.integers(20, 60, (2, 3))
+    pixels = base + across[..., None] * slope[0] + down[..., None] * slope[1]
+    buffer = BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(buffer, image_format)
+    return buffer.getvalue()
+
+
+@dataclass
+class RunningService:
+    """`sakuga up` as a user starts it, in a data folder of its own."""
+
+    data_dir: Path
+    port: int = field(default_factory=free_port)
+    environment: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        settings = {"SAKUGA_DATA_DIR": str(self.data_dir), "SAKUGA_PORT": str(self.port)} | self.environment
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        with (self.data_dir / "up.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "cli.main", "up"],
+                env=os.environ | settings,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=ROOT,
+            )
+        wait_until(self.ready, "sakuga up is ready", limit_s=120)
+
+    def ready(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            pytest.fail("sakuga up ended:\n" + (self.data_dir / "up.log").read_text())
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(60)
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """One really running Sakuga for all tests that only use it."""
+    running = RunningService(tmp_path_factory.mktemp("service"))
+    running.start()
+    yield running
+    running.stop()

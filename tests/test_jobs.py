@@ -1,0 +1,318 @@
+"""The job record: what may become of a job, and what is counted meanwhile."""
+
+import threading
+import time
+from dataclasses import replace
+from io import BytesIO
+
+import pytest
+
+from shared.errors import (
+    CanceledError,
+    DamagedPhotoError,
+    IdempotencyKeyReusedError,
+    QueueFullError,
+    UnknownJobError,
+    UnknownStyleError,
+)
+from shared.images import Format
+from shared.jobs import Job, ResultInfo, State, error_info, new_id
+from shared.lanes import Lane, Lanes
+from shared.pipeline import Options, Stage
+from shared.services import Order, Services
+from tests.conftest import photo_bytes
+
+RESULT = ResultInfo(width=64, height=48, bytes=3, sha256="0" * 64, content_type="image/jpeg")
+
+
+def order(idempotency_key: str | None = None, max_side: int = 512) -> Order:
+    return Order("hinata-light", Options(max_side, Format.JPEG), idempotency_key=idempotency_key)
+
+
+def submit(services: Services, seed: int = 0, key: str | None = None, max_side: int = 512) -> Job:
+    return services.submit(BytesIO(photo_bytes(seed=seed)), order(key, max_side))
+
+
+def claimed(services: Services, seed: int = 0) -> Job:
+    job = services.jobs.claim(submit(services, seed).id)
+    assert job is not None
+    return job
+
+
+def test_a_submitted_job_waits_with_its_photo_kept(services: Services) -> None:
+    job = submit(services)
+    assert services.jobs.get(job.id) == job
+    assert job.state is State.QUEUED
+    with services.store.open(job.photo_key) as photo:
+        assert photo.read() == photo_bytes()
+
+
+def test_a_submitted_job_is_in_its_lane_of_the_queue(services: Services) -> None:
+    submit(services)
+    assert services.redis.llen(Lane.INTERACTIVE) == 1
+
+
+def test_a_refused_photo_leaves_nothing_behind(services: Services) -> None:
+    with pytest.raises(DamagedPhotoError):
+        services.submit(BytesIO(photo_bytes(image_format="JPEG")[:400]), order())
+    assert services.redis.keys("*") == []
+
+
+def test_an_unknown_style_names_the_known_ones(services: Services) -> None:
+    with pytest.raises(UnknownStyleError, match="hinata-light"):
+        services.submit(BytesIO(photo_bytes()), replace(order(), style="nope"))
+
+
+def test_ids_cannot_be_guessed() -> None:
+    assert len({new_id() for _ in range(100)}) == 100
+    assert len(bytes.fromhex(new_id())) * 8 >= 128
+
+
+def test_a_claimed_job_runs_and_counts_the_attempt(services: Services) -> None:
+    job = claimed(services)
+    assert (job.state, job.attempts) == (State.RUNNING, 1)
+    assert job.started_at is not None
+
+
+def test_a_redelivered_finished_job_is_left_alone(services: Services) -> None:
+    job = claimed(services)
+    done = services.jobs.succeed(job, RESULT, timings={}, notes=())
+    assert services.jobs.claim(job.id) is None
+    assert services.jobs.get(job.id) == done
+
+
+def test_a_redelivered_erased_job_is_left_alone(services: Services) -> None:
+    assert services.jobs.claim(new_id()) is None
+
+
+def test_a_job_that_never_ends_is_given_up_after_the_allowed_attempts(services: Services) -> None:
+    job = submit(services)
+    for attempt in (1, 2, 3):
+        running = services.jobs.claim(job.id)
+        assert running is not None
+        assert running.attempts == attempt
+    assert services.jobs.claim(job.id) is None
+    failed = services.jobs.get(job.id)
+    assert failed.state is State.FAILED
+    assert failed.error is not None
+    assert failed.error.code == "attempts_exhausted"
+
+
+def test_an_overtaken_attempt_cannot_commit(services: Services) -> None:
+    first = claimed(services)
+    second = services.jobs.claim(first.id)
+    assert second is not None
+    with pytest.raises(CanceledError):
+        services.jobs.succeed(first, RESULT, timings={}, notes=())
+    services.jobs.fail(first.id, DamagedPhotoError("late"), attempt=first.attempts)
+    assert services.jobs.get(first.id).state is State.RUNNING
+    services.jobs.succeed(second, RESULT, timings={}, notes=())
+    assert services.jobs.get(first.id).state is State.SUCCEEDED
+
+
+def test_of_many_commits_at_once_exactly_one_counts(services: Services) -> None:
+    job = claimed(services)
+    outcomes: list[str] = []
+
+    def commit() -> None:
+        try:
+            services.jobs.succeed(job, RESULT, timings={}, notes=())
+            outcomes.append("committed")
+        except CanceledError:
+            outcomes.append("refused")
+
+    threads = [threading.Thread(target=commit) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["committed"] + ["refused"] * 7
+    assert services.jobs.totals()["jobs_succeeded"] == 1
+
+
+def test_a_waiting_job_is_canceled_at_once_and_never_claimed(services: Services) -> None:
+    job = submit(services)
+    assert services.jobs.cancel(job.id).state is State.CANCELED
+    assert services.jobs.cancel(job.id).state is State.CANCELED
+    assert services.jobs.claim(job.id) is None
+
+
+def test_a_running_job_stops_at_its_next_stage_when_canceled(services: Services) -> None:
+    job = claimed(services)
+    services.jobs.advance(job, Stage.DECODE)
+    assert services.jobs.cancel(job.id).state is State.RUNNING
+    with pytest.raises(CanceledError):
+        services.jobs.advance(job, Stage.GENERATE)
+    services.jobs.stop(job)
+    assert services.jobs.get(job.id).state is State.CANCELED
+
+
+def test_progress_follows_the_stages(services: Services) -> None:
+    job = claimed(services)
+    seen = []
+    for stage in Stage:
+        services.jobs.advance(job, stage)
+        seen.append(services.jobs.get(job.id).progress)
+    assert seen == sorted(seen)
+    assert 0 <= seen[0] < seen[-1] < 1
+
+
+def test_a_requeued_job_waits_again_until_its_last_attempt(services: Services) -> None:
+    job = claimed(services)
+    assert services.jobs.requeue(job)
+    assert services.jobs.get(job.id).state is State.QUEUED
+    for _ in range(2):
+        again = services.jobs.claim(job.id)
+        assert again is not None
+    assert not services.jobs.requeue(again)
+
+
+def test_the_same_idempotency_key_and_photo_give_the_same_job(services: Services) -> None:
+    first = submit(services, key="k1")
+    assert submit(services, key="k1").id == first.id
+    assert services.redis.llen(Lane.INTERACTIVE) == 1
+
+
+def test_many_requests_with_one_idempotency_key_at_once_make_one_job(services: Services) -> None:
+    ids: list[str] = []
+    threads = [threading.Thread(target=lambda: ids.append(submit(services, key="k").id)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ids) == 8
+    assert len(set(ids)) == 1
+    assert services.jobs.totals()["jobs_submitted"] == 1
+
+
+@pytest.mark.parametrize("other", [{"seed": 1}, {"max_side": 256}])
+def test_an_idempotency_key_with_another_payload_is_refused(services: Services, other: dict[str, int]) -> None:
+    submit(services, key="k1")
+    with pytest.raises(IdempotencyKeyReusedError):
+        submit(services, key="k1", **other)
+
+
+def test_an_erased_job_takes_its_photo_and_result_with_it(services: Services) -> None:
+    job = claimed(services)
+    with services.holdings.holding(job.result_key, job.id):
+        services.store.put(job.result_key, b"jpg", content_type="image/jpeg")
+    services.jobs.succeed(job, RESULT, timings={}, notes=())
+    services.erase(job.id)
+    assert services.store.head(job.photo_key) is None
+    assert services.store.head(job.result_key) is None
+    with pytest.raises(UnknownJobError):
+        services.jobs.get(job.id)
+
+
+def test_a_photo_two_jobs_share_goes_with_the_last_of_them(services: Services) -> None:
+    first, second = submit(services), submit(services)
+    assert first.photo_key == second.photo_key
+    services.erase(first.id)
+    assert services.store.head(second.photo_key) is not None
+    services.erase(second.id)
+    assert services.store.head(second.photo_key) is None
+
+
+def test_an_expired_job_says_so_and_its_photo_is_gone(services: Services) -> None:
+    job = submit(services)
+    services.redis.zadd("sakuga:expiry", {job.id: time.time() - 1})
+    assert services.expire_due() == 1
+    assert services.expire_due() == 0
+    assert services.jobs.get(job.id).state is State.EXPIRED
+    assert services.store.head(job.photo_key) is None
+
+
+def test_jobs_are_listed_newest_first_a_page_at_a_time(services: Services) -> None:
+    ids = [submit(services, seed).id for seed in range(5)]
+    first = services.jobs.page("public", cursor=None, count=2)
+    second = services.jobs.page("public", cursor=first.next_cursor, count=2)
+    third = services.jobs.page("public", cursor=second.next_cursor, count=2)
+    listed = [job.id for page in (first, second, third) for job in page.jobs]
+    assert listed == ids[::-1]
+    assert third.next_cursor is None
+
+
+def test_callers_see_only_their_own_jobs(services: Services) -> None:
+    submit(services)
+    assert services.jobs.page("someone-else", cursor=None, count=10).jobs == []
+
+
+def test_every_change_is_an_event_in_order(services: Services) -> None:
+    job = claimed(services)
+    services.jobs.advance(job, Stage.GENERATE)
+    services.jobs.succeed(job, RESULT, timings={}, notes=())
+    events = list(services.jobs.events(job.id, after="0", wait_s=1))
+    assert [event.kind for event in events] == ["state", "state", "progress", "done"]
+    later = list(services.jobs.events(job.id, after=events[1].id, wait_s=1))
+    assert [event.kind for event in later] == ["progress", "done"]
+
+
+def test_waiting_ends_when_the_job_does(services: Services) -> None:
+    job = claimed(services)
+    timer = threading.Timer(0.3, services.jobs.fail, (job.id, DamagedPhotoError("broken")))
+    timer.start()
+    ended = services.jobs.wait(job.id, 20)
+    timer.join()
+    assert ended.state is State.FAILED
+    assert ended.error == error_info(DamagedPhotoError("broken"))
+
+
+def test_waiting_ends_when_patience_does(services: Services) -> None:
+    job = submit(services)
+    assert services.jobs.wait(job.id, 20, patient=lambda: False).state is State.QUEUED
+
+
+def test_the_books_are_level_after_every_kind_of_end(services: Services) -> None:
+    succeeded, failed, canceled, erased = (claimed(services, seed) for seed in range(4))
+    waiting_canceled, waiting_erased = submit(services, 4), submit(services, 5)
+    services.jobs.succeed(succeeded, RESULT, timings={"decode_s": 0.5}, notes=())
+    services.jobs.fail(failed.id, DamagedPhotoError("broken"))
+    services.jobs.stop(canceled)
+    services.erase(erased.id)
+    services.jobs.cancel(waiting_canceled.id)
+    services.erase(waiting_erased.id)
+    totals = services.redis.hgetall("sakuga:lane:interactive:totals")
+    assert totals["submitted_ms"] == totals["finished_ms"]
+    assert totals["pixels"] == "0"
+    assert services.lanes.stats(Lane.INTERACTIVE).jobs == 0
+    assert services.jobs.totals()["seconds_decode"] == 0.5
+
+
+def test_the_place_in_the_queue_and_the_time_left_follow_the_work_ahead(services: Services) -> None:
+    first, second, third = (submit(services, seed) for seed in range(3))
+    services.lanes.beat("host/1")
+    outlooks = [services.lanes.outlook(job) for job in (first, second, third)]
+    assert [outlook.position for outlook in outlooks] == [1, 2, 3]
+    times = [outlook.eta_s or 0.0 for outlook in outlooks]
+    assert times == pytest.approx([first.work_ms / 1000 * jobs for jobs in (1, 2, 3)])
+    services.lanes.beat("host/2")
+    assert services.lanes.outlook(third).eta_s == pytest.approx(times[0] * 2)
+
+
+def test_without_workers_nobody_knows_the_time(services: Services) -> None:
+    assert services.lanes.outlook(submit(services)).eta_s is None
+
+
+def test_the_pace_is_learnt_from_what_workers_measure(services: Services) -> None:
+    style = services.styles["hinata-light"]
+    before = services.lanes.estimate_ms(style, 1.0)
+    services.lanes.record_pace(style.name, 100.0)
+    services.lanes.record_pace(style.name, 200.0)
+    assert services.lanes.estimate_ms(style, 1.0) == 60 + 120
+    assert before != 180
+
+
+def test_a_full_queue_refuses_with_a_time_to_come_back(services: Services) -> None:
+    tight = replace(services, lanes=Lanes(services.redis, max_queued_megapixels=0.005))
+    submit(tight, 0)
+    with pytest.raises(QueueFullError) as refused:
+        submit(tight, 1)
+    assert refused.value.retry_after_s is not None
+    assert refused.value.retry_after_s >= 1
+
+
+def test_a_worker_that_falls_silent_is_no_longer_counted(services: Services) -> None:
+    services.lanes.beat("host/1")
+    services.redis.zadd("sakuga:workers", {"host/2": time.time() - 60})
+    assert services.lanes.processes() == 1
+    assert services.lanes.alive_on("host") == ["host/1"]

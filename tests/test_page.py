@@ -1,0 +1,431 @@
+"""The first page in a real browser against the real service: what a person does, and what they then see."""
+
+import base64
+import io
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+import numpy.typing as npt
+import pillow_heif
+import pytest
+from PIL import Image, ImageDraw
+from playwright.sync_api import Browser, ConsoleMessage, FilePayload, Page, Request, Response, expect, sync_playwright
+
+DESKTOP, PHONE = (1280, 900), (390, 844)
+WAIT_MS = 60_000
+PATIENT = {"timeout": WAIT_MS}
+CHROMIUM_ARGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+TELL_CSP_VIOLATIONS = """
+addEventListener("securitypolicyviolation", (event) => console.error("CSP", event.violatedDirective, event.blockedURI))
+"""
+HAND_OVER = """([event, name, type, data]) => {
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))], name, { type }));
+  document.body.dispatchEvent(event === "paste"
+    ? new ClipboardEvent(event, { clipboardData: transfer, bubbles: true, cancelable: true })
+    : new DragEvent(event, { dataTransfer: transfer, bubbles: true, cancelable: true }));
+}"""
+DROP_FILE_OF_SIZE = """(size) => {
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([new Uint8Array(size)], "wall.jpg", { type: "image/jpeg" }));
+  document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+}"""
+
+
+class Service(Protocol):
+    """The running service, from conftest."""
+
+    url: str
+
+
+OpenPage = Callable[..., Page]
+
+
+@dataclass
+class Visit:
+    """Everything a visit must not do: complain, break the content policy, ask other origins, miss one of its files."""
+
+    origin: str
+    complaints: list[str] = field(default_factory=list)
+
+    def watch(self, page: Page) -> None:
+        page.on("console", self._heard)
+        page.on("pageerror", lambda error: self.complaints.append(f"script error: {error}"))
+        page.on("request", self._asked)
+        page.on("response", self._answered)
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        # Chromium logs every refusal of the API too; what is refused rightly is judged in `_answered`.
+        if message.type in {"error", "warning"} and not message.text.startswith("Failed to load resource"):
+            self.complaints.append(f"console: {message.text}")
+
+    def _asked(self, request: Request) -> None:
+        if not request.url.startswith((self.origin, "blob:", "data:")):
+            self.complaints.append(f"foreign request: {request.url}")
+
+    def _answered(self, response: Response) -> None:
+        is_refusal = 400 <= response.status < 500 and urlsplit(response.url).path.startswith("/api/")
+        if response.status >= 400 and not is_refusal:
+            self.complaints.append(f"{response.status} for {response.url}")
+
+
+@pytest.fixture(scope="module")
+def browser(require_chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(require_chromium), args=CHROMIUM_ARGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, service: Service) -> Iterator[OpenPage]:
+    """Open a path of the service in a fresh browser profile; the visit must end without a complaint."""
+    visit = Visit(service.url.rstrip("/"))
+    contexts = []
+
+    def open_(path: str = "/", *, size: tuple[int, int] = DESKTOP, touch: bool = False) -> Page:
+        width, height = size
+        context = browser.new_context(
+            base_url=service.url, viewport={"width": width, "height": height}, has_touch=touch, is_mobile=touch
+        )
+        contexts.append(context)
+        context.set_default_timeout(WAIT_MS)
+        context.add_init_script(TELL_CSP_VIOLATIONS)
+        page = context.new_page()
+        visit.watch(page)
+        page.goto(path)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert visit.complaints == []
+
+
+@pytest.fixture
+def page(open_page: OpenPage) -> Page:
+    return open_page()
+
+
+@pytest.fixture
+def busy(service: Service) -> Iterator[Callable[[], None]]:
+    """Keep the workers at work, so that a photo sent now waits or runs for a while; call it to set them free."""
+    with httpx.Client(base_url=service.url, timeout=60) as client:
+        jobs = [_submit(client, scene(seed=seed, size=(2048, 2048)), max_side=2048) for seed in range(100, 108)]
+
+        def release() -> None:
+            while jobs:
+                client.delete(jobs.pop()).raise_for_status()
+
+        yield release
+        release()
+
+
+def _submit(client: httpx.Client, photo: bytes, *, max_side: int) -> str:
+    answer = client.post("/api/v1/jobs", files={"photo": photo}, data={"max_side": max_side})
+    answer.raise_for_status()
+    return str(answer.headers["Location"])
+
+
+def scene(*, seed: int = 1, size: tuple[int, int] = (640, 427), kind: str = "JPEG") -> bytes:
+    """A drawn landscape with a sun, hills and houses; each seed gives another."""
+    buffer = io.BytesIO()
+    _draw_scene(np.random.default_rng(seed), size).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def _draw_scene(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
+    width, height = size
+    sky = np.linspace((90, 150, 235), (250, 225, 205), height)[:, None].repeat(width, axis=1)
+    image = Image.fromarray(sky.astype(np.uint8))
+    draw = ImageDraw.Draw(image)
+    sun = rng.uniform(0.1, 0.9) * width
+    draw.ellipse((sun, height * 0.1, sun + height * 0.2, height * 0.3), fill=(255, 240, 170))
+    for shade in (150, 115, 80):
+        crest = height * (1 - shade / 330) + np.cumsum(rng.normal(0, height * 0.004, width))
+        draw.polygon([(0, height), *zip(range(width), crest, strict=True), (width, height)], fill=(40, shade, 70))
+    for x in rng.uniform(0, width * 0.95, 6):
+        top, side = height * rng.uniform(0.65, 0.85), width * 0.05
+        draw.rectangle((x, top, x + side, top + side), fill=tuple(int(level) for level in rng.integers(80, 240, 3)))
+    return image
+
+
+def payload(photo: bytes, name: str = "holiday.jpg", kind: str = "image/jpeg") -> FilePayload:
+    return {"name": name, "mimeType": kind, "buffer": photo}
+
+
+def choose(page: Page, photo: FilePayload) -> None:
+    with page.expect_file_chooser() as chooser:
+        page.get_by_text("Choose a photo").click()
+    chooser.value.set_files(photo)
+
+
+def hand_over(page: Page, event: str, photo: FilePayload) -> None:
+    """Let a file arrive by a drag event or from the clipboard."""
+    data = base64.b64encode(photo["buffer"]).decode()
+    page.evaluate(HAND_OVER, [event, photo["name"], photo["mimeType"], data])
+
+
+def expect_picture(page: Page) -> None:
+    expect(page.get_by_role("heading", name="Here it is")).to_be_visible(**PATIENT)
+    expect(page.get_by_alt_text("The anime picture, after")).to_be_visible()
+    expect(page.get_by_role("link", name="Save picture")).to_be_visible()
+
+
+def expect_under_way(page: Page) -> None:
+    expect(page.get_by_role("heading", name=re.compile("In the queue|Reading|Preparing|Drawing"))).to_be_visible(**PATIENT)
+
+
+def saved_picture(page: Page) -> Image.Image:
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Save picture").click()
+    return Image.open(download.value.path()).convert("RGB")
+
+
+def pixels(image: Image.Image) -> npt.NDArray[np.float64]:
+    return np.asarray(image, dtype=np.float64)
+
+
+@pytest.mark.parametrize(("size", "touch"), [(DESKTOP, False), (PHONE, True)], ids=["desktop", "phone"])
+def test_a_chosen_photo_becomes_a_picture_of_it(open_page: OpenPage, size: tuple[int, int], touch: bool) -> None:
+    page = open_page(size=size, touch=touch)
+    photo = scene()
+    choose(page, payload(photo))
+    expect_picture(page)
+    picture = saved_picture(page)
+    small = Image.open(io.BytesIO(photo)).resize(picture.size)
+    assert picture.size == (512, 342)
+    assert 1 < np.abs(pixels(picture) - pixels(small)).mean() < 60, "neither the photo itself nor something else"
+
+
+@pytest.mark.parametrize(("size", "touch"), [(DESKTOP, False), (PHONE, True)], ids=["desktop", "phone"])
+def test_a_dropped_photo_starts_at_once(open_page: OpenPage, size: tuple[int, int], touch: bool) -> None:
+    page = open_page(size=size, touch=touch)
+    hand_over(page, "dragover", payload(scene(seed=2)))
+    expect(page.get_by_text("Drop it anywhere")).to_be_visible()
+    hand_over(page, "drop", payload(scene(seed=2)))
+    expect(page.get_by_text("Drop it anywhere")).to_be_hidden()
+    expect_picture(page)
+
+
+def test_a_pasted_photo_starts_at_once(page: Page) -> None:
+    hand_over(page, "paste", payload(scene(seed=3)))
+    expect_picture(page)
+
+
+def test_nothing_scrolls_sideways_on_a_phone(open_page: OpenPage) -> None:
+    page = open_page(size=PHONE, touch=True)
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE[0]
+    choose(page, payload(scene(seed=4)))
+    expect_picture(page)
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE[0]
+
+
+def test_a_real_photo_becomes_a_picture(page: Page, photos_dir: Path) -> None:
+    photo = photos_dir / "exif_landscape_6.jpg"
+    choose(page, payload(photo.read_bytes(), photo.name))
+    expect_picture(page)
+    width, height = saved_picture(page).size
+    assert width > height, "the photo lies on its side; its EXIF orientation says so"
+
+
+def test_a_file_that_is_no_photo_is_refused_with_what_is_allowed(page: Page) -> None:
+    choose(page, payload(b"Dear diary", "diary.jpg"))
+    expect(page.get_by_role("alert")).to_contain_text("JPEG, PNG, WebP, HEIC")
+    expect(page.get_by_role("button", name="Try again")).to_be_hidden()
+    choose(page, payload(scene(seed=6)))  # the way in is still there
+    expect_picture(page)
+
+
+def test_a_file_above_the_byte_limit_is_refused_before_it_is_sent(page: Page) -> None:
+    methods: list[str] = []
+    page.on("request", lambda request: methods.append(request.method))
+    limit = int(page.locator("#workbench").get_attribute("data-max-upload-bytes") or 0)
+    page.evaluate(DROP_FILE_OF_SIZE, limit + 1)
+    expect(page.get_by_role("alert")).to_contain_text(f"at most {limit >> 20} MiB")
+    assert "POST" not in methods
+
+
+def test_a_reload_in_the_middle_finds_the_job_and_its_photo(page: Page, busy: Callable[[], None]) -> None:
+    choose(page, payload(scene(seed=7)))
+    expect_under_way(page)
+    page.wait_for_url(re.compile("#job="))
+    address = page.url
+    page.reload()
+    expect_under_way(page)
+    expect(page.get_by_alt_text("The photo, before")).to_be_visible()
+    busy()
+    expect_picture(page)
+    expect(page.get_by_alt_text("The photo, before")).to_be_visible()
+    assert page.url == address
+
+
+def test_a_canceled_photo_stays_in_hand_and_can_be_drawn(page: Page, service: Service, busy: Callable[[], None]) -> None:
+    choose(page, payload(scene(seed=8)))
+    expect_under_way(page)
+    page.wait_for_url(re.compile("#job="))
+    job = page.url.partition("#job=")[2]
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("heading", name="Canceled")).to_be_visible()
+    assert httpx.get(f"{service.url}/api/v1/jobs/{job}", headers={"Prefer": "wait=20"}).json()["state"] == "canceled"
+    busy()
+    page.get_by_role("button", name="Draw it").click()
+    expect_picture(page)
+
+
+def test_a_waiting_photo_is_told_its_place(page: Page, busy: Callable[[], None]) -> None:
+    choose(page, payload(scene(seed=9)))
+    expect(page.locator("#story")).to_contain_text(re.compile(r"\d+ before you|You are next"))
+    expect(page.get_by_role("progressbar")).to_be_visible()
+    busy()
+    expect_picture(page)
+
+
+def test_another_size_can_be_drawn_of_the_same_photo(page: Page) -> None:
+    choose(page, payload(scene(seed=10, size=(1200, 800))))
+    expect_picture(page)
+    page.get_by_role("radio", name="1024").check()
+    page.get_by_role("button", name="Draw it again").click()
+    expect(page.locator("#story")).to_contain_text("1024 × 683", **PATIENT)
+
+
+def test_the_line_moves_by_keyboard(page: Page) -> None:
+    choose(page, payload(scene(seed=11)))
+    expect_picture(page)
+    line = page.get_by_role("slider")
+    expect(line).to_have_value("50")
+    line.focus()
+    page.keyboard.press("ArrowRight")
+    expect(line).to_have_value("51")
+    page.keyboard.press("Home")
+    expect(line).to_have_value("0")
+    expect(line).to_have_attribute("aria-valuetext", "0 % photo, 100 % anime")
+    expect(page.locator("#compare")).to_have_css("--split", "0")
+
+
+def test_the_line_follows_the_pointer(page: Page) -> None:
+    choose(page, payload(scene(seed=12)))
+    expect_picture(page)
+    box = page.locator("#compare").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 3)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"] + box["height"] / 3)
+    page.mouse.up()
+    expect(page.get_by_role("slider")).to_have_value("25")
+
+
+def test_where_events_fail_the_page_asks_instead(page: Page) -> None:
+    page.route("**/events", lambda route: route.abort())
+    choose(page, payload(scene(seed=13)))
+    expect_picture(page)
+
+
+def test_a_lost_connection_is_explained_and_can_be_tried_again(page: Page) -> None:
+    page.route("**/api/v1/jobs", lambda route: route.abort())
+    choose(page, payload(scene(seed=14)))
+    expect(page.get_by_role("alert")).to_contain_text("Check the connection")
+    page.unroute("**/api/v1/jobs")
+    page.get_by_role("button", name="Try again").click()
+    expect_picture(page)
+
+
+def test_a_photo_the_browser_cannot_show_still_becomes_a_picture(page: Page) -> None:
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(Image.open(io.BytesIO(scene(seed=15)))).save(buffer)
+    choose(page, payload(buffer.getvalue(), "phone.heic", "image/heic"))
+    expect_picture(page)
+    expect(page.get_by_alt_text("The photo, before")).to_be_hidden()
+    expect(page.get_by_role("slider")).to_be_hidden()
+
+
+def test_going_back_leads_to_the_start_and_forward_to_the_picture(page: Page) -> None:
+    choose(page, payload(scene(seed=16)))
+    expect_picture(page)
+    page.go_back()
+    expect(page.get_by_text("Choose a photo")).to_be_visible()
+    page.go_forward()
+    expect_picture(page)
+
+
+def test_an_unknown_job_in_the_address_is_explained(open_page: OpenPage) -> None:
+    page = open_page("/#job=nobody-knows-it")
+    expect(page.get_by_role("alert")).to_contain_text("No such job")
+    expect(page.get_by_text("Choose a photo")).to_be_visible()
+
+
+def test_the_headline_is_announced_as_things_change(page: Page) -> None:
+    expect(page.get_by_role("status")).to_be_empty()
+    choose(page, payload(scene(seed=17)))
+    expect(page.get_by_role("status")).to_contain_text("Here it is", **PATIENT)
+
+
+def test_the_whole_way_can_be_gone_by_keyboard(page: Page) -> None:
+    for _ in ("brand", "API", "photo"):
+        page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "photo"
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Space")
+    chooser.value.set_files(payload(scene(seed=18)))
+    expect_picture(page)
+    assert page.evaluate("document.activeElement.id") == "headline", "the focus is not lost with the file input"
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Save picture")).to_be_focused()
+
+
+def test_who_wants_less_motion_gets_none(open_page: OpenPage) -> None:
+    page = open_page()
+    page.emulate_media(reduced_motion="reduce")
+    choose(page, payload(scene(seed=19)))
+    expect_picture(page)
+    assert page.evaluate("document.getAnimations().length") == 0
+
+
+@pytest.mark.parametrize("colour", ["plum", "plum-deep", "ink", "quiet"])
+def test_text_stands_out_from_its_ground(page: Page, colour: str) -> None:
+    """WCAG 2.2 AA: 4.5 to 1."""
+    style = "getComputedStyle(document.documentElement).getPropertyValue(name)"
+    text = page.evaluate(f"name => {style}", f"--{colour}")
+    ground = page.evaluate(f"name => {style}", "--blush")
+    assert contrast(text, ground) >= 4.5
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast ratio of two colours (#rrggbb) after WCAG 2.2."""
+    darker, lighter = sorted((_luminance(one), _luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    levels = [int(colour.strip()[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    red, green, blue = (level / 12.92 if level <= 0.04045 else ((level + 0.055) / 1.055) ** 2.4 for level in levels)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_the_api_page_shows_every_operation_with_its_curl(open_page: OpenPage, service: Service) -> None:
+    page = open_page("/docs")
+    spec = httpx.get(f"{service.url}/openapi.json").json()
+    for path, methods in spec["paths"].items():
+        for operation in methods.values():
+            section = page.locator(f"#{operation['operationId']}")
+            expect(section.get_by_role("heading", name=operation["summary"])).to_be_visible()
+            expect(section).to_contain_text(path)
+            expect(section.locator("pre")).to_contain_text("curl ")
+    expect(page.locator("#create_job pre")).to_contain_text(f"curl -F photo=@photo.jpg {service.url.rstrip('/')}/api/v1/jobs")
+
+
+def test_every_link_of_the_api_page_leads_somewhere(open_page: OpenPage) -> None:
+    page = open_page("/docs")
+    missing = page.evaluate(
+        "[...document.querySelectorAll('a[href^=\"#\"]')].map(a => a.hash).filter(hash => !document.querySelector(hash))"
+    )
+    assert missing == []

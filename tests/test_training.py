@@ -1,0 +1,203 @@
+"""The recipe behind the bundled styles: the target it teaches, the training itself, and what it exports."""
+
+import hashlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from shared.styles import Size, Style, read_manifest, write_manifest
+from training.data import CACHE, Pictures, batch, compose, render_pairs, sources
+from training.evaluate import compare, draw, photos_in
+from training.export import Label, export
+from training.target import render
+from training.train import Recipe, Run, one_cycle, train
+from worker.generator import LightGenerator
+
+Rgb = npt.NDArray[np.uint8]
+RECIPE = Recipe(steps=40, batch_size=2, crop=64, bf16=False)
+
+
+def soft_photo(height: int, width: int, seed: int = 0) -> Rgb:
+    """A photo-like picture: smooth blobs of colour with some edges."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 7, 3)).astype(np.uint8)
+    picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    cv2.circle(picture, (width // 2, height // 2), min(height, width) // 5, (240, 200, 60), -1, cv2.LINE_AA)
+    return np.asarray(picture, np.uint8)
+
+
+@pytest.fixture(scope="module")
+def pairs() -> Rgb:
+    photos = [soft_photo(96, 96, seed) for seed in range(4)]
+    return np.stack([np.stack((photo, render(photo, "hinata"))) for photo in photos])
+
+
+@pytest.mark.parametrize(("height", "width"), [(97, 131), (64, 64), (33, 200)])
+def test_the_target_keeps_size_and_type_and_is_deterministic(height: int, width: int) -> None:
+    photo = soft_photo(height, width)
+    before = photo.copy()
+    first, second = render(photo, "hinata"), render(photo, "hinata")
+    assert first.shape == photo.shape
+    assert first.dtype == np.uint8
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(photo, before)
+
+
+@pytest.mark.parametrize("colour", [(128, 128, 128), (0, 0, 0), (255, 255, 255), (20, 120, 220)])
+def test_the_target_of_a_flat_colour_is_flat_up_to_the_border(colour: tuple[int, int, int]) -> None:
+    flat = np.full((80, 90, 3), colour, np.uint8)
+    assert np.ptp(render(flat, "hinata").reshape(-1, 3), axis=0).max() <= 1
+
+
+def test_the_target_leaves_a_sky_smooth() -> None:
+    levels = np.linspace(90, 200, 320)[:, None, None] * np.array((0.55, 0.75, 1.0))
+    sky = np.broadcast_to(levels, (320, 120, 3)).round().astype(np.uint8)
+    drawn = render(sky, "hinata").astype(int)
+    assert np.abs(np.diff(drawn, axis=0)).max() <= 4
+    assert np.abs(np.diff(drawn, axis=1)).max() <= 1
+
+
+@pytest.mark.parametrize("wire", [60, 190])
+def test_a_thin_faint_wire_survives_in_the_target(wire: int) -> None:
+    photo = np.full((100, 100, 3), 120, np.uint8)
+    cv2.line(photo, (10, 5), (90, 95), (wire, wire, wire), 1, cv2.LINE_AA)
+    drawn = render(photo, "hinata").astype(int).mean(2)
+    contrast = drawn[50, 50] - np.median(drawn)
+    assert np.sign(contrast) == np.sign(wire - 120)
+    assert abs(contrast) > 25
+
+
+def test_skin_of_every_tone_keeps_its_lightness_and_its_order() -> None:
+    skins = np.array([(92, 58, 42), (128, 84, 60), (164, 112, 82), (198, 146, 112), (224, 176, 144)], np.uint8)
+    drawn = np.array([render(np.full((40, 40, 3), skin, np.uint8), "hinata")[20, 20] for skin in skins], np.uint8)
+    labs = (cv2.cvtColor(tones[None], cv2.COLOR_RGB2Lab)[0] for tones in (skins, drawn))
+    before, after = (lab[:, 0].astype(float) / 2.55 for lab in labs)
+    assert (np.diff(after) > 2).all()
+    assert np.abs(after - before).max() < 10
+
+
+def test_photos_are_licensed_and_none_is_held_out() -> None:
+    listed = sources()
+    assert all(source.licence and source.authors and source.files for source in listed)
+    names = " ".join(name for source in listed for name in source.files)
+    assert not any(held_out in names for held_out in ("astronaut", "chelsea", "coffee", "rocket", "cat.png"))
+
+
+def test_a_training_picture_depends_on_its_number_alone() -> None:
+    cut_out = np.dstack((soft_photo(50, 40, 9), np.full((50, 40), 255, np.uint8)))
+    pictures = Pictures((soft_photo(200, 300), soft_photo(300, 200, 1)), (cut_out,))
+    for number in range(6):
+        one, again = (compose(pictures, 3, number, side=96) for _ in range(2))
+        assert one.shape == (96, 96, 3)
+        np.testing.assert_array_equal(one, again)
+
+
+def test_an_interrupted_rendering_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    pictures = Pictures((soft_photo(400, 400),), ())
+    path = tmp_path / "pairs.npy"
+    whole = np.array(render_pairs(pictures, style="hinata", seed=1, count=2, path=path))
+    path.with_suffix(".done").write_text("1", "ascii")
+    resumed = render_pairs(pictures, style="hinata", seed=1, count=2, path=path)
+    np.testing.assert_array_equal(whole, resumed)
+    with pytest.raises(ValueError, match="holds 2 pairs"):
+        render_pairs(pictures, style="hinata", seed=1, count=3, path=path)
+
+
+def test_a_batch_is_a_function_of_the_step(pairs: Rgb) -> None:
+    first, again, other = (batch(pairs, seed=1, step=step, size=2, crop=48) for step in (7, 7, 8))
+    np.testing.assert_array_equal(first[0], again[0])
+    assert not np.array_equal(first[0], other[0])
+    assert first[0].shape == first[1].shape == (2, 3, 48, 48)
+    assert -1 <= first[1].min() <= first[1].max() <= 1
+
+
+def test_a_few_steps_lower_the_loss(pairs: Rgb, tmp_path: Path) -> None:
+    losses = [loss for _, loss in train(Run(RECIPE), pairs, tmp_path / "checkpoint.pt")]
+    assert len(losses) == RECIPE.steps
+    assert np.mean(losses[-8:]) < 0.7 * np.mean(losses[:4])
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(pairs: Rgb, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    whole = Run(RECIPE)
+    for _ in range(6):
+        whole.advance(pairs)
+    first, second = Run(RECIPE), Run(RECIPE)
+    for _ in range(3):
+        first.advance(pairs)
+    first.save(tmp_path / "checkpoint.pt")
+    second.load(tmp_path / "checkpoint.pt")
+    for _ in range(3):
+        second.advance(pairs)
+    assert second.step == whole.step == 6
+    for name, value in whole.average.items():
+        torch.testing.assert_close(second.average[name], value, rtol=0, atol=0)
+
+
+def test_the_learning_rate_rises_then_falls() -> None:
+    rates = [one_cycle(progress) for progress in np.linspace(0, 1, 101)]
+    peak = int(np.argmax(rates))
+    assert 0 < peak < 10
+    assert rates[peak] == pytest.approx(1)
+    assert rates[-1] == pytest.approx(0.01)
+
+
+def test_export_writes_an_entry_whose_digest_matches_and_loads(tmp_path: Path) -> None:
+    checkpoint, folder = tmp_path / "checkpoint.pt", tmp_path / "weights"
+    folder.mkdir()
+    run = Run(RECIPE)
+    run.save(checkpoint)
+    Image.fromarray(soft_photo(500, 640)).save(tmp_path / "photo.png")
+    other = Style(name="other", title="Other", size=Size.FULL, file="other.pt", sha256="0" * 64, licence="MIT")
+    write_manifest(folder, [other])
+
+    for _ in range(2):  # the second export replaces the first
+        export(checkpoint, Label("hinata", "Hinata", "a test"), folder, photo=tmp_path / "photo.png")
+
+    assert [style.name for style in read_manifest(folder)] == ["other", "hinata-light"]
+    style = read_manifest(folder)[1]
+    assert hashlib.sha256(style.weights_path.read_bytes()).hexdigest() == style.sha256
+    weights = load_file(style.weights_path)
+    LightGenerator().load_state_dict(weights)
+    for name, value in run.average.items():
+        torch.testing.assert_close(weights[name], value, rtol=0, atol=0)
+    assert style.preview_path is not None
+    with Image.open(style.preview_path) as preview:
+        assert preview.size == (480, 480)
+
+
+def test_a_fresh_generator_draws_the_photo_itself_at_any_size() -> None:
+    photo = soft_photo(101, 77)
+    drawn = draw(LightGenerator(), photo)
+    assert drawn.shape == photo.shape
+    assert np.abs(drawn.astype(int) - photo).max() <= 12  # the head's bias alone differs from zero
+
+
+def test_a_nearer_picture_has_better_figures() -> None:
+    target = soft_photo(80, 80)
+    blurred = (np.asarray(cv2.GaussianBlur(target, (0, 0), sigma), np.uint8) for sigma in (0.6, 3.0))
+    near, far = (compare(picture, target) for picture in blurred)
+    assert near.psnr > far.psnr
+    assert near.ssim > far.ssim
+    assert near.l1 < far.l1
+    assert near.delta_e < far.delta_e
+    assert near.edge_recall > far.edge_recall
+
+
+def test_evaluation_skips_what_is_no_photo(tmp_path: Path) -> None:
+    (tmp_path / "damaged.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    Image.fromarray(soft_photo(300, 200)).save(tmp_path / "photo.png")
+    Image.fromarray(soft_photo(40, 40)).save(tmp_path / "icon.png")
+    found = list(photos_in(tmp_path, max_side=225))
+    assert [(name, photo.shape) for name, photo in found] == [("photo.png", (225, 150, 3))]
+
+
+def test_the_cache_is_not_in_the_tree_that_is_committed() -> None:
+    ignored = (CACHE.parent.parent / ".gitignore").read_text("utf-8").split()
+    assert "/training/cache/" in ignored
+    assert "/training/runs/" in ignored

@@ -1,0 +1,110 @@
+"""Bring a trained run into `weights/`: safetensors, a preview and the manifest entry with its digest.
+
+    python -m training.export --run hinata-light --style hinata --title Hinata --photo PHOTO --provenance "..."
+
+Imported by `training` only.
+"""
+
+import argparse
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from shared.styles import BUNDLED_WEIGHTS, Size, Style, read_manifest, write_manifest
+from training.evaluate import Rgb, draw, read_photo
+from training.train import RUNS, Checkpoint
+from worker.generator import LightGenerator, Upsample
+
+PREVIEW_SIDE = 480  # pixels: photo on the left half, picture on the right
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What the manifest says of a style besides its files."""
+
+    style: str
+    title: str
+    provenance: str
+    licence: str = "MIT"
+
+    @property
+    def name(self) -> str:
+        return f"{self.style}-{Size.LIGHT}"
+
+
+def averaged_weights(checkpoint: Path) -> dict[str, Tensor]:
+    """The moving average of a run's weights, in fp32, checked to fit the generator."""
+    state: Checkpoint = torch.load(checkpoint, weights_only=True)
+    weights = {name: value.float().contiguous() for name, value in state["average"].items()}
+    LightGenerator().load_state_dict(weights)
+    return weights
+
+
+def export(checkpoint: Path, label: Label, folder: Path = BUNDLED_WEIGHTS, *, photo: Path | None = None) -> Style:
+    """Write weights, preview and manifest entry; an entry of the same name is replaced, others are kept."""
+    weights = averaged_weights(checkpoint)
+    file = folder / f"{label.name}.safetensors"
+    save_file(weights, file)
+    preview = write_preview(load_file(file), photo, folder / f"{label.name}.webp") if photo else ""
+    style = Style(
+        name=label.name,
+        title=label.title,
+        size=Size.LIGHT,
+        file=file.name,
+        sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+        upsample=Upsample.HALF_PIXEL.value,
+        licence=label.licence,
+        provenance=label.provenance,
+        preview=preview,
+        folder=folder,
+    )
+    write_manifest(folder, [other for other in read_manifest(folder) if other.name != style.name] + [style])
+    return style
+
+
+def write_preview(weights: dict[str, Tensor], photo: Path, path: Path) -> str:
+    """Save a square preview whose left half is the photo and whose right half is the picture; returns its file name."""
+    generator = LightGenerator()
+    generator.load_state_dict(weights)
+    before = _square(read_photo(photo, max_side=4096))
+    after = draw(generator, before)
+    after[:, : PREVIEW_SIDE // 2] = before[:, : PREVIEW_SIDE // 2]
+    after[:, PREVIEW_SIDE // 2 - 1 : PREVIEW_SIDE // 2 + 1] = 255
+    Image.fromarray(after).save(path, "WEBP", quality=82, method=6)
+    return path.name
+
+
+def _square(photo: Rgb) -> Rgb:
+    side = min(photo.shape[:2])
+    top, left = ((length - side) // 2 for length in photo.shape[:2])
+    cut = photo[top : top + side, left : left + side]
+    return np.asarray(cv2.resize(cut, (PREVIEW_SIDE, PREVIEW_SIDE), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Export a run into weights/.")
+    parser.add_argument("--run", required=True)
+    parser.add_argument("--style", default="hinata")
+    parser.add_argument("--title", default="Hinata")
+    parser.add_argument("--provenance", required=True)
+    parser.add_argument("--photo", type=Path, help="a freely licensed photo to make the preview from")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Export and print the entry's digest."""
+    arguments = _arguments()
+    label = Label(arguments.style, arguments.title, arguments.provenance)
+    style = export(RUNS / arguments.run / "checkpoint.pt", label, photo=arguments.photo)
+    print(f"{style.name}  {style.sha256}  {style.weights_path.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+/**
+ * What the reader sees and hears. The only module that writes to the page outside the comparison's frame.
+ *
+ * @typedef {"empty" | "chosen" | "uploading" | "queued" | "running" | "done" | "failed"} PageState
+ * @typedef {{headline: string, story: string}} Words
+ */
+
+const TITLE = document.title;
+
+/**
+ * @template {HTMLElement} [T=HTMLElement]
+ * @param {string} id
+ * @returns {T}
+ */
+export function part(id) {
+  const element = document.getElementById(id);
+  if (!element) throw new Error(`The page has no #${id}`);
+  return /** @type {T} */ (element);
+}
+
+/**
+ * Show the parts whose `data-show` names the state, hide those that name others, and say what is happening.
+ *
+ * @param {PageState} state
+ * @param {Words} [words]
+ */
+export function show(state, words = { headline: "", story: "" }) {
+  part("workbench").dataset.state = state;
+  for (const element of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-show]"))) {
+    element.hidden = !element.dataset.show?.split(" ").includes(state);
+  }
+  say(words);
+  keepFocus();
+}
+
+/**
+ * @param {number | null} share from 0 to 1; null while nobody can tell
+ * @param {number} glide_s how long the bar takes to get there
+ */
+export function fillBar(share, glide_s = 0.3) {
+  const bar = part("bar");
+  bar.classList.toggle("unknown", share === null);
+  if (share === null) return bar.removeAttribute("aria-valuenow");
+  bar.setAttribute("aria-valuenow", String(Math.round(share * 100)));
+  bar.style.setProperty("--share", String(share));
+  bar.style.setProperty("--glide", `${glide_s}s`);
+}
+
+/**
+ * Only a new headline is announced: a screen reader should not read out every percent.
+ *
+ * @param {Words} words
+ */
+function say({ headline, story }) {
+  const isNews = part("headline").textContent !== headline;
+  part("headline").textContent = headline;
+  part("story").textContent = story;
+  document.title = headline ? `${headline} · Sakuga` : TITLE;
+  if (isNews) part("announcement").textContent = `${headline}. ${story}`;
+}
+
+/** Whoever used a control that is gone now goes on at the headline, not at the top of the page. */
+function keepFocus() {
+  if (document.activeElement?.closest("[hidden]")) part("headline").focus({ preventScroll: true });
+}

@@ -1,0 +1,101 @@
+/** Every sentence the page makes up itself. The service's own sentences (`detail`) are shown as they come. */
+
+/**
+ * @typedef {import("./api.js").Job} Job
+ * @typedef {{title: string, detail: string, mayRetry: boolean}} Reason why there is no picture
+ */
+
+/** @type {{[stage: string]: string}} */
+const STAGES = {
+  decode: "Reading your photo",
+  preprocess: "Preparing the canvas",
+  generate: "Drawing",
+  postprocess: "Finishing the picture",
+  encode: "Saving the picture",
+};
+
+/** Errors that lie in the photo: the same photo will fail again. */
+const PHOTO_FAULTS = new Set(["not_a_photo", "damaged_photo", "photo_too_large", "unusable_photo"]);
+/** Errors after which nothing is left to try. */
+const GONE = new Set(["unknown_job", "expired"]);
+
+export const CANCELED = { headline: "Canceled", story: "Your photo is still here: draw it, or take another." };
+export const FINDING = { headline: "Finding your picture", story: "" };
+
+/** @param {number} share from 0 to 1 */
+export function sending(share) {
+  return { headline: "Sending your photo", story: share < 1 ? `${Math.floor(share * 100)} % sent.` : "Sent. Looking at it." };
+}
+
+/** @param {Job} job queued or running */
+export function underWay(job) {
+  if (job.state === "queued") return { headline: "In the queue", story: sentences(place(job.position), remaining(job.eta_s)) };
+  return { headline: STAGES[job.stage ?? ""] ?? "Drawing", story: sentences(remaining(job.eta_s)) };
+}
+
+/** @param {Job} job succeeded */
+export function finished(job) {
+  const size = job.result ? `${job.result.width} × ${job.result.height} pixels` : "";
+  const took = job.timings?.generate_s ? `drawn in ${seconds(job.timings.generate_s)}` : "";
+  const kept = job.expires_at ? `Kept here until ${when(job.expires_at)}` : "";
+  return { headline: "Here it is", story: [sentences([size, took].filter(Boolean).join(", "), kept), ...(job.notes ?? [])].join(" ") };
+}
+
+/**
+ * @param {Job} job failed or expired
+ * @returns {Reason}
+ */
+export function whyNot(job) {
+  if (job.error) return reasonOf(job.error);
+  return reasonOf({ code: "expired", title: "This picture has expired", detail: "Pictures are kept for a while only." });
+}
+
+/**
+ * @param {{code: string, title: string, detail: string}} problem
+ * @returns {Reason}
+ */
+export function reasonOf({ code, title, detail }) {
+  return { title, detail, mayRetry: !PHOTO_FAULTS.has(code) && !GONE.has(code) };
+}
+
+/**
+ * @param {number} bytes
+ * @param {number} maxBytes
+ * @returns {Reason}
+ */
+export function tooManyBytes(bytes, maxBytes) {
+  const detail = `This file has ${megabytes(bytes)}; a photo may have at most ${megabytes(maxBytes)}.`;
+  return { title: "The photo is too large", detail, mayRetry: false };
+}
+
+/** @param {number} bytes */
+function megabytes(bytes) {
+  return `${(bytes / 1048576).toLocaleString(undefined, { maximumFractionDigits: 1 })} MiB`;
+}
+
+/** @param {number | null} position */
+function place(position) {
+  if (!position) return "";
+  return position === 1 ? "You are next" : `${position - 1} before you`;
+}
+
+/** @param {number | null} eta_s */
+function remaining(eta_s) {
+  return !eta_s || eta_s < 1 ? "" : `About ${seconds(Math.ceil(eta_s))} to go`;
+}
+
+/** @param {number} value */
+function seconds(value) {
+  const digits = value < 10 && !Number.isInteger(value) ? 1 : 0;
+  return `${value.toLocaleString(undefined, { minimumFractionDigits: digits, maximumFractionDigits: digits })} s`;
+}
+
+/** @param {string} time RFC 3339 */
+function when(time) {
+  return new Date(time).toLocaleString(undefined, { weekday: "long", hour: "2-digit", minute: "2-digit" });
+}
+
+/** @param {...string} parts each without its full stop */
+function sentences(...parts) {
+  return parts.filter(Boolean).map((part) => `${part}.`).join(" ");
+}
