@@ -28,6 +28,7 @@ from shared.broker import DRAIN_S
 from shared.errors import SettingsError
 from shared.services import Services, connect
 from shared.settings import PREFIX, Settings
+from shared.styles import installed_styles
 
 START_LIMIT_S = 180
 STOP_LIMIT_S = {"web": 15, "worker": DRAIN_S + 10, "queue": 20}
@@ -149,6 +150,7 @@ def run(settings: Settings, console: Console) -> int:
         SettingsError: the data folder or the port is taken, or a part cannot start.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
+    installed_styles(settings.data_dir)[settings.style]  # an unknown one is said now, not in a log
     with _only_one(settings.data_dir), _short_folder() as runtime:
         settings = _completed(settings, runtime)
         supervisor = Supervisor(_parts(settings, runtime), console)

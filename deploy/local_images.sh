@@ -11,7 +11,6 @@ set -eu
 
 wheels=$(cd "$(dirname "$0")" && pwd)/wheels
 python=${PYTHON:-python3}
-torch=${TORCH_VERSION:-2.13.0}
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
@@ -81,6 +80,7 @@ END
 # A machine without a registry seldom reaches the index of CPU builds either; pip may know of a wheel all the same.
 fetch_torch() {
     ls "$wheels"/torch-*.whl > /dev/null 2>&1 && return
+    torch=$(cd "$wheels/.." && "$python" -B -c 'import install; print(install.TORCH)')
     if "$python" -m pip download --quiet --no-deps --only-binary :all: --python-version 3.11 --dest "$wheels" \
         "torch==$torch+cpu" > "$scratch/log" 2>&1; then
         say "torch $torch+cpu is in deploy/wheels"

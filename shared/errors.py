@@ -44,6 +44,12 @@ class UnknownStyleError(InvalidValueError):
     title = "There is no such style"
 
 
+class UnknownPreviewError(SakugaError):
+    code = "unknown_preview"
+    title = "There is no such preview"
+    status = 404
+
+
 class IdempotencyKeyReusedError(SakugaError):
     code = "idempotency_key_reused"
     title = "This Idempotency-Key came with another payload before"

@@ -179,7 +179,15 @@ def _uploaded_photo() -> BinaryIO:
 
 def _spooled_body() -> BinaryIO:
     spool = tempfile.SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115  the caller closes it
-    limit = _services().settings.max_upload_bytes
+    try:
+        _receive(cast("BinaryIO", spool), _services().settings.max_upload_bytes)
+    except BaseException:
+        spool.close()
+        raise
+    return cast("BinaryIO", spool)
+
+
+def _receive(spool: BinaryIO, limit: int) -> None:
     try:
         while block := request.stream.read(1 << 16):
             spool.write(block)
@@ -189,7 +197,6 @@ def _spooled_body() -> BinaryIO:
         raise too_many_bytes(limit) from error
     if spool.tell() == 0:
         raise BadRequestError("The body is empty; send the image as the body.")
-    return cast("BinaryIO", spool)
 
 
 def _wait_if_preferred(job: Job) -> tuple[Job, int]:

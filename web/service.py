@@ -6,7 +6,7 @@ from flask import Blueprint, Response, current_app, jsonify, render_template, re
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from redis.exceptions import RedisError
 
-from shared.errors import SakugaError, UnknownStyleError
+from shared.errors import SakugaError, UnknownPreviewError
 from shared.images import MIN_SIDE, Format
 from shared.lanes import Lane
 from shared.services import Services
@@ -30,14 +30,11 @@ def list_styles() -> Response:
 @blueprint.get("/api/v1/styles/<name>/preview")
 @operation("Fetch a style's preview picture", answers={200: "image/*"}, problems=(404,))
 def get_preview(name: str) -> Response:
-    style = _services().styles.get(name)
-    if style is None or style.preview_path is None:
+    styles = _services().styles
+    preview = styles[name].preview_path if name in styles else None
+    if preview is None:
         raise UnknownPreviewError("There is no preview of this style.")
-    return send_file(style.preview_path, conditional=True, max_age=3600)
-
-
-class UnknownPreviewError(UnknownStyleError):
-    status = 404
+    return send_file(preview, conditional=True, max_age=3600)
 
 
 @blueprint.get("/api/v1/limits")

@@ -93,12 +93,16 @@ def process_name(pid: int) -> str:
 
 
 def create_app(settings: Settings) -> tuple[Celery, Node]:
-    """Make the worker's Celery application; the first thing it does when it starts is load the default style."""
+    """Make the worker's Celery application, with the weights of the default style loaded for its children to share.
+
+    Raises:
+        SakugaError: the default style is not there or its weights cannot be used.
+    """
     node = Node(settings, plan(settings))
+    node.models.preload(settings.style)
     app = celery_app(settings)
     _add_task(app, node)
     _add_housekeeping(app, node)
-    signals.worker_init.connect(lambda **_: node.models.preload(settings.style), weak=False)
     signals.worker_process_init.connect(lambda **_: _start_child(node), weak=False)
     signals.worker_process_shutdown.connect(lambda **_: _leave(node), weak=False)
     return app, node

@@ -38,6 +38,8 @@ class ModelLoader:
         Raises:
             SakugaError: there is no such style, or its weights cannot be used.
         """
+        # Any operation on two threads, were it only a check for NaN, would hang the children's first convolution.
+        torch.set_num_threads(1)
         self._generators[name] = load_generator(self._styles[name])
         gc.collect()
         gc.freeze()

@@ -48,7 +48,10 @@ export function submitPhoto(photo, options, onSent, signal) {
     const request = new XMLHttpRequest();
     request.open("POST", JOBS);
     request.upload.onprogress = (event) => onSent(event.lengthComputable ? event.loaded / event.total : 0);
-    request.onload = () => (request.status < 300 ? resolve(JSON.parse(request.responseText)) : reject(told(request.status, request.responseText)));
+    request.onload = () =>
+      request.status < 300
+        ? resolve(JSON.parse(request.responseText))
+        : reject(told(request.status, request.responseText));
     request.onerror = () => reject(unreachable());
     request.onabort = () => reject(signal.reason);
     signal.addEventListener("abort", () => request.abort(), { once: true });

@@ -18,7 +18,7 @@ export class Compare {
     frame.addEventListener("pointerdown", (event) => this.#grab(event));
     frame.addEventListener("pointermove", (event) => this.#drag(event));
     this.turn = 0;
-    this.part(MIDDLE);
+    this.part(this.input.valueAsNumber);
   }
 
   /**
@@ -32,7 +32,7 @@ export class Compare {
     this.frame.classList.remove("revealing");
     const [hasBefore, hasAfter] = await Promise.all([load(this.before, before), load(this.after, after)]);
     const shown = hasAfter ? (hasBefore ? "both" : "after") : hasBefore ? "before" : "none";
-    if (turn === this.turn) this.#fit(shown); // else something else is to be shown by now
+    if (turn === this.turn) this.#settle(shown); // else something else is to be shown by now
     return shown;
   }
 
@@ -68,7 +68,9 @@ export class Compare {
   }
 
   /** @param {Shown} shown */
-  #fit(shown) {
+  #settle(shown) {
+    this.before.hidden = shown === "after" || shown === "none";
+    this.after.hidden = shown === "before" || shown === "none";
     const image = shown === "after" ? this.after : this.before;
     const [width, height] = shown === "none" ? [800, 600] : [image.naturalWidth, image.naturalHeight];
     this.frame.dataset.shown = shown;
@@ -78,21 +80,17 @@ export class Compare {
 }
 
 /**
- * @param {HTMLImageElement} image
+ * @param {HTMLImageElement} image stays hidden until the caller knows that it is still wanted
  * @param {string | null} source a URL
  * @returns {Promise<boolean>} whether the browser can show it
  */
 async function load(image, source) {
   const isThere = source !== null && image.getAttribute("src") === source;
-  image.hidden = !isThere;
+  image.hidden = image.hidden || !isThere;
   if (source === null) return false;
   if (!isThere) image.src = source;
-  try {
-    await image.decode();
-  } catch {
-    image.hidden = true;
-    return false;
-  }
-  image.hidden = false;
-  return true;
+  return image.decode().then(
+    () => true,
+    () => false,
+  );
 }

@@ -13,6 +13,7 @@ const POLL_MS = 1000;
  * @returns {Promise<Job>} the job when it is over
  */
 export async function follow(job, onChange, signal) {
+  signal.throwIfAborted();
   if (isOver(job)) return job;
   onChange(job);
   return (await listen(job, onChange, signal)) ?? poll(job, onChange, signal);

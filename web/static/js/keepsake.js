@@ -1,4 +1,4 @@
-/** The chosen photo, small, kept by the browser tab alone, so that a reload can still show the photo beside its picture. */
+/** The chosen photo, small, kept by the browser's tab alone: a reload can then still show it beside its picture. */
 
 const KEY = "sakuga.photo";
 const MAX_SIDE = 1024;

@@ -8,13 +8,13 @@ import { Compare } from "./compare.js";
 import { follow } from "./follow.js";
 import { takePhotos } from "./intake.js";
 import { keepPhoto, keptPhoto } from "./keepsake.js";
-import { fillBar, part, show } from "./view.js";
+import { blurBar, fillBar, part, show } from "./view.js";
 import * as words from "./words.js";
 
 /** @typedef {import("./api.js").Job} Job */
 
 const compare = new Compare(part("compare"));
-const example = { before: compare.before.src, after: compare.after.src };
+const example = { before: compare.before.getAttribute("src"), after: compare.after.getAttribute("src") };
 const maxBytes = Number(part("workbench").dataset.maxUploadBytes);
 /** @type {HTMLInputElement} */
 const input = part("photo");
@@ -69,7 +69,7 @@ async function open(id) {
   if (!id) return showStart();
   const signal = startRun();
   show("queued", words.FINDING);
-  fillBar(null);
+  blurBar();
   try {
     now.previewed = display({ before: keptPhoto(id), after: null });
     await finish(await getJob(id, signal), signal);
@@ -133,7 +133,7 @@ async function keep(job) {
   now.job = job;
   putJobInAddress(job.id);
   await now.previewed;
-  if (!compare.before.hidden) keepPhoto(job.id, compare.before);
+  if (now.job?.id === job.id && !compare.before.hidden) keepPhoto(job.id, compare.before);
 }
 
 /** @returns {import("./api.js").Options} */
@@ -157,15 +157,16 @@ function showStart() {
 /** @param {number} share */
 function showSending(share) {
   show("uploading", words.sending(share));
-  fillBar(share < 1 ? share : null);
+  if (share < 1) fillBar(share);
+  else blurBar();
 }
 
 /** @param {Job} job */
 function showUnderWay(job) {
   now.job = job;
   show(job.state === "queued" ? "queued" : "running", words.underWay(job));
-  if (job.state === "queued") fillBar(null);
-  else if (job.stage === "generate" && job.eta_s) fillBar(0.9, job.eta_s);
+  if (job.state === "queued") blurBar();
+  else if (job.stage === "generate" && job.eta_s) fillBar(job.progress, { goal: 0.9, glide_s: job.eta_s });
   else fillBar(job.progress);
 }
 
@@ -190,7 +191,13 @@ function fail({ title, detail, mayRetry }) {
   show("failed", { headline: title, story: "" });
   part("reason").textContent = detail;
   part("again").hidden = !(mayRetry && now.photo);
-  now.previewed.then(() => void (compare.before.hidden && display(example))); // rather than an empty frame
+  replaceEmptyFrame(now.run.signal);
+}
+
+/** @param {AbortSignal} signal */
+async function replaceEmptyFrame(signal) {
+  await now.previewed;
+  if (!signal.aborted && compare.before.hidden) display(example);
 }
 
 /**

@@ -33,15 +33,33 @@ export function show(state, words = { headline: "", story: "" }) {
   keepFocus();
 }
 
+/** Let the bar wander while nobody can tell how far it is. */
+export function blurBar() {
+  part("bar").classList.add("unknown");
+  part("bar").removeAttribute("aria-valuenow");
+}
+
 /**
- * @param {number | null} share from 0 to 1; null while nobody can tell
- * @param {number} glide_s how long the bar takes to get there
+ * @param {number} share from 0 to 1
+ * @param {{goal: number, glide_s: number}} [next] what the bar may move on to, and how long that will take
  */
-export function fillBar(share, glide_s = 0.3) {
+export function fillBar(share, { goal, glide_s } = { goal: share, glide_s: 0.3 }) {
   const bar = part("bar");
-  bar.classList.toggle("unknown", share === null);
-  if (share === null) return bar.removeAttribute("aria-valuenow");
   bar.setAttribute("aria-valuenow", String(Math.round(share * 100)));
+  if (bar.classList.contains("unknown")) {
+    bar.classList.remove("unknown");
+    slide(bar, share, 0);
+    bar.getBoundingClientRect(); // settle there first, so that only the way from there is animated
+  }
+  slide(bar, goal, glide_s);
+}
+
+/**
+ * @param {HTMLElement} bar
+ * @param {number} share
+ * @param {number} glide_s
+ */
+function slide(bar, share, glide_s) {
   bar.style.setProperty("--share", String(share));
   bar.style.setProperty("--glide", `${glide_s}s`);
 }

@@ -24,12 +24,16 @@ export const FINDING = { headline: "Finding your picture", story: "" };
 
 /** @param {number} share from 0 to 1 */
 export function sending(share) {
-  return { headline: "Sending your photo", story: share < 1 ? `${Math.floor(share * 100)} % sent.` : "Sent. Looking at it." };
+  return {
+    headline: "Sending your photo",
+    story: share < 1 ? `${Math.floor(share * 100)} % sent.` : "Sent. Looking at it.",
+  };
 }
 
 /** @param {Job} job queued or running */
 export function underWay(job) {
-  if (job.state === "queued") return { headline: "In the queue", story: sentences(place(job.position), remaining(job.eta_s)) };
+  if (job.state === "queued")
+    return { headline: "In the queue", story: sentences(place(job.position), wait(job.eta_s)) };
   return { headline: STAGES[job.stage ?? ""] ?? "Drawing", story: sentences(remaining(job.eta_s)) };
 }
 
@@ -38,7 +42,8 @@ export function finished(job) {
   const size = job.result ? `${job.result.width} × ${job.result.height} pixels` : "";
   const took = job.timings?.generate_s ? `drawn in ${seconds(job.timings.generate_s)}` : "";
   const kept = job.expires_at ? `Kept here until ${when(job.expires_at)}` : "";
-  return { headline: "Here it is", story: [sentences([size, took].filter(Boolean).join(", "), kept), ...(job.notes ?? [])].join(" ") };
+  const facts = sentences([size, took].filter(Boolean).join(", "), kept);
+  return { headline: "Here it is", story: [facts, ...(job.notes ?? [])].join(" ") };
 }
 
 /**
@@ -47,7 +52,11 @@ export function finished(job) {
  */
 export function whyNot(job) {
   if (job.error) return reasonOf(job.error);
-  return reasonOf({ code: "expired", title: "This picture has expired", detail: "Pictures are kept for a while only." });
+  return reasonOf({
+    code: "expired",
+    title: "This picture has expired",
+    detail: "Pictures are kept for a while only.",
+  });
 }
 
 /**
@@ -79,6 +88,11 @@ function place(position) {
   return position === 1 ? "You are next" : `${position - 1} before you`;
 }
 
+/** @param {number | null} eta_s null while no worker is there to tell */
+function wait(eta_s) {
+  return eta_s === null ? "Waiting for a worker to start" : remaining(eta_s);
+}
+
 /** @param {number | null} eta_s */
 function remaining(eta_s) {
   return !eta_s || eta_s < 1 ? "" : `About ${seconds(Math.ceil(eta_s))} to go`;
@@ -92,10 +106,13 @@ function seconds(value) {
 
 /** @param {string} time RFC 3339 */
 function when(time) {
-  return new Date(time).toLocaleString(undefined, { weekday: "long", hour: "2-digit", minute: "2-digit" });
+  return new Date(time).toLocaleString(undefined, { weekday: "long", hour: "numeric", minute: "2-digit" });
 }
 
 /** @param {...string} parts each without its full stop */
 function sentences(...parts) {
-  return parts.filter(Boolean).map((part) => `${part}.`).join(" ");
+  return parts
+    .filter(Boolean)
+    .map((part) => `${part}.`)
+    .join(" ");
 }

@@ -1,0 +1,461 @@
+"""Prove the containers on a real engine: `make compose-test`.
+
+Builds both images, brings everything up, sends a photo through nginx and fetches its picture, scales to two workers,
+kills one with -9 while jobs run, and shows that all of them succeed. Everything is made under a project name, port and
+secret of its own and is removed at the end, with its volumes.
+
+Without a Docker engine it says so and skips, except where CI=true: there it fails. COMPOSE_TEST=skip skips even in CI,
+COMPOSE_TEST=require fails on a laptop too. Images that cannot be pulled are replaced by stand-ins that
+deploy/local_images.sh makes (needs root and debootstrap).
+"""
+
+import io
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = "sakuga-check"
+OLDEST_COMPOSE = (2, 1, 1)  # the first that knows `up --wait`
+JOB_TIME_LIMIT_S = 40
+WORKERS = 2
+VISIBILITY_TIMEOUT_S = 55  # above the hard time limit, 1.25 x the job's
+BUILD_LIMIT_S, PULL_LIMIT_S, UP_LIMIT_S, JOBS_LIMIT_S = 1500, 300, 240, 300
+MANY = 8
+PATIENCE_S = 15  # for an answer that is held open for less
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+T = TypeVar("T")
+Json = dict[str, Any]
+
+
+class CheckError(Exception):
+    """Something that should hold does not."""
+
+
+class NoEngineError(Exception):
+    """There is nothing here to run containers with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer, read to its end."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Json:
+        value: Json = json.loads(self.body)
+        return value
+
+
+class Stack:
+    """The compose project under test and the one address it publishes."""
+
+    def __init__(self) -> None:
+        """Choose a free port and a secret; nothing is started."""
+        self.port = _free_port()
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("SAKUGA_")} | {
+            "COMPOSE_PROJECT_NAME": PROJECT,
+            "COMPOSE_PROGRESS": "plain",
+            "IMAGE_TAG": "check",
+            "PYTHON": sys.executable,
+            "S3_SECRET_KEY": secrets.token_hex(32),
+            "SAKUGA_JOB_TIME_LIMIT_S": str(JOB_TIME_LIMIT_S),
+            "SAKUGA_PORT": str(self.port),
+            "SAKUGA_PROCESSES": "1",
+            "SAKUGA_VISIBILITY_TIMEOUT_S": str(VISIBILITY_TIMEOUT_S),
+        }
+
+    def run(self, *command: str, timeout_s: float = 60) -> str:
+        """Run a command to its end and return what it printed."""
+        try:
+            done = subprocess.run(
+                command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=timeout_s, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise CheckError(f"`{' '.join(command)}` took more than {timeout_s:.0f} s") from error
+        if done.returncode:
+            raise CheckError(f"`{' '.join(command)}` failed:\n{done.stdout[-3000:]}{done.stderr[-6000:]}")
+        return done.stdout
+
+    def compose(self, *arguments: str, timeout_s: float = 60) -> str:
+        # an empty environment file, so that no .env of this checkout reaches the test
+        return self.run("docker", "compose", "--env-file", os.devnull, *arguments, timeout_s=timeout_s)
+
+    def up(self, *arguments: str) -> None:
+        limit = ("--wait", "--wait-timeout", str(UP_LIMIT_S))
+        self.compose("up", "--detach", "--no-build", *limit, *arguments, timeout_s=UP_LIMIT_S + 60)
+
+    def services(self) -> dict[str, Json]:
+        services: dict[str, Json] = json.loads(self.compose("config", "--format", "json"))["services"]
+        return services
+
+    def containers(self, service: str) -> list[str]:
+        return self.compose("ps", "--quiet", service).split()
+
+    def inspect(self, container: str) -> Json:
+        description: Json = json.loads(self.run("docker", "inspect", container))[0]
+        return description
+
+    def has_image(self, image: str) -> bool:
+        return bool(self.run("docker", "image", "ls", "--quiet", image).strip())
+
+    def request(self, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
+        """Ask nginx, as a client on this machine would."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+        try:
+            answer = _send(connection, method, path, body, headers)
+            return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+        except OSError as error:
+            raise CheckError(f"{method} {path.partition('?')[0]}: {error!r}") from error
+        finally:
+            connection.close()
+
+
+def main() -> int:
+    wish = os.environ.get("COMPOSE_TEST", "")
+    if wish not in {"", "skip", "require"}:
+        return _say(f"COMPOSE_TEST is skip or require, not {wish!r}", 2)
+    if wish == "skip":
+        return _say("skipped: COMPOSE_TEST=skip", 0)
+    stack = Stack()
+    try:
+        _require_engine(stack)
+    except NoEngineError as error:
+        if wish == "require" or os.environ.get("CI") == "true":
+            return _say(f"FAILED: {error}", 1)
+        return _say(f"skipped: {error}", 0)
+    return _check(stack)
+
+
+def _check(stack: Stack) -> int:
+    began = time.monotonic()
+    try:
+        _down(stack)  # what an earlier run that was killed left behind
+        for title, step in STEPS:
+            start = time.monotonic()
+            print(f"· {title} …", flush=True)
+            seen = step(stack)
+            print(f"  ok in {time.monotonic() - start:.1f} s{': ' + seen if seen else ''}", flush=True)
+    except CheckError as error:
+        _show_logs(stack)
+        return _say(f"FAILED: {error}", 1)
+    finally:
+        print("· down …", flush=True)
+        _down(stack)
+    return _say(f"the containers hold: {len(STEPS)} steps in {time.monotonic() - began:.0f} s", 0)
+
+
+def _require_engine(stack: Stack) -> None:
+    try:
+        stack.run("docker", "version", "--format", "{{.Server.Version}}", timeout_s=20)
+    except FileNotFoundError:
+        raise NoEngineError("there is no docker command here") from None
+    except CheckError as error:
+        raise NoEngineError(f"no Docker engine answers. {str(error).splitlines()[-1]}") from None
+    try:
+        found = stack.run("docker", "compose", "version", "--short", timeout_s=20).strip()
+    except CheckError:
+        raise NoEngineError("docker has no `compose` plugin") from None
+    numbers = found.lstrip("v").partition("-")[0].partition("+")[0].split(".")
+    if tuple(map(int, numbers)) < OLDEST_COMPOSE:
+        raise NoEngineError(f"docker compose is {found}; `up --wait` came with 2.1.1")
+
+
+def get_images(stack: Stack) -> str:
+    services = stack.services()
+    wanted = {name: service["image"] for name, service in services.items() if "build" not in service}
+    wanted["base"] = services["worker"]["build"]["args"]["BASE_IMAGE"]
+    missing = {name: image for name, image in wanted.items() if not stack.has_image(image) and not _pull(stack, image)}
+    if missing:
+        print(f"  cannot be pulled here: {', '.join(missing.values())}; making stand-ins", flush=True)
+        pairs = {"base": wanted["base"]} | missing
+        stack.run("deploy/local_images.sh", *(f"{name}={image}" for name, image in pairs.items()), timeout_s=900)
+    names = sorted(wanted.values())
+    labels = '{{index .Config.Labels "sakuga.stand-in"}}'
+    made_here = [n for n in names if stack.run("docker", "image", "inspect", "--format", labels, n).strip() == "true"]
+    if made_here:
+        # an image made here resolves names and reaches indexes the way this machine does
+        stack.environment["BUILD_NETWORK"] = "host"
+    return f"{len(names)} images, {len(made_here)} of them stand-ins made on this machine"
+
+
+def _pull(stack: Stack, image: str) -> bool:
+    try:
+        stack.run("docker", "pull", "--quiet", image, timeout_s=PULL_LIMIT_S)
+    except CheckError:
+        return False
+    return True
+
+
+def build(stack: Stack) -> str:
+    stack.compose("build", timeout_s=BUILD_LIMIT_S)
+    sizes = [
+        f"{target} {int(stack.run('docker', 'image', 'inspect', '--format', '{{.Size}}', image)) / 1e6:.0f} MB"
+        for target in ("web", "worker")
+        for image in [f"sakuga-{target}:check"]
+    ]
+    return ", ".join(sizes)
+
+
+def come_up(stack: Stack) -> str:
+    stack.up()
+    ready = _until(
+        lambda: stack.request("GET", "/readyz"), lambda answer: answer.status == HTTPStatus.OK, "/readyz", 30
+    )
+    return f"ready with {ready.json()['workers']} worker process"
+
+
+def stay_locked(stack: Stack) -> str:
+    """Every container: no root, no capabilities, nothing written outside its volumes, no way out but nginx's door."""
+    names = list(stack.services())
+    for name in names:
+        [container] = stack.containers(name)
+        found = stack.inspect(container)
+        host = found["HostConfig"]
+        _require(host["ReadonlyRootfs"], f"{name} may write its root file system")
+        _require(host["CapDrop"] == ["ALL"] and not host["CapAdd"], f"{name} has capabilities")
+        _require("no-new-privileges:true" in host["SecurityOpt"], f"{name} may gain privileges")
+        _require(host["Memory"] > 0, f"{name} has no memory limit")
+        _require(found["State"]["Health"]["Status"] == "healthy", f"{name} is not healthy")
+        _require(_identity(stack, container) != 0, f"{name} runs as root")
+        published = [port for ports in host["PortBindings"].values() for port in ports]
+        wanted = [{"HostIp": "127.0.0.1", "HostPort": str(stack.port)}] if name == "nginx" else []
+        _require(published == wanted, f"{name} publishes {published}")
+    web = "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is not None)"
+    stack.compose("exec", "-T", "web", "python", "-c", web)
+    return f"{len(names)} containers, no torch in web"
+
+
+def _identity(stack: Stack, container: str) -> int:
+    return int(stack.run("docker", "exec", container, "id", "-u"))
+
+
+def convert_one(stack: Stack) -> str:
+    """A photo through the whole chain; the picture comes from the store by a redirect to the same origin."""
+    start = time.monotonic()
+    created = stack.request("POST", "/api/v1/jobs", _photo(640, 480), **_JPEG)
+    _require(created.status == HTTPStatus.ACCEPTED, f"submit: {created.status} {created.body[:300]!r}")
+    job = _ended(stack, created.json()["id"], JOBS_LIMIT_S)
+    _require(job["state"] == "succeeded", f"the job ended as {job['state']}: {job['error']}")
+    took = time.monotonic() - start
+    picture, address = _download(stack, job)
+    width, height = _size_of(picture.body)
+    _require((width, height) == (512, 384), f"the picture is {width}x{height}")
+    _require(picture.headers["content-type"] == "image/jpeg", f"it came as {picture.headers['content-type']}")
+    unsigned = stack.request("GET", address)
+    _require(unsigned.status == HTTPStatus.FORBIDDEN, f"the store gives the picture to anybody: {unsigned.status}")
+    return f"{width}x{height}, {len(picture.body)} bytes, {took:.1f} s from upload to end"
+
+
+def _download(stack: Stack, job: Json) -> tuple[Answer, str]:
+    moved = stack.request("GET", job["links"]["result"])
+    _require(moved.status == HTTPStatus.SEE_OTHER, f"result: {moved.status}")
+    target = urlsplit(moved.headers["location"])
+    _require(target.netloc == f"127.0.0.1:{stack.port}", f"the redirect leads to {target.netloc}")
+    picture = stack.request("GET", f"{target.path}?{target.query}")
+    _require(picture.status == HTTPStatus.OK, f"download: {picture.status} {picture.body[:300]!r}")
+    return picture, target.path
+
+
+def listen(stack: Stack) -> str:
+    """Events come through nginx while the job still runs: nothing holds them back until the end."""
+    created = stack.request("POST", "/api/v1/jobs?max_side=2048&format=png", _photo(2048, 1536), **_JPEG)
+    job_id = created.json()["id"]
+    connection = HTTPConnection("127.0.0.1", stack.port, timeout=JOB_TIME_LIMIT_S)
+    try:
+        answer = _send(connection, "GET", f"/api/v1/jobs/{job_id}/events", b"", {})
+        _require(answer.getheader("content-type", "").startswith("text/event-stream"), f"events: {answer.status}")
+        first = _next_event(answer)
+        state = stack.request("GET", f"/api/v1/jobs/{job_id}").json()["state"]
+        _require(state in {"queued", "running"}, f"the first event came when the job had {state}")
+        kinds = [first]
+        while kinds[-1] != "done":
+            kinds.append(_next_event(answer))
+    except OSError as error:
+        raise CheckError(f"events: {error!r} after waiting {JOB_TIME_LIMIT_S} s") from error
+    finally:
+        connection.close()
+    picture, _ = _download(stack, _ended(stack, job_id, PATIENCE_S))
+    _require(picture.body.startswith(PNG_SIGNATURE), "a PNG was asked for")
+    return f"{len(kinds)} events, the first while {state}"
+
+
+def _next_event(answer: HTTPResponse) -> str:
+    while line := answer.readline():
+        if line.startswith(b"event:"):
+            return line.partition(b":")[2].strip().decode()
+    raise CheckError("the event stream ended before the job did")
+
+
+def refuse(stack: Stack) -> str:
+    """What nginx refuses by itself looks like the API's own errors; metrics and the bucket stay inside."""
+    large = stack.request("POST", "/api/v1/jobs", bytes(41 << 20), **_JPEG)
+    _require(large.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"41 MiB: {large.status}")
+    _require(large.headers["content-type"] == "application/problem+json", "the 413 is no problem document")
+    _require(large.json()["code"] == "photo_too_large", f"the 413 says {large.json()['code']}")
+    for method, path, status in (
+        ("GET", "/metrics", HTTPStatus.NOT_FOUND),
+        ("GET", "/sakuga/", HTTPStatus.FORBIDDEN),
+        ("PUT", "/sakuga/x", HTTPStatus.FORBIDDEN),
+    ):
+        found = stack.request(method, path).status
+        _require(found == status, f"{method} {path}: {found}")
+    return "413, 404 and 403 where they belong"
+
+
+def scale(stack: Stack) -> str:
+    stack.up("--no-recreate", "--scale", f"worker={WORKERS}")
+    ready = _until(lambda: stack.request("GET", "/readyz"), lambda a: a.json()["workers"] == WORKERS, "the workers", 30)
+    return f"{len(stack.containers('worker'))} containers, {ready.json()['workers']} worker processes"
+
+
+def kill_a_worker(stack: Stack) -> str:
+    """A node that dies without a word: its job comes back after the visibility timeout, and none is lost."""
+    ids = []
+    for number in range(MANY):
+        photo = _photo(2048, 1536, shade=number)
+        created = stack.request("POST", "/api/v1/jobs?max_side=2048", photo, **_JPEG)
+        _require(created.status == HTTPStatus.ACCEPTED, f"submit: {created.status} {created.body[:300]!r}")
+        ids.append(created.json()["id"])
+    _until(lambda: _running(stack, ids), lambda running: len(running) == WORKERS, "all to be busy", 60, every_s=0.05)
+    victim = stack.containers("worker")[0]
+    stack.run("docker", "kill", "--signal", "KILL", victim)
+    killed_at = time.monotonic()
+    jobs = [_ended(stack, job_id, JOBS_LIMIT_S) for job_id in ids]
+    lost = [f"{job['id'][:8]} {job['state']} {job['error']}" for job in jobs if job["state"] != "succeeded"]
+    _require(not lost, f"after the kill: {lost}")
+    again = [job for job in jobs if job["attempts"] > 1]
+    _require(bool(again), "no job was in the hands of the worker that was killed: this proved nothing")
+    for job in jobs:
+        _size_of(_download(stack, job)[0].body)
+    _require(stack.inspect(victim)["State"]["Status"] == "exited", "the killed worker came back by itself")
+    return (
+        f"{len(jobs)} of {MANY} succeeded, {len(again)} at attempt {max(job['attempts'] for job in again)}, "
+        f"all done {time.monotonic() - killed_at:.0f} s after the kill (visibility timeout {VISIBILITY_TIMEOUT_S} s)"
+    )
+
+
+def survive_restart(stack: Stack) -> str:
+    """Containers are thrown away and made anew; jobs and pictures are in the volumes."""
+    newest = stack.request("GET", "/api/v1/jobs?limit=1").json()["jobs"][0]
+    stack.compose("down", timeout_s=180)
+    stack.up()
+    job = stack.request("GET", newest["links"]["self"]).json()
+    _require(job["state"] == "succeeded", f"after the restart the job is {job['state']}")
+    _size_of(_download(stack, job)[0].body)
+    return "the newest job and its picture are still there"
+
+
+def _running(stack: Stack, ids: list[str]) -> list[str]:
+    jobs = stack.request("GET", "/api/v1/jobs?limit=100").json()["jobs"]
+    return [job["id"] for job in jobs if job["id"] in ids and job["state"] == "running"]
+
+
+def _ended(stack: Stack, job_id: str, limit_s: float) -> Json:
+    def look() -> Json:
+        return stack.request("GET", f"/api/v1/jobs/{job_id}", Prefer="wait=10").json()
+
+    return _until(look, lambda job: job["state"] not in {"queued", "running"}, f"job {job_id[:8]} to end", limit_s)
+
+
+def _photo(width: int, height: int, *, shade: int = 0) -> bytes:
+    """A JPEG with colours and edges; another `shade` is another photo."""
+    across = Image.linear_gradient("L").resize((width, height))
+    around = Image.radial_gradient("L").resize((width, height))
+    picture = Image.merge("RGB", (across, around, Image.new("L", (width, height), 40 + 10 * shade)))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def _size_of(picture: bytes) -> tuple[int, int]:
+    try:
+        with Image.open(io.BytesIO(picture)) as image:
+            image.load()
+            _require(len(set(image.convert("L").resize((64, 64)).tobytes())) > 1, "the picture is of one colour")
+            return image.size
+    except OSError as error:
+        raise CheckError(f"the picture cannot be decoded: {error}") from error
+
+
+def _send(connection: HTTPConnection, method: str, path: str, body: bytes, headers: dict[str, str]) -> HTTPResponse:
+    """Send a request; a refusal may come, and count, before all of the body is sent."""
+    try:
+        connection.request(method, path, body or None, headers)
+    except (BrokenPipeError, ConnectionResetError):
+        if connection.sock is None:
+            raise
+    return connection.getresponse()
+
+
+def _until(look: Callable[[], T], wanted: Callable[[T], bool], what: str, limit_s: float, *, every_s: float = 0.3) -> T:
+    deadline = time.monotonic() + limit_s
+    while not wanted(seen := look()):
+        if time.monotonic() > deadline:
+            raise CheckError(f"waited {limit_s:.0f} s for {what}; last seen: {str(seen)[:500]}")
+        time.sleep(every_s)
+    return seen
+
+
+def _require(holds: bool, otherwise: str) -> None:  # noqa: FBT001  reads as an assertion
+    if not holds:
+        raise CheckError(otherwise)
+
+
+def _show_logs(stack: Stack) -> None:
+    for arguments in (("ps", "--all"), ("logs", "--no-color", "--tail", "60")):
+        try:
+            print(stack.compose(*arguments), flush=True)
+        except CheckError as error:
+            print(error, flush=True)
+
+
+def _down(stack: Stack) -> None:
+    stack.compose("down", "--volumes", "--remove-orphans", timeout_s=180)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _say(sentence: str, status: int) -> int:
+    print(f"compose-test: {sentence}", flush=True)
+    return status
+
+
+_JPEG = {"Content-Type": "image/jpeg"}
+
+STEPS: tuple[tuple[str, Callable[[Stack], str]], ...] = (
+    ("the images that are not ours", get_images),
+    ("build", build),
+    ("up, until all is healthy", come_up),
+    ("locked down", stay_locked),
+    ("one photo through nginx", convert_one),
+    ("events while a job runs", listen),
+    ("what is refused", refuse),
+    (f"scale to {WORKERS} workers", scale),
+    ("kill -9 a worker while jobs run", kill_a_worker),
+    ("down and up again", survive_restart),
+)
+
+if __name__ == "__main__":
+    sys.exit(main())

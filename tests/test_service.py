@@ -1,0 +1,146 @@
+"""The whole product as its user runs it: `sakuga up`, real processes, real weights, photos over HTTP."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from PIL import Image
+
+from tests.conftest import ROOT, RunningService, photo_bytes, wait_until
+
+
+@pytest.fixture
+def own_service(tmp_path: Path) -> Iterator[RunningService]:
+    """A Sakuga that a test may hurt."""
+    running = RunningService(tmp_path, environment={"SAKUGA_PROCESSES": "1"})
+    running.start()
+    yield running
+    running.stop()
+
+
+def submit(service: RunningService, data: bytes, **fields: str) -> dict[str, Any]:
+    response = httpx.post(f"{service.url}/api/v1/jobs", files={"photo": data}, data=fields, timeout=30)
+    assert response.status_code == 202, response.text
+    return dict(response.json())
+
+
+def look(service: RunningService, job: dict[str, Any]) -> dict[str, Any]:
+    return dict(httpx.get(service.url + job["links"]["self"], timeout=30).json())
+
+
+def finished(service: RunningService, job: dict[str, Any], limit_s: float = 60) -> dict[str, Any]:
+    wait_until(lambda: look(service, job)["finished_at"] is not None, "the job ends", limit_s)
+    return look(service, job)
+
+
+def worker_children(service: RunningService) -> list[psutil.Process]:
+    assert service.process is not None
+    parts = psutil.Process(service.process.pid).children()
+    worker = next(part for part in parts if part.cmdline()[1:] == ["-m", "worker"])
+    return [child for child in worker.children() if "resource_tracker" not in " ".join(child.cmdline())]
+
+
+def test_a_photo_goes_in_and_an_anime_picture_comes_out(service: RunningService) -> None:
+    photo = photo_bytes((301, 203))
+    done = finished(service, submit(service, photo, format="png"))
+    assert done["state"] == "succeeded"
+    picture = httpx.get(service.url + done["links"]["result"])
+    with Image.open(BytesIO(picture.content)) as image, Image.open(BytesIO(photo)) as original:
+        assert image.size == (301, 203)
+        assert image.tobytes() != original.convert("RGB").tobytes()
+
+
+def test_fifty_photos_at_once_all_succeed_none_twice_and_polls_stay_quick(service: RunningService) -> None:
+    photos = [photo_bytes((400, 300), "JPEG", seed=1000 + number) for number in range(50)]
+    with ThreadPoolExecutor(16) as pool:
+        jobs = list(pool.map(lambda data: submit(service, data, max_side="256"), photos))
+    polls = []
+    while any(look(service, job)["finished_at"] is None for job in jobs[-3:]):
+        started = time.perf_counter()
+        assert httpx.get(service.url + jobs[0]["links"]["self"]).status_code == 200
+        polls.append(time.perf_counter() - started)
+    done = [finished(service, job) for job in jobs]
+    assert [job["state"] for job in done] == ["succeeded"] * 50
+    assert [job["attempts"] for job in done] == [1] * 50
+    assert len({job["result"]["sha256"] for job in done}) == 50
+    print(f"{len(polls)} polls meanwhile, the slowest took {max(polls, default=0) * 1000:.0f} ms")
+
+
+def test_every_good_photo_converts_and_keeps_its_shape(service: RunningService, photos_dir: Path) -> None:
+    good = [path for path in sorted(photos_dir.iterdir()) if path.name.split("_")[0] not in {"bad", "bomb"}]
+    jobs = {path.name: submit(service, path.read_bytes(), max_side="320") for path in good if path.suffix != ".tsv"}
+    assert len(jobs) >= 15
+    for job in jobs.values():
+        done = finished(service, job)
+        assert done["state"] == "succeeded", done["error"]
+        photo, result = done["photo"], done["result"]
+        assert max(result["width"], result["height"]) == min(320, max(photo["width"], photo["height"]))
+        assert result["width"] / result["height"] == pytest.approx(photo["width"] / photo["height"], rel=0.02)
+
+
+def test_a_photo_survives_the_death_of_the_worker_process_that_converts_it(own_service: RunningService) -> None:
+    job = submit(own_service, photo_bytes((2048, 1536), "JPEG"), max_side="2048")
+    wait_until(lambda: look(own_service, job)["stage"] == "generate", "the conversion has begun")
+    victims = worker_children(own_service)
+    assert victims
+    for victim in victims:
+        os.kill(victim.pid, signal.SIGKILL)
+    done = finished(own_service, job, limit_s=120)
+    assert (done["state"], done["attempts"]) == ("succeeded", 2)
+
+
+def test_waiting_jobs_and_pictures_survive_a_restart(own_service: RunningService) -> None:
+    first = finished(own_service, submit(own_service, photo_bytes()))
+    waiting = [submit(own_service, photo_bytes((800, 600), seed=seed), max_side="800") for seed in range(1, 7)]
+    own_service.stop()
+    own_service.start()
+    assert httpx.get(own_service.url + first["links"]["result"]).status_code == 200
+    for job in waiting:
+        assert finished(own_service, job, limit_s=240)["state"] == "succeeded"
+
+
+def test_everything_starts_again_after_it_was_killed(own_service: RunningService) -> None:
+    assert own_service.process is not None
+    for part in psutil.Process(own_service.process.pid).children():
+        if part.cmdline()[1:] in (["-m", "web"], ["-m", "worker"]):
+            part.kill()
+    wait_until(own_service.ready, "the service is ready again", limit_s=60)
+    assert finished(own_service, submit(own_service, photo_bytes()))["state"] == "succeeded"
+
+
+def test_nothing_is_left_running_after_it_stops(own_service: RunningService) -> None:
+    assert own_service.process is not None
+    family = psutil.Process(own_service.process.pid).children(recursive=True)
+    assert len(family) >= 4
+    own_service.stop()
+    assert own_service.process.returncode == 0
+    wait_until(lambda: not any(process.is_running() for process in family), "every process has ended", limit_s=20)
+
+
+def test_a_second_one_in_the_same_folder_or_on_the_same_port_is_refused(service: RunningService, tmp_path: Path) -> None:
+    for folder, reason in ((service.data_dir, "already runs"), (tmp_path, "SAKUGA_PORT")):
+        environment = os.environ | {"SAKUGA_DATA_DIR": str(folder), "SAKUGA_PORT": str(service.port)}
+        command = [sys.executable, "-m", "cli.main", "up"]
+        second = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert second.returncode == 1
+        assert reason in second.stderr
+
+
+def test_a_default_style_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
+    environment = os.environ | {"SAKUGA_DATA_DIR": str(tmp_path), "SAKUGA_PORT": "0", "SAKUGA_STYLE": "nope"}
+    command = [sys.executable, "-m", "cli.main", "up"]
+    refused = subprocess.run(
+        command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert refused.returncode == 1
+    assert "style must be one of" in refused.stderr

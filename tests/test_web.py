@@ -1,0 +1,345 @@
+"""The HTTP API, against the contract: Flask with the real services, the worker played by the task itself."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from PIL import Image
+from redis import Redis
+from werkzeug.test import TestResponse
+
+from shared.lanes import Lanes
+from shared.services import Services
+from shared.settings import Settings
+from tests.conftest import ToyEngine, photo_bytes
+from web.app import create_app
+from worker import tasks
+
+JOBS = "/api/v1/jobs"
+
+
+@pytest.fixture
+def client(services: Services) -> FlaskClient:
+    return create_app(services).test_client()
+
+
+@pytest.fixture
+def work(services: Services) -> Iterator[None]:
+    """A worker with a toy engine, taking jobs from the queue while the test runs."""
+    stopped = threading.Event()
+    thread = threading.Thread(target=_work, args=(services, stopped))
+    thread.start()
+    services.lanes.beat("host/1")
+    yield
+    stopped.set()
+    thread.join()
+
+
+def _work(services: Services, stopped: threading.Event) -> None:
+    while not stopped.is_set():
+        message = services.redis.blpop(["interactive"], timeout=0.1)
+        if message:
+            job_id = json.loads(message[1])["headers"]["argsrepr"].strip("(),'\"")
+            tasks.convert(job_id, services, lambda _: ToyEngine())
+
+
+def send(client: FlaskClient, data: bytes = b"", headers: dict[str, str] | None = None, **fields: str) -> TestResponse:
+    photo = (BytesIO(data or photo_bytes()), "photo.png")
+    return client.post(JOBS, data={"photo": photo, **fields}, headers=headers or {})
+
+
+def send_raw(client: FlaskClient, photo: Path) -> TestResponse:
+    return client.post(JOBS, data=photo.read_bytes(), content_type="application/octet-stream")
+
+
+def body(response: TestResponse) -> dict[str, Any]:
+    found = response.get_json(force=True)
+    assert isinstance(found, dict)
+    return found
+
+
+def problem(response: TestResponse) -> tuple[int, str]:
+    assert response.content_type == "application/problem+json"
+    found = body(response)
+    assert found["status"] == response.status_code
+    assert found["detail"]
+    return response.status_code, found["code"]
+
+
+def test_a_photo_is_accepted_with_a_place_to_look(client: FlaskClient) -> None:
+    response = send(client)
+    job = body(response)
+    assert response.status_code == 202
+    assert response.headers["Location"] == job["links"]["self"] == f"{JOBS}/{job['id']}"
+    assert int(response.headers["Retry-After"]) >= 1
+    assert (job["state"], job["style"], job["max_side"], job["format"]) == ("queued", "hinata-light", 512, "jpeg")
+    assert job["photo"] == {"width": 64, "height": 48, "bytes": len(photo_bytes()), "sha256": job["photo"]["sha256"]}
+    assert job["created_at"].endswith("Z")
+
+
+def test_the_image_itself_may_be_the_body_with_options_in_the_query(client: FlaskClient) -> None:
+    response = client.post(f"{JOBS}?max_side=32&format=webp", data=photo_bytes(), content_type="image/png")
+    assert response.status_code == 202
+    assert (body(response)["max_side"], body(response)["format"]) == (32, "webp")
+
+
+@pytest.mark.usefixtures("work")
+def test_prefer_wait_holds_the_answer_until_the_picture_is_there(client: FlaskClient) -> None:
+    response = send(client, headers={"Prefer": "wait=20"})
+    assert response.status_code == 200
+    assert response.headers["Preference-Applied"] == "wait=20"
+    assert body(response)["state"] == "succeeded"
+
+
+def test_prefer_wait_answers_with_the_waiting_job_when_the_time_is_over(client: FlaskClient) -> None:
+    response = send(client, headers={"Prefer": "wait=1"})
+    assert response.status_code == 202
+    assert body(response)["state"] == "queued"
+
+
+@pytest.mark.usefixtures("work")
+def test_the_result_is_the_picture_with_its_type_tag_and_ranges(client: FlaskClient) -> None:
+    job = body(send(client, headers={"Prefer": "wait=20"}, format="png"))
+    response = client.get(job["links"]["result"])
+    assert response.content_type == "image/png"
+    assert response.headers["Content-Disposition"].startswith('inline; filename="sakuga-')
+    assert response.headers["ETag"] == f'"{job["result"]["sha256"]}"'
+    assert Image.open(BytesIO(response.data)).size == (64, 48)
+    part = client.get(job["links"]["result"], headers={"Range": "bytes=0-7"})
+    assert (part.status_code, part.data) == (206, response.data[:8])
+    known = client.get(job["links"]["result"], headers={"If-None-Match": response.headers["ETag"]})
+    assert known.status_code == 304
+
+
+def test_a_result_that_is_not_ready_says_when_to_come_back(client: FlaskClient) -> None:
+    response = client.get(body(send(client))["links"]["result"])
+    assert problem(response) == (409, "not_ready")
+    assert int(response.headers["Retry-After"]) >= 1
+
+
+def test_an_unchanged_job_is_not_sent_again(client: FlaskClient) -> None:
+    link = body(send(client))["links"]["self"]
+    first = client.get(link)
+    assert client.get(link, headers={"If-None-Match": first.headers["ETag"]}).status_code == 304
+    client.post(f"{link}/cancel")
+    assert client.get(link, headers={"If-None-Match": first.headers["ETag"]}).status_code == 200
+
+
+def test_the_same_idempotency_key_gives_the_first_answer_again(client: FlaskClient) -> None:
+    first = send(client, headers={"Idempotency-Key": '"abc"'})
+    again = send(client, headers={"Idempotency-Key": "abc"})
+    assert (again.status_code, body(again)["id"]) == (202, body(first)["id"])
+    other = send(client, photo_bytes(seed=1), headers={"Idempotency-Key": "abc"})
+    assert problem(other) == (422, "idempotency_key_reused")
+
+
+def test_cancel_is_idempotent_and_ends_the_job(client: FlaskClient) -> None:
+    links = body(send(client))["links"]
+    for _ in range(2):
+        response = client.post(links["cancel"])
+        assert (response.status_code, body(response)["state"]) == (200, "canceled")
+    assert problem(client.get(links["result"])) == (409, "no_result")
+
+
+def test_a_deleted_job_is_gone_with_everything(client: FlaskClient, services: Services, settings: Settings) -> None:
+    link = body(send(client))["links"]["self"]
+    assert client.delete(link).status_code == 204
+    assert problem(client.get(link)) == (404, "unknown_job")
+    assert problem(client.delete(link)) == (404, "unknown_job")
+    assert services.redis.keys("sakuga:job*") == []
+    assert [path for path in (settings.data_dir / "store").rglob("*") if path.is_file()] == []
+
+
+def test_an_expired_result_is_gone_for_good(client: FlaskClient, services: Services) -> None:
+    job = body(send(client))
+    services.redis.zadd("sakuga:expiry", {job["id"]: 1})
+    services.expire_due()
+    assert problem(client.get(job["links"]["result"])) == (410, "expired")
+
+
+def test_jobs_are_listed_newest_first_in_pages(client: FlaskClient) -> None:
+    ids = [body(send(client, photo_bytes(seed=seed)))["id"] for seed in range(3)]
+    first = body(client.get(f"{JOBS}?limit=2"))
+    second = body(client.get(f"{JOBS}?limit=2&cursor={first['next_cursor']}"))
+    assert [job["id"] for page in (first, second) for job in page["jobs"]] == ids[::-1]
+
+
+@pytest.mark.usefixtures("work")
+def test_events_tell_the_whole_story_and_resume(client: FlaskClient) -> None:
+    job = body(send(client, headers={"Prefer": "wait=20"}))
+    stream = client.get(job["links"]["events"], headers={"Last-Event-ID": "0-0"})
+    assert stream.content_type.startswith("text/event-stream")
+    events = [dict(line.split(": ", 1) for line in block.splitlines()) for block in stream.text.strip().split("\n\n")]
+    kinds = [event["event"] for event in events]
+    assert (kinds[0], kinds[-1]) == ("state", "done")
+    assert "progress" in kinds
+    assert json.loads(events[-1]["data"])["state"] == "succeeded"
+    rest = client.get(job["links"]["events"], headers={"Last-Event-ID": events[-2]["id"]})
+    assert [line for line in rest.text.splitlines() if line.startswith("event")] == ["event: done"]
+    assert client.get(job["links"]["events"], headers={"Last-Event-ID": events[-1]["id"]}).status_code == 204
+
+
+def test_listening_from_now_begins_with_the_state(client: FlaskClient) -> None:
+    job = body(send(client))
+    stream = client.get(job["links"]["events"], buffered=False)
+    first = next(stream.response)
+    stream.close()
+    text = first.decode() if isinstance(first, bytes) else first
+    assert "event: state" in text
+    assert '"position":1' in text
+
+
+def test_more_listeners_than_seats_are_told_to_poll(services: Services) -> None:
+    app = create_app(services)
+    client = app.test_client()
+    job = body(send(client))
+    room = app.extensions["sakuga-waiting"]
+    while room.take_seat():
+        pass
+    assert problem(client.get(job["links"]["events"])) == (503, "unavailable")
+    assert body(client.get(job["links"]["self"], headers={"Prefer": "wait=20"}))["state"] == "queued"
+
+
+Broken = tuple[Callable[[FlaskClient], TestResponse], int, str]
+BROKEN: dict[str, Broken] = {
+    "no photo": (lambda client: client.post(JOBS, data={"style": "x"}, content_type="multipart/form-data"), 400, "bad_request"),
+    "empty body": (lambda client: client.post(JOBS, data=b"", content_type="image/png"), 400, "bad_request"),
+    "json": (lambda client: client.post(JOBS, json={"photo": "x"}), 415, "not_a_photo"),
+    "text": (lambda client: send(client, b"hello, I am no image"), 415, "not_a_photo"),
+    "cut short": (lambda client: send(client, photo_bytes((300, 300), "JPEG")[:2000]), 422, "damaged_photo"),
+    "tiny": (lambda client: send(client, photo_bytes((8, 8))), 422, "unusable_photo"),
+    "unknown style": (lambda client: send(client, style="nope"), 422, "unknown_style"),
+    "side too long": (lambda client: send(client, max_side="4096"), 422, "invalid_value"),
+    "side no number": (lambda client: send(client, max_side="big"), 422, "invalid_value"),
+    "unknown field": (lambda client: send(client, max_size="64"), 422, "invalid_value"),
+    "unknown format": (lambda client: send(client, format="tiff"), 422, "invalid_value"),
+    "long key": (lambda client: send(client, headers={"Idempotency-Key": "k" * 300}), 422, "invalid_value"),
+    "no such job": (lambda client: client.get(f"{JOBS}/{'0' * 40}"), 404, "unknown_job"),
+    "no such page": (lambda client: client.get("/api/v1/nothing"), 404, "not_found"),
+    "wrong method": (lambda client: client.put(JOBS), 405, "method_not_allowed"),
+    "limit": (lambda client: client.get(f"{JOBS}?limit=0"), 422, "invalid_value"),
+    "no such style": (lambda client: client.get("/api/v1/styles/nope/preview"), 404, "unknown_preview"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_bad_input_gets_a_clear_problem(client: FlaskClient, services: Services, case: str) -> None:
+    request, status, code = BROKEN[case]
+    assert problem(request(client)) == (status, code)
+    assert services.redis.keys("sakuga:job*") == []
+
+
+def test_a_value_out_of_range_names_the_field_and_what_is_allowed(client: FlaskClient) -> None:
+    detail = body(send(client, max_side="4096"))["detail"]
+    assert "max_side" in detail
+    assert "2048" in detail
+
+
+@pytest.mark.parametrize("as_form", [True, False])
+def test_too_many_bytes_are_refused(services: Services, *, as_form: bool) -> None:
+    small = replace(services, settings=services.settings.model_copy(update={"max_upload_bytes": 2000}))
+    client = create_app(small).test_client()
+    data = photo_bytes((600, 600)) + bytes(200_000)
+    response = send(client, data) if as_form else client.post(JOBS, data=data, content_type="image/png")
+    assert problem(response) == (413, "photo_too_large")
+
+
+def test_a_full_queue_answers_at_once_with_a_time_to_come_back(services: Services) -> None:
+    client = create_app(replace(services, lanes=Lanes(services.redis, max_queued_megapixels=0.004))).test_client()
+    assert send(client, photo_bytes(seed=1)).status_code == 202
+    response = send(client, photo_bytes(seed=2))
+    assert problem(response) == (503, "queue_full")
+    assert int(response.headers["Retry-After"]) >= 1
+
+
+def test_the_hostile_and_broken_photos_get_the_right_answer(client: FlaskClient, photos_dir: Path) -> None:
+    expected = {"bad_corrupt_header.jpg": 422, "bad_truncated.jpg": 422}
+    expected |= dict.fromkeys(("bomb_65536.png", "bomb_giant.jpg", "bomb_small.gif"), 413)
+    answers = {name: send_raw(client, photos_dir / name).status_code for name in expected}
+    assert answers == expected
+
+
+def test_every_good_and_odd_photo_is_accepted(client: FlaskClient, photos_dir: Path) -> None:
+    good = [path for path in photos_dir.iterdir() if path.name.split("_")[0] not in {"bad", "bomb", "MANIFEST.tsv"}]
+    assert len(good) >= 15
+    answers = {path.name: send_raw(client, path).status_code for path in good}
+    assert answers == {path.name: 202 for path in good}
+
+
+def test_redis_being_away_is_a_503_and_not_ready(services: Services) -> None:
+    away = Redis.from_url("redis://127.0.0.1:1", decode_responses=True)
+    dead = replace(services, lanes=Lanes(away, max_queued_megapixels=1))
+    client = create_app(dead).test_client()
+    assert problem(client.get("/api/v1/stats")) == (503, "unavailable")
+    ready = client.get("/readyz")
+    assert (ready.status_code, body(ready)["redis"]) == (503, False)
+    assert client.get("/livez").status_code == 200
+
+
+def test_ready_means_a_warm_worker_answers(client: FlaskClient, services: Services) -> None:
+    assert client.get("/readyz").status_code == 503
+    services.lanes.beat("host/1")
+    assert body(client.get("/readyz")) == {"ready": True, "redis": True, "store": True, "workers": 1}
+
+
+def test_styles_limits_and_stats_say_what_the_service_offers(client: FlaskClient) -> None:
+    styles = body(client.get("/api/v1/styles"))
+    assert styles["default"] in {style["name"] for style in styles["styles"]}
+    assert body(client.get("/api/v1/limits"))["max_side"] == {"min": 16, "max": 2048, "default": 512}
+    send(client)
+    stats = body(client.get("/api/v1/stats"))
+    assert stats["lanes"]["interactive"]["jobs"] == 1
+    assert stats["lanes"]["interactive"]["megapixels"] == pytest.approx(64 * 48 / 1e6)
+
+
+@pytest.mark.usefixtures("work")
+def test_metrics_count_jobs_and_requests(client: FlaskClient) -> None:
+    send(client, headers={"Prefer": "wait=20"})
+    text = client.get("/metrics").text
+    assert "sakuga_jobs_submitted_total 1.0" in text
+    assert 'sakuga_jobs_ended_total{state="succeeded"} 1.0' in text
+    assert 'sakuga_http_requests_total{method="POST",route="/api/v1/jobs",status="200"} 1.0' in text
+    assert 'sakuga_stage_seconds_total{stage="generate"}' in text
+
+
+def test_the_api_document_describes_every_route(client: FlaskClient) -> None:
+    document = body(client.get("/openapi.json"))
+    assert document["openapi"] == "3.1.0"
+    described = {(path, method) for path, methods in document["paths"].items() for method in methods}
+    assert {
+        (JOBS, "post"),
+        (JOBS, "get"),
+        (f"{JOBS}/{{job_id}}", "get"),
+        (f"{JOBS}/{{job_id}}", "delete"),
+        (f"{JOBS}/{{job_id}}/result", "get"),
+        (f"{JOBS}/{{job_id}}/events", "get"),
+        (f"{JOBS}/{{job_id}}/cancel", "post"),
+        ("/api/v1/styles", "get"),
+        ("/readyz", "get"),
+    } <= described
+    form = document["paths"][JOBS]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
+    assert form["max_side"]["maximum"] == 2048
+    assert form["format"]["enum"] == ["jpeg", "png", "webp"]
+
+
+def test_no_reference_of_the_api_document_hangs(client: FlaskClient) -> None:
+    document = body(client.get("/openapi.json"))
+    text = json.dumps(document)
+    for name in {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}:
+        assert name in document["components"]["schemas"]
+
+
+def test_the_page_and_the_api_page_are_served_under_a_strict_policy(client: FlaskClient) -> None:
+    for path in ("/", "/docs"):
+        response = client.get(path)
+        assert response.status_code == 200
+        policy = response.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
