@@ -1,4 +1,4 @@
-"""Set up the virtual environment: `python3 deploy/install.py FOLDER EXTRA`. What `make` calls; needs only Python >= 3.11.
+"""Set up the virtual environment: `python3 deploy/install.py FOLDER EXTRA`, which is what `make` calls.
 
 torch comes as a CPU build: the ordinary Linux build brings several gigabytes of CUDA that Sakuga never uses.
 """

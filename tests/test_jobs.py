@@ -161,10 +161,10 @@ def test_a_requeued_job_waits_again_until_its_last_attempt(services: Services) -
     job = claimed(services)
     assert services.jobs.requeue(job)
     assert services.jobs.get(job.id).state is State.QUEUED
-    for _ in range(2):
-        again = services.jobs.claim(job.id)
-        assert again is not None
-    assert not services.jobs.requeue(again)
+    services.jobs.claim(job.id)
+    last = services.jobs.claim(job.id)
+    assert last is not None
+    assert not services.jobs.requeue(last)
 
 
 def test_the_same_idempotency_key_and_photo_give_the_same_job(services: Services) -> None:

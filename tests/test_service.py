@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -60,20 +59,19 @@ def test_a_photo_goes_in_and_an_anime_picture_comes_out(service: RunningService)
         assert image.tobytes() != original.convert("RGB").tobytes()
 
 
-def test_fifty_photos_at_once_all_succeed_none_twice_and_polls_stay_quick(service: RunningService) -> None:
+def test_fifty_photos_at_once_all_succeed_none_twice_while_polls_are_answered(service: RunningService) -> None:
     photos = [photo_bytes((400, 300), "JPEG", seed=1000 + number) for number in range(50)]
     with ThreadPoolExecutor(16) as pool:
         jobs = list(pool.map(lambda data: submit(service, data, max_side="256"), photos))
-    polls = []
+    polls = 0
     while any(look(service, job)["finished_at"] is None for job in jobs[-3:]):
-        started = time.perf_counter()
         assert httpx.get(service.url + jobs[0]["links"]["self"]).status_code == 200
-        polls.append(time.perf_counter() - started)
+        polls += 1
     done = [finished(service, job) for job in jobs]
     assert [job["state"] for job in done] == ["succeeded"] * 50
     assert [job["attempts"] for job in done] == [1] * 50
     assert len({job["result"]["sha256"] for job in done}) == 50
-    print(f"{len(polls)} polls meanwhile, the slowest took {max(polls, default=0) * 1000:.0f} ms")
+    assert polls > 0
 
 
 def test_every_good_photo_converts_and_keeps_its_shape(service: RunningService, photos_dir: Path) -> None:
@@ -127,7 +125,9 @@ def test_nothing_is_left_running_after_it_stops(own_service: RunningService) -> 
     wait_until(lambda: not any(process.is_running() for process in family), "every process has ended", limit_s=20)
 
 
-def test_a_second_one_in_the_same_folder_or_on_the_same_port_is_refused(service: RunningService, tmp_path: Path) -> None:
+def test_a_second_one_in_the_same_folder_or_on_the_same_port_is_refused(
+    service: RunningService, tmp_path: Path
+) -> None:
     for folder, reason in ((service.data_dir, "already runs"), (tmp_path, "SAKUGA_PORT")):
         environment = os.environ | {"SAKUGA_DATA_DIR": str(folder), "SAKUGA_PORT": str(service.port)}
         command = [sys.executable, "-m", "cli.main", "up"]

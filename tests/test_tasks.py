@@ -28,11 +28,11 @@ def toy(_: str) -> Engine:
 
 
 def engine_that(does: Callable[[Tensor], Tensor]) -> Callable[[str], Engine]:
-    class Engine_(ToyEngine):
+    class Altered(ToyEngine):
         def generate(self, photo: Tensor) -> Tensor:
             return does(photo)
 
-    return lambda _: Engine_()
+    return lambda _: Altered()
 
 
 def failing_with(error: BaseException) -> Callable[[str], Engine]:

@@ -188,9 +188,8 @@ def test_events_tell_the_whole_story_and_resume(client: FlaskClient) -> None:
 def test_listening_from_now_begins_with_the_state(client: FlaskClient) -> None:
     job = body(send(client))
     stream = client.get(job["links"]["events"], buffered=False)
-    first = next(stream.response)
+    text = next(stream.iter_encoded()).decode()
     stream.close()
-    text = first.decode() if isinstance(first, bytes) else first
     assert "event: state" in text
     assert '"position":1' in text
 
@@ -207,8 +206,9 @@ def test_more_listeners_than_seats_are_told_to_poll(services: Services) -> None:
 
 
 Broken = tuple[Callable[[FlaskClient], TestResponse], int, str]
+FORM = "multipart/form-data"
 BROKEN: dict[str, Broken] = {
-    "no photo": (lambda client: client.post(JOBS, data={"style": "x"}, content_type="multipart/form-data"), 400, "bad_request"),
+    "no photo": (lambda client: client.post(JOBS, data={"style": "x"}, content_type=FORM), 400, "bad_request"),
     "empty body": (lambda client: client.post(JOBS, data=b"", content_type="image/png"), 400, "bad_request"),
     "json": (lambda client: client.post(JOBS, json={"photo": "x"}), 415, "not_a_photo"),
     "text": (lambda client: send(client, b"hello, I am no image"), 415, "not_a_photo"),

@@ -1,0 +1,1 @@
+"""What `make bench` will run; the measurements come with the engines."""
