@@ -109,9 +109,12 @@ def test_waiting_jobs_and_pictures_survive_a_restart(own_service: RunningService
 
 def test_everything_starts_again_after_it_was_killed(own_service: RunningService) -> None:
     assert own_service.process is not None
-    for part in psutil.Process(own_service.process.pid).children():
-        if part.cmdline()[1:] in (["-m", "web"], ["-m", "worker"]):
-            part.kill()
+    parts = psutil.Process(own_service.process.pid).children()
+    killed = [part for part in parts if part.cmdline()[1:] in (["-m", "web"], ["-m", "worker"])]
+    family = killed + [child for part in killed for child in part.children(recursive=True)]
+    for part in killed:
+        part.kill()
+    wait_until(lambda: not any(process.is_running() for process in family), "the old processes are gone", limit_s=60)
     wait_until(own_service.ready, "the service is ready again", limit_s=60)
     assert finished(own_service, submit(own_service, photo_bytes()))["state"] == "succeeded"
 

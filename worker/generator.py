@@ -157,7 +157,8 @@ class LightGenerator(nn.Module):
             )
         )
         self.head = nn.Conv2d(finest, 3, 3, padding=1)
-        nn.init.zeros_(self.head.weight)  # training starts from the photo itself
+        for parameter in self.head.parameters():
+            nn.init.zeros_(parameter)  # training starts from the photo itself
 
     def forward(self, photo: Tensor) -> Tensor:
         features = self.stem(photo)

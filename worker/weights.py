@@ -6,6 +6,7 @@ refused), and a TorchScript archive, of which only the tensors are taken.
 
 import hashlib
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -118,7 +119,10 @@ def _is_torchscript(path: Path) -> bool:
 
 
 def _read_torchscript(path: Path) -> Tensors:
-    return dict(torch.jit.load(str(path), map_location="cpu").state_dict())  # type: ignore[no-untyped-call]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # deprecated, but what published generators come as
+        script = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+    return dict(script.state_dict())
 
 
 def _read_checkpoint(path: Path) -> Tensors:

@@ -1,0 +1,290 @@
+"""From a photo's bytes to a picture's: formats, orientation, colour, transparency, sizes, limits."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pillow_heif
+import pytest
+from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
+
+from shared.errors import DamagedPhotoError, NotAPhotoError, PhotoTooLargeError, SakugaError, UnusablePhotoError
+from shared.images import Format, Limits, fit
+from shared.pipeline import Options, Picture, Stage, Tensor, convert
+from tests.conftest import ROOT, ToyEngine, photo_bytes
+
+LIMITS = Limits(max_bytes=32 << 20, max_megapixels=64)
+RED, GREEN, BLUE, GREY = (200, 30, 40), (30, 180, 60), (40, 60, 200), (128, 128, 128)
+
+
+class IdentityEngine(ToyEngine):
+    multiple = 8
+    margin = 16
+
+    def generate(self, photo: Tensor) -> Tensor:
+        assert photo.shape[2] % self.multiple == photo.shape[3] % self.multiple == 0
+        assert photo.dtype == np.float32
+        assert photo.min() >= -1
+        assert photo.max() <= 1
+        return photo
+
+
+def quadrants(size: tuple[int, int] = (64, 48)) -> Image.Image:
+    """Red top left, green top right, blue bottom left, grey bottom right."""
+    image = Image.new("RGB", size, GREY)
+    width, height = size[0] // 2, size[1] // 2
+    for colour, corner in ((RED, (0, 0)), (GREEN, (width, 0)), (BLUE, (0, height))):
+        image.paste(colour, (*corner, corner[0] + width, corner[1] + height))
+    return image
+
+
+def saved(image: Image.Image, image_format: str, **options: Any) -> bytes:  # noqa: ANN401
+    buffer = BytesIO()
+    image.save(buffer, image_format, **options)
+    return buffer.getvalue()
+
+
+def run(data: bytes, picture_format: Format = Format.PNG, max_side: int = 512) -> Picture:
+    return convert(data, Options(max_side, picture_format), IdentityEngine(), LIMITS)
+
+
+def opened(picture: Picture) -> Image.Image:
+    image = Image.open(BytesIO(picture.data))
+    image.load()
+    return image
+
+
+def corners(image: Image.Image) -> list[npt.NDArray[np.int16]]:
+    pixels = np.asarray(image.convert("RGB"), np.int16)
+    height, width = pixels.shape[:2]
+    places = ((height // 4, width // 4), (height // 4, 3 * width // 4), (3 * height // 4, width // 4))
+    return [pixels[place] for place in (*places, (3 * height // 4, 3 * width // 4))]
+
+
+def assert_quadrants(image: Image.Image, tolerance: int = 12) -> None:
+    for found, expected in zip(corners(image), (RED, GREEN, BLUE, GREY), strict=True):
+        assert np.abs(found - np.array(expected)).max() <= tolerance, (found, expected)
+
+
+@pytest.mark.parametrize(
+    "image_format", ["PNG", "BMP", "TIFF", "WEBP", "JPEG", "AVIF", "PPM", "TGA", "JPEG2000", "QOI"]
+)
+def test_every_format_comes_out_in_its_colours(image_format: str) -> None:
+    assert_quadrants(opened(run(saved(quadrants(), image_format))))
+
+
+def test_heic_comes_out_in_its_colours() -> None:
+    buffer = BytesIO()
+    pillow_heif.from_pillow(quadrants()).save(buffer, quality=95)
+    assert_quadrants(opened(run(buffer.getvalue())))
+
+
+@pytest.mark.parametrize("picture_format", Format)
+def test_a_picture_is_written_in_the_format_that_was_asked_for(picture_format: Format) -> None:
+    assert opened(run(photo_bytes(), picture_format)).format == picture_format.value.upper()
+
+
+TURNS: dict[int, Callable[[Image.Image], Image.Image]] = {
+    1: lambda image: image,
+    2: lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+    3: lambda image: image.transpose(Image.Transpose.ROTATE_180),
+    4: lambda image: image.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
+    5: lambda image: image.transpose(Image.Transpose.TRANSPOSE),
+    6: lambda image: image.transpose(Image.Transpose.ROTATE_90),
+    7: lambda image: image.transpose(Image.Transpose.TRANSVERSE),
+    8: lambda image: image.transpose(Image.Transpose.ROTATE_270),
+}
+
+
+@pytest.mark.parametrize("orientation", TURNS)
+def test_a_photo_is_turned_upright_by_its_exif(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = opened(run(saved(TURNS[orientation](quadrants()), "JPEG", quality=95, subsampling=0, exif=exif)))
+    assert picture.size == (64, 48)
+    assert_quadrants(picture)
+
+
+def test_a_photo_is_turned_upright_by_its_xmp() -> None:
+    xmp = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+    )
+    picture = opened(run(saved(TURNS[6](quadrants()), "JPEG", quality=95, subsampling=0, xmp=xmp)))
+    assert picture.size == (64, 48)
+    assert_quadrants(picture)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+@pytest.mark.parametrize("picture_format", [Format.PNG, Format.WEBP])
+def test_transparency_is_kept(mode: str, picture_format: Format) -> None:
+    image = quadrants().convert("RGBA")
+    image.paste((0, 0, 0, 0), (0, 0, 32, 24))
+    alpha = opened(run(saved(image.convert(mode), "PNG"), picture_format)).getchannel("A")
+    assert alpha.getpixel((5, 5)) == 0
+    assert alpha.getpixel((60, 40)) == 255
+
+
+def test_transparency_is_filled_with_white_in_a_jpeg_and_said() -> None:
+    picture = run(saved(Image.new("RGBA", (32, 32), (10, 20, 30, 0)), "PNG"), Format.JPEG)
+    assert opened(picture).getpixel((16, 16)) == (255, 255, 255)
+    assert "transparency" in picture.notes[0]
+
+
+def test_cmyk_and_greyscale_become_rgb() -> None:
+    assert_quadrants(opened(run(saved(quadrants().convert("CMYK"), "JPEG", quality=95))), tolerance=25)
+    for mode in ("L", "1", "P"):
+        assert opened(run(saved(quadrants().convert(mode), "PNG"))).mode == "RGB"
+
+
+@pytest.mark.parametrize(("white", "bits"), [(65535, 16), (4095, 12), (1023, 10)])
+def test_sixteen_bit_grey_uses_its_own_full_scale(white: int, bits: int) -> None:
+    ramp = np.tile(np.linspace(0, white, 64).astype(np.uint16), (48, 1))
+    picture = np.asarray(opened(run(saved(Image.fromarray(ramp), "TIFF"))))
+    assert bits in (10, 12, 16)
+    assert picture[10, 0, 0] == 0
+    assert picture[10, -1, 0] == 255
+    assert abs(int(picture[10, 32, 0]) - 130) <= 2
+
+
+def test_an_icc_profile_is_converted_to_srgb() -> None:
+    grey = Image.new("L", (32, 32), 128)
+    lab = ImageCms.createProfile("sRGB")
+    profile = ImageCms.ImageCmsProfile(lab).tobytes()
+    same = opened(run(saved(quadrants(), "PNG", icc_profile=profile)))
+    assert_quadrants(same, tolerance=2)
+    assert opened(run(saved(grey, "PNG", icc_profile=b"no profile at all"))).getpixel((3, 3)) == (128, 128, 128)
+
+
+def test_the_first_frame_of_an_animation_is_taken_and_said() -> None:
+    frames = [quadrants(), Image.new("RGB", (64, 48), BLUE)]
+    for image_format in ("GIF", "WEBP", "PNG"):
+        picture = run(saved(frames[0], image_format, save_all=True, append_images=frames[1:]))
+        assert "first frame" in picture.notes[0]
+        assert_quadrants(opened(picture), tolerance=30)
+
+
+@pytest.mark.parametrize("picture_format", Format)
+def test_no_metadata_survives(picture_format: Format) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "SECRET description"
+    exif.get_ifd(0x8825)[1] = "N"
+    text = PngInfo()
+    text.add_text("Comment", "SECRET comment")
+    photo = saved(quadrants(), "PNG", exif=exif, pnginfo=text)
+    assert b"SECRET" in photo
+    picture = run(photo, picture_format)
+    assert b"SECRET" not in picture.data
+    assert dict(opened(picture).getexif()) == {}
+
+
+@pytest.mark.parametrize(
+    "size", [(16, 16), (33, 17), (31, 500), (16, 2048), (1000, 17), (513, 511), (2047, 301), (4000, 16)]
+)
+def test_any_size_keeps_its_shape(size: tuple[int, int]) -> None:
+    picture = run(photo_bytes(size), max_side=2048)
+    assert (picture.width, picture.height) == opened(picture).size == fit(size, 2048)
+
+
+def test_a_long_photo_is_shrunk_and_a_small_one_never_enlarged() -> None:
+    assert fit((4000, 3000), 512) == (512, 384)
+    assert fit((301, 203), 512) == (301, 203)
+    assert fit((10_000, 3), 512) == (512, 1)
+
+
+def test_an_engine_that_changes_nothing_gives_the_photo_back_untinted_to_the_border() -> None:
+    photo = photo_bytes((101, 77))
+    picture = np.asarray(opened(run(photo)))
+    with Image.open(BytesIO(photo)) as original:
+        assert np.array_equal(picture, np.asarray(original))
+
+
+def test_what_an_engine_overshoots_is_clipped() -> None:
+    class Overshooting(IdentityEngine):
+        def generate(self, photo: Tensor) -> Tensor:
+            return photo * 9
+
+    picture = convert(saved(quadrants(), "PNG"), Options(64, Format.PNG), Overshooting(), LIMITS)
+    assert corners(opened(picture))[0].tolist() == [255, 0, 0]
+
+
+def test_the_stages_come_in_order_and_are_timed() -> None:
+    stages: list[Stage] = []
+    picture = convert(photo_bytes(), Options(64, Format.PNG), ToyEngine(), LIMITS, checkpoint=stages.append)
+    assert stages == list(Stage)
+    assert set(picture.timings) == {f"{stage}_s" for stage in Stage}
+
+
+def test_a_checkpoint_can_stop_a_conversion() -> None:
+    def stop_at_generate(stage: Stage) -> None:
+        if stage is Stage.GENERATE:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        convert(photo_bytes(), Options(64, Format.PNG), ToyEngine(), LIMITS, checkpoint=stop_at_generate)
+
+
+REFUSED: dict[str, tuple[bytes, type[SakugaError]]] = {
+    "nothing": (b"", NotAPhotoError),
+    "text": (b"just some words, no image", NotAPhotoError),
+    "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n", NotAPhotoError),
+    "jpeg header only": (b"\xff\xd8\xff\xe0\x00\x10JFIF\x00", DamagedPhotoError),
+    "jpeg cut short": (photo_bytes((300, 300), "JPEG")[:-200], DamagedPhotoError),
+    "png cut short": (photo_bytes((300, 300), "PNG")[:-200], DamagedPhotoError),
+    "webp cut short": (photo_bytes((300, 300), "WEBP")[:-200], DamagedPhotoError),
+    "too narrow": (photo_bytes((15, 300)), UnusablePhotoError),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_no_sound_photo_is_refused(case: str) -> None:
+    data, error = REFUSED[case]
+    with pytest.raises(error):
+        run(data)
+
+
+def test_too_many_bytes_or_pixels_are_refused_with_the_limit() -> None:
+    for limits, limit in ((Limits(1 << 20, 0.05), "0.05 megapixels"), (Limits(500, 64), "MiB")):
+        with pytest.raises(PhotoTooLargeError, match=limit):
+            convert(photo_bytes((300, 300)), Options(64, Format.PNG), ToyEngine(), limits)
+
+
+@pytest.mark.parametrize("name", ["bad_corrupt_header.jpg", "bad_truncated.jpg", "bomb_65536.png", "bomb_giant.jpg", "bomb_small.gif"])  # fmt: skip
+def test_hostile_photos_are_refused_in_little_memory(photos_dir: Path, name: str) -> None:
+    code = (
+        "import re, sys\n"
+        "from shared.errors import SakugaError\n"
+        "from shared.images import Limits, inspect\n"
+        "try:\n"
+        "    inspect(open(sys.argv[1], 'rb'), Limits(32 << 20, 64))\n"
+        "except SakugaError as error:\n"
+        "    peak = re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())\n"
+        "    print(error.status, peak[1])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, photos_dir / name], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    status, peak_kib = map(int, done.stdout.split())
+    assert status == (422 if name.startswith("bad") else 413)
+    assert peak_kib < 200 << 10
+
+
+def test_every_good_and_odd_photo_converts(photos_dir: Path) -> None:
+    good = [path for path in photos_dir.iterdir() if path.name.split("_")[0] not in {"bad", "bomb", "MANIFEST.tsv"}]
+    assert len(good) >= 15
+    for path in good:
+        picture = run(path.read_bytes(), Format.WEBP, max_side=256)
+        assert 16 <= max(opened(picture).size) <= 256
+
+
+def test_a_rotated_phone_photo_stands_upright(photos_dir: Path) -> None:
+    upright, turned = (opened(run((photos_dir / f"exif_landscape_{n}.jpg").read_bytes())) for n in (1, 6))
+    assert turned.size == upright.size
+    difference = np.abs(np.asarray(upright, np.int16) - np.asarray(turned, np.int16))
+    assert np.median(difference) <= 4

@@ -1,0 +1,63 @@
+"""Settings: read once, all problems together."""
+
+from pathlib import Path
+
+import pytest
+
+from shared.errors import SettingsError
+from shared.settings import Settings, load_settings
+from worker.capacity import available_cores, available_memory, plan
+
+
+def test_the_environment_is_read_and_overrides_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAKUGA_PORT", "9000")
+    assert load_settings().port == 9000
+    assert load_settings(port=9001).port == 9001
+    assert load_settings(port=None).port == 9000
+
+
+def test_all_problems_are_reported_together_with_what_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAKUGA_PORT", "70000")
+    monkeypatch.setenv("SAKUGA_PROCESSES", "none")
+    monkeypatch.setenv("SAKUGA_STYL", "x")
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    sentences = refused.value.detail.splitlines()
+    assert len(sentences) == 3
+    assert "did you mean SAKUGA_STYLE?" in sentences[0]
+    assert any("SAKUGA_PORT" in sentence and "65535" in sentence for sentence in sentences)
+
+
+def test_a_visibility_timeout_below_the_time_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAKUGA_VISIBILITY_TIMEOUT_S", "60")
+    with pytest.raises(SettingsError, match="run twice"):
+        load_settings()
+
+
+def test_passwords_are_not_shown() -> None:
+    shown = repr(Settings(redis_url="redis://:hunter2@host:6379/0"))
+    assert "hunter2" not in shown
+    assert "host:6379" in shown
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().port = 1  # type: ignore[misc]
+
+
+def test_a_container_has_the_cores_and_memory_of_its_limits(tmp_path: Path) -> None:
+    (tmp_path / "cpu.max").write_text("100000 100000\n")
+    (tmp_path / "memory.max").write_text(f"{512 << 20}\n")
+    assert available_cores(tmp_path) == 1
+    assert available_memory(tmp_path) == 512 << 20
+
+
+def test_without_limits_the_machine_counts(tmp_path: Path) -> None:
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert available_cores(tmp_path) == available_cores(tmp_path / "none") >= 1
+    assert available_memory(tmp_path) > 512 << 20
+
+
+def test_what_the_operator_sets_is_taken() -> None:
+    capacity = plan(Settings(processes=3, threads=2))
+    assert (capacity.processes, capacity.threads) == (3, 2)
