@@ -44,7 +44,7 @@ def hayao(reference_dir: Path, photo: Path, mode: Upsample) -> np.ndarray:
 def test_the_real_weights_give_the_recorded_pictures(
     reference_dir: Path, photos_dir: Path, photo: str, mode: Upsample
 ) -> None:
-    with Image.open(reference_dir / f"hayao_{photo.split('.')[0]}_{mode}.png") as recorded:
+    with Image.open(reference_dir / f"hayao_{photo.split('.', maxsplit=1)[0]}_{mode}.png") as recorded:
         expected = np.asarray(recorded.convert("RGB"), np.float32)
     assert np.abs(hayao(reference_dir, photos_dir / photo, mode) - expected).mean() <= 1
 

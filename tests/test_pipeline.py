@@ -255,7 +255,10 @@ def test_too_many_bytes_or_pixels_are_refused_with_the_limit() -> None:
             convert(photo_bytes((300, 300)), Options(64, Format.PNG), ToyEngine(), limits)
 
 
-@pytest.mark.parametrize("name", ["bad_corrupt_header.jpg", "bad_truncated.jpg", "bomb_65536.png", "bomb_giant.jpg", "bomb_small.gif"])  # fmt: skip
+HOSTILE = ["bad_corrupt_header.jpg", "bad_truncated.jpg", "bomb_65536.png", "bomb_giant.jpg", "bomb_small.gif"]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_photos_are_refused_in_little_memory(photos_dir: Path, name: str) -> None:
     code = (
         "import re, sys\n"

@@ -42,7 +42,7 @@ def test_passwords_are_not_shown() -> None:
 
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        Settings().port = 1  # type: ignore[misc]
+        Settings().port = 1
 
 
 def test_a_container_has_the_cores_and_memory_of_its_limits(tmp_path: Path) -> None:

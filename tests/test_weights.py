@@ -44,7 +44,7 @@ def as_torchscript(tensors: Tensors, folder: Path) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch would rather see another format
         traced = torch.jit.trace(generator, torch.zeros(1, 3, 32, 32))  # type: ignore[no-untyped-call]
-        torch.jit.save(traced, str(folder / "script.pt"))  # type: ignore[no-untyped-call]
+        torch.jit.save(traced, str(folder / "script.pt"))
     return folder / "script.pt"
 
 
