@@ -4,8 +4,8 @@ Builds both images, brings everything up, sends a photo through nginx and fetche
 kills one with -9 while jobs run, and shows that all of them succeed. Everything is made under a project name, port and
 secret of its own and is removed at the end, with its volumes.
 
-Without a Docker engine it says so and skips, except where CI=true: there it fails. COMPOSE_TEST=skip skips even in CI,
-COMPOSE_TEST=require fails on a laptop too. Images that cannot be pulled are replaced by stand-ins that
+A machine that lacks what this needs (a Docker engine, images) is told so and skips, except where CI=true: there it
+fails. COMPOSE_TEST=skip skips even in CI, COMPOSE_TEST=require fails on a laptop too. Images that cannot be pulled are replaced by stand-ins that
 deploy/local_images.sh makes (needs root and debootstrap).
 """
 
@@ -47,8 +47,8 @@ class CheckError(Exception):
     """Something that should hold does not."""
 
 
-class NoEngineError(Exception):
-    """There is nothing here to run containers with."""
+class MissingError(Exception):
+    """This machine lacks something that the check needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +137,11 @@ def main() -> int:
     stack = Stack()
     try:
         _require_engine(stack)
-    except NoEngineError as error:
+        return _check(stack)
+    except MissingError as error:
         if wish == "require" or os.environ.get("CI") == "true":
             return _say(f"FAILED: {error}", 1)
         return _say(f"skipped: {error}", 0)
-    return _check(stack)
 
 
 def _check(stack: Stack) -> int:
@@ -166,16 +166,16 @@ def _require_engine(stack: Stack) -> None:
     try:
         stack.run("docker", "version", "--format", "{{.Server.Version}}", timeout_s=20)
     except FileNotFoundError:
-        raise NoEngineError("there is no docker command here") from None
+        raise MissingError("there is no docker command here") from None
     except CheckError as error:
-        raise NoEngineError(f"no Docker engine answers. {str(error).splitlines()[-1]}") from None
+        raise MissingError(f"no Docker engine answers. {str(error).splitlines()[-1]}") from None
     try:
         found = stack.run("docker", "compose", "version", "--short", timeout_s=20).strip()
     except CheckError:
-        raise NoEngineError("docker has no `compose` plugin") from None
+        raise MissingError("docker has no `compose` plugin") from None
     numbers = found.lstrip("v").partition("-")[0].partition("+")[0].split(".")
     if tuple(map(int, numbers)) < OLDEST_COMPOSE:
-        raise NoEngineError(f"docker compose is {found}; `up --wait` came with 2.1.1")
+        raise MissingError(f"docker compose is {found}; `up --wait` came with 2.1.1")
 
 
 def get_images(stack: Stack) -> str:
@@ -186,7 +186,10 @@ def get_images(stack: Stack) -> str:
     if missing:
         print(f"  cannot be pulled here: {', '.join(missing.values())}; making stand-ins", flush=True)
         pairs = {"base": wanted["base"]} | missing
-        stack.run("deploy/local_images.sh", *(f"{name}={image}" for name, image in pairs.items()), timeout_s=900)
+        try:
+            stack.run("deploy/local_images.sh", *(f"{name}={image}" for name, image in pairs.items()), timeout_s=900)
+        except CheckError as error:
+            raise MissingError(f"images can neither be pulled nor made here. {error}") from error
     names = sorted(wanted.values())
     labels = '{{index .Config.Labels "sakuga.stand-in"}}'
     made_here = [n for n in names if stack.run("docker", "image", "inspect", "--format", labels, n).strip() == "true"]

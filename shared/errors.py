@@ -22,6 +22,16 @@ class SakugaError(Exception):
         self.retry_after_s = retry_after_s
 
 
+def public_errors() -> list[type[SakugaError]]:
+    """Every kind of error a client of the API may meet, by code."""
+    return sorted(_kinds_of(SakugaError), key=lambda kind: kind.code)
+
+
+def _kinds_of(kind: type[SakugaError]) -> list[type[SakugaError]]:
+    below = [found for child in kind.__subclasses__() for found in _kinds_of(child)]
+    return [kind, *below] if "code" in vars(kind) else below
+
+
 class SettingsError(SakugaError):
     code = "settings_invalid"
     title = "The settings are not valid"

@@ -14,6 +14,7 @@ from PIL import Image
 from redis import Redis
 from werkzeug.test import TestResponse
 
+from shared.errors import public_errors
 from shared.lanes import Lanes
 from shared.services import Services
 from shared.settings import Settings
@@ -343,3 +344,11 @@ def test_the_page_and_the_api_page_are_served_under_a_strict_policy(client: Flas
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
         assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_every_error_code_is_explained_where_its_type_points(client: FlaskClient) -> None:
+    page = client.get("/docs").text
+    target = body(client.get(f"{JOBS}/none"))["type"]
+    assert target == "/docs#unknown_job"
+    for kind in public_errors():
+        assert f'id="{kind.code}"' in page

@@ -6,7 +6,7 @@ from flask import Blueprint, Response, current_app, jsonify, render_template, re
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from redis.exceptions import RedisError
 
-from shared.errors import SakugaError, UnknownPreviewError
+from shared.errors import SakugaError, UnknownPreviewError, public_errors
 from shared.images import MIN_SIDE, Format
 from shared.lanes import Lane
 from shared.services import Services
@@ -100,7 +100,8 @@ def openapi() -> Response:
 
 @blueprint.get("/docs")
 def docs() -> str:
-    return render_template("docs.html", spec=current_app.extensions["sakuga-openapi"], base_url=request.host_url)
+    spec = current_app.extensions["sakuga-openapi"]
+    return render_template("docs.html", spec=spec, base_url=request.host_url, errors=public_errors())
 
 
 def _services() -> Services:
