@@ -5,8 +5,8 @@ kills one with -9 while jobs run, and shows that all of them succeed. Everything
 secret of its own and is removed at the end, with its volumes.
 
 A machine that lacks what this needs (a Docker engine, images) is told so and skips, except where CI=true: there it
-fails. COMPOSE_TEST=skip skips even in CI, COMPOSE_TEST=require fails on a laptop too. Images that cannot be pulled are replaced by stand-ins that
-deploy/local_images.sh makes (needs root and debootstrap).
+fails. COMPOSE_TEST=skip skips even in CI, COMPOSE_TEST=require fails on a laptop too. Images that cannot be pulled are
+replaced by stand-ins that deploy/local_images.sh makes (needs root and debootstrap).
 """
 
 import io

@@ -3,7 +3,7 @@
 `photos.toml` says which photos, from which package, by whom and under which licence. A pair is a function of the seed
 and its number alone, so the same seed makes the same data set; it is rendered once and kept in `training/cache/`.
 
-    python -m training.data --pairs 900
+    python -m training.data --pairs 1000
 
 Imported by `training` only.
 """
@@ -220,7 +220,7 @@ def _to_tensor(images: Rgb) -> npt.NDArray[np.float32]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Fetch the photos and render training pairs.")
     parser.add_argument("--style", default="hinata")
-    parser.add_argument("--pairs", type=int, default=900)
+    parser.add_argument("--pairs", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--name", default="", help="of the data set in the cache; by default the style")
     return parser.parse_args()

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from shared.styles import BUNDLED_WEIGHTS, Size, Style, read_manifest, write_manifest
@@ -22,7 +22,8 @@ from training.evaluate import Rgb, draw, read_photo
 from training.train import RUNS, Checkpoint
 from worker.generator import LightGenerator, Upsample
 
-PREVIEW_SIDE = 480  # pixels: photo on the left half, picture on the right
+PREVIEW_SIDE = 480  # pixels
+PREVIEW_SPLIT = 144  # left of this the preview shows the photo, right of it the picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def export(checkpoint: Path, label: Label, folder: Path = BUNDLED_WEIGHTS, *, ph
     """Write weights, preview and manifest entry; an entry of the same name is replaced, others are kept."""
     weights = averaged_weights(checkpoint)
     file = folder / f"{label.name}.safetensors"
-    save_file(weights, file)
+    file.write_bytes(save(weights))  # save_file would make it readable for its owner alone
     preview = write_preview(load_file(file), photo, folder / f"{label.name}.webp") if photo else ""
     style = Style(
         name=label.name,
@@ -70,13 +71,13 @@ def export(checkpoint: Path, label: Label, folder: Path = BUNDLED_WEIGHTS, *, ph
 
 
 def write_preview(weights: dict[str, Tensor], photo: Path, path: Path) -> str:
-    """Save a square preview whose left half is the photo and whose right half is the picture; returns its file name."""
+    """Save a square preview, the photo on its left and the picture on its right; returns its file name."""
     generator = LightGenerator()
     generator.load_state_dict(weights)
     before = _square(read_photo(photo, max_side=4096))
     after = draw(generator, before)
-    after[:, : PREVIEW_SIDE // 2] = before[:, : PREVIEW_SIDE // 2]
-    after[:, PREVIEW_SIDE // 2 - 1 : PREVIEW_SIDE // 2 + 1] = 255
+    after[:, :PREVIEW_SPLIT] = before[:, :PREVIEW_SPLIT]
+    after[:, PREVIEW_SPLIT - 1 : PREVIEW_SPLIT + 1] = 255
     Image.fromarray(after).save(path, "WEBP", quality=82, method=6)
     return path.name
 

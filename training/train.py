@@ -1,7 +1,7 @@
 """Train a generator to draw what the rendered target draws. CPU-only, seeded, resumable.
 
-    python -m training.train --run hinata-light --data hinata --steps 24000
-    python -m training.train --run hinata-light --data hinata --steps 24000 --resume
+    python -m training.train --run hinata-light --data hinata --steps 10000
+    python -m training.train --run hinata-light --data hinata --steps 10000 --resume
 
 A step is a function of the seed and its number (the batch, the learning rate), so a resumed run takes the same steps as
 an uninterrupted one. Imported by `training` only.
@@ -166,7 +166,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--run", required=True, help="name of the run, a folder in training/runs/")
     parser.add_argument("--data", default="hinata", help="name of the data set in training/cache/")
     parser.add_argument("--pairs", type=int, default=None, help="use only so many pairs; all by default")
-    parser.add_argument("--steps", type=int, default=24000)
+    parser.add_argument("--steps", type=int, default=10000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--peak-rate", type=float, default=2e-3)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
