@@ -12,7 +12,6 @@ import argparse
 import importlib.util
 import subprocess
 import tomllib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -224,12 +223,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--name", default="", help="of the data set in the cache; by default the style")
     return parser.parse_args()
-
-
-def credits_of(listed: list[Source]) -> Iterator[str]:
-    """One line per source for a model card."""
-    for source in listed:
-        yield f"{source.package} ({source.archive}): {len(source.files)} files, {source.licence}; {source.authors}"
 
 
 def main() -> None:

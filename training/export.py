@@ -52,7 +52,7 @@ def export(checkpoint: Path, label: Label, folder: Path = BUNDLED_WEIGHTS, *, ph
     """Write weights, preview and manifest entry; an entry of the same name is replaced, others are kept."""
     weights = averaged_weights(checkpoint)
     file = folder / f"{label.name}.safetensors"
-    file.write_bytes(save(weights))  # save_file would make it readable for its owner alone
+    _replace(file, save(weights))
     preview = write_preview(load_file(file), photo, folder / f"{label.name}.webp") if photo else ""
     style = Style(
         name=label.name,
@@ -80,6 +80,13 @@ def write_preview(weights: dict[str, Tensor], photo: Path, path: Path) -> str:
     after[:, PREVIEW_SPLIT - 1 : PREVIEW_SPLIT + 1] = 255
     Image.fromarray(after).save(path, "WEBP", quality=82, method=6)
     return path.name
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file as one step, readable by all: `save_file` of safetensors would keep it to its owner."""
+    temporary = path.with_suffix(".new")
+    temporary.write_bytes(content)
+    temporary.replace(path)
 
 
 def _square(photo: Rgb) -> Rgb:
