@@ -10,7 +10,6 @@ from typing import NoReturn, ParamSpec, TypeVar
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from shared.errors import SakugaError
 from shared.images import Format
@@ -110,11 +109,10 @@ def styles() -> None:
     from shared.styles import installed_styles
 
     settings = load_settings()
-    table = Table("name", "title", "size", "licence", "sha256", "provenance", box=None, header_style="bold")
     for style in installed_styles(settings.data_dir).values():
         mark = " (default)" if style.name == settings.style else ""
-        table.add_row(style.name + mark, style.title, style.size, style.licence, style.sha256[:12], style.provenance)
-    out.print(table)
+        out.print(f"[bold]{style.name}[/]{mark}: {style.title}, {style.size}, {style.licence}, {style.sha256[:12]}…")
+        out.print(f"    {style.provenance}")
 
 
 @main.group()
