@@ -147,3 +147,15 @@ def test_a_default_style_that_is_not_there_is_said_at_once(tmp_path: Path) -> No
     )
     assert refused.returncode == 1
     assert "style must be one of" in refused.stderr
+
+
+def test_a_conversion_that_takes_too_long_ends_with_advice_and_the_next_one_runs(tmp_path: Path) -> None:
+    limits = {"SAKUGA_PROCESSES": "1", "SAKUGA_JOB_TIME_LIMIT_S": "1", "SAKUGA_VISIBILITY_TIMEOUT_S": "30"}
+    service = RunningService(tmp_path, environment=limits)
+    service.start()
+    try:
+        slow = finished(service, submit(service, photo_bytes((2048, 2048), "JPEG"), max_side="2048"))
+        assert (slow["state"], slow["error"]["code"]) == ("failed", "timed_out")
+        assert finished(service, submit(service, photo_bytes((32, 32))))["state"] == "succeeded"
+    finally:
+        service.stop()
