@@ -79,6 +79,7 @@ class AnimeGanV2(nn.Module):
 
     multiple: Final = 4
     margin: Final = 0
+    halo: Final = None  # whole-image statistics: no part of a picture can be drawn without the rest
 
     def __init__(self, upsample: Upsample = Upsample.ALIGN_CORNERS) -> None:
         super().__init__()
@@ -128,6 +129,7 @@ class LightGenerator(nn.Module):
 
     multiple: Final = 8
     margin: Final = 16
+    halo: Final = 80  # pixels around a part that its drawing depends on: 73, rounded up to the multiple
     widths: Final = (16, 32, 64, 128)
 
     def __init__(self) -> None:

@@ -7,6 +7,8 @@ from shared.errors import UnavailableError
 from shared.pipeline import Tensor
 from worker.generator import AnimeGanV2, LightGenerator
 
+STRIP_PIXELS = 1 << 20  # about 1.3 GB of activations at the most; pictures up to this size run in one piece
+
 
 class TorchEngine:
     """Runs a generator in the process that made it; make one per process, after the fork."""
@@ -15,6 +17,7 @@ class TorchEngine:
         """Take over `generator`, which is turned to channels last."""
         self.multiple = generator.multiple
         self.margin = generator.margin
+        self._halo = generator.halo
         self._generator = generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def generate(self, photo: Tensor) -> Tensor:
@@ -23,14 +26,30 @@ class TorchEngine:
         Raises:
             UnavailableError: there is not enough memory now; another try may have it.
         """
-        tensor = torch.from_numpy(photo).contiguous(memory_format=torch.channels_last)
         try:
-            with torch.inference_mode():
-                return self._generator(tensor).numpy()  # type: ignore[no-any-return]
+            if self._halo is None:
+                return self._run(photo)
+            return self._run_in_strips(photo, self._halo)
         except RuntimeError as error:
             if "memory" not in str(error):
                 raise
             raise UnavailableError("There is not enough memory for a picture of this size now.") from error
+
+    def _run_in_strips(self, photo: Tensor, halo: int) -> Tensor:
+        """Draw strips of rows that overlap by what they depend on: the same picture in memory that does not grow."""
+        height, width = photo.shape[2:]
+        rows = max(self.multiple, STRIP_PIXELS // width // self.multiple * self.multiple)
+        strips = []
+        for top in range(0, height, rows):
+            start, end = max(0, top - halo), min(height, top + rows + halo)
+            drawn = self._run(photo[:, :, start:end])
+            strips.append(drawn[:, :, top - start : top - start + rows])
+        return np.concatenate(strips, axis=2) if len(strips) > 1 else strips[0]
+
+    def _run(self, photo: Tensor) -> Tensor:
+        tensor = torch.from_numpy(photo).contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            return self._generator(tensor).numpy()  # type: ignore[no-any-return]
 
     def warm(self, side: int) -> None:
         """Run once at the usual size, so that the first photo does not pay for what is made on first use."""
