@@ -1,9 +1,11 @@
 """Which jobs hold which objects of the store, so that an object two jobs share goes only with the last of them.
 
 Photos and results are named by their content, so the same photo sent twice is one object; erasing one job must not take
-the other's picture away. Imported by `web`, `worker` and `shared.services`.
+the other's picture away. Every holding lapses at a time written down before the object is: what a process leaves behind
+when it dies between two steps is found by its holding. Imported by `web`, `worker` and `shared.services`.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,6 +18,9 @@ from shared.store import Store
 if TYPE_CHECKING:
     from redis import Redis
 
+    from shared.jobs import Job
+
+LAPSES = "sakuga:holdings"  # every holding, as "job key", by when it lapses
 LOCK_S = 120  # longer than the store's own time-outs, so a holder cannot outlive its lock
 WAIT_S = 20
 
@@ -29,14 +34,17 @@ class Holdings:
         self._store = store
 
     @contextmanager
-    def holding(self, key: str, job_id: str) -> Iterator[None]:
-        """Make `job_id` a holder of `key` while the block writes the object; a block that fails gives it back."""
+    def holding(self, key: str, job: "Job") -> Iterator[None]:
+        """Make `job` a holder of `key` while the block writes the object; a block that fails gives it back."""
         with self._locked(key):
-            self._redis.sadd(_holders(key), job_id)
+            with self._redis.pipeline() as pipe:
+                pipe.sadd(_holders(key), job.id)
+                pipe.zadd(LAPSES, {f"{job.id} {key}": job.expires_at})
+                pipe.execute()
             try:
                 yield
             except BaseException:
-                self._give_back(key, job_id)
+                self._give_back(key, job.id)
                 raise
 
     def release(self, key: str, job_id: str) -> None:
@@ -44,10 +52,22 @@ class Holdings:
         with self._locked(key):
             self._give_back(key, job_id)
 
+    def release_lapsed(self, count: int) -> int:
+        """Let go of up to `count` holdings whose time has passed; returns how many there were."""
+        lapsed = [str(entry) for entry in self._redis.zrangebyscore(LAPSES, 0, time.time(), start=0, num=count)]
+        for entry in lapsed:
+            job_id, key = entry.split(" ", 1)
+            self.release(key, job_id)
+        return len(lapsed)
+
     def _give_back(self, key: str, job_id: str) -> None:
-        self._redis.srem(_holders(key), job_id)
-        if not self._redis.exists(_holders(key)):
+        """The object goes before the note that it is there: one who dies in between leaves a holding that lapses."""
+        if not set(self._redis.smembers(_holders(key))) - {job_id}:
             self._store.delete(key)
+        with self._redis.pipeline() as pipe:
+            pipe.srem(_holders(key), job_id)
+            pipe.zrem(LAPSES, f"{job_id} {key}")
+            pipe.execute()
 
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:

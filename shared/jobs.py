@@ -9,6 +9,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from redis.client import Pipeline
 
 EXPIRY = "sakuga:expiry"
+UNSENT = "sakuga:unsent"  # jobs that are recorded and not yet known to be queued, by when they were recorded
 TOTALS = "sakuga:totals"
 RECORD_GRACE_S = 24 * 3600  # how long an expired job can still say that it has expired
 IDEMPOTENCY_TTL_S = 24 * 3600
@@ -285,8 +287,10 @@ class Jobs:
         return self._change(job_id, ask)
 
     def expire(self, job_id: str) -> None:
-        """Mark a job whose time to live has passed, whatever it was."""
-        self._change(job_id, lambda job: job if job.state is State.EXPIRED else _ended(job, State.EXPIRED, result=None))
+        """Mark a job whose time to live has passed, whatever it was; an erased one is forgotten."""
+        with suppress(UnknownJobError):
+            self._change(job_id, lambda job: job if job.state is State.EXPIRED else _expired(job))
+        self._redis.zrem(EXPIRY, job_id)
 
     def erase(self, job_id: str) -> Job:
         """Remove the record and everything that points to it; returns what it was."""
@@ -301,6 +305,7 @@ class Jobs:
             pipe.delete(_record(job_id), _stream(job_id))
             pipe.zrem(_index(job.caller), job_id)
             pipe.zrem(EXPIRY, job_id)
+            pipe.zrem(UNSENT, job_id)
             return job
 
         return self._transact(remove, _record(job_id))
@@ -310,9 +315,16 @@ class Jobs:
         return {str(name): float(value) for name, value in cast("dict[str, str]", self._redis.hgetall(TOTALS)).items()}
 
     def due(self, now: float, count: int) -> list[str]:
-        """Take up to `count` jobs whose time to live has passed; each is handed to one taker only."""
-        candidates = cast("list[str]", self._redis.zrangebyscore(EXPIRY, 0, now, start=0, num=count))
-        return [job_id for job_id in candidates if self._redis.zrem(EXPIRY, job_id)]
+        """Name up to `count` jobs whose time to live has passed and that are not expired yet."""
+        return cast("list[str]", self._redis.zrangebyscore(EXPIRY, 0, now, start=0, num=count))
+
+    def unsent(self, before: float, count: int) -> list[str]:
+        """Name up to `count` jobs recorded before a time and not yet known to be queued."""
+        return cast("list[str]", self._redis.zrangebyscore(UNSENT, 0, before, start=0, num=count))
+
+    def mark_sent(self, job_id: str) -> None:
+        """Note that the job is queued."""
+        self._redis.zrem(UNSENT, job_id)
 
     def page(self, caller: str, *, cursor: str | None, count: int) -> Page:
         """List a caller's jobs, newest first, `count` at a time. A cursor is the last id of the page before."""
@@ -368,6 +380,7 @@ class Jobs:
         oldest_kept = 2 * job.created_at - job.expires_at - RECORD_GRACE_S
         pipe.zremrangebyscore(_index(job.caller), 0, oldest_kept)
         pipe.zadd(EXPIRY, {job.id: job.expires_at})
+        pipe.zadd(UNSENT, {job.id: job.created_at})
         pipe.hincrby(TOTALS, "jobs_submitted", 1)
         self._lanes.submit(pipe, job)
         self._lanes.join(pipe, job)
@@ -426,6 +439,10 @@ def error_info(error: SakugaError) -> ErrorInfo:
 
 def _ended(job: Job, state: State, **changes: object) -> Job:
     return job.model_copy(update={"state": state, "stage": None, "finished_at": time.time(), **changes})
+
+
+def _expired(job: Job) -> Job:
+    return _ended(job, State.EXPIRED, result=None)
 
 
 def _is_current(current: Job, claimed: Job) -> bool:

@@ -5,6 +5,7 @@ Imported by the entry points of `web`, `worker` and `cli`.
 
 import hashlib
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -19,12 +20,14 @@ from shared.broker import Queue, celery_app
 from shared.errors import SakugaError, UnknownJobError
 from shared.holdings import Holdings
 from shared.images import Limits
-from shared.jobs import Idempotency, Job, Jobs, PhotoInfo, new_id
+from shared.jobs import Idempotency, Job, Jobs, PhotoInfo, State, new_id
 from shared.lanes import Lane, Lanes
 from shared.pipeline import Options
 from shared.settings import Settings
 from shared.store import Store, open_store
 from shared.styles import Style, Styles, installed_styles
+
+SENDING_TAKES_S = 60  # a record older than this whose job was not queued has lost its submitter
 
 log = structlog.get_logger()
 
@@ -73,7 +76,7 @@ class Services:
         self.lanes.admit(order.lane, megapixels)
         info = PhotoInfo(width=header.width, height=header.height, bytes=photo.seek(0, 2), sha256=sha256)
         job = self._new_job(order, style, info, megapixels)
-        with self.holdings.holding(job.photo_key, job.id):
+        with self.holdings.holding(job.photo_key, job):
             self.store.put(job.photo_key, photo, content_type="application/octet-stream")
         return self._enter(job, idempotency)
 
@@ -113,28 +116,39 @@ class Services:
         except SakugaError:
             self.erase(job.id)
             raise
+        self.jobs.mark_sent(job.id)
         return job
 
     def erase(self, job_id: str) -> None:
         """Remove a job with its photo and its result."""
-        self._let_go(self.jobs.erase(job_id))
+        job = self.jobs.erase(job_id)
+        self.holdings.release(job.photo_key, job.id)
+        self.holdings.release(job.result_key, job.id)
+
+    def tidy(self, count: int = 100) -> None:
+        """Finish what others left half done and end what has had its time, up to `count` of each. Safe to repeat."""
+        self.send_forgotten(count)
+        self.expire_due(count)
+        self.holdings.release_lapsed(count)
+
+    def send_forgotten(self, count: int) -> int:
+        """Queue the waiting jobs whose submitter died before it could; returns how many there were."""
+        forgotten = self.jobs.unsent(time.time() - SENDING_TAKES_S, count)
+        for job_id in forgotten:
+            with suppress(UnknownJobError):
+                if (job := self.jobs.get(job_id)).state is State.QUEUED:
+                    self.queue.send(job)
+                    log.warning("a job that was never queued is queued now", job_id=job_id)
+            self.jobs.mark_sent(job_id)
+        return len(forgotten)
 
     def expire_due(self, count: int = 100) -> int:
         """Expire up to `count` jobs whose time to live has passed; returns how many there were."""
         due = self.jobs.due(time.time(), count)
         for job_id in due:
-            try:
-                job = self.jobs.get(job_id)
-                self.jobs.expire(job_id)
-            except UnknownJobError:
-                continue
-            self._let_go(job)
+            self.jobs.expire(job_id)
             log.info("job expired", job_id=job_id)
         return len(due)
-
-    def _let_go(self, job: Job) -> None:
-        self.holdings.release(job.photo_key, job.id)
-        self.holdings.release(job.result_key, job.id)
 
 
 def connect(settings: Settings) -> Services:

@@ -7,6 +7,7 @@ from io import BytesIO
 
 import pytest
 
+from shared.broker import Queue, celery_app
 from shared.errors import (
     CanceledError,
     DamagedPhotoError,
@@ -15,8 +16,9 @@ from shared.errors import (
     UnknownJobError,
     UnknownStyleError,
 )
+from shared.holdings import LAPSES
 from shared.images import Format
-from shared.jobs import Job, ResultInfo, State, error_info, new_id
+from shared.jobs import EXPIRY, UNSENT, Job, ResultInfo, State, error_info, new_id
 from shared.lanes import Lane, Lanes
 from shared.pipeline import Options, Stage
 from shared.services import Order, Services
@@ -37,6 +39,13 @@ def claimed(services: Services, seed: int = 0) -> Job:
     job = services.jobs.claim(submit(services, seed).id)
     assert job is not None
     return job
+
+
+def make_overdue(services: Services) -> None:
+    """Let everything that has a time be past it."""
+    for key in (EXPIRY, LAPSES, UNSENT):
+        for entry in services.redis.zrange(key, 0, -1):
+            services.redis.zadd(key, {entry: 1})
 
 
 def test_a_submitted_job_waits_with_its_photo_kept(services: Services) -> None:
@@ -194,7 +203,7 @@ def test_an_idempotency_key_with_another_payload_is_refused(services: Services, 
 
 def test_an_erased_job_takes_its_photo_and_result_with_it(services: Services) -> None:
     job = claimed(services)
-    with services.holdings.holding(job.result_key, job.id):
+    with services.holdings.holding(job.result_key, job):
         services.store.put(job.result_key, b"jpg", content_type="image/jpeg")
     services.jobs.succeed(job, RESULT, timings={}, notes=())
     services.erase(job.id)
@@ -215,11 +224,49 @@ def test_a_photo_two_jobs_share_goes_with_the_last_of_them(services: Services) -
 
 def test_an_expired_job_says_so_and_its_photo_is_gone(services: Services) -> None:
     job = submit(services)
-    services.redis.zadd("sakuga:expiry", {job.id: time.time() - 1})
-    assert services.expire_due() == 1
-    assert services.expire_due() == 0
+    make_overdue(services)
+    assert services.expire_due(100) == 1
+    assert services.expire_due(100) == 0
+    assert services.holdings.release_lapsed(100) == 1
     assert services.jobs.get(job.id).state is State.EXPIRED
     assert services.store.head(job.photo_key) is None
+
+
+def test_a_photo_whose_submitter_died_before_writing_the_record_goes_in_time(services: Services) -> None:
+    job = submit(services)
+    services.jobs.erase(job.id)  # leaves what was there before the record: the photo and its holding
+    services.tidy()
+    assert services.store.head(job.photo_key) is not None
+    make_overdue(services)
+    services.tidy()
+    assert services.store.head(job.photo_key) is None
+    assert services.redis.keys("sakuga:hold*") == []
+
+
+def test_a_job_whose_submitter_died_before_queueing_it_is_queued_in_time(services: Services) -> None:
+    class Killed(BaseException):
+        pass
+
+    class DyingQueue(Queue):
+        def send(self, job: Job) -> None:  # noqa: ARG002
+            raise Killed
+
+    with pytest.raises(Killed):
+        submit(replace(services, queue=DyingQueue(celery_app(services.settings))))
+    assert services.redis.llen(Lane.INTERACTIVE) == 0
+    assert services.send_forgotten(100) == 0
+    make_overdue(services)
+    assert services.send_forgotten(100) == 1
+    assert services.send_forgotten(100) == 0
+    assert services.redis.llen(Lane.INTERACTIVE) == 1
+
+
+def test_a_job_that_has_ended_is_not_queued_again(services: Services) -> None:
+    job = submit(services)
+    services.jobs.cancel(job.id)
+    services.redis.zadd(UNSENT, {job.id: 1})
+    assert services.send_forgotten(100) == 1
+    assert services.redis.llen(Lane.INTERACTIVE) == 1
 
 
 def test_jobs_are_listed_newest_first_a_page_at_a_time(services: Services) -> None:

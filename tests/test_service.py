@@ -149,6 +149,23 @@ def test_a_default_style_that_is_not_there_is_said_at_once(tmp_path: Path) -> No
     assert "style must be one of" in refused.stderr
 
 
+def test_a_process_that_hangs_is_killed_and_its_job_ends_with_advice(tmp_path: Path) -> None:
+    limits = {"SAKUGA_PROCESSES": "1", "SAKUGA_JOB_TIME_LIMIT_S": "2", "SAKUGA_VISIBILITY_TIMEOUT_S": "30"}
+    service = RunningService(tmp_path, environment=limits)
+    service.start()
+    try:
+        job = submit(service, photo_bytes((2048, 2048), "JPEG"), max_side="2048")
+        wait_until(lambda: look(service, job)["stage"] == "generate", "the conversion has begun")
+        (child,) = worker_children(service)
+        child.suspend()  # a stopped process hears no soft time limit
+        hung = finished(service, job)
+        assert (hung["state"], hung["error"]["code"]) == ("failed", "timed_out")
+        wait_until(lambda: not child.is_running(), "the hung process is gone")
+        assert finished(service, submit(service, photo_bytes((32, 32))))["state"] == "succeeded"
+    finally:
+        service.stop()
+
+
 def test_a_conversion_that_takes_too_long_ends_with_advice_and_the_next_one_runs(tmp_path: Path) -> None:
     limits = {"SAKUGA_PROCESSES": "1", "SAKUGA_JOB_TIME_LIMIT_S": "1", "SAKUGA_VISIBILITY_TIMEOUT_S": "30"}
     service = RunningService(tmp_path, environment=limits)

@@ -160,7 +160,7 @@ def test_a_deleted_job_is_gone_with_everything(client: FlaskClient, services: Se
 def test_an_expired_result_is_gone_for_good(client: FlaskClient, services: Services) -> None:
     job = body(send(client))
     services.redis.zadd("sakuga:expiry", {job["id"]: 1})
-    services.expire_due()
+    services.tidy()
     assert problem(client.get(job["links"]["result"])) == (410, "expired")
 
 

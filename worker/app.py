@@ -145,12 +145,12 @@ def _fail_killed(node: Node, job_id: str) -> None:
 
 def _add_housekeeping(app: Celery, node: Node) -> None:
     class Housekeeping(bootsteps.StartStopStep):  # type: ignore[misc]
-        """Expires what is due. Every node does it; each job is handed to one of them."""
+        """Tidies up what is overdue or was left half done. Every node does it; doing it twice changes nothing."""
 
         requires = ("celery.worker.components:Pool",)
 
         def start(self, worker: object) -> None:  # noqa: ARG002
-            self.thread = Repeating("housekeeping", HOUSEKEEPING_S, node.services.expire_due)
+            self.thread = Repeating("housekeeping", HOUSEKEEPING_S, node.services.tidy)
             self.thread.start()
 
         def stop(self, worker: object) -> None:  # noqa: ARG002

@@ -69,7 +69,7 @@ def _convert_claimed(job: Job, services: Services, engine_of: Callable[[str], En
             services.limits,
             checkpoint=lambda stage: services.jobs.advance(job, stage),
         )
-    with services.holdings.holding(job.result_key, job.id):
+    with services.holdings.holding(job.result_key, job):
         services.store.put(job.result_key, picture.data, content_type=job.format.content_type)
         services.jobs.succeed(job, _described(job, picture), timings=picture.timings, notes=picture.notes)
     generate_ms = picture.timings[f"{Stage.GENERATE}_s"] * 1000
@@ -82,7 +82,7 @@ def _take_earlier_result(job: Job, services: Services) -> bool:
     earlier = services.jobs.earlier_result(job)
     if earlier is None:
         return False
-    with services.holdings.holding(job.result_key, job.id):
+    with services.holdings.holding(job.result_key, job):
         if services.store.head(job.result_key) is None:
             return False
         result, notes = earlier
