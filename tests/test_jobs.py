@@ -45,7 +45,7 @@ def make_overdue(services: Services) -> None:
     """Let everything that has a time be past it."""
     for key in (EXPIRY, LAPSES, UNSENT):
         for entry in services.redis.zrange(key, 0, -1):
-            services.redis.zadd(key, {entry: 1})
+            services.redis.zadd(key, {str(entry): 1})
 
 
 def test_a_submitted_job_waits_with_its_photo_kept(services: Services) -> None:

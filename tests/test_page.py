@@ -17,6 +17,8 @@ import pytest
 from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, ConsoleMessage, FilePayload, Page, Request, Response, expect, sync_playwright
 
+from tests.conftest import RunningService
+
 DESKTOP, PHONE = (1280, 900), (390, 844)
 WAIT_MS = 60_000
 CHROMIUM_ARGS = [
@@ -445,3 +447,26 @@ def test_every_link_of_the_api_page_leads_somewhere(open_page: OpenPage) -> None
     links = page.evaluate("[...document.querySelectorAll('a[href^=\"#\"]')].map((link) => link.hash)")
     assert len(links) > 10
     assert [link for link in links if page.locator(link).count() != 1] == []
+
+
+def test_a_picture_in_an_s3_store_is_shown_and_saved(
+    browser: Browser, s3_environment: dict[str, str], tmp_path: Path
+) -> None:
+    service = RunningService(tmp_path, environment=s3_environment | {"SAKUGA_STORE_URL": "s3://sakuga-page/pictures"})
+    service.start()
+    try:
+        with browser.new_context(base_url=service.url) as context:
+            page = context.new_page()
+            context.add_init_script(TELL_CSP_VIOLATIONS)
+            complaints: list[str] = []
+            page.on("console", lambda message: complaints.append(message.text))
+            asked: list[str] = []
+            page.on("request", lambda request: asked.append(request.url))
+            page.goto("/")
+            choose(page, payload(scene()))
+            expect_picture(page)
+            assert saved_picture(page).size == (512, 342)
+            assert any(url.startswith(s3_environment["AWS_ENDPOINT_URL_S3"]) for url in asked)
+            assert complaints == []
+    finally:
+        service.stop()

@@ -1,5 +1,6 @@
 """From a photo's bytes to a picture's: formats, orientation, colour, transparency, sizes, limits."""
 
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -151,6 +152,40 @@ def test_sixteen_bit_grey_uses_its_own_full_scale(white: int, bits: int) -> None
     assert picture[10, 0, 0] == 0
     assert picture[10, -1, 0] == 255
     assert abs(int(picture[10, 32, 0]) - 130) <= 2
+
+
+def matrix_profile(colorants: npt.NDArray[np.float64], gamma: float) -> bytes:
+    """An ICC v2 display profile (ICC.1:2001-04): XYZ (D50) of the primaries, one a row, and one gamma for all."""
+    white = b"XYZ " + bytes(4) + _s15fixed16(0.9642, 1.0, 0.8249)
+    curve = b"curv" + bytes(4) + struct.pack(">IH2x", 1, round(gamma * 256))
+    primaries = [b"XYZ " + bytes(4) + _s15fixed16(*row) for row in colorants]
+    bodies = dict(zip(("wtpt", "rXYZ", "gXYZ", "bXYZ"), (white, *primaries), strict=True))
+    bodies |= dict.fromkeys(("rTRC", "gTRC", "bTRC"), curve)
+    table, data = struct.pack(">I", len(bodies)), b""
+    for name, content in bodies.items():
+        table += name.encode() + struct.pack(">II", 132 + 12 * len(bodies) + len(data), len(content))
+        data += content
+    header = struct.pack(
+        ">I4s4s4s4s4s12x4s", 132 + 12 * len(bodies) + len(data), b"", b"\2\x20\0\0", b"mntr", b"RGB ", b"XYZ ", b"acsp"
+    )
+    return header + bytes(28) + _s15fixed16(0.9642, 1.0, 0.8249) + bytes(48) + table + data
+
+
+def _s15fixed16(*values: float) -> bytes:
+    return struct.pack(f">{len(values)}i", *(round(value * 65536) for value in values))
+
+
+def test_a_wide_gamut_photo_is_converted_to_srgb() -> None:
+    display_p3 = np.array([[0.5151, 0.2412, -0.0011], [0.2920, 0.6922, 0.0419], [0.1571, 0.0666, 0.7841]])
+    srgb = np.array([[0.4361, 0.2225, 0.0139], [0.3851, 0.7169, 0.0971], [0.1431, 0.0606, 0.7141]])
+    stored = np.array([180, 120, 90])
+    linear = (stored / 255) ** 2.2 @ display_p3 @ np.linalg.inv(srgb)
+    expected = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055) * 255
+    assert np.abs(expected - stored).max() > 8  # or the test could not tell whether anything was converted
+    photo = Image.new("RGB", (32, 32), tuple(stored.tolist()))
+    for image_format in ("PNG", "JPEG", "WEBP", "TIFF"):
+        picture = opened(run(saved(photo, image_format, icc_profile=matrix_profile(display_p3, 2.2))))
+        assert np.abs(np.asarray(picture.getpixel((16, 16))) - expected).max() < 3, image_format
 
 
 def test_an_icc_profile_is_converted_to_srgb() -> None:

