@@ -13,7 +13,7 @@ from shared.images import Limits
 from shared.pipeline import Engine, Options
 from shared.settings import Settings
 from shared.styles import installed_styles
-from worker.capacity import available_cores
+from worker.capacity import available_cores, available_memory
 from worker.model_loader import ModelLoader
 
 
@@ -35,7 +35,8 @@ def convert_all(
     """
     tasks = plan(photos, folder, options.format.extension)
     threads = settings.threads or available_cores()
-    engine = ModelLoader(installed_styles(settings.data_dir), threads=threads).engine(settings.style)
+    loader = ModelLoader(installed_styles(settings.data_dir), threads=threads, memory=available_memory())
+    engine = loader.engine(settings.style)
     folder.mkdir(parents=True, exist_ok=True)
     limits = Limits(settings.max_upload_bytes, settings.max_megapixels)
     failed = []

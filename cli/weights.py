@@ -8,6 +8,7 @@ import numpy as np
 
 from shared.errors import InvalidValueError, WeightsError
 from shared.styles import BUNDLED_WEIGHTS, Style, imported_weights, read_manifest, write_manifest
+from worker.capacity import available_memory
 from worker.engines.torch_engine import TorchEngine
 from worker.generator import Upsample
 from worker.weights import file_sha256, fill, new_generator, read_tensors, recognise, write_tensors
@@ -39,7 +40,7 @@ def import_style(file: Path, data_dir: Path, naming: Naming, *, replace: bool) -
     size = recognise(tensors)
     generator = new_generator(size, naming.upsample)
     fill(generator, tensors)
-    _try_out(TorchEngine(generator.eval()))
+    _try_out(TorchEngine(generator.eval(), memory=available_memory()))
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{naming.name}.safetensors"
     write_tensors(path, generator.state_dict())

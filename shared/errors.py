@@ -90,6 +90,12 @@ class UnusablePhotoError(SakugaError):
     status = 422
 
 
+class PictureTooLargeError(SakugaError):
+    code = "picture_too_large"
+    title = "The picture is too large for this service's memory"
+    status = 422
+
+
 class UnknownJobError(SakugaError):
     code = "unknown_job"
     title = "There is no such job"

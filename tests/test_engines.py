@@ -3,10 +3,14 @@
 import numpy as np
 import pytest
 
+from shared.errors import PictureTooLargeError
 from shared.styles import BUNDLED_WEIGHTS, read_manifest
 from worker.engines import torch_engine
-from worker.engines.torch_engine import TorchEngine
+from worker.engines.torch_engine import RESIDENT_BYTES, TorchEngine
+from worker.generator import AnimeGanV2
 from worker.weights import load_generator
+
+PLENTY = 8 << 30
 
 
 @pytest.mark.parametrize("size", [(640, 320), (328, 256), (96, 1024)])
@@ -14,10 +18,18 @@ def test_a_picture_drawn_in_strips_is_the_picture_drawn_whole(
     monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
 ) -> None:
     style = next(style for style in read_manifest(BUNDLED_WEIGHTS) if style.size == "light")
-    engine = TorchEngine(load_generator(style))
     photo = np.random.default_rng(5).uniform(-1, 1, (1, 3, *size)).astype(np.float32)
-    whole = engine.generate(photo)
+    whole = TorchEngine(load_generator(style), memory=PLENTY).generate(photo)
+    little_memory = TorchEngine(load_generator(style), memory=RESIDENT_BYTES).generate(photo)
     monkeypatch.setattr(torch_engine, "STRIP_PIXELS", size[1] * 72)
-    strips = engine.generate(photo)
-    assert strips.shape == whole.shape
+    strips = TorchEngine(load_generator(style), memory=PLENTY).generate(photo)
+    assert little_memory.shape == strips.shape == whole.shape
     assert np.abs(strips - whole).max() < 1e-5
+    assert np.abs(little_memory - whole).max() < 1e-5
+
+
+def test_a_picture_that_memory_can_never_hold_is_refused_before_it_is_drawn() -> None:
+    engine = TorchEngine(AnimeGanV2().eval(), memory=RESIDENT_BYTES + (16 << 20))
+    assert engine.generate(np.zeros((1, 3, 64, 64), np.float32)).shape == (1, 3, 64, 64)
+    with pytest.raises(PictureTooLargeError, match=r"0\.01 megapixels"):
+        engine.generate(np.zeros((1, 3, 2048, 2048), np.float32))

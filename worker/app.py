@@ -44,7 +44,7 @@ class Node:
 
     @cached_property
     def models(self) -> ModelLoader:
-        return ModelLoader(self.services.styles, threads=self.capacity.threads)
+        return ModelLoader(self.services.styles, threads=self.capacity.threads, memory=self.capacity.memory)
 
     def start_child(self) -> None:
         """Warm the default style, then report for work and keep reporting."""

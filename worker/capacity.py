@@ -13,14 +13,16 @@ from shared.settings import Settings
 
 CGROUP = Path("/sys/fs/cgroup")
 MEMORY_PER_PROCESS = 1 << 30
+FOR_CHILDREN = 0.8  # of the node's memory; the rest is for the parent, the web, the queue and the system
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """Worker processes, and threads of each."""
+    """Worker processes, and threads and bytes of memory of each."""
 
     processes: int
     threads: int
+    memory: int
 
 
 def plan(settings: Settings) -> Capacity:
@@ -28,10 +30,9 @@ def plan(settings: Settings) -> Capacity:
 
     One thread per process gives the most pictures per second; two processes of one thread beat one of two.
     """
-    cores = available_cores()
-    by_memory = max(1, available_memory() // MEMORY_PER_PROCESS)
-    processes = settings.processes or min(cores, by_memory)
-    return Capacity(processes, settings.threads or max(1, cores // processes))
+    cores, memory = available_cores(), int(available_memory() * FOR_CHILDREN)
+    processes = settings.processes or max(1, min(cores, memory // MEMORY_PER_PROCESS))
+    return Capacity(processes, settings.threads or max(1, cores // processes), memory // processes)
 
 
 def available_cores(cgroup: Path = CGROUP) -> int:

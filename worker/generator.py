@@ -80,6 +80,7 @@ class AnimeGanV2(nn.Module):
     multiple: Final = 4
     margin: Final = 0
     halo: Final = None  # whole-image statistics: no part of a picture can be drawn without the rest
+    activation_bytes: Final = 1350  # per pixel at the peak, fp32
 
     def __init__(self, upsample: Upsample = Upsample.ALIGN_CORNERS) -> None:
         super().__init__()
@@ -130,6 +131,7 @@ class LightGenerator(nn.Module):
     multiple: Final = 8
     margin: Final = 16
     halo: Final = 80  # pixels around a part that its drawing depends on: 73, rounded up to the multiple
+    activation_bytes: Final = 900  # per pixel at the peak, fp32
     widths: Final = (16, 32, 64, 128)
 
     def __init__(self) -> None:

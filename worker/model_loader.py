@@ -25,10 +25,11 @@ log = structlog.get_logger()
 class ModelLoader:
     """Loads each style once per process and keeps it."""
 
-    def __init__(self, styles: Mapping[str, Style], *, threads: int) -> None:
-        """Serve `styles` with `threads` threads of this process."""
+    def __init__(self, styles: Mapping[str, Style], *, threads: int, memory: int) -> None:
+        """Serve `styles` with `threads` threads and `memory` bytes of this process."""
         self._styles = styles
         self._threads = threads
+        self._memory = memory
         self._generators: dict[str, AnimeGanV2 | LightGenerator] = {}
         self._engines: dict[str, TorchEngine] = {}
 
@@ -53,7 +54,7 @@ class ModelLoader:
         if name not in self._engines:
             torch.set_num_threads(self._threads)
             generator = self._generators.pop(name, None) or load_generator(self._styles[name])
-            engine = TorchEngine(generator)
+            engine = TorchEngine(generator, memory=self._memory)
             engine.warm(MAX_SIDE_DEFAULT)
             self._engines[name] = engine
             log.info("engine warm", style=name, threads=self._threads)
