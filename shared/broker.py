@@ -3,6 +3,9 @@
 The web sends by task name and never imports the worker. Imported by `shared.services` and `worker`.
 """
 
+import json
+from typing import TYPE_CHECKING, cast
+
 from celery import Celery
 from kombu.exceptions import OperationalError
 
@@ -10,6 +13,9 @@ from shared.errors import UnavailableError
 from shared.jobs import Job
 from shared.lanes import Lane
 from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 CONVERT = "sakuga.convert"
 DRAIN_S = 25  # how long a worker that was told to stop may finish what it has begun; below the containers' grace
@@ -28,6 +34,7 @@ def celery_app(settings: Settings) -> Celery:
             "unacked_restore_interval": 1,
             "unacked_restore_throttle": 1,
             "socket_connect_timeout": 3,
+            "socket_timeout": 10,
             "socket_keepalive": True,
         },
         enable_utc=True,
@@ -48,7 +55,6 @@ def celery_app(settings: Settings) -> Celery:
         worker_prefetch_multiplier=1,
         worker_proc_alive_timeout=60,  # a child warms its engine before it reports
         worker_send_task_events=False,
-        worker_soft_shutdown_timeout=DRAIN_S,
     )
     return app
 
@@ -56,9 +62,10 @@ def celery_app(settings: Settings) -> Celery:
 class Queue:
     """The sending side."""
 
-    def __init__(self, app: Celery) -> None:
-        """Send through `app`."""
+    def __init__(self, app: Celery, redis: "Redis") -> None:
+        """Send through `app`, whose broker is `redis`."""
         self._app = app
+        self._redis = redis
 
     def send(self, job: Job) -> None:
         """Put a job's id into its lane.
@@ -67,6 +74,11 @@ class Queue:
             UnavailableError: the broker does not take it.
         """
         try:
-            self._app.send_task(CONVERT, (job.id,), queue=job.lane.value, retry=False)
+            self._app.send_task(CONVERT, (job.id,), task_id=job.id, queue=job.lane.value, retry=False)
         except OperationalError as error:
             raise UnavailableError("The queue does not answer; please try again.", retry_after_s=5) from error
+
+    def oldest(self, lane: Lane) -> str | None:
+        """The id of the job whose message is next in a lane; None when there is none. Kombu takes from a list's end."""
+        message = cast("str | None", self._redis.lindex(lane.value, -1))
+        return None if message is None else str(json.loads(message)["headers"]["id"])

@@ -6,10 +6,12 @@ when it dies between two steps is found by its holding. Imported by `web`, `work
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import structlog
 from redis.exceptions import LockError
 
 from shared.errors import UnavailableError
@@ -17,12 +19,32 @@ from shared.store import Store
 
 if TYPE_CHECKING:
     from redis import Redis
+    from redis.client import Pipeline
 
-    from shared.jobs import Job
+LAPSES = "sakuga:holdings"  # every holding, as "holder key", by when it lapses
+LOCK_S = 60  # of one who died holding it
+WAIT_S = 65  # so that one death is waited out and costs no attempt
+TRY_AGAIN_S = 60
 
-LAPSES = "sakuga:holdings"  # every holding, as "job key", by when it lapses
-LOCK_S = 120  # longer than the store's own time-outs, so a holder cannot outlive its lock
-WAIT_S = 20
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """Whose claim on which object."""
+
+    key: str
+    holder: str
+
+    @property
+    def entry(self) -> str:
+        return f"{self.holder} {self.key}"
+
+
+def lapse_now(pipe: "Pipeline", *holdings: Holding) -> None:
+    """Inside the caller's transaction: nobody needs these any more; whoever tidies next lets them go."""
+    for holding in holdings:
+        pipe.zadd(LAPSES, {holding.entry: 0}, xx=True)
 
 
 class Holdings:
@@ -34,39 +56,48 @@ class Holdings:
         self._store = store
 
     @contextmanager
-    def holding(self, key: str, job: "Job") -> Iterator[None]:
-        """Make `job` a holder of `key` while the block writes the object; a block that fails gives it back."""
-        with self._locked(key):
+    def taking(self, holding: Holding, *, until: float, kept: Callable[[], bool] = lambda: False) -> Iterator[None]:
+        """Hold an object until a time (epoch seconds) while the block writes it; a block that fails gives it back.
+
+        A block may fail after it has committed (the answer was lost, the time ran out): `kept` tells, and nothing that
+        was promised is deleted.
+        """
+        with self._locked(holding.key):
             with self._redis.pipeline() as pipe:
-                pipe.sadd(_holders(key), job.id)
-                pipe.zadd(LAPSES, {f"{job.id} {key}": job.expires_at})
+                pipe.sadd(_holders(holding.key), holding.holder)
+                pipe.zadd(LAPSES, {holding.entry: until})
                 pipe.execute()
             try:
                 yield
             except BaseException:
-                self._give_back(key, job.id)
+                if not kept():
+                    self._give_back(holding)
                 raise
 
-    def release(self, key: str, job_id: str) -> None:
+    def release(self, holding: Holding) -> None:
         """Let go of an object; the last holder deletes it."""
-        with self._locked(key):
-            self._give_back(key, job_id)
+        with self._locked(holding.key):
+            self._give_back(holding)
 
     def release_lapsed(self, count: int) -> int:
         """Let go of up to `count` holdings whose time has passed; returns how many there were."""
         lapsed = [str(entry) for entry in self._redis.zrangebyscore(LAPSES, 0, time.time(), start=0, num=count)]
         for entry in lapsed:
-            job_id, key = entry.split(" ", 1)
-            self.release(key, job_id)
+            holder, key = entry.split(" ", 1)
+            try:
+                self.release(Holding(key, holder))
+            except UnavailableError as error:
+                log.warning("an object could not be let go; it is tried again", error=error.detail)
+                self._redis.zadd(LAPSES, {entry: time.time() + TRY_AGAIN_S}, xx=True)
         return len(lapsed)
 
-    def _give_back(self, key: str, job_id: str) -> None:
+    def _give_back(self, holding: Holding) -> None:
         """The object goes before the note that it is there: one who dies in between leaves a holding that lapses."""
-        if not set(self._redis.smembers(_holders(key))) - {job_id}:
-            self._store.delete(key)
+        if not set(self._redis.smembers(_holders(holding.key))) - {holding.holder}:
+            self._store.delete(holding.key)
         with self._redis.pipeline() as pipe:
-            pipe.srem(_holders(key), job_id)
-            pipe.zrem(LAPSES, f"{job_id} {key}")
+            pipe.srem(_holders(holding.key), holding.holder)
+            pipe.zrem(LAPSES, holding.entry)
             pipe.execute()
 
     @contextmanager

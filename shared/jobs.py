@@ -6,6 +6,7 @@ Imported by everyone.
 """
 
 import json
+import math
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -14,23 +15,34 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from shared.errors import AttemptsExhaustedError, CanceledError, IdempotencyKeyReusedError, SakugaError, UnknownJobError
+from shared.errors import (
+    AttemptsExhaustedError,
+    CanceledError,
+    IdempotencyKeyReusedError,
+    InvalidValueError,
+    SakugaError,
+    UnknownJobError,
+)
+from shared.holdings import Holding, lapse_now
 from shared.images import Format
 from shared.lanes import Lane, Lanes
-from shared.pipeline import PROGRESS_AT, Stage
+from shared.pipeline import Stage
 
 if TYPE_CHECKING:
     from redis import Redis
     from redis.client import Pipeline
 
 EXPIRY = "sakuga:expiry"
-UNSENT = "sakuga:unsent"  # jobs that are recorded and not yet known to be queued, by when they were recorded
+RUNNING = "sakuga:running"  # jobs that are being converted, by when that began
 TOTALS = "sakuga:totals"
-RECORD_GRACE_S = 24 * 3600  # how long an expired job can still say that it has expired
+RECORD_GRACE_S = 3600  # how long an expired job can still say that it has expired
+STREAM_GRACE_S = 600  # how long the events of a job that has ended can still be listened to
 IDEMPOTENCY_TTL_S = 24 * 3600
 EVENTS_KEPT = 100
+RESEND_S = 300  # how long a message that was sent again is given to be heard of
+MOST_AT_ONCE = 16  # jobs that may have been made in the same microsecond
 PATIENCE_S = 1.0  # how often a waiting reader looks whether it should go on
 
 
@@ -81,6 +93,7 @@ class Job(BaseModel):
     id: str
     caller: str
     state: State = State.QUEUED
+    claim: str | None = None
     style: str
     max_side: int
     format: Format
@@ -99,6 +112,7 @@ class Job(BaseModel):
     pixels: int
     work_ms: int
     ticket_ms: int
+    promised_s: float | None = None
     result: ResultInfo | None = None
     error: ErrorInfo | None = None
     notes: tuple[str, ...] = ()
@@ -107,6 +121,21 @@ class Job(BaseModel):
     @property
     def ended(self) -> bool:
         return self.state in ENDED
+
+    @property
+    def photo_holding(self) -> Holding:
+        return Holding(self.photo_key, self.id)
+
+    @property
+    def result_holding(self) -> Holding:
+        """Of this attempt alone: one that is overtaken gives back its own and never the other's."""
+        return Holding(self.result_key, f"{self.id}:{self.attempts}")
+
+    @property
+    def holdings(self) -> tuple[Holding, ...]:
+        """All that any attempt may have left."""
+        attempts = range(1, self.attempts + 1)
+        return (self.photo_holding, *(Holding(self.result_key, f"{self.id}:{attempt}") for attempt in attempts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +173,12 @@ def new_id() -> str:
 class Jobs:
     """All job records in one Redis."""
 
-    def __init__(self, redis: "Redis", lanes: Lanes, *, max_attempts: int) -> None:
-        """`max_attempts` is how often a job may be claimed before it fails for good."""
+    def __init__(self, redis: "Redis", lanes: Lanes, *, max_attempts: int, lost_after_s: float) -> None:
+        """A job may be claimed `max_attempts` times; an attempt of `lost_after_s` seconds is lost with its message."""
         self._redis = redis
         self._lanes = lanes
         self._max_attempts = max_attempts
+        self._lost_after_s = lost_after_s
 
     def earlier(self, caller: str, idempotency: Idempotency) -> Job | None:
         """Find the job that this idempotency key made before, if it is still there.
@@ -165,7 +195,7 @@ class Jobs:
             IdempotencyKeyReusedError: the key came with something else before.
         """
         if idempotency is None:
-            return self._transact(lambda pipe: self._insert(pipe, job))
+            return self._transact(lambda pipe: self._insert(pipe, job), _record(job.id))
         key = _idempotency_key(job.caller, idempotency.key)
 
         def write(pipe: "Pipeline") -> Job:
@@ -177,7 +207,7 @@ class Jobs:
             pipe.expire(key, IDEMPOTENCY_TTL_S)
             return job
 
-        return self._transact(write, key)
+        return self._transact(write, key, _record(job.id))
 
     def get(self, job_id: str) -> Job:
         """Read a record.
@@ -187,14 +217,19 @@ class Jobs:
         """
         return _parse(cast("dict[str, str]", self._redis.hgetall(_record(job_id))))
 
-    def claim(self, job_id: str) -> Job | None:
+    def claim(self, job_id: str, *, redelivered: bool = False) -> Job | None:
         """Begin an attempt, or return None when there is nothing (more) to do: ended, erased, tried too often.
 
-        Attempts are counted here and not by the queue, so they count whatever died: a child, a node, Redis.
+        Attempts are counted here and not by the queue, so they count whatever died: a child, a node, Redis. One that
+        runs is overtaken only when the queue delivers its message again, or when it is over any limit: a message sent
+        twice starts nothing twice.
         """
+        claim = secrets.token_hex(8)
 
         def begin(job: Job) -> Job:
-            if job.ended:
+            if job.ended or job.claim == claim:  # ours already, where the answer to our write was lost
+                return job
+            if job.state is State.RUNNING and not redelivered and not self._is_lost(job):
                 return job
             if job.cancel_requested:
                 return _ended(job, State.CANCELED)
@@ -204,6 +239,7 @@ class Jobs:
             return job.model_copy(
                 update={
                     "state": State.RUNNING,
+                    "claim": claim,
                     "attempts": job.attempts + 1,
                     "started_at": time.time(),
                     "progress": 0.0,
@@ -215,10 +251,13 @@ class Jobs:
             job = self._change(job_id, begin)
         except UnknownJobError:
             return None
-        return job if job.state is State.RUNNING else None
+        return job if job.state is State.RUNNING and job.claim == claim else None
 
-    def advance(self, job: Job, stage: Stage) -> None:
-        """Publish the stage this attempt has come to.
+    def _is_lost(self, job: Job) -> bool:
+        return job.started_at is not None and time.time() - job.started_at > self._lost_after_s
+
+    def advance(self, job: Job, stage: Stage, progress: float) -> None:
+        """Publish how far (0..1) this attempt has come.
 
         Raises:
             CanceledError: the owner wants it stopped, or the attempt is no longer the one that counts.
@@ -226,7 +265,7 @@ class Jobs:
 
         def move(current: Job) -> Job:
             _require_current(current, job)
-            return current.model_copy(update={"stage": stage, "progress": PROGRESS_AT[stage]})
+            return current.model_copy(update={"stage": stage, "progress": progress})
 
         if self._change(job.id, move).cancel_requested:
             raise CanceledError("The job was canceled.")
@@ -239,11 +278,20 @@ class Jobs:
         """
 
         def finish(current: Job) -> Job:
+            if _has_committed(current, job):
+                return current  # the answer to our write was lost, not the write
             _require_current(current, job)
             queued = {"queued_s": round((job.started_at or job.created_at) - job.created_at, 4)}
             return _ended(current, State.SUCCEEDED, result=result, timings=queued | timings, notes=notes, progress=1.0)
 
         return self._change(job.id, finish)
+
+    def has_committed(self, job: Job) -> bool:
+        """Whether the result of this very attempt is the job's."""
+        try:
+            return _has_committed(self.get(job.id), job)
+        except UnknownJobError:
+            return False
 
     def fail(self, job_id: str, error: SakugaError, *, attempt: int | None = None) -> None:
         """End a running job with an error, unless it has moved on to another attempt than `attempt`."""
@@ -289,7 +337,7 @@ class Jobs:
     def expire(self, job_id: str) -> None:
         """Mark a job whose time to live has passed, whatever it was; an erased one is forgotten."""
         with suppress(UnknownJobError):
-            self._change(job_id, lambda job: job if job.state is State.EXPIRED else _expired(job))
+            self._change(job_id, _expired)
         self._redis.zrem(EXPIRY, job_id)
 
     def erase(self, job_id: str) -> Job:
@@ -305,7 +353,8 @@ class Jobs:
             pipe.delete(_record(job_id), _stream(job_id))
             pipe.zrem(_index(job.caller), job_id)
             pipe.zrem(EXPIRY, job_id)
-            pipe.zrem(UNSENT, job_id)
+            pipe.zrem(RUNNING, job_id)
+            lapse_now(pipe, *job.holdings)
             return job
 
         return self._transact(remove, _record(job_id))
@@ -318,25 +367,33 @@ class Jobs:
         """Name up to `count` jobs whose time to live has passed and that are not expired yet."""
         return cast("list[str]", self._redis.zrangebyscore(EXPIRY, 0, now, start=0, num=count))
 
-    def unsent(self, before: float, count: int) -> list[str]:
-        """Name up to `count` jobs recorded before a time and not yet known to be queued."""
-        return cast("list[str]", self._redis.zrangebyscore(UNSENT, 0, before, start=0, num=count))
+    def lost(self, now: float, count: int) -> list[str]:
+        """Name up to `count` jobs whose attempt is over any limit and that nobody has delivered again."""
+        return cast("list[str]", self._redis.zrangebyscore(RUNNING, 0, now - self._lost_after_s, start=0, num=count))
 
-    def mark_sent(self, job_id: str) -> None:
-        """Note that the job is queued."""
-        self._redis.zrem(UNSENT, job_id)
+    def may_send_again(self, job_id: str) -> bool:
+        """Whether the asker is the one to send a lost job's message again; nobody else may for a while."""
+        return bool(self._redis.set(f"sakuga:resent:{job_id}", "1", nx=True, ex=RESEND_S))
 
     def page(self, caller: str, *, cursor: str | None, count: int) -> Page:
-        """List a caller's jobs, newest first, `count` at a time. A cursor is the last id of the page before."""
-        index = _index(caller)
-        start = 0
-        if cursor is not None:
-            rank = self._redis.zrevrank(index, cursor)
-            if rank is None:
-                return Page([], None)
-            start = int(cast("int", rank)) + 1
-        ids = cast("list[str]", self._redis.zrevrange(index, start, start + count))
-        return Page(self._read_many(index, ids[:count]), ids[count - 1] if len(ids) > count else None)
+        """List a caller's jobs, newest first, `count` at a time, from where the page before ended.
+
+        Raises:
+            InvalidValueError: the cursor is none of ours.
+        """
+        newest = _place(cursor) if cursor else (math.inf, "")
+        found = cast(
+            "list[tuple[str, float]]",
+            self._redis.zrevrangebyscore(
+                _index(caller), newest[0], "-inf", start=0, num=count + MOST_AT_ONCE, withscores=True
+            ),
+        )
+        places = [(score, job_id) for job_id, score in found if not cursor or (score, job_id) < newest]
+        page = places[:count]
+        return Page(
+            self._read_many(_index(caller), [job_id for _, job_id in page]),
+            _cursor(*page[-1]) if len(places) > count else None,
+        )
 
     def events(self, job_id: str, *, after: str, wait_s: float) -> Iterator[Event]:
         """Yield the events after the one named `after`; wait up to `wait_s` for the first if there is none yet."""
@@ -373,14 +430,14 @@ class Jobs:
             return None  # erased since: the key may make a new job
 
     def _insert(self, pipe: "Pipeline", job: Job) -> Job:
+        if pipe.exists(_record(job.id)):
+            return job  # the answer to our write was lost, not the write
         pipe.multi()
         pipe.hset(_record(job.id), mapping=_fields(job))
-        pipe.expireat(_record(job.id), int(job.expires_at) + RECORD_GRACE_S)
         pipe.zadd(_index(job.caller), {job.id: job.created_at})
         oldest_kept = 2 * job.created_at - job.expires_at - RECORD_GRACE_S
         pipe.zremrangebyscore(_index(job.caller), 0, oldest_kept)
         pipe.zadd(EXPIRY, {job.id: job.expires_at})
-        pipe.zadd(UNSENT, {job.id: job.created_at})
         pipe.hincrby(TOTALS, "jobs_submitted", 1)
         self._lanes.submit(pipe, job)
         self._lanes.join(pipe, job)
@@ -410,6 +467,10 @@ class Jobs:
             self._lanes.leave(pipe, before)
         if after.state is State.QUEUED and before.state is not State.QUEUED:
             self._lanes.join(pipe, after)
+        if after.state is State.RUNNING and after.claim != before.claim:
+            pipe.zadd(RUNNING, {after.id: after.started_at or 0})
+        if after.state is not State.RUNNING:
+            pipe.zrem(RUNNING, after.id)
         if after.ended and not before.ended:
             self._lanes.finish(pipe, after)
             pipe.hincrby(TOTALS, f"jobs_{after.state}", 1)
@@ -420,6 +481,9 @@ class Jobs:
                 pipe.hincrbyfloat(TOTALS, f"seconds_{stage.removesuffix('_s')}", seconds)
         moved = before.state is not after.state
         _announce(pipe, after, "done" if moved and after.ended else "state" if moved else "progress")
+        if after.ended:
+            pipe.expireat(_record(after.id), int(after.expires_at) + RECORD_GRACE_S)
+            pipe.expire(_stream(after.id), STREAM_GRACE_S)
 
     def _read_many(self, index: str, ids: list[str]) -> list[Job]:
         with self._redis.pipeline(transaction=False) as pipe:
@@ -438,11 +502,17 @@ def error_info(error: SakugaError) -> ErrorInfo:
 
 
 def _ended(job: Job, state: State, **changes: object) -> Job:
-    return job.model_copy(update={"state": state, "stage": None, "finished_at": time.time(), **changes})
+    return job.model_copy(update={"finished_at": time.time(), "state": state, "stage": None, **changes})
 
 
 def _expired(job: Job) -> Job:
-    return _ended(job, State.EXPIRED, result=None)
+    if job.state is State.EXPIRED:
+        return job
+    return _ended(job, State.EXPIRED, result=None, finished_at=job.finished_at or time.time())
+
+
+def _has_committed(current: Job, attempt: Job) -> bool:
+    return current.state is State.SUCCEEDED and current.attempts == attempt.attempts
 
 
 def _is_current(current: Job, claimed: Job) -> bool:
@@ -456,7 +526,6 @@ def _require_current(current: Job, claimed: Job) -> None:
 
 def _announce(pipe: "Pipeline", job: Job, kind: str) -> None:
     pipe.xadd(_stream(job.id), {"kind": kind}, maxlen=EVENTS_KEPT)
-    pipe.expireat(_stream(job.id), int(job.expires_at) + RECORD_GRACE_S)
 
 
 def _fields(job: Job) -> dict[Any, Any]:  # what redis-py takes for a mapping of strings
@@ -466,7 +535,22 @@ def _fields(job: Job) -> dict[Any, Any]:  # what redis-py takes for a mapping of
 def _parse(record: dict[str, str]) -> Job:
     if not record:
         raise UnknownJobError("No such job; it may have been deleted, or it expired long ago.")
-    return Job.model_validate({name: json.loads(value) for name, value in record.items()})
+    try:
+        return Job.model_validate({name: json.loads(value) for name, value in record.items()})
+    except ValidationError as error:
+        raise UnknownJobError("This job was recorded by another version of the service.") from error
+
+
+def _cursor(score: float, job_id: str) -> str:
+    return f"{score!r}-{job_id}"
+
+
+def _place(cursor: str) -> tuple[float, str]:
+    score, _, job_id = cursor.partition("-")
+    try:
+        return float(score), job_id
+    except ValueError:
+        raise InvalidValueError("cursor must be the next_cursor of the page before.") from None
 
 
 def _record(job_id: str) -> str:

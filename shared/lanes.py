@@ -25,7 +25,9 @@ PACE = "sakuga:pace"
 HEARTBEAT_S = 2.0
 SILENT_AFTER_S = 3 * HEARTBEAT_S
 FORGOTTEN_AFTER_S = 3600.0
+PROMISES = "sakuga:promises"
 OVERHEAD_MS = 60  # decoding, encoding and the store, per job
+LEAST_PIXELS = 50_000  # what a job counts for at the least: it takes Redis and a worker's time, however small its photo
 # Milliseconds per megapixel until a worker has measured its own, one process, one thread.
 FIRST_GUESS_MS = {Size.FULL: 8000.0, Size.LIGHT: 2500.0}
 PACE_WEIGHT = 0.2  # of a new measurement in the moving average
@@ -74,14 +76,14 @@ class Lanes:
         pace = self._redis.hget(PACE, style.name)
         return OVERHEAD_MS + round(megapixels * (float(pace) if pace else FIRST_GUESS_MS[style.size]))
 
-    def admit(self, lane: Lane, megapixels: float) -> None:
-        """Refuse a job that the lane has no room for.
+    def admit(self, lane: Lane, pixels: int) -> None:
+        """Refuse a job that the lane has no room for; of those who ask at once, a few may come in above the limit.
 
         Raises:
             QueueFullError: with the seconds after which half of the queue will be done.
         """
-        submitted, finished, pixels = self._totals(lane)
-        if pixels and pixels + megapixels * 1e6 > self._max_pixels:
+        submitted, finished, waiting = self._totals(lane)
+        if waiting and waiting + pixels > self._max_pixels:
             wait_s = max(1, ceil((submitted - finished) / 2000 / max(1, self.processes())))
             raise QueueFullError("The queue is full; please try again later.", retry_after_s=wait_s)
 
@@ -95,7 +97,7 @@ class Lanes:
 
     def join(self, pipe: "Pipeline", job: "Job") -> None:
         """Add a job that begins to wait (again) to the books, inside the caller's transaction."""
-        pipe.zadd(waiting_key(job.lane), {job.id: job.created_at})
+        pipe.zadd(waiting_key(job.lane), {job.id: time.time()})
         pipe.hincrby(totals_key(job.lane), "pixels", job.pixels)
 
     def leave(self, pipe: "Pipeline", job: "Job") -> None:
@@ -112,6 +114,28 @@ class Lanes:
         before = self._redis.hget(PACE, style_name)
         after = ms_per_megapixel if before is None else _average(float(before), ms_per_megapixel)
         self._redis.hset(PACE, style_name, f"{after:.1f}")
+
+    def record_promise(self, promised_s: float | None, took_s: float) -> None:
+        """Learn how far off the time was that a job's owner was told, as a share of the time it took."""
+        if promised_s is None or took_s <= 0:
+            return
+        error = abs(promised_s - took_s) / took_s
+        before = self.promise_error()
+        self._redis.set(PROMISES, f"{error if before is None else _average(before, error):.4f}")
+
+    def promise_error(self) -> float | None:
+        """How far off promised times are, as a share of the time it took; None until a job has ended."""
+        error = self._redis.get(PROMISES)
+        return None if error is None else float(error)
+
+    def waiting_since(self, lane: Lane, job_id: str) -> float | None:
+        """When a job began to wait (epoch seconds); None when it does not."""
+        return self._redis.zscore(waiting_key(lane), job_id)
+
+    def waiting_before(self, lane: Lane, before: float, count: int) -> list[str]:
+        """Name up to `count` jobs that began to wait before a time."""
+        found = self._redis.zrangebyscore(waiting_key(lane), 0, before, start=0, num=count)
+        return [str(job_id) for job_id in found]
 
     def pace(self) -> dict[str, float]:
         """Megapixels per second of one process, by style, as measured."""

@@ -43,8 +43,11 @@ PROGRESS_AT = {
     Stage.ENCODE: 0.93,
 }
 
-Checkpoint = Callable[[Stage], None]
-"""Called as each stage begins; raises to stop (canceled, out of time)."""
+Checkpoint = Callable[[Stage, float], None]
+"""Called as each stage begins and while a large picture is generated, with the progress from 0 to 1; raises to stop."""
+
+Told = Callable[[float], None]
+"""Called with the share, 0..1, that is done."""
 
 
 class Engine(Protocol):
@@ -53,8 +56,8 @@ class Engine(Protocol):
     multiple: int  # height and width must be multiples of this
     margin: int  # reflected pixels wanted around the picture
 
-    def generate(self, photo: Tensor) -> Tensor:
-        """Map (1, 3, H, W) in -1..1 to the same shape and, before clipping, range."""
+    def generate(self, photo: Tensor, tell: Told) -> Tensor:
+        """Map (1, 3, H, W) in -1..1 to the same shape and, before clipping, range; `tell` may raise to stop."""
         ...
 
 
@@ -84,7 +87,7 @@ class _Clock:
 
     @contextmanager
     def stage(self, stage: Stage) -> Iterator[None]:
-        self.checkpoint(stage)
+        self.checkpoint(stage, PROGRESS_AT[stage])
         started = perf_counter()
         yield
         self.timings[f"{stage}_s"] = round(perf_counter() - started, 4)
@@ -96,9 +99,9 @@ def convert(
     engine: Engine,
     limits: Limits,
     *,
-    checkpoint: Checkpoint = lambda _: None,
+    checkpoint: Checkpoint = lambda _stage, _progress: None,
 ) -> Picture:
-    """Convert one photo; `checkpoint` is called before every stage and may raise to stop.
+    """Convert one photo; `checkpoint` is called before every stage and within long ones, and may raise to stop.
 
     Raises:
         SakugaError: when the photo is too large, damaged, or no photo at all.
@@ -110,7 +113,7 @@ def convert(
     with clock.stage(Stage.PREPROCESS):
         prepared, box = preprocess(_on_white(decoded), engine)
     with clock.stage(Stage.GENERATE):
-        generated = engine.generate(prepared)
+        generated = engine.generate(prepared, lambda share: checkpoint(Stage.GENERATE, _generating(share)))
     with clock.stage(Stage.POSTPROCESS):
         picture = postprocess(generated, box)
     with clock.stage(Stage.ENCODE):
@@ -143,10 +146,15 @@ def result_digest(photo_sha256: str, weights_sha256: str, options: Options) -> s
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def working_megapixels(size: tuple[int, int], max_side: int) -> float:
-    """What a conversion costs: 10^6 pixels that the generator sees, for a photo of `size` (width, height)."""
+def working_pixels(size: tuple[int, int], max_side: int) -> int:
+    """What a conversion costs: the pixels of the picture, for a photo of `size` (width, height)."""
     width, height = images.fit(size, max_side)
-    return width * height / 1e6
+    return width * height
+
+
+def _generating(share: float) -> float:
+    begin, end = PROGRESS_AT[Stage.GENERATE], PROGRESS_AT[Stage.POSTPROCESS]
+    return round(begin + share * (end - begin), 3)
 
 
 def _padding(length: int, engine: Engine) -> tuple[int, int]:

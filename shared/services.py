@@ -17,17 +17,17 @@ from redis.retry import Retry
 
 from shared import images, pipeline
 from shared.broker import Queue, celery_app
-from shared.errors import SakugaError, UnknownJobError
+from shared.errors import SakugaError, UnavailableError, UnknownJobError
 from shared.holdings import Holdings
 from shared.images import Limits
-from shared.jobs import Idempotency, Job, Jobs, PhotoInfo, State, new_id
-from shared.lanes import Lane, Lanes
+from shared.jobs import Idempotency, Job, Jobs, PhotoInfo, new_id
+from shared.lanes import LEAST_PIXELS, Lane, Lanes
 from shared.pipeline import Options
 from shared.settings import Settings
 from shared.store import Store, open_store
 from shared.styles import Style, Styles, installed_styles
 
-SENDING_TAKES_S = 60  # a record older than this whose job was not queued has lost its submitter
+LOST_AFTER_S = 60  # how much longer than the oldest message a job waits before its own is taken for lost
 
 log = structlog.get_logger()
 
@@ -72,19 +72,19 @@ class Services:
         idempotency = _idempotency(order, sha256)
         if idempotency and (earlier := self.jobs.earlier(order.caller, idempotency)):
             return earlier
-        megapixels = pipeline.working_megapixels((header.width, header.height), order.options.max_side)
-        self.lanes.admit(order.lane, megapixels)
+        pixels = max(LEAST_PIXELS, pipeline.working_pixels((header.width, header.height), order.options.max_side))
+        self.lanes.admit(order.lane, pixels)
         info = PhotoInfo(width=header.width, height=header.height, bytes=photo.seek(0, 2), sha256=sha256)
-        job = self._new_job(order, style, info, megapixels)
-        with self.holdings.holding(job.photo_key, job):
+        job = self._new_job(order, style, info, pixels)
+        with self.holdings.taking(job.photo_holding, until=job.expires_at):
             self.store.put(job.photo_key, photo, content_type="application/octet-stream")
         return self._enter(job, idempotency)
 
-    def _new_job(self, order: Order, style: Style, photo: PhotoInfo, megapixels: float) -> Job:
+    def _new_job(self, order: Order, style: Style, photo: PhotoInfo, pixels: int) -> Job:
         now = time.time()
-        work_ms = self.lanes.estimate_ms(style, megapixels)
+        work_ms = self.lanes.estimate_ms(style, pixels / 1e6)
         digest = pipeline.result_digest(photo.sha256, style.sha256, order.options)
-        return Job(
+        job = Job(
             id=new_id(),
             caller=order.caller,
             style=style.name,
@@ -96,51 +96,58 @@ class Services:
             photo=photo,
             photo_key=f"{order.caller}/photos/{photo.sha256}",
             result_key=f"{order.caller}/results/{digest}.{order.options.format.extension}",
-            pixels=round(megapixels * 1e6),
+            pixels=pixels,
             work_ms=work_ms,
             ticket_ms=self.lanes.ticket(order.lane, work_ms),
         )
+        return job.model_copy(update={"promised_s": self.lanes.outlook(job).eta_s})
 
     def _enter(self, job: Job, idempotency: Idempotency | None) -> Job:
         """Write the record of a job whose photo is kept, and queue it."""
         try:
             made = self.jobs.create(job, idempotency)
         except BaseException:
-            self.holdings.release(job.photo_key, job.id)
+            self.holdings.release(job.photo_holding)
             raise
         if made.id != job.id:
-            self.holdings.release(job.photo_key, job.id)
+            self.holdings.release(job.photo_holding)
             return made
         try:
             self.queue.send(job)
         except SakugaError:
             self.erase(job.id)
             raise
-        self.jobs.mark_sent(job.id)
         return job
 
     def erase(self, job_id: str) -> None:
-        """Remove a job with its photo and its result."""
+        """Remove a job with its photo and its result; what the store cannot remove now goes when it answers again."""
         job = self.jobs.erase(job_id)
-        self.holdings.release(job.photo_key, job.id)
-        self.holdings.release(job.result_key, job.id)
+        try:
+            for holding in job.holdings:
+                self.holdings.release(holding)
+        except UnavailableError as error:
+            log.warning("an erased job's files go later", job_id=job_id, error=error.detail)
 
-    def tidy(self, count: int = 100) -> None:
-        """Finish what others left half done and end what has had its time, up to `count` of each. Safe to repeat."""
-        self.send_forgotten(count)
-        self.expire_due(count)
-        self.holdings.release_lapsed(count)
+    def send_lost(self, count: int = 100) -> int:
+        """Send again the messages that are lost; returns how many there were.
 
-    def send_forgotten(self, count: int) -> int:
-        """Queue the waiting jobs whose submitter died before it could; returns how many there were."""
-        forgotten = self.jobs.unsent(time.time() - SENDING_TAKES_S, count)
-        for job_id in forgotten:
+        A job waits in vain when it waits longer than the oldest message: its submitter died before sending it, or the
+        queue lost it. A job runs in vain when its attempt is over any limit and the queue did not deliver it again.
+        """
+        lost = [job_id for lane in Lane for job_id in self._waiting_in_vain(lane, count)]
+        mine = [job_id for job_id in lost + self.jobs.lost(time.time(), count) if self.jobs.may_send_again(job_id)]
+        for job_id in mine:
             with suppress(UnknownJobError):
-                if (job := self.jobs.get(job_id)).state is State.QUEUED:
-                    self.queue.send(job)
-                    log.warning("a job that was never queued is queued now", job_id=job_id)
-            self.jobs.mark_sent(job_id)
-        return len(forgotten)
+                self.queue.send(self.jobs.get(job_id))
+                log.warning("a job whose message was lost is queued again", job_id=job_id)
+        return len(mine)
+
+    def _waiting_in_vain(self, lane: Lane, count: int) -> list[str]:
+        oldest = self.queue.oldest(lane)
+        since = time.time() if oldest is None else self.lanes.waiting_since(lane, oldest)
+        if since is None:
+            return []  # the oldest message is of a job that no longer waits; it goes soon, and says nothing
+        return self.lanes.waiting_before(lane, since - LOST_AFTER_S, count)
 
     def expire_due(self, count: int = 100) -> int:
         """Expire up to `count` jobs whose time to live has passed; returns how many there were."""
@@ -149,6 +156,10 @@ class Services:
             self.jobs.expire(job_id)
             log.info("job expired", job_id=job_id)
         return len(due)
+
+    def release_lapsed(self, count: int = 100) -> int:
+        """Let go of up to `count` objects whose time has passed; returns how many there were."""
+        return self.holdings.release_lapsed(count)
 
 
 def connect(settings: Settings) -> Services:
@@ -162,9 +173,14 @@ def connect(settings: Settings) -> Services:
         store=store,
         styles=installed_styles(settings.data_dir),
         lanes=lanes,
-        jobs=Jobs(redis, lanes, max_attempts=settings.max_attempts),
+        jobs=Jobs(
+            redis,
+            lanes,
+            max_attempts=settings.max_attempts,
+            lost_after_s=settings.visibility_timeout_s + LOST_AFTER_S,  # the queue's own redelivery comes first
+        ),
         holdings=Holdings(redis, store),
-        queue=Queue(celery_app(settings)),
+        queue=Queue(celery_app(settings), redis),
         limits=Limits(settings.max_upload_bytes, settings.max_megapixels),
     )
 
@@ -176,7 +192,7 @@ def redis_client(settings: Settings) -> Redis:
         decode_responses=True,
         protocol=2,
         socket_connect_timeout=3,
-        socket_timeout=40,  # above the longest blocking read
+        socket_timeout=5,  # above the longest blocking read
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
         retry_on_error=[RedisConnectionError],
     )

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import BytesIO
 
@@ -12,16 +13,19 @@ from shared.errors import (
     CanceledError,
     DamagedPhotoError,
     IdempotencyKeyReusedError,
+    InvalidValueError,
     QueueFullError,
+    UnavailableError,
     UnknownJobError,
     UnknownStyleError,
 )
-from shared.holdings import LAPSES
+from shared.holdings import LAPSES, Holdings
 from shared.images import Format
-from shared.jobs import EXPIRY, UNSENT, Job, ResultInfo, State, error_info, new_id
-from shared.lanes import Lane, Lanes
-from shared.pipeline import Options, Stage
+from shared.jobs import EXPIRY, RUNNING, Job, ResultInfo, State, error_info, new_id
+from shared.lanes import Lane, Lanes, waiting_key
+from shared.pipeline import PROGRESS_AT, Options, Stage
 from shared.services import Order, Services
+from shared.store import DiskStore
 from tests.conftest import photo_bytes
 
 RESULT = ResultInfo(width=64, height=48, bytes=3, sha256="0" * 64, content_type="image/jpeg")
@@ -43,7 +47,7 @@ def claimed(services: Services, seed: int = 0) -> Job:
 
 def make_overdue(services: Services) -> None:
     """Let everything that has a time be past it."""
-    for key in (EXPIRY, LAPSES, UNSENT):
+    for key in (EXPIRY, LAPSES, RUNNING, waiting_key(Lane.INTERACTIVE)):
         for entry in services.redis.zrange(key, 0, -1):
             services.redis.zadd(key, {str(entry): 1})
 
@@ -97,10 +101,10 @@ def test_a_redelivered_erased_job_is_left_alone(services: Services) -> None:
 def test_a_job_that_never_ends_is_given_up_after_the_allowed_attempts(services: Services) -> None:
     job = submit(services)
     for attempt in (1, 2, 3):
-        running = services.jobs.claim(job.id)
+        running = services.jobs.claim(job.id, redelivered=True)
         assert running is not None
         assert running.attempts == attempt
-    assert services.jobs.claim(job.id) is None
+    assert services.jobs.claim(job.id, redelivered=True) is None
     failed = services.jobs.get(job.id)
     assert failed.state is State.FAILED
     assert failed.error is not None
@@ -109,7 +113,7 @@ def test_a_job_that_never_ends_is_given_up_after_the_allowed_attempts(services: 
 
 def test_an_overtaken_attempt_cannot_commit(services: Services) -> None:
     first = claimed(services)
-    second = services.jobs.claim(first.id)
+    second = services.jobs.claim(first.id, redelivered=True)
     assert second is not None
     with pytest.raises(CanceledError):
         services.jobs.succeed(first, RESULT, timings={}, notes=())
@@ -119,23 +123,11 @@ def test_an_overtaken_attempt_cannot_commit(services: Services) -> None:
     assert services.jobs.get(first.id).state is State.SUCCEEDED
 
 
-def test_of_many_commits_at_once_exactly_one_counts(services: Services) -> None:
+def test_a_commit_made_many_times_at_once_counts_once(services: Services) -> None:
     job = claimed(services)
-    outcomes: list[str] = []
-
-    def commit() -> None:
-        try:
-            services.jobs.succeed(job, RESULT, timings={}, notes=())
-            outcomes.append("committed")
-        except CanceledError:
-            outcomes.append("refused")
-
-    threads = [threading.Thread(target=commit) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(outcomes) == ["committed"] + ["refused"] * 7
+    with ThreadPoolExecutor(8) as pool:
+        done = list(pool.map(lambda _: services.jobs.succeed(job, RESULT, timings={}, notes=()), range(8)))
+    assert len({one.finished_at for one in done}) == 1
     assert services.jobs.totals()["jobs_succeeded"] == 1
 
 
@@ -148,22 +140,20 @@ def test_a_waiting_job_is_canceled_at_once_and_never_claimed(services: Services)
 
 def test_a_running_job_stops_at_its_next_stage_when_canceled(services: Services) -> None:
     job = claimed(services)
-    services.jobs.advance(job, Stage.DECODE)
+    services.jobs.advance(job, Stage.DECODE, 0.0)
     assert services.jobs.cancel(job.id).state is State.RUNNING
     with pytest.raises(CanceledError):
-        services.jobs.advance(job, Stage.GENERATE)
+        services.jobs.advance(job, Stage.GENERATE, 0.1)
     services.jobs.stop(job)
     assert services.jobs.get(job.id).state is State.CANCELED
 
 
 def test_progress_follows_the_stages(services: Services) -> None:
     job = claimed(services)
-    seen = []
-    for stage in Stage:
-        services.jobs.advance(job, stage)
-        seen.append(services.jobs.get(job.id).progress)
-    assert seen == sorted(seen)
-    assert 0 <= seen[0] < seen[-1] < 1
+    for stage, progress in PROGRESS_AT.items():
+        services.jobs.advance(job, stage, progress)
+        now = services.jobs.get(job.id)
+        assert (now.stage, now.progress) == (stage, progress)
 
 
 def test_a_requeued_job_waits_again_until_its_last_attempt(services: Services) -> None:
@@ -171,7 +161,7 @@ def test_a_requeued_job_waits_again_until_its_last_attempt(services: Services) -
     assert services.jobs.requeue(job)
     assert services.jobs.get(job.id).state is State.QUEUED
     services.jobs.claim(job.id)
-    last = services.jobs.claim(job.id)
+    last = services.jobs.claim(job.id, redelivered=True)
     assert last is not None
     assert not services.jobs.requeue(last)
 
@@ -203,7 +193,7 @@ def test_an_idempotency_key_with_another_payload_is_refused(services: Services, 
 
 def test_an_erased_job_takes_its_photo_and_result_with_it(services: Services) -> None:
     job = claimed(services)
-    with services.holdings.holding(job.result_key, job):
+    with services.holdings.taking(job.result_holding, until=job.expires_at):
         services.store.put(job.result_key, b"jpg", content_type="image/jpeg")
     services.jobs.succeed(job, RESULT, timings={}, notes=())
     services.erase(job.id)
@@ -225,25 +215,37 @@ def test_a_photo_two_jobs_share_goes_with_the_last_of_them(services: Services) -
 def test_an_expired_job_says_so_and_its_photo_is_gone(services: Services) -> None:
     job = submit(services)
     make_overdue(services)
-    assert services.expire_due(100) == 1
-    assert services.expire_due(100) == 0
-    assert services.holdings.release_lapsed(100) == 1
+    assert services.expire_due() == 1
+    assert services.expire_due() == 0
+    assert services.release_lapsed() == 1
     assert services.jobs.get(job.id).state is State.EXPIRED
     assert services.store.head(job.photo_key) is None
 
 
 def test_a_photo_whose_submitter_died_before_writing_the_record_goes_in_time(services: Services) -> None:
     job = submit(services)
-    services.jobs.erase(job.id)  # leaves what was there before the record: the photo and its holding
-    services.tidy()
-    assert services.store.head(job.photo_key) is not None
+    services.redis.delete(f"sakuga:job:{job.id}")  # leaves what was there before the record: the photo and its holding
+    assert services.release_lapsed() == 0
     make_overdue(services)
-    services.tidy()
+    assert services.release_lapsed() == 1
     assert services.store.head(job.photo_key) is None
     assert services.redis.keys("sakuga:hold*") == []
 
 
-def test_a_job_whose_submitter_died_before_queueing_it_is_queued_in_time(services: Services) -> None:
+def test_what_the_store_cannot_erase_now_is_erased_when_it_answers_again(services: Services) -> None:
+    class Down(DiskStore):
+        def delete(self, key: str) -> None:  # noqa: ARG002
+            raise UnavailableError("The store does not answer.")
+
+    job = submit(services)
+    down = Down(services.settings.data_dir / "store")
+    replace(services, store=down, holdings=Holdings(services.redis, down)).erase(job.id)
+    assert services.store.head(job.photo_key) is not None
+    services.release_lapsed()
+    assert services.store.head(job.photo_key) is None
+
+
+def test_a_job_whose_submitter_died_before_queueing_it_is_queued_once(services: Services) -> None:
     class Killed(BaseException):
         pass
 
@@ -252,21 +254,69 @@ def test_a_job_whose_submitter_died_before_queueing_it_is_queued_in_time(service
             raise Killed
 
     with pytest.raises(Killed):
-        submit(replace(services, queue=DyingQueue(celery_app(services.settings))))
+        submit(replace(services, queue=DyingQueue(celery_app(services.settings), services.redis)))
     assert services.redis.llen(Lane.INTERACTIVE) == 0
-    assert services.send_forgotten(100) == 0
+    assert services.send_lost() == 0
     make_overdue(services)
-    assert services.send_forgotten(100) == 1
-    assert services.send_forgotten(100) == 0
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(lambda _: services.send_lost(), range(8))) == 1
     assert services.redis.llen(Lane.INTERACTIVE) == 1
 
 
-def test_a_job_that_has_ended_is_not_queued_again(services: Services) -> None:
-    job = submit(services)
-    services.jobs.cancel(job.id)
-    services.redis.zadd(UNSENT, {job.id: 1})
-    assert services.send_forgotten(100) == 1
-    assert services.redis.llen(Lane.INTERACTIVE) == 1
+def test_a_job_that_merely_waits_long_is_not_queued_again(services: Services) -> None:
+    for seed in range(3):
+        submit(services, seed)
+    make_overdue(services)
+    assert services.send_lost() == 0
+    assert services.redis.llen(Lane.INTERACTIVE) == 3
+
+
+def test_a_job_whose_message_is_lost_behind_others_is_queued_again(services: Services) -> None:
+    lost = submit(services)
+    services.redis.rpop(Lane.INTERACTIVE)
+    make_overdue(services)
+    submit(services, seed=1)
+    assert services.send_lost() == 1
+    assert services.redis.llen(Lane.INTERACTIVE) == 2
+    assert services.jobs.claim(lost.id) is not None
+
+
+def test_an_attempt_that_was_lost_with_its_message_is_made_again(services: Services) -> None:
+    job = claimed(services)
+    services.redis.delete(Lane.INTERACTIVE)
+    assert services.send_lost() == 0
+    make_overdue(services)
+    services.redis.hset(f"sakuga:job:{job.id}", "started_at", "1")
+    assert services.send_lost() == 1
+    again = services.jobs.claim(job.id)
+    assert again is not None
+    assert again.attempts == 2
+
+
+def test_a_message_that_was_sent_twice_starts_nothing_twice(services: Services) -> None:
+    job = claimed(services)
+    assert services.jobs.claim(job.id) is None
+    assert services.jobs.get(job.id).attempts == 1
+    assert services.jobs.claim(job.id, redelivered=True) is not None
+
+
+def test_a_paging_cursor_outlives_its_job(services: Services) -> None:
+    ids = [submit(services, seed).id for seed in range(4)]
+    first = services.jobs.page("public", cursor=None, count=2)
+    services.erase(first.jobs[-1].id)
+    second = services.jobs.page("public", cursor=first.next_cursor, count=2)
+    assert [job.id for job in second.jobs] == ids[1::-1]
+    with pytest.raises(InvalidValueError):
+        services.jobs.page("public", cursor="zzz", count=2)
+
+
+def test_a_job_that_waited_past_its_time_leaves_no_ghost_in_the_books(services: Services) -> None:
+    submit(services)
+    make_overdue(services)
+    assert services.redis.ttl(services.redis.keys("sakuga:job:*")[0]) == -1
+    services.expire_due()
+    assert services.lanes.stats(Lane.INTERACTIVE).jobs == 0
+    assert services.lanes.stats(Lane.INTERACTIVE).megapixels == 0
 
 
 def test_jobs_are_listed_newest_first_a_page_at_a_time(services: Services) -> None:
@@ -286,7 +336,7 @@ def test_callers_see_only_their_own_jobs(services: Services) -> None:
 
 def test_every_change_is_an_event_in_order(services: Services) -> None:
     job = claimed(services)
-    services.jobs.advance(job, Stage.GENERATE)
+    services.jobs.advance(job, Stage.GENERATE, 0.1)
     services.jobs.succeed(job, RESULT, timings={}, notes=())
     events = list(services.jobs.events(job.id, after="0", wait_s=1))
     assert [event.kind for event in events] == ["state", "state", "progress", "done"]
@@ -306,7 +356,9 @@ def test_waiting_ends_when_the_job_does(services: Services) -> None:
 
 def test_waiting_ends_when_patience_does(services: Services) -> None:
     job = submit(services)
-    assert services.jobs.wait(job.id, 20, patient=lambda: False).state is State.QUEUED
+    looks = iter((True, True, False))
+    assert services.jobs.wait(job.id, 600, patient=lambda: next(looks)).state is State.QUEUED
+    assert list(looks) == []
 
 
 def test_the_books_are_level_after_every_kind_of_end(services: Services) -> None:

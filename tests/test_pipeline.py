@@ -17,7 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from shared.errors import DamagedPhotoError, NotAPhotoError, PhotoTooLargeError, SakugaError, UnusablePhotoError
 from shared.images import Format, Limits, fit
-from shared.pipeline import Options, Picture, Stage, Tensor, convert
+from shared.pipeline import Options, Picture, Stage, Tensor, Told, convert
 from tests.conftest import ROOT, ToyEngine, photo_bytes
 
 LIMITS = Limits(max_bytes=32 << 20, max_megapixels=64)
@@ -28,7 +28,7 @@ class IdentityEngine(ToyEngine):
     multiple = 8
     margin = 16
 
-    def generate(self, photo: Tensor) -> Tensor:
+    def generate(self, photo: Tensor, tell: Told) -> Tensor:  # noqa: ARG002
         assert photo.shape[2] % self.multiple == photo.shape[3] % self.multiple == 0
         assert photo.dtype == np.float32
         assert photo.min() >= -1
@@ -242,7 +242,7 @@ def test_an_engine_that_changes_nothing_gives_the_photo_back_untinted_to_the_bor
 
 def test_what_an_engine_overshoots_is_clipped() -> None:
     class Overshooting(IdentityEngine):
-        def generate(self, photo: Tensor) -> Tensor:
+        def generate(self, photo: Tensor, tell: Told) -> Tensor:  # noqa: ARG002
             return photo * 9
 
     picture = convert(saved(quadrants(), "PNG"), Options(64, Format.PNG), Overshooting(), LIMITS)
@@ -251,13 +251,28 @@ def test_what_an_engine_overshoots_is_clipped() -> None:
 
 def test_the_stages_come_in_order_and_are_timed() -> None:
     stages: list[Stage] = []
-    picture = convert(photo_bytes(), Options(64, Format.PNG), ToyEngine(), LIMITS, checkpoint=stages.append)
+    picture = convert(
+        photo_bytes(), Options(64, Format.PNG), ToyEngine(), LIMITS, checkpoint=lambda stage, _: stages.append(stage)
+    )
     assert stages == list(Stage)
     assert set(picture.timings) == {f"{stage}_s" for stage in Stage}
 
 
+def test_progress_goes_on_while_a_large_picture_is_generated() -> None:
+    class Stepwise(ToyEngine):
+        def generate(self, photo: Tensor, tell: Told) -> Tensor:
+            for share in (0.25, 0.5):
+                tell(share)
+            return photo
+
+    told: list[tuple[Stage, float]] = []
+    convert(photo_bytes(), Options(64, Format.PNG), Stepwise(), LIMITS, checkpoint=lambda *at: told.append(at))
+    assert [progress for stage, progress in told if stage is Stage.GENERATE] == [0.1, 0.3, 0.5]
+    assert [progress for _, progress in told] == sorted(progress for _, progress in told)
+
+
 def test_a_checkpoint_can_stop_a_conversion() -> None:
-    def stop_at_generate(stage: Stage) -> None:
+    def stop_at_generate(stage: Stage, _progress: float) -> None:
         if stage is Stage.GENERATE:
             raise KeyboardInterrupt
 

@@ -99,12 +99,17 @@ def test_a_photo_survives_the_death_of_the_worker_process_that_converts_it(own_s
 
 def test_waiting_jobs_and_pictures_survive_a_restart(own_service: RunningService) -> None:
     first = finished(own_service, submit(own_service, photo_bytes()))
-    waiting = [submit(own_service, photo_bytes((800, 600), seed=seed), max_side="800") for seed in range(1, 7)]
+    in_hand, *waiting = [
+        submit(own_service, photo_bytes((1000, 800), seed=seed), max_side="1000") for seed in range(1, 7)
+    ]
+    wait_until(lambda: look(own_service, in_hand)["stage"] == "generate", "the first is in hand")
     own_service.stop()
     own_service.start()
     assert httpx.get(own_service.url + first["links"]["result"]).status_code == 200
-    for job in waiting:
-        assert finished(own_service, job, limit_s=240)["state"] == "succeeded"
+    assert look(own_service, in_hand)["state"] == "succeeded"  # it was finished before the stop
+    for job in (in_hand, *waiting):
+        done = finished(own_service, job, limit_s=60)
+        assert (done["state"], done["attempts"]) == ("succeeded", 1)
 
 
 def test_everything_starts_again_after_it_was_killed(own_service: RunningService) -> None:
@@ -150,7 +155,7 @@ def test_a_default_style_that_is_not_there_is_said_at_once(tmp_path: Path) -> No
 
 
 def test_a_process_that_hangs_is_killed_and_its_job_ends_with_advice(tmp_path: Path) -> None:
-    limits = {"SAKUGA_PROCESSES": "1", "SAKUGA_JOB_TIME_LIMIT_S": "2", "SAKUGA_VISIBILITY_TIMEOUT_S": "30"}
+    limits = {"SAKUGA_PROCESSES": "1", "SAKUGA_JOB_TIME_LIMIT_S": "4", "SAKUGA_VISIBILITY_TIMEOUT_S": "30"}
     service = RunningService(tmp_path, environment=limits)
     service.start()
     try:
@@ -167,7 +172,7 @@ def test_a_process_that_hangs_is_killed_and_its_job_ends_with_advice(tmp_path: P
 
 
 def test_a_conversion_that_takes_too_long_ends_with_advice_and_the_next_one_runs(tmp_path: Path) -> None:
-    limits = {"SAKUGA_PROCESSES": "1", "SAKUGA_JOB_TIME_LIMIT_S": "1", "SAKUGA_VISIBILITY_TIMEOUT_S": "30"}
+    limits = {"SAKUGA_PROCESSES": "1", "SAKUGA_JOB_TIME_LIMIT_S": "4", "SAKUGA_VISIBILITY_TIMEOUT_S": "30"}
     service = RunningService(tmp_path, environment=limits)
     service.start()
     try:

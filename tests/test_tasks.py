@@ -9,10 +9,11 @@ import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 from PIL import Image
 
+from shared import holdings
 from shared.errors import DamagedPhotoError, SakugaError, UnavailableError
 from shared.images import Format
-from shared.jobs import Job, State
-from shared.pipeline import Engine, Options, Tensor
+from shared.jobs import Job, Jobs, ResultInfo, State
+from shared.pipeline import Engine, Options, Tensor, Told
 from shared.services import Order, Services
 from shared.store import DiskStore
 from tests.conftest import ToyEngine, photo_bytes
@@ -29,7 +30,7 @@ def toy(_: str) -> Engine:
 
 def engine_that(does: Callable[[Tensor], Tensor]) -> Callable[[str], Engine]:
     class Altered(ToyEngine):
-        def generate(self, photo: Tensor) -> Tensor:
+        def generate(self, photo: Tensor, tell: Told) -> Tensor:  # noqa: ARG002
             return does(photo)
 
     return lambda _: Altered()
@@ -126,13 +127,70 @@ def test_an_attempt_that_is_overtaken_leaves_the_other_ones_picture(services: Se
     job = submit(services, photo_bytes())
 
     def run_again_meanwhile(photo: Tensor) -> Tensor:
-        tasks.convert(job.id, services, toy)
+        tasks.convert(job.id, services, toy, redelivered=True)
         return photo
 
     tasks.convert(job.id, services, engine_that(run_again_meanwhile))
     done = services.jobs.get(job.id)
     assert (done.state, done.attempts) == (State.SUCCEEDED, 2)
     assert services.store.head(job.result_key) is not None
+
+
+def test_an_attempt_that_is_overtaken_while_it_commits_leaves_the_other_ones_picture(services: Services) -> None:
+    job = submit(services, photo_bytes())
+
+    class Slow(Jobs):
+        def succeed(self, job: Job, result: ResultInfo, *, timings: dict[str, float], notes: tuple[str, ...]) -> Job:
+            services.redis.delete(f"sakuga:lock:{job.result_key}")  # as if its time had run out
+            tasks.convert(job.id, services, toy, redelivered=True)
+            return super().succeed(job, result, timings=timings, notes=notes)
+
+    tasks.convert(job.id, replace(services, jobs=_jobs(Slow, services)), toy)
+    done = services.jobs.get(job.id)
+    assert (done.state, done.attempts) == (State.SUCCEEDED, 2)
+    assert services.store.head(job.result_key) is not None
+
+
+def test_a_commit_whose_answer_is_lost_counts_and_keeps_its_picture(services: Services) -> None:
+    job = submit(services, photo_bytes())
+
+    class Deaf(Jobs):
+        def succeed(self, job: Job, result: ResultInfo, *, timings: dict[str, float], notes: tuple[str, ...]) -> Job:
+            super().succeed(job, result, timings=timings, notes=notes)
+            return super().succeed(job, result, timings=timings, notes=notes)  # as redis-py does on a lost answer
+
+    tasks.convert(job.id, replace(services, jobs=_jobs(Deaf, services)), toy)
+    assert services.jobs.get(job.id).state is State.SUCCEEDED
+    assert services.store.head(job.result_key) is not None
+
+
+def test_time_that_runs_out_right_after_the_commit_takes_no_picture_away(services: Services) -> None:
+    job = submit(services, photo_bytes())
+
+    class Late(Jobs):
+        def succeed(self, job: Job, result: ResultInfo, *, timings: dict[str, float], notes: tuple[str, ...]) -> Job:
+            super().succeed(job, result, timings=timings, notes=notes)
+            raise SoftTimeLimitExceeded
+
+    tasks.convert(job.id, replace(services, jobs=_jobs(Late, services)), toy)
+    assert services.jobs.get(job.id).state is State.SUCCEEDED
+    assert services.store.head(job.result_key) is not None
+
+
+def test_a_lock_left_by_a_process_that_was_killed_is_waited_out(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert holdings.WAIT_S > holdings.LOCK_S
+    monkeypatch.setattr(holdings, "WAIT_S", 5)
+    job = submit(services, photo_bytes())
+    services.redis.set(f"sakuga:lock:{job.result_key}", "of the dead", px=1000)
+    tasks.convert(job.id, services, toy)
+    done = services.jobs.get(job.id)
+    assert (done.state, done.attempts) == (State.SUCCEEDED, 1)
+
+
+def _jobs(kind: type[Jobs], services: Services) -> Jobs:
+    return kind(services.redis, services.lanes, max_attempts=3, lost_after_s=600)
 
 
 def test_running_out_of_time_fails_with_advice(services: Services) -> None:

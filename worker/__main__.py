@@ -10,9 +10,6 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Set what libraries read from the environment when they are imported, then run."""
-    # billiard reads this at import: SIGTERM becomes the soft shutdown that lets jobs in hand finish
-    os.environ["REMAP_SIGTERM"] = "SIGQUIT"
-
     from shared.errors import SakugaError
     from shared.settings import load_settings
     from shared.telemetry import configure_logs

@@ -5,20 +5,22 @@ takes a job. Imported by `worker.__main__` only.
 """
 
 import os
+import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
-from functools import cached_property
 
 import structlog
 from billiard.exceptions import TimeLimitExceeded
 from celery import Celery, Task, bootsteps, signals
+from celery.exceptions import Reject
 from redis.exceptions import RedisError
 
-from shared.broker import CONVERT, celery_app
+from shared.broker import CONVERT, DRAIN_S, celery_app
 from shared.errors import SakugaError, UnknownJobError
 from shared.lanes import HEARTBEAT_S, Lane, Lanes
-from shared.services import Services, connect
+from shared.services import connect
 from shared.settings import Settings
 from worker import tasks
 from worker.capacity import Capacity, plan
@@ -34,20 +36,19 @@ class Node:
     """One worker node: what its processes share by forking, and what each makes for itself."""
 
     def __init__(self, settings: Settings, capacity: Capacity) -> None:
-        """Plan a node of `capacity`; nothing is loaded or connected yet."""
+        """Plan a node of `capacity`; nothing is loaded, and nothing reached, yet."""
         self.settings = settings
         self.capacity = capacity
 
-    @cached_property
-    def services(self) -> Services:
-        return connect(self.settings)
-
-    @cached_property
-    def models(self) -> ModelLoader:
-        return ModelLoader(self.services.styles, threads=self.capacity.threads, memory=self.capacity.memory)
+        self.services = connect(settings)
+        self.models = ModelLoader(self.services.styles, threads=capacity.threads, memory=capacity.memory)
 
     def start_child(self) -> None:
-        """Warm the default style, then report for work and keep reporting."""
+        """Warm the default style, then report for work and keep reporting.
+
+        A connection that the parent has used must not be used by its children too: one would read another's answer.
+        """
+        self.services = connect(self.settings)
         self.models.engine(self.settings.style)
         Repeating("heartbeat", HEARTBEAT_S, Heartbeat(self.services.lanes)).start()
 
@@ -65,22 +66,29 @@ class Heartbeat:
 
 
 class Repeating(threading.Thread):
-    """A daemon thread that does something every so many seconds, whatever becomes of one of its turns."""
+    """A daemon thread that does things every so many seconds, whatever becomes of one of them."""
 
-    def __init__(self, name: str, every_s: float, action: Callable[[], object]) -> None:
+    def __init__(self, name: str, every_s: float, *actions: Callable[[], object]) -> None:
         super().__init__(name=name, daemon=True)
         self._every_s = every_s
-        self._action = action
+        self._actions = actions
         self._stopped = threading.Event()
 
     def run(self) -> None:
         while True:
-            try:
-                self._action()
-            except (RedisError, SakugaError) as error:
-                log.warning("periodic work failed; it is tried again", work=self.name, error=str(error))
+            for action in self._actions:
+                self._try(action)
             if self._stopped.wait(self._every_s):
                 return
+
+    def _try(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except (RedisError, SakugaError) as error:
+            log.warning("periodic work failed; it is tried again", work=self.name, error=str(error))
+        except Exception:
+            # nobody else would notice if this thread ended, and jobs would no longer expire
+            log.exception("periodic work failed for a reason nobody foresaw; it is tried again", work=self.name)
 
     def stop(self) -> None:
         self._stopped.set()
@@ -105,6 +113,7 @@ def create_app(settings: Settings) -> tuple[Celery, Node]:
     _add_housekeeping(app, node)
     signals.worker_process_init.connect(lambda **_: _start_child(node), weak=False)
     signals.worker_process_shutdown.connect(lambda **_: _leave(node), weak=False)
+    signals.worker_shutting_down.connect(_limit_drain, weak=False)
     return app, node
 
 
@@ -114,6 +123,14 @@ def _start_child(node: Node) -> None:
     except Exception:
         # Celery swallows what is raised here; the task asks for the engine again and then fails the job
         log.exception("a worker process could not warm its engine")
+
+
+def _limit_drain(how: str, **_: object) -> None:
+    """Let a warm shutdown take its time, but not for ever: then what is in hand goes back to the queue at once."""
+    if how == "Warm":
+        limit = threading.Timer(DRAIN_S, os.kill, (os.getpid(), signal.SIGQUIT))
+        limit.daemon = True
+        limit.start()
 
 
 def _leave(node: Node) -> None:
@@ -132,7 +149,14 @@ def _add_task(app: Celery, node: Node) -> None:
 
     @app.task(bind=True, base=ConvertTask, name=CONVERT, max_retries=None)  # type: ignore[untyped-decorator]
     def convert(self: Task, job_id: str) -> None:
-        if tasks.convert(job_id, node.services, node.models.engine):
+        redelivered = bool(self.request.delivery_info.get("redelivered"))
+        try:
+            again = tasks.convert(job_id, node.services, node.models.engine, redelivered=redelivered)
+        except RedisError as error:
+            log.warning("the record cannot be written; the job goes back to the queue", job_id=job_id, error=str(error))
+            time.sleep(RETRY_DELAY_S)  # nothing else could be done meanwhile
+            raise Reject(reason=str(error), requeue=True) from error
+        if again:
             raise self.retry(countdown=RETRY_DELAY_S, queue=Lane.INTERACTIVE.value)
 
 
@@ -150,7 +174,10 @@ def _add_housekeeping(app: Celery, node: Node) -> None:
         requires = ("celery.worker.components:Pool",)
 
         def start(self, worker: object) -> None:  # noqa: ARG002
-            self.thread = Repeating("housekeeping", HOUSEKEEPING_S, node.services.tidy)
+            services = node.services
+            self.thread = Repeating(
+                "housekeeping", HOUSEKEEPING_S, services.send_lost, services.expire_due, services.release_lapsed
+            )
             self.thread.start()
 
         def stop(self, worker: object) -> None:  # noqa: ARG002

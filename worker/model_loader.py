@@ -41,7 +41,9 @@ class ModelLoader:
         """
         # Any operation on two threads, were it only a check for NaN, would hang the children's first convolution.
         torch.set_num_threads(1)
-        self._generators[name] = load_generator(self._styles[name])
+        generator = load_generator(self._styles[name])
+        # the layout of the engine, here already: what a child rearranges it no longer shares
+        self._generators[name] = generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         gc.collect()
         gc.freeze()
 

@@ -5,6 +5,7 @@ What a job becomes is written into its record here and nowhere else, whatever th
 
 import hashlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import structlog
 from billiard.exceptions import SoftTimeLimitExceeded
@@ -19,14 +20,16 @@ from shared.services import Services
 log = structlog.get_logger()
 
 
-def convert(job_id: str, services: Services, engine_of: Callable[[str], Engine]) -> bool:
+def convert(job_id: str, services: Services, engine_of: Callable[[str], Engine], *, redelivered: bool = False) -> bool:
     """Run one attempt at a job; True when it should be tried again after a while.
+
+    `redelivered` says that the queue had given this message to somebody before, who did not finish.
 
     Raises:
         RedisError: the record could not be written; the job stays with the queue.
     """
     jobs = services.jobs
-    job = jobs.claim(job_id)
+    job = jobs.claim(job_id, redelivered=redelivered)
     if job is None:
         return False
     with structlog.contextvars.bound_contextvars(job_id=job_id, attempt=job.attempts):
@@ -67,14 +70,26 @@ def _convert_claimed(job: Job, services: Services, engine_of: Callable[[str], En
             Options(job.max_side, job.format),
             engine,
             services.limits,
-            checkpoint=lambda stage: services.jobs.advance(job, stage),
+            checkpoint=lambda stage, progress: services.jobs.advance(job, stage, progress),
         )
-    with services.holdings.holding(job.result_key, job):
+    with _taking_result(job, services):
         services.store.put(job.result_key, picture.data, content_type=job.format.content_type)
-        services.jobs.succeed(job, _described(job, picture), timings=picture.timings, notes=picture.notes)
+        done = services.jobs.succeed(job, _described(job, picture), timings=picture.timings, notes=picture.notes)
+    _learn(done, picture, services)
+    log.info("conversion succeeded", **picture.timings)
+
+
+def _learn(job: Job, picture: Picture, services: Services) -> None:
+    """Keep what this conversion tells of the pace and of the time that was promised."""
     generate_ms = picture.timings[f"{Stage.GENERATE}_s"] * 1000
     services.lanes.record_pace(job.style, generate_ms / (picture.width * picture.height / 1e6))
-    log.info("conversion succeeded", **picture.timings)
+    services.lanes.record_promise(job.promised_s, (job.finished_at or job.created_at) - job.created_at)
+
+
+def _taking_result(job: Job, services: Services) -> AbstractContextManager[None]:
+    return services.holdings.taking(
+        job.result_holding, until=job.expires_at, kept=lambda: services.jobs.has_committed(job)
+    )
 
 
 def _take_earlier_result(job: Job, services: Services) -> bool:
@@ -82,7 +97,7 @@ def _take_earlier_result(job: Job, services: Services) -> bool:
     earlier = services.jobs.earlier_result(job)
     if earlier is None:
         return False
-    with services.holdings.holding(job.result_key, job):
+    with _taking_result(job, services):
         if services.store.head(job.result_key) is None:
             return False
         result, notes = earlier

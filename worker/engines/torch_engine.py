@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from shared.errors import PictureTooLargeError, UnavailableError
-from shared.pipeline import Tensor
+from shared.pipeline import Tensor, Told
 from worker.generator import AnimeGanV2, LightGenerator
 
 STRIP_PIXELS = 1 << 20  # drawn at a time where a generator allows; more would take memory and save nothing
@@ -25,8 +25,10 @@ class TorchEngine:
         self._activation_bytes = generator.activation_bytes
         self._generator = generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def generate(self, photo: Tensor) -> Tensor:
+    def generate(self, photo: Tensor, tell: Told = lambda _: None) -> Tensor:
         """Run the network on (1, 3, H, W) in -1..1; H and W are multiples of `multiple`.
+
+        `tell` hears the share that is done between the strips of a large picture, and may raise to stop.
 
         Raises:
             PictureTooLargeError: the memory of this process can never do it.
@@ -35,7 +37,7 @@ class TorchEngine:
         try:
             if self._halo is None:
                 return self._run_whole(photo)
-            return self._run_in_strips(photo, self._halo)
+            return self._run_in_strips(photo, self._halo, tell)
         except RuntimeError as error:
             if "memory" not in str(error):
                 raise
@@ -50,12 +52,14 @@ class TorchEngine:
             )
         return self._run(photo)
 
-    def _run_in_strips(self, photo: Tensor, halo: int) -> Tensor:
+    def _run_in_strips(self, photo: Tensor, halo: int, tell: Told) -> Tensor:
         """Draw strips of rows that overlap by what they depend on: the same picture in memory that does not grow."""
         height, width = photo.shape[2:]
         rows = self._strip_rows(height, width, halo)
         strips = []
         for top in range(0, height, rows):
+            if top:
+                tell(top / height)
             start, end = max(0, top - halo), min(height, top + rows + halo)
             drawn = self._run(photo[:, :, start:end])
             strips.append(drawn[:, :, top - start : top - start + rows])
