@@ -24,7 +24,7 @@ class SakugaError(Exception):
 
 def public_errors() -> list[type[SakugaError]]:
     """Every kind of error a client of the API may meet, by code."""
-    return sorted(_kinds_of(SakugaError), key=lambda kind: kind.code)
+    return sorted((kind for kind in _kinds_of(SakugaError) if kind is not SettingsError), key=lambda kind: kind.code)
 
 
 def _kinds_of(kind: type[SakugaError]) -> list[type[SakugaError]]:
@@ -41,6 +41,12 @@ class BadRequestError(SakugaError):
     code = "bad_request"
     title = "The request is malformed"
     status = 400
+
+
+class CrossSiteError(SakugaError):
+    code = "cross_site"
+    title = "The request comes from another web site"
+    status = 403
 
 
 class InvalidValueError(SakugaError):

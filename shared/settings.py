@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from shared.errors import SettingsError
 PREFIX = "SAKUGA_"
 MAX_SIDE_DEFAULT, MAX_SIDE_MIN, MAX_SIDE_MAX = 512, 16, 2048
 WEB_THREADS = 64
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
 
 
 def default_data_dir() -> Path:
@@ -32,6 +34,7 @@ class Settings(BaseSettings):
     redis_url: str = "redis://127.0.0.1:6379/0"
     store_url: str = ""
     store_public_url: str = ""
+    trusted_hosts: str = ""
     style: str = "hinata-light"
     engine: Literal["torch"] = "torch"
     processes: Annotated[int, Field(ge=1, le=256)] | None = None
@@ -51,6 +54,16 @@ class Settings(BaseSettings):
         return self.job_time_limit_s + max(1, self.job_time_limit_s // 4)
 
     @property
+    def host_names(self) -> list[str] | None:
+        """The names by which the web may be called; None for any.
+
+        On loopback only the machine itself is to be heard, and not a web page that has a name pointed at it.
+        """
+        if self.trusted_hosts:
+            return None if self.trusted_hosts == "*" else self.trusted_hosts.replace(",", " ").split()
+        return [*LOOPBACK, self.host] if self.host in LOOPBACK else None
+
+    @property
     def effective_store_url(self) -> str:
         return self.store_url or f"file:{self.data_dir / 'store'}"
 
@@ -61,7 +74,9 @@ class Settings(BaseSettings):
                 f"visibility_timeout_s ({self.visibility_timeout_s}) must be above the hard time limit of a job "
                 f"({self.hard_time_limit_s} = 1.25 x job_time_limit_s), or a long job would run twice"
             )
-        if not self.effective_store_url.startswith(("file:", "s3://")):
+        if not self.redis_url.startswith(("redis://", "rediss://", "redis+socket://")):
+            raise ValueError("redis_url must be redis://host:port/0, rediss://… or redis+socket:///path/of/a.sock")
+        if not re.match(r"file:.|s3://[^/]", self.effective_store_url):
             raise ValueError("store_url must be file:/some/folder or s3://bucket/prefix")
         return self
 

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 URL_TTL_S = 300
+ABANDONED_S = 3600  # a file that has not become whole by then has lost its writer
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
 
 
@@ -58,10 +60,6 @@ class Store(Protocol):
         """Write an object as one step: a reader sees the old one or the new one, never a part."""
         ...
 
-    def put_new(self, key: str, data: bytes, *, content_type: str) -> bool:
-        """Write an object unless the key is taken; of many at once, exactly one gets True."""
-        ...
-
     def open(self, key: str) -> BinaryIO:
         """Open an object for reading; raises MissingObjectError."""
         ...
@@ -79,7 +77,11 @@ class Store(Protocol):
         ...
 
     def check(self) -> None:
-        """Raise UnavailableError unless the backend can take objects."""
+        """Raise UnavailableError unless the backend can take objects; a missing folder or bucket is made."""
+        ...
+
+    def sweep(self) -> None:
+        """Remove what writers that died left behind."""
         ...
 
 
@@ -106,36 +108,19 @@ class DiskStore:
     def put(self, key: str, data: bytes | BinaryIO, *, content_type: str) -> None:  # noqa: ARG002  a file has no type
         path = self._path(key)
         with _translated_os_errors():
-            temporary = self._write_beside(path, data)
-            temporary.replace(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._write_aside(data).replace(path)
             _sync_folder(path.parent)
-
-    def put_new(self, key: str, data: bytes, *, content_type: str) -> bool:  # noqa: ARG002
-        path = self._path(key)
-        with _translated_os_errors():
-            temporary = self._write_beside(path, data)
-            try:
-                # link, unlike rename, refuses a name that is taken
-                os.link(temporary, path)
-            except FileExistsError:
-                return False
-            finally:
-                temporary.unlink()
-            _sync_folder(path.parent)
-        return True
 
     def open(self, key: str) -> BinaryIO:
-        try:
+        with _translated_os_errors():
             return self._path(key).open("rb")
-        except FileNotFoundError:
-            raise MissingObjectError("It has expired or was deleted.") from None
-        except OSError as error:
-            raise _unavailable() from error
 
     def head(self, key: str) -> ObjectInfo | None:
         try:
-            return ObjectInfo(self._path(key).stat().st_size)
-        except FileNotFoundError:
+            with _translated_os_errors():
+                return ObjectInfo(self._path(key).stat().st_size)
+        except MissingObjectError:
             return None
 
     def delete(self, key: str) -> None:
@@ -151,12 +136,23 @@ class DiskStore:
             with tempfile.TemporaryFile(dir=self._root):
                 pass
 
+    def sweep(self) -> None:
+        with _translated_os_errors():
+            for file in self._aside.glob("*"):
+                if file.stat().st_mtime < time.time() - ABANDONED_S:
+                    file.unlink(missing_ok=True)
+
     def _path(self, key: str) -> Path:
         return self._root / _checked(key)
 
-    def _write_beside(self, path: Path, data: bytes | BinaryIO) -> Path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
+    @property
+    def _aside(self) -> Path:
+        """Where files are until they are whole: one folder, so that what is left there is found; no key begins so."""
+        return self._root / ".part"
+
+    def _write_aside(self, data: bytes | BinaryIO) -> Path:
+        self._aside.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=self._aside, delete=False) as file:
             try:
                 shutil.copyfileobj(_stream(data), file, 1 << 20)
                 file.flush()
@@ -183,18 +179,6 @@ class S3Store:
             self._client.put_object(
                 Bucket=self._bucket, Key=self._key(key), Body=_rewound(data), ContentType=content_type
             )
-
-    def put_new(self, key: str, data: bytes, *, content_type: str) -> bool:
-        with _translated_s3_errors():
-            try:
-                self._client.put_object(
-                    Bucket=self._bucket, Key=self._key(key), Body=data, ContentType=content_type, IfNoneMatch="*"
-                )
-            except ClientError as error:
-                if _s3_status(error) in {HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED}:
-                    return False
-                raise
-        return True
 
     def open(self, key: str) -> BinaryIO:
         with _translated_s3_errors():
@@ -224,9 +208,14 @@ class S3Store:
         try:
             with _translated_s3_errors():
                 self._client.head_bucket(Bucket=self._bucket)
-        except MissingObjectError:
+        except (MissingObjectError, UnavailableError) as error:
+            if _s3_status(error.__cause__) != HTTPStatus.NOT_FOUND:
+                raise
             with _translated_s3_errors():
                 self._client.create_bucket(Bucket=self._bucket)
+
+    def sweep(self) -> None:
+        """Nothing to do: an object that was not written whole does not exist."""
 
     def _key(self, key: str) -> str:
         return self._prefix + _checked(key)
@@ -286,6 +275,8 @@ def _unavailable() -> UnavailableError:
 def _translated_os_errors() -> Iterator[None]:
     try:
         yield
+    except FileNotFoundError as error:
+        raise MissingObjectError("It has expired or was deleted.") from error
     except OSError as error:
         raise _unavailable() from error
 
@@ -295,12 +286,12 @@ def _translated_s3_errors() -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        if _s3_status(error) == HTTPStatus.NOT_FOUND:
+        if _s3_status(error) == HTTPStatus.NOT_FOUND and error.response["Error"].get("Code") != "NoSuchBucket":
             raise MissingObjectError("It has expired or was deleted.") from error
         raise _unavailable() from error
     except BotoCoreError as error:
         raise _unavailable() from error
 
 
-def _s3_status(error: ClientError) -> int:
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+def _s3_status(error: BaseException | None) -> int:
+    return int(error.response["ResponseMetadata"]["HTTPStatusCode"]) if isinstance(error, ClientError) else 0

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,19 @@ import psutil
 import pytest
 from PIL import Image
 
+from shared.settings import WEB_THREADS
 from tests.conftest import ROOT, RunningService, photo_bytes, wait_until
+
+TELL_CONNECTIONS = """
+import os, sys
+
+def tell(event, arguments):
+    if event == "socket.connect":
+        with open(os.environ["TELL_CONNECTIONS"], "a") as told:
+            told.write(repr(arguments[1]) + "\\n")
+
+sys.addaudithook(tell)
+"""
 
 
 @pytest.fixture
@@ -131,6 +144,41 @@ def test_nothing_is_left_running_after_it_stops(own_service: RunningService) -> 
     own_service.stop()
     assert own_service.process.returncode == 0
     wait_until(lambda: not any(process.is_running() for process in family), "every process has ended", limit_s=20)
+
+
+def test_nothing_is_called_but_the_queue_and_the_page(tmp_path: Path) -> None:
+    hook = tmp_path / "hook"
+    hook.mkdir()
+    (hook / "sitecustomize.py").write_text(TELL_CONNECTIONS)
+    told = tmp_path / "told"
+    service = RunningService(tmp_path / "data", environment={"PYTHONPATH": str(hook), "TELL_CONNECTIONS": str(told)})
+    service.start()
+    try:
+        assert finished(service, submit(service, photo_bytes()))["state"] == "succeeded"
+    finally:
+        service.stop()
+    called = set(told.read_text().splitlines())
+    queue = {line for line in called if line.endswith("/valkey.sock'")}
+    assert queue
+    assert called - queue <= {repr(("127.0.0.1", service.port))}  # the supervisor looks whether the page answers
+
+
+def test_clients_that_fall_silent_in_the_middle_keep_nobody_out(service: RunningService) -> None:
+    silent = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(WEB_THREADS)]
+    try:
+        for connection in silent:
+            connection.sendall(b"GET /livez HT")
+        wait_until(lambda: _answers(service), "the service answers again", limit_s=60)
+    finally:
+        for connection in silent:
+            connection.close()
+
+
+def _answers(service: RunningService) -> bool:
+    try:
+        return httpx.get(f"{service.url}/livez", timeout=1).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def test_a_second_one_in_the_same_folder_or_on_the_same_port_is_refused(

@@ -1,6 +1,7 @@
 """One contract, every backend: a folder and a real S3 server."""
 
 import io
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -85,18 +86,17 @@ def test_a_deleted_object_is_gone_and_deleting_again_is_no_error(store: Store) -
     assert store.head(KEY) is None
 
 
-def test_put_new_refuses_a_taken_key_and_keeps_what_is_there(store: Store) -> None:
-    assert store.put_new(KEY, b"first", content_type=TYPE)
-    assert not store.put_new(KEY, b"second", content_type=TYPE)
-    assert read(store, KEY) == b"first"
-
-
-def test_of_many_who_put_new_at_once_exactly_one_succeeds(store: Store) -> None:
-    contents = [f"writer {number}".encode() for number in range(8)]
-    with ThreadPoolExecutor(8) as pool:
-        won = list(pool.map(lambda data: store.put_new(KEY, data, content_type=TYPE), contents))
-    assert won.count(True) == 1
-    assert read(store, KEY) == contents[won.index(True)]
+def test_what_a_writer_that_died_left_behind_is_swept(tmp_path: Path) -> None:
+    store = DiskStore(tmp_path)
+    store.put(KEY, b"whole", content_type=TYPE)
+    left, fresh = tmp_path / ".part" / "left", tmp_path / ".part" / "fresh"
+    for file in (left, fresh):
+        file.write_bytes(b"half a pho")
+    os.utime(left, (1, 1))
+    store.sweep()
+    assert not left.exists()
+    assert fresh.exists()
+    assert read(store, KEY) == b"whole"
 
 
 @pytest.mark.parametrize("key", ["../secret", "/etc/passwd", "a/../b", "a//b", "", ".hidden", "a\\b", "a\x00b"])

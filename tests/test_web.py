@@ -46,7 +46,7 @@ def _work(services: Services, stopped: threading.Event) -> None:
     while not stopped.is_set():
         message = services.redis.blpop(["interactive"], timeout=0.1)
         if message:
-            job_id = json.loads(message[1])["headers"]["argsrepr"].strip("(),'\"")
+            job_id = json.loads(message[1])["headers"]["id"]
             tasks.convert(job_id, services, lambda _: ToyEngine())
 
 
@@ -205,7 +205,54 @@ def test_more_listeners_than_seats_are_told_to_poll(services: Services) -> None:
     while room.take_seat():
         pass
     assert problem(client.get(job["links"]["events"])) == (503, "unavailable")
-    assert body(client.get(job["links"]["self"], headers={"Prefer": "wait=20"}))["state"] == "queued"
+    poll = client.get(job["links"]["self"], headers={"Prefer": "wait=20"})
+    assert body(poll)["state"] == "queued"
+    assert "Preference-Applied" not in poll.headers
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example"])
+def test_a_name_that_somebody_pointed_at_this_machine_is_not_served(client: FlaskClient, host: str) -> None:
+    assert problem(client.get(JOBS, headers={"Host": host})) == (400, "bad_request")
+    assert client.get(JOBS, headers={"Host": "127.0.0.1:8000"}).status_code == 200
+
+
+def test_any_name_is_served_where_the_operator_listens_to_the_world(services: Services) -> None:
+    for settings in (Settings(host="0.0.0.0"), Settings(trusted_hosts="*"), Settings(trusted_hosts="a.example")):  # noqa: S104
+        client = create_app(replace(services, settings=settings)).test_client()
+        assert client.get(JOBS, headers={"Host": "a.example"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.example"}, {"Origin": "http://localhost:1"}]
+)
+def test_another_web_site_cannot_send_or_erase(client: FlaskClient, headers: dict[str, str]) -> None:
+    link = body(send(client))["links"]["self"]
+    assert problem(send(client, headers=headers)) == (403, "cross_site")
+    assert problem(client.delete(link, headers=headers)) == (403, "cross_site")
+    assert send(client, headers={"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}).status_code == 202
+
+
+@pytest.mark.usefixtures("work")
+def test_a_range_beyond_the_picture_says_how_long_it_is(client: FlaskClient) -> None:
+    job = body(send(client, headers={"Prefer": "wait=20"}))
+    answer = client.get(job["links"]["result"], headers={"Range": "bytes=9999999-"})
+    assert answer.status_code == 416
+    assert answer.headers["Content-Range"] == f"bytes */{job['result']['bytes']}"
+
+
+def test_a_running_job_that_was_canceled_says_so(client: FlaskClient, services: Services) -> None:
+    job = body(send(client))
+    services.jobs.claim(job["id"])
+    assert body(client.post(job["links"]["cancel"]))["cancel_requested"] is True
+
+
+def _send_two(client: FlaskClient) -> TestResponse:
+    photos = [(BytesIO(photo_bytes(seed=seed)), f"{seed}.png") for seed in range(2)]
+    return client.post(JOBS, data={"photo": photos})
+
+
+def _send_form(client: FlaskClient, **fields: str) -> TestResponse:
+    return client.post(JOBS, data=fields, content_type=FORM)
 
 
 Broken = tuple[Callable[[FlaskClient], TestResponse], int, str]
@@ -220,6 +267,15 @@ BROKEN: dict[str, Broken] = {
     "unknown style": (lambda client: send(client, style="nope"), 422, "unknown_style"),
     "side too long": (lambda client: send(client, max_side="4096"), 422, "invalid_value"),
     "side no number": (lambda client: send(client, max_side="big"), 422, "invalid_value"),
+    "two photos": (_send_two, 400, "bad_request"),
+    "a photo as text": (lambda client: _send_form(client, photo="cat.jpg"), 400, "bad_request"),
+    "many fields": (lambda client: _send_form(client, **{f"f{n}": "x" for n in range(20)}), 400, "bad_request"),
+    "a cursor of nobody": (lambda client: client.get(f"{JOBS}?cursor=zzz"), 422, "invalid_value"),
+    "an event of nobody": (
+        lambda client: client.get(f"{JOBS}/x/events", headers={"Last-Event-ID": "99999999999999999999-0"}),
+        404,
+        "unknown_job",
+    ),
     "unknown field": (lambda client: send(client, max_size="64"), 422, "invalid_value"),
     "unknown format": (lambda client: send(client, format="tiff"), 422, "invalid_value"),
     "long key": (lambda client: send(client, headers={"Idempotency-Key": "k" * 300}), 422, "invalid_value"),

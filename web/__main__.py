@@ -1,9 +1,12 @@
 """`python -m web`: serve the application with gunicorn until told to stop."""
 
+import socket
+import struct
 import sys
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
 from gunicorn.workers.gthread import ThreadWorker
 
 from shared.errors import SakugaError
@@ -12,6 +15,7 @@ from shared.settings import WEB_THREADS, Settings, load_settings
 from shared.telemetry import configure_logs
 from web.app import create_app
 
+SILENCE_S = 10  # of a client in the middle of a request or an answer
 GRACE_S = 10  # for requests in hand; those that merely wait are let go at once
 
 
@@ -33,6 +37,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "keepalive": 75,
             "timeout": 60,
             "post_fork": self._remember,
+            "when_ready": _limit_waiting,
             "loglevel": "warning",
             "control_socket_disable": True,
         }
@@ -47,6 +52,13 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def _is_serving(self) -> bool:
         return self._worker is None or bool(self._worker.alive)
+
+
+def _limit_waiting(arbiter: Arbiter) -> None:
+    """Let no client keep a thread by sending or taking nothing. Connections inherit what their listener has."""
+    for listener in arbiter.LISTENERS:
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            listener.sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", SILENCE_S, 0))
 
 
 def main() -> None:

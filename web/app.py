@@ -3,19 +3,20 @@
 from collections.abc import Callable
 from http import HTTPStatus
 from importlib.metadata import version
+from urllib.parse import urlsplit
 
 import structlog
-from flask import Flask, Response, json, request
+from flask import Flask, Response, current_app, request
 from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from shared.errors import SakugaError, UnavailableError
+from shared.errors import BadRequestError, CrossSiteError, SakugaError, UnavailableError
 from shared.images import too_many_bytes
 from shared.services import Services
 from shared.settings import WEB_THREADS
 from web import jobs, metrics, page, service
 from web.openapi import document
-from web.schemas import Problem
+from web.schemas import Problem, answer
 from web.waiting import WaitingRoom
 
 FORM_BYTES = 64 << 10  # what a multipart body needs besides the photo
@@ -29,11 +30,13 @@ def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: T
     app = Flask("web")
     app.config["MAX_CONTENT_LENGTH"] = services.settings.max_upload_bytes + FORM_BYTES
     app.config["MAX_FORM_PARTS"] = MAX_FORM_PARTS
+    app.config["TRUSTED_HOSTS"] = services.settings.host_names
     app.extensions["sakuga"] = services
     app.extensions["sakuga-waiting"] = WaitingRoom(WEB_THREADS // 2, is_serving)
     app.extensions["sakuga-metrics"] = metrics.install(app, services)
     for blueprint in (jobs.blueprint, service.blueprint, page.blueprint):
         app.register_blueprint(blueprint)
+    app.before_request(_refuse_cross_site)
     app.register_error_handler(SakugaError, _problem)
     app.register_error_handler(Exception, lambda error: _problem(_translated(error, services)))
     app.after_request(_securing(services.store.public_origin))
@@ -46,10 +49,23 @@ def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: T
     return app
 
 
+def _refuse_cross_site() -> None:
+    """Let no other web site make a visitor's browser send or erase anything here. Other clients are not asked."""
+    if request.method in {"GET", "HEAD", "OPTIONS"}:
+        return
+    origin = urlsplit(request.headers.get("Origin", "")).netloc
+    if request.headers.get("Sec-Fetch-Site") == "cross-site" or (origin and origin != request.host):
+        raise CrossSiteError("A web page may use this service only from its own address.")
+
+
 def _translated(error: Exception, services: Services) -> SakugaError:
     match error:
         case RequestEntityTooLarge():
+            if (request.content_length or 0) <= current_app.config["MAX_CONTENT_LENGTH"]:
+                return BadRequestError("The form has too many fields, or one that is too long.")
             return too_many_bytes(services.settings.max_upload_bytes)
+        case BlockingIOError():
+            return BadRequestError("The request stopped coming before its end.")
         case HTTPException():
             return _HttpError(error)
         case RedisError():
@@ -67,21 +83,20 @@ class _HttpError(SakugaError):
         super().__init__(error.description or "")
         self.http_status = error.code or 500
         self.phrase = HTTPStatus(self.http_status).phrase
-        self.allow = getattr(error, "valid_methods", None)
+        self.headers = [header for header in error.get_headers() if header[0] != "Content-Type"]
 
 
 def _problem(error: SakugaError) -> Response:
     status, title, code = error.status, error.title, error.code
     if isinstance(error, _HttpError):
         status, title, code = error.http_status, error.phrase, error.phrase.lower().replace(" ", "_")
-    body = Problem(
-        type=f"/docs#{code}", title=title, status=status, detail=error.detail, code=code, instance=request.path
-    )
-    response = Response(json.dumps(body.model_dump()), status, content_type="application/problem+json")
+    kind = "about:blank" if isinstance(error, _HttpError) else f"/docs#{code}"
+    body = Problem(type=kind, title=title, status=status, detail=error.detail, code=code, instance=request.path)
+    response = answer(body, status, "application/problem+json")
     if error.retry_after_s is not None:
         response.headers["Retry-After"] = str(error.retry_after_s)
-    if isinstance(error, _HttpError) and error.allow:
-        response.headers["Allow"] = ", ".join(sorted(error.allow))
+    if isinstance(error, _HttpError):
+        response.headers.extend(error.headers)
     return response
 
 

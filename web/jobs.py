@@ -7,6 +7,7 @@ from math import ceil
 from typing import BinaryIO, cast
 
 from flask import Blueprint, Response, current_app, redirect, request, send_file, stream_with_context, url_for
+from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from shared.errors import (
@@ -24,7 +25,7 @@ from shared.pipeline import Options
 from shared.services import Order, Services
 from web.events import stream
 from web.openapi import operation
-from web.schemas import JobBody, JobLinks, JobOptions, JobPage, PageOptions, ResultOptions
+from web.schemas import JobBody, JobLinks, JobOptions, JobPage, PageOptions, ResultOptions, answer
 from web.waiting import WaitingRoom
 
 CALLER = "public"
@@ -66,7 +67,7 @@ def create_job(options: JobOptions) -> Response:
 def list_jobs(options: PageOptions) -> Response:
     page = _services().jobs.page(CALLER, cursor=options.cursor, count=options.limit)
     body = JobPage(jobs=[_body(job) for job in page.jobs], next_cursor=page.next_cursor)
-    return Response(body.model_dump_json(), content_type="application/json")
+    return answer(body)
 
 
 @blueprint.get("/<job_id>")
@@ -117,7 +118,7 @@ def listen(job_id: str) -> Response:
     services = _services()
     job = services.jobs.get(job_id)
     after = request.headers.get("Last-Event-ID", "")
-    if after and not re.fullmatch(r"\d{1,20}-\d{1,20}", after):
+    if after and not re.fullmatch(r"\d{1,19}-\d{1,19}", after):
         raise BadRequestError("Last-Event-ID must be the id of an event of this job.")
     if after and job.ended and after == services.jobs.last_event(job_id):
         return Response(status=204)  # tells an EventSource that it has heard everything
@@ -172,13 +173,19 @@ def _idempotency_key() -> str | None:
 def _uploaded_photo() -> BinaryIO:
     """The photo of this request: the multipart field `photo` or the body itself."""
     if request.mimetype == "multipart/form-data":
-        upload = request.files.get("photo")
-        if upload is None:
-            raise BadRequestError("Send the photo as the multipart field `photo`.")
-        return cast("BinaryIO", upload.stream)
+        return _only_photo(request.files.getlist("photo"))
     if request.mimetype.startswith("image/") or request.mimetype == "application/octet-stream":
         return _spooled_body()
     raise NotAPhotoError("Send multipart/form-data with a field `photo`, or the image itself with its image/* type.")
+
+
+def _only_photo(uploads: list[FileStorage]) -> BinaryIO:
+    if len(uploads) > 1:
+        raise BadRequestError("Send one photo per job.")
+    if not uploads:
+        hint = " It came as text; with curl it is -F photo=@cat.jpg." if "photo" in request.form else ""
+        raise BadRequestError(f"Send the photo as a file in the multipart field `photo`.{hint}")
+    return cast("BinaryIO", uploads[0].stream)
 
 
 def _spooled_body() -> BinaryIO:
@@ -235,7 +242,7 @@ def _require_result(job: Job) -> ResultInfo:
 
 def _job_response(job: Job, status: int) -> Response:
     body = _body(job)
-    response = Response(body.model_dump_json(), status, content_type="application/json")
+    response = answer(body, status)
     if not job.ended:
         response.headers["Retry-After"] = str(_retry_after_s(body.eta_s))
     return response

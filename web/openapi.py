@@ -53,6 +53,7 @@ def operation(
             if options is NoOptions:
                 return view(**path)
             given = request.args.to_dict() | (request.form.to_dict() if takes_photo else {})
+            given.pop("photo", None)  # sent as text by mistake: the view says what it should be
             return view(options=_validate(options, given), **path)
 
         validated.operation = described  # type: ignore[attr-defined]
@@ -93,7 +94,13 @@ def _sentence(model: type[BaseModel], item: Mapping[str, Any]) -> str:
     name = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
         return f"{name}: there is no such field; allowed are {', '.join(model.model_fields)}."
-    return f"{name}: {item['msg']}."
+    return f"{name} must be {_allowed(item)}."
+
+
+def _allowed(item: Mapping[str, Any]) -> str:
+    """What would have been right, in words."""
+    context = {name: str(value).replace("'", "") for name, value in item.get("ctx", {}).items()}
+    return _ALLOWED.get(item["type"], "something else ({msg})").format(msg=item["msg"], **context)
 
 
 def _operation_of(app: Flask, rule: Rule) -> Operation | None:
@@ -166,6 +173,16 @@ def _problems(operation_: Operation) -> Schema:
     content = {"application/problem+json": {"schema": {"$ref": _REF.format(model="Problem")}}}
     return {str(status): {"description": _PHRASES[status], "content": content} for status in operation_.problems}
 
+
+_ALLOWED = {
+    "enum": "one of {expected}",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "bool_parsing": "true or false",
+    "greater_than_equal": "at least {ge}",
+    "less_than_equal": "at most {le}",
+    "string_too_long": "at most {max_length} characters long",
+}
 
 _PHRASES = {
     200: "Done",

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Self
 
+from flask import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.images import Format
@@ -72,6 +73,7 @@ class JobBody(BaseModel):
     position: Annotated[int | None, Field(description="Place in the queue: 1 is next, 0 is being converted.")]
     eta_s: Annotated[float | None, Field(description="Seconds until it is done, as far as that is known.")]
     attempts: int
+    cancel_requested: Annotated[bool, Field(description="A running job that was canceled stops at its next step.")]
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -155,6 +157,12 @@ class StatsBody(BaseModel):
     lanes: dict[Lane, LaneBody]
     worker_processes: int
     megapixels_per_s: Annotated[dict[str, float], Field(description="Measured pace of one process, by style.")]
+    rate_megapixels_per_s: Annotated[
+        float | None, Field(description="What all processes do together in the default style; null until measured.")
+    ]
+    eta_error: Annotated[
+        float | None, Field(description="How far off the first `eta_s` of a job is on average, as a share of its time.")
+    ]
 
 
 class ReadyBody(BaseModel):
@@ -175,6 +183,11 @@ class Problem(BaseModel):
     detail: str
     code: Annotated[str, Field(description="Stable; listed in the documentation.")]
     instance: str
+
+
+def answer(body: BaseModel, status: int = 200, content_type: str = "application/json") -> Response:
+    """Render a body; the line ends, so that a terminal's prompt does not stick to it."""
+    return Response(body.model_dump_json() + "\n", status, content_type=content_type)
 
 
 def _utc(seconds: float) -> datetime:

@@ -13,7 +13,7 @@ from shared.services import Services
 from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
 from shared.styles import Style
 from web.openapi import operation
-from web.schemas import LaneBody, LimitsBody, Range, ReadyBody, StatsBody, StyleBody, StyleList
+from web.schemas import LaneBody, LimitsBody, Range, ReadyBody, StatsBody, StyleBody, StyleList, answer
 
 blueprint = Blueprint("service", __name__)
 
@@ -24,7 +24,7 @@ def list_styles() -> Response:
     services = _services()
     pace = services.lanes.pace()
     styles = [_style_body(style, pace.get(style.name)) for style in services.styles.values()]
-    return _json(StyleList(styles=styles, default=services.settings.style))
+    return answer(StyleList(styles=styles, default=services.settings.style))
 
 
 @blueprint.get("/api/v1/styles/<name>/preview")
@@ -41,7 +41,7 @@ def get_preview(name: str) -> Response:
 @operation("What this service accepts", answers={200: LimitsBody})
 def get_limits() -> Response:
     settings = _services().settings
-    return _json(
+    return answer(
         LimitsBody(
             max_upload_bytes=settings.max_upload_bytes,
             max_megapixels=settings.max_megapixels,
@@ -60,11 +60,15 @@ def get_limits() -> Response:
 def get_stats() -> Response:
     lanes = _services().lanes
     waiting = {lane: lanes.stats(lane) for lane in Lane}
-    return _json(
+    pace, processes = lanes.pace(), lanes.processes()
+    one = pace.get(_services().settings.style)
+    return answer(
         StatsBody(
             lanes={lane: LaneBody(jobs=stats.jobs, megapixels=stats.megapixels) for lane, stats in waiting.items()},
-            worker_processes=lanes.processes(),
-            megapixels_per_s=lanes.pace(),
+            worker_processes=processes,
+            megapixels_per_s=pace,
+            rate_megapixels_per_s=None if one is None else round(one * processes, 4),
+            eta_error=lanes.promise_error(),
         )
     )
 
@@ -81,9 +85,7 @@ def readyz() -> Response:
     redis, workers = _workers()
     store = _store_answers()
     body = ReadyBody(ready=redis and store and workers > 0, redis=redis, store=store, workers=workers)
-    response = _json(body)
-    response.status_code = 200 if body.ready else 503
-    return response
+    return answer(body, 200 if body.ready else 503)
 
 
 @blueprint.get("/metrics")
@@ -106,10 +108,6 @@ def docs() -> str:
 
 def _services() -> Services:
     return cast("Services", current_app.extensions["sakuga"])
-
-
-def _json(body: "StyleList | LimitsBody | StatsBody | ReadyBody") -> Response:
-    return Response(body.model_dump_json(), content_type="application/json")
 
 
 def _style_body(style: Style, megapixels_per_s: float | None) -> StyleBody:

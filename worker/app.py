@@ -176,7 +176,12 @@ def _add_housekeeping(app: Celery, node: Node) -> None:
         def start(self, worker: object) -> None:  # noqa: ARG002
             services = node.services
             self.thread = Repeating(
-                "housekeeping", HOUSEKEEPING_S, services.send_lost, services.expire_due, services.release_lapsed
+                "housekeeping",
+                HOUSEKEEPING_S,
+                services.send_lost,
+                services.expire_due,
+                services.release_lapsed,
+                services.store.sweep,
             )
             self.thread.start()
 
