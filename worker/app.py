@@ -43,12 +43,13 @@ class Node:
         self.services = connect(settings)
         self.models = ModelLoader(self.services.styles, threads=capacity.threads, memory=capacity.memory)
 
-    def start_child(self) -> None:
-        """Warm the default style, then report for work and keep reporting.
-
-        A connection that the parent has used must not be used by its children too: one would read another's answer.
-        """
+    def renew(self) -> None:
+        """Connect anew in a child: over a connection its parent has used it would read another's answer."""
         self.services = connect(self.settings)
+
+    def start_child(self) -> None:
+        """Warm the default style, then report for work and keep reporting."""
+        self.renew()
         self.models.engine(self.settings.style)
         Repeating("heartbeat", HEARTBEAT_S, Heartbeat(self.services.lanes)).start()
 

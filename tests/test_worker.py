@@ -1,0 +1,62 @@
+"""The worker node: what its parent and its children share, and what they must not."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from shared.settings import Settings
+from tests.conftest import wait_until
+from worker.app import Node, Repeating
+from worker.capacity import Capacity
+
+PLENTY = 4 << 30
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # forking is what Celery does
+def test_a_child_reads_its_own_photo_though_its_parent_has_used_the_store(
+    redis_url: str, s3_environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in s3_environment.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings(redis_url=redis_url, data_dir=tmp_path, store_url="s3://sakuga-fork")
+    node = Node(settings, Capacity(processes=2, threads=1, memory=PLENTY))
+    node.services.store.check()
+    photos = {f"public/photos/{name}": name.encode() * 100_000 for name in ("a", "b", "c")}
+    for key, data in photos.items():
+        node.services.store.put(key, data, content_type="image/png")
+    node.services.store.delete("public/photos/none")  # leaves an open connection
+    children = [_forked(node, key, data) for key, data in photos.items()]
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0, 0]
+
+
+def _forked(node: Node, key: str, expected: bytes) -> int:
+    """A child that reads one photo many times, as Celery forks it; exits with 0 when it always was the right one."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            node.renew()
+            status = 0 if all(_read(node, key) == expected for _ in range(20)) else 2
+        finally:
+            os._exit(status)
+    return child
+
+
+def _read(node: Node, key: str) -> bytes:
+    with node.services.store.open(key) as photo:
+        return photo.read()
+
+
+def test_periodic_work_goes_on_whatever_becomes_of_one_turn() -> None:
+    turns: list[str] = []
+
+    def fail() -> None:
+        turns.append("failed")
+        raise ZeroDivisionError
+
+    repeating = Repeating("test", 0.01, fail, lambda: turns.append("done"))
+    repeating.start()
+    wait_until(lambda: len(turns) >= 4, "two turns")
+    repeating.stop()
+    assert turns[:4] == ["failed", "done"] * 2
