@@ -5,6 +5,7 @@ import socket
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import distributions, version
 
 from PIL import features
 from redis.exceptions import RedisError
@@ -58,16 +59,20 @@ def _finding(what: str, check: Callable[[Settings], str], settings: Settings) ->
 def _machine(settings: Settings) -> str:
     capacity = plan(settings)
     return (
-        f"{available_cores()} cores, {available_memory() / (1 << 30):.1f} GiB: "
-        f"{capacity.processes} worker processes of {capacity.threads} threads"
+        f"{_count(available_cores(), 'core', 'cores')}, {available_memory() / (1 << 30):.1f} GiB: "
+        f"{_count(capacity.processes, 'worker process', 'worker processes')} "
+        f"of {_count(capacity.threads, 'thread', 'threads')}"
     )
 
 
-def _engine(settings: Settings) -> str:
-    import torch
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
 
-    build = "with CUDA, which is not used" if torch.version.cuda else "CPU build"
-    return f"{settings.engine} {torch.__version__} ({build})"
+
+def _engine(settings: Settings) -> str:
+    """Ask what is installed; only workers import an engine, and loading the styles shows that it works."""
+    cuda = any(distribution.metadata["Name"].startswith("nvidia-") for distribution in distributions())
+    return f"{settings.engine} {version('torch')} ({'with CUDA, which is not used' if cuda else 'CPU build'})"
 
 
 def _styles(settings: Settings) -> str:

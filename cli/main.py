@@ -10,10 +10,12 @@ from typing import NoReturn, ParamSpec, TypeVar
 
 import click
 from rich.console import Console
+from rich.markup import escape
 
 from shared.errors import SakugaError
 from shared.images import Format
 from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN, Settings, load_settings
+from shared.telemetry import configure_logs
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,23 +25,33 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def plain_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """Print our own errors as one sentence and exit with 1."""
+    """Print our own errors and the system's as one sentence and exit with 1."""
 
     @wraps(command)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return command(*args, **kwargs)
         except SakugaError as error:
-            err.print(f"[bold red]{error.title}.[/] {error.detail}", markup=True)
-            sys.exit(1)
+            _give_up(error.detail)
+        except BrokenPipeError:
+            raise  # whoever read our output has gone; click ends quietly
+        except OSError as error:
+            reason = error.strerror or str(error)
+            _give_up(f"{error.filename}: {reason}." if error.filename else f"{reason}.")
 
     return guarded
+
+
+def _give_up(sentence: str) -> NoReturn:
+    err.print(f"[bold red]Error:[/] {escape(sentence)}")
+    sys.exit(1)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="sakuga")
 def main() -> None:
     """Photos in, anime pictures out, on cheap CPU machines."""
+    configure_logs("WARNING")
 
 
 @main.command()
@@ -79,7 +91,14 @@ def health(part: str) -> None:
 
 @main.command()
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--output", "folder", required=True, type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the pictures; made if it is not there.",
+)
 @click.option("-s", "--style", help="One of `sakuga styles`.")
 @click.option(
     "--max-side",
@@ -91,14 +110,18 @@ def health(part: str) -> None:
 @click.option(
     "--format", "picture_format", default=Format.JPEG.value, show_default=True, type=click.Choice([*map(str, Format)])
 )
+@click.option("--replace", is_flag=True, help="Overwrite pictures of the same name instead of appending a number.")
 @plain_errors
-def convert(photos: tuple[Path, ...], folder: Path, style: str | None, max_side: int, picture_format: str) -> None:
+def convert(
+    photos: tuple[Path, ...], folder: Path, style: str | None, max_side: int, picture_format: str, *, replace: bool
+) -> None:
     """Convert PHOTOS here, without a server, into the folder given with -o."""
     from cli.convert import convert_all
     from shared.pipeline import Options
 
     settings = load_settings(style=style)
-    failed = convert_all(photos, folder, Options(max_side, Format(picture_format)), settings, err)
+    options = Options(max_side, Format(picture_format))
+    failed = convert_all(photos, folder, options, settings, err, replace=replace)
     sys.exit(1 if failed else 0)
 
 
@@ -153,7 +176,7 @@ def doctor() -> None:
     findings = examine()
     for finding in findings:
         mark = "[green]ok[/]  " if finding.ok else "[bold red]fail[/]"
-        out.print(f"{mark} {finding.what}: {finding.detail}")
+        out.print(f"{mark} {finding.what}: {escape(finding.detail)}")
     sys.exit(0 if all(finding.ok for finding in findings) else 1)
 
 

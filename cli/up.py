@@ -225,7 +225,7 @@ def _only_one(data_dir: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise SettingsError(
-                f"Sakuga already runs with the data folder {data_dir}; stop it, or choose another with SAKUGA_DATA_DIR."
+                f"Sakuga already runs with the data folder {data_dir}; stop it, or choose another with --data-dir."
             ) from None
         yield
 
@@ -247,7 +247,7 @@ def _free_port(settings: Settings) -> int:
             probe.bind((settings.host, settings.port))
         except OSError as error:
             raise SettingsError(
-                f"{settings.host}:{settings.port} cannot be used ({error.strerror}); choose another with SAKUGA_PORT."
+                f"{settings.host}:{settings.port} cannot be used ({error.strerror}); choose another port with --port."
             ) from error
         return int(probe.getsockname()[1])
 

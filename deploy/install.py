@@ -11,16 +11,20 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TORCH = "2.13.0"
 OLDEST = (3, 11)
+DOWNLOADS_MB = {"worker": 60, "training": 180, "dev": 310}  # without torch
 
 
 def main(folder: str, extra: str) -> None:
     if sys.version_info < OLDEST:
         found = platform.python_version()
         sys.exit(f"Sakuga needs Python 3.11 or newer; this is {found}. Try: make PYTHON=python3.12 up")
+    if extra not in DOWNLOADS_MB:
+        sys.exit(f"There is no extra {extra}; choose one of: {', '.join(DOWNLOADS_MB)}.")
     python = _environment(Path(folder))
     _install_torch(python)
-    print("Installing Sakuga and what it needs", flush=True)
-    _pip(python, "install", "--constraint", str(ROOT / "constraints.txt"), "--editable", f"{ROOT}[{extra}]", check=True)
+    print(f"Installing Sakuga and what it needs (up to {DOWNLOADS_MB[extra]} MB; pip is silent meanwhile)", flush=True)
+    constraints = str(ROOT / "constraints.txt")
+    _must(_pip(python, "install", "--quiet", "--constraint", constraints, "--editable", f"{ROOT}[{extra}]"))
 
 
 def _environment(folder: Path) -> str:
@@ -35,27 +39,41 @@ def _environment(folder: Path) -> str:
 
 def _install_torch(python: str) -> None:
     """Take the first way that works here."""
-    if subprocess.run([python, "-c", "import torch"], check=False, capture_output=True).returncode == 0:
+    if _torch_in(python) == TORCH:
         return
-    print(f"Installing torch {TORCH}, CPU build", flush=True)
+    print(f"Installing torch {TORCH}, CPU build (about 200 MB)", flush=True)
     if sys.platform != "linux":
-        _pip(python, "install", f"torch=={TORCH}", check=True)  # these builds have no CUDA
-    elif not _pip(python, "install", f"torch=={TORCH}+cpu", quiet=True) and not _install_with_uv(python):
-        print("No CPU build can be had here; taking the ordinary one, which is large.", flush=True)
-        _pip(python, "install", f"torch=={TORCH}", check=True)
+        _must(_pip(python, "install", f"torch=={TORCH}"))  # these builds have no CUDA
+    elif not _pip(python, "install", f"torch=={TORCH}+cpu", on_trial=True) and not _install_with_uv(python):
+        print("No CPU build can be had here; taking the ordinary one: several gigabytes.", flush=True)
+        _must(_pip(python, "install", f"torch=={TORCH}"))
+
+
+def _torch_in(python: str) -> str:
+    """The version of torch in that environment, without what tells builds apart (+cpu); empty if there is none."""
+    ask = "from importlib.metadata import version; print(version('torch'))"
+    answer = subprocess.run([python, "-c", ask], check=False, capture_output=True, text=True)
+    return answer.stdout.strip().partition("+")[0]
 
 
 def _install_with_uv(python: str) -> bool:
     """Let uv find the CPU build; it knows where torch publishes them."""
-    if not _pip(python, "install", "uv", quiet=True):
+    if not _pip(python, "install", "--quiet", "uv", on_trial=True):
         return False
     command = [python, "-m", "uv", "pip", "install", "--python", python, "--torch-backend", "cpu", f"torch=={TORCH}"]
     return subprocess.run(command, check=False).returncode == 0
 
 
-def _pip(python: str, *arguments: str, check: bool = False, quiet: bool = False) -> bool:
-    command = [python, "-m", "pip", "--disable-pip-version-check", "--quiet", *arguments]
-    return subprocess.run(command, check=check, capture_output=quiet).returncode == 0
+def _pip(python: str, command: str, *arguments: str, on_trial: bool = False) -> bool:
+    """Run pip, with its progress bar where somebody watches; what it says of a trial that fails is not shown."""
+    quiet = [] if sys.stdout.isatty() or "--quiet" in arguments else ["--quiet"]
+    line = [python, "-m", "pip", "--disable-pip-version-check", command, *quiet, *arguments]
+    return subprocess.run(line, check=False, stderr=subprocess.DEVNULL if on_trial else None).returncode == 0
+
+
+def _must(done: bool) -> None:  # noqa: FBT001  reads as an assertion
+    if not done:
+        sys.exit("pip could not install it; what it said is above. `make` goes on from here when it is run again.")
 
 
 if __name__ == "__main__":

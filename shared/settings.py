@@ -99,7 +99,7 @@ def _unknown_names() -> list[str]:
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     problems = []
     for name in sorted({name for name in os.environ if name.startswith(PREFIX)} - known):
-        near = difflib.get_close_matches(name, known, n=1)
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
         problems.append(f"{name}: no such setting" + (f"; did you mean {near[0]}?" if near else ""))
     return problems
 

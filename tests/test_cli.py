@@ -1,16 +1,35 @@
 """The command line: what it writes, what it refuses, and how it says so."""
 
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from cli.convert import plan
 from cli.main import main
+from shared.settings import Settings
 from shared.styles import imported_weights, installed_styles
-from tests.conftest import photo_bytes
+from tests.conftest import ROOT, free_port, photo_bytes, wait_until
 from worker.generator import AnimeGanV2
+
+
+@pytest.fixture(autouse=True)
+def _logs_of_the_tests() -> Iterator[None]:
+    """Undo what the command does to the logs of its process."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
 
 
 @pytest.fixture
@@ -126,3 +145,147 @@ def test_a_setting_that_does_not_exist_is_said_before_anything_starts(monkeypatc
     result = sakuga("up")
     assert result.exit_code == 1
     assert "did you mean SAKUGA_PORT?" in result.stderr
+
+
+def test_only_the_sentence_is_said_not_what_kind_of_error_it_is(data_dir: Path, checkpoint: Path) -> None:
+    named = ("--name", "mine", "--upsample", "asymmetric", "--licence", "x")
+    sakuga("weights", "import", checkpoint, *named)
+    again = sakuga("weights", "import", checkpoint, *named)
+    assert again.stderr.startswith("Error: ")
+    assert "out of range" not in again.stderr
+    assert data_dir.exists()
+
+
+@pytest.mark.usefixtures("data_dir")
+def test_a_folder_that_cannot_be_is_one_sentence(tmp_path: Path) -> None:
+    photo = photo_at(tmp_path / "cat.jpg")
+    for folder in (photo / "sub", Path("/dev/null/sub"), Path("/dev/full")):
+        result = sakuga("convert", photo, "-o", folder)
+        assert result.exit_code == 1
+        assert result.stderr.startswith(f"Error: {folder}")
+        assert result.stderr.count("\n") == 1
+
+
+def test_a_data_folder_that_cannot_be_is_one_sentence() -> None:
+    result = sakuga("up", "--data-dir", "/dev/null/sakuga")
+    assert result.exit_code == 1
+    assert result.stderr == "Error: /dev/null/sakuga: Not a directory.\n"
+
+
+@pytest.mark.usefixtures("data_dir")
+def test_pictures_that_are_there_stay_unless_they_are_to_be_replaced(tmp_path: Path) -> None:
+    photo, out = photo_at(tmp_path / "new" / "cat.jpg"), tmp_path / "out"
+    other = photo_at(out / "cat.jpg", (32, 32))
+    before = other.read_bytes()
+    result = sakuga("convert", photo, "-o", out)
+    assert result.exit_code == 0
+    assert "1 with a number" in result.stderr
+    assert other.read_bytes() == before
+    assert sorted(path.name for path in out.iterdir()) == ["cat-2.jpg", "cat.jpg"]
+    assert sakuga("convert", photo, "-o", out, "--replace").exit_code == 0
+    assert other.read_bytes() == (out / "cat-2.jpg").read_bytes()
+    assert len(list(out.iterdir())) == 2
+
+
+@pytest.mark.usefixtures("data_dir")
+def test_a_photo_is_not_overwritten_even_when_pictures_are_to_be_replaced(tmp_path: Path) -> None:
+    result = sakuga("convert", photo_at(tmp_path / "cat.jpg"), "-o", tmp_path, "--replace")
+    assert result.exit_code == 1
+    assert "another folder" in result.stderr
+
+
+def test_names_that_differ_only_in_case_do_not_share_a_picture(tmp_path: Path) -> None:
+    names = [task.picture.name for task in plan((Path("a/Cat.jpg"), Path("b/cat.jpg")), tmp_path, "jpg")]
+    assert names == ["Cat.jpg", "cat-2.jpg"]
+
+
+@pytest.mark.usefixtures("data_dir")
+def test_without_a_photo_no_engine_is_loaded_and_no_folder_made(tmp_path: Path) -> None:
+    folder, out = tmp_path / "holiday", tmp_path / "out"
+    folder.mkdir()
+    watch = (
+        "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules)); from cli.main import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", watch, "convert", tmp_path / "no.jpg", folder, "-o", out],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "False\n")
+    assert "no.jpg: No such file" in done.stderr
+    assert f"holiday: is a folder; name the photos in it, e.g. {folder}/*.jpg" in done.stderr
+    assert "0 of 2 converted" in done.stderr
+    assert not out.exists()
+
+
+@pytest.mark.usefixtures("data_dir")
+def test_nothing_but_what_was_asked_for_is_on_standard_output(tmp_path: Path) -> None:
+    result = sakuga("convert", photo_at(tmp_path / "cat.jpg"), "-o", tmp_path / "out")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "engine warm" not in result.stderr
+
+
+@pytest.mark.usefixtures("data_dir")
+def test_names_that_look_like_markup_are_shown_as_they_are(tmp_path: Path) -> None:
+    result = sakuga("convert", tmp_path / "[red]no[/].jpg", "-o", tmp_path / "out")
+    assert "[red]no[/].jpg" in result.stderr
+
+
+def test_a_setting_like_none_there_is_gets_no_guess(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAKUGA_NONSENSE", "1")
+    assert "did you mean" not in sakuga("styles").stderr
+
+
+@pytest.mark.usefixtures("data_dir")
+@pytest.mark.parametrize(("count", "said"), [("1", "1 worker process of 1 thread"), ("2", "2 worker processes of 1")])
+def test_the_doctor_counts_in_words(monkeypatch: pytest.MonkeyPatch, count: str, said: str) -> None:
+    monkeypatch.setenv("SAKUGA_PROCESSES", count)
+    assert said in sakuga("doctor").stdout
+
+
+@pytest.mark.parametrize("part", ["web", "worker"])
+def test_a_part_says_what_it_works_with_and_that_the_queue_is_away(data_dir: Path, tmp_path: Path, part: str) -> None:
+    log = tmp_path / "log"
+    environment = os.environ | {
+        "SAKUGA_REDIS_URL": "redis://:secret@127.0.0.1:1/0",
+        "SAKUGA_PORT": str(free_port()),
+        "SAKUGA_PROCESSES": "1",
+    }
+    with log.open("w") as file:
+        process = subprocess.Popen([sys.executable, "-m", part], cwd=ROOT, env=environment, stdout=file, stderr=file)
+    try:
+        wait_until(lambda: "does not answer" in log.read_text(), "the queue is missed")
+    finally:
+        process.terminate()
+        process.wait(30)
+    said = log.read_text()
+    assert f"the {part} starts" in said
+    assert f"file:{data_dir}/store" in said
+    assert "redis://:**@127.0.0.1:1/0" in said
+    assert "secret" not in said
+
+
+def test_every_setting_is_in_the_documentation() -> None:
+    documented = (ROOT / "docs" / "settings.md").read_text("utf-8")
+    assert [name for name in Settings.model_fields if f"| `SAKUGA_{name.upper()}` |" not in documented] == []
+
+
+@pytest.mark.parametrize(
+    ("found", "installs"), [("2.13.0", 0), ("2.13.0+cpu", 0), ("2.12.1+cpu", 1), ("2.13.0.post1", 1), ("", 1)]
+)
+def test_torch_is_installed_where_another_version_is(tmp_path: Path, found: str, installs: int) -> None:
+    python, asked = tmp_path / "python", tmp_path / "asked"
+    python.write_text(f'#!/bin/sh\n[ "$1" = -c ] && echo {found} || echo "$@" >> {asked}\n')
+    python.chmod(0o755)
+    code = f"import install; install.TORCH = '2.13.0'; install._install_torch({str(python)!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT / "deploy", check=True)
+    lines = asked.read_text().splitlines() if asked.exists() else []
+    assert ["torch==2.13.0" in line for line in lines] == [True] * installs
+
+
+def test_requirements_are_pinned_but_not_what_the_installation_chooses() -> None:
+    pinned = {line.partition("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    assert {"celery", "flask", "pytest", "numpy", "scikit-image"} <= pinned
+    assert not {"torch", "sakuga", "uv", "pip", "setuptools"} & pinned

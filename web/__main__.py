@@ -4,19 +4,24 @@ import socket
 import struct
 import sys
 
+import structlog
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.gthread import ThreadWorker
+from kombu.utils.url import maybe_sanitize_url
+from redis.exceptions import RedisError
 
 from shared.errors import SakugaError
-from shared.services import connect
+from shared.services import connect, redis_client
 from shared.settings import WEB_THREADS, Settings, load_settings
 from shared.telemetry import configure_logs
 from web.app import create_app
 
 SILENCE_S = 10  # of a client in the middle of a request or an answer
 GRACE_S = 10  # for requests in hand; those that merely wait are let go at once
+
+log = structlog.get_logger()
 
 
 class Server(BaseApplication):  # type: ignore[misc]
@@ -66,9 +71,22 @@ def main() -> None:
     try:
         settings = load_settings()
         configure_logs(settings.log_level)
+        _introduce(settings)
         Server(settings).run()
     except SakugaError as error:
         sys.exit(f"sakuga web: {error.detail}")
+
+
+def _introduce(settings: Settings) -> None:
+    """Say where this is and what it works with; an operator sees here what is missing."""
+    queue = maybe_sanitize_url(settings.redis_url)
+    address = f"http://{settings.host}:{settings.port}"
+    log.info("the web starts", address=address, queue=queue, store=settings.effective_store_url)
+    try:
+        with redis_client(settings) as client:
+            client.ping()
+    except RedisError as error:
+        log.warning("the queue does not answer; requests are refused until it does", queue=queue, error=str(error))
 
 
 if __name__ == "__main__":

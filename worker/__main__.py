@@ -30,12 +30,33 @@ def _run(settings: "Settings") -> None:
 
     from worker.app import create_app
 
+    _introduce(settings)
     app, node = create_app(settings)
     signals.setup_logging.connect(lambda **_: None, weak=False)  # ours stands
     concurrency = f"--concurrency={node.capacity.processes}"
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     log_level = f"--loglevel={settings.log_level}"
     app.worker_main(["--quiet", "worker", "--pool=prefork", concurrency, log_level, "-Ofair", *quiet])
+
+
+def _introduce(settings: "Settings") -> None:
+    """Say what this node is and what it works with; an operator sees here what is missing."""
+    import structlog
+    from kombu.utils.url import maybe_sanitize_url
+    from redis.exceptions import RedisError
+
+    from shared.services import redis_client
+    from worker.capacity import plan
+
+    log = structlog.get_logger()
+    queue, capacity = maybe_sanitize_url(settings.redis_url), plan(settings)
+    shape = {"processes": capacity.processes, "threads": capacity.threads}
+    log.info("the worker starts", **shape, queue=queue, store=settings.effective_store_url)
+    try:
+        with redis_client(settings) as client:
+            client.ping()
+    except RedisError as error:
+        log.warning("the queue does not answer; no work is done until it does", queue=queue, error=str(error))
 
 
 if __name__ == "__main__":
