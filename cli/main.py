@@ -140,7 +140,7 @@ def styles() -> None:
 
 @main.group()
 def weights() -> None:
-    """Bring weights of your own."""
+    """Bring weights of your own; `sakuga styles` lists them."""
 
 
 @weights.command("import")
@@ -154,7 +154,7 @@ def weights() -> None:
     "converted from TensorFlow 1. With the wrong one pictures turn blurry.",
 )
 @click.option("--licence", required=True, help="What its authors allow, e.g. 'non-commercial'; shown to users.")
-@click.option("--title", help="A name for people.")
+@click.option("--title", help="A name for people; by default made of --name.")
 @click.option("--replace", is_flag=True, help="Replace an imported style of this name.")
 @plain_errors
 def import_weights(file: Path, name: str, upsample: str, licence: str, title: str | None, *, replace: bool) -> None:
@@ -162,9 +162,21 @@ def import_weights(file: Path, name: str, upsample: str, licence: str, title: st
     from cli.weights import Naming, import_style
     from worker.generator import Upsample
 
-    naming = Naming(name, title or name, Upsample(upsample), licence)
+    naming = Naming(name, title or name.replace("-", " ").capitalize(), Upsample(upsample), licence)
     style = import_style(file, load_settings().data_dir, naming, replace=replace)
     out.print(f"Style [bold]{style.name}[/] ({style.size}) is ready. Try: sakuga convert -s {style.name} PHOTO -o DIR")
+    out.print("A Sakuga that is running offers it once it is restarted.")
+
+
+@weights.command("remove")
+@click.argument("name")
+@plain_errors
+def remove_weights(name: str) -> None:
+    """Remove the imported style NAME and its weights file."""
+    from cli.weights import remove_style
+
+    remove_style(name, load_settings().data_dir)
+    out.print(f"Style [bold]{name}[/] is removed. Restart a Sakuga that is running, so that it no longer offers it.")
 
 
 @main.command()

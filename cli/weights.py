@@ -1,4 +1,4 @@
-"""`sakuga weights import`: bring weights that may not be redistributed. Imported by `cli.main`."""
+"""`sakuga weights`: bring weights that may not be redistributed, and remove them again. Imported by `cli.main`."""
 
 import re
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.errors import InvalidValueError, WeightsError
+from shared.errors import InvalidValueError, UnknownStyleError, WeightsError
 from shared.styles import BUNDLED_WEIGHTS, Style, imported_weights, read_manifest, write_manifest
 from worker.capacity import available_memory
 from worker.engines.torch_engine import TorchEngine
@@ -59,13 +59,35 @@ def import_style(file: Path, data_dir: Path, naming: Naming, *, replace: bool) -
     return style
 
 
+def remove_style(name: str, data_dir: Path) -> None:
+    """Take an imported style out of the operator's manifest and delete its file.
+
+    Raises:
+        InvalidValueError: the style is bundled.
+        UnknownStyleError: none of this name was imported.
+    """
+    folder = imported_weights(data_dir)
+    imported = {style.name: style for style in read_manifest(folder)}
+    if name not in imported:
+        if _is_bundled(name):
+            raise InvalidValueError(f"{name} is a bundled style; only imported ones can be removed.")
+        raise UnknownStyleError(f"No style of this name was imported. There are: {', '.join(imported) or 'none'}.")
+    style = imported.pop(name)
+    write_manifest(folder, list(imported.values()))  # first: a manifest never names a file that is gone
+    style.weights_path.unlink(missing_ok=True)
+
+
 def _check_name(name: str, folder: Path, *, replace: bool) -> None:
     if not _NAME.fullmatch(name):
         raise InvalidValueError("--name may have lower-case letters, digits and hyphens, at most 41.")
-    if any(style.name == name for style in read_manifest(BUNDLED_WEIGHTS)):
+    if _is_bundled(name):
         raise InvalidValueError(f"{name} is a bundled style; choose another name.")
     if not replace and any(style.name == name for style in read_manifest(folder)):
         raise InvalidValueError(f"{name} exists already; choose another name or give --replace.")
+
+
+def _is_bundled(name: str) -> bool:
+    return any(style.name == name for style in read_manifest(BUNDLED_WEIGHTS))
 
 
 def _try_out(engine: TorchEngine) -> None:

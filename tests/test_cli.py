@@ -113,6 +113,51 @@ def test_imported_weights_are_a_style_like_any_other(data_dir: Path, checkpoint:
     assert sakuga("weights", "import", checkpoint, *named, "--replace").exit_code == 0
 
 
+MINE = ("--upsample", "asymmetric", "--licence", "non-commercial")
+
+
+def test_an_imported_style_is_titled_after_its_name_unless_told(data_dir: Path, checkpoint: Path) -> None:
+    sakuga("weights", "import", checkpoint, "--name", "face-paint-2", *MINE)
+    sakuga("weights", "import", checkpoint, "--name", "other", "--title", "My own", *MINE)
+    styles = installed_styles(data_dir)
+    assert (styles["face-paint-2"].title, styles["other"].title) == ("Face paint 2", "My own")
+
+
+def test_an_import_says_that_a_running_service_must_be_restarted(data_dir: Path, checkpoint: Path) -> None:
+    assert "restarted" in sakuga("weights", "import", checkpoint, "--name", "mine", *MINE).stdout
+    assert "mine" in installed_styles(data_dir)
+
+
+def test_other_users_may_read_imported_weights(data_dir: Path, checkpoint: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        sakuga("weights", "import", checkpoint, "--name", "mine", *MINE)
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in imported_weights(data_dir).iterdir()} == {0o644}
+
+
+def test_a_removed_style_is_gone_and_the_others_stay(data_dir: Path, checkpoint: Path) -> None:
+    for name in ("mine", "other"):
+        sakuga("weights", "import", checkpoint, "--name", name, *MINE)
+    removed = sakuga("weights", "remove", "mine")
+    assert removed.exit_code == 0
+    assert "Restart" in removed.stdout
+    assert set(installed_styles(data_dir)) == {"hinata-light", "other"}
+    assert {path.name for path in imported_weights(data_dir).iterdir()} == {"manifest.toml", "other.safetensors"}
+    again = sakuga("weights", "remove", "mine")
+    assert again.exit_code == 1
+    assert "There are: other." in again.stderr
+
+
+@pytest.mark.parametrize(("name", "why"), [("hinata-light", "bundled"), ("nope", "There are: none."), ("[/b]", "none")])
+def test_only_imported_styles_are_removed(data_dir: Path, name: str, why: str) -> None:
+    refused = sakuga("weights", "remove", name)
+    assert refused.exit_code == 1
+    assert why in refused.stderr
+    assert "hinata-light" in installed_styles(data_dir)
+
+
 @pytest.mark.parametrize("name", ["Upper", "../escape", "hinata-light", ""])
 def test_a_name_that_cannot_be_is_refused(data_dir: Path, checkpoint: Path, name: str) -> None:
     result = sakuga("weights", "import", checkpoint, "--name", name, "--upsample", "half_pixel", "--licence", "MIT")

@@ -14,13 +14,14 @@ import cv2
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
 
 from shared.styles import BUNDLED_WEIGHTS, Size, Style, read_manifest, write_manifest
 from training.evaluate import Rgb, draw, read_photo
 from training.train import RUNS, Checkpoint
 from worker.generator import LightGenerator, Upsample
+from worker.weights import write_tensors
 
 PREVIEW_SIDE = 480  # pixels
 PREVIEW_SPLIT = 144  # left of this the preview shows the photo, right of it the picture
@@ -52,7 +53,7 @@ def export(checkpoint: Path, label: Label, folder: Path = BUNDLED_WEIGHTS, *, ph
     """Write weights, preview and manifest entry; an entry of the same name is replaced, others are kept."""
     weights = averaged_weights(checkpoint)
     file = folder / f"{label.name}.safetensors"
-    _replace(file, save(weights))
+    write_tensors(file, weights)
     preview = write_preview(load_file(file), photo, folder / f"{label.name}.webp") if photo else ""
     style = Style(
         name=label.name,
@@ -80,13 +81,6 @@ def write_preview(weights: dict[str, Tensor], photo: Path, path: Path) -> str:
     after[:, PREVIEW_SPLIT - 1 : PREVIEW_SPLIT + 1] = 255
     Image.fromarray(after).save(path, "WEBP", quality=82, method=6)
     return path.name
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file as one step, readable by all: `save_file` of safetensors would keep it to its owner."""
-    temporary = path.with_suffix(".new")
-    temporary.write_bytes(content)
-    temporary.replace(path)
 
 
 def _square(photo: Rgb) -> Rgb:

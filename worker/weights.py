@@ -1,25 +1,45 @@
 """Reading weights files: verified, never executed. Imported by `worker` and `cli`.
 
 Three forms are read: safetensors, a PyTorch `state_dict` (with `weights_only=True`, so a pickle that runs code is
-refused), and a TorchScript archive, of which only the tensors are taken.
+refused), and a TorchScript archive, of which only the tensors are read (`worker.torchscript`).
 """
 
 import hashlib
 import pickle
-import warnings
+import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from shared.errors import WeightsError
 from shared.styles import Size, Style
 from worker.generator import AnimeGanV2, LightGenerator, Upsample
+from worker.torchscript import is_torchscript, read_torchscript
 
 Tensors = dict[str, Tensor]
+
+# What zipfile, pickle, safetensors and torch raise over damaged files; the unpicklers trip over whatever they meet.
+_DAMAGED: Final = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    SafetensorError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+    struct.error,
+    zipfile.BadZipFile,
+)
 
 
 def new_generator(size: Size, upsample: Upsample) -> AnimeGanV2 | LightGenerator:
@@ -86,22 +106,24 @@ def read_tensors(path: Path) -> Tensors:
     """Read the tensors of a weights file, whatever of the three forms it has.
 
     Raises:
-        WeightsError: damaged, cut short, or a pickle that wants to run code.
+        WeightsError: none of them, damaged, cut short, or holding more than tensors.
     """
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return _read_torchscript(path) if _is_torchscript(path) else _read_checkpoint(path)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(f"{path.name} is refused: loading it could run code; it holds more than tensors.") from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile, SafetensorError) as error:
+        return _reader(path)(path)
+    except _DAMAGED as error:
         raise WeightsError(f"{path.name} is damaged, cut short or no weights file.") from error
 
 
 def write_tensors(path: Path, tensors: Tensors) -> None:
-    """Write tensors as safetensors, as one step."""
+    """Write tensors as safetensors, as one step.
+
+    Who may read the file is for the umask to say: `save_file` of safetensors would keep it to its owner, but the web
+    and workers of other users share the folder.
+    """
     temporary = path.with_name(f".{path.name}.new")
-    save_file({name: value.contiguous() for name, value in tensors.items()}, temporary)
+    # clones, because tensors that share their bytes are not saved
+    apart = {name: value.clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
+    temporary.write_bytes(save(apart))
     temporary.replace(path)
 
 
@@ -111,22 +133,39 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
+def _reader(path: Path) -> Callable[[Path], Tensors]:
+    """Tell the form by how the file begins: any other file is not weights, and nothing worse is said of it."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    if start.startswith(b"PK\x03\x04"):
+        return _read_archive
+    if start[8:] == b"{":  # after the length of the header
+        return load_file
+    if start.startswith(b"\x80"):
+        return _read_checkpoint
+    raise WeightsError(f"{path.name} is no weights file.")
+
+
+def _read_archive(path: Path) -> Tensors:
     with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
-
-
-def _read_torchscript(path: Path) -> Tensors:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # deprecated, but what published generators come as
-        script = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
-    return dict(script.state_dict())
+        root = archive.namelist()[0].split("/")[0]
+        if f"{root}/data.pkl" not in archive.namelist():
+            raise WeightsError(f"{path.name} is no weights file.")
+        if is_torchscript(archive, root):
+            return read_torchscript(archive, root, size_bytes=path.stat().st_size)
+        # torch writes none, and unpacks whatever it is given into memory
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise WeightsError(f"{path.name} is refused: its entries are compressed.")
+    return _read_checkpoint(path)
 
 
 def _read_checkpoint(path: Path) -> Tensors:
-    loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        if "Unsupported operand" in str(error):  # not even a pickle of torch's
+            raise
+        raise WeightsError(f"{path.name} is refused: loading it could run code; it holds more than tensors.") from error
     if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
         loaded = loaded["state_dict"]
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
