@@ -1,46 +1,80 @@
-"""Photos in, pictures out: every format Pillow reads plus HEIC, judged by its header before anything is decoded.
+"""Photos in, pictures out: the formats Pillow reads safely plus HEIC, judged by the header before anything is decoded.
 
 Colour is sRGB, 8 bit, upright. Nothing of the photo's metadata survives. Imported by everyone but `training`.
 """
 
 import io
+import math
+import re
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
 import pillow_heif
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from shared.errors import DamagedPhotoError, NotAPhotoError, PhotoTooLargeError, SakugaError, UnusablePhotoError
 
 MIN_SIDE = 16
-# Formats whose readers start other programs or only know how to recognise a file.
-_REFUSED_FORMATS = {"BUFR", "EPS", "FPX", "GRIB", "HDF5", "MIC", "MPEG", "WMF"}
+# Raster formats whose plugins read nothing but a header when they open a file, and decode it by themselves; MPO comes
+# as a JPEG. Left out for a reason: EPS starts Ghostscript, and IPTC opens its payload as whatever that is, an EPS too;
+# ICO, CUR and ICNS decode while they open; BLP and FPX carry another image past our limits, FITS a gzip of any size;
+# WMF, BUFR, GRIB, HDF5, MIC and MPEG are only recognised or need other packages. The rest is no photo anybody sends.
+_FORMATS = frozenset(
+    {"AVIF", "BMP", "DDS", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "PSD", "QOI", "SGI", "TGA"}
+    | {"TIFF", "WEBP"}
+)
+# Twelve times the chunks of a 32 MiB PNG in libpng's usual 8 KiB; millions of empty ones would take a minute to open.
+_MAX_HEADER_READS = 50_000
+# Pillow walks these in Python, byte by byte; the metadata of a JPEG may be long, but never that long.
+_WALKED, _MAX_WALKED_BYTES = (b"\xff\xd8\xff", b"8BPS"), 5 << 20
+# A TIFF's strips and fractions become an object each; a photo of 64 megapixels has 24,000 strips at most.
+_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+")  # as Pillow accepts them
+_MAX_TIFF_VALUES, _TIFF_BYTE_TYPES = 1 << 16, {1, 2, 6, 7}
+_MAX_EXIF_BYTES = 1 << 20
+_BAND_PIXELS = 1 << 20  # what is converted at once: a few MB, whatever the photo's mode
 # What codecs raise on hostile bytes besides OSError; MemoryError is a header that lies about its own tables.
 _CODEC_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, EOFError,
-    RuntimeError, MemoryError, struct.error, zlib.error,
+    RuntimeError, MemoryError, AssertionError, struct.error, zlib.error,
 )  # fmt: skip
 # First bytes of formats people send, to tell a damaged photo from something that is none.
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\x00", b"MM\x00*", b"8BPS")
+_ICON = b"\0\0\1\0"  # would pass for a TGA, which has no signature, but for one of palette colours without a palette
 _PNG_END = b"IEND"
 _JPEG_MARKER, _JPEG_SCAN, _JPEG_END = 0xFF, 0xDA, b"\xff\xd9"
+_EXIF_ORIENTATION = 0x0112
+# What stands a photo upright, by its orientation (Exif 2.32, 4.6.4).
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 Rgb = npt.NDArray[np.uint8]  # (H, W, 3)
 Alpha = npt.NDArray[np.uint8]  # (H, W)
 
 
 class Format(StrEnum):
-    """What a picture can be written as."""
+    """What a picture can be written as; "jpg" is another name of JPEG."""
 
     JPEG = "jpeg"
     PNG = "png"
     WEBP = "webp"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Format | None":
+        return cls.JPEG if value == "jpg" else None
 
     @property
     def content_type(self) -> str:
@@ -81,8 +115,33 @@ class Photo:
     notes: tuple[str, ...]
 
 
+class _HeaderReader:
+    """A file of which only so much may be read before the limits are lifted.
+
+    Opening costs Python time and memory for every part a header has, and Pillow has no limit of its own.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._reads_left: float = _MAX_HEADER_READS
+        self.bytes_left = math.inf
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self._reads_left -= 1
+        self.bytes_left -= len(data)
+        if min(self._reads_left, self.bytes_left) < 0:
+            raise DamagedPhotoError("The photo's header is damaged: it is too long.")
+        return data
+
+    def lift_limits(self) -> None:
+        """Let the pixels be read, in as many pieces as they have."""
+        self._reads_left = self.bytes_left = math.inf
+
+
 def inspect(file: BinaryIO, limits: Limits) -> Header:
-    """Judge a photo by its header alone, in constant memory.
+    """Judge a photo by its header alone, in constant memory and a bounded number of reads.
 
     Raises:
         PhotoTooLargeError: too many bytes or megapixels.
@@ -93,14 +152,15 @@ def inspect(file: BinaryIO, limits: Limits) -> Header:
     size = file.seek(0, io.SEEK_END)
     if size > limits.max_bytes:
         raise too_many_bytes(limits.max_bytes)
-    image = _open(file, limits)
+    reader = _HeaderReader(file)
+    image = _open(reader, limits)
     width, height = image.size
     if width * height > limits.max_megapixels * 1e6:
-        raise _too_many_pixels(limits, f"This one has {width * height / 1e6:.1f}. ")
+        raise _too_many_pixels(limits, width * height)
     if min(width, height) < MIN_SIDE:
         raise UnusablePhotoError(f"The photo is {width}x{height} pixels; each side must have at least {MIN_SIDE}.")
-    _require_whole(file, image.format or "", size)
-    if _turns_sideways(image):
+    _require_whole(reader, image.format or "", size)
+    if _stands_sideways(image):
         width, height = height, width
     return Header(width, height, image.format or "unknown")
 
@@ -112,20 +172,21 @@ def decode(file: BinaryIO, limits: Limits, *, max_side: int) -> Photo:
         SakugaError: what `inspect` raises, and DamagedPhotoError when the pixels cannot be read.
     """
     inspect(file, limits)
-    image = _open(file, limits)
+    reader = _HeaderReader(file)
+    image = _open(reader, limits)
     try:
         notes = _notes(image)
+        reader.lift_limits()
         # A JPEG decodes at a half, a quarter or an eighth of its size for less; twice the target keeps LANCZOS sharp.
         image.draft(None, (2 * max_side, 2 * max_side))
         image.load()
-        upright = ImageOps.exif_transpose(image)
-        colour, alpha = _to_srgb(upright)
-        target = fit(colour.size, max_side)
-        return Photo(_resized(colour, target), _resized(alpha, target) if alpha else None, notes)
+        small = _shrunk(image, fit(image.size, max_side))
+        colour, alpha = _to_srgb(_turned(small, _orientation(image)), image.info.get("icc_profile"))
+        return Photo(np.array(colour), np.array(alpha) if alpha else None, notes)
     except SakugaError:
         raise
     except Image.DecompressionBombError as error:
-        raise _too_many_pixels(limits) from error
+        raise _too_many_pixels(limits, _pixels_of(error)) from error
     except _CODEC_ERRORS as error:
         raise DamagedPhotoError("The photo's data is damaged or cut short; it opens but cannot be decoded.") from error
 
@@ -156,8 +217,21 @@ def too_many_bytes(max_bytes: int) -> PhotoTooLargeError:
     return PhotoTooLargeError(f"A photo may have at most {max_bytes / (1 << 20):.0f} MiB.")
 
 
-def _too_many_pixels(limits: Limits, this_one: str = "") -> PhotoTooLargeError:
-    return PhotoTooLargeError(f"{this_one}A photo may have at most {limits.max_megapixels:g} megapixels.")
+def _not_a_photo() -> NotAPhotoError:
+    return NotAPhotoError("Send a JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF or BMP image.")
+
+
+def _too_many_pixels(limits: Limits, pixels: int | None) -> PhotoTooLargeError:
+    allowed = f"A photo may have at most {limits.max_megapixels:g} megapixels"
+    if pixels is None:
+        return PhotoTooLargeError(f"{allowed}.")
+    return PhotoTooLargeError(f"{allowed}; this one has {math.ceil(pixels / 1e5) / 10:.1f}.")
+
+
+def _pixels_of(error: Image.DecompressionBombError) -> int | None:
+    """How many pixels the photo has that Pillow refused; nothing but the error's sentence knows."""
+    found = re.search(r"\d+", str(error))
+    return int(found[0]) if found else None
 
 
 @cache
@@ -165,112 +239,196 @@ def readable_formats() -> list[str]:
     """The names of all formats that are accepted."""
     pillow_heif.register_heif_opener()
     Image.init()
-    return sorted(set(Image.OPEN) - _REFUSED_FORMATS)
+    return sorted(_FORMATS & set(Image.OPEN))
 
 
-def _open(file: BinaryIO, limits: Limits) -> Image.Image:
+def _open(reader: _HeaderReader, limits: Limits) -> Image.Image:
     formats = readable_formats()
-    file.seek(0)
-    signature = file.read(16)
-    file.seek(0)
+    reader.seek(0)
+    signature = reader.read(16)
+    if signature.startswith(_ICON):
+        raise _not_a_photo()
+    if signature.startswith(_WALKED):
+        reader.bytes_left = _MAX_WALKED_BYTES
     try:
-        return Image.open(file, formats=formats)
+        if signature.startswith(_TIFF_SIGNATURES):
+            _require_short_tables(reader, signature)
+        return Image.open(cast("BinaryIO", reader), formats=formats)  # it reads, seeks and tells, which is all they use
     except Image.DecompressionBombError as error:
-        raise _too_many_pixels(limits) from error
+        raise _too_many_pixels(limits, _pixels_of(error)) from error
     except UnidentifiedImageError as error:
         if not signature.startswith(_SIGNATURES):
-            raise NotAPhotoError("Send a JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF or BMP image.") from error
+            raise _not_a_photo() from error
         raise DamagedPhotoError("The photo's header is damaged.") from error
     except _CODEC_ERRORS as error:
         raise DamagedPhotoError("The photo's header is damaged.") from error
 
 
-def _require_whole(file: BinaryIO, format_name: str, size: int) -> None:
+def _require_short_tables(reader: _HeaderReader, signature: bytes) -> None:
+    """Refuse a TIFF (6.0, section 2) with longer tables than a photo needs, before Pillow unpacks them."""
+    order = "<" if signature.startswith(b"II") else ">"
+    is_big = signature[2:3] == b"+"  # Pillow, too, reads a BigTIFF of the other byte order as a TIFF
+    start, count, entry = ("8xQ", "Q", "2xHQ8x") if is_big else ("4xI", "H", "2xHI4x")
+    reader.seek(*struct.unpack_from(order + start, signature))
+    for _ in range(*_unpacked(reader, order + count)):
+        kind, values = _unpacked(reader, order + entry)
+        if kind not in _TIFF_BYTE_TYPES and values > _MAX_TIFF_VALUES:
+            raise DamagedPhotoError("The photo's header is damaged: it has too many parts.")
+
+
+def _unpacked(reader: _HeaderReader, layout: str) -> tuple[int, ...]:
+    return struct.unpack(layout, reader.read(struct.calcsize(layout)))
+
+
+def _require_whole(reader: _HeaderReader, format_name: str, size: int) -> None:
     """Refuse a file that visibly ends too early, without decoding it. What this misses, `decode` finds."""
     match format_name:
         case "JPEG" | "MPO":
-            whole = _jpeg_has_end(file, size)
+            whole = _jpeg_has_end(reader, size)
         case "PNG":
-            whole = _png_chunks_fit(file, size)
+            whole = _png_chunks_fit(reader, size)
         case "WEBP":
-            file.seek(4)
-            whole = int.from_bytes(file.read(4), "little") + 8 <= size
+            reader.seek(4)
+            whole = int.from_bytes(reader.read(4), "little") + 8 <= size
         case _:
             whole = True
     if not whole:
-        raise DamagedPhotoError("The photo is cut short: its end is missing.")
+        raise DamagedPhotoError("The photo is damaged or cut short.")
 
 
-def _jpeg_has_end(file: BinaryIO, size: int) -> bool:
+def _jpeg_has_end(reader: _HeaderReader, size: int) -> bool:
     """Whether an end marker follows the first scan; Pillow's decoder refuses a JPEG without one.
 
     Segments are skipped by their length, so an end marker inside a thumbnail does not count.
     """
     position = 2
     while position + 4 <= size:
-        file.seek(position)
-        lead, marker, high, low = file.read(4)
+        reader.seek(position)
+        lead, marker, high, low = reader.read(4)
         if lead != _JPEG_MARKER:
             return True  # not a segment where one should be: leave the verdict to the decoder
         position += 1 if marker == _JPEG_MARKER else 2 + (high << 8) + low
         if marker == _JPEG_SCAN:
-            return _contains(file, position, _JPEG_END)
+            reader.lift_limits()  # the rest is read once, in large blocks
+            return _contains(reader, position, _JPEG_END)
     return False
 
 
-def _contains(file: BinaryIO, start: int, needle: bytes) -> bool:
-    file.seek(start)
+def _contains(reader: _HeaderReader, start: int, needle: bytes) -> bool:
+    reader.seek(start)
     tail = b""
-    while block := file.read(1 << 16):
+    while block := reader.read(1 << 16):
         if needle in tail + block:
             return True
         tail = block[-len(needle) + 1 :]
     return False
 
 
-def _png_chunks_fit(file: BinaryIO, size: int) -> bool:
+def _png_chunks_fit(reader: _HeaderReader, size: int) -> bool:
     """Whether every chunk up to the end chunk lies inside the file. A missing end chunk alone is forgiven."""
     position = 8
     while position + 12 <= size:
-        file.seek(position)
-        length, kind = struct.unpack(">I4s", file.read(8))
+        reader.seek(position)
+        length, kind = struct.unpack(">I4s", reader.read(8))
         if kind == _PNG_END:
             return True
         position += 12 + length
     return position == size
 
 
-def _turns_sideways(image: Image.Image) -> bool:
+def _stands_sideways(image: Image.Image) -> bool:
+    # The size of a TIFF is upright already; Pillow turns its pixels as it loads them.
+    return image.format != "TIFF" and _orientation(image) in {5, 6, 7, 8}
+
+
+def _orientation(image: Image.Image) -> int:
+    if len(image.info.get("exif") or b"") > _MAX_EXIF_BYTES:
+        return 1  # a table of fractions this long would take seconds to unpack
     try:
-        return image.getexif().get(0x0112, 1) in {5, 6, 7, 8}
+        # Not image.getexif(): that of a PNG decodes the whole picture to look for metadata behind it.
+        return int(Image.Image.getexif(image).get(_EXIF_ORIENTATION, 1))
     except _CODEC_ERRORS:
-        return False  # unreadable metadata does not make a photo unreadable
+        return 1  # unreadable metadata does not make a photo unreadable
 
 
 def _notes(image: Image.Image) -> tuple[str, ...]:
-    if image.format != "MPO" and getattr(image, "is_animated", False):
-        return ("This is an animation; its first frame was converted.",)
-    return ()
+    return ("This is an animation; its first frame was converted.",) if _is_animated(image) else ()
 
 
-def _to_srgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Split into an RGB image in sRGB and its alpha channel, if it has one."""
-    image = _to_8_bit(image)
-    alpha = None
+def _is_animated(image: Image.Image) -> bool:
+    if image.format in {"MPO", "PSD"}:
+        return False  # a preview or layers follow, no frames
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except DamagedPhotoError:
+        return False  # a GIF's first frame has too many blocks to look behind it; it can be decoded all the same
+
+
+def _shrunk(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Resize to (width, height) with LANCZOS, as 8 bit colour or, if anything is transparent, as premultiplied RGBa.
+
+    Widths first, then heights, as Pillow itself does it, but converted and narrowed in bands of rows: a photo of 64
+    megapixels has no second copy in memory. Premultiplied, what is transparent gives no colour to its neighbours.
+    """
+    white = _white(image)
+    bands = [_plain(band, white).resize((size[0], band.height), Image.Resampling.LANCZOS) for band in _bands(image)]
+    narrow = Image.new(bands[0].mode, (size[0], image.height))
+    top = 0
+    for band in bands:
+        narrow.paste(band, (0, top))
+        top += band.height
+    return narrow.resize(size, Image.Resampling.LANCZOS)
+
+
+def _bands(image: Image.Image) -> Iterator[Image.Image]:
+    rows = max(1, _BAND_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        yield image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
+def _plain(image: Image.Image, white: float) -> Image.Image:
+    """Bring to a mode that can be resized: 8 bit, no palette, alpha premultiplied."""
+    if _is_deep_grey(image):
+        # Pillow's own conversion would clip to white.
+        return Image.fromarray((_levels(image) * (255 / white)).clip(0, 255).round().astype(np.uint8))
     if image.has_transparency_data:
+        return image.convert("RGBA").convert("RGBa")
+    return image.convert("RGB") if image.mode in {"1", "P"} else image
+
+
+def _is_deep_grey(image: Image.Image) -> bool:
+    return image.mode in {"I", "F"} or image.mode.startswith("I;16")
+
+
+def _levels(image: Image.Image) -> npt.NDArray[np.float32]:
+    return np.nan_to_num(np.asarray(image).astype(np.float32), posinf=0, neginf=0)
+
+
+def _white(image: Image.Image) -> float:
+    """The level that means white: a camera's 10, 12 or 14 bits are often kept in 16; floats are usually 0..1."""
+    if not _is_deep_grey(image):
+        return 255
+    brightest = max(float(_levels(band).max()) for band in _bands(image))
+    if image.mode == "F":
+        return max(1.0, brightest)
+    return next((2.0**bits - 1 for bits in (8, 10, 12, 14, 16) if brightest < 2**bits), brightest)
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    turn = _TURNS.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, Image.Image | None]:
+    """Split into an RGB image in sRGB and its alpha channel, if it has one."""
+    alpha = None
+    if image.mode == "RGBa":
         image = image.convert("RGBA")
         alpha = image.getchannel("A")
-        image = image.convert("RGB") if "icc_profile" not in image.info else _drop_alpha(image)
-    profile = image.info.get("icc_profile")
+        image = image.convert("RGB")
     if profile and image.mode in {"RGB", "L", "CMYK"}:
         image = _apply_profile(image, profile)
     return image.convert("RGB"), alpha
-
-
-def _drop_alpha(image: Image.Image) -> Image.Image:
-    rgb = image.convert("RGB")
-    rgb.info["icc_profile"] = image.info["icc_profile"]
-    return rgb
 
 
 def _apply_profile(image: Image.Image, profile: bytes) -> Image.Image:
@@ -281,23 +439,3 @@ def _apply_profile(image: Image.Image, profile: bytes) -> Image.Image:
     except (ImageCms.PyCMSError, *_CODEC_ERRORS):
         return image
     return converted or image
-
-
-def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Bring 16 and 32 bit greyscale to 8 bit over its full scale; Pillow's own conversion would clip it to white."""
-    if image.mode not in {"I", "F"} and not image.mode.startswith("I;16"):
-        return image
-    values = np.nan_to_num(np.asarray(image).astype(np.float64), posinf=0, neginf=0)
-    scaled = values * (255 / _full_scale(float(values.max(initial=0)), image.mode))
-    return Image.fromarray(scaled.clip(0, 255).round().astype(np.uint8))
-
-
-def _full_scale(brightest: float, mode: str) -> float:
-    """The value that means white: a camera's 10, 12 or 14 bits are often kept in 16; floats are usually 0..1."""
-    if mode == "F":
-        return max(1.0, brightest)
-    return next((2.0**bits - 1 for bits in (8, 10, 12, 14, 16) if brightest < 2**bits), brightest)
-
-
-def _resized(image: Image.Image, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    return np.array(image if image.size == size else image.resize(size, Image.Resampling.LANCZOS), dtype=np.uint8)
