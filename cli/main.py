@@ -108,7 +108,11 @@ def health(part: str) -> None:
     help="Longest side in pixels.",
 )
 @click.option(
-    "--format", "picture_format", default=Format.JPEG.value, show_default=True, type=click.Choice([*map(str, Format)])
+    "--format",
+    "picture_format",
+    default=Format.JPEG.value,
+    show_default=True,
+    type=click.Choice([*map(str, Format), "jpg"]),
 )
 @click.option("--replace", is_flag=True, help="Overwrite pictures of the same name instead of appending a number.")
 @plain_errors
