@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import httpx
@@ -15,7 +15,19 @@ import numpy.typing as npt
 import pillow_heif
 import pytest
 from PIL import Image, ImageDraw
-from playwright.sync_api import Browser, ConsoleMessage, FilePayload, Page, Request, Response, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Download,
+    FilePayload,
+    Locator,
+    Page,
+    Request,
+    Response,
+    Route,
+    expect,
+    sync_playwright,
+)
 
 from tests.conftest import RunningService
 
@@ -28,9 +40,10 @@ CHROMIUM_ARGS = [
 TELL_CSP_VIOLATIONS = """
 addEventListener("securitypolicyviolation", (event) => console.error("CSP", event.violatedDirective, event.blockedURI))
 """
-HAND_OVER = """([event, name, type, data]) => {
+HAND_OVER = """([event, files]) => {
   const transfer = new DataTransfer();
-  transfer.items.add(new File([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))], name, { type }));
+  for (const { name, type, data } of files)
+    transfer.items.add(new File([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))], name, { type }));
   document.body.dispatchEvent(event === "paste"
     ? new ClipboardEvent(event, { clipboardData: transfer, bubbles: true, cancelable: true })
     : new DragEvent(event, { dataTransfer: transfer, bubbles: true, cancelable: true }));
@@ -171,10 +184,13 @@ def choose(page: Page, photo: FilePayload) -> None:
     chooser.value.set_files(photo)
 
 
-def hand_over(page: Page, event: str, photo: FilePayload) -> None:
-    """Let a file arrive by a drag event or from the clipboard."""
-    data = base64.b64encode(photo["buffer"]).decode()
-    page.evaluate(HAND_OVER, [event, photo["name"], photo["mimeType"], data])
+def hand_over(page: Page, event: str, *photos: FilePayload) -> None:
+    """Let files arrive by a drag event or from the clipboard."""
+    files = [
+        {"name": photo["name"], "type": photo["mimeType"], "data": base64.b64encode(photo["buffer"]).decode()}
+        for photo in photos
+    ]
+    page.evaluate(HAND_OVER, [event, files])
 
 
 def expect_picture(page: Page) -> None:
@@ -188,10 +204,30 @@ def expect_under_way(page: Page) -> None:
     expect(headline).to_be_visible(timeout=WAIT_MS)
 
 
-def saved_picture(page: Page) -> Image.Image:
+def save(page: Page) -> Download:
     with page.expect_download() as download:
         page.get_by_role("link", name="Save picture").click()
-    return Image.open(download.value.path()).convert("RGB")
+    return download.value
+
+
+def saved_picture(page: Page) -> Image.Image:
+    return Image.open(save(page).path()).convert("RGB")
+
+
+def story(page: Page) -> Locator:
+    return page.locator("#story")
+
+
+def edit_answers(page: Page, pattern: str | re.Pattern[str], edit: Callable[[dict[str, Any]], object]) -> None:
+    """Let the service answer, and change what it says of a job before the page hears it."""
+
+    def answer(route: Route) -> None:
+        response = route.fetch()
+        job = response.json()
+        edit(job)
+        route.fulfill(response=response, json=job)
+
+    page.route(pattern, answer)
 
 
 def pixels(image: Image.Image) -> npt.NDArray[np.float64]:
@@ -258,6 +294,16 @@ def test_a_file_above_the_byte_limit_is_refused_before_it_is_sent(page: Page) ->
     assert "POST" not in methods
 
 
+@pytest.mark.parametrize("name", ["bad_truncated.jpg", "bad_corrupt_header.jpg"])
+def test_of_a_damaged_photo_no_broken_preview_is_shown(page: Page, photos_dir: Path, name: str) -> None:
+    photo = photos_dir / name
+    choose(page, payload(photo.read_bytes(), photo.name))
+    expect(page.get_by_role("heading", name="This photo cannot be drawn")).to_be_visible()
+    expect(page.get_by_role("alert")).to_contain_text(re.compile("cut short|damaged"))
+    expect(page.get_by_text("An example")).to_be_visible()
+    expect(page.get_by_alt_text("The photo, before")).to_have_attribute("src", re.compile("example-photo"))
+
+
 def test_a_reload_in_the_middle_finds_the_job_and_its_photo(page: Page, busy: Callable[[], None]) -> None:
     choose(page, payload(scene(seed=7)))
     expect_under_way(page)
@@ -301,6 +347,17 @@ def test_a_second_photo_takes_the_place_of_the_one_under_way(
     assert httpx.get(f"{service.url}/api/v1/jobs/{first}").json()["state"] == "canceled"
 
 
+def test_of_several_photos_the_first_is_drawn_and_the_page_says_so(page: Page) -> None:
+    photos = [payload(scene(seed=seed, size=size)) for seed, size in ((24, (300, 400)), (25, (400, 300)))]
+    hand_over(page, "drop", *photos)
+    expect(page.get_by_text("One photo at a time is drawn: this is the first of your 2.")).to_be_visible()
+    expect_picture(page)
+    expect(story(page)).to_contain_text(re.compile("300 . 400"))
+    hand_over(page, "drop", payload(scene(seed=26)))
+    expect(page.get_by_text("One photo at a time")).to_be_hidden()
+    expect_picture(page)
+
+
 def test_a_waiting_photo_is_told_its_place(page: Page, busy: Callable[[], None]) -> None:
     choose(page, payload(scene(seed=9)))
     expect(page.locator("#story")).to_contain_text(re.compile(r"\d+ before you|You are next"))
@@ -315,6 +372,72 @@ def test_another_size_can_be_drawn_of_the_same_photo(page: Page) -> None:
     page.get_by_role("radio", name="1024").check()
     page.get_by_role("button", name="Draw it again").click()
     expect(page.locator("#story")).to_contain_text(re.compile("1024 . 683"), timeout=WAIT_MS)
+
+
+def test_transparency_is_kept_in_the_format_that_the_note_names(page: Page, photos_dir: Path) -> None:
+    photo = photos_dir / "odd_rgba_transparent.png"
+    choose(page, payload(photo.read_bytes(), photo.name, "image/png"))
+    expect_picture(page)
+    expect(story(page)).to_contain_text("Choose png or webp to keep it")
+    page.get_by_role("radio", name="PNG").check()
+    page.get_by_role("button", name="Draw it again").click()
+    expect(story(page)).not_to_contain_text("transparency", timeout=WAIT_MS)
+    expect_picture(page)
+    with Image.open(save(page).path()) as picture:
+        assert (picture.format, picture.mode) == ("PNG", "RGBA")
+
+
+def test_a_picture_is_saved_under_the_name_of_its_photo(page: Page) -> None:
+    choose(page, payload(scene(seed=27), "holiday.at.sea.jpeg"))
+    expect_picture(page)
+    expect(page.get_by_role("link", name="Save picture")).to_have_attribute("download", re.compile("holiday"))
+    assert save(page).suggested_filename == "holiday.at.sea-hinata-light.jpg"
+
+
+def test_a_picture_as_large_as_its_photo_is_called_so(page: Page) -> None:
+    page.get_by_role("radio", name="1024").check()
+    choose(page, payload(scene(seed=28)))
+    expect_picture(page)
+    expect(story(page)).to_contain_text(re.compile("640 . 427 pixels, as large as the photo"))
+
+
+def test_a_picture_of_the_size_asked_for_is_not_compared_with_its_photo(page: Page) -> None:
+    choose(page, payload(scene(seed=28)))
+    expect_picture(page)
+    expect(story(page)).not_to_contain_text("as large as")
+
+
+@pytest.mark.parametrize("timings", [{"generate_s": 0.04}, {}, None], ids=["hardly any", "shared", "unknown"])
+def test_a_time_nobody_would_notice_is_left_out(page: Page, timings: dict[str, float] | None) -> None:
+    page.route("**/events", lambda route: route.abort())
+    edit_answers(page, re.compile("/api/v1/jobs/[^/]+$"), lambda job: job.update(timings=timings))
+    choose(page, payload(scene(seed=29)))
+    expect_picture(page)
+    expect(story(page)).to_contain_text("pixels. Kept here until")
+
+
+@pytest.mark.parametrize("size", [(1280, 800), PHONE], ids=["desktop", "phone"])
+def test_what_can_be_chosen_is_seen_before_the_way_in(open_page: OpenPage, size: tuple[int, int]) -> None:
+    page = open_page(size=size, touch=size == PHONE)
+    way_in = page.get_by_text("Choose a photo").bounding_box()
+    assert way_in is not None
+    assert way_in["y"] + way_in["height"] < size[1], "without scrolling"
+    for name in ("style", "max_side", "format"):
+        choice = page.locator(f"input[name={name}]:checked").bounding_box()
+        assert choice is not None
+        assert choice["y"] + choice["height"] < way_in["y"]
+
+
+def test_a_finger_is_not_told_to_drop_or_paste(open_page: OpenPage) -> None:
+    page = open_page(size=PHONE, touch=True)
+    expect(page.get_by_text("Choose a photo")).to_be_visible()
+    assert re.search("drop|paste", page.locator("main").inner_text(), re.IGNORECASE) is None
+
+
+def test_a_style_is_described_in_plain_words(page: Page) -> None:
+    styles = page.get_by_role("group", name="Style")
+    expect(styles).to_have_text(re.compile(r"Style\s+Hinata quick\s*$"))
+    expect(styles.locator("label")).to_have_attribute("title", re.compile("Licence.*MIT"))
 
 
 def test_the_line_moves_by_keyboard(page: Page) -> None:
@@ -349,6 +472,38 @@ def test_where_events_fail_the_page_asks_instead(page: Page) -> None:
     expect_picture(page)
 
 
+def test_a_service_that_is_gone_for_a_while_is_waited_for(browser: Browser, tmp_path: Path) -> None:
+    service = RunningService(tmp_path)
+    service.start()
+    try:
+        with httpx.Client(base_url=service.url) as client, browser.new_context(base_url=service.url) as context:
+            ahead = [_submit(client, scene(seed=seed, size=(1024, 1024)), max_side=1024) for seed in range(4)]
+            page = context.new_page()
+            page.goto("/")
+            choose(page, payload(scene(seed=22)))
+            expect_under_way(page)
+            service.stop()
+            expect(page.get_by_role("heading", name="The service does not answer")).to_be_visible(timeout=WAIT_MS)
+            expect(story(page)).to_contain_text("Trying again")
+            service.start()
+            for job in ahead:
+                client.delete(job).raise_for_status()
+            expect_picture(page)
+    finally:
+        service.stop()
+
+
+def test_the_time_left_runs_down_without_news(page: Page) -> None:
+    page.clock.install()
+    page.route("**/events", lambda _: None)  # a stream that stays silent
+    edit_answers(page, "**/api/v1/jobs", lambda job: job.update(state="running", stage="generate", eta_s=8))
+    choose(page, payload(scene(seed=23)))
+    expect(story(page)).to_contain_text("to go")
+    page.clock.fast_forward(10_000)
+    expect(story(page)).to_have_text("Any moment now.")
+    expect(page.get_by_role("heading", name="Drawing")).to_be_visible()
+
+
 def test_a_lost_connection_is_explained_and_can_be_tried_again(page: Page) -> None:
     page.route("**/api/v1/jobs", lambda route: route.abort())
     choose(page, payload(scene(seed=14)))
@@ -379,6 +534,7 @@ def test_going_back_leads_to_the_start_and_forward_to_the_picture(page: Page) ->
 def test_an_unknown_job_in_the_address_is_explained(open_page: OpenPage) -> None:
     page = open_page("/#job=nobody-knows-it")
     expect(page.get_by_role("alert")).to_contain_text("No such job")
+    expect(page.get_by_role("heading", name="This picture is not here")).to_be_visible()
     expect(page.get_by_text("Choose a photo")).to_be_visible()
 
 
@@ -389,7 +545,7 @@ def test_the_headline_is_announced_as_things_change(page: Page) -> None:
 
 
 def test_the_whole_way_can_be_gone_by_keyboard(page: Page) -> None:
-    for _ in ("brand", "API", "photo"):
+    for _ in ("brand", "API", "style", "size", "format", "photo"):
         page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "photo"
     with page.expect_file_chooser() as chooser:
@@ -466,6 +622,7 @@ def test_a_picture_in_an_s3_store_is_shown_and_saved(
             choose(page, payload(scene()))
             expect_picture(page)
             assert saved_picture(page).size == (512, 342)
+            assert save(page).suggested_filename.startswith("sakuga-"), "as the service names it"
             assert any(url.startswith(s3_environment["AWS_ENDPOINT_URL_S3"]) for url in asked)
             assert complaints == []
     finally:

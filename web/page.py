@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, cast
 
 from flask import Blueprint, current_app, render_template, url_for
 
+from shared.images import Format
 from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ def index() -> str:
         "index.html",
         styles=styles,
         default_style=services.settings.style,
+        formats=[format_.value for format_ in Format],
+        format_default=Format.JPEG.value,
         max_side_default=MAX_SIDE_DEFAULT,
         max_side_min=MAX_SIDE_MIN,
         max_side_max=MAX_SIDE_MAX,

@@ -6,6 +6,8 @@
  * @typedef {object} Job What the API says of one conversion.
  * @property {string} id
  * @property {JobState} state
+ * @property {string} style
+ * @property {number} max_side the longest side that was asked for, in pixels
  * @property {number} progress from 0 to 1
  * @property {string | null} stage
  * @property {number | null} position its place in the queue, 1 is next
@@ -17,7 +19,7 @@
  * @property {string[] | null} notes what its owner should know of the picture
  * @property {{self: string, result: string, events: string, cancel: string}} links
  *
- * @typedef {{style: string, max_side: string}} Options
+ * @typedef {{style: string, max_side: string, format: string}} Options
  */
 
 const JOBS = "/api/v1/jobs";

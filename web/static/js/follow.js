@@ -1,36 +1,45 @@
 /** Following a job to its end: by server-sent events, or by asking once a second where those fail. */
 
 import { ProblemError, getJob, isOver } from "./api.js";
+import { Countdown } from "./countdown.js";
 
-/** @typedef {import("./api.js").Job} Job */
+/**
+ * @typedef {import("./api.js").Job} Job
+ *
+ * @typedef {object} Watcher
+ * @property {(job: Job) => void} onChange told every change before the end, and every second how much time is left
+ * @property {() => void} onSilence told whenever the service does not answer; it is asked again
+ */
 
 const POLL_MS = 1000;
 
 /**
  * @param {Job} job
- * @param {(job: Job) => void} onChange told every change before the end
+ * @param {Watcher} watcher
  * @param {AbortSignal} signal
  * @returns {Promise<Job>} the job when it is over
  */
-export async function follow(job, onChange, signal) {
+export async function follow(job, watcher, signal) {
   signal.throwIfAborted();
   if (isOver(job)) return job;
-  onChange(job);
-  return (await listen(job, onChange, signal)) ?? poll(job, onChange, signal);
+  const countdown = new Countdown(job, watcher.onChange);
+  try {
+    return (await listen(job, countdown, signal)) ?? (await poll(job, countdown, watcher.onSilence, signal));
+  } finally {
+    countdown.stop();
+  }
 }
 
 /**
  * @param {Job} job
- * @param {(job: Job) => void} onChange
+ * @param {Countdown} countdown
  * @param {AbortSignal} signal
  * @returns {Promise<Job | null>} null when the stream broke before the end
  */
-async function listen(job, onChange, signal) {
+async function listen(job, countdown, signal) {
   const source = new EventSource(job.links.events);
-  /** @param {Job} changed */
-  const tell = (changed) => onChange((job = changed));
-  source.addEventListener("state", (event) => tell(JSON.parse(event.data)));
-  source.addEventListener("progress", (event) => tell({ ...job, state: "running", ...JSON.parse(event.data) }));
+  source.addEventListener("state", (event) => countdown.restart(JSON.parse(event.data)));
+  source.addEventListener("progress", (event) => countdown.amend({ state: "running", ...JSON.parse(event.data) }));
   try {
     return await end(source, signal);
   } finally {
@@ -53,27 +62,29 @@ function end(source, signal) {
 
 /**
  * @param {Job} job
- * @param {(job: Job) => void} onChange
+ * @param {Countdown} countdown
+ * @param {() => void} onSilence
  * @param {AbortSignal} signal
  * @returns {Promise<Job>}
  */
-async function poll(job, onChange, signal) {
-  while (!isOver(job)) {
-    onChange(job);
+async function poll({ id }, countdown, onSilence, signal) {
+  for (;;) {
+    const job = await lookAgain(id, signal);
+    if (job && isOver(job)) return job;
+    if (job) countdown.restart(job);
+    else (countdown.stop(), onSilence());
     await pause(POLL_MS, signal);
-    job = (await lookAgain(job, signal)) ?? job;
   }
-  return job;
 }
 
 /**
- * @param {Job} job
+ * @param {string} id
  * @param {AbortSignal} signal
  * @returns {Promise<Job | null>} null when the service did not answer this once
  */
-async function lookAgain(job, signal) {
+async function lookAgain(id, signal) {
   try {
-    return await getJob(job.id, signal);
+    return await getJob(id, signal);
   } catch (error) {
     if (error instanceof ProblemError && mayPass(error)) return null;
     throw error;

@@ -1,14 +1,18 @@
-/** How a photo comes in: chosen, dropped anywhere on the page, or pasted. */
+/**
+ * How a photo comes in: chosen, dropped anywhere on the page, or pasted.
+ *
+ * @typedef {(photo: File, count: number) => void} OnPhoto told the first of `count` files
+ */
 
 /**
  * @param {{input: HTMLInputElement, veil: HTMLElement}} parts the file input, and what shows while a file hovers
- * @param {(photo: File) => void} onPhoto
+ * @param {OnPhoto} onPhoto
  */
 export function takePhotos({ input, veil }, onPhoto) {
   input.addEventListener("change", () => {
     const photo = input.files?.[0];
     input.value = ""; // so that the same file can be chosen twice
-    if (photo) onPhoto(photo);
+    if (photo) onPhoto(photo, 1);
   });
   document.addEventListener("paste", (event) => takeFirst(event.clipboardData, onPhoto));
   takeDrops(veil, onPhoto);
@@ -16,7 +20,7 @@ export function takePhotos({ input, veil }, onPhoto) {
 
 /**
  * @param {HTMLElement} veil
- * @param {(photo: File) => void} onPhoto
+ * @param {OnPhoto} onPhoto
  */
 function takeDrops(veil, onPhoto) {
   document.addEventListener("dragover", (event) => {
@@ -36,9 +40,9 @@ function takeDrops(veil, onPhoto) {
 
 /**
  * @param {DataTransfer | null} data
- * @param {(photo: File) => void} onPhoto
+ * @param {OnPhoto} onPhoto
  */
 function takeFirst(data, onPhoto) {
-  const photo = data?.files[0];
-  if (photo) onPhoto(photo);
+  const files = data?.files;
+  if (files?.length) onPhoto(files[0], files.length);
 }

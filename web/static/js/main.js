@@ -8,7 +8,8 @@ import { Compare } from "./compare.js";
 import { follow } from "./follow.js";
 import { takePhotos } from "./intake.js";
 import { keepPhoto, keptPhoto } from "./keepsake.js";
-import { blurBar, fillBar, part, show } from "./view.js";
+import { nameAfter, offerPicture } from "./saving.js";
+import { blurBar, fillBar, part, remark, show } from "./view.js";
 import * as words from "./words.js";
 
 /** @typedef {import("./api.js").Job} Job */
@@ -36,10 +37,14 @@ part("another").addEventListener("click", () => input.click());
 part("cancel").addEventListener("click", cancel);
 if (jobInAddress()) open(jobInAddress());
 
-/** @param {File} photo */
-function take(photo) {
+/**
+ * @param {File} photo
+ * @param {number} count of the files it is the first of
+ */
+function take(photo, count) {
   if (now.job && !isOver(now.job)) cancelJob(now.job).catch(() => {}); // its picture is no longer wanted
   hold(photo);
+  if (count > 1) remark(words.oneAtATime(count));
   now.previewed = display({ before: now.photoUrl, after: null });
   scrollTo({ top: 0 });
   if (photo.size > maxBytes) fail(words.tooManyBytes(photo.size, maxBytes));
@@ -83,7 +88,7 @@ async function open(id) {
  * @param {AbortSignal} signal
  */
 async function finish(job, signal) {
-  const ended = await follow(job, showUnderWay, signal);
+  const ended = await follow(job, { onChange: showUnderWay, onSilence: showSilence }, signal);
   now.job = ended;
   if (ended.state === "succeeded") return showPicture(ended, signal);
   if (ended.state === "canceled") return stop();
@@ -115,6 +120,7 @@ function hold(photo) {
   now.photo = photo;
   now.photoUrl = photo && URL.createObjectURL(photo);
   now.job = null;
+  remark("");
 }
 
 /** @returns {AbortSignal} of the new run; the one before ends here */
@@ -166,8 +172,13 @@ function showUnderWay(job) {
   now.job = job;
   show(job.state === "queued" ? "queued" : "running", words.underWay(job));
   if (job.state === "queued") blurBar();
-  else if (job.stage === "generate" && job.eta_s) fillBar(job.progress, { goal: 0.9, glide_s: job.eta_s });
+  else if (job.stage === "generate" && job.eta_s !== null) fillBar(job.progress, { goal: 0.9, glide_s: job.eta_s });
   else fillBar(job.progress);
+}
+
+function showSilence() {
+  show("running", words.SILENCE);
+  blurBar();
 }
 
 /**
@@ -180,18 +191,20 @@ async function showPicture(job, signal) {
   if (signal.aborted) return;
   /** @type {HTMLAnchorElement} */
   const save = part("save");
-  save.href = `${job.links.result}?download=true`; // a picture from another origin is saved only if it says so itself
+  offerPicture(save, job);
   show("done", words.finished(job));
   part("options").hidden = !now.photo; // after a reload there is no photo to draw again
   if (shown === "both") compare.reveal();
+  if (now.photo) await nameAfter(save, job, now.photo, signal);
 }
 
 /** @param {import("./words.js").Reason} reason */
-function fail({ title, detail, mayRetry }) {
+function fail({ title, detail, mayRetry, isBroken }) {
   show("failed", { headline: title, story: "" });
   part("reason").textContent = detail;
   part("again").hidden = !(mayRetry && now.photo);
-  replaceEmptyFrame(now.run.signal);
+  if (isBroken) display(example);
+  else replaceEmptyFrame(now.run.signal);
 }
 
 /** @param {AbortSignal} signal */

@@ -33,6 +33,15 @@ export function show(state, words = { headline: "", story: "" }) {
   keepFocus();
 }
 
+/**
+ * Say something that holds for as long as this photo is in hand.
+ *
+ * @param {string} sentence empty for nothing
+ */
+export function remark(sentence) {
+  part("remark").textContent = sentence;
+}
+
 /** Let the bar wander while nobody can tell how far it is. */
 export function blurBar() {
   part("bar").classList.add("unknown");
