@@ -27,7 +27,7 @@ from shared.services import Services, connect, redis_client
 from shared.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
-CHECK_DATA = Path(os.environ.get("SAKUGA_CHECK_DATA", ROOT.parent / "shared"))
+CHECK_DATA = Path(os.environ.pop("SAKUGA_CHECK_DATA", ROOT.parent / "shared"))  # no setting of the service
 IN_CI = os.environ.get("CI") == "true"
 
 
