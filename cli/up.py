@@ -247,7 +247,8 @@ def _free_port(settings: Settings) -> int:
             probe.bind((settings.host, settings.port))
         except OSError as error:
             raise SettingsError(
-                f"{settings.host}:{settings.port} cannot be used ({error.strerror}); choose another port with --port."
+                f"{settings.host}:{settings.port} cannot be used ({error.strerror}); "
+                "choose another port with --port or SAKUGA_PORT."
             ) from error
         return int(probe.getsockname()[1])
 
