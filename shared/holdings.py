@@ -7,7 +7,7 @@ when it dies between two steps is found by its holding. Imported by `web`, `work
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -103,11 +103,14 @@ class Holdings:
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:
         """One writer or deleter of an object at a time: else a delete could follow the next holder's write."""
+        lock = self._redis.lock(f"sakuga:lock:{key}", timeout=LOCK_S, blocking_timeout=WAIT_S)
+        if not lock.acquire():
+            raise UnavailableError("This photo is being handled elsewhere; try again.", retry_after_s=5)
         try:
-            with self._redis.lock(f"sakuga:lock:{key}", timeout=LOCK_S, blocking_timeout=WAIT_S):
-                yield
-        except LockError as error:
-            raise UnavailableError("This photo is being handled elsewhere; try again.", retry_after_s=5) from error
+            yield
+        finally:
+            with suppress(LockError):  # it ran out in a slow write, and what was written stands
+                lock.release()
 
 
 def _holders(key: str) -> str:

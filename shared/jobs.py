@@ -293,11 +293,16 @@ class Jobs:
         except UnknownJobError:
             return False
 
-    def fail(self, job_id: str, error: SakugaError, *, attempt: int | None = None) -> None:
-        """End a running job with an error, unless it has moved on to another attempt than `attempt`."""
+    def fail(self, job_id: str, error: SakugaError, *, attempt: int | None = None, running_for_s: float = 0) -> None:
+        """End a running job with an error.
+
+        One that has moved on to another attempt than `attempt`, or runs for less than `running_for_s`, is left alone.
+        """
 
         def finish(current: Job) -> Job:
             if current.state is not State.RUNNING or attempt not in {None, current.attempts}:
+                return current
+            if time.time() - (current.started_at or 0) < running_for_s:
                 return current
             return _ended(current, State.FAILED, error=error_info(error))
 
@@ -548,9 +553,12 @@ def _cursor(score: float, job_id: str) -> str:
 def _place(cursor: str) -> tuple[float, str]:
     score, _, job_id = cursor.partition("-")
     try:
-        return float(score), job_id
+        place = float(score), job_id
     except ValueError:
-        raise InvalidValueError("cursor must be the next_cursor of the page before.") from None
+        place = math.nan, job_id
+    if not math.isfinite(place[0]):
+        raise InvalidValueError("cursor must be the next_cursor of the page before.")
+    return place
 
 
 def _record(job_id: str) -> str:

@@ -106,9 +106,9 @@ class Services:
         """Write the record of a job whose photo is kept, and queue it."""
         try:
             made = self.jobs.create(job, idempotency)
-        except BaseException:
+        except SakugaError:
             self.holdings.release(job.photo_holding)
-            raise
+            raise  # after any other error the record may be there: without one the photo's holding lapses
         if made.id != job.id:
             self.holdings.release(job.photo_holding)
             return made
@@ -135,12 +135,15 @@ class Services:
         queue lost it. A job runs in vain when its attempt is over any limit and the queue did not deliver it again.
         """
         lost = [job_id for lane in Lane for job_id in self._waiting_in_vain(lane, count)]
-        mine = [job_id for job_id in lost + self.jobs.lost(time.time(), count) if self.jobs.may_send_again(job_id)]
-        for job_id in mine:
+        sent = 0
+        for job_id in lost + self.jobs.lost(time.time(), count):
             with suppress(UnknownJobError):
-                self.queue.send(self.jobs.get(job_id))
-                log.warning("a job whose message was lost is queued again", job_id=job_id)
-        return len(mine)
+                job = self.jobs.get(job_id)
+                if self.jobs.may_send_again(job_id):
+                    self.queue.send(job)
+                    log.warning("a job whose message was lost is queued again", job_id=job_id)
+                    sent += 1
+        return sent
 
     def _waiting_in_vain(self, lane: Lane, count: int) -> list[str]:
         oldest = self.queue.oldest(lane)

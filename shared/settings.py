@@ -15,7 +15,7 @@ from shared.errors import SettingsError
 PREFIX = "SAKUGA_"
 MAX_SIDE_DEFAULT, MAX_SIDE_MIN, MAX_SIDE_MAX = 512, 16, 2048
 WEB_THREADS = 64
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def default_data_dir() -> Path:
@@ -60,8 +60,8 @@ class Settings(BaseSettings):
         On loopback only the machine itself is to be heard, and not a web page that has a name pointed at it.
         """
         if self.trusted_hosts:
-            return None if self.trusted_hosts == "*" else self.trusted_hosts.replace(",", " ").split()
-        return [*LOOPBACK, self.host] if self.host in LOOPBACK else None
+            return None if self.trusted_hosts == "*" else self.trusted_hosts.lower().replace(",", " ").split()
+        return list(LOOPBACK) if self.host in LOOPBACK else None
 
     @property
     def effective_store_url(self) -> str:

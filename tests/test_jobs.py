@@ -21,7 +21,7 @@ from shared.errors import (
 )
 from shared.holdings import LAPSES, Holdings
 from shared.images import Format
-from shared.jobs import EXPIRY, RUNNING, Job, ResultInfo, State, error_info, new_id
+from shared.jobs import EXPIRY, RUNNING, Idempotency, Job, Jobs, ResultInfo, State, error_info, new_id
 from shared.lanes import Lane, Lanes, waiting_key
 from shared.pipeline import PROGRESS_AT, Options, Stage
 from shared.services import Order, Services
@@ -261,6 +261,42 @@ def test_a_job_whose_submitter_died_before_queueing_it_is_queued_once(services: 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(lambda _: services.send_lost(), range(8))) == 1
     assert services.redis.llen(Lane.INTERACTIVE) == 1
+
+
+def test_a_broker_that_fails_once_silences_no_other_lost_job(services: Services) -> None:
+    class Failing(Queue):
+        def send(self, job: Job) -> None:  # noqa: ARG002
+            raise UnavailableError("The queue does not answer.")
+
+    for seed in range(3):
+        submit(services, seed)
+    services.redis.delete(Lane.INTERACTIVE)
+    make_overdue(services)
+    with pytest.raises(UnavailableError):
+        replace(services, queue=Failing(celery_app(services.settings), services.redis)).send_lost()
+    assert services.send_lost() == 2
+    assert services.redis.llen(Lane.INTERACTIVE) == 2
+
+
+def test_a_record_whose_answer_was_lost_keeps_its_photo(services: Services) -> None:
+    class Deaf(Jobs):
+        def create(self, job: Job, idempotency: Idempotency | None = None) -> Job:
+            super().create(job, idempotency)
+            raise ConnectionError
+
+    deaf = Deaf(services.redis, services.lanes, max_attempts=3, lost_after_s=600)
+    with pytest.raises(ConnectionError):
+        submit(replace(services, jobs=deaf), key="k1")
+    again = submit(services, key="k1")
+    assert services.store.head(again.photo_key) is not None
+
+
+def test_the_end_of_a_killed_process_leaves_a_younger_attempt_alone(services: Services) -> None:
+    job = claimed(services)
+    services.jobs.fail(job.id, DamagedPhotoError("late"), running_for_s=60)
+    assert services.jobs.get(job.id).state is State.RUNNING
+    services.jobs.fail(job.id, DamagedPhotoError("late"), running_for_s=0)
+    assert services.jobs.get(job.id).state is State.FAILED
 
 
 def test_a_job_that_merely_waits_long_is_not_queued_again(services: Services) -> None:

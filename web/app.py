@@ -30,12 +30,12 @@ def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: T
     app = Flask("web")
     app.config["MAX_CONTENT_LENGTH"] = services.settings.max_upload_bytes + FORM_BYTES
     app.config["MAX_FORM_PARTS"] = MAX_FORM_PARTS
-    app.config["TRUSTED_HOSTS"] = services.settings.host_names
     app.extensions["sakuga"] = services
     app.extensions["sakuga-waiting"] = WaitingRoom(WEB_THREADS // 2, is_serving)
     app.extensions["sakuga-metrics"] = metrics.install(app, services)
     for blueprint in (jobs.blueprint, service.blueprint, page.blueprint):
         app.register_blueprint(blueprint)
+    app.before_request(_refusing_foreign_names(services.settings.host_names))
     app.before_request(_refuse_cross_site)
     app.register_error_handler(SakugaError, _problem)
     app.register_error_handler(Exception, lambda error: _problem(_translated(error, services)))
@@ -47,6 +47,16 @@ def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: T
         description="Photos in, anime pictures out. Errors are application/problem+json with a stable `code`.",
     )
     return app
+
+
+def _refusing_foreign_names(known: list[str] | None) -> Callable[[], None]:
+    """Answer only to the names in `known`, or to any: a name that somebody points at this machine is not ours."""
+
+    def refuse() -> None:
+        if known is not None and urlsplit(f"//{request.host}").hostname not in known:
+            raise BadRequestError("This service does not answer to that name; its operator may allow it.")
+
+    return refuse
 
 
 def _refuse_cross_site() -> None:

@@ -43,13 +43,12 @@ class Node:
         self.services = connect(settings)
         self.models = ModelLoader(self.services.styles, threads=capacity.threads, memory=capacity.memory)
 
-    def renew(self) -> None:
-        """Connect anew in a child: over a connection its parent has used it would read another's answer."""
-        self.services = connect(self.settings)
-
     def start_child(self) -> None:
-        """Warm the default style, then report for work and keep reporting."""
-        self.renew()
+        """Warm the default style, then report for work and keep reporting.
+
+        A child connects anew: over a connection that its parent has used it would read another's answer.
+        """
+        self.services = connect(self.settings)
         self.models.engine(self.settings.style)
         Repeating("heartbeat", HEARTBEAT_S, Heartbeat(self.services.lanes)).start()
 
@@ -163,9 +162,13 @@ def _add_task(app: Celery, node: Node) -> None:
 
 def _fail_killed(node: Node, job_id: str) -> None:
     try:
-        node.services.jobs.fail(job_id, tasks.timed_out(node.services))
+        # another attempt that has taken over meanwhile has not had its time yet
+        limit_s = node.settings.job_time_limit_s
+        node.services.jobs.fail(job_id, tasks.timed_out(node.services), running_for_s=limit_s)
     except UnknownJobError:
         log.info("a job that was killed had been erased", job_id=job_id)
+    except RedisError as error:
+        log.warning("the end of a killed job cannot be written; it runs again", job_id=job_id, error=str(error))
 
 
 def _add_housekeeping(app: Celery, node: Node) -> None:

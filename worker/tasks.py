@@ -5,7 +5,7 @@ What a job becomes is written into its record here and nowhere else, whatever th
 
 import hashlib
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 
 import structlog
 from billiard.exceptions import SoftTimeLimitExceeded
@@ -16,6 +16,7 @@ from shared.errors import CanceledError, SakugaError, TimedOutError, UnknownJobE
 from shared.jobs import Job, ResultInfo
 from shared.pipeline import Engine, Options, Picture, Stage
 from shared.services import Services
+from shared.store import MissingObjectError
 
 log = structlog.get_logger()
 
@@ -42,7 +43,8 @@ def convert(job_id: str, services: Services, engine_of: Callable[[str], Engine],
         except Exception:
             log.exception("conversion failed for a reason nobody foresaw")
             error = SakugaError("The conversion failed; the operator finds the reason in the log.")
-        jobs.fail(job_id, error, attempt=job.attempts)
+        with suppress(UnknownJobError):
+            jobs.fail(job_id, error, attempt=job.attempts)
         return False
 
 
@@ -52,11 +54,18 @@ def _attempt(job: Job, services: Services, engine_of: Callable[[str], Engine]) -
     except (CanceledError, UnknownJobError):
         _stop(job, services)
     except SakugaError as error:
-        if error.retryable and services.jobs.requeue(job):
-            log.warning("conversion will be tried again", code=error.code)
-            return True
-        log.warning("conversion failed", code=error.code, detail=error.detail)
-        services.jobs.fail(job.id, error, attempt=job.attempts)
+        with suppress(UnknownJobError):
+            return _fail(job, error, services)
+    return False
+
+
+def _fail(job: Job, error: SakugaError, services: Services) -> bool:
+    """End the attempt with an error; True when the job is to be tried again."""
+    if error.retryable and services.jobs.requeue(job):
+        log.warning("conversion will be tried again", code=error.code)
+        return True
+    log.warning("conversion failed", code=error.code, detail=error.detail)
+    services.jobs.fail(job.id, error, attempt=job.attempts)
     return False
 
 
@@ -97,13 +106,19 @@ def _take_earlier_result(job: Job, services: Services) -> bool:
     earlier = services.jobs.earlier_result(job)
     if earlier is None:
         return False
-    with _taking_result(job, services):
-        if services.store.head(job.result_key) is None:
-            return False
-        result, notes = earlier
-        services.jobs.succeed(job, result, timings={}, notes=notes)
+    try:
+        with _taking_result(job, services):
+            _share(job, services, *earlier)
+    except MissingObjectError:
+        return False
     log.info("conversion shared with an earlier job")
     return True
+
+
+def _share(job: Job, services: Services, result: ResultInfo, notes: tuple[str, ...]) -> None:
+    if services.store.head(job.result_key) is None:
+        raise MissingObjectError("The earlier picture is gone.")  # so that its holding is given back
+    services.jobs.succeed(job, result, timings={}, notes=notes)
 
 
 def _stop(job: Job, services: Services) -> None:
