@@ -436,8 +436,8 @@ def test_a_finger_is_not_told_to_drop_or_paste(open_page: OpenPage) -> None:
 
 def test_a_style_is_described_in_plain_words(page: Page) -> None:
     styles = page.get_by_role("group", name="Style")
-    expect(styles).to_have_text(re.compile(r"Style\s+Hinata quick\s*$"))
-    expect(styles.locator("label")).to_have_attribute("title", re.compile("Licence.*MIT"))
+    expect(styles).to_have_text(re.compile(r"Style\s+Hinata\s+Yoi\s+Sumi\s*$"))
+    expect(styles.locator("label").first).to_have_attribute("title", re.compile("Licence.*MIT"))
 
 
 def test_the_line_moves_by_keyboard(page: Page) -> None:

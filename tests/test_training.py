@@ -15,8 +15,8 @@ from shared.styles import Size, Style, read_manifest, write_manifest
 from training.data import CACHE, Pictures, batch, compose, render_pairs, sources
 from training.evaluate import compare, draw, photos_in
 from training.export import Label, export
-from training.target import render
-from training.train import Recipe, Run, one_cycle, train
+from training.target import GRADES, render
+from training.train import Recipe, Run, one_cycle
 from worker.generator import LightGenerator
 
 Rgb = npt.NDArray[np.uint8]
@@ -37,21 +37,23 @@ def pairs() -> Rgb:
     return np.stack([np.stack((photo, render(photo, "hinata"))) for photo in photos])
 
 
+@pytest.mark.parametrize("style", GRADES)
 @pytest.mark.parametrize(("height", "width"), [(97, 131), (64, 64), (33, 200)])
-def test_the_target_keeps_size_and_type_and_is_deterministic(height: int, width: int) -> None:
+def test_the_target_keeps_size_and_type_and_is_deterministic(height: int, width: int, style: str) -> None:
     photo = soft_photo(height, width)
     before = photo.copy()
-    first, second = render(photo, "hinata"), render(photo, "hinata")
+    first, second = render(photo, style), render(photo, style)
     assert first.shape == photo.shape
     assert first.dtype == np.uint8
     np.testing.assert_array_equal(first, second)
     np.testing.assert_array_equal(photo, before)
 
 
+@pytest.mark.parametrize("style", GRADES)
 @pytest.mark.parametrize("colour", [(128, 128, 128), (0, 0, 0), (255, 255, 255), (20, 120, 220)])
-def test_the_target_of_a_flat_colour_is_flat_up_to_the_border(colour: tuple[int, int, int]) -> None:
+def test_the_target_of_a_flat_colour_is_flat_up_to_the_border(colour: tuple[int, int, int], style: str) -> None:
     flat = np.full((80, 90, 3), colour, np.uint8)
-    assert np.ptp(render(flat, "hinata").reshape(-1, 3), axis=0).max() <= 1
+    assert np.ptp(render(flat, style).reshape(-1, 3), axis=0).max() <= 1
 
 
 def test_the_target_leaves_a_sky_smooth() -> None:
@@ -60,6 +62,18 @@ def test_the_target_leaves_a_sky_smooth() -> None:
     drawn = render(sky, "hinata").astype(int)
     assert np.abs(np.diff(drawn, axis=0)).max() <= 4
     assert np.abs(np.diff(drawn, axis=1)).max() <= 1
+
+
+def test_an_edge_out_of_focus_is_not_outlined() -> None:
+    step = np.full((60, 120, 3), 60, np.uint8)
+    step[:, 60:] = 180
+    darkest = {}
+    for name, blur in (("sharp", 0.6), ("soft", 5.0)):
+        photo = np.asarray(cv2.GaussianBlur(step, (0, 0), blur), np.uint8)
+        drawn = render(photo, "hinata").astype(int).mean(2)[30]
+        darkest[name] = drawn[:30].mean() - drawn.min()
+    assert darkest["sharp"] > 15
+    assert darkest["soft"] < 4
 
 
 @pytest.mark.parametrize("wire", [60, 190])
@@ -114,12 +128,6 @@ def test_a_batch_is_a_function_of_the_step(pairs: Rgb) -> None:
     assert not np.array_equal(first[0], other[0])
     assert first[0].shape == first[1].shape == (2, 3, 48, 48)
     assert -1 <= first[1].min() <= first[1].max() <= 1
-
-
-def test_a_few_steps_lower_the_loss(pairs: Rgb, tmp_path: Path) -> None:
-    losses = [loss for _, loss in train(Run(RECIPE), pairs, tmp_path / "checkpoint.pt")]
-    assert len(losses) == RECIPE.steps
-    assert np.mean(losses[-8:]) < 0.7 * np.mean(losses[:4])
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(pairs: Rgb, tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ def fetch(listed: list[Source], cache: Path = CACHE) -> None:
             continue
         subprocess.run(["apt-get", "download", package], cwd=archives, check=True)
         archive = next(archives.glob(f"{package}_*.deb"))
+        folder.parent.mkdir(exist_ok=True)  # dpkg makes only the last one
         subprocess.run(["dpkg", "-x", str(archive), str(folder)], check=True)
 
 

@@ -1,8 +1,10 @@
 """Judge weights on photos they were never trained on: figures against the rendered target, and a contact sheet.
 
-    python -m training.evaluate PHOTOS --weights weights/hinata-light.safetensors --sheet sheet.jpg
+    python -m training.evaluate PHOTOS --style hinata --sheet sheet.jpg
+    python -m training.evaluate PHOTOS --style hinata --weights other.pt --upsample asymmetric
 
-Columns of the sheet: photo, target, drawn by the generator. Imported by `training` only.
+Columns of the sheet: photo, target, and what each of the weights draws (the style's bundled ones, or those named).
+Imported by `training` only.
 """
 
 import argparse
@@ -13,15 +15,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
-from safetensors.torch import load_file
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from shared.pipeline import postprocess, preprocess
+from shared.styles import BUNDLED_WEIGHTS
 from training.target import render
-from worker.generator import LightGenerator
+from worker.engines.torch_engine import TorchEngine
+from worker.generator import AnimeGanV2, LightGenerator, Upsample
+from worker.weights import fill, new_generator, read_tensors, recognise
 
 Rgb = npt.NDArray[np.uint8]  # (H, W, 3)
+PLENTY = 1 << 40  # bytes: evaluation runs where memory is no matter
 SMALLEST_SIDE = 128  # pixels; smaller files are icons, not photos
 MOST_PIXELS = 30_000_000
 
@@ -72,16 +77,11 @@ def read_photo(path: Path, max_side: int) -> Rgb:
     return np.array(upright, np.uint8)
 
 
-@torch.inference_mode()
-def draw(generator: LightGenerator, photo: Rgb) -> Rgb:
-    """Run the generator as the service does: reflected margin, multiple of 8, cropped, clipped."""
-    height, width = photo.shape[:2]
-    margin, multiple = generator.margin, generator.multiple
-    bottom, right = (-(-(length + 2 * margin) // multiple) * multiple - length - margin for length in (height, width))
-    padded = np.pad(photo, ((margin, bottom), (margin, right), (0, 0)), mode="reflect")
-    tensor = torch.from_numpy(padded.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(127.5) - np.float32(1))
-    drawn = generator(tensor)[0].permute(1, 2, 0).numpy()[margin : margin + height, margin : margin + width]
-    return np.asarray(((drawn + 1) * 127.5).clip(0, 255).round(), np.uint8)
+def draw(generator: AnimeGanV2 | LightGenerator, photo: Rgb) -> Rgb:
+    """Run the generator as the service does."""
+    engine = TorchEngine(generator, memory=PLENTY)
+    tensor, box = preprocess(photo, engine)
+    return postprocess(engine.generate(tensor), box)
 
 
 def compare(picture: Rgb, target: Rgb) -> Figures:
@@ -117,10 +117,11 @@ def contact_sheet(rows: Sequence[tuple[Rgb, ...]], height: int = 360) -> Image.I
     return Image.fromarray(np.vstack(framed))
 
 
-def load_generator(path: Path) -> LightGenerator:
-    """Weights from safetensors into the light generator, ready to draw."""
-    generator = LightGenerator()
-    generator.load_state_dict(load_file(path))
+def load_weights(path: Path, upsample: Upsample = Upsample.HALF_PIXEL) -> AnimeGanV2 | LightGenerator:
+    """Weights of either generator, ready to draw."""
+    tensors = read_tensors(path)
+    generator = new_generator(recognise(tensors), upsample)
+    fill(generator, tensors)
     return generator.eval()
 
 
@@ -144,28 +145,35 @@ def _fine_variation(image: Rgb) -> npt.NDArray[np.float32]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Compare weights with the rendered target on a folder of photos.")
     parser.add_argument("photos", type=Path)
-    parser.add_argument("--weights", type=Path, default=Path("weights/hinata-light.safetensors"))
-    parser.add_argument("--style", default="hinata")
+    parser.add_argument("--style", required=True, help="whose target to compare with")
+    parser.add_argument("--weights", type=Path, action="append", help="instead of the style's bundled ones")
+    parser.add_argument("--upsample", type=Upsample, choices=list(Upsample), default=Upsample.HALF_PIXEL)
     parser.add_argument("--max-side", type=int, default=640)
     parser.add_argument("--sheet", type=Path, help="where to save the contact sheet")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Print the figures of every photo and their mean; save the sheet if asked to."""
+    """Print the figures of every photo and their mean, for each of the weights; save the sheet if asked to."""
     arguments = _arguments()
-    generator = load_generator(arguments.weights)
-    names = [field.name for field in fields(Figures)]
-    print(f"{'photo':28}" + "".join(f"{name:>13}" for name in names))
-    rows, figures = [], []
-    for name, photo in photos_in(arguments.photos, arguments.max_side):
-        target, drawn = render(photo, arguments.style), draw(generator, photo)
-        rows.append((photo, target, drawn))
-        figures.append(compare(drawn, target))
-        print(f"{name:28}" + "".join(f"{value:13.4f}" for value in astuple(figures[-1])))
-    print(f"{'mean':28}" + "".join(f"{value:13.4f}" for value in astuple(mean_of(figures))))
+    photos = list(photos_in(arguments.photos, arguments.max_side))
+    targets = [render(photo, arguments.style) for _, photo in photos]
+    drawings = []
+    for path in arguments.weights or sorted(BUNDLED_WEIGHTS.glob(f"{arguments.style}-*.safetensors")):
+        generator = load_weights(path, arguments.upsample)
+        drawn = [draw(generator, photo) for _, photo in photos]
+        names = [name for name, _ in photos]
+        _print_figures(path.name, dict(zip(names, map(compare, drawn, targets), strict=True)))
+        drawings.append(drawn)
     if arguments.sheet:
-        contact_sheet(rows).save(arguments.sheet, quality=88)
+        rows = zip([photo for _, photo in photos], targets, *drawings, strict=True)
+        contact_sheet(list(rows)).save(arguments.sheet, quality=88)
+
+
+def _print_figures(title: str, figures: dict[str, Figures]) -> None:
+    print(f"{title:28}" + "".join(f"{field.name:>13}" for field in fields(Figures)))
+    for name, one in (figures | {"mean": mean_of(figures.values())}).items():
+        print(f"{name:28}" + "".join(f"{value:13.4f}" for value in astuple(one)))
 
 
 if __name__ == "__main__":

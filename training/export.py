@@ -1,6 +1,6 @@
 """Bring a trained run into `weights/`: safetensors, a preview and the manifest entry with its digest.
 
-    python -m training.export --run hinata-light --style hinata --title Hinata --photo PHOTO --provenance "..."
+    python -m training.export --style hinata --size light --title Hinata --photo PHOTO --provenance "..."
 
 Imported by `training` only.
 """
@@ -14,13 +14,12 @@ import cv2
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 from torch import Tensor
 
 from shared.styles import BUNDLED_WEIGHTS, Size, Style, read_manifest, write_manifest
-from training.evaluate import Rgb, draw, read_photo
+from training.evaluate import Rgb, draw, load_weights, read_photo
 from training.train import RUNS, Checkpoint
-from worker.generator import LightGenerator, Upsample
+from worker.generator import AnimeGanV2, LightGenerator, Upsample
 from worker.weights import write_tensors
 
 PREVIEW_SIDE = 480  # pixels
@@ -34,19 +33,18 @@ class Label:
     style: str
     title: str
     provenance: str
+    size: Size = Size.LIGHT
     licence: str = "MIT"
 
     @property
     def name(self) -> str:
-        return f"{self.style}-{Size.LIGHT}"
+        return f"{self.style}-{self.size}"
 
 
 def averaged_weights(checkpoint: Path) -> dict[str, Tensor]:
-    """The moving average of a run's weights, in fp32, checked to fit the generator."""
+    """The moving average of a run's weights."""
     state: Checkpoint = torch.load(checkpoint, weights_only=True)
-    weights = {name: value.float().contiguous() for name, value in state["average"].items()}
-    LightGenerator().load_state_dict(weights)
-    return weights
+    return {name: value.contiguous() for name, value in state["average"].items()}
 
 
 def export(checkpoint: Path, label: Label, folder: Path = BUNDLED_WEIGHTS, *, photo: Path | None = None) -> Style:
@@ -54,11 +52,12 @@ def export(checkpoint: Path, label: Label, folder: Path = BUNDLED_WEIGHTS, *, ph
     weights = averaged_weights(checkpoint)
     file = folder / f"{label.name}.safetensors"
     write_tensors(file, weights)
-    preview = write_preview(load_file(file), photo, folder / f"{label.name}.webp") if photo else ""
+    generator = load_weights(file)
+    preview = write_preview(generator, photo, folder / f"{label.name}.webp") if photo else ""
     style = Style(
         name=label.name,
         title=label.title,
-        size=Size.LIGHT,
+        size=label.size,
         file=file.name,
         sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
         upsample=Upsample.HALF_PIXEL.value,
@@ -71,10 +70,8 @@ def export(checkpoint: Path, label: Label, folder: Path = BUNDLED_WEIGHTS, *, ph
     return style
 
 
-def write_preview(weights: dict[str, Tensor], photo: Path, path: Path) -> str:
+def write_preview(generator: AnimeGanV2 | LightGenerator, photo: Path, path: Path) -> str:
     """Save a square preview, the photo on its left and the picture on its right; returns its file name."""
-    generator = LightGenerator()
-    generator.load_state_dict(weights)
     before = _square(read_photo(photo, max_side=4096))
     after = draw(generator, before)
     after[:, :PREVIEW_SPLIT] = before[:, :PREVIEW_SPLIT]
@@ -92,9 +89,10 @@ def _square(photo: Rgb) -> Rgb:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Export a run into weights/.")
-    parser.add_argument("--run", required=True)
-    parser.add_argument("--style", default="hinata")
-    parser.add_argument("--title", default="Hinata")
+    parser.add_argument("--style", required=True)
+    parser.add_argument("--size", type=Size, choices=list(Size), default=Size.LIGHT)
+    parser.add_argument("--run", default="", help="name of the run; style-size by default")
+    parser.add_argument("--title", required=True)
     parser.add_argument("--provenance", required=True)
     parser.add_argument("--photo", type=Path, help="a freely licensed photo to make the preview from")
     return parser.parse_args()
@@ -103,8 +101,8 @@ def _arguments() -> argparse.Namespace:
 def main() -> None:
     """Export and print the entry's digest."""
     arguments = _arguments()
-    label = Label(arguments.style, arguments.title, arguments.provenance)
-    style = export(RUNS / arguments.run / "checkpoint.pt", label, photo=arguments.photo)
+    label = Label(arguments.style, arguments.title, arguments.provenance, arguments.size)
+    style = export(RUNS / (arguments.run or label.name) / "checkpoint.pt", label, photo=arguments.photo)
     print(f"{style.name}  {style.sha256}  {style.weights_path.stat().st_size} bytes")
 
 

@@ -36,6 +36,8 @@ class Grade:
     line: tuple[float, float, float]  # what a line multiplies the colour under it by, RGB
     steps: int  # cel tones from black to white
     hardness: float  # of a step's edge, 0..1
+    ink: float = 1.0  # how readily a line is drawn: 2 draws lines half as strong
+    white: float = 1.0  # how light white is, 0..1: evening has no white
 
 
 GRADES = {
@@ -48,6 +50,30 @@ GRADES = {
         line=(0.14, 0.08, 0.16),
         steps=6,
         hardness=0.9,
+        ink=1.3,
+    ),
+    "yoi": Grade(
+        gain=1.5,
+        gamma=0.95,
+        lift=0.0,
+        lights=(13.0, 2.0),
+        shadows=(20.0, -46.0),
+        white=0.93,
+        line=(0.10, 0.06, 0.24),
+        steps=5,
+        hardness=0.9,
+        ink=1.2,
+    ),
+    "sumi": Grade(
+        gain=0.62,
+        gamma=0.60,
+        lift=9.0,
+        lights=(0.5, 5.0),
+        shadows=(1.0, -3.0),
+        line=(0.05, 0.05, 0.07),
+        steps=4,
+        hardness=0.95,
+        ink=2.2,
     ),
 }
 
@@ -61,7 +87,7 @@ def render(photo: Rgb, style: str) -> Rgb:
     cels = paint_cels(lab)
     drawn = cel_tones(cels, grade) + lost_features(cels, even_strokes(lab, flow), flow)
     coloured = _converted(colour_grade(drawn, grade), cv2.COLOR_Lab2RGB)
-    inked = ink_lines(coloured, lines(lab[..., 0], flow), grade)
+    inked = ink_lines(coloured, lines(lab[..., 0], flow, grade.ink), grade)
     result: Rgb = (np.clip(inked, 0, 1) * 255).round().astype(np.uint8)
     return result
 
@@ -144,7 +170,8 @@ def lost_features(cels: Colour, detail: Colour, flow: Flow) -> Colour:
     """What the cels lost and needs to come back: the strong and the line-like (eyes, text, wires), not texture."""
     lost = detail - cels
     strength = np.sqrt(np.square(lost).sum(2, keepdims=True))
-    threshold = (16 - 10 * flow[2])[..., None]
+    crowd = blur(np.minimum(strength[..., 0], 20.0), 8.0)
+    threshold = (16 - 10 * flow[2] + 1.2 * np.clip(crowd - 4, 0, 10))[..., None]
     kept = strength**3 / (strength**3 + threshold**3)
     features: Colour = 1.1 * lost * kept
     return features
@@ -173,18 +200,26 @@ def colour_grade(lab: Colour, grade: Grade) -> Colour:
     a = a * gain + 0.6 * (grade.lights[0] * tone + grade.shadows[0] * (1 - tone))
     b = b * gain + 0.6 * (grade.lights[1] * tone + grade.shadows[1] * (1 - tone))
     lifted = 100 * tone + grade.lift * np.sin(np.pi * np.clip(tone, 0, 1))
-    lightness = np.clip(lifted + 0.6 * skin * (light - lifted), 0, 100)
+    lightness = grade.white * np.clip(lifted + 0.6 * skin * (light - lifted), 0, 100)
     return np.dstack((lightness, a, b)).astype(np.float32)
 
 
-def lines(lightness: Plane, flow: Flow) -> Plane:
+def lines(lightness: Plane, flow: Flow, strength: float = 1.0) -> Plane:
     """How much ink: 0 none, 1 full. Fine lines follow every edge, broad ones fill eyes, brows and deep folds."""
     grey = lightness / 100
-    fine = _ink(_across_difference(grey, flow, sigma=1.0), 0.010 * (1.6 - flow[2]), slope=34)
+    across = _across_difference(grey, flow, sigma=1.0)
+    fine = _ink(across, 0.010 / strength * (1.6 - flow[2]), slope=34 * strength) * _beside_no_light_line(across)
     # The slope of a large edge is no feature: a broad line beside it would be a halo.
     steepness = 2.0 * _gradient(blur(grey, 2.0))
     broad = _ink(_across_difference(grey, flow, sigma=2.0), 0.025 * (1.6 - flow[2]) + 0.6 * steepness, slope=22)
-    return np.asarray(np.maximum(fine, 0.85 * broad), np.float32)
+    return np.asarray(np.maximum(fine, 0.85 * broad) * _in_focus(grey), np.float32)
+
+
+def _in_focus(grey: Plane) -> Plane:
+    """1 beside edges as sharp as the photo, 0 where an edge is out of focus: nobody outlines a blurred background."""
+    near = np.ones((5, 5), np.uint8)
+    sharp, soft = (np.asarray(cv2.dilate(_gradient(blur(grey, sigma)), near), np.float32) for sigma in (0.8, 2.5))
+    return _rise(sharp / (soft + 1e-3), 1.15, 1.6)
 
 
 def ink_lines(rgb: Colour, ink: Plane, grade: Grade) -> Colour:
@@ -250,6 +285,12 @@ def _across_difference(grey: Plane, flow: Flow, sigma: float) -> Plane:
         at = x0 + np.float32(offset) * across_x, y0 + np.float32(offset) * across_y
         difference += np.float32(share) * _sample(grey, *at)
     return smooth_along(difference, flow, length=2.0)
+
+
+def _beside_no_light_line(difference: Plane) -> Plane:
+    """0 beside a thin light line (text on a dark ground, whiskers), where ink would be a halo; 1 along a step."""
+    lightest = np.asarray(cv2.dilate(difference, np.ones((5, 5), np.uint8)), np.float32)
+    return 1 - _rise(lightest / (np.abs(difference) + 1e-4), 1.4, 2.4)
 
 
 def _ink(difference: Plane, needed: Plane, slope: float) -> Plane:

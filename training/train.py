@@ -1,7 +1,7 @@
 """Train a generator to draw what the rendered target draws. CPU-only, seeded, resumable.
 
-    python -m training.train --run hinata-light --data hinata --steps 10000
-    python -m training.train --run hinata-light --data hinata --steps 10000 --resume
+    python -m training.train --style hinata --size light
+    python -m training.train --style hinata --size light --resume
 
 A step is a function of the seed and its number (the batch, the learning rate), so a resumed run takes the same steps as
 an uninterrupted one. Imported by `training` only.
@@ -11,7 +11,7 @@ import argparse
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 from typing import TypedDict
@@ -22,8 +22,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from shared.styles import Size
 from training.data import CACHE, batch
-from worker.generator import LightGenerator
+from worker.generator import LightGenerator, Upsample
+from worker.weights import new_generator
 
 RUNS = Path(__file__).resolve().parent / "runs"
 
@@ -33,6 +35,7 @@ class Recipe:
     """How to train. `border` pixels on every side of a crop count for nothing: the generator's margin at inference."""
 
     steps: int
+    size: Size = Size.LIGHT
     seed: int = 1
     batch_size: int = 4
     crop: int = 144
@@ -41,6 +44,12 @@ class Recipe:
     weight_decay: float = 1e-4
     ema: float = 0.999
     bf16: bool = True
+
+
+RECIPES = {
+    Size.LIGHT: Recipe(steps=9000),
+    Size.FULL: Recipe(steps=12_000, size=Size.FULL, batch_size=4, crop=128, border=8, peak_rate=6e-4),
+}
 
 
 class Checkpoint(TypedDict):
@@ -60,7 +69,8 @@ class Run:
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
         self.step = 0
-        self.generator = LightGenerator().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        generator = new_generator(recipe.size, Upsample.HALF_PIXEL)
+        self.generator = generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {name: value.detach().clone() for name, value in self.generator.state_dict().items()}
         self.optimiser = torch.optim.AdamW(
             self.generator.parameters(), lr=recipe.peak_rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay
@@ -162,13 +172,14 @@ def _differences(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Train the light generator on rendered pairs.")
-    parser.add_argument("--run", required=True, help="name of the run, a folder in training/runs/")
-    parser.add_argument("--data", default="hinata", help="name of the data set in training/cache/")
+    parser = argparse.ArgumentParser(description="Train a generator on rendered pairs.")
+    parser.add_argument("--style", required=True, help="whose pairs in training/cache/ to learn")
+    parser.add_argument("--size", type=Size, choices=list(Size), default=Size.LIGHT)
+    parser.add_argument("--run", default="", help="name of the run, a folder in training/runs/; style-size by default")
     parser.add_argument("--pairs", type=int, default=None, help="use only so many pairs; all by default")
-    parser.add_argument("--steps", type=int, default=10000)
+    parser.add_argument("--steps", type=int, help="instead of the recipe's")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--peak-rate", type=float, default=2e-3)
+    parser.add_argument("--peak-rate", type=float, help="instead of the recipe's")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--start-from", default="", help="another run of ours to take the averaged weights from")
@@ -179,13 +190,14 @@ def main() -> None:
     """Train, and print the mean loss of every 100 steps."""
     arguments = _arguments()
     torch.set_num_threads(arguments.threads)
-    run = Run(Recipe(steps=arguments.steps, seed=arguments.seed, peak_rate=arguments.peak_rate))
-    checkpoint = RUNS / arguments.run / "checkpoint.pt"
+    chosen = {"steps": arguments.steps, "seed": arguments.seed, "peak_rate": arguments.peak_rate}
+    run = Run(replace(RECIPES[arguments.size], **{name: value for name, value in chosen.items() if value is not None}))
+    checkpoint = RUNS / (arguments.run or f"{arguments.style}-{arguments.size}") / "checkpoint.pt"
     if arguments.resume:
         run.load(checkpoint)
     elif arguments.start_from:
         run.adopt(RUNS / arguments.start_from / "checkpoint.pt")
-    pairs = np.load(CACHE / f"{arguments.data}.npy", mmap_mode="r")[: arguments.pairs]
+    pairs = np.load(CACHE / f"{arguments.style}.npy", mmap_mode="r")[: arguments.pairs]
     started, first, losses = monotonic(), run.step, []
     for step, loss in train(run, pairs, checkpoint):
         losses.append(loss)
