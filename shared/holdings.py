@@ -79,7 +79,7 @@ class Holdings:
         with self._locked(holding.key):
             self._give_back(holding)
 
-    def release_lapsed(self, count: int) -> int:
+    def release_lapsed(self, count: int = 100) -> int:
         """Let go of up to `count` holdings whose time has passed; returns how many there were."""
         lapsed = [str(entry) for entry in self._redis.zrangebyscore(LAPSES, 0, time.time(), start=0, num=count)]
         for entry in lapsed:

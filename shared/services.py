@@ -160,10 +160,6 @@ class Services:
             log.info("job expired", job_id=job_id)
         return len(due)
 
-    def release_lapsed(self, count: int = 100) -> int:
-        """Let go of up to `count` objects whose time has passed; returns how many there were."""
-        return self.holdings.release_lapsed(count)
-
 
 def connect(settings: Settings) -> Services:
     """Put the services together; Redis and the store are reached when first used."""

@@ -208,9 +208,7 @@ class S3Store:
         try:
             with _translated_s3_errors():
                 self._client.head_bucket(Bucket=self._bucket)
-        except (MissingObjectError, UnavailableError) as error:
-            if _s3_status(error.__cause__) != HTTPStatus.NOT_FOUND:
-                raise
+        except MissingObjectError:  # an answer to HEAD has no body, so it carries no code of its own
             with _translated_s3_errors():
                 self._client.create_bucket(Bucket=self._bucket)
 
@@ -293,5 +291,5 @@ def _translated_s3_errors() -> Iterator[None]:
         raise _unavailable() from error
 
 
-def _s3_status(error: BaseException | None) -> int:
-    return int(error.response["ResponseMetadata"]["HTTPStatusCode"]) if isinstance(error, ClientError) else 0
+def _s3_status(error: ClientError) -> int:
+    return int(error.response["ResponseMetadata"]["HTTPStatusCode"])

@@ -217,7 +217,7 @@ def test_an_expired_job_says_so_and_its_photo_is_gone(services: Services) -> Non
     make_overdue(services)
     assert services.expire_due() == 1
     assert services.expire_due() == 0
-    assert services.release_lapsed() == 1
+    assert services.holdings.release_lapsed() == 1
     assert services.jobs.get(job.id).state is State.EXPIRED
     assert services.store.head(job.photo_key) is None
 
@@ -225,9 +225,9 @@ def test_an_expired_job_says_so_and_its_photo_is_gone(services: Services) -> Non
 def test_a_photo_whose_submitter_died_before_writing_the_record_goes_in_time(services: Services) -> None:
     job = submit(services)
     services.redis.delete(f"sakuga:job:{job.id}")  # leaves what was there before the record: the photo and its holding
-    assert services.release_lapsed() == 0
+    assert services.holdings.release_lapsed() == 0
     make_overdue(services)
-    assert services.release_lapsed() == 1
+    assert services.holdings.release_lapsed() == 1
     assert services.store.head(job.photo_key) is None
     assert services.redis.keys("sakuga:hold*") == []
 
@@ -241,7 +241,7 @@ def test_what_the_store_cannot_erase_now_is_erased_when_it_answers_again(service
     down = Down(services.settings.data_dir / "store")
     replace(services, store=down, holdings=Holdings(services.redis, down)).erase(job.id)
     assert services.store.head(job.photo_key) is not None
-    services.release_lapsed()
+    services.holdings.release_lapsed()
     assert services.store.head(job.photo_key) is None
 
 

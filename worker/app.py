@@ -184,7 +184,7 @@ def _add_housekeeping(app: Celery, node: Node) -> None:
                 HOUSEKEEPING_S,
                 services.send_lost,
                 services.expire_due,
-                services.release_lapsed,
+                services.holdings.release_lapsed,
                 services.store.sweep,
             )
             self.thread.start()
