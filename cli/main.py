@@ -138,8 +138,11 @@ def styles() -> None:
     settings = load_settings()
     for style in installed_styles(settings.data_dir).values():
         mark = " (default)" if style.name == settings.style else ""
-        out.print(f"[bold]{style.name}[/]{mark}: {style.title}, {style.size}, {style.licence}, {style.sha256[:12]}…")
-        out.print(f"    {style.provenance}")
+        label = escape(f"{style.title}, {style.size}, {style.licence}, {style.sha256[:12]}…")
+        out.print(f"[bold]{style.name}[/]{mark}: {label}")
+        preview = f"; preview: {style.preview_path}" if style.preview_path else ""
+        out.print(f"    {style.size.gmac_per_megapixel} GMAC per megapixel{escape(preview)}")
+        out.print(f"    {escape(style.provenance)}")
 
 
 @main.group()

@@ -94,10 +94,12 @@ def test_an_unknown_style_names_the_known_ones(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("data_dir")
-def test_the_styles_are_listed_with_their_licence() -> None:
+def test_the_styles_are_listed_with_licence_cost_and_preview() -> None:
     listed = sakuga("styles").stdout
     assert "hinata-light (default)" in listed
     assert "MIT" in listed
+    assert "25 GMAC per megapixel" in listed
+    assert str(BUNDLED_WEIGHTS / "hinata-light.webp") in listed
 
 
 def test_imported_weights_are_a_style_like_any_other(data_dir: Path, checkpoint: Path, tmp_path: Path) -> None:

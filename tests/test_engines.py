@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from shared.errors import PictureTooLargeError
-from shared.styles import BUNDLED_WEIGHTS, read_manifest
+from shared.styles import BUNDLED_WEIGHTS, Size, Style, read_manifest
 from worker.engines import torch_engine
 from worker.engines.torch_engine import RESIDENT_BYTES, TorchEngine
 from worker.generator import AnimeGanV2
@@ -13,11 +13,14 @@ from worker.weights import load_generator
 PLENTY = 8 << 30
 
 
+LIGHT_STYLES = [style for style in read_manifest(BUNDLED_WEIGHTS) if style.size is Size.LIGHT]
+
+
+@pytest.mark.parametrize("style", LIGHT_STYLES, ids=lambda style: style.name)
 @pytest.mark.parametrize("size", [(640, 320), (328, 256), (96, 1024)])
 def test_a_picture_drawn_in_strips_is_the_picture_drawn_whole(
-    monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+    monkeypatch: pytest.MonkeyPatch, style: Style, size: tuple[int, int]
 ) -> None:
-    style = next(style for style in read_manifest(BUNDLED_WEIGHTS) if style.size == "light")
     photo = np.random.default_rng(5).uniform(-1, 1, (1, 3, *size)).astype(np.float32)
     whole = TorchEngine(load_generator(style), memory=PLENTY).generate(photo)
     little_memory = TorchEngine(load_generator(style), memory=RESIDENT_BYTES).generate(photo)

@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 from torch import nn
 
+from shared.styles import Size
 from worker.generator import AnimeGanV2, LightGenerator, Upsample, double_size
-from worker.weights import fill, read_tensors
+from worker.weights import fill, new_generator, read_tensors
 
 
 def generator_of(checkpoint: Path, mode: Upsample) -> AnimeGanV2:
@@ -79,6 +80,12 @@ def test_the_light_generator_stays_light() -> None:
     generator = LightGenerator()
     assert sum(parameter.numel() for parameter in generator.parameters()) <= 700_000
     assert multiplications(generator, 128) * 16 <= 7e9
+
+
+@pytest.mark.parametrize("size", Size)
+def test_the_cost_that_is_shown_is_the_cost(size: Size) -> None:
+    gmac = multiplications(new_generator(size, Upsample.HALF_PIXEL), 128) * 1e6 / 128**2 / 1e9
+    assert size.gmac_per_megapixel == pytest.approx(gmac, abs=0.5)
 
 
 def multiplications(generator: nn.Module, side: int) -> int:

@@ -351,7 +351,9 @@ def test_ready_means_a_warm_worker_answers(client: FlaskClient, services: Servic
 
 def test_styles_limits_and_stats_say_what_the_service_offers(client: FlaskClient) -> None:
     styles = body(client.get("/api/v1/styles"))
-    assert styles["default"] in {style["name"] for style in styles["styles"]}
+    by_name = {style["name"]: style for style in styles["styles"]}
+    assert styles["default"] in by_name
+    assert by_name["hinata-light"]["gmac_per_megapixel"] == 25
     assert body(client.get("/api/v1/limits"))["max_side"] == {"min": 16, "max": 2048, "default": 512}
     send(client)
     stats = body(client.get("/api/v1/stats"))

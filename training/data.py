@@ -3,12 +3,13 @@
 `photos.toml` says which photos, from which package, by whom and under which licence. A pair is a function of the seed
 and its number alone, so the same seed makes the same data set; it is rendered once and kept in `training/cache/`.
 
-    python -m training.data --pairs 1000
+    python -m training.data --style hinata --pairs 1200
 
 Imported by `training` only.
 """
 
 import argparse
+import hashlib
 import importlib.util
 import subprocess
 import tomllib
@@ -22,7 +23,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from training.props import add_props
-from training.target import render
+from training.target import GRADES, render
 
 FOLDER = Path(__file__).resolve().parent
 CACHE = FOLDER / "cache"
@@ -82,8 +83,10 @@ def fetch(listed: list[Source], cache: Path = CACHE) -> None:
             continue
         subprocess.run(["apt-get", "download", package], cwd=archives, check=True)
         archive = next(archives.glob(f"{package}_*.deb"))
-        folder.parent.mkdir(exist_ok=True)  # dpkg makes only the last one
-        subprocess.run(["dpkg", "-x", str(archive), str(folder)], check=True)
+        unfinished = folder.with_suffix(".new")
+        unfinished.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["dpkg", "-x", str(archive), str(unfinished)], check=True)
+        unfinished.rename(folder)
 
 
 def read(listed: list[Source], cache: Path = CACHE) -> Pictures:
@@ -107,18 +110,23 @@ def render_pairs(pictures: Pictures, *, style: str, seed: int, count: int, path:
     """Compose and render `count` pairs into a memory-mapped (count, 2, SIDE, SIDE, 3) array; a complete one is reused.
 
     Numbers, not order, decide what a pair is, so an interrupted rendering goes on where it stopped.
+
+    Raises:
+        ValueError: what is there has another number of pairs, or was made by another recipe, style or seed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    progress = path.with_suffix(".done")
-    done = int(progress.read_text("ascii")) if progress.exists() and path.exists() else 0
-    shape = (count, 2, SIDE, SIDE, 3)
+    progress, recipe = path.with_suffix(".done"), _fingerprint(style, seed)
+    done, made_by = progress.read_text("ascii").split() if progress.exists() and path.exists() else (0, recipe)
+    done, shape = int(done), (count, 2, SIDE, SIDE, 3)
+    if made_by != recipe:
+        raise ValueError(f"{path.name} was made by another recipe, style or seed; remove it or name the data set anew")
     pairs = np.lib.format.open_memmap(path, mode="r+" if done else "w+", dtype=np.uint8, shape=None if done else shape)
     if pairs.shape != shape:
         raise ValueError(f"{path.name} holds {pairs.shape[0]} pairs, not {count}; give the data set another name")
     for number in tqdm(range(done, count), initial=done, total=count):
         photo = compose(pictures, seed, number)
         pairs[number] = photo, render(photo, style)
-        progress.write_text(str(number + 1), "ascii")
+        progress.write_text(f"{number + 1} {recipe}", "ascii")
     return pairs
 
 
@@ -128,6 +136,13 @@ def batch(pairs: npt.NDArray[np.uint8], *, seed: int, step: int, size: int, crop
     cut = [_crop(pairs[rng.integers(len(pairs))], crop, rng) for _ in range(size)]
     photos, targets = (np.stack([pair[i] for pair in cut]) for i in (0, 1))
     return _to_tensor(photos), _to_tensor(targets)
+
+
+def _fingerprint(style: str, seed: int) -> str:
+    """Changes with whatever decides what the pairs are."""
+    files = (FOLDER / name for name in ("data.py", "photos.toml", "props.py", "target.py"))
+    content = b"".join(file.read_bytes() for file in files)
+    return hashlib.sha256(content + f"{style} {seed}".encode()).hexdigest()[:16]
 
 
 def _decode(path: Path, *, alpha: bool = False) -> Rgb:
@@ -206,7 +221,7 @@ def _degrade(photo: Rgb, rng: np.random.Generator) -> Rgb:
     """Sensor noise and JPEG artefacts on a third of the photos; the target stays that of the clean photo."""
     if rng.random() < 0.2:
         noise = rng.normal(0, rng.uniform(1, 8), photo.shape)
-        photo = np.clip(photo + noise, 0, 255).astype(np.uint8)
+        photo = np.clip(photo + noise, 0, 255).round().astype(np.uint8)
     if rng.random() < 0.2:
         coded = cv2.imencode(".jpg", photo, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(45, 95))])[1]
         photo = cast("Rgb", cv2.imdecode(coded, cv2.IMREAD_COLOR))
@@ -219,8 +234,8 @@ def _to_tensor(images: Rgb) -> npt.NDArray[np.float32]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Fetch the photos and render training pairs.")
-    parser.add_argument("--style", default="hinata")
-    parser.add_argument("--pairs", type=int, default=1000)
+    parser.add_argument("--style", choices=list(GRADES), default="hinata")
+    parser.add_argument("--pairs", type=int, default=1200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--name", default="", help="of the data set in the cache; by default the style")
     return parser.parse_args()

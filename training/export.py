@@ -1,72 +1,71 @@
 """Bring a trained run into `weights/`: safetensors, a preview and the manifest entry with its digest.
 
-    python -m training.export --style hinata --size light --title Hinata --photo PHOTO --provenance "..."
+    python -m training.export --style hinata --size light --title Hinata --photo PHOTO
 
 Imported by `training` only.
 """
 
 import argparse
-import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from shared.styles import BUNDLED_WEIGHTS, Size, Style, read_manifest, write_manifest
+from training.data import sources
 from training.evaluate import Rgb, draw, load_weights, read_photo
-from training.train import RUNS, Checkpoint
+from training.train import RUNS, STORED, Recipe, read_checkpoint
 from worker.generator import AnimeGanV2, LightGenerator, Upsample
-from worker.weights import write_tensors
+from worker.weights import file_sha256, write_tensors
 
 PREVIEW_SIDE = 480  # pixels
 PREVIEW_SPLIT = 144  # left of this the preview shows the photo, right of it the picture
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
-    """What the manifest says of a style besides its files."""
-
-    style: str
-    title: str
-    provenance: str
-    size: Size = Size.LIGHT
-    licence: str = "MIT"
-
-    @property
-    def name(self) -> str:
-        return f"{self.style}-{self.size}"
+def provenance(recipe: Recipe) -> str:
+    """Where weights come from, in the words of the manifest."""
+    listed = sources()
+    photos, cut_outs = (sum(len(one.files) for one in listed if one.cut_out is cut_out) for cut_out in (False, True))
+    return (
+        f"trained by training/ from rendered targets: {photos} photos and {cut_outs} cut-outs of package archives "
+        f"under free licences, {recipe.pairs:,} pairs, {recipe.steps:,} steps from {recipe.start}, seed {recipe.seed}"
+    )
 
 
-def averaged_weights(checkpoint: Path) -> dict[str, Tensor]:
-    """The moving average of a run's weights."""
-    state: Checkpoint = torch.load(checkpoint, weights_only=True)
-    return {name: value.contiguous() for name, value in state["average"].items()}
+def export(checkpoint: Path, title: str, folder: Path = BUNDLED_WEIGHTS, *, photo: Path | None = None) -> Style:
+    """Write weights, preview and manifest entry; an entry of the same name is replaced.
 
+    The full generator is kept in half precision: that changes few values of the picture, and none by more than a level
+    or two of 256.
 
-def export(checkpoint: Path, label: Label, folder: Path = BUNDLED_WEIGHTS, *, photo: Path | None = None) -> Style:
-    """Write weights, preview and manifest entry; an entry of the same name is replaced, others are kept."""
-    weights = averaged_weights(checkpoint)
-    file = folder / f"{label.name}.safetensors"
-    write_tensors(file, weights)
-    generator = load_weights(file)
-    preview = write_preview(generator, photo, folder / f"{label.name}.webp") if photo else ""
+    Raises:
+        ValueError: the run has not come to its end.
+    """
+    state = read_checkpoint(checkpoint)
+    recipe = STORED.validate_python(state["recipe"])
+    if state["step"] < recipe.steps:
+        raise ValueError(f"the run is at step {state['step']} of {recipe.steps}: --resume it")
+    name = f"{recipe.style}-{recipe.size}"
+    kept = torch.float16 if recipe.size is Size.FULL else torch.float32
+    file = folder / f"{name}.safetensors"
+    write_tensors(file, {key: value.to(kept).contiguous() for key, value in state["average"].items()})
+    preview = write_preview(load_weights(file), photo, folder / f"{name}.webp") if photo else ""
     style = Style(
-        name=label.name,
-        title=label.title,
-        size=label.size,
+        name=name,
+        title=title,
+        size=recipe.size,
         file=file.name,
-        sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+        sha256=file_sha256(file),
         upsample=Upsample.HALF_PIXEL.value,
-        licence=label.licence,
-        provenance=label.provenance,
+        licence="MIT",
+        provenance=provenance(recipe),
         preview=preview,
         folder=folder,
     )
-    write_manifest(folder, [other for other in read_manifest(folder) if other.name != style.name] + [style])
+    others = {other.name: other for other in read_manifest(folder)}
+    write_manifest(folder, list((others | {name: style}).values()))  # in its place, if it has one
     return style
 
 
@@ -93,7 +92,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=Size, choices=list(Size), default=Size.LIGHT)
     parser.add_argument("--run", default="", help="name of the run; style-size by default")
     parser.add_argument("--title", required=True)
-    parser.add_argument("--provenance", required=True)
     parser.add_argument("--photo", type=Path, help="a freely licensed photo to make the preview from")
     return parser.parse_args()
 
@@ -101,8 +99,8 @@ def _arguments() -> argparse.Namespace:
 def main() -> None:
     """Export and print the entry's digest."""
     arguments = _arguments()
-    label = Label(arguments.style, arguments.title, arguments.provenance, arguments.size)
-    style = export(RUNS / (arguments.run or label.name) / "checkpoint.pt", label, photo=arguments.photo)
+    run = RUNS / (arguments.run or f"{arguments.style}-{arguments.size}")
+    style = export(run / "checkpoint.pt", arguments.title, photo=arguments.photo)
     print(f"{style.name}  {style.sha256}  {style.weights_path.stat().st_size} bytes")
 
 

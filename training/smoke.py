@@ -1,13 +1,13 @@
-"""The whole recipe in miniature: photos, pairs, both generators, export, figures; and the loss must fall.
+"""The recipe in miniature: pairs, both generators, a resumed run, export and figures; and the loss must fall.
 
     make train-smoke
 
-Uses the photos of Python packages alone, so it needs nothing but the `training` extra. What it makes is thrown away.
-Imported by nobody.
+Uses the photos of Python packages alone, so it fetches nothing. What it makes is thrown away. Imported by nobody.
 """
 
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,37 +17,46 @@ import numpy.typing as npt
 from shared.styles import Size
 from training.data import compose, read, render_pairs, sources
 from training.evaluate import compare, draw, load_weights
-from training.export import Label, export
-from training.target import GRADES, render
-from training.train import RECIPES, Run, train
+from training.export import export
+from training.target import render
+from training.train import RECIPES, Phase, Recipe, Run, train
 
 PAIRS = 8
-STEPS = {Size.LIGHT: 60, Size.FULL: 24}
-RATE = {Size.LIGHT: 2e-3, Size.FULL: 2e-3}
+LIGHT = replace(RECIPES[Size.LIGHT], steps=60, phases=(Phase(1.0, 2, 96),), style="hinata", pairs=PAIRS)
+FULL = replace(RECIPES[Size.FULL], steps=24, phases=(Phase(0.75, 2, 96), Phase(1.0, 1, 128)), style="sumi", pairs=PAIRS)
 
 
 def main() -> None:
     """Run every step once per size; exit with 1 when a loss does not fall."""
     pictures = read([source for source in sources() if source.archive == "python"])
-    with tempfile.TemporaryDirectory() as folder:
-        for style, size in zip(GRADES, (Size.LIGHT, Size.FULL), strict=False):
-            path = Path(folder) / f"{style}.npy"
-            pairs = render_pairs(pictures, style=style, seed=1, count=PAIRS, path=path)
-            checkpoint = Path(folder) / style / "checkpoint.pt"
-            before, after = _learn(pairs, size, checkpoint)
-            made = export(checkpoint, Label(style, style.title(), "a smoke test", size), Path(folder))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for recipe in (LIGHT, FULL):
+            path = folder / f"{recipe.style}.npy"
+            pairs = render_pairs(pictures, style=recipe.style, seed=1, count=PAIRS, path=path)
+            checkpoint = folder / recipe.style / "checkpoint.pt"
+            before, after = _learn(recipe, pairs, checkpoint)
+            made = export(checkpoint, "A smoke test", folder)
             photo = compose(pictures, 2, 0)
-            figures = compare(draw(load_weights(made.weights_path), photo), render(photo, style))
-            print(f"{made.name}: loss {before:.3f} → {after:.3f} in {STEPS[size]} steps, {figures.psnr:.1f} dB")
+            figures = compare(draw(load_weights(made.weights_path), photo), render(photo, recipe.style), photo)
+            print(f"{made.name}: loss {before:.3f} → {after:.3f} in {recipe.steps} steps, {figures.psnr:.1f} dB")
             if not after < 0.8 * before:
                 sys.exit(f"the loss of {made.name} does not fall")
 
 
-def _learn(pairs: npt.NDArray[np.uint8], size: Size, checkpoint: Path) -> tuple[float, float]:
-    """Train shortly; returns the mean loss of the first and of the last steps."""
-    recipe = replace(RECIPES[size], steps=STEPS[size], peak_rate=RATE[size], batch_size=2, crop=96)
-    losses = [loss for _, loss in train(Run(recipe), pairs, checkpoint)]
-    return float(np.mean(losses[:4])), float(np.mean(losses[-4:]))
+def _learn(recipe: Recipe, pairs: npt.NDArray[np.uint8], checkpoint: Path) -> tuple[float, float]:
+    """Train half of the way, resume, and train the rest; returns the mean loss of the first and of the last steps."""
+    losses: list[float] = []
+    for step, loss in train(Run(recipe), pairs, checkpoint, every_s=0):
+        losses.append(loss)
+        if step == recipe.steps // 2:
+            break
+    losses += [loss for _, loss in train(Run.resumed(checkpoint), pairs, checkpoint)]
+    return _mean(losses[:4]), _mean(losses[-4:])
+
+
+def _mean(losses: Sequence[float]) -> float:
+    return float(np.mean(losses))
 
 
 if __name__ == "__main__":

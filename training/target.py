@@ -1,12 +1,15 @@
 """The rendered target of a style: what the generator is taught to make of a photo. Imported by `training` only.
 
-Everything here is local (a pixel of the target depends on the photo within about 40 pixels) and works at a fixed size
-in pixels, so a small convolutional network that sees a crop can learn it.
+Everything here is local (a pixel of the target depends on the photo within about 60 pixels, mostly within 20) and works
+at a fixed size in pixels, so a small convolutional network that sees a crop can learn it.
 
-Sources: Kang, Lee, Chui, "Coherent line drawing" (2007): lines along an edge tangent flow. Papari, Petkov, Campisi,
-"Artistic edge and corner enhancing smoothing" (2007): the soft-sector Kuwahara filter. Winnemöller, Olsen, Gooch,
-"Real-time video abstraction" (2006): soft luminance steps whose sharpness follows the gradient. Winnemöller, "XDoG"
-(2011): the thresholded difference of Gaussians. He, Sun, Tang, "Guided image filtering" (2010).
+Sources: Kang, Lee, Chui, "Coherent line drawing" (2007): lines along a flow. Kyprianidis, Döllner, "Image abstraction
+by structure adaptive filtering" (2008): the flow from the smoothed structure tensor. Papari, Petkov, Campisi, "Artistic
+edge and corner enhancing smoothing" (2007), and Kyprianidis, Kang, Döllner, "Image and video abstraction by anisotropic
+Kuwahara filtering" (2009): the Kuwahara filter of soft sectors, and their weights. Tomasi, Manduchi, "Bilateral
+filtering" (1998). Winnemöller, Olsen, Gooch, "Real-time video abstraction" (2006): soft luminance steps whose sharpness
+follows the gradient. Winnemöller, "XDoG" (2011): the thresholded difference of Gaussians. He, Sun, Tang, "Guided image
+filtering" (2010).
 """
 
 from dataclasses import dataclass
@@ -36,7 +39,7 @@ class Grade:
     line: tuple[float, float, float]  # what a line multiplies the colour under it by, RGB
     steps: int  # cel tones from black to white
     hardness: float  # of a step's edge, 0..1
-    ink: float = 1.0  # how readily a line is drawn: 2 draws lines half as strong
+    ink: float = 1.0  # how readily a fine line is drawn: 2 draws lines half as strong
     white: float = 1.0  # how light white is, 0..1: evening has no white
 
 
@@ -189,7 +192,7 @@ def cel_tones(lab: Colour, grade: Grade) -> Colour:
 
 
 def colour_grade(lab: Colour, grade: Grade) -> Colour:
-    """Clear daylight: lifted middle, true but stronger colours, tinted lights and shadows; skin keeps its tone."""
+    """The tones, the strength of colours and the tints of a style; skin nearly keeps its lightness."""
     light, a, b = lab[..., 0], lab[..., 1], lab[..., 2]
     tone = np.clip(light / 100, 0, 1)
     tone = tone**grade.gamma

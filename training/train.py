@@ -3,66 +3,110 @@
     python -m training.train --style hinata --size light
     python -m training.train --style hinata --size light --resume
 
-A step is a function of the seed and its number (the batch, the learning rate), so a resumed run takes the same steps as
-an uninterrupted one. Imported by `training` only.
+A step is a function of the recipe and its number (the batch, the learning rate), and a checkpoint holds its recipe, so
+a resumed run takes the same steps as an uninterrupted one. Imported by `training` only.
 """
 
 import argparse
 import math
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
-from typing import TypedDict
+from typing import Any, Self, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 from torch.nn import functional
 
 from shared.styles import Size
 from training.data import CACHE, batch
+from training.muon import Muon
+from training.target import GRADES
 from worker.generator import LightGenerator, Upsample
-from worker.weights import new_generator
+from worker.weights import new_generator, read_tensors
 
 RUNS = Path(__file__).resolve().parent / "runs"
 
 
 @dataclass(frozen=True, slots=True)
+class Phase:
+    """What a batch is until a share 0..1 of the steps is done."""
+
+    until: float
+    batch_size: int
+    crop: int  # pixels of a side
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to train. `border` pixels on every side of a crop count for nothing: the generator's margin at inference."""
+    """All that decides what a run makes of its pairs.
 
+    Raises:
+        ValueError: the last phase does not reach the end.
+    """
+
+    size: Size
     steps: int
-    size: Size = Size.LIGHT
-    seed: int = 1
-    batch_size: int = 4
-    crop: int = 144
-    border: int = LightGenerator.margin
-    peak_rate: float = 2e-3
-    weight_decay: float = 1e-4
+    phases: tuple[Phase, ...]
+    border: int  # pixels on every side of a crop that count for nothing: their target depends on what was cut off
+    peak_rate: float  # of learning
+    muon: bool = False  # for convolutions, with AdamW for the rest; else AdamW for all
+    weight_decay: float = 1e-4  # by AdamW
     ema: float = 0.999
+    seed: int = 1
     bf16: bool = True
+    style: str = ""
+    pairs: int = 0
+    start: str = "random initialisation"
+
+    def __post_init__(self) -> None:
+        if self.phases[-1].until < 1:
+            raise ValueError("the last phase must last until 1")
+
+    def phase(self, step: int) -> Phase:
+        return next(phase for phase in self.phases if step < phase.until * self.steps)
 
 
+STORED: TypeAdapter[Recipe] = TypeAdapter(Recipe)
 RECIPES = {
-    Size.LIGHT: Recipe(steps=9000),
-    Size.FULL: Recipe(steps=12_000, size=Size.FULL, batch_size=4, crop=128, border=8, peak_rate=6e-4),
+    Size.LIGHT: Recipe(
+        size=Size.LIGHT,
+        steps=9000,
+        phases=(Phase(1.0, batch_size=4, crop=144),),
+        border=LightGenerator.margin,
+        peak_rate=2e-3,
+    ),
+    # Small batches learn most in a given time; then crops so large that their statistics, by which it normalises, are
+    # nearer to a whole photo's.
+    Size.FULL: Recipe(
+        size=Size.FULL,
+        steps=10_000,
+        phases=(Phase(0.7, batch_size=2, crop=96), Phase(1.0, batch_size=1, crop=256)),
+        border=4,
+        peak_rate=2.5e-4,
+        muon=True,
+    ),
 }
 
 
 class Checkpoint(TypedDict):
     """All that a run needs to go on."""
 
+    recipe: dict[str, Any]
     step: int
     generator: dict[str, Tensor]
     average: dict[str, Tensor]
-    optimiser: dict[str, object]
+    optimisers: list[dict[str, object]]
 
 
 class Run:
-    """A generator in training, its moving average (what is exported) and its optimiser."""
+    """A generator in training, its moving average (what is exported) and its optimisers."""
 
     def __init__(self, recipe: Recipe) -> None:
         """Initialise at random from the recipe's seed."""
@@ -70,54 +114,61 @@ class Run:
         self.recipe = recipe
         self.step = 0
         generator = new_generator(recipe.size, Upsample.HALF_PIXEL)
+        if recipe.size is Size.FULL:
+            delta_orthogonal_(generator)
         self.generator = generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {name: value.detach().clone() for name, value in self.generator.state_dict().items()}
-        self.optimiser = torch.optim.AdamW(
-            self.generator.parameters(), lr=recipe.peak_rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay
-        )
+        self.optimisers = _optimisers(self.generator, recipe)
 
     def advance(self, pairs: npt.NDArray[np.uint8]) -> float:
         """Take one step on (count, 2, side, side, 3) pairs and return its loss."""
         recipe = self.recipe
-        photo, target = batch(pairs, seed=recipe.seed, step=self.step, size=recipe.batch_size, crop=recipe.crop)
-        for group in self.optimiser.param_groups:
+        phase = recipe.phase(self.step)
+        photo, target = batch(pairs, seed=recipe.seed, step=self.step, size=phase.batch_size, crop=phase.crop)
+        for group in (group for optimiser in self.optimisers for group in optimiser.param_groups):
             group["lr"] = recipe.peak_rate * one_cycle(self.step / recipe.steps)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.generator.zero_grad(set_to_none=True)
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
             drawn = self.generator(torch.from_numpy(photo).contiguous(memory_format=torch.channels_last))
-        loss = drawing_loss(inside(drawn.float(), recipe.border), inside(torch.from_numpy(target), recipe.border))
+        compared = (crop_border(images, recipe.border) for images in (drawn.float(), torch.from_numpy(target)))
+        loss = drawing_loss(*compared)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.generator.parameters(), 1.0)
-        self.optimiser.step()
+        for optimiser in self.optimisers:
+            optimiser.step()
         self.step += 1
         self._follow()
         return float(loss.detach())
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint in one step."""
+        """Write a checkpoint atomically."""
         state: Checkpoint = {
+            "recipe": STORED.dump_python(self.recipe, mode="json"),
             "step": self.step,
             "generator": self.generator.state_dict(),
             "average": self.average,
-            "optimiser": self.optimiser.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
         }
         temporary = path.with_suffix(".new")
         torch.save(state, temporary)
         temporary.replace(path)
 
-    def load(self, path: Path) -> None:
-        """Go on from a checkpoint."""
-        state: Checkpoint = torch.load(path, weights_only=True)
-        self.step = state["step"]
-        self.generator.load_state_dict(state["generator"])
-        self.average = state["average"]
-        self.optimiser.load_state_dict(state["optimiser"])
+    @classmethod
+    def resumed(cls, path: Path) -> Self:
+        """The run of a checkpoint, to go on with its recipe."""
+        state = read_checkpoint(path)
+        run = cls(STORED.validate_python(state["recipe"]))
+        run.step = state["step"]
+        run.generator.load_state_dict(state["generator"])
+        run.average = state["average"]
+        for optimiser, its_state in zip(run.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(its_state)
+        return run
 
-    def adopt(self, path: Path) -> None:
-        """Start a new run from the averaged weights of an earlier one of ours, when the target has changed a little."""
-        state: Checkpoint = torch.load(path, weights_only=True)
-        self.generator.load_state_dict(state["average"])
-        self.average = state["average"]
+    def adopt(self, weights: dict[str, Tensor]) -> None:
+        """Start from weights of ours whose target differs a little."""
+        self.average = {name: value.float() for name, value in weights.items()}
+        self.generator.load_state_dict(self.average)
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -127,6 +178,32 @@ class Run:
             self.average[name].lerp_(value, 1 - keep)
 
 
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read what `Run.save` wrote; as data alone."""
+    state: Checkpoint = torch.load(path, weights_only=True)
+    return state
+
+
+@torch.no_grad()
+def delta_orthogonal_(generator: nn.Module) -> None:
+    """Start convolutions at an orthogonal mix of channels in the middle of the kernel, so that detail gets through.
+
+    A third of the usual random weights is added. Where a convolution reads the photo or halves the size, its whole
+    kernel is orthogonal: the middle alone would lose pixels. Source: Xiao et al., "Dynamical isometry and a mean field
+    theory of CNNs" (2018).
+    """
+    for layer in generator.modules():
+        if not isinstance(layer, nn.Conv2d):
+            continue
+        weight, middle = layer.weight, layer.kernel_size[0] // 2
+        if layer.groups > 1:
+            weight.mul_(0.3)[:, :, middle, middle] += 1
+        elif layer.stride == (2, 2) or layer.in_channels == 3:
+            nn.init.orthogonal_(weight)
+        else:
+            weight.mul_(0.3)[:, :, middle, middle] += nn.init.orthogonal_(torch.empty(weight.shape[:2]))
+
+
 def one_cycle(progress: float, warm_up: float = 0.05) -> float:
     """Share of the peak learning rate at `progress` 0..1: a linear rise, then half a cosine down to 1 %."""
     if progress < warm_up:
@@ -134,13 +211,14 @@ def one_cycle(progress: float, warm_up: float = 0.05) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))
 
 
-def inside(images: Tensor, border: int) -> Tensor:
+def crop_border(images: Tensor, border: int) -> Tensor:
     """Leave out `border` pixels on every side of (N, C, H, W)."""
-    return images[..., border:-border, border:-border]
+    height, width = images.shape[-2:]
+    return images[..., border : height - border, border : width - border]
 
 
 def drawing_loss(drawn: Tensor, target: Tensor) -> Tensor:
-    """L1 of the colours, of their differences between neighbours (lines, cel edges) and of both at half the size.
+    """L1 of the colours and of their differences between neighbours (lines, cel edges), these at half the size too.
 
     Plain L1 hedges where the target decides hard; the differences make it pay for a blurred edge.
     """
@@ -167,37 +245,56 @@ def train(
     run.save(checkpoint)
 
 
+def _optimisers(generator: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    depthwise_or_vector = {weight for weight in generator.parameters() if weight.ndim < 4 or weight.shape[1] == 1}
+    others = [weight for weight in generator.parameters() if not recipe.muon or weight in depthwise_or_vector]
+    adam = torch.optim.AdamW(others, lr=recipe.peak_rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay)
+    if not recipe.muon:
+        return [adam]
+    mixing = [weight for weight in generator.parameters() if weight not in depthwise_or_vector]
+    return [Muon(mixing, lr=recipe.peak_rate), adam]
+
+
 def _differences(images: Tensor) -> tuple[Tensor, Tensor]:
     return images[..., 1:, :] - images[..., :-1, :], images[..., 1:] - images[..., :-1]
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train a generator on rendered pairs.")
-    parser.add_argument("--style", required=True, help="whose pairs in training/cache/ to learn")
+    parser.add_argument("--style", required=True, choices=list(GRADES), help="whose pairs in training/cache/ to learn")
     parser.add_argument("--size", type=Size, choices=list(Size), default=Size.LIGHT)
     parser.add_argument("--run", default="", help="name of the run, a folder in training/runs/; style-size by default")
-    parser.add_argument("--pairs", type=int, default=None, help="use only so many pairs; all by default")
     parser.add_argument("--steps", type=int, help="instead of the recipe's")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--crop", type=int, help="one crop of so many pixels a step, instead of the recipe's")
     parser.add_argument("--peak-rate", type=float, help="instead of the recipe's")
+    parser.add_argument("--seed", type=int, help="1 by default")
+    parser.add_argument("--start-from", type=Path, help="weights of ours, such as weights/NAME.safetensors")
+    parser.add_argument("--resume", action="store_true", help="go on; style and size alone are looked at")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--start-from", default="", help="another run of ours to take the averaged weights from")
     return parser.parse_args()
+
+
+def _recipe(arguments: argparse.Namespace, pairs: int) -> Recipe:
+    recipe = replace(RECIPES[arguments.size], style=arguments.style, pairs=pairs)
+    chosen = {name: getattr(arguments, name) for name in ("steps", "peak_rate", "seed")}
+    if arguments.crop:
+        chosen["phases"] = (Phase(1.0, batch_size=1, crop=arguments.crop),)
+    if arguments.start_from:
+        chosen["start"] = arguments.start_from.stem
+    return replace(recipe, **{name: value for name, value in chosen.items() if value is not None})
 
 
 def main() -> None:
     """Train, and print the mean loss of every 100 steps."""
     arguments = _arguments()
     torch.set_num_threads(arguments.threads)
-    chosen = {"steps": arguments.steps, "seed": arguments.seed, "peak_rate": arguments.peak_rate}
-    run = Run(replace(RECIPES[arguments.size], **{name: value for name, value in chosen.items() if value is not None}))
     checkpoint = RUNS / (arguments.run or f"{arguments.style}-{arguments.size}") / "checkpoint.pt"
-    if arguments.resume:
-        run.load(checkpoint)
-    elif arguments.start_from:
-        run.adopt(RUNS / arguments.start_from / "checkpoint.pt")
-    pairs = np.load(CACHE / f"{arguments.style}.npy", mmap_mode="r")[: arguments.pairs]
+    if checkpoint.exists() and not arguments.resume:
+        sys.exit(f"{checkpoint} is there already: --resume it, remove it, or give this run a name with --run")
+    pairs = np.load(CACHE / f"{arguments.style}.npy", mmap_mode="r")
+    run = Run.resumed(checkpoint) if arguments.resume else Run(_recipe(arguments, len(pairs)))
+    if arguments.start_from and not arguments.resume:
+        run.adopt(read_tensors(arguments.start_from))
     started, first, losses = monotonic(), run.step, []
     for step, loss in train(run, pairs, checkpoint):
         losses.append(loss)

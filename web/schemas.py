@@ -118,6 +118,7 @@ class StyleBody(BaseModel):
     licence: str
     sha256: Sha256
     provenance: str
+    gmac_per_megapixel: Annotated[int, Field(description="Cost: 10^9 multiply-adds for a megapixel of picture.")]
     megapixels_per_s: Annotated[float | None, Field(description="Measured here, one process; null until known.")]
     preview: str | None
 

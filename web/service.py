@@ -113,7 +113,8 @@ def _services() -> Services:
 def _style_body(style: Style, megapixels_per_s: float | None) -> StyleBody:
     preview = url_for("service.get_preview", name=style.name) if style.preview else None
     known = style.model_dump(include=set(StyleBody.model_fields) - {"preview"})
-    return StyleBody(**known, megapixels_per_s=megapixels_per_s, preview=preview)
+    cost = style.size.gmac_per_megapixel
+    return StyleBody(**known, gmac_per_megapixel=cost, megapixels_per_s=megapixels_per_s, preview=preview)
 
 
 def _workers() -> tuple[bool, int]:
