@@ -127,15 +127,15 @@ def test_a_training_picture_depends_on_its_number_alone() -> None:
 def test_an_interrupted_rendering_goes_on_where_it_stopped(tmp_path: Path) -> None:
     pictures = Pictures((soft_photo(400, 400),), ())
     path = tmp_path / "pairs.npy"
-    whole = np.array(render_pairs(pictures, style="hinata", seed=1, count=2, path=path))
+    whole = np.array(render_pairs(pictures, style="hinata", size=Size.LIGHT, seed=1, count=2, path=path))
     done = path.with_suffix(".done")
     done.write_text(done.read_text("ascii").replace("2 ", "1 ", 1), "ascii")
-    resumed = render_pairs(pictures, style="hinata", seed=1, count=2, path=path)
+    resumed = render_pairs(pictures, style="hinata", size=Size.LIGHT, seed=1, count=2, path=path)
     np.testing.assert_array_equal(whole, resumed)
     with pytest.raises(ValueError, match="holds 2 pairs"):
-        render_pairs(pictures, style="hinata", seed=1, count=3, path=path)
+        render_pairs(pictures, style="hinata", size=Size.LIGHT, seed=1, count=3, path=path)
     with pytest.raises(ValueError, match="another recipe"):
-        render_pairs(pictures, style="hinata", seed=2, count=2, path=path)
+        render_pairs(pictures, style="hinata", size=Size.LIGHT, seed=2, count=2, path=path)
 
 
 def test_a_batch_is_a_function_of_the_step(pairs: Rgb) -> None:

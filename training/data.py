@@ -3,7 +3,7 @@
 `photos.toml` says which photos, from which package, by whom and under which licence. A pair is a function of the seed
 and its number alone, so the same seed makes the same data set; it is rendered once and kept in `training/cache/`.
 
-    python -m training.data --style hinata --pairs 1200
+    python -m training.data --style hinata --size light
 
 Imported by `training` only.
 """
@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from shared.styles import Size
 from training.props import add_props
 from training.target import GRADES, render
 
@@ -96,35 +97,41 @@ def read(listed: list[Source], cache: Path = CACHE) -> Pictures:
     return Pictures(tuple(photos), tuple(cut_outs))
 
 
-def compose(pictures: Pictures, seed: int, number: int, side: int = SIDE) -> Rgb:
-    """Make training picture `number`: a piece of a photo at some scale, cut-outs and props on it, under some light."""
+def compose(pictures: Pictures, seed: int, number: int, side: int = SIDE, *, exposed: bool = True) -> Rgb:
+    """Make training picture `number`: a piece of a photo at some scale, cut-outs and props on it, under some light.
+
+    With `exposed` the exposure and the contrast vary; without, they stay those of the photo.
+    """
     rng = np.random.default_rng((seed, number))
     picture = _piece(pictures.photos[number % len(pictures.photos)], side, rng)
     if pictures.cut_outs and rng.random() < 0.55:
         for _ in range(rng.integers(1, 4)):
             picture = _paste(picture, pictures.cut_outs[rng.integers(len(pictures.cut_outs))], rng)
-    return _light(add_props(picture, rng), rng)
+    return _light(add_props(picture, rng), rng, exposed=exposed)
 
 
-def render_pairs(pictures: Pictures, *, style: str, seed: int, count: int, path: Path) -> npt.NDArray[np.uint8]:
+def render_pairs(
+    pictures: Pictures, *, style: str, size: Size, seed: int, count: int, path: Path
+) -> npt.NDArray[np.uint8]:
     """Compose and render `count` pairs into a memory-mapped (count, 2, SIDE, SIDE, 3) array; a complete one is reused.
 
-    Numbers, not order, decide what a pair is, so an interrupted rendering goes on where it stopped.
+    Numbers, not order, decide what a pair is, so an interrupted rendering goes on where it stopped. The full generator
+    normalises contrast away, so for it varied contrast would be a puzzle without an answer.
 
     Raises:
         ValueError: what is there has another number of pairs, or was made by another recipe, style or seed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    progress, recipe = path.with_suffix(".done"), _fingerprint(style, seed)
+    progress, recipe = path.with_suffix(".done"), _fingerprint(style, size, seed)
     done, made_by = progress.read_text("ascii").split() if progress.exists() and path.exists() else (0, recipe)
     done, shape = int(done), (count, 2, SIDE, SIDE, 3)
     if made_by != recipe:
-        raise ValueError(f"{path.name} was made by another recipe, style or seed; remove it or name the data set anew")
+        raise ValueError(f"{path.name} was made by another recipe, style or seed; remove it")
     pairs = np.lib.format.open_memmap(path, mode="r+" if done else "w+", dtype=np.uint8, shape=None if done else shape)
     if pairs.shape != shape:
         raise ValueError(f"{path.name} holds {pairs.shape[0]} pairs, not {count}; give the data set another name")
     for number in tqdm(range(done, count), initial=done, total=count):
-        photo = compose(pictures, seed, number)
+        photo = compose(pictures, seed, number, exposed=size is Size.LIGHT)
         pairs[number] = photo, render(photo, style)
         progress.write_text(f"{number + 1} {recipe}", "ascii")
     return pairs
@@ -138,11 +145,11 @@ def batch(pairs: npt.NDArray[np.uint8], *, seed: int, step: int, size: int, crop
     return _to_tensor(photos), _to_tensor(targets)
 
 
-def _fingerprint(style: str, seed: int) -> str:
+def _fingerprint(style: str, size: Size, seed: int) -> str:
     """Changes with whatever decides what the pairs are."""
     files = (FOLDER / name for name in ("data.py", "photos.toml", "props.py", "target.py"))
     content = b"".join(file.read_bytes() for file in files)
-    return hashlib.sha256(content + f"{style} {seed}".encode()).hexdigest()[:16]
+    return hashlib.sha256(content + f"{style} {size} {seed}".encode()).hexdigest()[:16]
 
 
 def _decode(path: Path, *, alpha: bool = False) -> Rgb:
@@ -182,17 +189,18 @@ def _paste(picture: Rgb, cut_out: Rgb, rng: np.random.Generator) -> Rgb:
     return (picture * (1 - opacity) + moved[..., :3] * opacity).round().astype(np.uint8)
 
 
-def _light(picture: Rgb, rng: np.random.Generator) -> Rgb:
+def _light(picture: Rgb, rng: np.random.Generator, *, exposed: bool) -> Rgb:
     """Vary exposure, contrast, white balance, saturation and hue; some pictures are left as they are."""
     if rng.random() < 0.25:
         return picture
     linear = (picture.astype(np.float32) / 255) ** 2.2
-    exposure = np.exp(rng.normal(0, 0.45)) * (rng.uniform(0.1, 0.5) if rng.random() < 0.12 else 1)
+    exposure = np.exp(rng.normal(0, 0.45)) * (rng.uniform(0.1, 0.5) if rng.random() < 0.12 else 1) if exposed else 1.0
     balanced = linear * np.exp(rng.normal(0, 0.08, 3)).astype(np.float32) * np.float32(exposure)
     shown = np.clip(balanced, 0, None) ** (1 / 2.2)
     shown = np.where(shown < 0.8, shown, 1 - 0.2 * np.exp((0.8 - shown) / 0.2))  # a soft shoulder instead of clipping
     middle = np.float32(rng.uniform(0.35, 0.55))
-    shown = (shown - middle) * np.float32(rng.uniform(0.75, 1.2)) + middle
+    contrast = rng.uniform(0.75, 1.2) if exposed else 1.0
+    shown = (shown - middle) * np.float32(contrast) + middle
     lab = cv2.cvtColor(np.clip(shown, 0, 1).astype(np.float32), cv2.COLOR_RGB2Lab)
     turn, chroma = rng.normal(0, 0.12), rng.uniform(0.5, 1.35)
     if rng.random() < 0.1:
@@ -235,9 +243,9 @@ def _to_tensor(images: Rgb) -> npt.NDArray[np.float32]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Fetch the photos and render training pairs.")
     parser.add_argument("--style", choices=list(GRADES), default="hinata")
+    parser.add_argument("--size", type=Size, choices=list(Size), default=Size.LIGHT, help="of the generator to teach")
     parser.add_argument("--pairs", type=int, default=1200)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--name", default="", help="of the data set in the cache; by default the style")
     return parser.parse_args()
 
 
@@ -247,8 +255,9 @@ def main() -> None:
     arguments = _arguments()
     listed = sources()
     fetch(listed)
-    path = CACHE / f"{arguments.name or arguments.style}.npy"
-    render_pairs(read(listed), style=arguments.style, seed=arguments.seed, count=arguments.pairs, path=path)
+    style, size = arguments.style, arguments.size
+    path = CACHE / f"{style}-{size}.npy"
+    render_pairs(read(listed), style=style, size=size, seed=arguments.seed, count=arguments.pairs, path=path)
 
 
 if __name__ == "__main__":

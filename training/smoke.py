@@ -33,7 +33,7 @@ def main() -> None:
         folder = Path(name)
         for recipe in (LIGHT, FULL):
             path = folder / f"{recipe.style}.npy"
-            pairs = render_pairs(pictures, style=recipe.style, seed=1, count=PAIRS, path=path)
+            pairs = render_pairs(pictures, style=recipe.style, size=recipe.size, seed=1, count=PAIRS, path=path)
             checkpoint = folder / recipe.style / "checkpoint.pt"
             before, after = _learn(recipe, pairs, checkpoint)
             made = export(checkpoint, "A smoke test", folder)

@@ -86,8 +86,8 @@ RECIPES = {
     # nearer to a whole photo's.
     Size.FULL: Recipe(
         size=Size.FULL,
-        steps=10_000,
-        phases=(Phase(0.7, batch_size=2, crop=96), Phase(1.0, batch_size=1, crop=256)),
+        steps=11_000,
+        phases=(Phase(0.64, batch_size=2, crop=96), Phase(1.0, batch_size=1, crop=256)),
         border=4,
         peak_rate=2.5e-4,
         muon=True,
@@ -291,7 +291,7 @@ def main() -> None:
     checkpoint = RUNS / (arguments.run or f"{arguments.style}-{arguments.size}") / "checkpoint.pt"
     if checkpoint.exists() and not arguments.resume:
         sys.exit(f"{checkpoint} is there already: --resume it, remove it, or give this run a name with --run")
-    pairs = np.load(CACHE / f"{arguments.style}.npy", mmap_mode="r")
+    pairs = np.load(CACHE / f"{arguments.style}-{arguments.size}.npy", mmap_mode="r")
     run = Run.resumed(checkpoint) if arguments.resume else Run(_recipe(arguments, len(pairs)))
     if arguments.start_from and not arguments.resume:
         run.adopt(read_tensors(arguments.start_from))
