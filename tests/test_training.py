@@ -308,10 +308,10 @@ def test_a_bundled_style_draws_what_it_was_taught(style: Style) -> None:
     look = style.name.removesuffix(f"-{style.size}")
     drawn, target = draw(load_generator(style), photo), render(photo, look)
     figures, undrawn = compare(drawn, target, photo), compare(photo, target, photo)
-    assert figures.psnr > 26
-    assert figures.edge_recall > 0.8
+    assert figures.psnr > {Size.LIGHT: 30, Size.FULL: 24}[style.size]
+    assert figures.edge_recall > 0.75
     assert figures.thin_recall > 0.8
-    assert figures.flip < 0.5 * undrawn.flip
+    assert figures.flip < 0.6 * undrawn.flip
     assert figures.border < 1.5
 
 

@@ -1,6 +1,7 @@
 """The HTTP API, against the contract: Flask with the real services, the worker played by the task itself."""
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -359,6 +360,14 @@ def test_styles_limits_and_stats_say_what_the_service_offers(client: FlaskClient
     stats = body(client.get("/api/v1/stats"))
     assert stats["lanes"]["interactive"]["jobs"] == 1
     assert stats["lanes"]["interactive"]["megapixels"] == 0.05  # a small photo counts for this much
+
+
+def test_the_page_offers_each_style_once_and_the_operators_choice_of_size(services: Services) -> None:
+    for default, offered in (("hinata-light", "hinata-light"), ("hinata-full", "hinata-full")):
+        settings = services.settings.model_copy(update={"style": default})
+        page = create_app(replace(services, settings=settings)).test_client().get("/").text
+        names = re.findall(r'name="style" value="([^"]+)"', page)
+        assert sorted(names) == sorted([offered, "yoi-light", "sumi-light"])
 
 
 @pytest.mark.usefixtures("work")
