@@ -140,6 +140,8 @@ def styles() -> None:
         mark = " (default)" if style.name == settings.style else ""
         label = escape(f"{style.title}, {style.size}, {style.licence}, {style.sha256[:12]}…")
         out.print(f"[bold]{style.name}[/]{mark}: {label}")
+        if style.description:
+            out.print(f"    {escape(style.description)}")
         preview = f"; preview: {style.preview_path}" if style.preview_path else ""
         out.print(f"    {style.size.gmac_per_megapixel} GMAC per megapixel{escape(preview)}")
         out.print(f"    {escape(style.provenance)}")

@@ -37,6 +37,7 @@ class Style(BaseModel):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
     title: str
+    description: str = ""  # what its pictures look like, in a few words
     size: Size
     file: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

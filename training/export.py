@@ -6,6 +6,7 @@ Imported by `training` only.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import cv2
@@ -34,7 +35,9 @@ def provenance(recipe: Recipe) -> str:
     )
 
 
-def export(checkpoint: Path, title: str, folder: Path = BUNDLED_WEIGHTS, *, photo: Path | None = None) -> Style:
+def export(
+    checkpoint: Path, title: str, folder: Path = BUNDLED_WEIGHTS, *, description: str = "", photo: Path | None = None
+) -> Style:
     """Write weights, preview and manifest entry; an entry of the same name is replaced.
 
     The full generator is kept in half precision: that changes 2 % of the values of a picture, by one level of
@@ -55,6 +58,7 @@ def export(checkpoint: Path, title: str, folder: Path = BUNDLED_WEIGHTS, *, phot
     style = Style(
         name=name,
         title=title,
+        description=description,
         size=recipe.size,
         file=file.name,
         sha256=file_sha256(file),
@@ -92,6 +96,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=Size, choices=list(Size), default=Size.LIGHT)
     parser.add_argument("--run", default="", help="name of the run; style-size by default")
     parser.add_argument("--title", required=True)
+    parser.add_argument("--description", default="", help="what its pictures look like, in a few words")
     parser.add_argument("--photo", type=Path, help="a freely licensed photo to make the preview from")
     return parser.parse_args()
 
@@ -100,7 +105,10 @@ def main() -> None:
     """Export and print the entry's digest."""
     arguments = _arguments()
     run = RUNS / (arguments.run or f"{arguments.style}-{arguments.size}")
-    style = export(run / "checkpoint.pt", arguments.title, photo=arguments.photo)
+    if not (run / "checkpoint.pt").exists():
+        sys.exit(f"there is no run at {run}: python -m training.train first")
+    checkpoint, title, description = run / "checkpoint.pt", arguments.title, arguments.description
+    style = export(checkpoint, title, description=description, photo=arguments.photo)
     print(f"{style.name}  {style.sha256}  {style.weights_path.stat().st_size} bytes")
 
 

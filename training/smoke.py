@@ -5,6 +5,7 @@
 Uses the photos of Python packages alone, so it fetches nothing. What it makes is thrown away. Imported by nobody.
 """
 
+import argparse
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ FULL = replace(RECIPES[Size.FULL], steps=24, phases=(Phase(0.75, 2, 96), Phase(1
 
 def main() -> None:
     """Run every step once per size; exit with 1 when a loss does not fall."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     pictures = read([source for source in sources() if source.archive == "python"])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -291,7 +291,10 @@ def main() -> None:
     checkpoint = RUNS / (arguments.run or f"{arguments.style}-{arguments.size}") / "checkpoint.pt"
     if checkpoint.exists() and not arguments.resume:
         sys.exit(f"{checkpoint} is there already: --resume it, remove it, or give this run a name with --run")
-    pairs = np.load(CACHE / f"{arguments.style}-{arguments.size}.npy", mmap_mode="r")
+    rendered = CACHE / f"{arguments.style}-{arguments.size}.npy"
+    if not rendered.exists():
+        sys.exit(f"{rendered} is missing: python -m training.data --style … --size … first")
+    pairs = np.load(rendered, mmap_mode="r")
     run = Run.resumed(checkpoint) if arguments.resume else Run(_recipe(arguments, len(pairs)))
     if arguments.start_from and not arguments.resume:
         run.adopt(read_tensors(arguments.start_from))

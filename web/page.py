@@ -31,6 +31,7 @@ def index() -> str:
         {
             "name": style.name,
             "title": style.title,
+            "description": style.description,
             "size": style.size.value,
             "licence": style.licence,
             "preview": url_for("service.get_preview", name=style.name) if style.preview else None,

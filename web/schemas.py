@@ -114,6 +114,7 @@ class StyleBody(BaseModel):
 
     name: str
     title: str
+    description: Annotated[str, Field(description="What its pictures look like.")]
     size: Size
     licence: str
     sha256: Sha256
