@@ -203,6 +203,8 @@ def _generators(style: str, others: Iterable[str]) -> Iterator[tuple[str, Genera
             yield bundled.name, load_generator(bundled)
     for other in others:
         file, _, upsample = other.partition(":")
+        if not Path(file).exists():
+            sys.exit(f"there is no weights file {file}")
         yield Path(file).name, load_weights(Path(file), Upsample(upsample or Upsample.HALF_PIXEL))
 
 
