@@ -48,6 +48,11 @@ class Style(BaseModel):
     folder: Annotated[Path, Field(exclude=True)] = BUNDLED_WEIGHTS
 
     @property
+    def look(self) -> str:
+        """The name without the size: what the sizes of one style have in common."""
+        return self.name.removesuffix(f"-{self.size}")
+
+    @property
     def weights_path(self) -> Path:
         return self.folder / self.file
 

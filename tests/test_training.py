@@ -305,8 +305,7 @@ def test_what_a_photo_has_none_of_is_left_out_of_the_mean() -> None:
 @pytest.mark.parametrize("style", read_manifest(BUNDLED_WEIGHTS), ids=lambda style: style.name)
 def test_a_bundled_style_draws_what_it_was_taught(style: Style) -> None:
     photo = np.ascontiguousarray(astronaut()[:320, 100:420])  # type: ignore[no-untyped-call]  # never trained on
-    look = style.name.removesuffix(f"-{style.size}")
-    drawn, target = draw(load_generator(style), photo), render(photo, look)
+    drawn, target = draw(load_generator(style), photo), render(photo, style.look)
     figures, undrawn = compare(drawn, target, photo), compare(photo, target, photo)
     assert figures.psnr > {Size.LIGHT: 30, Size.FULL: 24}[style.size]
     assert figures.edge_recall > 0.75

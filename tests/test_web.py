@@ -19,6 +19,7 @@ from shared.errors import public_errors
 from shared.lanes import Lanes
 from shared.services import Services
 from shared.settings import Settings
+from shared.styles import Size, Style, Styles, write_manifest
 from tests.conftest import ToyEngine, photo_bytes
 from web.app import create_app
 from worker import tasks
@@ -368,6 +369,16 @@ def test_the_page_offers_each_style_once_and_the_operators_choice_of_size(servic
         page = create_app(replace(services, settings=settings)).test_client().get("/").text
         names = re.findall(r'name="style" value="([^"]+)"', page)
         assert sorted(names) == sorted([offered, "yoi-light", "sumi-light"])
+
+
+def test_styles_that_happen_to_share_a_title_are_all_offered(services: Services, tmp_path: Path) -> None:
+    mine = [
+        Style(name=name, title="Mine", size=Size.FULL, file=f"{name}.pt", sha256="0" * 64, licence="MIT")
+        for name in ("brush", "paint")
+    ]
+    write_manifest(tmp_path, mine)
+    page = create_app(replace(services, styles=Styles(tmp_path))).test_client().get("/").text
+    assert re.findall(r'name="style" value="([^"]+)"', page) == ["brush", "paint"]
 
 
 @pytest.mark.usefixtures("work")

@@ -90,6 +90,11 @@ def fetch(listed: list[Source], cache: Path = CACHE) -> None:
         unfinished.rename(folder)
 
 
+def pairs_path(style: str, size: Size) -> Path:
+    """Where the pairs of a style are kept for the generator of a size."""
+    return CACHE / f"{style}-{size}.npy"
+
+
 def read(listed: list[Source], cache: Path = CACHE) -> Pictures:
     """Decode every photo, shrunk to at most `LARGEST_SIDE`."""
     photos = [_decode(path) for source in listed if not source.cut_out for path in source.paths(cache)]
@@ -123,13 +128,15 @@ def render_pairs(
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     progress, recipe = path.with_suffix(".done"), _fingerprint(style, size, seed)
-    done, made_by = progress.read_text("ascii").split() if progress.exists() and path.exists() else (0, recipe)
-    done, shape = int(done), (count, 2, SIDE, SIDE, 3)
-    if made_by != recipe:
-        raise ValueError(f"{path.name} was made by another recipe, style or seed; remove it")
+    done, shape = 0, (count, 2, SIDE, SIDE, 3)
+    if progress.exists() and path.exists():
+        rendered, made_by = progress.read_text("ascii").split()
+        if made_by != recipe:
+            raise ValueError(f"{path.name} was made by another recipe, style or seed; remove it")
+        done = int(rendered)
     pairs = np.lib.format.open_memmap(path, mode="r+" if done else "w+", dtype=np.uint8, shape=None if done else shape)
     if pairs.shape != shape:
-        raise ValueError(f"{path.name} holds {pairs.shape[0]} pairs, not {count}; give the data set another name")
+        raise ValueError(f"{path.name} holds {pairs.shape[0]} pairs, not {count}; remove it")
     for number in tqdm(range(done, count), initial=done, total=count):
         photo = compose(pictures, seed, number, exposed=size is Size.LIGHT)
         pairs[number] = photo, render(photo, style)
@@ -256,7 +263,7 @@ def main() -> None:
     listed = sources()
     fetch(listed)
     style, size = arguments.style, arguments.size
-    path = CACHE / f"{style}-{size}.npy"
+    path = pairs_path(style, size)
     render_pairs(read(listed), style=style, size=size, seed=arguments.seed, count=arguments.pairs, path=path)
 
 

@@ -150,8 +150,9 @@ def _thin_recall(picture: Rgb, photo: Rgb) -> float:
     """Dark and light strokes of the photo that the picture has within a pixel, with half the contrast at least."""
     kept = wanted = 0
     narrow, near = np.ones((THIN, THIN), np.uint8), np.ones((3, 3), np.uint8)
+    lightness = [_lightness(image) for image in (photo, picture)]
     for dark_or_light in (cv2.MORPH_BLACKHAT, cv2.MORPH_TOPHAT):
-        before, after = (cv2.morphologyEx(_lightness(image), dark_or_light, narrow) for image in (photo, picture))
+        before, after = (cv2.morphologyEx(image, dark_or_light, narrow) for image in lightness)
         strokes = _long(before > THIN_CONTRAST)
         kept += int((strokes & (cv2.dilate(after, near) > before / 2)).sum())
         wanted += int(strokes.sum())
@@ -199,7 +200,7 @@ def _arguments() -> argparse.Namespace:
 def _generators(style: str, others: Iterable[str]) -> Iterator[tuple[str, Generator]]:
     """The bundled weights of both sizes, then others."""
     for bundled in sorted(read_manifest(BUNDLED_WEIGHTS), key=lambda one: one.name):
-        if bundled.name == f"{style}-{bundled.size}":
+        if bundled.look == style:
             yield bundled.name, load_generator(bundled)
     for other in others:
         file, _, upsample = other.partition(":")

@@ -17,7 +17,7 @@ from PIL import Image
 from shared.styles import BUNDLED_WEIGHTS, Size, Style, read_manifest, write_manifest
 from training.data import sources
 from training.evaluate import Rgb, draw, load_weights, read_photo
-from training.train import RUNS, STORED, Recipe, read_checkpoint
+from training.train import STORED, Recipe, checkpoint_path, read_checkpoint
 from worker.generator import AnimeGanV2, LightGenerator, Upsample
 from worker.weights import file_sha256, write_tensors
 
@@ -104,11 +104,10 @@ def _arguments() -> argparse.Namespace:
 def main() -> None:
     """Export and print the entry's digest."""
     arguments = _arguments()
-    run = RUNS / (arguments.run or f"{arguments.style}-{arguments.size}")
-    if not (run / "checkpoint.pt").exists():
-        sys.exit(f"there is no run at {run}: python -m training.train first")
-    checkpoint, title, description = run / "checkpoint.pt", arguments.title, arguments.description
-    style = export(checkpoint, title, description=description, photo=arguments.photo)
+    checkpoint = checkpoint_path(arguments.style, arguments.size, arguments.run)
+    if not checkpoint.exists():
+        sys.exit(f"there is no run at {checkpoint}: python -m training.train first")
+    style = export(checkpoint, arguments.title, description=arguments.description, photo=arguments.photo)
     print(f"{style.name}  {style.sha256}  {style.weights_path.stat().st_size} bytes")
 
 

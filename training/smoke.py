@@ -17,10 +17,11 @@ import numpy.typing as npt
 
 from shared.styles import Size
 from training.data import compose, read, render_pairs, sources
-from training.evaluate import compare, draw, load_weights
+from training.evaluate import compare, draw
 from training.export import export
 from training.target import render
 from training.train import RECIPES, Phase, Recipe, Run, train
+from worker.weights import load_generator
 
 PAIRS = 8
 LIGHT = replace(RECIPES[Size.LIGHT], steps=60, phases=(Phase(1.0, 2, 96),), style="hinata", pairs=PAIRS)
@@ -40,7 +41,7 @@ def main() -> None:
             before, after = _learn(recipe, pairs, checkpoint)
             made = export(checkpoint, "A smoke test", folder)
             photo = compose(pictures, 2, 0)
-            figures = compare(draw(load_weights(made.weights_path), photo), render(photo, recipe.style), photo)
+            figures = compare(draw(load_generator(made), photo), render(photo, recipe.style), photo)
             print(f"{made.name}: loss {before:.3f} → {after:.3f} in {recipe.steps} steps, {figures.psnr:.1f} dB")
             if not after < 0.8 * before:
                 sys.exit(f"the loss of {made.name} does not fall")

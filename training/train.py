@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from shared.styles import Size
-from training.data import CACHE, batch
+from training.data import batch, pairs_path
 from training.muon import Muon
 from training.target import GRADES
 from worker.generator import LightGenerator, Upsample
@@ -167,7 +167,7 @@ class Run:
 
     def adopt(self, weights: dict[str, Tensor]) -> None:
         """Start from weights of ours whose target differs a little."""
-        self.average = {name: value.float() for name, value in weights.items()}
+        self.average = {name: value.float().clone() for name, value in weights.items()}
         self.generator.load_state_dict(self.average)
 
     @torch.no_grad()
@@ -176,6 +176,11 @@ class Run:
         keep = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
         for name, value in self.generator.state_dict().items():
             self.average[name].lerp_(value, 1 - keep)
+
+
+def checkpoint_path(style: str, size: Size, run: str = "") -> Path:
+    """Where a run is kept, under the name `run` or else that of its style and size."""
+    return RUNS / (run or f"{style}-{size}") / "checkpoint.pt"
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -246,13 +251,12 @@ def train(
 
 
 def _optimisers(generator: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    depthwise_or_vector = {weight for weight in generator.parameters() if weight.ndim < 4 or weight.shape[1] == 1}
-    others = [weight for weight in generator.parameters() if not recipe.muon or weight in depthwise_or_vector]
+    weights = list(generator.parameters())
+    matrices = [weight for weight in weights if recipe.muon and weight.ndim == 4 and weight.shape[1] > 1]
+    chosen = set(matrices)
+    others = [weight for weight in weights if weight not in chosen]
     adam = torch.optim.AdamW(others, lr=recipe.peak_rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay)
-    if not recipe.muon:
-        return [adam]
-    mixing = [weight for weight in generator.parameters() if weight not in depthwise_or_vector]
-    return [Muon(mixing, lr=recipe.peak_rate), adam]
+    return [Muon(matrices, lr=recipe.peak_rate), adam] if matrices else [adam]
 
 
 def _differences(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -288,10 +292,10 @@ def main() -> None:
     """Train, and print the mean loss of every 100 steps."""
     arguments = _arguments()
     torch.set_num_threads(arguments.threads)
-    checkpoint = RUNS / (arguments.run or f"{arguments.style}-{arguments.size}") / "checkpoint.pt"
+    checkpoint = checkpoint_path(arguments.style, arguments.size, arguments.run)
     if checkpoint.exists() and not arguments.resume:
         sys.exit(f"{checkpoint} is there already: --resume it, remove it, or give this run a name with --run")
-    rendered = CACHE / f"{arguments.style}-{arguments.size}.npy"
+    rendered = pairs_path(arguments.style, arguments.size)
     if not rendered.exists():
         sys.exit(f"{rendered} is missing: python -m training.data --style … --size … first")
     pairs = np.load(rendered, mmap_mode="r")

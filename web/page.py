@@ -16,12 +16,12 @@ blueprint = Blueprint("page", __name__)
 
 
 def _one_of_each_look(styles: Styles, default: str) -> list[Style]:
-    """Of the sizes of a style, which bear the same title, the default one, or else the quickest."""
+    """Of the sizes of a style the default one, or else the quickest."""
     by_preference = sorted(styles.values(), key=lambda one: (one.name != default, one.size.gmac_per_megapixel))
     chosen: dict[str, Style] = {}
     for style in by_preference:
-        chosen.setdefault(style.title, style)
-    return [style for style in styles.values() if chosen[style.title] is style]
+        chosen.setdefault(style.look, style)
+    return [style for style in styles.values() if chosen[style.look] is style]
 
 
 @blueprint.get("/")
