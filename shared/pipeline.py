@@ -18,7 +18,7 @@ import numpy.typing as npt
 from shared import images
 from shared.images import Format, Limits, Rgb
 
-VERSION = 2  # of what the same photo and weights give; part of a result's key
+VERSION = 3  # of what the same photo and weights give; part of a result's key
 SMALLEST_SIDE = 32  # what every generator can take, in pixels
 
 Tensor = npt.NDArray[np.float32]  # (1, 3, H, W), RGB in -1..1
