@@ -113,10 +113,10 @@ def _make(folder: Path) -> None:
 
 def _engine(styles: Styles, settings: Settings) -> Engine:
     from worker.capacity import available_cores, available_memory
-    from worker.model_loader import ModelLoader
+    from worker.model_loader import loader_for
 
     threads = settings.threads or available_cores()
-    return ModelLoader(styles, threads=threads, memory=available_memory()).engine(settings.style)
+    return loader_for(settings, styles, threads=threads, memory=available_memory()).engine(settings.style)
 
 
 def _convert_one(task: Task, options: Options, engine: Engine, limits: Limits, console: Console) -> bool:

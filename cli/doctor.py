@@ -15,7 +15,8 @@ from shared.services import redis_client
 from shared.settings import Settings, load_settings
 from shared.store import open_store
 from shared.styles import installed_styles
-from worker.capacity import available_cores, available_memory, plan
+from worker.capacity import available_cores, available_memory
+from worker.choice import candidates, plan, read_choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ def examine() -> list[Finding]:
         ("python", lambda _: platform.python_version()),
         ("machine", _machine),
         ("engine", _engine),
+        ("torch", _torch),
         ("styles", _styles),
         ("image formats", _formats),
         ("data folder", _data_folder),
@@ -70,9 +72,22 @@ def _count(number: int, one: str, many: str) -> str:
 
 
 def _engine(settings: Settings) -> str:
-    """Ask what is installed; only workers import an engine, and loading the styles shows that it works."""
+    """Say what workers will draw with; they import it, and loading the styles shows that torch works."""
+    styles = installed_styles(settings.data_dir)
+    style = styles[settings.style if settings.style in styles else next(iter(styles))]
+    engine = candidates(settings, style)[0]
+    if settings.engine != "auto":
+        reason = "as set"
+    elif read_choice(settings.cache_dir, style.size):
+        reason = "measured to be the quickest here"
+    else:
+        reason = "likely the quickest here; `sakuga tune` measures"
+    return f"{engine} ({engine.runtime} {version(engine.runtime)}), {reason}"
+
+
+def _torch(_: Settings) -> str:
     cuda = any(distribution.metadata["Name"].startswith("nvidia-") for distribution in distributions())
-    return f"{settings.engine} {version('torch')} ({'with CUDA, which is not used' if cuda else 'CPU build'})"
+    return f"{version('torch')} ({'with CUDA, which is not used' if cuda else 'CPU build'})"
 
 
 def _styles(settings: Settings) -> str:

@@ -147,6 +147,23 @@ def styles() -> None:
         out.print(f"    {escape(style.provenance)}")
 
 
+@main.command()
+@click.option("-s", "--style", help="One of `sakuga styles`; by default the one of SAKUGA_STYLE.")
+@click.option("--max-latency", default=10.0, show_default=True, help="Seconds a picture may take.")
+@click.option("--memory", type=click.IntRange(min=64), help="MiB for all processes; by default 80 % of what there is.")
+@click.option("--price-per-hour", type=click.FloatRange(min=0), help="What the machine costs, for the report.")
+@plain_errors
+def tune(style: str | None, max_latency: float, memory: int | None, price_per_hour: float | None) -> None:
+    """Measure which engine, processes and threads draw the most here, and let workers use them.
+
+    Takes a minute or two. Nothing else should run meanwhile, least of all a Sakuga at work.
+    """
+    from cli.tune import run
+
+    settings = load_settings(style=style)
+    run(settings, out, max_latency_s=max_latency, memory_mib=memory, price_per_hour=price_per_hour)
+
+
 @main.group()
 def weights() -> None:
     """Bring weights of your own; `sakuga styles` lists them."""
@@ -175,6 +192,29 @@ def import_weights(file: Path, name: str, upsample: str, licence: str, title: st
     style = import_style(file, load_settings().data_dir, naming, replace=replace)
     out.print(f"Style [bold]{style.name}[/] ({style.size}) is ready. Try: sakuga convert -s {style.name} PHOTO -o DIR")
     out.print("A Sakuga that is running offers it once it is restarted.")
+
+
+@weights.command("quantise")
+@click.argument("name")
+@click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@plain_errors
+def quantise_weights(name: str, photos: tuple[Path, ...]) -> None:
+    """Make the style NAME fit for 8 bit engines: calibrate on every second of PHOTOS, judge on the others.
+
+    Twenty photos or more, of what is usually converted, are a good number. The bundled styles are calibrated already.
+    """
+    from cli.weights import quantise_style
+
+    with err.status("Reading") as status:
+        recipe = quantise_style(name, photos, load_settings(), status.update)
+    quality = recipe.quality
+    out.print(
+        f"[bold]{name}[/] in 8 bit against single precision, on {quality.photos} photos that it was not calibrated on: "
+        f"PSNR {quality.psnr_db:.1f} dB (worst {quality.worst_psnr_db:.1f}), SSIM {quality.ssim:.3f} "
+        f"(worst {quality.worst_ssim:.3f})"
+    )
+    if recipe.higher_precision:
+        out.print(f"Kept in higher precision: {', '.join(recipe.higher_precision)}")
 
 
 @weights.command("remove")

@@ -1,14 +1,18 @@
 """`sakuga weights`: bring weights that may not be redistributed, and remove them again. Imported by `cli.main`."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from shared.errors import InvalidValueError, UnknownStyleError, WeightsError
-from shared.styles import BUNDLED_WEIGHTS, Style, imported_weights, read_manifest, write_manifest
+from shared.errors import InvalidValueError, SakugaError, UnknownStyleError, WeightsError
+from shared.images import Limits, Rgb, decode
+from shared.settings import MAX_SIDE_DEFAULT, Settings
+from shared.styles import BUNDLED_WEIGHTS, Style, imported_weights, installed_styles, read_manifest, write_manifest
 from worker.capacity import available_memory
+from worker.engines.int8 import Int8Recipe, recipe_path, write_recipe
 from worker.engines.torch_engine import TorchEngine
 from worker.generator import Upsample
 from worker.weights import file_sha256, fill, new_generator, read_tensors, recognise, write_tensors
@@ -59,6 +63,30 @@ def import_style(file: Path, data_dir: Path, naming: Naming, *, replace: bool) -
     return style
 
 
+def quantise_style(name: str, photos: tuple[Path, ...], settings: Settings, tell: Callable[[str], None]) -> Int8Recipe:
+    """Calibrate a style for 8 bit on photos and keep the recipe beside its weights.
+
+    Raises:
+        SakugaError: there is no such style, a photo cannot be read, or there are too few.
+        OSError: the folder of the weights cannot be written to.
+    """
+    from worker.engines.quantise import make_recipe
+
+    style = installed_styles(settings.data_dir)[name]
+    limits = Limits(settings.max_upload_bytes, settings.max_megapixels)
+    recipe = make_recipe(style, [_read(photo, limits) for photo in photos], tell)
+    write_recipe(style, recipe)
+    return recipe
+
+
+def _read(photo: Path, limits: Limits) -> Rgb:
+    try:
+        with photo.open("rb") as file:
+            return decode(file, limits, max_side=MAX_SIDE_DEFAULT).rgb
+    except SakugaError as error:
+        raise InvalidValueError(f"{photo}: {error.detail}") from error
+
+
 def remove_style(name: str, data_dir: Path) -> None:
     """Take an imported style out of the operator's manifest and delete its file.
 
@@ -74,7 +102,8 @@ def remove_style(name: str, data_dir: Path) -> None:
         raise UnknownStyleError(f"No style of this name was imported. There are: {', '.join(imported) or 'none'}.")
     style = imported.pop(name)
     write_manifest(folder, list(imported.values()))  # first: a manifest never names a file that is gone
-    style.weights_path.unlink(missing_ok=True)
+    for path in (style.weights_path, recipe_path(style)):
+        path.unlink(missing_ok=True)
 
 
 def _check_name(name: str, folder: Path, *, replace: bool) -> None:

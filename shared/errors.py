@@ -149,6 +149,14 @@ class WeightsError(SakugaError):
     title = "The weights cannot be used"
 
 
+class EngineError(SakugaError):
+    """The engine failed, or draws a wrong picture on this machine; another node may do better."""
+
+    code = "engine_failed"
+    title = "The engine failed"
+    retryable = True
+
+
 class TimedOutError(SakugaError):
     code = "timed_out"
     title = "The conversion took too long"

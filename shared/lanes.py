@@ -29,7 +29,7 @@ PROMISES = "sakuga:promises"
 OVERHEAD_MS = 60  # decoding, encoding and the store, per job
 LEAST_PIXELS = 50_000  # what a job counts for at the least: it takes Redis and a worker's time, however small its photo
 # Milliseconds per megapixel until a worker has measured its own, one process, one thread.
-FIRST_GUESS_MS = {Size.FULL: 8000.0, Size.LIGHT: 2500.0}
+FIRST_GUESS_MS = {Size.FULL: 4000.0, Size.LIGHT: 800.0}
 PACE_WEIGHT = 0.2  # of a new measurement in the moving average
 
 

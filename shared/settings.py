@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.engines import EngineName
 from shared.errors import SettingsError
 
 PREFIX = "SAKUGA_"
@@ -23,6 +24,11 @@ def default_data_dir() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "sakuga"
 
 
+def default_cache_dir() -> Path:
+    """The XDG cache folder of this user."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sakuga"
+
+
 class Settings(BaseSettings):
     """One frozen object. Every field is the environment variable `SAKUGA_<NAME>`."""
 
@@ -31,12 +37,13 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     data_dir: Path = Field(default_factory=default_data_dir)
+    cache_dir: Path = Field(default_factory=default_cache_dir)
     redis_url: str = "redis://127.0.0.1:6379/0"
     store_url: str = ""
     store_public_url: str = ""
     trusted_hosts: str = ""
     style: str = "hinata-light"
-    engine: Literal["torch"] = "torch"
+    engine: Literal["auto"] | EngineName = "auto"
     processes: Annotated[int, Field(ge=1, le=256)] | None = None
     threads: Annotated[int, Field(ge=1, le=256)] | None = None
     max_upload_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 32 << 20

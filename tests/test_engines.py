@@ -1,38 +1,470 @@
-"""Engines: the picture must not depend on how it is computed."""
+"""One contract for every engine: the picture must not depend on how it is computed."""
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from skimage.metrics import structural_similarity
 
-from shared.errors import PictureTooLargeError
-from shared.styles import BUNDLED_WEIGHTS, Size, Style, read_manifest
-from worker.engines import torch_engine
-from worker.engines.torch_engine import RESIDENT_BYTES, TorchEngine
-from worker.generator import AnimeGanV2
+from shared import pipeline
+from shared.engines import EngineName
+from shared.errors import (
+    CanceledError,
+    EngineError,
+    InvalidValueError,
+    PictureTooLargeError,
+    SettingsError,
+    WeightsError,
+)
+from shared.images import Format, Limits, Rgb
+from shared.pipeline import Options, Tensor
+from shared.settings import Settings, default_cache_dir
+from shared.styles import BUNDLED_WEIGHTS, Size, Style, installed_styles, read_manifest
+from tests.conftest import ROOT, ToyEngine
+from worker import choice
+from worker.choice import Choice, candidates, node_key, plan, read_choice, write_choice
+from worker.engines import base, probe, quantise
+from worker.engines.artefacts import Artefacts
+from worker.engines.base import DrawingEngine
+from worker.engines.int8 import Int8Recipe, read_recipe, recipe_path, usable_recipe, write_recipe
+from worker.engines.torch_engine import TorchEngine
+from worker.model_loader import loader_for
+from worker.tune import Bounds, Layout, Measured, tune
 from worker.weights import load_generator
 
 PLENTY = 8 << 30
+STYLES = {style.name: style for style in read_manifest(BUNDLED_WEIGHTS)}
+LIGHT_STYLES = [style for style in STYLES.values() if style.size is Size.LIGHT]
+IN_STRIPS_DB = {True: 40.0, False: 70.0}  # of a picture against the same in one piece: in 8 bit, or not
+
+# Draws with engines by name: in a process of its own, because the limit is read when a runtime is loaded.
+HELD_BACK = """
+from pathlib import Path
+from shared.errors import EngineError
+from shared.settings import Settings
+from tests.test_engines import STYLES, photo
+from worker.engines.probe import draw, psnr_db
+from worker.model_loader import loader_for
+
+def drawn(name):
+    settings = Settings(engine=name, cache_dir=Path(CACHE))
+    return draw(loader_for(settings, STYLES, threads=1, memory=8 << 30).engine("hinata-light"), photo(96, 128))
+
+if __name__ == "__main__":
+    reference = drawn("torch")
+    for name in ("openvino", "openvino-int8", "openvino-bf16", "auto"):
+        try:
+            print(name, psnr_db(drawn(name), reference))
+        except EngineError:
+            print(name, "refused")
+"""
 
 
-LIGHT_STYLES = [style for style in read_manifest(BUNDLED_WEIGHTS) if style.size is Size.LIGHT]
+class OpenedEngines:
+    """Every engine once, because opening takes a while."""
+
+    def __init__(self) -> None:
+        self._opened: dict[tuple[EngineName, str, int], DrawingEngine] = {}
+
+    def get(self, name: EngineName, style: str, memory: int = PLENTY) -> DrawingEngine:
+        key = (name, style, memory)
+        if key not in self._opened:
+            loader = loader_for(Settings(engine=name), STYLES, threads=1, memory=memory)
+            try:
+                self._opened[key] = loader.engine(style)
+            except EngineError as error:
+                if name in {EngineName.OPENVINO_BF16, EngineName.OPENVINO_F16, EngineName.OPENVINO_INT8_BF16}:
+                    pytest.skip(error.detail)  # not every CPU has these precisions
+                raise
+        return self._opened[key]
+
+
+@pytest.fixture(scope="session")
+def engines() -> OpenedEngines:
+    return OpenedEngines()
+
+
+def photo(height: int, width: int) -> Rgb:
+    with Image.open(probe.PHOTO) as image:
+        return np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS))
+
+
+def photo_tensor(height: int, width: int) -> Tensor:
+    tensor, _ = pipeline.preprocess(photo(height, width), ToyEngine())
+    return tensor
+
+
+@pytest.mark.parametrize("style", ["hinata-light", "hinata-full"])
+@pytest.mark.parametrize("name", EngineName)
+class TestContract:
+    @pytest.mark.parametrize("size", [(64, 64), (120, 264), (256, 200)])
+    def test_the_picture_is_that_of_the_reference(
+        self, engines: OpenedEngines, name: EngineName, style: str, size: tuple[int, int]
+    ) -> None:
+        tensor = photo_tensor(*size)
+        found = engines.get(name, style).generate(tensor)
+        expected = engines.get(EngineName.TORCH, style).generate(tensor)
+        assert found.shape == expected.shape == tensor.shape
+        assert found.dtype == np.float32
+        levels = (pipeline.postprocess(one, (slice(None), slice(None))) for one in (found, expected))
+        assert probe.psnr_db(*levels) >= probe.LEAST_PSNR_DB[name]
+
+    @pytest.mark.parametrize("size", [(16, 16), (17, 333), (301, 98)])
+    def test_any_size_is_drawn(
+        self, engines: OpenedEngines, name: EngineName, style: str, size: tuple[int, int]
+    ) -> None:
+        buffer = BytesIO()
+        Image.fromarray(photo(*size)).save(buffer, "PNG")
+        options, limits = Options(512, Format.PNG), Limits(1 << 20, 1)
+        picture = pipeline.convert(buffer.getvalue(), options, engines.get(name, style), limits)
+        assert (picture.height, picture.width) == size
+
+    def test_a_picture_is_the_callers_own(self, engines: OpenedEngines, name: EngineName, style: str) -> None:
+        engine, tensor = engines.get(name, style), photo_tensor(64, 64)
+        first = engine.generate(tensor)
+        kept = first.copy()
+        engine.generate(-tensor)
+        assert np.array_equal(first, kept)
+
+    def test_failures_of_the_runtime_are_translated(self, engines: OpenedEngines, name: EngineName, style: str) -> None:
+        engine = engines.get(name, style)
+        with pytest.raises(EngineError):
+            engine.generate(np.zeros((1, 5, 64, 64), np.float32))
+        assert engine.generate(photo_tensor(64, 64)).shape == (1, 3, 64, 64)
+
+
+@pytest.mark.parametrize("name", EngineName)
+class TestLight:
+    def test_a_picture_drawn_in_strips_is_the_picture_drawn_whole(
+        self, engines: OpenedEngines, monkeypatch: pytest.MonkeyPatch, name: EngineName
+    ) -> None:
+        tensor = photo_tensor(640, 160)
+        whole = engines.get(name, "hinata-light").generate(tensor)
+        monkeypatch.setattr(base, "STRIP_PIXELS", 160 * 72)
+        strips = engines.get(name, "hinata-light").generate(tensor)
+        levels = (pipeline.postprocess(one, (slice(None), slice(None))) for one in (strips, whole))
+        assert probe.psnr_db(*levels) >= IN_STRIPS_DB[name != EngineName.TORCH and "-" in name]
+
+    def test_it_stops_between_strips_when_told_to(
+        self, engines: OpenedEngines, monkeypatch: pytest.MonkeyPatch, name: EngineName
+    ) -> None:
+        engine = engines.get(name, "hinata-light")
+        monkeypatch.setattr(base, "STRIP_PIXELS", 64 * 72)
+        heard: list[float] = []
+
+        def stop(share: float) -> None:
+            heard.append(share)
+            raise CanceledError("enough")
+
+        with pytest.raises(CanceledError):
+            engine.generate(photo_tensor(512, 64), stop)
+        assert len(heard) == 1
+        assert 0 < heard[0] < 1
+        assert engine.generate(photo_tensor(64, 64)).shape == (1, 3, 64, 64)
+
+
+@pytest.mark.parametrize("name", EngineName)
+def test_a_picture_that_memory_can_never_hold_is_refused_before_it_is_drawn(
+    engines: OpenedEngines, name: EngineName
+) -> None:
+    resident = type(engines.get(name, "hinata-full")).resident_bytes
+    engine = engines.get(name, "hinata-full", memory=resident + (32 << 20))
+    assert engine.generate(photo_tensor(64, 64)).shape == (1, 3, 64, 64)
+    with pytest.raises(PictureTooLargeError, match=r"0\.0\d megapixels"):
+        engine.generate(np.zeros((1, 3, 2048, 2048), np.float32))
 
 
 @pytest.mark.parametrize("style", LIGHT_STYLES, ids=lambda style: style.name)
 @pytest.mark.parametrize("size", [(640, 320), (328, 256), (96, 1024)])
-def test_a_picture_drawn_in_strips_is_the_picture_drawn_whole(
+def test_strips_of_the_reference_are_exact(
     monkeypatch: pytest.MonkeyPatch, style: Style, size: tuple[int, int]
 ) -> None:
-    photo = np.random.default_rng(5).uniform(-1, 1, (1, 3, *size)).astype(np.float32)
-    whole = TorchEngine(load_generator(style), memory=PLENTY).generate(photo)
-    little_memory = TorchEngine(load_generator(style), memory=RESIDENT_BYTES).generate(photo)
-    monkeypatch.setattr(torch_engine, "STRIP_PIXELS", size[1] * 72)
-    strips = TorchEngine(load_generator(style), memory=PLENTY).generate(photo)
+    noise = np.random.default_rng(5).uniform(-1, 1, (1, 3, *size)).astype(np.float32)
+    whole = TorchEngine(load_generator(style), memory=PLENTY).generate(noise)
+    little_memory = TorchEngine(load_generator(style), memory=TorchEngine.resident_bytes).generate(noise)
+    monkeypatch.setattr(base, "STRIP_PIXELS", size[1] * 72)
+    strips = TorchEngine(load_generator(style), memory=PLENTY).generate(noise)
     assert little_memory.shape == strips.shape == whole.shape
     assert np.abs(strips - whole).max() < 1e-5
     assert np.abs(little_memory - whole).max() < 1e-5
 
 
-def test_a_picture_that_memory_can_never_hold_is_refused_before_it_is_drawn() -> None:
-    engine = TorchEngine(AnimeGanV2().eval(), memory=RESIDENT_BYTES + (16 << 20))
-    assert engine.generate(np.zeros((1, 3, 64, 64), np.float32)).shape == (1, 3, 64, 64)
-    with pytest.raises(PictureTooLargeError, match=r"0\.01 megapixels"):
-        engine.generate(np.zeros((1, 3, 2048, 2048), np.float32))
+def test_openvino_stops_within_a_picture_and_goes_on_with_the_next(engines: OpenedEngines) -> None:
+    engine = engines.get(EngineName.OPENVINO, "hinata-full")
+    shares: list[float] = []
+
+    def stop_at_the_second(share: float) -> None:
+        shares.append(share)
+        if len(shares) == 2:
+            raise CanceledError("enough")
+
+    tensor = photo_tensor(64, 64)
+    before = engine.generate(tensor)
+    with pytest.raises(CanceledError):
+        engine.generate(np.zeros((1, 3, 1024, 1024), np.float32), stop_at_the_second)
+    assert 0 <= shares[0] <= shares[1] < 1
+    assert np.array_equal(engine.generate(tensor), before)
+
+
+class TestProbe:
+    def test_an_engine_that_draws_something_else_is_refused(self, tmp_path: Path) -> None:
+        probe.write_probe(ToyEngine(), tmp_path)
+        probe.check(ToyEngine(), EngineName.OPENVINO, tmp_path)
+
+        class Wrong(ToyEngine):
+            def generate(self, photo: Tensor, tell: pipeline.Told) -> Tensor:
+                return -super().generate(photo, tell)
+
+        with pytest.raises(EngineError, match="draws wrong pictures"):
+            probe.check(Wrong(), EngineName.OPENVINO, tmp_path)
+
+    def test_on_a_cpu_held_back_to_avx2_every_engine_draws_right_or_is_refused(self, tmp_path: Path) -> None:
+        script = tmp_path / "held_back.py"
+        script.write_text(HELD_BACK.replace("CACHE", repr(str(tmp_path / "cache"))))
+        environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2", "PYTHONPATH": str(ROOT)}
+        done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        found = dict(line.split(" ", 1) for line in done.stdout.splitlines())
+        assert float(found["openvino"]) >= 50
+        assert float(found["openvino-int8"]) >= 27
+        assert float(found["auto"]) >= 27
+        assert found["openvino-bf16"] == "refused" or float(found["openvino-bf16"]) >= 35
+
+
+class TestArtefacts:
+    STYLE, NAME = STYLES["hinata-light"], EngineName.OPENVINO
+
+    def test_many_who_ask_at_once_get_one_that_was_built_once(self, tmp_path: Path) -> None:
+        artefacts = Artefacts(tmp_path)
+        with ThreadPoolExecutor(4) as pool:
+            places = {pool.submit(artefacts.get, self.STYLE, self.NAME) for _ in range(4)}
+        (place,) = {future.result() for future in places}
+        built = {path: path.stat().st_mtime_ns for path in place.iterdir()}
+        assert artefacts.get(self.STYLE, self.NAME) == place
+        assert {path: path.stat().st_mtime_ns for path in place.iterdir()} == built
+        assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [place.name]
+
+    @pytest.mark.parametrize("damage", ["cut short", "changed", "missing"])
+    def test_what_is_damaged_is_built_anew(self, tmp_path: Path, damage: str) -> None:
+        artefacts = Artefacts(tmp_path)
+        model = artefacts.get(self.STYLE, self.NAME) / "model.bin"
+        whole = model.read_bytes()
+        if damage == "missing":
+            model.unlink()
+        else:
+            model.write_bytes(whole[:1000] if damage == "cut short" else bytes([whole[0] ^ 1]) + whole[1:])
+        assert (artefacts.get(self.STYLE, self.NAME) / "model.bin").read_bytes() == whole
+
+    def test_other_weights_get_another(self, tmp_path: Path) -> None:
+        artefacts = Artefacts(tmp_path)
+        first = artefacts.get(self.STYLE, self.NAME)
+        assert artefacts.get(STYLES["sumi-light"].model_copy(update={"name": self.STYLE.name}), self.NAME) != first
+
+    def test_weights_that_cannot_be_used_are_said_and_nothing_is_kept(self, tmp_path: Path) -> None:
+        with pytest.raises(WeightsError, match="is not the one its manifest names"):
+            Artefacts(tmp_path).get(self.STYLE.model_copy(update={"sha256": "0" * 64}), self.NAME)
+        assert [path for path in tmp_path.iterdir() if path.is_dir()] == []
+
+    def test_a_folder_that_cannot_be_written_is_a_setting_to_mend(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(SettingsError, match="SAKUGA_CACHE_DIR"):
+            Artefacts(tmp_path / "file").get(self.STYLE, self.NAME)
+
+
+class TestInt8:
+    @pytest.mark.parametrize("style", STYLES.values(), ids=STYLES)
+    def test_every_bundled_style_keeps_its_picture_in_8_bit(self, style: Style) -> None:
+        quality = usable_recipe(style).quality
+        assert quality.photos >= 20
+        assert quality.ssim >= 0.98
+        assert quality.worst_psnr_db >= 30
+
+    def test_a_style_that_would_look_different_is_refused(self, tmp_path: Path) -> None:
+        style = STYLES["hinata-light"].model_copy(update={"folder": tmp_path})
+        with pytest.raises(WeightsError, match="was not calibrated"):
+            usable_recipe(style)
+        recipe = usable_recipe(STYLES["hinata-light"])
+        poor = recipe.model_copy(update={"quality": recipe.quality.model_copy(update={"ssim": 0.94})})
+        write_recipe(style, poor)
+        with pytest.raises(WeightsError, match="would not look the same"):
+            usable_recipe(style)
+        assert EngineName.OPENVINO_INT8 not in candidates(Settings(), style)
+        write_recipe(style, recipe)
+        assert EngineName.OPENVINO_INT8 in candidates(Settings(), style)
+
+    def test_a_recipe_of_other_weights_does_not_count_and_a_malformed_one_is_said(self, tmp_path: Path) -> None:
+        style = STYLES["hinata-light"].model_copy(update={"folder": tmp_path, "sha256": "0" * 64})
+        write_recipe(style, usable_recipe(STYLES["hinata-light"]))
+        assert read_recipe(style) is None
+        recipe_path(style).write_text("ranges = 3")
+        with pytest.raises(WeightsError, match="malformed"):
+            read_recipe(style)
+
+    def test_a_few_far_values_are_clipped_and_many_are_not(self) -> None:
+        values = np.random.default_rng(0).normal(0, 1, 100_000).astype(np.float32)
+        values[0] = 12
+        low, high = quantise.best_range(values, float(values.min()), 12)
+        assert low > values.min()
+        assert high < 12
+        even = np.linspace(-1, 1, 10_000, dtype=np.float32)
+        assert quantise.best_range(even, -1, 1) == (-1, 1)
+
+    def test_the_similarity_is_that_of_scikit_image(self) -> None:
+        rng = np.random.default_rng(1)
+        reference = photo(90, 70)
+        picture = (reference + rng.normal(0, 9, reference.shape)).clip(0, 255).astype(np.uint8)
+        expected = structural_similarity(reference, picture, channel_axis=2)  # type: ignore[no-untyped-call]
+        assert quantise.ssim(picture, reference) == pytest.approx(expected, abs=1e-6)
+
+    def test_calibrating_gives_a_recipe_that_draws_the_picture(self, tmp_path: Path) -> None:
+        shades = [photo(96, 128), photo(128, 96)[::-1], photo(96, 96)[:, ::-1], photo(128, 128) // 2]
+        style = STYLES["sumi-light"]
+        recipe = quantise.make_recipe(style, shades)
+        assert recipe.photos == recipe.quality.photos == 2
+        assert recipe.quality.psnr_db > 30
+        assert recipe.ranges["stem"] == (-1, 1)
+        moved = style.model_copy(update={"folder": tmp_path})
+        write_recipe(moved, recipe)
+        assert read_recipe(moved) == Int8Recipe.model_validate_json(recipe.model_dump_json())
+
+    def test_the_convolutions_that_cost_most_stay_out_of_8_bit(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        shades = [photo(96, 96), photo(64, 96), photo(96, 64)[::-1], photo(64, 64)]
+        monkeypatch.setattr(quantise, "GOAL_DB", 52.0)
+        recipe = quantise.make_recipe(STYLES["hinata-light"], shades)
+        assert 0 < len(recipe.higher_precision) < 50
+        assert not set(recipe.higher_precision) & set(recipe.ranges)
+
+    def test_too_few_photos_are_refused(self) -> None:
+        with pytest.raises(InvalidValueError, match="at least 4"):
+            quantise.make_recipe(STYLES["hinata-light"], [photo(64, 64)] * 3)
+
+
+class TestChoice:
+    CHOICE = Choice(
+        node="",
+        size=Size.LIGHT,
+        engine=EngineName.ONNXRUNTIME,
+        processes=3,
+        threads=2,
+        megapixels_per_s=1,
+        latency_s=1,
+        memory_bytes=100 << 20,
+    )
+
+    def test_what_was_measured_here_is_taken_and_what_is_set_wins(self, tmp_path: Path) -> None:
+        settings, style = Settings(cache_dir=tmp_path), STYLES["hinata-light"]
+        assert candidates(settings, style)[0] in {EngineName.OPENVINO_INT8, EngineName.OPENVINO_INT8_BF16}
+        write_choice(tmp_path, self.CHOICE.model_copy(update={"node": node_key()}))
+        assert candidates(settings, style)[0] is EngineName.ONNXRUNTIME
+        assert (plan(settings).processes, plan(settings).threads) == (3, 2)
+        set_by_hand = Settings(cache_dir=tmp_path, engine=EngineName.TORCH, processes=1)
+        assert candidates(set_by_hand, style) == (EngineName.TORCH,)
+        assert plan(set_by_hand).processes == 1
+        assert candidates(settings, STYLES["hinata-full"])[0] is not EngineName.ONNXRUNTIME
+
+    def test_what_was_measured_elsewhere_or_with_other_versions_does_not_count(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_choice(tmp_path, self.CHOICE.model_copy(update={"node": node_key()}))
+        write_choice(tmp_path, self.CHOICE.model_copy(update={"node": "another"}))
+        assert len(json.loads((tmp_path / "tuning.json").read_text())) == 2
+        assert read_choice(tmp_path, Size.LIGHT) is not None
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+        assert read_choice(tmp_path, Size.LIGHT) is None
+
+    def test_a_damaged_file_counts_as_none_and_is_replaced(self, tmp_path: Path) -> None:
+        (tmp_path / "tuning.json").write_text("{[")
+        assert read_choice(tmp_path, Size.LIGHT) is None
+        write_choice(tmp_path, self.CHOICE.model_copy(update={"node": node_key()}))
+        assert read_choice(tmp_path, Size.LIGHT) is not None
+
+    def test_an_engine_that_is_not_installed_is_not_tried(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(choice, "_version", lambda package: "1" if package == "torch" else None)
+        assert candidates(Settings(), STYLES["hinata-light"]) == (EngineName.TORCH,)
+        with pytest.raises(SettingsError, match="onnxruntime is not installed"):
+            candidates(Settings(engine=EngineName.ONNXRUNTIME), STYLES["hinata-light"])
+
+    def test_the_first_engine_that_draws_right_is_taken(self, tmp_path: Path) -> None:
+        style = STYLES["hinata-light"].model_copy(update={"folder": tmp_path})
+        for name in (style.file, "manifest.toml"):
+            (tmp_path / name).write_bytes((BUNDLED_WEIGHTS / name).read_bytes())
+        assert loader_for(Settings(), {style.name: style}, threads=1, memory=PLENTY).prepare(style.name) is (
+            EngineName.OPENVINO
+        )
+
+
+class TestTune:
+    def test_the_quickest_within_the_bounds_is_chosen_by_measurement(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(choice, "_version", lambda package: None if package == "torch" else "1")
+        monkeypatch.setattr("worker.tune.available_cores", lambda: 2)
+        outcomes: dict[Layout, Measured] = {}
+        settings = Settings(cache_dir=default_cache_dir())
+
+        def tell(layout: Layout, outcome: object) -> None:
+            if isinstance(outcome, Measured):
+                outcomes[layout] = outcome
+
+        style = installed_styles(tmp_path)["hinata-light"]
+        chosen = tune(settings, style, Bounds(60, PLENTY), tell, seconds=0.2)
+        best = max(outcomes.values(), key=lambda one: one.pictures_per_s)
+        assert (chosen.engine, chosen.processes, chosen.threads) == (
+            best.layout.engine, best.layout.processes, best.layout.threads
+        )  # fmt: skip
+        assert {layout.processes * layout.threads for layout in outcomes} == {1, 2}
+        assert all(one.memory_bytes > 10 << 20 for one in outcomes.values())
+
+    def test_layouts_that_keep_the_bounds_come_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        speeds = {"openvino": (9.0, 900 << 20), "onnxruntime": (4.0, 100 << 20), "torch": (1.0, 100 << 20)}
+
+        def pretend(_settings: object, _style: object, layout: Layout, _seconds: float) -> Measured:
+            if layout.engine not in speeds:
+                raise EngineError("not here")
+            speed, memory = speeds[layout.engine]
+            return Measured(layout, speed * layout.processes, layout.processes / 2, memory)
+
+        monkeypatch.setattr("worker.tune.measure", pretend)
+        monkeypatch.setattr("worker.tune.available_cores", lambda: 8)
+        tried: list[Layout] = []
+
+        def chosen(bounds: Bounds) -> tuple[str, int]:
+            found = tune(Settings(), STYLES["hinata-light"], bounds, lambda layout, _: tried.append(layout))
+            return found.engine, found.processes
+
+        assert chosen(Bounds(latency_s=99, memory_bytes=100 << 30)) == ("openvino", 8)
+        assert chosen(Bounds(latency_s=1.2, memory_bytes=100 << 30)) == ("openvino", 2)
+        assert chosen(Bounds(latency_s=99, memory_bytes=500 << 20)) == ("onnxruntime", 1)
+        assert chosen(Bounds(latency_s=0.1, memory_bytes=100 << 30)) == ("openvino", 1)
+        assert all(layout.processes == 1 for layout in tried if layout.engine is EngineName.TORCH)
+
+    def test_without_any_engine_that_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*_: object) -> Measured:
+            raise EngineError("not here")
+
+        monkeypatch.setattr("worker.tune.measure", refuse)
+        with pytest.raises(EngineError, match="No engine draws hinata-light"):
+            tune(Settings(), STYLES["hinata-light"], Bounds(10, PLENTY), lambda *_: None)
+
+
+def test_torch_is_not_loaded_where_the_artefact_is_there() -> None:
+    code = (
+        "import sys\n"
+        "from shared.settings import Settings\n"
+        "from shared.styles import installed_styles\n"
+        "from worker.model_loader import loader_for\n"
+        "settings = Settings(engine='openvino-int8')\n"
+        "loader = loader_for(settings, installed_styles(settings.data_dir), threads=1, memory=8 << 30)\n"
+        "loader.engine('hinata-light')\n"
+        "print('torch' in sys.modules)\n"
+    )
+    loader_for(Settings(engine=EngineName.OPENVINO_INT8), STYLES, threads=1, memory=PLENTY).prepare("hinata-light")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1:] == ["False"], done.stderr

@@ -6,7 +6,8 @@ import pytest
 
 from shared.errors import SettingsError
 from shared.settings import Settings, load_settings
-from worker.capacity import available_cores, available_memory, plan
+from worker.capacity import available_cores, available_memory
+from worker.choice import plan
 
 
 def test_the_environment_is_read_and_overrides_win(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 from shared.settings import Settings
 from tests.conftest import wait_until
 from worker.app import Node, Repeating
-from worker.capacity import Capacity
+from worker.choice import Capacity
 
 PLENTY = 4 << 30
 

@@ -28,7 +28,8 @@ from shared.styles import Size
 from training.data import batch, pairs_path
 from training.muon import Muon
 from training.target import GRADES
-from worker.generator import LightGenerator, Upsample
+from worker.engines.base import GEOMETRY
+from worker.generator import Upsample
 from worker.weights import new_generator, read_tensors
 
 RUNS = Path(__file__).resolve().parent / "runs"
@@ -79,7 +80,7 @@ RECIPES = {
         size=Size.LIGHT,
         steps=9000,
         phases=(Phase(1.0, batch_size=4, crop=144),),
-        border=LightGenerator.margin,
+        border=GEOMETRY[Size.LIGHT].margin,
         peak_rate=2e-3,
     ),
     # Small batches learn most in a given time; then crops so large that their statistics, by which it normalises, are

@@ -13,7 +13,7 @@ def main() -> None:
     from shared.errors import SakugaError
     from shared.settings import load_settings
     from shared.telemetry import configure_logs
-    from worker.capacity import plan
+    from worker.choice import plan
 
     try:
         settings = load_settings()
@@ -46,7 +46,7 @@ def _introduce(settings: "Settings") -> None:
     from redis.exceptions import RedisError
 
     from shared.services import redis_client
-    from worker.capacity import plan
+    from worker.choice import plan
 
     log = structlog.get_logger()
     queue, capacity = maybe_sanitize_url(settings.redis_url), plan(settings)

@@ -7,6 +7,8 @@ takes a job. Imported by `worker.__main__` only.
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -23,8 +25,8 @@ from shared.lanes import HEARTBEAT_S, Lane, Lanes
 from shared.services import connect
 from shared.settings import Settings
 from worker import tasks
-from worker.capacity import Capacity, plan
-from worker.model_loader import ModelLoader
+from worker.choice import Capacity, plan
+from worker.model_loader import loader_for
 
 RETRY_DELAY_S = 2
 HOUSEKEEPING_S = 5.0
@@ -41,7 +43,7 @@ class Node:
         self.capacity = capacity
 
         self.services = connect(settings)
-        self.models = ModelLoader(self.services.styles, threads=capacity.threads, memory=capacity.memory)
+        self.models = loader_for(settings, self.services.styles, threads=capacity.threads, memory=capacity.memory)
 
     def start_child(self) -> None:
         """Warm the default style, then report for work and keep reporting.
@@ -179,9 +181,11 @@ def _add_housekeeping(app: Celery, node: Node) -> None:
 
         def start(self, worker: object) -> None:  # noqa: ARG002
             services = node.services
+            self.preparing = subprocess.Popen([sys.executable, "-m", "worker.prepare"], stdin=subprocess.DEVNULL)
             self.thread = Repeating(
                 "housekeeping",
                 HOUSEKEEPING_S,
+                self.preparing.poll,  # so that it leaves no zombie when it is done
                 services.send_lost,
                 services.expire_due,
                 services.holdings.release_lapsed,
@@ -191,5 +195,6 @@ def _add_housekeeping(app: Celery, node: Node) -> None:
 
         def stop(self, worker: object) -> None:  # noqa: ARG002
             self.thread.stop()
+            self.preparing.terminate()
 
     app.steps["worker"].add(Housekeeping)

@@ -1,38 +1,20 @@
-"""How many worker processes and threads fit this node. Imported by `worker` and `cli`; imports no ML runtime.
+"""What this node has: cores, memory, the CPU's kind. Imported by `worker` and `cli`; imports no ML runtime.
 
 Knows control groups: a container with a quota of two cores on a machine of sixty-four has two.
 """
 
 import os
-from dataclasses import dataclass
+import platform
 from pathlib import Path
 
 import psutil
 
-from shared.settings import Settings
-
-CGROUP = Path("/sys/fs/cgroup")
-MEMORY_PER_PROCESS = 1 << 30
-FOR_CHILDREN = 0.8  # of the node's memory; the rest is for the parent, the web, the queue and the system
-
-
-@dataclass(frozen=True, slots=True)
-class Capacity:
-    """Worker processes, and threads and bytes of memory of each."""
-
-    processes: int
-    threads: int
-    memory: int
-
-
-def plan(settings: Settings) -> Capacity:
-    """Fill what the operator left open: a process per core with one thread each, as far as memory allows.
-
-    One thread per process gives the most pictures per second; two processes of one thread beat one of two.
-    """
-    cores, memory = available_cores(), int(available_memory() * FOR_CHILDREN)
-    processes = settings.processes or max(1, min(cores, memory // MEMORY_PER_PROCESS))
-    return Capacity(processes, settings.threads or max(1, cores // processes), memory // processes)
+CGROUP, CPUINFO = Path("/sys/fs/cgroup"), Path("/proc/cpuinfo")
+ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")  # by which oneDNN, inside torch and openvino, is held back
+DECISIVE_FLAGS = (
+    "avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16", "asimdhp",
+    "bf16",
+)  # fmt: skip
 
 
 def available_cores(cgroup: Path = CGROUP) -> int:
@@ -48,6 +30,25 @@ def available_memory(cgroup: Path = CGROUP) -> int:
     total = int(psutil.virtual_memory().total)
     limit = (_words(cgroup / "memory.max") or ["max"])[0]
     return total if limit == "max" else min(total, int(limit))
+
+
+def cpu_name(cpuinfo: Path = CPUINFO) -> str:
+    """What this machine computes with: the CPU's name, its instruction sets that matter, and the limit put on them."""
+    names = _cpuinfo(cpuinfo, "model name", "CPU part") or {platform.processor() or platform.machine()}
+    limits = [f"{name}={os.environ[name]}" for name in ISA_LIMITS if name in os.environ]
+    return ", ".join([*sorted(names), cpu_flags(cpuinfo), *limits])
+
+
+def cpu_flags(cpuinfo: Path = CPUINFO) -> str:
+    """Those instruction sets of this CPU that decide between engines, in a fixed order."""
+    flags = {flag for line in _cpuinfo(cpuinfo, "flags", "Features") for flag in line.split()}
+    return " ".join(name for name in DECISIVE_FLAGS if name in flags)
+
+
+def _cpuinfo(path: Path, *keys: str) -> set[str]:
+    """The values that Linux gives under any of `keys`, over all cores."""
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    return {line.partition(":")[2].strip() for line in lines if line.startswith(keys)}
 
 
 def _words(path: Path) -> list[str]:

@@ -1,8 +1,8 @@
 """The two generators: AnimeGANv2 (`full`) and a small U-Net of our own (`light`).
 
 Both are plain `torch.nn` modules that map a float tensor of shape (N, 3, H, W), RGB in -1..1, to one of the same shape.
-H and W must be multiples of `multiple`; `margin` is how many reflected pixels a picture wants around it so that its
-border is drawn like its middle. The pipeline pads and crops; nothing here knows about files, weights or jobs.
+What they ask of a picture's size is in `worker.engines.base.GEOMETRY`; the pipeline pads and crops. Nothing here knows
+about files, weights or jobs.
 
 Imported by `worker` and `training` only.
 """
@@ -77,11 +77,6 @@ class AnimeGanV2(nn.Module):
     picture cannot be tiled. Source: Chen, Liu, Chen, "AnimeGAN" (2019), version 2.
     """
 
-    multiple: Final = 4
-    margin: Final = 0
-    halo: Final = None  # whole-image statistics: no part of a picture can be drawn without the rest
-    activation_bytes: Final = 1350  # per pixel at the peak, fp32
-
     def __init__(self, upsample: Upsample = Upsample.ALIGN_CORNERS) -> None:
         super().__init__()
         self.upsample = upsample
@@ -128,10 +123,6 @@ class LightGenerator(nn.Module):
     picture can be cut into tiles that overlap by the receptive field. The output is not clipped.
     """
 
-    multiple: Final = 8
-    margin: Final = 16
-    halo: Final = 80  # pixels around a part that its drawing depends on: 73, rounded up to the multiple
-    activation_bytes: Final = 900  # per pixel at the peak, fp32
     widths: Final = (16, 32, 64, 128)
 
     def __init__(self) -> None:

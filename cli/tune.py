@@ -1,0 +1,76 @@
+"""`sakuga tune`: what this node can do, as a table, and the choice its workers will make. Imported by `cli.main`."""
+
+from rich.console import Console
+from rich.table import Table
+
+from shared.errors import SakugaError
+from shared.settings import Settings
+from shared.styles import installed_styles
+from worker.choice import Choice, write_choice
+from worker.tune import MEGAPIXELS, SIDE, Bounds, Layout, Measured, budget, tune
+
+
+def run(
+    settings: Settings, console: Console, *, max_latency_s: float, memory_mib: int | None, price_per_hour: float | None
+) -> None:
+    """Measure, keep the choice, and report.
+
+    Raises:
+        SakugaError: there is no such style, or no engine draws it here.
+    """
+    style = installed_styles(settings.data_dir)[settings.style]
+    bounds = Bounds(max_latency_s, memory_mib << 20 if memory_mib else budget())
+    table = Table("engine", "processes x threads", "pictures/s", "s per picture", "MB per process", box=None)
+    with console.status("") as status:
+
+        def tell(layout: Layout, outcome: Measured | SakugaError | None) -> None:
+            if outcome is None:
+                status.update(f"Measuring {_named(layout)}")
+            elif isinstance(outcome, SakugaError):
+                table.add_row(layout.engine, _shape(layout), f"[red]{outcome.detail}[/]")
+            else:
+                table.add_row(*_row(outcome, bounds))
+
+        choice = tune(settings, style, bounds, tell)
+    write_choice(settings.cache_dir, choice)
+    console.print(f"{style.name}, pictures of {SIDE} x {SIDE} pixels, decoding and encoding included:\n")
+    console.print(table)
+    console.print()
+    for line in report(choice, price_per_hour):
+        console.print(line)
+
+
+def report(choice: Choice, price_per_hour: float | None) -> list[str]:
+    """What the choice means to who pays for the machine."""
+    per_hour = choice.megapixels_per_s / MEGAPIXELS * 3600
+    processes = "1 process" if choice.processes == 1 else f"{choice.processes} processes"
+    threads = "1 thread" if choice.threads == 1 else f"{choice.threads} threads"
+    speed = f"{choice.megapixels_per_s:.2f} megapixels/s, {per_hour:,.0f} pictures/hour, {choice.latency_s:.2f} s each"
+    lines = [
+        f"[bold]{choice.engine}[/] in {processes} of {threads}: {speed}.",
+        f"A further process costs {choice.memory_bytes / 1e6:.0f} MB of memory.",
+    ]
+    if price_per_hour is not None:
+        lines.append(f"At {price_per_hour:g} per hour: {price_per_hour / per_hour * 1000:.4f} per 1,000 pictures.")
+    lines.append("Workers of this machine take this choice when they start; SAKUGA_ENGINE overrides it.")
+    return lines
+
+
+def _row(measured: Measured, bounds: Bounds) -> list[str]:
+    late = "" if measured.latency_s <= bounds.latency_s else " (too slow)"
+    large = "" if bounds.have_room(measured, measured.layout.processes) else " (too much)"
+    return [
+        measured.layout.engine,
+        _shape(measured.layout),
+        f"{measured.pictures_per_s:.2f}",
+        f"{measured.latency_s:.2f}{late}",
+        f"{measured.memory_bytes / 1e6:.0f}{large}",
+    ]
+
+
+def _named(layout: Layout) -> str:
+    return f"{layout.engine}, {_shape(layout)}"
+
+
+def _shape(layout: Layout) -> str:
+    return f"{layout.processes} x {layout.threads}"

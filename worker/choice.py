@@ -1,0 +1,132 @@
+"""Which engine, how many processes, how many threads this node works with.
+
+As the operator says, else as `sakuga tune` measured here, else as is likely to be best. Imported by `worker` and `cli`;
+imports no ML runtime.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shared.engines import EngineName
+from shared.errors import SettingsError, WeightsError
+from shared.settings import Settings
+from shared.styles import Size, Style, installed_styles
+from worker.capacity import available_cores, available_memory, cpu_flags, cpu_name
+from worker.engines.int8 import usable_recipe
+
+MEMORY_PER_PROCESS: Final = 1 << 30  # where nothing was measured
+FOR_CHILDREN: Final = 0.8  # of the node's memory; the rest is for the parent, the web, the queue and the system
+_FILE: Final = "tuning.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """Worker processes, and threads and bytes of memory of each."""
+
+    processes: int
+    threads: int
+    memory: int
+
+
+class Choice(BaseModel):
+    """What was measured to be best on a node for one size of generator."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    node: str
+    size: Size
+    engine: EngineName
+    processes: Annotated[int, Field(ge=1)]
+    threads: Annotated[int, Field(ge=1)]
+    megapixels_per_s: float  # of all processes together
+    latency_s: float  # of one picture, the 95th percentile, while all are busy
+    memory_bytes: int  # what another process costs
+
+
+def plan(settings: Settings) -> Capacity:
+    """Fill what the operator left open: what was measured here, else a process per core as far as memory allows.
+
+    One thread per process gives the most pictures per second; two processes of one thread beat one of two.
+    """
+    cores, memory = available_cores(), int(available_memory() * FOR_CHILDREN)
+    styles = installed_styles(settings.data_dir)
+    is_measured = settings.engine == "auto" and settings.style in styles
+    tuned = read_choice(settings.cache_dir, styles[settings.style].size) if is_measured else None
+    usual = tuned.processes if tuned else max(1, min(cores, memory // MEMORY_PER_PROCESS))
+    processes = settings.processes or usual
+    threads = tuned.threads if tuned and processes == tuned.processes else max(1, cores // processes)
+    return Capacity(processes, settings.threads or threads, memory // processes)
+
+
+def candidates(settings: Settings, style: Style) -> Sequence[EngineName]:
+    """The engines to draw a style with, the one to try first first; only what is installed and fits the style.
+
+    Raises:
+        SettingsError: the engine that was asked for is not installed.
+    """
+    if settings.engine != "auto":
+        if _version(settings.engine.runtime) is None:
+            raise SettingsError(f"SAKUGA_ENGINE: {settings.engine.runtime} is not installed here.")
+        return (settings.engine,)
+    tuned = read_choice(settings.cache_dir, style.size)
+    names = ([tuned.engine] if tuned else []) + _likely()
+    return tuple(name for name in dict.fromkeys(names) if is_possible(name, style))
+
+
+def is_possible(name: EngineName, style: Style) -> bool:
+    """Whether an engine is installed here and keeps a style's pictures."""
+    if _version(name.runtime) is None:
+        return False
+    try:
+        return not name.is_quantised or bool(usable_recipe(style))
+    except WeightsError:
+        return False
+
+
+def node_key() -> str:
+    """What a measurement holds for: this CPU, its cores and memory, and the versions of what was measured."""
+    runtimes = sorted({name.runtime for name in EngineName})
+    versions = [f"{runtime} {_version(runtime)}" for runtime in runtimes]
+    return "; ".join([cpu_name(), f"{available_cores()} cores", f"{available_memory() >> 30} GiB", *versions])
+
+
+def read_choice(cache_dir: Path, size: Size) -> Choice | None:
+    """What was measured on this node, if it was. A file that cannot be read counts as none: it is measured again."""
+    return next((choice for choice in _read(cache_dir) if (choice.node, choice.size) == (node_key(), size)), None)
+
+
+def write_choice(cache_dir: Path, choice: Choice) -> None:
+    """Keep a choice in place of the earlier one for the same node and size."""
+    others = [other for other in _read(cache_dir) if (other.node, other.size) != (choice.node, choice.size)]
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    temporary = cache_dir / f".{_FILE}.new"
+    temporary.write_text(json.dumps([one.model_dump(mode="json") for one in [*others, choice]], indent=1), "utf-8")
+    temporary.replace(cache_dir / _FILE)
+
+
+def _read(cache_dir: Path) -> list[Choice]:
+    try:
+        return [Choice.model_validate(entry) for entry in json.loads((cache_dir / _FILE).read_text("utf-8"))]
+    except (OSError, ValueError, TypeError, ValidationError):
+        return []
+
+
+def _likely() -> list[EngineName]:
+    """8 bit was fastest wherever it was measured, with AVX2 alone too; bfloat16 pays where the CPU has it."""
+    quick = [EngineName.OPENVINO_INT8]
+    if "bf16" in cpu_flags():
+        quick.insert(0, EngineName.OPENVINO_INT8_BF16)
+    return [*quick, EngineName.OPENVINO, EngineName.ONNXRUNTIME, EngineName.TORCH]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,122 @@
+"""What all engines have in common: strips of large pictures, the limit of memory, translated errors.
+
+Imported by the engines.
+"""
+
+from abc import ABC, abstractmethod
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from shared.errors import EngineError, PictureTooLargeError, UnavailableError
+from shared.pipeline import Tensor, Told
+from shared.styles import Size
+
+STRIP_PIXELS = 1 << 20  # drawn at a time where a generator allows; more would take memory and save nothing
+LOWEST_STRIP = 64  # rows; below, nearly all work would go into the overlap
+PICTURE_BYTES = 64  # per pixel of a whole picture: the photo, the tensors in and out
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """What a generator asks of the pictures it is given, in pixels.
+
+    Height and width must be multiples of `multiple`; `margin` reflected pixels around a picture let its border be drawn
+    like its middle; `halo` is how far around a part its drawing depends on, None for the whole picture.
+    """
+
+    multiple: int
+    margin: int
+    halo: int | None
+
+
+GEOMETRY = {
+    Size.FULL: Geometry(multiple=4, margin=0, halo=None),  # GroupNorm takes its statistics over the whole picture
+    Size.LIGHT: Geometry(multiple=8, margin=16, halo=80),  # the receptive field is 73, rounded up to the multiple
+}
+
+
+def nothing_told(_share: float) -> None:
+    """Hear how far a picture is, and go on."""
+
+
+class DrawingEngine(ABC):
+    """A generator in the process that made it; make one per process, after the fork."""
+
+    resident_bytes: ClassVar[int]  # interpreter, runtime and weights
+    failures: ClassVar[tuple[type[Exception], ...]] = (RuntimeError, MemoryError)  # what the runtime raises
+
+    def __init__(self, size: Size, *, memory: int, activation_bytes: int) -> None:
+        """Draw with a generator of `size`, which takes `activation_bytes` per pixel at its peak.
+
+        The process is to stay within `memory` bytes.
+        """
+        geometry = GEOMETRY[size]
+        self.multiple, self.margin, self._halo = geometry.multiple, geometry.margin, geometry.halo
+        self._activation_bytes = activation_bytes
+        self._memory = memory - self.resident_bytes
+
+    def generate(self, photo: Tensor, tell: Told = nothing_told) -> Tensor:
+        """Run the network on (1, 3, H, W) in -1..1; H and W are multiples of `multiple`.
+
+        `tell` hears the share that is done between the strips of a large picture, where the runtime allows it within
+        them too, and may raise to stop.
+
+        Raises:
+            PictureTooLargeError: the memory of this process can never do it.
+            UnavailableError: there is not enough memory now; another try may have it.
+            EngineError: the runtime failed.
+        """
+        if self._halo is None:
+            self._require_room(photo)
+            return self._translated(photo, tell)
+        return self._in_strips(photo, self._halo, tell)
+
+    def warm(self, side: int) -> None:
+        """Run once at the usual size, so that the first photo does not pay for what is made on first use."""
+        whole = -(-(side + 2 * self.margin) // self.multiple) * self.multiple
+        with suppress(PictureTooLargeError):  # then photos are told so; smaller ones are drawn
+            self.generate(np.zeros((1, 3, whole, whole), np.float32))
+
+    @abstractmethod
+    def _run(self, photo: Tensor, tell: Told) -> Tensor:
+        """Run the network once, on a picture or a strip of one."""
+
+    def _translated(self, photo: Tensor, tell: Told) -> Tensor:
+        try:
+            return self._run(photo, tell)
+        except self.failures as error:
+            if isinstance(error, MemoryError) or "alloc" in str(error) or "memory" in str(error):
+                raise UnavailableError("There is not enough memory for a picture of this size now.") from error
+            raise EngineError("The engine failed; the operator finds the reason in the log.") from error
+
+    def _require_room(self, photo: Tensor) -> None:
+        most = self._memory / (self._activation_bytes + PICTURE_BYTES)
+        if photo[0, 0].size > most:
+            raise PictureTooLargeError(
+                f"There is memory for pictures of up to {max(most, 0) / 1e6:.2f} megapixels in this style; "
+                "choose a smaller max_side or a light style."
+            )
+
+    def _in_strips(self, photo: Tensor, halo: int, tell: Told) -> Tensor:
+        """Draw strips of rows that overlap by what they depend on: the same picture in memory that does not grow."""
+        height, width = photo.shape[2:]
+        rows = self._strip_rows(height, width, halo)
+        strips = []
+        for top in range(0, height, rows):
+            if top:
+                tell(top / height)
+            start, end = max(0, top - halo), min(height, top + rows + halo)
+            drawn = self._translated(photo[:, :, start:end], nothing_told)
+            strips.append(drawn[:, :, top - start : top - start + rows])
+        return np.concatenate(strips, axis=2) if len(strips) > 1 else strips[0]
+
+    def _strip_rows(self, height: int, width: int, halo: int) -> int:
+        """As many rows as fit the memory with the halo on both sides; the whole picture where that fits."""
+        fitting = int((self._memory - PICTURE_BYTES * height * width) / self._activation_bytes / width)
+        if height <= fitting and height * width <= STRIP_PIXELS:
+            return height
+        rows = max(LOWEST_STRIP, min(STRIP_PIXELS // width, fitting - 2 * halo))
+        return rows // self.multiple * self.multiple

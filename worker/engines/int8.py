@@ -1,0 +1,88 @@
+"""How a style's convolutions go into 8 bit, and what the picture loses by it: `<weights>.int8.toml` beside the weights.
+
+`worker.engines.quantise` measures it. Imported by `worker` and `cli`; carries no ML runtime.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Final
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shared.errors import WeightsError
+from shared.styles import Style
+
+LEAST_SSIM: Final = 0.95  # below, 8 bit is refused
+Range = tuple[float, float]
+
+
+class Quality(BaseModel):
+    """Pictures in 8 bit against those in single precision, of photos that were not calibrated on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    photos: Annotated[int, Field(ge=1)]
+    psnr_db: float  # means
+    ssim: float
+    worst_psnr_db: float
+    worst_ssim: float
+
+
+class Int8Recipe(BaseModel):
+    """What static quantisation needs to know beyond the weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weights_sha256: str
+    photos: int  # calibrated on
+    higher_precision: tuple[str, ...]  # convolutions that stay out of 8 bit
+    quality: Quality
+    ranges: dict[str, Range]  # of the input of every other convolution
+
+
+def recipe_path(style: Style) -> Path:
+    """Where the recipe of a style is kept."""
+    return style.weights_path.with_suffix(".int8.toml")
+
+
+def read_recipe(style: Style) -> Int8Recipe | None:
+    """The recipe of a style, if there is one for these weights.
+
+    Raises:
+        WeightsError: it is malformed.
+    """
+    path = recipe_path(style)
+    if not path.exists():
+        return None
+    try:
+        recipe = Int8Recipe.model_validate(tomllib.loads(path.read_text("utf-8")))
+    except (tomllib.TOMLDecodeError, ValidationError) as error:
+        raise WeightsError(f"{path.name} is malformed; `sakuga weights quantise` makes it anew.") from error
+    return recipe if recipe.weights_sha256 == style.sha256 else None
+
+
+def usable_recipe(style: Style) -> Int8Recipe:
+    """The recipe of a style whose pictures are good enough in 8 bit.
+
+    Raises:
+        WeightsError: there is none, or 8 bit would change the pictures visibly.
+    """
+    recipe = read_recipe(style)
+    if recipe is None:
+        raise WeightsError(f"{style.name} was not calibrated for 8 bit; run `sakuga weights quantise {style.name}`.")
+    if recipe.quality.ssim < LEAST_SSIM:
+        raise WeightsError(
+            f"{style.name} would not look the same in 8 bit: SSIM {recipe.quality.ssim:.3f}, "
+            f"at least {LEAST_SSIM} is asked for."
+        )
+    return recipe
+
+
+def write_recipe(style: Style, recipe: Int8Recipe) -> Path:
+    """Keep the recipe beside the weights, as one step."""
+    path = recipe_path(style)
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.write_text(tomli_w.dumps(recipe.model_dump(mode="json")), "utf-8")
+    temporary.replace(path)
+    return path
