@@ -1,1 +1,1 @@
-"""What `make bench` will run; the measurements come with the engines."""
+"""What `make bench` runs: the engines, the whole service and the queue, measured side by side in one run."""

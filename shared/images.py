@@ -180,10 +180,11 @@ def decode(file: BinaryIO, limits: Limits, *, max_side: int) -> Photo:
     try:
         notes = _notes(image)
         reader.lift_limits()
-        # A JPEG decodes at a half, a quarter or an eighth of its size for less.
-        image.draft(None, (round(_SHARP * max_side),) * 2)
+        # A JPEG decodes at a half, a quarter or an eighth of its size for less, and says which part of that is photo.
+        drafted = image.draft(None, _spared(fit(image.size, max_side)))
         image.load()
-        small = _shrunk(image, fit(image.size, max_side))
+        extent = drafted[1][2:] if drafted else image.size
+        small = _shrunk(image, extent, fit(extent, max_side))
         colour, alpha = _to_srgb(_turned(small, _orientation(image)), image.info.get("icc_profile"))
         return Photo(np.array(colour), np.array(alpha) if alpha else None, notes)
     except SakugaError:
@@ -210,7 +211,7 @@ def encode(rgb: Rgb, alpha: Alpha | None, picture_format: Format) -> bytes:
     return buffer.getvalue()
 
 
-def fit(size: tuple[int, int], max_side: int) -> tuple[int, int]:
+def fit(size: tuple[float, float], max_side: int) -> tuple[int, int]:
     """The (width, height) of `size` shrunk to `max_side` on its longest side; never enlarged, never under 1."""
     scale = min(1.0, max_side / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
@@ -367,34 +368,50 @@ def _is_animated(image: Image.Image) -> bool:
         return False  # a GIF's first frame has too many blocks to look behind it; it can be decoded all the same
 
 
-def _shrunk(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+def _spared(size: tuple[int, int]) -> tuple[int, int]:
+    """The least (width, height) that is left for LANCZOS to shrink to `size`."""
+    return round(_SHARP * size[0]), round(_SHARP * size[1])
+
+
+def _shrunk(image: Image.Image, extent: tuple[float, float], size: tuple[int, int]) -> Image.Image:
     """Resize to (width, height) with LANCZOS, as 8 bit colour or, if anything is transparent, as premultiplied RGBa.
 
-    Where there are pixels to spare, whole ones are averaged first. Widths then come before heights, as Pillow itself
-    does it, but all in bands of rows: a photo of 64 megapixels has no second copy in memory. Premultiplied, what is
-    transparent gives no colour to its neighbours.
+    `extent` is how much of the image is photo: the last pixels of a draft may stand for less than one. Where there are
+    pixels to spare, whole ones are averaged first. Widths then come before heights, as Pillow itself does it, but all
+    in bands of rows: a photo of 64 megapixels has no second copy in memory. Premultiplied, what is transparent gives no
+    colour to its neighbours.
     """
     white = _white(image)
-    factor = max(1, int(min(image.width / size[0], image.height / size[1]) / _SHARP))
-    width, height = image.width / factor, image.height / factor  # the last averaged pixel may stand for less than one
+    factor = max(1, int(min(extent[0] / size[0], extent[1] / size[1]) / _SHARP))
+    width, height = extent[0] / factor, extent[1] / factor
     bands = []
     for part in _bands(image, factor):
-        band = _plain(part, white).reduce(factor)
+        plain = _plain(part, white)
+        band = plain.reduce(factor) if factor > 1 else plain  # by one it would be a copy
         box = (0, 0, width, band.height)
         bands.append(band.resize((size[0], band.height), Image.Resampling.LANCZOS, box))
-    narrow = Image.new(bands[0].mode, (size[0], sum(band.height for band in bands)))
-    top = 0
-    for band in bands:
-        narrow.paste(band, (0, top))
-        top += band.height
-    return narrow.resize(size, Image.Resampling.LANCZOS, (0, 0, size[0], height))
+    return _stacked(bands).resize(size, Image.Resampling.LANCZOS, (0, 0, size[0], height))
 
 
 def _bands(image: Image.Image, multiple: int) -> Iterator[Image.Image]:
-    """Bands of rows, of a multiple each but for the last."""
+    """Bands of rows, of a multiple each but for the last; the image itself where one band is enough."""
     rows = max(1, _BAND_PIXELS // image.width // multiple) * multiple
+    if rows >= image.height:
+        yield image
+        return
     for top in range(0, image.height, rows):
         yield image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
+def _stacked(bands: list[Image.Image]) -> Image.Image:
+    if len(bands) == 1:
+        return bands[0]
+    whole = Image.new(bands[0].mode, (bands[0].width, sum(band.height for band in bands)))
+    top = 0
+    for band in bands:
+        whole.paste(band, (0, top))
+        top += band.height
+    return whole
 
 
 def _plain(image: Image.Image, white: float) -> Image.Image:

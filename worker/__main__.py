@@ -14,12 +14,14 @@ def main() -> None:
     from shared.settings import load_settings
     from shared.telemetry import configure_logs
     from worker.choice import plan
+    from worker.memory import share_one_arena
 
     try:
         settings = load_settings()
         configure_logs(settings.log_level)
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             os.environ[name] = str(plan(settings).threads)
+        share_one_arena()
         _run(settings)
     except SakugaError as error:
         sys.exit(f"sakuga worker: {error.detail}")

@@ -26,6 +26,7 @@ from shared.services import connect
 from shared.settings import Settings
 from worker import tasks
 from worker.choice import Capacity, plan
+from worker.memory import give_back
 from worker.model_loader import loader_for
 
 RETRY_DELAY_S = 2
@@ -52,6 +53,7 @@ class Node:
         """
         self.services = connect(self.settings)
         self.models.engine(self.settings.style)
+        give_back()
         Repeating("heartbeat", HEARTBEAT_S, Heartbeat(self.services.lanes)).start()
 
 

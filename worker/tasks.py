@@ -6,6 +6,7 @@ What a job becomes is written into its record here and nowhere else, whatever th
 import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
+from time import monotonic
 
 import structlog
 from billiard.exceptions import SoftTimeLimitExceeded
@@ -17,6 +18,8 @@ from shared.jobs import Job, ResultInfo
 from shared.pipeline import Engine, Options, Picture, Stage
 from shared.services import Services
 from shared.store import MissingObjectError
+
+TELL_EVERY_S = 0.5
 
 log = structlog.get_logger()
 
@@ -79,13 +82,32 @@ def _convert_claimed(job: Job, services: Services, engine_of: Callable[[str], En
             Options(job.max_side, job.format),
             engine,
             services.limits,
-            checkpoint=lambda stage, progress: services.jobs.advance(job, stage, progress),
+            checkpoint=_Telling(job, services),
         )
     with _taking_result(job, services):
         services.store.put(job.result_key, picture.data, content_type=job.format.content_type)
         done = services.jobs.succeed(job, _described(job, picture), timings=picture.timings, notes=picture.notes)
     _learn(done, picture, services)
     log.info("conversion succeeded", **picture.timings)
+
+
+class _Telling:
+    """Publishes how far a conversion is, and stops it when its owner wants that.
+
+    Most stages pass in a moment and are not worth a transaction each; the beginning and the end of generating are.
+    """
+
+    def __init__(self, job: Job, services: Services) -> None:
+        self._job = job
+        self._services = services
+        self._stage: Stage | None = None
+        self._told_at = monotonic()  # by the claim
+
+    def __call__(self, stage: Stage, progress: float) -> None:
+        begins = stage in {Stage.GENERATE, Stage.POSTPROCESS} and self._stage is not stage
+        if begins or monotonic() - self._told_at >= TELL_EVERY_S:
+            self._services.jobs.advance(self._job, stage, progress)
+            self._stage, self._told_at = stage, monotonic()
 
 
 def _learn(job: Job, picture: Picture, services: Services) -> None:

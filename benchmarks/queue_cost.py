@@ -1,0 +1,186 @@
+"""What a job costs Redis and the web, however many wait before it. Imported by `benchmarks`.
+
+A real Valkey, a real web and a real worker node, on pictures so small that only their handling counts. Redis itself
+counts the commands; the web's share is its processor time.
+"""
+
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import psutil
+from PIL import Image
+from redis import Redis
+from redis.exceptions import RedisError
+
+from benchmarks.machine import ROOT
+from benchmarks.service import Client
+from cli import valkey
+from shared.images import Format
+from shared.pipeline import Options
+from shared.services import Order, connect, redis_client
+from shared.settings import MAX_SIDE_MAX, MAX_SIDE_MIN, Settings
+
+SUBMITS, POLLS, DONE = 50, 200, 50
+_STYLE = "hinata-light"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What was counted while `queued` jobs waited: commands of Redis, milliseconds of the web's processor time."""
+
+    queued: int
+    commands_per_submit: float
+    commands_per_poll: float
+    commands_per_conversion: float
+    web_ms_per_submit: float
+    web_ms_per_poll: float
+
+
+def measure(queued: int, settings: Settings) -> Cost:
+    """Fill a queue, then count a few submits, polls and conversions."""
+    folder = Path(tempfile.mkdtemp(prefix="sakuga-bench-", dir="/tmp"))
+    own = settings.model_copy(
+        update={
+            "data_dir": folder,
+            "redis_url": f"redis+socket://{folder / 'valkey.sock'}",
+            "style": _STYLE,
+            "max_queued_megapixels": 1e9,
+            "port": 0,
+        }
+    )
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(_running(valkey.command(folder, folder / "valkey.sock"), {}))
+            redis = redis_client(own)
+            _wait(lambda: _answers(redis))
+            client = Client()
+            web = stack.enter_context(_running([sys.executable, "-m", "web"], _environment(own, client.port)))
+            _wait(lambda: client.answers("/livez"))
+            _fill(own, queued)
+            return _count(own, redis, client, web, queued)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _count(settings: Settings, redis: Redis, client: Client, web: subprocess.Popen[bytes], queued: int) -> Cost:
+    photo = _photo()
+    server = psutil.Process(web.pid).children()[0]
+    with _counted(redis, server) as submits:
+        paths = [client.submit(photo, max_side=MAX_SIDE_MIN + number, format="png") for number in range(SUBMITS)]
+    with _counted(redis, server) as polls:
+        for number in range(POLLS):
+            client.look(paths[number % SUBMITS])
+    with _running([sys.executable, "-m", "worker"], _environment(settings, client.port)):
+        done = connect(settings).jobs
+        _wait(lambda: done.totals().get("jobs_succeeded", 0) > 0)
+        with _counted(redis, server) as conversions:
+            before = done.totals()["jobs_succeeded"]
+            _wait(lambda: done.totals()["jobs_succeeded"] - before >= min(DONE, queued))
+            converted = done.totals()["jobs_succeeded"] - before
+    return Cost(
+        queued,
+        round(submits.commands / SUBMITS, 1),
+        round(polls.commands / POLLS, 1),
+        round(conversions.commands / converted, 1),
+        round(submits.cpu_ms / SUBMITS, 2),
+        round(polls.cpu_ms / POLLS, 2),
+    )
+
+
+@dataclass(slots=True)
+class _Counted:
+    commands: int = 0
+    cpu_ms: float = 0.0
+
+
+@contextmanager
+def _counted(redis: Redis, web: psutil.Process) -> Iterator[_Counted]:
+    """Count what happens meanwhile."""
+    found = _Counted()
+    commands, cpu_s = _commands(redis), _cpu_s(web)
+    yield found
+    found.commands, found.cpu_ms = _commands(redis) - commands - 1, (_cpu_s(web) - cpu_s) * 1000  # one is our question
+
+
+def _commands(redis: Redis) -> int:
+    return int(redis.info("stats")["total_commands_processed"])
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def _fill(settings: Settings, count: int) -> None:
+    """Queue so many jobs as the web does, none of which has the result of another."""
+    shares = [range(start, count, 2) for start in range(2)]
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_submit, args=(settings, share)) for share in shares]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        if process.exitcode:
+            raise RuntimeError("the queue could not be filled")
+
+
+def _submit(settings: Settings, numbers: range) -> None:
+    services, photo = connect(settings), _photo()
+    sides = range(MAX_SIDE_MIN, MAX_SIDE_MAX)
+    for number in numbers:
+        services.submit(BytesIO(photo), Order(_STYLE, Options(sides[number % len(sides)], Format.JPEG)))
+
+
+def _photo() -> bytes:
+    buffer = BytesIO()
+    Image.new("RGB", (MAX_SIDE_MIN, MAX_SIDE_MIN), (90, 120, 150)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _environment(settings: Settings, port: int) -> dict[str, str]:
+    return {
+        "SAKUGA_CACHE_DIR": str(settings.cache_dir),
+        "SAKUGA_DATA_DIR": str(settings.data_dir),
+        "SAKUGA_MAX_QUEUED_MEGAPIXELS": str(settings.max_queued_megapixels),
+        "SAKUGA_PORT": str(port),
+        "SAKUGA_PROCESSES": "1",
+        "SAKUGA_REDIS_URL": settings.redis_url,
+        "SAKUGA_STYLE": settings.style,
+    }
+
+
+@contextmanager
+def _running(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _answers(redis: Redis) -> bool:
+    try:
+        return bool(redis.ping())
+    except RedisError:
+        return False
+
+
+def _wait(condition: Callable[[], bool], limit_s: float = 300) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("a part of the benchmark does not get ready")
+        time.sleep(0.02)

@@ -1,0 +1,205 @@
+"""A real Sakuga under load: `sakuga up`, HTTP from outside, open-loop arrivals. Imported by `benchmarks`."""
+
+import http.client
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import psutil
+
+from benchmarks.machine import ROOT
+from shared.settings import Settings
+
+_READY_LIMIT_S = 300
+_BOUNDARY = "sakuga-benchmark"
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Milliseconds, from the moment a request was due."""
+
+    count: int
+    p50_ms: float
+    p99_ms: float
+    worst_ms: float
+
+
+class Client:
+    """Speaks HTTP to a Sakuga on a port of this machine."""
+
+    def __init__(self) -> None:
+        """Choose a free port; who serves there is started by others."""
+        self.port = _free_port()
+
+    def submit(self, photo: bytes, **fields: object) -> str:
+        """Send a photo; returns the path of its job."""
+        status, body = self._request("POST", "/api/v1/jobs", _form(photo, fields))
+        if status != http.client.ACCEPTED:
+            raise RuntimeError(f"a photo was not accepted: {status} {body!r}")
+        path: str = json.loads(body)["links"]["self"]
+        return path
+
+    def look(self, path: str) -> dict[str, Any]:
+        """Poll a job, or anything else that is JSON."""
+        return dict(json.loads(self._request("GET", path)[1]))
+
+    def answers(self, path: str) -> bool:
+        """Whether somebody serves there and says that all is well."""
+        try:
+            return self._request("GET", path)[0] == http.client.OK
+        except OSError:
+            return False
+
+    def _request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        headers = {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"} if body else {}
+        try:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+
+class Service:
+    """`sakuga up` in a data folder of its own, on loopback."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Plan a service with the style, engine and layout of `settings`; nothing is started yet."""
+        self._folder = Path(tempfile.mkdtemp(prefix="sakuga-bench-"))
+        self._settings = settings
+        self.client = Client()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def start(self) -> float:
+        """Start; returns the seconds until it is ready, a worker warm."""
+        started = time.perf_counter()
+        with (self._folder / "up.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "cli.main", "up"], cwd=ROOT, env=self._environment(), stdout=log, stderr=log
+            )
+        while not self.client.answers("/readyz"):
+            if self._process.poll() is not None or time.perf_counter() - started > _READY_LIMIT_S:
+                raise RuntimeError((self._folder / "up.log").read_text())
+            time.sleep(0.05)
+        return time.perf_counter() - started
+
+    def stop(self) -> None:
+        if self._process and self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(60)
+
+    def pace(self, photos: Iterable[bytes], processes: int) -> float:
+        """Pictures per second while every process is busy: submit all, wait for all, look at when each was done."""
+        with ThreadPoolExecutor(4) as clients:
+            paths = list(clients.map(self.client.submit, photos))
+        for path in paths:
+            while self.client.look(path)["finished_at"] is None:
+                time.sleep(0.25)
+        jobs = [self.client.look(path) for path in paths]
+        if any(job["state"] != "succeeded" for job in jobs):
+            raise RuntimeError(f"a job did not succeed: {jobs}")
+        ends = sorted(datetime.fromisoformat(job["finished_at"]).timestamp() for job in jobs)
+        first, last = processes - 1, len(ends) - processes  # between them no process is idle
+        return (last - first) / (ends[last] - ends[first])
+
+    def under_load(
+        self, photo_of: Callable[[int], bytes], *, submits_per_s: float, polls_per_s: float, seconds: float
+    ) -> tuple[Latency, Latency]:
+        """Latency of submits and polls that arrive when they are due, whatever became of those before."""
+        paths = [
+            self.client.submit(photo_of(number)) for number in range(10)
+        ]  # so that every process is busy from the start
+        submits = [(at, number) for number, at in enumerate(np.arange(0, seconds, 1 / submits_per_s), 10)]
+        bodies = {number: photo_of(number) for _, number in submits}
+        polls = np.arange(0, seconds, 1 / polls_per_s)
+        begun = time.perf_counter()
+
+        def submit(number: int) -> None:
+            paths.append(self.client.submit(bodies[number]))
+
+        def look() -> None:
+            self.client.look(random.choice(paths))  # noqa: S311
+
+        def due(at: float, request: Callable[[], object]) -> float:
+            time.sleep(max(0.0, begun + at - time.perf_counter()))
+            request()
+            return (time.perf_counter() - begun - at) * 1000
+
+        with ThreadPoolExecutor(len(submits) + 64) as clients:
+            sent = [clients.submit(due, at, partial(submit, number)) for at, number in submits]
+            seen = [clients.submit(due, at, look) for at in polls]
+            return _latency(one.result() for one in sent), _latency(one.result() for one in seen)
+
+    def wait_until_idle(self) -> None:
+        while True:
+            if all(job["finished_at"] for job in self.client.look("/api/v1/jobs?limit=100")["jobs"]):
+                return
+            time.sleep(0.5)
+
+    def memory(self) -> dict[str, float]:
+        """Megabytes of the worker's parent and, at the most, of a child: what only it has, and its share of all."""
+        parent = next(one for one in self._family() if one.cmdline()[1:] == ["-m", "worker"])
+        children = [child.memory_full_info() for child in parent.children() if child.cmdline()[1:] == ["-m", "worker"]]
+        return {
+            "parent_pss_mb": round(parent.memory_full_info().pss / 1e6, 1),
+            "child_private_mb": round(max(child.uss for child in children) / 1e6, 1),
+            "child_pss_mb": round(max(child.pss for child in children) / 1e6, 1),
+        }
+
+    def _family(self) -> list[psutil.Process]:
+        assert self._process is not None  # noqa: S101  it is running
+        family: list[psutil.Process] = psutil.Process(self._process.pid).children(recursive=True)
+        return family
+
+    def _environment(self) -> dict[str, str]:
+        return os.environ | {
+            "SAKUGA_DATA_DIR": str(self._folder / "data"),
+            "SAKUGA_CACHE_DIR": str(self._settings.cache_dir),
+            "SAKUGA_PORT": str(self.client.port),
+            "SAKUGA_STYLE": self._settings.style,
+            "SAKUGA_ENGINE": self._settings.engine,
+            "SAKUGA_PROCESSES": str(self._settings.processes),
+            "SAKUGA_THREADS": str(self._settings.threads),
+            "SAKUGA_MAX_QUEUED_MEGAPIXELS": "1000000",
+        }
+
+
+def _form(photo: bytes, fields: Mapping[str, object]) -> bytes:
+    start = f"--{_BOUNDARY}\r\nContent-Disposition: form-data; name="
+    words = "".join(f'{start}"{name}"\r\n\r\n{value}\r\n' for name, value in fields.items())
+    return f'{words}{start}"photo"; filename="photo.jpg"\r\n\r\n'.encode() + photo + f"\r\n--{_BOUNDARY}--\r\n".encode()
+
+
+def _latency(found: Iterable[float]) -> Latency:
+    values = np.array(list(found))
+    p50, p99 = np.quantile(values, [0.5, 0.99])
+    return Latency(len(values), round(float(p50), 1), round(float(p99), 1), round(float(values.max()), 1))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

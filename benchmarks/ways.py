@@ -1,0 +1,99 @@
+"""The ways of drawing that are compared: the articles' recipe, our engines bare, and our whole pipeline.
+
+Imported by `benchmarks`; each function is called in the process that will draw.
+"""
+
+from functools import cache
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, ImageEnhance
+
+from benchmarks.crew import Draw
+from shared import pipeline
+from shared.engines import EngineName
+from shared.images import Format, Limits, decode
+from shared.pipeline import Options
+from shared.settings import Settings
+from shared.styles import Style, installed_styles
+from worker.engines.base import nothing_told
+from worker.engines.probe import PHOTO
+from worker.model_loader import loader_for
+
+SIDE = 512  # of the square picture that everything draws
+PHOTO_SIDE = 1024  # of the square photo it is made from
+LIMITS = Limits(32 << 20, 64)
+VARIETY = 12  # photos that are drawn in turn
+_PLENTY = 8 << 30
+
+
+def photo(number: int) -> bytes:
+    """A JPEG that differs from that of every other number: turned, and a little brighter or darker."""
+    with Image.open(PHOTO) as image:
+        turned = (
+            image.convert("RGB").rotate(90 * (number % 4)).resize((PHOTO_SIDE, PHOTO_SIDE), Image.Resampling.BICUBIC)
+        )
+    changed = ImageEnhance.Brightness(turned).enhance(0.8 + 0.0003 * number)
+    buffer = BytesIO()
+    changed.save(buffer, "JPEG", quality=88)
+    return buffer.getvalue()
+
+
+def recipe(style: Style, threads: int) -> Draw:
+    """The recipe of the articles, as they print it, with the same weights.
+
+    TorchScript; the photo squashed to 512 x 512 with LANCZOS; x / 127.5 - 1; and back.
+    """
+    import torch
+
+    from worker.weights import load_generator
+
+    torch.set_num_threads(threads)
+    example = torch.zeros(1, 3, SIDE, SIDE)
+    model = torch.jit.trace(load_generator(style), example)  # type: ignore[no-untyped-call]
+
+    def draw(number: int) -> bytes:
+        image = Image.open(BytesIO(_one_of(number))).convert("RGB")
+        image = image.resize((512, 512), Image.Resampling.LANCZOS)
+        tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1).float().unsqueeze(0) / 127.5 - 1
+        with torch.no_grad():
+            output = model(tensor)[0]
+        picture = ((output.permute(1, 2, 0) + 1) * 127.5).clamp(0, 255).byte().numpy()
+        buffer = BytesIO()
+        Image.fromarray(picture).save(buffer, "JPEG", quality=92)
+        return buffer.getvalue()
+
+    return draw
+
+
+def whole(settings: Settings, name: EngineName, style: Style, threads: int) -> Draw:
+    """Our pipeline: decode, preprocess, generate, postprocess, encode."""
+    engine = _engine(settings, name, style, threads)
+    options = Options(SIDE, Format.JPEG)
+    return lambda number: pipeline.convert(_one_of(number), options, engine, LIMITS)
+
+
+def bare(settings: Settings, name: EngineName, style: Style, threads: int) -> Draw:
+    """The engine alone, on tensors that are ready."""
+    engine = _engine(settings, name, style, threads)
+    decoded = (decode(BytesIO(_one_of(number)), LIMITS, max_side=SIDE).rgb for number in range(VARIETY))
+    tensors = [pipeline.preprocess(rgb, engine)[0] for rgb in decoded]
+    return lambda number: engine.generate(tensors[number % VARIETY], nothing_told)
+
+
+def style_of(settings: Settings) -> Style:
+    return installed_styles(settings.data_dir)[settings.style]
+
+
+def _engine(settings: Settings, name: EngineName, style: Style, threads: int) -> pipeline.Engine:
+    chosen = settings.model_copy(update={"engine": name})
+    return loader_for(chosen, {style.name: style}, threads=threads, memory=_PLENTY).engine(style.name)
+
+
+@cache
+def _photos() -> list[bytes]:
+    return [photo(number) for number in range(VARIETY)]
+
+
+def _one_of(number: int) -> bytes:
+    return _photos()[number % VARIETY]
