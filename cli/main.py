@@ -134,6 +134,7 @@ def convert(
 def styles() -> None:
     """List the styles of this node."""
     from shared.styles import installed_styles
+    from worker.engines.int8 import read_recipe
 
     settings = load_settings()
     for style in installed_styles(settings.data_dir).values():
@@ -144,6 +145,8 @@ def styles() -> None:
             out.print(f"    {escape(style.description)}")
         preview = f"; preview: {style.preview_path}" if style.preview_path else ""
         out.print(f"    {style.size.gmac_per_megapixel} GMAC per megapixel{escape(preview)}")
+        if recipe := read_recipe(style):
+            out.print(f"    in 8 bit: PSNR {recipe.quality.psnr_db:.1f} dB, SSIM {recipe.quality.ssim:.3f}")
         out.print(f"    {escape(style.provenance)}")
 
 

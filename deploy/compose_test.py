@@ -35,7 +35,7 @@ WORKERS = 2
 VISIBILITY_TIMEOUT_S = 55  # above the hard time limit, 1.25 x the job's
 BUILD_LIMIT_S, PULL_LIMIT_S, UP_LIMIT_S, JOBS_LIMIT_S = 1500, 300, 240, 300
 MANY = 8
-LARGE = (1280, 960)  # takes a few seconds, and 1.3 GB of a worker
+LARGE = (1280, 960)  # in a full style it takes a few seconds, and up to 1.7 GB of a worker
 PATIENCE_S = 15  # for an answer that is held open for less
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -283,7 +283,7 @@ def _download(stack: Stack, job: Json) -> tuple[Answer, str]:
 
 def listen(stack: Stack) -> str:
     """Events come through nginx while the job still runs: nothing holds them back until the end."""
-    created = stack.request("POST", "/api/v1/jobs?max_side=1280&format=png", _photo(*LARGE), **_JPEG)
+    created = stack.request("POST", "/api/v1/jobs?style=hinata-full&max_side=1280&format=png", _photo(*LARGE), **_JPEG)
     job_id = _accepted(created)
     connection = HTTPConnection("127.0.0.1", stack.port, timeout=JOB_TIME_LIMIT_S)
     try:
@@ -338,7 +338,7 @@ def kill_a_worker(stack: Stack) -> str:
     ids = []
     for number in range(MANY):
         photo = _photo(*LARGE, shade=number)
-        ids.append(_accepted(stack.request("POST", "/api/v1/jobs?max_side=1280", photo, **_JPEG)))
+        ids.append(_accepted(stack.request("POST", "/api/v1/jobs?style=hinata-full&max_side=1280", photo, **_JPEG)))
     _until(lambda: _running(stack, ids), lambda running: len(running) == WORKERS, "all to be busy", 60, every_s=0.05)
     victim = stack.containers("worker")[0]
     stack.run("docker", "kill", "--signal", "KILL", victim)

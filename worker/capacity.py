@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 CGROUP, CPUINFO = Path("/sys/fs/cgroup"), Path("/proc/cpuinfo")
-ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")  # by which oneDNN, inside torch and openvino, is held back
+ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")  # by which runtimes are held back
 DECISIVE_FLAGS = (
     "avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16", "asimdhp",
     "bf16",
