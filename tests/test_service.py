@@ -114,7 +114,7 @@ def test_every_good_photo_converts_and_keeps_its_shape(service: RunningService, 
 
 
 def test_a_photo_survives_the_death_of_the_worker_process_that_converts_it(own_service: RunningService) -> None:
-    job = submit(own_service, photo_bytes((2048, 1536), "JPEG"), max_side="2048")
+    job = submit(own_service, photo_bytes((2048, 1536), "JPEG"), max_side="2048", style="hinata-full")
     wait_until(lambda: look(own_service, job)["stage"] == "generate", "the conversion has begun")
     victims = worker_children(own_service)
     assert victims
@@ -127,7 +127,8 @@ def test_a_photo_survives_the_death_of_the_worker_process_that_converts_it(own_s
 def test_waiting_jobs_and_pictures_survive_a_restart(own_service: RunningService) -> None:
     first = finished(own_service, submit(own_service, photo_bytes()))
     in_hand, *waiting = [
-        submit(own_service, photo_bytes((1000, 800), seed=seed), max_side="1000") for seed in range(1, 7)
+        submit(own_service, photo_bytes((1000, 800), seed=seed), max_side="1000", style="hinata-full")
+        for seed in range(1, 7)
     ]
     wait_until(lambda: look(own_service, in_hand)["stage"] == "generate", "the first is in hand")
     own_service.stop()
