@@ -4,13 +4,13 @@ Imported by `benchmarks`.
 """
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection
 from time import perf_counter
 from typing import Self
 
 from shared.telemetry import configure_logs
+from worker.capacity import limit_threads
 
 Draw = Callable[[int], object]
 """Draws the photo of a number, 0, 1, 2, …"""
@@ -22,7 +22,6 @@ class Crew:
     def __init__(self, make: Callable[[int], Draw], processes: int, threads: int) -> None:
         """Start the processes; `make`, which gets the number of threads, is called in each and must be picklable."""
         context = multiprocessing.get_context("spawn")
-        self.processes, self.threads = processes, threads
         self._members = []
         for _ in range(processes):
             ours, theirs = context.Pipe()
@@ -56,8 +55,7 @@ def layouts(cores: int) -> Iterable[tuple[int, int]]:
 
 
 def _serve(connection: Connection, make: Callable[[int], Draw], threads: int) -> None:
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = str(threads)
+    limit_threads(threads)
     configure_logs("ERROR")
     draw = make(threads)
     for number in range(2):

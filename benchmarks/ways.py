@@ -16,7 +16,7 @@ from shared.images import Format, Limits, decode
 from shared.pipeline import Options
 from shared.settings import Settings
 from shared.styles import Style, installed_styles
-from worker.engines.base import nothing_told
+from worker.engines.base import PLENTY, nothing_told
 from worker.engines.probe import PHOTO
 from worker.model_loader import loader_for
 
@@ -24,7 +24,6 @@ SIDE = 512  # of the square picture that everything draws
 PHOTO_SIDE = 1024  # of the square photo it is made from
 LIMITS = Limits(32 << 20, 64)
 VARIETY = 12  # photos that are drawn in turn
-_PLENTY = 8 << 30
 
 
 def photo(number: int) -> bytes:
@@ -87,7 +86,7 @@ def style_of(settings: Settings) -> Style:
 
 def _engine(settings: Settings, name: EngineName, style: Style, threads: int) -> pipeline.Engine:
     chosen = settings.model_copy(update={"engine": name})
-    return loader_for(chosen, {style.name: style}, threads=threads, memory=_PLENTY).engine(style.name)
+    return loader_for(chosen, {style.name: style}, threads=threads, memory=PLENTY).engine(style.name)
 
 
 @cache

@@ -61,13 +61,14 @@ def _finding(what: str, check: Callable[[Settings], str], settings: Settings) ->
 def _machine(settings: Settings) -> str:
     capacity = plan(settings)
     return (
-        f"{_count(available_cores(), 'core', 'cores')}, {available_memory() / (1 << 30):.1f} GiB: "
-        f"{_count(capacity.processes, 'worker process', 'worker processes')} "
-        f"of {_count(capacity.threads, 'thread', 'threads')}"
+        f"{counted(available_cores(), 'core', 'cores')}, {available_memory() / (1 << 30):.1f} GiB: "
+        f"{counted(capacity.processes, 'worker process', 'worker processes')} "
+        f"of {counted(capacity.threads, 'thread', 'threads')}"
     )
 
 
-def _count(number: int, one: str, many: str) -> str:
+def counted(number: int, one: str, many: str) -> str:
+    """A number and what there are so many of."""
     return f"{number} {one if number == 1 else many}"
 
 

@@ -3,11 +3,12 @@
 from rich.console import Console
 from rich.table import Table
 
+from cli.doctor import counted
 from shared.errors import SakugaError
 from shared.settings import Settings
 from shared.styles import installed_styles
-from worker.choice import Choice, write_choice
-from worker.tune import MEGAPIXELS, SIDE, Bounds, Layout, Measured, budget, tune
+from worker.choice import Choice, memory_budget, write_choice
+from worker.tune import MEGAPIXELS, SIDE, Bounds, Layout, Measured, tune
 
 
 def run(
@@ -19,7 +20,7 @@ def run(
         SakugaError: there is no such style, or no engine draws it here.
     """
     style = installed_styles(settings.data_dir)[settings.style]
-    bounds = Bounds(max_latency_s, memory_mib << 20 if memory_mib else budget())
+    bounds = Bounds(max_latency_s, memory_mib << 20 if memory_mib else memory_budget())
     table = Table("engine", "processes x threads", "pictures/s", "s per picture", "MB per process", box=None)
     with console.status("") as status:
 
@@ -43,8 +44,7 @@ def run(
 def report(choice: Choice, price_per_hour: float | None) -> list[str]:
     """What the choice means to who pays for the machine."""
     per_hour = choice.megapixels_per_s / MEGAPIXELS * 3600
-    processes = "1 process" if choice.processes == 1 else f"{choice.processes} processes"
-    threads = "1 thread" if choice.threads == 1 else f"{choice.threads} threads"
+    processes, threads = counted(choice.processes, "process", "processes"), counted(choice.threads, "thread", "threads")
     speed = f"{choice.megapixels_per_s:.2f} megapixels/s, {per_hour:,.0f} pictures/hour, {choice.latency_s:.2f} s each"
     lines = [
         f"[bold]{choice.engine}[/] in {processes} of {threads}: {speed}.",

@@ -23,12 +23,12 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from shared.pipeline import postprocess, preprocess
 from shared.styles import BUNDLED_WEIGHTS, read_manifest
 from training.target import GRADES, render
+from worker.engines.base import PLENTY
 from worker.engines.torch_engine import TorchEngine
 from worker.generator import AnimeGanV2, LightGenerator, Upsample
 from worker.weights import fill, load_generator, new_generator, read_tensors, recognise
 
 Rgb = npt.NDArray[np.uint8]  # (H, W, 3)
-PLENTY = 1 << 40  # bytes: evaluation runs where memory is no matter
 THIN = 5  # pixels; narrower structures are thin
 THIN_CONTRAST = 10.0  # of CIE L*, 0..100, to what is beside them
 THIN_LENGTH = 16  # pixels; shorter ones are texture

@@ -1,11 +1,11 @@
 """`python -m worker`: run a worker node until it is told to stop. SIGTERM drains it."""
 
-import os
 import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from shared.settings import Settings
+    from worker.choice import Capacity
 
 
 def main() -> None:
@@ -13,45 +13,45 @@ def main() -> None:
     from shared.errors import SakugaError
     from shared.settings import load_settings
     from shared.telemetry import configure_logs
+    from worker.capacity import limit_threads
     from worker.choice import plan
     from worker.memory import share_one_arena
 
     try:
         settings = load_settings()
         configure_logs(settings.log_level)
-        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-            os.environ[name] = str(plan(settings).threads)
+        capacity = plan(settings)
+        limit_threads(capacity.threads)
         share_one_arena()
-        _run(settings)
+        _run(settings, capacity)
     except SakugaError as error:
         sys.exit(f"sakuga worker: {error.detail}")
 
 
-def _run(settings: "Settings") -> None:
+def _run(settings: "Settings", capacity: "Capacity") -> None:
     from celery import signals
 
     from worker.app import create_app
 
-    _introduce(settings)
-    app, node = create_app(settings)
+    _introduce(settings, capacity)
+    app = create_app(settings, capacity)
     signals.setup_logging.connect(lambda **_: None, weak=False)  # ours stands
-    concurrency = f"--concurrency={node.capacity.processes}"
+    concurrency = f"--concurrency={capacity.processes}"
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     log_level = f"--loglevel={settings.log_level}"
     app.worker_main(["--quiet", "worker", "--pool=prefork", concurrency, log_level, "-Ofair", *quiet])
 
 
-def _introduce(settings: "Settings") -> None:
+def _introduce(settings: "Settings", capacity: "Capacity") -> None:
     """Say what this node is and what it works with; an operator sees here what is missing."""
     import structlog
     from kombu.utils.url import maybe_sanitize_url
     from redis.exceptions import RedisError
 
     from shared.services import redis_client
-    from worker.choice import plan
 
     log = structlog.get_logger()
-    queue, capacity = maybe_sanitize_url(settings.redis_url), plan(settings)
+    queue = maybe_sanitize_url(settings.redis_url)
     shape = {"processes": capacity.processes, "threads": capacity.threads}
     log.info("the worker starts", **shape, queue=queue, store=settings.effective_store_url)
     try:

@@ -25,7 +25,7 @@ from shared.lanes import HEARTBEAT_S, Lane, Lanes
 from shared.services import connect
 from shared.settings import Settings
 from worker import tasks
-from worker.choice import Capacity, plan
+from worker.choice import Capacity
 from worker.memory import give_back
 from worker.model_loader import loader_for
 
@@ -104,13 +104,13 @@ def process_name(pid: int) -> str:
     return f"{socket.gethostname()}/{pid}"
 
 
-def create_app(settings: Settings) -> tuple[Celery, Node]:
+def create_app(settings: Settings, capacity: Capacity) -> Celery:
     """Make the worker's Celery application, with the weights of the default style loaded for its children to share.
 
     Raises:
         SakugaError: the default style is not there or its weights cannot be used.
     """
-    node = Node(settings, plan(settings))
+    node = Node(settings, capacity)
     node.models.preload(settings.style)
     app = celery_app(settings)
     _add_task(app, node)
@@ -118,7 +118,7 @@ def create_app(settings: Settings) -> tuple[Celery, Node]:
     signals.worker_process_init.connect(lambda **_: _start_child(node), weak=False)
     signals.worker_process_shutdown.connect(lambda **_: _leave(node), weak=False)
     signals.worker_shutting_down.connect(_limit_drain, weak=False)
-    return app, node
+    return app
 
 
 def _start_child(node: Node) -> None:

@@ -32,6 +32,12 @@ def available_memory(cgroup: Path = CGROUP) -> int:
     return total if limit == "max" else min(total, int(limit))
 
 
+def limit_threads(threads: int) -> None:
+    """Let numeric libraries that this process has not imported yet use so many threads."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(threads)
+
+
 def cpu_name(cpuinfo: Path = CPUINFO) -> str:
     """What this machine computes with: the CPU's name, its instruction sets that matter, and the limit put on them."""
     names = _cpuinfo(cpuinfo, "model name", "CPU part") or {platform.processor() or platform.machine()}

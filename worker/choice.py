@@ -54,7 +54,7 @@ def plan(settings: Settings) -> Capacity:
 
     One thread per process gives the most pictures per second; two processes of one thread beat one of two.
     """
-    cores, memory = available_cores(), int(available_memory() * FOR_CHILDREN)
+    cores, memory = available_cores(), memory_budget()
     styles = installed_styles(settings.data_dir)
     is_measured = settings.engine == "auto" and settings.style in styles
     tuned = read_choice(settings.cache_dir, styles[settings.style].size) if is_measured else None
@@ -62,6 +62,11 @@ def plan(settings: Settings) -> Capacity:
     processes = settings.processes or usual
     threads = tuned.threads if tuned and processes == tuned.processes else max(1, cores // processes)
     return Capacity(processes, settings.threads or threads, memory // processes)
+
+
+def memory_budget() -> int:
+    """The bytes of memory that all worker processes of this node may take together."""
+    return int(available_memory() * FOR_CHILDREN)
 
 
 def candidates(settings: Settings, style: Style) -> Sequence[EngineName]:
@@ -98,7 +103,8 @@ def node_key() -> str:
 
 def read_choice(cache_dir: Path, size: Size) -> Choice | None:
     """What was measured on this node, if it was. A file that cannot be read counts as none: it is measured again."""
-    return next((choice for choice in _read(cache_dir) if (choice.node, choice.size) == (node_key(), size)), None)
+    wanted = node_key(), size
+    return next((choice for choice in _read(cache_dir) if (choice.node, choice.size) == wanted), None)
 
 
 def write_choice(cache_dir: Path, choice: Choice) -> None:

@@ -18,8 +18,7 @@ from shared.errors import EngineError, WeightsError
 from shared.settings import MAX_SIDE_DEFAULT, Settings
 from shared.styles import Style
 from worker.choice import candidates
-from worker.engines import probe
-from worker.engines.artefacts import Artefacts
+from worker.engines.artefacts import Artefacts, open_artefact
 from worker.engines.base import DrawingEngine
 
 if TYPE_CHECKING:
@@ -118,20 +117,7 @@ class _Prepared:
         """Make the engine in the process that will use it, and let it draw the probe."""
         if not isinstance(self._made, Path):
             return _open_torch(self._made, threads=threads, memory=memory)
-        engine = open_artefact(self._made, self._style, self.engine, threads=threads, memory=memory)
-        probe.check(engine, self.engine, self._made)
-        return engine
-
-
-def open_artefact(artefact: Path, style: Style, name: EngineName, *, threads: int, memory: int) -> DrawingEngine:
-    """Make an engine of the artefact in a folder."""
-    if name is EngineName.ONNXRUNTIME:
-        from worker.engines.onnxruntime_engine import OnnxRuntimeEngine
-
-        return OnnxRuntimeEngine(artefact, style.size, threads=threads, memory=memory)
-    from worker.engines.openvino_engine import OpenVinoEngine
-
-    return OpenVinoEngine(artefact, style.size, name, threads=threads, memory=memory)
+        return open_artefact(self._made, self._style, self.engine, threads=threads, memory=memory)
 
 
 def loader_for(settings: Settings, styles: Mapping[str, Style], *, threads: int, memory: int) -> ModelLoader:

@@ -8,6 +8,7 @@ import sys
 
 
 def main() -> None:
+    from shared.engines import EngineName
     from shared.errors import SakugaError
     from shared.settings import load_settings
     from shared.styles import installed_styles
@@ -17,6 +18,8 @@ def main() -> None:
     os.nice(19)
     try:
         settings = load_settings()
+        if settings.engine is EngineName.TORCH:
+            return  # it draws with the weights themselves
         configure_logs(settings.log_level)
         styles = installed_styles(settings.data_dir)
         models = loader_for(settings, styles, threads=1, memory=0)

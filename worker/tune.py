@@ -6,10 +6,7 @@ a process of its own, so that one engine's memory and threads are not another's.
 
 import math
 import multiprocessing
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from io import BytesIO
 from multiprocessing.context import ForkContext
@@ -28,8 +25,9 @@ from shared.pipeline import Options
 from shared.settings import MAX_SIDE_DEFAULT, Settings
 from shared.styles import Style
 from shared.telemetry import configure_logs
-from worker.capacity import available_cores, available_memory
-from worker.choice import FOR_CHILDREN, Choice, is_possible, node_key
+from worker.apart import run_apart
+from worker.capacity import available_cores, limit_threads
+from worker.choice import Choice, is_possible, memory_budget, node_key
 from worker.engines.probe import PHOTO
 from worker.model_loader import ModelLoader, loader_for
 
@@ -111,22 +109,13 @@ def _quickest_first(measured: Measured) -> tuple[float, float]:
     return measured.latency_s, -measured.pictures_per_s
 
 
-def budget() -> int:
-    """The bytes of memory that all worker processes of this node may take together."""
-    return int(available_memory() * FOR_CHILDREN)
-
-
 def measure(settings: Settings, style: Style, layout: Layout, seconds: float) -> Measured:
     """Run a node of this layout for so many seconds, or a few pictures where they take longer.
 
     Raises:
         SakugaError: the engine cannot draw this style here.
     """
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as apart:
-        try:
-            return apart.submit(_node, settings, style, layout, seconds).result()
-        except BrokenProcessPool as error:
-            raise EngineError(f"The engine {layout.engine} brought its process down.") from error
+    return run_apart(_node, settings, style, layout, seconds)
 
 
 def sample_photo() -> bytes:
@@ -175,10 +164,9 @@ def _measure_all(
 def _node(settings: Settings, style: Style, layout: Layout, seconds: float) -> Measured:
     """The parent of the processes, in a process of its own."""
     configure_logs("ERROR")
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = str(layout.threads)
+    limit_threads(layout.threads)
     chosen = settings.model_copy(update={"engine": layout.engine})
-    memory = budget() // layout.processes
+    memory = memory_budget() // layout.processes
     models = loader_for(chosen, {style.name: style}, threads=layout.threads, memory=memory)
     models.preload(style.name)
     context = multiprocessing.get_context("fork")

@@ -9,11 +9,8 @@ Imported by `worker.model_loader` and the tests.
 import fcntl
 import hashlib
 import json
-import multiprocessing
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -22,9 +19,12 @@ from typing import Final
 import structlog
 
 from shared.engines import EngineName
-from shared.errors import EngineError, SettingsError
+from shared.errors import SettingsError
 from shared.styles import Style
+from worker.apart import run_apart
 from worker.capacity import cpu_name
+from worker.engines import probe
+from worker.engines.base import PLENTY, DrawingEngine
 from worker.engines.int8 import recipe_path
 
 FORM: Final = 1  # of what `worker.engines.build` writes
@@ -64,7 +64,7 @@ class Artefacts:
         with tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=self._folder) as parent:
             made = Path(parent, "made")
             made.mkdir()
-            _build_apart(style, name, made)
+            run_apart(_build_and_check, style, name, made)  # torch would stay in memory here
             (made / _DIGESTS).write_text(json.dumps(_digests(made)), "utf-8")
             if place.exists():
                 place.rename(Path(parent, "damaged"))
@@ -109,18 +109,29 @@ def _digests(place: Path) -> dict[str, str]:
     return found
 
 
-def _build_apart(style: Style, name: EngineName, folder: Path) -> None:
-    """Build in a process of its own: what runs a network must not fork, and torch would stay in memory."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as apart:
-        try:
-            apart.submit(_build_and_check, style, name, folder).result()
-        except BrokenProcessPool as error:
-            raise EngineError(f"The engine {name} could not be prepared: its process died.") from error
+def open_artefact(artefact: Path, style: Style, name: EngineName, *, threads: int, memory: int) -> DrawingEngine:
+    """Make an engine of the artefact in a folder and let it draw the probe.
+
+    Raises:
+        EngineError: it draws wrong pictures on this machine.
+    """
+    engine = _engine(artefact, style, name, threads, memory)
+    probe.check(engine, name, artefact)
+    return engine
+
+
+def _engine(artefact: Path, style: Style, name: EngineName, threads: int, memory: int) -> DrawingEngine:
+    if name is EngineName.ONNXRUNTIME:
+        from worker.engines.onnxruntime_engine import OnnxRuntimeEngine
+
+        return OnnxRuntimeEngine(artefact, style.size, threads=threads, memory=memory)
+    from worker.engines.openvino_engine import OpenVinoEngine
+
+    return OpenVinoEngine(artefact, style.size, name, threads=threads, memory=memory)
 
 
 def _build_and_check(style: Style, name: EngineName, folder: Path) -> None:
-    from worker.engines import build, probe
-    from worker.model_loader import open_artefact
+    from worker.engines.build import build
 
-    build.build(style, name, folder)
-    probe.check(open_artefact(folder, style, name, threads=1, memory=8 << 30), name, folder)
+    build(style, name, folder)
+    open_artefact(folder, style, name, threads=1, memory=PLENTY)

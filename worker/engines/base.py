@@ -11,9 +11,10 @@ from typing import ClassVar
 import numpy as np
 
 from shared.errors import EngineError, PictureTooLargeError, UnavailableError
-from shared.pipeline import Tensor, Told
+from shared.pipeline import Tensor, Told, preprocess
 from shared.styles import Size
 
+PLENTY = 1 << 40  # bytes: where memory is no matter
 STRIP_PIXELS = 1 << 20  # drawn at a time where a generator allows; more would take memory and save nothing
 LOWEST_STRIP = 64  # rows; below, nearly all work would go into the overlap
 PICTURE_BYTES = 64  # per pixel of a whole picture: the photo, the tensors in and out
@@ -76,9 +77,9 @@ class DrawingEngine(ABC):
 
     def warm(self, side: int) -> None:
         """Run once at the usual size, so that the first photo does not pay for what is made on first use."""
-        whole = -(-(side + 2 * self.margin) // self.multiple) * self.multiple
+        black, _ = preprocess(np.zeros((side, side, 3), np.uint8), self)
         with suppress(PictureTooLargeError):  # then photos are told so; smaller ones are drawn
-            self.generate(np.zeros((1, 3, whole, whole), np.float32))
+            self.generate(black)
 
     @abstractmethod
     def _run(self, photo: Tensor, tell: Told) -> Tensor:

@@ -11,12 +11,12 @@ import torch
 from shared.engines import EngineName
 from shared.styles import Style
 from worker.engines import probe
+from worker.engines.base import PLENTY
 from worker.engines.int8 import usable_recipe
 from worker.engines.torch_engine import TorchEngine
 from worker.generator import AnimeGanV2, LightGenerator
 from worker.weights import load_generator
 
-_MEMORY = 8 << 30  # the probe is small
 _OPSET = 20
 
 
@@ -31,7 +31,7 @@ def build(style: Style, name: EngineName, folder: Path) -> None:
         _export_onnx(generator, folder)
     else:
         _convert_for_openvino(generator, style, name, folder)
-    probe.write_probe(TorchEngine(generator, memory=_MEMORY), folder)
+    probe.write_probe(TorchEngine(generator, memory=PLENTY), folder)
 
 
 def _export_onnx(generator: AnimeGanV2 | LightGenerator, folder: Path) -> None:

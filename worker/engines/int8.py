@@ -14,7 +14,7 @@ from shared.errors import WeightsError
 from shared.styles import Style
 
 LEAST_SSIM: Final = 0.95  # below, 8 bit is refused
-Range = tuple[float, float]
+Range = tuple[float, float]  # the lowest and the highest value that is told apart
 
 
 class Quality(BaseModel):

@@ -63,9 +63,8 @@ class OpenVinoEngine(DrawingEngine):
                 "ENABLE_CPU_PINNING": False,  # every process of a node would pin itself to the same core
             },
         )
-        self._compiled = self._compile()
-        self._request = self._compiled.create_infer_request()
         self._s_per_pixel = 0.0
+        self._open()
 
     def _run(self, photo: Tensor, tell: Told) -> Tensor:
         pixels = photo[0, 0].size
@@ -92,5 +91,8 @@ class OpenVinoEngine(DrawingEngine):
         self._request.cancel()
         with suppress(RuntimeError):  # which says that it was canceled
             self._request.wait()
+        self._open()
+
+    def _open(self) -> None:
         self._compiled = self._compile()
         self._request = self._compiled.create_infer_request()

@@ -22,9 +22,9 @@ import torch
 from openvino import Model, Node, Output
 from openvino import opset13 as ops
 
+from worker.engines.int8 import Range
 from worker.generator import AnimeGanV2, LightGenerator
 
-Range = tuple[float, float]  # the lowest and the highest value that is told apart
 _LAYER = re.compile(r"__module\.([\w.]+)/aten::_convolution")
 _CONVOLUTIONS = {"Convolution", "GroupConvolution"}
 _INPUT_LEVELS, _WEIGHT_LEVELS = 256, 255  # symmetric weights leave one level unused
@@ -68,7 +68,13 @@ def convolutions(model: Model) -> dict[str, Node]:
 def with_inputs(model: Model, names: Collection[str]) -> Model:
     """A model whose outputs are the inputs of the named convolutions, before padding, in their order."""
     layers = convolutions(model)
-    return Model([ops.result(_before_padding(layers[name])) for name in names], model.get_parameters(), "inputs")
+    inputs = [_taker(layers[name]).input_value(0) for name in names]
+    return Model([ops.result(tensor) for tensor in inputs], model.get_parameters(), "inputs")
+
+
+def compiled(model: Model) -> openvino.CompiledModel:
+    """A model ready to run here in single precision."""
+    return openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
 
 def multiply_adds(node: Node) -> int:
@@ -91,21 +97,21 @@ def _per_channel(constant: Output) -> npt.NDArray[np.float32]:
     return np.array(constant.get_node().data, np.float32).reshape(1, -1, 1, 1)
 
 
-def _before_padding(node: Node) -> Output:
-    source = node.input_value(0)
-    return _before_padding(source.get_node()) if source.get_node().get_type_name() == "Pad" else source
+def _taker(convolution: Node) -> Node:
+    """What takes the input of a convolution: the padding before it, where there is one."""
+    source = convolution.input_value(0).get_node()
+    return source if source.get_type_name() == "Pad" else convolution
 
 
 def _quantise_input(node: Node, limits: Range, inputs: dict[tuple[str, int], Output]) -> None:
     """Quantise what goes into a convolution, once for all that take the same tensor."""
-    source = node.input_value(0).get_node()
-    consumer = node if source.get_type_name() != "Pad" else source
-    tensor = consumer.input_value(0)
+    taker = _taker(node)
+    tensor = taker.input_value(0)
     key = (tensor.get_node().get_friendly_name(), tensor.get_index())
     if key not in inputs:
         low, high = (np.float32(limit) for limit in limits)
         inputs[key] = ops.fake_quantize(tensor, low, high, low, high, _INPUT_LEVELS).output(0)
-    consumer.input(0).replace_source_output(inputs[key])
+    taker.input(0).replace_source_output(inputs[key])
 
 
 def _quantise_weights(node: Node) -> None:
@@ -120,5 +126,4 @@ def _quantise_weights(node: Node) -> None:
 def _constant(output: Output) -> npt.NDArray[np.float32]:
     """The values of a constant, or of one that is only reshaped."""
     folded = Model([ops.result(output)], [], "constant")
-    values = openvino.Core().compile_model(folded, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([])[0]
-    return np.array(values, np.float32)
+    return np.array(compiled(folded)([])[0], np.float32)

@@ -15,6 +15,7 @@ from shared.engines import EngineName
 from shared.errors import EngineError
 from shared.images import Rgb
 from shared.styles import BUNDLED_WEIGHTS
+from worker.engines.base import nothing_told
 
 _PROBE, _REFERENCE = "probe.png", "reference.png"
 PHOTO: Final = BUNDLED_WEIGHTS / "hinata-light.webp"
@@ -56,7 +57,7 @@ def check(engine: pipeline.Engine, name: EngineName, folder: Path) -> None:
 def draw(engine: pipeline.Engine, photo: Rgb) -> Rgb:
     """The picture of a photo, both (H, W, 3) 8 bit."""
     prepared, box = pipeline.preprocess(photo, engine)
-    return pipeline.postprocess(engine.generate(prepared, lambda _: None), box)
+    return pipeline.postprocess(engine.generate(prepared, nothing_told), box)
 
 
 def psnr_db(picture: Rgb, reference: Rgb) -> float:

@@ -23,16 +23,16 @@ from shared.errors import InvalidValueError
 from shared.images import Rgb
 from shared.pipeline import Tensor, preprocess
 from shared.styles import Style
+from worker.engines.base import PLENTY
 from worker.engines.int8 import Int8Recipe, Quality, Range
 from worker.engines.openvino_engine import MODEL, OpenVinoEngine
-from worker.engines.openvino_model import convert, convolutions, multiply_adds, quantise, with_inputs
+from worker.engines.openvino_model import compiled, convert, convolutions, multiply_adds, quantise, with_inputs
 from worker.engines.probe import draw, psnr_db
 from worker.engines.torch_engine import TorchEngine
 from worker.weights import load_generator
 
 FEWEST_PHOTOS: Final = 4
 GOAL_DB: Final = 41.0  # against single precision, of the convolutions' errors together
-_MEMORY: Final = 8 << 30
 _SAMPLES: Final = 100_000  # values of a tensor, of each photo
 _BINS: Final = 4096
 _JUDGED: Final = 3  # photos on which layers are compared
@@ -52,7 +52,7 @@ def make_recipe(style: Style, photos: Sequence[Rgb], tell: Told = lambda _: None
     if len(photos) < FEWEST_PHOTOS:
         raise InvalidValueError(f"8 bit needs at least {FEWEST_PHOTOS} photos to calibrate and judge; give 20 or more.")
     generator = load_generator(style)
-    reference = TorchEngine(generator, memory=_MEMORY)
+    reference = TorchEngine(generator, memory=PLENTY)
     model = convert(generator)
     calibration = [preprocess(photo, reference)[0] for photo in photos[::2]]
     tell(f"Calibrating on {len(calibration)} photos")
@@ -108,11 +108,11 @@ def ssim(picture: Rgb, reference: Rgb) -> float:
 
 def _ranges(model: Model, photos: Sequence[Tensor]) -> dict[str, Range]:
     names = list(convolutions(model))
-    compiled = _compiled(with_inputs(model, names))
+    run = compiled(with_inputs(model, names))
     seen: dict[str, list[Values]] = {name: [] for name in names}
     extremes = dict.fromkeys(names, (0.0, 0.0))
     for photo in photos:
-        outputs = compiled(photo)
+        outputs = run(photo)
         for index, name in enumerate(names):
             values = outputs[index].ravel()
             seen[name].append(values[:: max(1, values.size // _SAMPLES)].copy())
@@ -123,7 +123,7 @@ def _ranges(model: Model, photos: Sequence[Tensor]) -> dict[str, Range]:
 
 def _sensitive(model: Model, ranges: Mapping[str, Range], photos: Sequence[Tensor]) -> tuple[str, ...]:
     """The convolutions to keep out of 8 bit, the one that costs most for what it saves first."""
-    wanted = [_levels(_compiled(model)(photo)[0]) for photo in photos]
+    wanted = [_levels(compiled(model)(photo)[0]) for photo in photos]
     errors = {name: _error(quantise(model.clone(), {name: limits}), photos, wanted) for name, limits in ranges.items()}
     sized = model.clone()
     sized.reshape(list(photos[0].shape))
@@ -139,8 +139,8 @@ def _sensitive(model: Model, ranges: Mapping[str, Range], photos: Sequence[Tenso
 
 
 def _error(model: Model, photos: Sequence[Tensor], wanted: Sequence[Values]) -> float:
-    compiled = _compiled(model)
-    found = (_levels(compiled(photo)[0]) for photo in photos)
+    run = compiled(model)
+    found = (_levels(run(photo)[0]) for photo in photos)
     return float(np.mean([np.mean((one - other) ** 2) for one, other in zip(found, wanted, strict=True)]))
 
 
@@ -148,16 +148,12 @@ def _levels(generated: Tensor) -> Values:
     return (generated.clip(-1, 1) + np.float32(1)) * np.float32(127.5)
 
 
-def _compiled(model: Model) -> openvino.CompiledModel:
-    return openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-
-
 def _quality(model: Model, reference: TorchEngine, style: Style, photos: Sequence[Rgb]) -> Quality:
     """Measure as the service draws: pictures of the engine against pictures of the reference."""
     with tempfile.TemporaryDirectory() as folder:
         openvino.save_model(model, Path(folder, MODEL), compress_to_fp16=False)
         engine = OpenVinoEngine(
-            Path(folder), style.size, EngineName.OPENVINO_INT8, threads=torch.get_num_threads(), memory=_MEMORY
+            Path(folder), style.size, EngineName.OPENVINO_INT8, threads=torch.get_num_threads(), memory=PLENTY
         )
         pairs = [(draw(engine, photo), draw(reference, photo)) for photo in photos]
     psnrs, ssims = ([measure(*pair) for pair in pairs] for measure in (psnr_db, ssim))
