@@ -1,6 +1,8 @@
 """One contract for every engine: the picture must not depend on how it is computed."""
 
 import json
+import math
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -29,6 +31,7 @@ from shared.settings import Settings, default_cache_dir
 from shared.styles import BUNDLED_WEIGHTS, Size, Style, installed_styles, read_manifest
 from tests.conftest import ROOT, ToyEngine
 from worker import choice
+from worker.apart import run_apart
 from worker.choice import Choice, candidates, node_key, plan, read_choice, write_choice
 from worker.engines import base, probe, quantise
 from worker.engines.artefacts import Artefacts
@@ -250,6 +253,25 @@ class TestArtefacts:
         assert artefacts.get(self.STYLE, self.NAME) == place
         assert {path: path.stat().st_mtime_ns for path in place.iterdir()} == built
         assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [place.name]
+
+    @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # forking is what Celery does
+    def test_a_process_that_may_have_no_children_of_its_own_builds_one_too(self, tmp_path: Path) -> None:
+        """Celery's processes are such, and build what a photo needs that comes before all styles are prepared."""
+        daemon = multiprocessing.get_context("fork").Process(
+            target=Artefacts(tmp_path).get, args=(self.STYLE, self.NAME), daemon=True
+        )
+        daemon.start()
+        daemon.join(120)
+        assert daemon.exitcode == 0
+        assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [
+            Artefacts(tmp_path).get(self.STYLE, self.NAME).name
+        ]
+
+    def test_an_unforeseen_failure_to_build_is_told_as_the_engines(self, capfd: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(EngineError, match="brought its process down"):
+            run_apart(math.sqrt, -1)
+        assert "ValueError" in capfd.readouterr().err
+        assert run_apart(math.sqrt, 4) == 2
 
     @pytest.mark.parametrize("damage", ["cut short", "changed", "missing"])
     def test_what_is_damaged_is_built_anew(self, tmp_path: Path, damage: str) -> None:

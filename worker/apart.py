@@ -1,29 +1,52 @@
-"""Running a function in a process of its own. Imported by `worker`.
+"""Running a function in a process of its own. Imported by `worker`; `python -m worker.apart` is that process.
 
-What runs a network must not fork afterwards, and the memory and threads of one engine are not to be another's.
+What runs a network must not fork afterwards, and the memory and threads of one engine are not to be another's. Not
+`multiprocessing`: Celery's processes are daemons to it, which may not have children.
 """
 
-import multiprocessing
+import os
+import pickle
+import subprocess
+import sys
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from typing import ParamSpec, TypeVar
 
-from shared.errors import EngineError
+from shared.errors import EngineError, SakugaError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def run_apart(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Call `function`, which must be picklable like its arguments, in a fresh process and return what it returns.
+    """Call `function`, a module's own and picklable like its arguments, in a fresh process; return what it returns.
+
+    When this is interrupted, by a time limit say, the process is killed.
 
     Raises:
-        EngineError: the process died; nothing but an engine does that.
-        Exception: whatever `function` raises.
+        SakugaError: what `function` raises of these.
+        EngineError: it raised anything else, which is on standard error, or the process died.
     """
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as apart:
+    command, call = [sys.executable, "-m", "worker.apart"], pickle.dumps((function, args, kwargs))
+    done = subprocess.run(command, input=call, stdout=subprocess.PIPE, check=False)
+    if done.returncode:
+        raise EngineError("The engine brought its process down; the operator finds the reason in the log.")
+    outcome: R | SakugaError = pickle.loads(done.stdout)  # noqa: S301  our own process wrote it
+    if isinstance(outcome, SakugaError):
+        raise outcome
+    return outcome
+
+
+def main() -> None:
+    """Answer one call: it comes on standard input, the answer goes to standard output, all else to standard error."""
+    with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as answer:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        function, args, kwargs = pickle.load(sys.stdin.buffer)  # noqa: S301  our own process wrote it
         try:
-            return apart.submit(function, *args, **kwargs).result()
-        except BrokenProcessPool as error:
-            raise EngineError("The engine brought its process down.") from error
+            outcome = function(*args, **kwargs)
+        except SakugaError as error:
+            outcome = error
+        pickle.dump(outcome, answer)
+
+
+if __name__ == "__main__":
+    main()
