@@ -230,7 +230,7 @@ class RunningService:
     def start(self) -> None:
         settings = {"SAKUGA_DATA_DIR": str(self.data_dir), "SAKUGA_PORT": str(self.port)} | self.environment
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        with (self.data_dir / "up.log").open("ab") as log:
+        with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "cli.main", "up"],
                 env=os.environ | settings,
@@ -238,12 +238,25 @@ class RunningService:
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
             )
-        wait_until(self.ready, "sakuga up is ready", limit_s=120)
+        wait_until(self._says_so, "sakuga up says that it is ready", limit_s=120)
+        wait_until(self.ready, "sakuga up is ready", limit_s=10)
 
-    def ready(self) -> bool:
+    def _says_so(self) -> bool:
+        """From then on what dies is started again; before, it is an error in starting."""
+        self._require_running()
+        return "Sakuga is ready" in self._log.read_text()
+
+    @property
+    def _log(self) -> Path:
+        return self.data_dir / "up.log"
+
+    def _require_running(self) -> None:
         assert self.process is not None
         if self.process.poll() is not None:
-            pytest.fail("sakuga up ended:\n" + (self.data_dir / "up.log").read_text())
+            pytest.fail("sakuga up ended:\n" + self._log.read_text())
+
+    def ready(self) -> bool:
+        self._require_running()
         try:
             return httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200
         except httpx.TransportError:
