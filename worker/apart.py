@@ -24,10 +24,13 @@ def run_apart(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
 
     Raises:
         SakugaError: what `function` raises of these.
-        EngineError: it raised anything else, which is on standard error, or the process died.
+        EngineError: it raised anything else, which is on standard error, or the process died or could not be started.
     """
     command, call = [sys.executable, "-m", "worker.apart"], pickle.dumps((function, args, kwargs))
-    done = subprocess.run(command, input=call, stdout=subprocess.PIPE, check=False)
+    try:
+        done = subprocess.run(command, input=call, stdout=subprocess.PIPE, check=False)
+    except OSError as error:
+        raise EngineError(f"A process for the engine could not be started: {error.strerror}.") from error
     if done.returncode:
         raise EngineError("The engine brought its process down; the operator finds the reason in the log.")
     outcome: R | SakugaError = pickle.loads(done.stdout)  # noqa: S301  our own process wrote it

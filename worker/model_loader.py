@@ -5,10 +5,10 @@ the child after it. Each child opens its engine, lets it draw the probe, and war
 """
 
 import gc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -41,15 +41,17 @@ class ModelLoader:
     ) -> None:
         """Serve `styles` with `threads` threads and `memory` bytes of this process.
 
-        `engines_for` tells the engines to try for a style; the first that can be prepared draws it.
+        `engines_for` tells the engines to try for a style; the first that can be made and draws right is taken.
         """
         self._styles = styles
         self._engines_for = engines_for
         self._artefacts = artefacts
         self._threads = threads
         self._memory = memory
+        self._untried: dict[str, Sequence[EngineName]] = {}
         self._prepared: dict[str, _Prepared] = {}
         self._engines: dict[str, DrawingEngine] = {}
+        self._at_work: DrawingEngine | None = None
 
     def prepare(self, name: str) -> EngineName:
         """Make what a style's engine needs on this machine, and run nothing; returns the engine that will draw it.
@@ -76,48 +78,66 @@ class ModelLoader:
         Raises:
             SakugaError: there is no such style, its weights cannot be used, or the engine draws wrong pictures here.
         """
-        if name not in self._engines:
+        while name not in self._engines:
             prepared = self._prepare(name)
-            engine = prepared.open(threads=self._threads, memory=self._memory)
-            engine.warm(MAX_SIDE_DEFAULT)
-            self._engines[name] = engine
-            log.info("engine warm", style=name, engine=prepared.engine, threads=self._threads)
-        return self._engines[name]
+            with self._falling_back(name):
+                self._engines[name] = self._open(name, prepared)
+        engine = self._engines[name]
+        if self._at_work and self._at_work is not engine:
+            self._at_work.rest()
+        self._at_work = engine
+        return engine
+
+    def _open(self, name: str, prepared: "_Prepared") -> DrawingEngine:
+        engine = prepared.open(threads=self._threads, memory=self._memory)
+        engine.warm(MAX_SIDE_DEFAULT)
+        log.info("engine warm", style=name, engine=prepared.engine, threads=self._threads)
+        return engine
 
     def _prepare(self, name: str) -> "_Prepared":
-        if name not in self._prepared:
+        while name not in self._prepared:
             style = self._styles[name]
-            *preferred, last = self._engines_for(style)
-            self._prepared[name] = self._first_possible(style, preferred) or _Prepared(style, last, self._artefacts)
+            engine, *_ = self._untried.setdefault(name, self._engines_for(style))
+            with self._falling_back(name):
+                self._prepared[name] = _Prepared(style, engine, self._artefacts)
         return self._prepared[name]
 
-    def _first_possible(self, style: Style, engines: Sequence[EngineName]) -> "_Prepared | None":
-        for engine in engines:
-            try:
-                return _Prepared(style, engine, self._artefacts)
-            except (EngineError, WeightsError) as error:
-                log.warning("an engine cannot be used", style=style.name, engine=engine, reason=error.detail)
-        return None
+    @contextmanager
+    def _falling_back(self, name: str) -> Iterator[None]:
+        """When the engine in turn fails a style and there is another, go on to that."""
+        try:
+            yield
+        except (EngineError, WeightsError) as error:
+            engine, *others = self._untried[name]
+            if not others:
+                raise
+            log.warning(
+                "an engine cannot be used", style=name, engine=engine, reason=error.detail, exc_info=error.__cause__
+            )
+            self._untried[name] = others
+            self._prepared.pop(name, None)
 
 
 class _Prepared:
-    """All of a style's engine that may be made before a fork: torch's module, or the path of an artefact."""
+    """All of a style's engine that may be made before a fork: torch's module, or the artefact on disk."""
 
     def __init__(self, style: Style, engine: EngineName, artefacts: Artefacts) -> None:
         self.engine = engine
         self._style = style
-        self._made: AnimeGanV2 | LightGenerator | Path
+        self._artefacts = artefacts
+        self._generator: AnimeGanV2 | LightGenerator | None = None
         if engine is EngineName.TORCH:
-            self._made = _load(style)
+            self._generator = _load(style)
         else:
-            self._made = artefacts.get(style, engine)
+            artefacts.get(style, engine)
             import_module(f"worker.engines.{engine.runtime}_engine")  # its pages, too, are shared
 
     def open(self, *, threads: int, memory: int) -> DrawingEngine:
         """Make the engine in the process that will use it, and let it draw the probe."""
-        if not isinstance(self._made, Path):
-            return _open_torch(self._made, threads=threads, memory=memory)
-        return open_artefact(self._made, self._style, self.engine, threads=threads, memory=memory)
+        if self._generator:
+            return _open_torch(self._generator, threads=threads, memory=memory)
+        artefact = self._artefacts.get(self._style, self.engine)  # what was whole before may be gone or damaged
+        return open_artefact(artefact, self._style, self.engine, threads=threads, memory=memory)
 
 
 def loader_for(settings: Settings, styles: Mapping[str, Style], *, threads: int, memory: int) -> ModelLoader:

@@ -6,6 +6,7 @@ What a job becomes is written into its record here and nowhere else, whatever th
 import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
+from http import HTTPStatus
 from time import monotonic
 
 import structlog
@@ -67,7 +68,8 @@ def _fail(job: Job, error: SakugaError, services: Services) -> bool:
     if error.retryable and services.jobs.requeue(job):
         log.warning("conversion will be tried again", code=error.code)
         return True
-    log.warning("conversion failed", code=error.code, detail=error.detail)
+    cause = error.__cause__ if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else None  # of ours, not of the photo's
+    log.warning("conversion failed", code=error.code, detail=error.detail, exc_info=cause)
     services.jobs.fail(job.id, error, attempt=job.attempts)
     return False
 

@@ -9,9 +9,11 @@ Imported by `worker.model_loader` and the tests.
 import fcntl
 import hashlib
 import json
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -19,7 +21,7 @@ from typing import Final
 import structlog
 
 from shared.engines import EngineName
-from shared.errors import SettingsError
+from shared.errors import EngineError, SettingsError, WeightsError
 from shared.styles import Style
 from worker.apart import run_apart
 from worker.capacity import cpu_name
@@ -49,7 +51,7 @@ class Artefacts:
             SettingsError: the folder cannot be written to.
         """
         place = self._folder / _key(style, name)
-        try:
+        try:  # building translates its own errors
             if not _is_whole(place):
                 with self._lock(place.name):
                     if not _is_whole(place):
@@ -61,6 +63,8 @@ class Artefacts:
 
     def _build(self, style: Style, name: EngineName, place: Path) -> None:
         log.info("building an engine's artefact", style=style.name, engine=name)
+        for left in self._folder.glob(f".{place.name}-*"):  # by a builder that was killed: the lock is ours
+            shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=self._folder) as parent:
             made = Path(parent, "made")
             made.mkdir()
@@ -80,16 +84,23 @@ class Artefacts:
 
 def _key(style: Style, name: EngineName) -> str:
     """Names of what it is of for people, and a digest of all that makes it."""
-    recipe = recipe_path(style)
     parts = (
         style.sha256,
         style.upsample,
-        hashlib.sha256(recipe.read_bytes()).hexdigest() if name.is_quantised and recipe.exists() else "",
+        _recipe_digest(style) if name.is_quantised else "",
         version(name.runtime),
         str(FORM),
         cpu_name(),
     )
     return f"{style.name}-{name}-{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:16]}"
+
+
+def _recipe_digest(style: Style) -> str:
+    path = recipe_path(style)
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{path.name} cannot be read: {error.strerror}.") from error
 
 
 def _is_whole(place: Path) -> bool:
@@ -113,21 +124,27 @@ def open_artefact(artefact: Path, style: Style, name: EngineName, *, threads: in
     """Make an engine of the artefact in a folder and let it draw the probe.
 
     Raises:
-        EngineError: it draws wrong pictures on this machine.
+        EngineError: the runtime cannot open it, or draws wrong pictures on this machine.
     """
-    engine = _engine(artefact, style, name, threads, memory)
+    engine = _opened(artefact, style, name, threads, memory)
     probe.check(engine, name, artefact)
     return engine
 
 
-def _engine(artefact: Path, style: Style, name: EngineName, threads: int, memory: int) -> DrawingEngine:
+def _opened(artefact: Path, style: Style, name: EngineName, threads: int, memory: int) -> DrawingEngine:
+    make: Callable[..., DrawingEngine]
     if name is EngineName.ONNXRUNTIME:
         from worker.engines.onnxruntime_engine import OnnxRuntimeEngine
 
-        return OnnxRuntimeEngine(artefact, style.size, threads=threads, memory=memory)
-    from worker.engines.openvino_engine import OpenVinoEngine
+        make, failures = partial(OnnxRuntimeEngine, artefact, style.size), OnnxRuntimeEngine.failures
+    else:
+        from worker.engines.openvino_engine import OpenVinoEngine
 
-    return OpenVinoEngine(artefact, style.size, name, threads=threads, memory=memory)
+        make, failures = partial(OpenVinoEngine, artefact, style.size, name), OpenVinoEngine.failures
+    try:
+        return make(threads=threads, memory=memory)
+    except failures as error:
+        raise EngineError(f"The engine {name} cannot be opened; the operator finds the reason in the log.") from error
 
 
 def _build_and_check(style: Style, name: EngineName, folder: Path) -> None:

@@ -1,12 +1,14 @@
-"""What all engines have in common: strips of large pictures, the limit of memory, translated errors.
+"""What all engines have in common: strips of large pictures, the limit of memory, progress, translated errors.
 
 Imported by the engines.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import ClassVar
+from time import perf_counter
+from typing import ClassVar, Final
 
 import numpy as np
 
@@ -18,6 +20,7 @@ PLENTY = 1 << 40  # bytes: where memory is no matter
 STRIP_PIXELS = 1 << 20  # drawn at a time where a generator allows; more would take memory and save nothing
 LOWEST_STRIP = 64  # rows; below, nearly all work would go into the overlap
 PICTURE_BYTES = 64  # per pixel of a whole picture: the photo, the tensors in and out
+TELL_EVERY_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,11 @@ def nothing_told(_share: float) -> None:
     """Hear how far a picture is, and go on."""
 
 
+def _of_strip(tell: Told, before: float, share: float) -> Told:
+    """What a strip that is so large a share of the picture tells of itself, as of the picture."""
+    return lambda done: tell(min(1.0, before + done * share))
+
+
 class DrawingEngine(ABC):
     """A generator in the process that made it; make one per process, after the fork."""
 
@@ -58,12 +66,13 @@ class DrawingEngine(ABC):
         self.multiple, self.margin, self._halo = geometry.multiple, geometry.margin, geometry.halo
         self._activation_bytes = activation_bytes
         self._memory = memory - self.resident_bytes
+        self._s_per_pixel = 0.0
 
     def generate(self, photo: Tensor, tell: Told = nothing_told) -> Tensor:
         """Run the network on (1, 3, H, W) in -1..1; H and W are multiples of `multiple`.
 
-        `tell` hears the share that is done between the strips of a large picture, where the runtime allows it within
-        them too, and may raise to stop.
+        `tell` hears the share that is done, now and then, and may raise to stop; the engine then draws the next picture
+        as if nothing had been.
 
         Raises:
             PictureTooLargeError: the memory of this process can never do it.
@@ -81,9 +90,19 @@ class DrawingEngine(ABC):
         with suppress(PictureTooLargeError):  # then photos are told so; smaller ones are drawn
             self.generate(black)
 
+    def rest(self) -> None:  # noqa: B027  most runtimes keep nothing
+        """Give back the memory that only drawing needs: another style is drawn next."""
+
     @abstractmethod
     def _run(self, photo: Tensor, tell: Told) -> Tensor:
         """Run the network once, on a picture or a strip of one."""
+
+    def _await(self, is_done: Callable[[float], bool], pixels: int, tell: Told) -> None:
+        """Wait for a run over so many pixels and tell the share by the last pace; `is_done` waits for some seconds."""
+        expected_s, started = self._s_per_pixel * pixels, perf_counter()
+        while not is_done(TELL_EVERY_S):
+            tell(min(0.95, (perf_counter() - started) / expected_s) if expected_s else 0.0)
+        self._s_per_pixel = (perf_counter() - started) / pixels
 
     def _translated(self, photo: Tensor, tell: Told) -> Tensor:
         try:
@@ -105,12 +124,12 @@ class DrawingEngine(ABC):
         """Draw strips of rows that overlap by what they depend on: the same picture in memory that does not grow."""
         height, width = photo.shape[2:]
         rows = self._strip_rows(height, width, halo)
-        strips = []
+        strips: list[Tensor] = []
         for top in range(0, height, rows):
             if top:
                 tell(top / height)
             start, end = max(0, top - halo), min(height, top + rows + halo)
-            drawn = self._translated(photo[:, :, start:end], nothing_told)
+            drawn = self._translated(photo[:, :, start:end], _of_strip(tell, top / height, rows / height))
             strips.append(drawn[:, :, top - start : top - start + rows])
         return np.concatenate(strips, axis=2) if len(strips) > 1 else strips[0]
 

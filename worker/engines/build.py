@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from shared.engines import EngineName
+from shared.errors import WeightsError
 from shared.styles import Style
 from worker.engines import probe
 from worker.engines.base import PLENTY
@@ -55,7 +56,12 @@ def _convert_for_openvino(generator: AnimeGanV2 | LightGenerator, style: Style, 
     import openvino
 
     from worker.engines.openvino_engine import MODEL
-    from worker.engines.openvino_model import convert, quantise
+    from worker.engines.openvino_model import convert, convolutions, quantise
 
-    ranges = usable_recipe(style).ranges if name.is_quantised else {}
-    openvino.save_model(quantise(convert(generator), ranges), folder / MODEL, compress_to_fp16=False)
+    model = convert(generator)
+    if name.is_quantised:
+        recipe = usable_recipe(style)
+        if missing := convolutions(model).keys() - recipe.ranges.keys() - set(recipe.higher_precision):
+            raise WeightsError(f"The 8 bit recipe of {style.name} lacks {', '.join(sorted(missing))}.")
+        quantise(model, recipe.ranges)
+    openvino.save_model(model, folder / MODEL, compress_to_fp16=False)

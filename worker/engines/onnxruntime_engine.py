@@ -3,6 +3,7 @@
 Imported by `worker.model_loader` and, to make artefacts, by `worker.engines.build`.
 """
 
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Final
 
@@ -15,13 +16,16 @@ from worker.engines.base import DrawingEngine
 
 MODEL = "model.onnx"
 ACTIVATION_BYTES: Final = {Size.FULL: 1150, Size.LIGHT: 700}  # per pixel at the peak
+FAILURES: Final = tuple(
+    error for error in vars(raised).values() if isinstance(error, type) and issubclass(error, Exception)
+)
 
 
 class OnnxRuntimeEngine(DrawingEngine):
-    """Runs an exported ONNX model."""
+    """Runs an exported ONNX model, and stops between its layers when told to."""
 
     resident_bytes = 150 << 20
-    failures = (MemoryError, raised.Fail, raised.InvalidArgument, raised.RuntimeException)
+    failures = (MemoryError, *FAILURES)
 
     def __init__(self, artefact: Path, size: Size, *, threads: int, memory: int) -> None:
         """Load the model in the folder `artefact`; the process is to stay within `memory` bytes."""
@@ -29,9 +33,18 @@ class OnnxRuntimeEngine(DrawingEngine):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.enable_cpu_mem_arena = False  # it would keep the memory of the largest picture for ever
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what is fatal; the rest is raised, and a stop is no error
         self._session = onnxruntime.InferenceSession(artefact / MODEL, options, providers=["CPUExecutionProvider"])
+        self._runner = ThreadPoolExecutor(1)  # so that this thread hears signals meanwhile
 
-    def _run(self, photo: Tensor, tell: Told) -> Tensor:  # noqa: ARG002  a session runs to its end
-        picture: Tensor = self._session.run(None, {"photo": photo})[0]
+    def _run(self, photo: Tensor, tell: Told) -> Tensor:
+        options = onnxruntime.RunOptions()
+        running = self._runner.submit(self._session.run, None, {"photo": photo}, options)
+        try:
+            self._await(lambda seconds: bool(wait([running], seconds).done), photo[0, 0].size, tell)
+        except BaseException:  # a time limit may come at any moment
+            options.terminate = True
+            wait([running])
+            raise
+        picture: Tensor = running.result()[0]
         return picture

@@ -4,10 +4,8 @@ Imported by `worker.model_loader` and, to make artefacts, by `worker.engines.bui
 """
 
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import openvino
 
@@ -16,9 +14,6 @@ from shared.pipeline import Tensor, Told
 from shared.settings import MAX_SIDE_DEFAULT
 from shared.styles import Size
 from worker.engines.base import DrawingEngine
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 MODEL = "model.xml"
 HINTS: Final = {
@@ -40,7 +35,6 @@ ACTIVATION_BYTES: Final = {  # per pixel at the peak
     (EngineName.OPENVINO_INT8_BF16, Size.FULL): 430,
     (EngineName.OPENVINO_INT8_BF16, Size.LIGHT): 400,
 }
-TELL_EVERY_MS = 500
 KEPT_PIXELS = (MAX_SIDE_DEFAULT + 64) ** 2  # the memory of a picture above this is given back after it
 
 
@@ -52,47 +46,47 @@ class OpenVinoEngine(DrawingEngine):
     def __init__(self, artefact: Path, size: Size, name: EngineName, *, threads: int, memory: int) -> None:
         """Compile the model in the folder `artefact`; the process is to stay within `memory` bytes."""
         super().__init__(size, memory=memory, activation_bytes=ACTIVATION_BYTES[name, size])
-        self._compile: Callable[[], openvino.CompiledModel] = partial(
-            openvino.Core().compile_model,
-            artefact / MODEL,
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": HINTS[name],
-                "INFERENCE_NUM_THREADS": threads,
-                "NUM_STREAMS": 1,
-                "ENABLE_CPU_PINNING": False,  # every process of a node would pin itself to the same core
-            },
-        )
-        self._s_per_pixel = 0.0
-        self._open()
+        self._core = openvino.Core()
+        self._model = self._core.read_model(artefact / MODEL)  # kept: its file may be gone when it is compiled again
+        self._properties = {
+            "INFERENCE_PRECISION_HINT": HINTS[name],
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,  # every process of a node would pin itself to the same core
+        }
+        self._compiled: openvino.CompiledModel | None = None
+        self._compile()
+
+    def rest(self) -> None:
+        if self._compiled:
+            self._compiled.release_memory()
 
     def _run(self, photo: Tensor, tell: Told) -> Tensor:
+        request = self._request if self._compiled else self._compile()
         pixels = photo[0, 0].size
-        expected_s, started = self._s_per_pixel * pixels, perf_counter()
         try:
-            self._request.start_async({0: photo}, share_inputs=True)
-            while not self._request.wait_for(TELL_EVERY_MS):
-                tell(min(0.95, (perf_counter() - started) / expected_s) if expected_s else 0.0)
+            request.start_async({0: photo}, share_inputs=True)
+            self._await(lambda seconds: request.wait_for(round(seconds * 1000)), pixels, tell)
         except BaseException:  # a time limit may come at any moment
-            self._start_afresh()
+            self._drop(request)
             raise
-        self._s_per_pixel = (perf_counter() - started) / pixels
-        picture: Tensor = self._request.get_output_tensor(0).data.copy()
+        picture: Tensor = request.get_output_tensor(0).data.copy()
         if pixels > KEPT_PIXELS:
-            self._compiled.release_memory()
+            self.rest()
         return picture
 
-    def _start_afresh(self) -> None:
-        """Drop the picture in hand, and the compiled model with it.
+    def _compile(self) -> openvino.InferRequest:
+        self._compiled = self._core.compile_model(self._model, "CPU", self._properties)
+        self._request = self._compiled.create_infer_request()
+        return self._request
+
+    def _drop(self, request: openvino.InferRequest) -> None:
+        """Drop the picture in hand, and the compiled model with it; the next picture compiles it again.
 
         Its nodes up to where it stopped hold the shapes of that picture, the others those of the one before, and none
         asks again while its own input stays the same: the next picture would fail, or come out wrong.
         """
-        self._request.cancel()
+        self._compiled = None
+        request.cancel()
         with suppress(RuntimeError):  # which says that it was canceled
-            self._request.wait()
-        self._open()
-
-    def _open(self) -> None:
-        self._compiled = self._compile()
-        self._request = self._compiled.create_infer_request()
+            request.wait()

@@ -13,7 +13,7 @@ Imported by `worker.engines.build` and `worker.engines.quantise`.
 import math
 import re
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sized
 
 import numpy as np
 import numpy.typing as npt
@@ -21,23 +21,34 @@ import openvino
 import torch
 from openvino import Model, Node, Output
 from openvino import opset13 as ops
+from torch import nn
 
+from shared.errors import EngineError, WeightsError
 from worker.engines.int8 import Range
 from worker.generator import AnimeGanV2, LightGenerator
 
 _LAYER = re.compile(r"__module\.([\w.]+)/aten::_convolution")
+_NORM = "GroupNormalization"
 _CONVOLUTIONS = {"Convolution", "GroupConvolution"}
 _INPUT_LEVELS, _WEIGHT_LEVELS = 256, 255  # symmetric weights leave one level unused
 
 
 def convert(generator: AnimeGanV2 | LightGenerator) -> Model:
-    """Convert a generator; the model maps (1, 3, H, W) to the same shape, any H and W the generator takes."""
+    """Convert a generator; the model maps (1, 3, H, W) to the same shape, any H and W the generator takes.
+
+    Raises:
+        EngineError: this version of OpenVINO describes the network in a way that is not known here.
+    """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # the converter traces, which torch will drop some day
+        warnings.simplefilter(
+            "ignore"
+        )  # the converter traces, which torch will drop some day, and sizes are traced too
         model = openvino.convert_model(generator, example_input=torch.zeros(1, 3, 64, 64))
-    for node in model.get_ordered_ops():
-        if node.get_type_name() == "GroupNormalization":
-            _spell_out(node)
+    norms = [node for node in model.get_ordered_ops() if node.get_type_name() == _NORM]
+    _require_as_many("norms", norms, generator, nn.GroupNorm)
+    _require_as_many("convolutions", convolutions(model), generator, nn.Conv2d)
+    for norm in norms:
+        _spell_out(norm)
     model.reshape([1, 3, -1, -1])
     return model
 
@@ -46,12 +57,17 @@ def quantise(model: Model, ranges: Mapping[str, Range]) -> Model:
     """Put the convolutions that `ranges` names into 8 bit.
 
     Inputs are asymmetric per tensor, weights symmetric per channel.
+
+    Raises:
+        WeightsError: the model has no convolution of such a name.
     """
     inputs: dict[tuple[str, int], Output] = {}
-    for name, node in convolutions(model).items():
-        if name in ranges:
-            _quantise_input(node, ranges[name], inputs)
-            _quantise_weights(node)
+    layers = convolutions(model)
+    if unknown := sorted(ranges.keys() - layers.keys()):
+        raise WeightsError(f"There are 8 bit ranges for convolutions that the network lacks: {', '.join(unknown)}.")
+    for name in ranges:
+        _quantise_input(layers[name], ranges[name], inputs)
+        _quantise_weights(layers[name])
     model.validate_nodes_and_infer_types()
     return model
 
@@ -81,6 +97,13 @@ def multiply_adds(node: Node) -> int:
     """Multiply-adds of a convolution, in a model of one size of picture."""
     height, width = node.output(0).get_shape()[2:]
     return int(math.prod(node.input_value(1).get_shape()) * height * width)
+
+
+def _require_as_many(what: str, found: Sized, generator: nn.Module, kind: type[nn.Module]) -> None:
+    """A rewrite that finds nothing to rewrite would be slow, or not 8 bit at all, and nobody would notice."""
+    wanted = sum(isinstance(module, kind) for module in generator.modules())
+    if len(found) != wanted:
+        raise EngineError(f"OpenVINO shows {len(found)} {what} where the network has {wanted}.")
 
 
 def _spell_out(norm: Node) -> None:

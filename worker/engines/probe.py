@@ -45,13 +45,21 @@ def check(engine: pipeline.Engine, name: EngineName, folder: Path) -> None:
     Raises:
         EngineError: the picture is not the reference's.
     """
-    probe, reference = (np.asarray(Image.open(folder / file)) for file in (_PROBE, _REFERENCE))
+    probe, reference = _read(folder, _PROBE), _read(folder, _REFERENCE)
     found = psnr_db(draw(engine, probe), reference)
     if found < LEAST_PSNR_DB[name]:
         raise EngineError(
             f"The engine {name} draws wrong pictures on this machine: {found:.1f} dB from the reference; "
             f"at least {LEAST_PSNR_DB[name]:g} is expected. Choose another with SAKUGA_ENGINE, or run `sakuga tune`."
         )
+
+
+def _read(folder: Path, file: str) -> Rgb:
+    try:
+        with Image.open(folder / file) as image:
+            return np.asarray(image)
+    except OSError as error:
+        raise EngineError("An engine's artefact cannot be read; it is built anew when it is next asked for.") from error
 
 
 def draw(engine: pipeline.Engine, photo: Rgb) -> Rgb:

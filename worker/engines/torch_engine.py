@@ -1,12 +1,14 @@
 """The reference engine: the torch module itself, fp32, channels last. Imported by those who want a reference."""
 
+from functools import partial
 from typing import Final
 
 import torch
+from torch import nn
 
 from shared.pipeline import Tensor, Told
 from shared.styles import Size
-from worker.engines.base import DrawingEngine
+from worker.engines.base import DrawingEngine, nothing_told
 from worker.generator import AnimeGanV2, LightGenerator
 
 ACTIVATION_BYTES: Final = {Size.FULL: 1350, Size.LIGHT: 900}  # per pixel at the peak
@@ -22,8 +24,17 @@ class TorchEngine(DrawingEngine):
         size = Size.FULL if isinstance(generator, AnimeGanV2) else Size.LIGHT
         super().__init__(size, memory=memory, activation_bytes=ACTIVATION_BYTES[size])
         self._generator = generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._tell: Told = nothing_told
+        convolutions = [module for module in generator.modules() if isinstance(module, nn.Conv2d)]
+        for index, convolution in enumerate(convolutions):
+            convolution.register_forward_pre_hook(partial(self._before, index / len(convolutions)))
 
-    def _run(self, photo: Tensor, tell: Told) -> Tensor:  # noqa: ARG002  a module runs to its end
+    def _run(self, photo: Tensor, tell: Told) -> Tensor:
+        self._tell = tell
         tensor = torch.from_numpy(photo).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
             return self._generator(tensor).numpy()  # type: ignore[no-any-return]
+
+    def _before(self, share: float, *_: object) -> None:
+        """Tell before every convolution that so many of them are done, which may raise."""
+        self._tell(share)
