@@ -13,6 +13,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import skimage.data
 from PIL import Image
@@ -301,6 +302,14 @@ class TestArtefacts:
         (left / "model.bin").write_bytes(b"half")
         assert Artefacts(tmp_path).get(self.STYLE, self.NAME) == place
         assert not left.exists()
+
+    @pytest.mark.parametrize("name", [EngineName.OPENVINO, EngineName.OPENVINO_INT8])
+    def test_processes_share_the_models_bytes_by_memory_map(self, engines: OpenedEngines, name: EngineName) -> None:
+        engines.get(name, "hinata-full")
+        mapped = {Path(region.path) for region in psutil.Process().memory_maps()}
+        assert [
+            path for path in mapped if path.name == "model.bin" and path.parent.name.startswith(f"hinata-full-{name}-")
+        ]
 
     def test_an_engine_goes_on_when_the_cache_is_deleted_under_it(self, tmp_path: Path) -> None:
         loader = loader_for(Settings(engine=self.NAME, cache_dir=tmp_path), STYLES, threads=1, memory=PLENTY)
