@@ -90,19 +90,25 @@ class OpenedEngines:
     """Every engine once, because opening takes a while."""
 
     def __init__(self) -> None:
-        self._opened: dict[tuple[EngineName, str, int], DrawingEngine] = {}
+        self._opened: dict[tuple[EngineName, str, int], DrawingEngine | str] = {}
 
     def get(self, name: EngineName, style: str, memory: int = PLENTY) -> DrawingEngine:
         key = (name, style, memory)
         if key not in self._opened:
-            loader = loader_for(Settings(engine=name), STYLES, threads=1, memory=memory)
-            try:
-                self._opened[key] = loader.engine(style)
-            except EngineError as error:
-                if name in NEEDS and (is_held_back() or not NEEDS[name] & set(cpu_flags().split())):
-                    pytest.skip(error.detail)
-                raise
-        return self._opened[key]
+            self._opened[key] = self._open(name, style, memory)
+        found = self._opened[key]
+        if isinstance(found, str):
+            pytest.skip(found)
+        return found
+
+    def _open(self, name: EngineName, style: str, memory: int) -> DrawingEngine | str:
+        """An engine, or why this CPU may do without it."""
+        try:
+            return loader_for(Settings(engine=name), STYLES, threads=1, memory=memory).engine(style)
+        except EngineError as error:
+            if name in NEEDS and (is_held_back() or not NEEDS[name] & set(cpu_flags().split())):
+                return error.detail
+            raise
 
 
 @pytest.fixture(scope="session")
