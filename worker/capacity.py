@@ -1,15 +1,16 @@
 """What this node has: cores, memory, the CPU's kind. Imported by `worker` and `cli`; imports no ML runtime.
 
-Knows control groups: a container with a quota of two cores on a machine of sixty-four has two.
+Knows control groups of both versions: a container with a quota of two cores on a machine of sixty-four has two.
 """
 
+import math
 import os
 import platform
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import psutil
 
-CGROUP, CPUINFO = Path("/sys/fs/cgroup"), Path("/proc/cpuinfo")
+CGROUP, MEMBERSHIP, CPUINFO = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"), Path("/proc/cpuinfo")
 ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")  # by which runtimes are held back
 DECISIVE_FLAGS = (
     "avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16", "asimdhp",
@@ -17,19 +18,17 @@ DECISIVE_FLAGS = (
 )  # fmt: skip
 
 
-def available_cores(cgroup: Path = CGROUP) -> int:
+def available_cores(cgroup: Path = CGROUP, membership: Path = MEMBERSHIP) -> int:
     """Cores this process may use: affinity and, in a container, the quota rounded down; at least one."""
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    quota, period = (_words(cgroup / "cpu.max") or ["max", "1"])[:2]
-    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
+    return max(1, int(min([cores, *map(_quota, _groups("cpu", cgroup, membership))])))
 
 
-def available_memory(cgroup: Path = CGROUP) -> int:
+def available_memory(cgroup: Path = CGROUP, membership: Path = MEMBERSHIP) -> int:
     """Bytes this node may use: the machine's memory or the container's limit, whichever is less."""
     total = int(psutil.virtual_memory().total)
-    limit = (_words(cgroup / "memory.max") or ["max"])[0]
-    return total if limit == "max" else min(total, int(limit))
+    return int(min([total, *map(_memory_limit, _groups("memory", cgroup, membership))]))
 
 
 def limit_threads(threads: int) -> None:
@@ -51,14 +50,43 @@ def cpu_flags(cpuinfo: Path = CPUINFO) -> str:
     return " ".join(name for name in DECISIVE_FLAGS if name in flags)
 
 
+def _groups(controller: str, cgroup: Path, membership: Path) -> list[Path]:
+    """The folders of this process's control group and of all above it, each of which may limit it."""
+    roots = {"": cgroup, controller: cgroup / controller}  # of version 2, which names no controllers, and of version 1
+    found = list(roots.values())  # inside a container they are its own, whatever its path on the host is
+    for line in _lines(membership):
+        _, controllers, path = line.split(":", 2)
+        inside = PurePosixPath(path.strip("/"))
+        for name in roots.keys() & set(controllers.split(",")):
+            found += [roots[name] / part for part in (inside, *inside.parents)]
+    return found
+
+
+def _quota(group: Path) -> float:
+    """Cores that a control group allows; infinite without a limit."""
+    words = _words(group / "cpu.max") or _words(group / "cpu.cfs_quota_us") + _words(group / "cpu.cfs_period_us")
+    quota, period = words if len(words) == 2 else ("max", "1")  # noqa: PLR2004
+    return math.inf if quota in {"max", "-1"} else int(quota) / int(period)
+
+
+def _memory_limit(group: Path) -> float:
+    """Bytes that a control group allows; infinite, or more than any machine has, without a limit."""
+    words = _words(group / "memory.max") or _words(group / "memory.limit_in_bytes")
+    return math.inf if words in ([], ["max"]) else int(words[0])
+
+
 def _cpuinfo(path: Path, *keys: str) -> set[str]:
     """The values that Linux gives under any of `keys`, over all cores."""
-    lines = path.read_text("utf-8").splitlines() if path.exists() else []
-    return {line.partition(":")[2].strip() for line in lines if line.startswith(keys)}
+    return {line.partition(":")[2].strip() for line in _lines(path) if line.startswith(keys)}
 
 
 def _words(path: Path) -> list[str]:
+    return " ".join(_lines(path)).split()
+
+
+def _lines(path: Path) -> list[str]:
+    """What the system tells in a file; nothing where it has no such file."""
     try:
-        return path.read_text("ascii").split()
+        return path.read_text("utf-8").splitlines()
     except OSError:
         return []
