@@ -1,6 +1,7 @@
 """`sakuga tune`: what this node can do, as a table, and the choice its workers will make. Imported by `cli.main`."""
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cli.doctor import counted
@@ -14,10 +15,10 @@ from worker.tune import MEGAPIXELS, SIDE, Bounds, Layout, Measured, tune
 def run(
     settings: Settings, console: Console, *, max_latency_s: float, memory_mib: int | None, price_per_hour: float | None
 ) -> None:
-    """Measure, keep the choice, and report.
+    """Measure, report, and keep the choice; in this order, so that a folder that is full loses no measurement.
 
     Raises:
-        SakugaError: there is no such style, or no engine draws it here.
+        SakugaError: there is no such style, no engine draws it here, or the choice cannot be kept.
     """
     style = installed_styles(settings.data_dir)[settings.style]
     bounds = Bounds(max_latency_s, memory_mib << 20 if memory_mib else memory_budget())
@@ -28,17 +29,18 @@ def run(
             if outcome is None:
                 status.update(f"Measuring {_named(layout)}")
             elif isinstance(outcome, SakugaError):
-                table.add_row(layout.engine, _shape(layout), f"[red]{outcome.detail}[/]")
+                table.add_row(layout.engine, _shape(layout), f"[red]{escape(outcome.detail)}[/]")
             else:
                 table.add_row(*_row(outcome, bounds))
 
         choice = tune(settings, style, bounds, tell)
-    write_choice(settings.cache_dir, choice)
     console.print(f"{style.name}, pictures of {SIDE} x {SIDE} pixels, decoding and encoding included:\n")
     console.print(table)
     console.print()
-    for line in report(choice, price_per_hour):
+    for line in [*report(choice, price_per_hour), *unmet(choice, bounds)]:
         console.print(line)
+    write_choice(settings.cache_dir, choice)
+    console.print(_kept(settings))
 
 
 def report(choice: Choice, price_per_hour: float | None) -> list[str]:
@@ -52,8 +54,23 @@ def report(choice: Choice, price_per_hour: float | None) -> list[str]:
     ]
     if price_per_hour is not None:
         lines.append(f"At {price_per_hour:g} per hour: {price_per_hour / per_hour * 1000:.4f} per 1,000 pictures.")
-    lines.append("Workers of this machine take this choice when they start; SAKUGA_ENGINE overrides it.")
     return lines
+
+
+def unmet(choice: Choice, bounds: Bounds) -> list[str]:
+    """The bounds that the choice does not keep to, which is so where no layout did."""
+    lines, needed = [], choice.memory_bytes * choice.processes
+    if choice.latency_s > bounds.latency_s:
+        lines.append(f"A picture takes {choice.latency_s:.2f} s; --max-latency allows {bounds.latency_s:g} s.")
+    if needed > bounds.memory_bytes:
+        lines.append(f"It needs {needed >> 20} MiB of memory; --memory allows {bounds.memory_bytes >> 20} MiB.")
+    return [f"[yellow]No layout keeps to the bounds, this is the quickest. {line}[/]" for line in lines]
+
+
+def _kept(settings: Settings) -> str:
+    if settings.engine == "auto":
+        return "Workers of this machine take this choice when they start; SAKUGA_ENGINE overrides it."
+    return f"Workers of this machine take this choice when they start with SAKUGA_ENGINE={settings.engine}."
 
 
 def _row(measured: Measured, bounds: Bounds) -> list[str]:

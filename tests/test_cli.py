@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,15 @@ from PIL import Image
 
 from cli.convert import plan
 from cli.main import main
+from cli.tune import report, unmet
+from shared.engines import EngineName
 from shared.settings import Settings
-from shared.styles import BUNDLED_WEIGHTS, imported_weights, installed_styles, read_manifest
+from shared.styles import BUNDLED_WEIGHTS, Size, imported_weights, installed_styles, read_manifest
 from tests.conftest import ROOT, free_port, photo_bytes, wait_until
+from worker.choice import Choice
+from worker.choice import plan as plan_node
 from worker.generator import AnimeGanV2
+from worker.tune import MEGAPIXELS, Bounds, Layout, Measured, Told, tune
 
 
 @pytest.fixture(autouse=True)
@@ -337,3 +343,70 @@ def test_requirements_are_pinned_but_not_what_the_installation_chooses() -> None
     pinned = {line.partition("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().splitlines()}
     assert {"celery", "flask", "pytest", "numpy", "scikit-image"} <= pinned
     assert not {"torch", "sakuga", "uv", "pip", "setuptools"} & pinned
+
+
+CHOICE = Choice(
+    node="this one",
+    size=Size.LIGHT,
+    asked="auto",
+    engine=EngineName.OPENVINO_INT8,
+    processes=2,
+    threads=1,
+    megapixels_per_s=2 * MEGAPIXELS,
+    latency_s=1,
+    memory_bytes=150 << 20,
+    memory_budget=600 << 20,
+)
+
+
+@pytest.mark.usefixtures("data_dir")
+def test_a_machine_is_tuned_for_the_engine_and_the_memory_that_are_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAKUGA_ENGINE", "openvino")
+    monkeypatch.setenv("SAKUGA_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr("worker.tune.available_cores", lambda: 1)
+    monkeypatch.setattr("cli.tune.tune", partial(tune, seconds=0.1))
+    done = sakuga("tune", "--memory", 600, "--price-per-hour", "0.04")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert [line.split()[:4] for line in done.stdout.splitlines() if " x 1 " in line] == [["openvino", "1", "x", "1"]]
+    assert "openvino in 1 process of 1 thread: " in done.stdout
+    assert "At 0.04 per hour: " in done.stdout
+    assert "SAKUGA_ENGINE=openvino" in done.stdout
+    node = plan_node(Settings())
+    assert (node.processes, node.memory) == (1, 600 << 20)
+
+
+def test_the_report_says_what_a_picture_costs() -> None:
+    assert report(CHOICE, 0.036) == [
+        "[bold]openvino-int8[/] in 2 processes of 1 thread: 0.52 megapixels/s, 7,200 pictures/hour, 1.00 s each.",
+        "A further process costs 157 MB of memory.",
+        "At 0.036 per hour: 0.0050 per 1,000 pictures.",
+    ]
+    assert report(CHOICE, None) == report(CHOICE, 0.036)[:2]
+
+
+def test_a_bound_that_nothing_kept_to_is_named() -> None:
+    assert unmet(CHOICE, Bounds(latency_s=1, memory_bytes=300 << 20)) == []
+    late, large = unmet(CHOICE, Bounds(latency_s=0.5, memory_bytes=200 << 20))
+    assert "takes 1.00 s; --max-latency allows 0.5 s" in late
+    assert "needs 300 MiB of memory; --memory allows 200 MiB" in large
+    assert late.startswith("[yellow]No layout keeps to the bounds")
+
+
+@pytest.mark.usefixtures("data_dir")
+def test_a_choice_that_cannot_be_kept_is_still_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pretend(_settings: object, _style: object, _bounds: object, tell: Told) -> Choice:
+        tell(layout := Layout(CHOICE.engine, 2, 1), None)
+        tell(layout, Measured(layout, 2, 1, CHOICE.memory_bytes))
+        return CHOICE
+
+    monkeypatch.setattr("cli.tune.tune", pretend)
+    monkeypatch.setenv("SAKUGA_CACHE_DIR", "/dev/null/cache")
+    done = sakuga("tune", "--max-latency", "0.5")
+    assert done.exit_code == 1
+    assert "1.00 (too slow)" in done.stdout
+    assert "7,200 pictures/hour" in done.stdout
+    assert "No layout keeps to the bounds" in done.stdout
+    assert "Workers of this machine" not in done.stdout
+    assert done.stderr == "Error: SAKUGA_CACHE_DIR cannot hold what was measured: Not a directory.\n"

@@ -1,6 +1,5 @@
 """One contract for every engine: the picture must not depend on how it is computed."""
 
-import json
 import math
 import multiprocessing
 import os
@@ -32,13 +31,12 @@ from shared.errors import (
 )
 from shared.images import Format, Limits, Rgb
 from shared.pipeline import Options, Tensor
-from shared.settings import Settings, default_cache_dir
-from shared.styles import BUNDLED_WEIGHTS, Size, Style, installed_styles, read_manifest
+from shared.settings import Settings
+from shared.styles import BUNDLED_WEIGHTS, Size, Style, read_manifest
 from tests.conftest import ROOT, ToyEngine
-from worker import choice
 from worker.apart import run_apart
 from worker.capacity import ISA_LIMITS, cpu_flags
-from worker.choice import Choice, candidates, node_key, plan, read_choice, write_choice
+from worker.choice import candidates
 from worker.engines import base, openvino_model, probe, quantise
 from worker.engines.artefacts import Artefacts, open_artefact
 from worker.engines.base import DrawingEngine
@@ -50,7 +48,6 @@ from worker.engines.openvino_model import quantise as quantise_model
 from worker.engines.probe import LEAST_PSNR_DB, draw, psnr_db
 from worker.engines.torch_engine import TorchEngine
 from worker.model_loader import loader_for
-from worker.tune import Bounds, Layout, Measured, tune
 from worker.weights import load_generator
 
 PLENTY = 8 << 30
@@ -487,114 +484,6 @@ class TestInt8:
     def test_too_few_photos_are_refused(self) -> None:
         with pytest.raises(InvalidValueError, match="at least 4"):
             quantise.make_recipe(STYLES["hinata-light"], [photo(64, 64)] * 3)
-
-
-class TestChoice:
-    CHOICE = Choice(
-        node="",
-        size=Size.LIGHT,
-        engine=EngineName.ONNXRUNTIME,
-        processes=3,
-        threads=2,
-        megapixels_per_s=1,
-        latency_s=1,
-        memory_bytes=100 << 20,
-    )
-
-    def test_what_was_measured_here_is_taken_and_what_is_set_wins(self, tmp_path: Path) -> None:
-        settings, style = Settings(cache_dir=tmp_path), STYLES["hinata-light"]
-        assert candidates(settings, style)[0] in {EngineName.OPENVINO_INT8, EngineName.OPENVINO_INT8_BF16}
-        write_choice(tmp_path, self.CHOICE.model_copy(update={"node": node_key()}))
-        assert candidates(settings, style)[0] is EngineName.ONNXRUNTIME
-        assert (plan(settings).processes, plan(settings).threads) == (3, 2)
-        set_by_hand = Settings(cache_dir=tmp_path, engine=EngineName.TORCH, processes=1)
-        assert candidates(set_by_hand, style) == (EngineName.TORCH,)
-        assert plan(set_by_hand).processes == 1
-        assert candidates(settings, STYLES["hinata-full"])[0] is not EngineName.ONNXRUNTIME
-
-    def test_what_was_measured_elsewhere_or_with_other_versions_does_not_count(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        write_choice(tmp_path, self.CHOICE.model_copy(update={"node": node_key()}))
-        write_choice(tmp_path, self.CHOICE.model_copy(update={"node": "another"}))
-        assert len(json.loads((tmp_path / "tuning.json").read_text())) == 2
-        assert read_choice(tmp_path, Size.LIGHT) is not None
-        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-        assert read_choice(tmp_path, Size.LIGHT) is None
-
-    def test_a_damaged_file_counts_as_none_and_is_replaced(self, tmp_path: Path) -> None:
-        (tmp_path / "tuning.json").write_text("{[")
-        assert read_choice(tmp_path, Size.LIGHT) is None
-        write_choice(tmp_path, self.CHOICE.model_copy(update={"node": node_key()}))
-        assert read_choice(tmp_path, Size.LIGHT) is not None
-
-    def test_an_engine_that_is_not_installed_is_not_tried(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(choice, "_version", lambda package: "1" if package == "torch" else None)
-        assert candidates(Settings(), STYLES["hinata-light"]) == (EngineName.TORCH,)
-        with pytest.raises(SettingsError, match="onnxruntime is not installed"):
-            candidates(Settings(engine=EngineName.ONNXRUNTIME), STYLES["hinata-light"])
-
-    def test_the_first_engine_that_draws_right_is_taken(self, tmp_path: Path) -> None:
-        style = STYLES["hinata-light"].model_copy(update={"folder": tmp_path})
-        for name in (style.file, "manifest.toml"):
-            (tmp_path / name).write_bytes((BUNDLED_WEIGHTS / name).read_bytes())
-        assert loader_for(Settings(), {style.name: style}, threads=1, memory=PLENTY).prepare(style.name) is (
-            EngineName.OPENVINO
-        )
-
-
-class TestTune:
-    def test_the_quickest_within_the_bounds_is_chosen_by_measurement(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(choice, "_version", lambda package: None if package == "torch" else "1")
-        monkeypatch.setattr("worker.tune.available_cores", lambda: 2)
-        outcomes: dict[Layout, Measured] = {}
-        settings = Settings(cache_dir=default_cache_dir())
-
-        def tell(layout: Layout, outcome: object) -> None:
-            if isinstance(outcome, Measured):
-                outcomes[layout] = outcome
-
-        style = installed_styles(tmp_path)["hinata-light"]
-        chosen = tune(settings, style, Bounds(60, PLENTY), tell, seconds=0.2)
-        best = max(outcomes.values(), key=lambda one: one.pictures_per_s)
-        assert (chosen.engine, chosen.processes, chosen.threads) == (
-            best.layout.engine, best.layout.processes, best.layout.threads
-        )  # fmt: skip
-        assert {layout.processes * layout.threads for layout in outcomes} == {1, 2}
-        assert all(one.memory_bytes > 10 << 20 for one in outcomes.values())
-
-    def test_layouts_that_keep_the_bounds_come_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        speeds = {"openvino": (9.0, 900 << 20), "onnxruntime": (4.0, 100 << 20), "torch": (1.0, 100 << 20)}
-
-        def pretend(_settings: object, _style: object, layout: Layout, _seconds: float) -> Measured:
-            if layout.engine not in speeds:
-                raise EngineError("not here")
-            speed, memory = speeds[layout.engine]
-            return Measured(layout, speed * layout.processes, layout.processes / 2, memory)
-
-        monkeypatch.setattr("worker.tune.measure", pretend)
-        monkeypatch.setattr("worker.tune.available_cores", lambda: 8)
-        tried: list[Layout] = []
-
-        def chosen(bounds: Bounds) -> tuple[str, int]:
-            found = tune(Settings(), STYLES["hinata-light"], bounds, lambda layout, _: tried.append(layout))
-            return found.engine, found.processes
-
-        assert chosen(Bounds(latency_s=99, memory_bytes=100 << 30)) == ("openvino", 8)
-        assert chosen(Bounds(latency_s=1.2, memory_bytes=100 << 30)) == ("openvino", 2)
-        assert chosen(Bounds(latency_s=99, memory_bytes=500 << 20)) == ("onnxruntime", 1)
-        assert chosen(Bounds(latency_s=0.1, memory_bytes=100 << 30)) == ("openvino", 1)
-        assert all(layout.processes == 1 for layout in tried if layout.engine is EngineName.TORCH)
-
-    def test_without_any_engine_that_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def refuse(*_: object) -> Measured:
-            raise EngineError("not here")
-
-        monkeypatch.setattr("worker.tune.measure", refuse)
-        with pytest.raises(EngineError, match="No engine draws hinata-light"):
-            tune(Settings(), STYLES["hinata-light"], Bounds(10, PLENTY), lambda *_: None)
 
 
 class TestLoader:

@@ -1,10 +1,65 @@
-"""What a node has."""
+"""What a node has, what it works with, and how it measures that."""
 
+import json
+import os
+import signal
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from worker.capacity import available_cores, available_memory
+from shared.engines import EngineName
+from shared.errors import EngineError, SettingsError
+from shared.pipeline import Engine
+from shared.settings import Settings, default_cache_dir
+from shared.styles import BUNDLED_WEIGHTS, Size, installed_styles, read_manifest
+from tests.conftest import ToyEngine, wait_until
+from worker import choice
+from worker.apart import run_apart
+from worker.capacity import available_cores, available_memory, cpu_flags
+from worker.choice import Choice, candidates, memory_budget, node_key, plan, read_choice, write_choice
+from worker.model_loader import loader_for
+from worker.tune import Bounds, Layout, Measured, divisions, peak_memory, run_node, tune
+
+PLENTY = 8 << 30
+STYLES = {style.name: style for style in read_manifest(BUNDLED_WEIGHTS)}
+
+
+class ToyModels:
+    """Stands in for the loader of a node. Where there is a `mark`, whoever asks second for an engine is killed."""
+
+    def __init__(self, note: Callable[[str], None], memory: int, mark: Path | None) -> None:
+        self._note, self._mark = note, mark
+        note(f"{memory >> 20} MiB each")
+
+    def preload(self, _name: str) -> None:
+        self._note("loaded")
+
+    def engine(self, _name: str) -> Engine:
+        if self._mark:
+            try:
+                self._mark.touch(exist_ok=False)
+            except FileExistsError:
+                os.kill(os.getpid(), signal.SIGKILL)
+        self._note("engine")
+        return ToyEngine()
+
+
+def toy_node(folder: Path, *, one_dies: bool) -> Measured:
+    """A node of two processes in 600 MiB, to be run apart; what happens in which order is in the file `events`."""
+
+    def note(event: str) -> None:
+        with (folder / "events").open("a") as events:
+            events.write(f"{event}\n")
+
+    mark = folder / "mark" if one_dies else None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("worker.tune.share_one_arena", lambda: note("one arena"))
+        patch.setattr("worker.tune.give_back", lambda: note("given back"))
+        patch.setattr("worker.tune.loader_for", lambda *_, threads, memory: ToyModels(note, memory, mark))  # noqa: ARG005
+        layout = Layout(EngineName.TORCH, 2, 1)
+        return run_node(Settings(), STYLES["hinata-light"], layout, memory_bytes=600 << 20, seconds=0.1)
 
 
 class TestCapacity:
@@ -59,3 +114,211 @@ class TestCapacity:
         own = self.tell(tmp_path / "own", "4:memory:/docker/0123\n3:cpu,cpuacct:/docker/0123")
         self.tell(tmp_path / "memory" / "memory.limit_in_bytes", str(256 << 20))
         assert (available_cores(tmp_path, own), available_memory(tmp_path, own)) == (64, 256 << 20)
+
+
+class TestChoice:
+    CHOICE = Choice(
+        node="",
+        size=Size.LIGHT,
+        asked="auto",
+        engine=EngineName.ONNXRUNTIME,
+        processes=3,
+        threads=2,
+        megapixels_per_s=1,
+        latency_s=1,
+        memory_bytes=100 << 20,
+        memory_budget=600 << 20,
+    )
+
+    def measured_here(self, **differing: object) -> Choice:
+        return self.CHOICE.model_copy(update={"node": node_key(), **differing})
+
+    def test_what_was_measured_here_is_taken_and_what_is_set_wins(self, tmp_path: Path) -> None:
+        settings, style = Settings(cache_dir=tmp_path), STYLES["hinata-light"]
+        assert candidates(settings, style)[0] in {EngineName.OPENVINO_INT8, EngineName.OPENVINO_INT8_BF16}
+        write_choice(tmp_path, self.measured_here())
+        assert candidates(settings, style)[0] is EngineName.ONNXRUNTIME
+        assert (plan(settings).processes, plan(settings).threads) == (3, 2)
+        set_by_hand = Settings(cache_dir=tmp_path, engine=EngineName.TORCH, processes=1)
+        assert candidates(set_by_hand, style) == (EngineName.TORCH,)
+        assert plan(set_by_hand).processes == 1
+        assert candidates(settings, STYLES["hinata-full"])[0] is not EngineName.ONNXRUNTIME
+
+    def test_what_was_measured_elsewhere_or_with_other_versions_does_not_count(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_choice(tmp_path, self.measured_here())
+        write_choice(tmp_path, self.CHOICE.model_copy(update={"node": "another"}))
+        assert len(json.loads((tmp_path / "tuning.json").read_text())) == 2
+        assert read_choice(tmp_path, Size.LIGHT) is not None
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+        assert read_choice(tmp_path, Size.LIGHT) is None
+
+    def test_a_damaged_file_counts_as_none_and_is_replaced(self, tmp_path: Path) -> None:
+        (tmp_path / "tuning.json").write_text("{[")
+        assert read_choice(tmp_path, Size.LIGHT) is None
+        write_choice(tmp_path, self.measured_here())
+        assert read_choice(tmp_path, Size.LIGHT) is not None
+
+    def test_workers_are_given_the_memory_that_was_measured_with(self, tmp_path: Path) -> None:
+        settings = Settings(cache_dir=tmp_path)
+        assert plan(settings).memory == memory_budget() // plan(settings).processes
+        write_choice(tmp_path, self.measured_here())
+        assert plan(settings).memory == 200 << 20
+        assert plan(Settings(cache_dir=tmp_path, processes=2)).memory == 300 << 20
+
+    def test_a_file_of_an_earlier_form_counts_as_none(self, tmp_path: Path) -> None:
+        earlier = self.measured_here().model_dump(mode="json", exclude={"memory_budget"})
+        (tmp_path / "tuning.json").write_text(json.dumps([earlier]))
+        assert read_choice(tmp_path, Size.LIGHT) is None
+
+    def test_what_was_measured_of_one_engine_counts_where_that_engine_is_set(self, tmp_path: Path) -> None:
+        asked = EngineName.ONNXRUNTIME
+        write_choice(tmp_path, self.measured_here(asked=asked))
+        assert plan(Settings(cache_dir=tmp_path, engine=asked)).processes == 3
+        assert read_choice(tmp_path, Size.LIGHT) is None
+        write_choice(tmp_path, self.measured_here(processes=5))
+        assert plan(Settings(cache_dir=tmp_path)).processes == 5
+        assert plan(Settings(cache_dir=tmp_path, engine=asked)).processes == 3
+
+    def test_a_folder_that_cannot_be_written_is_a_setting_to_mend(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(SettingsError, match="SAKUGA_CACHE_DIR"):
+            write_choice(tmp_path / "file", self.CHOICE)
+
+    @pytest.mark.parametrize(
+        ("line", "first"),
+        [
+            ("flags\t: fpu avx2", ["openvino-int8", "openvino"]),
+            ("flags\t: avx2 avx512_bf16", ["openvino-int8-bf16", "openvino-int8", "openvino"]),
+            ("flags\t: avx2 amx_bf16", ["openvino-int8-bf16", "openvino-int8", "openvino"]),
+            ("Features\t: fp asimd", ["openvino-int8", "openvino"]),
+            ("Features\t: asimd asimdhp", ["openvino-int8", "openvino-f16", "openvino"]),
+            ("Features\t: asimdhp bf16", ["openvino-int8-bf16", "openvino-int8", "openvino-f16", "openvino"]),
+        ],
+    )
+    def test_half_precision_is_likely_where_the_cpu_has_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, first: list[str]
+    ) -> None:
+        (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{line}\n")
+        monkeypatch.setattr(choice, "cpu_flags", partial(cpu_flags, tmp_path / "cpuinfo"))
+        found = candidates(Settings(cache_dir=tmp_path), STYLES["hinata-light"])
+        assert [str(name) for name in found[: len(first)]] == first
+
+    def test_an_engine_that_is_not_installed_is_not_tried(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(choice, "_version", lambda package: "1" if package == "torch" else None)
+        assert candidates(Settings(), STYLES["hinata-light"]) == (EngineName.TORCH,)
+        with pytest.raises(SettingsError, match="onnxruntime is not installed"):
+            candidates(Settings(engine=EngineName.ONNXRUNTIME), STYLES["hinata-light"])
+        monkeypatch.setattr(choice, "_version", lambda _: None)
+        with pytest.raises(SettingsError, match="No engine that draws hinata-light is installed"):
+            candidates(Settings(), STYLES["hinata-light"])
+
+    def test_the_first_engine_that_draws_right_is_taken(self, tmp_path: Path) -> None:
+        style = STYLES["hinata-light"].model_copy(update={"folder": tmp_path})
+        for name in (style.file, "manifest.toml"):
+            (tmp_path / name).write_bytes((BUNDLED_WEIGHTS / name).read_bytes())
+        assert loader_for(Settings(), {style.name: style}, threads=1, memory=PLENTY).prepare(style.name) is (
+            EngineName.OPENVINO
+        )
+
+
+class TestTune:
+    def test_the_quickest_within_the_bounds_is_chosen_by_measurement(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(choice, "_version", lambda package: None if package == "torch" else "1")
+        monkeypatch.setattr("worker.tune.available_cores", lambda: 2)
+        outcomes: dict[Layout, Measured] = {}
+        settings = Settings(cache_dir=default_cache_dir())
+
+        def tell(layout: Layout, outcome: object) -> None:
+            if isinstance(outcome, Measured):
+                outcomes[layout] = outcome
+
+        style = installed_styles(tmp_path)["hinata-light"]
+        chosen = tune(settings, style, Bounds(60, PLENTY), tell, seconds=0.2)
+        best = max(outcomes.values(), key=lambda one: one.pictures_per_s)
+        assert (chosen.engine, chosen.processes, chosen.threads) == (
+            best.layout.engine, best.layout.processes, best.layout.threads
+        )  # fmt: skip
+        assert {layout.processes * layout.threads for layout in outcomes} == {1, 2}
+        assert all(one.memory_bytes > 10 << 20 for one in outcomes.values())
+
+    def test_layouts_that_keep_the_bounds_come_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        speeds = {"openvino": (9.0, 900 << 20), "onnxruntime": (4.0, 100 << 20), "torch": (1.0, 100 << 20)}
+
+        def pretend(_settings: object, _style: object, layout: Layout, **_: object) -> Measured:
+            if layout.engine not in speeds:
+                raise EngineError("not here")
+            speed, memory = speeds[layout.engine]
+            return Measured(layout, speed * layout.processes, layout.processes / 2, memory)
+
+        monkeypatch.setattr("worker.tune.measure", pretend)
+        monkeypatch.setattr("worker.tune.available_cores", lambda: 8)
+        tried: list[Layout] = []
+
+        def chosen(bounds: Bounds) -> tuple[str, int]:
+            found = tune(Settings(), STYLES["hinata-light"], bounds, lambda layout, _: tried.append(layout))
+            return found.engine, found.processes
+
+        assert chosen(Bounds(latency_s=99, memory_bytes=100 << 30)) == ("openvino", 8)
+        assert chosen(Bounds(latency_s=1.2, memory_bytes=100 << 30)) == ("openvino", 2)
+        assert chosen(Bounds(latency_s=99, memory_bytes=500 << 20)) == ("onnxruntime", 1)
+        assert chosen(Bounds(latency_s=0.1, memory_bytes=100 << 30)) == ("openvino", 1)
+        assert all(layout.processes == 1 for layout in tried if layout.engine is EngineName.TORCH)
+
+    @pytest.mark.parametrize(
+        ("cores", "processes"),
+        [(1, [1]), (2, [2, 1]), (6, [6, 3, 2, 1]), (7, [7, 1]), (12, [12, 6, 4, 3, 2, 1]), (96, [96, 32, 16, 6, 3, 1])],
+    )
+    def test_cores_are_divided_so_that_none_is_left_over(self, cores: int, processes: list[int]) -> None:
+        assert divisions(cores) == processes
+
+    def test_an_engine_that_is_set_is_the_only_one_measured(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def pretend(_settings: object, _style: object, layout: Layout, **_: object) -> Measured:
+            return Measured(layout, 1, 1, 100 << 20)
+
+        monkeypatch.setattr("worker.tune.measure", pretend)
+        monkeypatch.setattr("worker.tune.available_cores", lambda: 6)
+        tried: set[Layout] = set()
+        settings = Settings(engine=EngineName.TORCH)
+        chosen = tune(settings, STYLES["hinata-light"], Bounds(10, PLENTY), lambda layout, _: tried.add(layout))
+        assert {layout.engine for layout in tried} == {EngineName.TORCH}
+        assert {layout.processes * layout.threads for layout in tried} == {1, 6}
+        assert (chosen.asked, chosen.memory_budget) == (EngineName.TORCH, PLENTY)
+
+    def test_the_peak_of_memory_counts_not_what_is_left_of_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        taken, seen = [10], set()
+
+        def private_bytes() -> int:
+            seen.add(taken[0])
+            return taken[0]
+
+        def draw() -> None:
+            taken[0] = 900
+            wait_until(lambda: 900 in seen, "memory is looked at while a picture is drawn")
+            taken[0] = 20
+
+        monkeypatch.setattr("worker.tune.private_bytes", private_bytes)
+        assert peak_memory(draw) == 900
+
+    def test_a_layout_is_measured_as_a_node_works(self, tmp_path: Path) -> None:
+        measured = run_apart(toy_node, tmp_path, one_dies=False)
+        assert (measured.layout.processes, measured.latency_s > 0) == (2, True)
+        events = (tmp_path / "events").read_text().splitlines()
+        assert events[:3] == ["one arena", "300 MiB each", "loaded"]
+        assert sorted(events[3:]) == ["engine", "engine", "given back", "given back"]
+
+    @pytest.mark.timeout(60)  # the others would wait for it for minutes
+    def test_a_process_that_is_killed_ends_the_measurement_at_once(self, tmp_path: Path) -> None:
+        with pytest.raises(EngineError, match="died while it was measured"):
+            run_apart(toy_node, tmp_path, one_dies=True)
+
+    def test_without_any_engine_that_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*_: object, **__: object) -> Measured:
+            raise EngineError("not here")
+
+        monkeypatch.setattr("worker.tune.measure", refuse)
+        with pytest.raises(EngineError, match="No engine draws hinata-light"):
+            tune(Settings(), STYLES["hinata-light"], Bounds(10, PLENTY), lambda *_: None)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -22,6 +22,8 @@ from worker.engines.int8 import usable_recipe
 
 MEMORY_PER_PROCESS: Final = 1 << 30  # where nothing was measured
 FOR_CHILDREN: Final = 0.8  # of the node's memory; the rest is for the parent, the web, the queue and the system
+_BF16_FLAGS: Final = {"avx512_bf16", "amx_bf16", "bf16"}  # of x86, and of Arm
+_F16_FLAG: Final = "asimdhp"  # of Arm; engines were not quicker in float16 on x86
 _FILE: Final = "tuning.json"
 
 
@@ -41,12 +43,14 @@ class Choice(BaseModel):
 
     node: str
     size: Size
+    asked: Literal["auto"] | EngineName  # SAKUGA_ENGINE when it was measured
     engine: EngineName
     processes: Annotated[int, Field(ge=1)]
     threads: Annotated[int, Field(ge=1)]
     megapixels_per_s: float  # of all processes together
     latency_s: float  # of one picture, the 95th percentile, while all are busy
-    memory_bytes: int  # what another process costs
+    memory_bytes: int  # what another process costs at its peak
+    memory_budget: Annotated[int, Field(gt=0)]  # bytes that all processes were given together
 
 
 def plan(settings: Settings) -> Capacity:
@@ -54,10 +58,10 @@ def plan(settings: Settings) -> Capacity:
 
     One thread per process gives the most pictures per second; two processes of one thread beat one of two.
     """
-    cores, memory = available_cores(), memory_budget()
-    styles = installed_styles(settings.data_dir)
-    is_measured = settings.engine == "auto" and settings.style in styles
-    tuned = read_choice(settings.cache_dir, styles[settings.style].size) if is_measured else None
+    cores, styles = available_cores(), installed_styles(settings.data_dir)
+    size = styles[settings.style].size if settings.style in styles else None
+    tuned = read_choice(settings.cache_dir, size, settings.engine) if size else None
+    memory = tuned.memory_budget if tuned else memory_budget()
     usual = tuned.processes if tuned else max(1, min(cores, memory // MEMORY_PER_PROCESS))
     processes = settings.processes or usual
     threads = tuned.threads if tuned and processes == tuned.processes else max(1, cores // processes)
@@ -65,7 +69,7 @@ def plan(settings: Settings) -> Capacity:
 
 
 def memory_budget() -> int:
-    """The bytes of memory that all worker processes of this node may take together."""
+    """The bytes of memory that all worker processes of this node may take together, where nobody said otherwise."""
     return int(available_memory() * FOR_CHILDREN)
 
 
@@ -73,7 +77,7 @@ def candidates(settings: Settings, style: Style) -> Sequence[EngineName]:
     """The engines to draw a style with, the one to try first first; only what is installed and fits the style.
 
     Raises:
-        SettingsError: the engine that was asked for is not installed.
+        SettingsError: the engine that was asked for is not installed, or none is.
     """
     if settings.engine != "auto":
         if _version(settings.engine.runtime) is None:
@@ -81,7 +85,10 @@ def candidates(settings: Settings, style: Style) -> Sequence[EngineName]:
         return (settings.engine,)
     tuned = read_choice(settings.cache_dir, style.size)
     names = ([tuned.engine] if tuned else []) + _likely()
-    return tuple(name for name in dict.fromkeys(names) if is_possible(name, style))
+    possible = tuple(name for name in dict.fromkeys(names) if is_possible(name, style))
+    if not possible:
+        raise SettingsError(f"No engine that draws {style.name} is installed; sakuga[worker] brings them.")
+    return possible
 
 
 def is_possible(name: EngineName, style: Style) -> bool:
@@ -101,19 +108,34 @@ def node_key() -> str:
     return "; ".join([cpu_name(), f"{available_cores()} cores", f"{available_memory() >> 30} GiB", *versions])
 
 
-def read_choice(cache_dir: Path, size: Size) -> Choice | None:
-    """What was measured on this node, if it was. A file that cannot be read counts as none: it is measured again."""
-    wanted = node_key(), size
-    return next((choice for choice in _read(cache_dir) if (choice.node, choice.size) == wanted), None)
+def read_choice(cache_dir: Path, size: Size, asked: Literal["auto"] | EngineName = "auto") -> Choice | None:
+    """What was measured on this node with this SAKUGA_ENGINE, if it was.
+
+    A file that cannot be read, or is of an earlier form, counts as none: it is measured again.
+    """
+    wanted = node_key(), size, asked
+    return next((choice for choice in _read(cache_dir) if _what_for(choice) == wanted), None)
 
 
 def write_choice(cache_dir: Path, choice: Choice) -> None:
-    """Keep a choice in place of the earlier one for the same node and size."""
-    others = [other for other in _read(cache_dir) if (other.node, other.size) != (choice.node, choice.size)]
-    cache_dir.mkdir(parents=True, exist_ok=True)
+    """Keep a choice in place of the earlier one for the same node, size and SAKUGA_ENGINE.
+
+    Raises:
+        SettingsError: the folder cannot be written to.
+    """
+    kept = [other for other in _read(cache_dir) if _what_for(other) != _what_for(choice)]
     temporary = cache_dir / f".{_FILE}.new"
-    temporary.write_text(json.dumps([one.model_dump(mode="json") for one in [*others, choice]], indent=1), "utf-8")
-    temporary.replace(cache_dir / _FILE)
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps([one.model_dump(mode="json") for one in [*kept, choice]], indent=1), "utf-8")
+        temporary.replace(cache_dir / _FILE)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise SettingsError(f"SAKUGA_CACHE_DIR cannot hold what was measured: {reason}.") from error
+
+
+def _what_for(choice: Choice) -> tuple[str, Size, str]:
+    return choice.node, choice.size, choice.asked
 
 
 def _read(cache_dir: Path) -> list[Choice]:
@@ -124,11 +146,11 @@ def _read(cache_dir: Path) -> list[Choice]:
 
 
 def _likely() -> list[EngineName]:
-    """8 bit was fastest wherever it was measured, with AVX2 alone too; bfloat16 pays where the CPU has it."""
-    quick = [EngineName.OPENVINO_INT8]
-    if "bf16" in cpu_flags():
-        quick.insert(0, EngineName.OPENVINO_INT8_BF16)
-    return [*quick, EngineName.OPENVINO, EngineName.ONNXRUNTIME, EngineName.TORCH]
+    """8 bit was fastest wherever it was measured, with AVX2 alone too; half precision pays where the CPU has it."""
+    flags = set(cpu_flags().split())
+    bf16 = [EngineName.OPENVINO_INT8_BF16] if flags & _BF16_FLAGS else []
+    f16 = [EngineName.OPENVINO_F16] if _F16_FLAG in flags else []
+    return [*bf16, EngineName.OPENVINO_INT8, *f16, EngineName.OPENVINO, EngineName.ONNXRUNTIME, EngineName.TORCH]
 
 
 def _version(package: str) -> str | None:

@@ -4,12 +4,14 @@ Every layout runs as a worker node does: a parent that prepares, children forked
 a process of its own, so that one engine's memory and threads are not another's.
 """
 
-import math
 import multiprocessing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
+from multiprocessing.connection import wait
 from multiprocessing.context import ForkContext
+from threading import Event, Thread
 from time import perf_counter
 from typing import Final
 
@@ -27,15 +29,18 @@ from shared.styles import Style
 from shared.telemetry import configure_logs
 from worker.apart import run_apart
 from worker.capacity import available_cores, limit_threads
-from worker.choice import Choice, is_possible, memory_budget, node_key
+from worker.choice import Choice, candidates, is_possible, node_key
 from worker.engines.probe import PHOTO
+from worker.memory import give_back, share_one_arena
 from worker.model_loader import ModelLoader, loader_for
 
 SIDE: Final = MAX_SIDE_DEFAULT  # of the square picture that is drawn
 MEGAPIXELS: Final = SIDE * SIDE / 1e6
 _WORTH: Final = 0.6  # engines slower than this share of the quickest are not tried in other layouts
+_MOST_DIVISIONS: Final = 6  # of the cores into processes
 _FEWEST: Final = 3  # pictures of each process
 _PATIENCE_S: Final = 300
+_SAMPLE_EVERY_S: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ class Measured:
     layout: Layout
     pictures_per_s: float
     latency_s: float  # the 95th percentile
-    memory_bytes: int  # private to each process
+    memory_bytes: int  # private to each process, at its peak
 
     @property
     def megapixels_per_s(self) -> float:
@@ -66,7 +71,7 @@ class Bounds:
     """What a layout must keep to."""
 
     latency_s: float
-    memory_bytes: int
+    memory_bytes: int  # of all processes together; each is given its share
 
     def allow(self, measured: Measured) -> bool:
         return measured.latency_s <= self.latency_s and self.have_room(measured, measured.layout.processes)
@@ -82,13 +87,15 @@ Told = Callable[[Layout, Measured | SakugaError | None], None]
 def tune(settings: Settings, style: Style, bounds: Bounds, tell: Told, *, seconds: float = 4) -> Choice:
     """Measure what this node can do with a style and choose the most pictures within `bounds`.
 
-    Where nothing keeps to the bounds, the quickest layout is chosen.
+    Where SAKUGA_ENGINE names one, only that is measured. Where nothing keeps to the bounds, the quickest is chosen.
 
     Raises:
         EngineError: no engine draws this style here.
+        SettingsError: the engine that is set is not installed.
     """
-    measured = _measure_all(settings, style, _alone(style), tell, seconds)
-    measured += _measure_all(settings, style, _further(measured, bounds), tell, seconds)
+    run = partial(measure, settings, style, memory_bytes=bounds.memory_bytes, seconds=seconds)
+    measured = _measure_all(_alone(settings, style), run, tell)
+    measured += _measure_all(_further(measured, bounds), run, tell)
     if not measured:
         raise EngineError(f"No engine draws {style.name} on this machine.")
     allowed = [one for one in measured if bounds.allow(one)]
@@ -96,12 +103,14 @@ def tune(settings: Settings, style: Style, bounds: Bounds, tell: Told, *, second
     return Choice(
         node=node_key(),
         size=style.size,
+        asked=settings.engine,
         engine=best.layout.engine,
         processes=best.layout.processes,
         threads=best.layout.threads,
         megapixels_per_s=round(best.megapixels_per_s, 3),
         latency_s=round(best.latency_s, 3),
         memory_bytes=best.memory_bytes,
+        memory_budget=bounds.memory_bytes,
     )
 
 
@@ -109,13 +118,13 @@ def _quickest_first(measured: Measured) -> tuple[float, float]:
     return measured.latency_s, -measured.pictures_per_s
 
 
-def measure(settings: Settings, style: Style, layout: Layout, seconds: float) -> Measured:
-    """Run a node of this layout for so many seconds, or a few pictures where they take longer.
+def measure(settings: Settings, style: Style, layout: Layout, *, memory_bytes: int, seconds: float) -> Measured:
+    """Run a node of this layout and memory for so many seconds, or a few pictures where they take longer.
 
     Raises:
-        SakugaError: the engine cannot draw this style here.
+        SakugaError: the engine cannot draw this style here, or not in this memory.
     """
-    return run_apart(_node, settings, style, layout, seconds)
+    return run_apart(run_node, settings, style, layout, memory_bytes=memory_bytes, seconds=seconds)
 
 
 def sample_photo() -> bytes:
@@ -126,33 +135,39 @@ def sample_photo() -> bytes:
     return buffer.getvalue()
 
 
-def _alone(style: Style) -> list[Layout]:
+def divisions(cores: int) -> list[int]:
+    """Numbers of processes that leave no core over, a few from all to one, most first."""
+    found = [processes for processes in range(cores, 0, -1) if cores % processes == 0]
+    step = max(1, (len(found) - 1) / (_MOST_DIVISIONS - 1))
+    return [found[round(index * step)] for index in range(min(len(found), _MOST_DIVISIONS))]
+
+
+def _alone(settings: Settings, style: Style) -> list[Layout]:
+    if settings.engine != "auto":
+        return [Layout(engine, 1, 1) for engine in candidates(settings, style)]
     return [Layout(engine, 1, 1) for engine in EngineName if is_possible(engine, style)]
 
 
 def _further(alone: Sequence[Measured], bounds: Bounds) -> list[Layout]:
-    """Every way of dividing the cores that the memory allows, for the engines that are worth it."""
+    """The ways of dividing the cores that the memory allows, for the engines that are worth it."""
     cores = available_cores()
     quickest = max((one.pictures_per_s for one in alone), default=0)
-    divisions = sorted({cores, math.ceil(cores / 2), math.ceil(cores / 4), 1}, reverse=True)
     return [
         layout
         for one in sorted(alone, key=lambda one: -one.pictures_per_s)
         if one.pictures_per_s >= _WORTH * quickest
-        for processes in divisions
+        for processes in divisions(cores)
         if bounds.have_room(one, processes)
-        and (layout := Layout(one.layout.engine, processes, max(1, cores // processes))) != one.layout
+        and (layout := Layout(one.layout.engine, processes, cores // processes)) != one.layout
     ]
 
 
-def _measure_all(
-    settings: Settings, style: Style, layouts: Sequence[Layout], tell: Told, seconds: float
-) -> list[Measured]:
+def _measure_all(layouts: Sequence[Layout], run: Callable[[Layout], Measured], tell: Told) -> list[Measured]:
     found = []
     for layout in layouts:
         tell(layout, None)
         try:
-            measured = measure(settings, style, layout, seconds)
+            measured = run(layout)
         except SakugaError as error:
             tell(layout, error)
             continue
@@ -161,65 +176,115 @@ def _measure_all(
     return found
 
 
-def _node(settings: Settings, style: Style, layout: Layout, seconds: float) -> Measured:
-    """The parent of the processes, in a process of its own."""
+def run_node(settings: Settings, style: Style, layout: Layout, *, memory_bytes: int, seconds: float) -> Measured:
+    """Be the parent of the processes; to be called in a process of its own."""
     configure_logs("ERROR")
     limit_threads(layout.threads)
+    share_one_arena()
     chosen = settings.model_copy(update={"engine": layout.engine})
-    memory = memory_budget() // layout.processes
-    models = loader_for(chosen, {style.name: style}, threads=layout.threads, memory=memory)
+    share = memory_bytes // layout.processes
+    models = loader_for(chosen, {style.name: style}, threads=layout.threads, memory=share)
     models.preload(style.name)
     context = multiprocessing.get_context("fork")
-    children = [_Child(context, models, style, seconds) for _ in range(layout.processes)]
     start = context.Barrier(layout.processes)
-    for child in children:
-        child.start(start)
-    results = [child.result() for child in children]
-    latencies = np.concatenate([latencies for latencies, _ in results])
+    found = _results([_Child(context, models, style, seconds, start) for _ in range(layout.processes)])
+    latencies = np.concatenate([latencies for latencies, _ in found])
     return Measured(
         layout,
-        pictures_per_s=sum(len(latencies) / float(np.sum(latencies)) for latencies, _ in results),
+        pictures_per_s=sum(len(latencies) / float(np.sum(latencies)) for latencies, _ in found),
         latency_s=float(np.quantile(latencies, 0.95)),
-        memory_bytes=max(private for _, private in results),
+        memory_bytes=max(peak for _, peak in found),
     )
 
 
+Result = tuple[list[float], int]
+"""Seconds per picture, and the most private bytes of a process."""
+
+
+def _results(children: Sequence["_Child"]) -> list[Result]:
+    """What all children found, once they have; the first that fails or dies ends the others, which wait for it."""
+    found: list[Result] = []
+    waiting = list(children)
+    try:
+        while waiting:
+            ready = wait([child.received for child in waiting])
+            found += [child.result() for child in waiting if child.received in ready]
+            waiting = [child for child in waiting if child.received not in ready]
+    finally:
+        for child in children:
+            child.end()
+    return found
+
+
 class _Child:
-    """One process that draws the sample again and again."""
+    """One process that draws the sample again and again, as soon as all are ready."""
 
-    def __init__(self, context: ForkContext, models: ModelLoader, style: Style, seconds: float) -> None:
-        self._context, self._models, self._style, self._seconds = context, models, style, seconds
-        self._received, self._sent = context.Pipe(duplex=False)
-
-    def start(self, together: "multiprocessing.synchronize.Barrier") -> None:
-        self._process = self._context.Process(target=self._run, args=(together,), daemon=True)
+    def __init__(
+        self,
+        context: ForkContext,
+        models: ModelLoader,
+        style: Style,
+        seconds: float,
+        together: "multiprocessing.synchronize.Barrier",
+    ) -> None:
+        self._models, self._style, self._seconds, self._together = models, style, seconds, together
+        self.received, self._sent = context.Pipe(duplex=False)
+        self._process = context.Process(target=self._run, daemon=True)
         self._process.start()
-        self._sent.close()
+        self._sent.close()  # before others are forked: nobody else holds it, so the pipe ends when the process does
 
-    def result(self) -> tuple[list[float], int]:
-        """Seconds per picture, and private bytes."""
+    def result(self) -> Result:
         try:
-            found: tuple[list[float], int] | SakugaError = self._received.recv()
+            found: Result | SakugaError = self.received.recv()
         except EOFError:
             raise EngineError("A process died while it was measured.") from None
         if isinstance(found, SakugaError):
             raise found
         return found
 
-    def _run(self, together: "multiprocessing.synchronize.Barrier") -> None:
+    def end(self) -> None:
+        self._process.kill()
+        self._process.join()
+
+    def _run(self) -> None:
         try:
-            self._sent.send(self._draw(together))
+            self._sent.send(self._draw())
         except SakugaError as error:
-            together.abort()
             self._sent.send(error)
 
-    def _draw(self, together: "multiprocessing.synchronize.Barrier") -> tuple[list[float], int]:
+    def _draw(self) -> Result:
         engine = self._models.engine(self._style.name)
+        give_back()
         photo, options, limits = sample_photo(), Options(SIDE, Format.JPEG), Limits(1 << 30, 100)
-        together.wait(_PATIENCE_S)
+        self._together.wait(_PATIENCE_S)
         latencies: list[float] = []
         while len(latencies) < _FEWEST or sum(latencies) < self._seconds:
             started = perf_counter()
             pipeline.convert(photo, options, engine, limits)
             latencies.append(perf_counter() - started)
-        return latencies, int(psutil.Process().memory_full_info().uss)
+        return latencies, peak_memory(lambda: pipeline.convert(photo, options, engine, limits))
+
+
+def peak_memory(draw: Callable[[], object]) -> int:
+    """The most private bytes of this process while it draws a few pictures; apart from those that are timed.
+
+    Looking takes the process's own time, and at rest most of what a picture needs has been given back.
+    """
+    seen, done = [private_bytes()], Event()
+
+    def look() -> None:
+        while not done.wait(_SAMPLE_EVERY_S):
+            seen.append(private_bytes())
+
+    sampler = Thread(target=look, daemon=True)
+    sampler.start()
+    for _ in range(_FEWEST):
+        draw()
+    done.set()
+    sampler.join()
+    return max(seen)
+
+
+def private_bytes() -> int:
+    """Memory that this process shares with no other."""
+    return int(psutil.Process().memory_full_info().uss)
