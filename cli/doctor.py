@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import distributions, version
+from pathlib import Path
 
 from PIL import features
 from redis.exceptions import RedisError
@@ -41,7 +42,8 @@ def examine() -> list[Finding]:
         ("torch", _torch),
         ("styles", _styles),
         ("image formats", _formats),
-        ("data folder", _data_folder),
+        ("data folder", lambda settings: _writable(settings.data_dir)),
+        ("cache folder", lambda settings: _writable(settings.cache_dir)),
         ("store", _store),
         ("queue", _queue),
         ("port", _port),
@@ -108,10 +110,10 @@ def _formats(_: Settings) -> str:
     return f"{len(readable_formats())} formats, HEIC among them" + (f", {' and '.join(modern)} too" if modern else "")
 
 
-def _data_folder(settings: Settings) -> str:
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=settings.data_dir):
-        return str(settings.data_dir)
+def _writable(folder: Path) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        return str(folder)
 
 
 def _store(settings: Settings) -> str:

@@ -12,9 +12,10 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from shared.errors import SakugaError
+from shared.errors import SakugaError, WeightsError
 from shared.images import Format
 from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN, Settings, load_settings
+from shared.styles import Style, installed_styles
 from shared.telemetry import configure_logs
 
 P = ParamSpec("P")
@@ -133,9 +134,6 @@ def convert(
 @plain_errors
 def styles() -> None:
     """List the styles of this node."""
-    from shared.styles import installed_styles
-    from worker.engines.int8 import read_recipe
-
     settings = load_settings()
     for style in installed_styles(settings.data_dir).values():
         mark = " (default)" if style.name == settings.style else ""
@@ -145,8 +143,8 @@ def styles() -> None:
             out.print(f"    {escape(style.description)}")
         preview = f"; preview: {style.preview_path}" if style.preview_path else ""
         out.print(f"    {style.size.gmac_per_megapixel} GMAC per megapixel{escape(preview)}")
-        if recipe := read_recipe(style):
-            out.print(f"    in 8 bit: PSNR {recipe.quality.psnr_db:.1f} dB, SSIM {recipe.quality.ssim:.3f}")
+        if quality := _quality_in_8_bit(style):
+            out.print(f"    in 8 bit: {escape(quality)}")
         out.print(f"    {escape(style.provenance)}")
 
 
@@ -205,8 +203,10 @@ def quantise_weights(name: str, photos: tuple[Path, ...]) -> None:
     """Make the style NAME fit for 8 bit engines: calibrate on every second of PHOTOS, judge on the others.
 
     Twenty photos or more, of what is usually converted, are a good number. The bundled styles are calibrated already.
+    Exits with 1 when pictures in 8 bit would not look the same, so that it stays out of use.
     """
     from cli.weights import quantise_style
+    from worker.engines.int8 import require_same_look
 
     with err.status("Reading") as status:
         recipe = quantise_style(name, photos, load_settings(), status.update)
@@ -218,6 +218,7 @@ def quantise_weights(name: str, photos: tuple[Path, ...]) -> None:
     )
     if recipe.higher_precision:
         out.print(f"Kept in higher precision: {', '.join(recipe.higher_precision)}")
+    require_same_look(name, quality)
 
 
 @weights.command("remove")
@@ -242,6 +243,17 @@ def doctor() -> None:
         mark = "[green]ok[/]  " if finding.ok else "[bold red]fail[/]"
         out.print(f"{mark} {finding.what}: {escape(finding.detail)}")
     sys.exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+def _quality_in_8_bit(style: Style) -> str:
+    """What a style's pictures lose in 8 bit; nothing where it was not calibrated."""
+    from worker.engines.int8 import read_recipe
+
+    try:
+        recipe = read_recipe(style)
+    except WeightsError as error:
+        return error.detail
+    return f"PSNR {recipe.quality.psnr_db:.1f} dB, SSIM {recipe.quality.ssim:.3f}" if recipe else ""
 
 
 def _become(module: str) -> NoReturn:

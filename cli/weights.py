@@ -1,6 +1,7 @@
 """`sakuga weights`: bring weights that may not be redistributed, and remove them again. Imported by `cli.main`."""
 
 import re
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,16 +68,25 @@ def quantise_style(name: str, photos: tuple[Path, ...], settings: Settings, tell
     """Calibrate a style for 8 bit on photos and keep the recipe beside its weights.
 
     Raises:
-        SakugaError: there is no such style, a photo cannot be read, or there are too few.
-        OSError: the folder of the weights cannot be written to.
+        SakugaError: there is no such style, its folder cannot be written to, a photo cannot be read, or there are too
+            few.
     """
     from worker.engines.quantise import make_recipe
 
     style = installed_styles(settings.data_dir)[name]
+    _require_writable(style)  # first: calibrating takes minutes
     limits = Limits(settings.max_upload_bytes, settings.max_megapixels)
     recipe = make_recipe(style, [_read(photo, limits) for photo in photos], tell)
     write_recipe(style, recipe)
     return recipe
+
+
+def _require_writable(style: Style) -> None:
+    try:
+        tempfile.TemporaryFile(dir=style.folder).close()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise WeightsError(f"{style.folder} cannot take the 8 bit recipe of {style.name}: {reason}.") from error
 
 
 def _read(photo: Path, limits: Limits) -> Rgb:

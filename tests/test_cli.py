@@ -21,8 +21,11 @@ from shared.engines import EngineName
 from shared.settings import Settings
 from shared.styles import BUNDLED_WEIGHTS, Size, imported_weights, installed_styles, read_manifest
 from tests.conftest import ROOT, free_port, photo_bytes, wait_until
+from worker import choice
 from worker.choice import Choice
 from worker.choice import plan as plan_node
+from worker.engines.int8 import Int8Recipe, read_recipe, recipe_path
+from worker.engines.probe import PHOTO
 from worker.generator import AnimeGanV2
 from worker.tune import MEGAPIXELS, Bounds, Layout, Measured, Told, tune
 
@@ -167,6 +170,70 @@ def test_only_imported_styles_are_removed(data_dir: Path, name: str, why: str) -
     assert "hinata-light" in installed_styles(data_dir)
 
 
+@pytest.fixture
+def mine(data_dir: Path) -> Path:
+    """The recipe of an imported light style, which is not there yet."""
+    weights = BUNDLED_WEIGHTS / "hinata-light.safetensors"
+    sakuga("weights", "import", weights, "--name", "mine", "--upsample", "half_pixel", "--licence", "MIT")
+    return recipe_path(installed_styles(data_dir)["mine"])
+
+
+def real_photos(folder: Path) -> list[Path]:
+    """Four small ones, each another."""
+    paths = [folder / f"{turn}.png" for turn in range(4)]
+    with Image.open(PHOTO) as photo:
+        for turn, path in enumerate(paths):
+            photo.convert("RGB").resize((96, 96)).rotate(90 * turn).save(path)
+    return paths
+
+
+def test_an_imported_style_is_made_fit_for_8_bit(data_dir: Path, mine: Path, tmp_path: Path) -> None:
+    done = sakuga("weights", "quantise", "mine", *real_photos(tmp_path))
+    assert (done.exit_code, done.stderr) == (0, "")
+    recipe = read_recipe(installed_styles(data_dir)["mine"])
+    assert recipe is not None
+    assert f"on 2 photos that it was not calibrated on: PSNR {recipe.quality.psnr_db:.1f} dB" in done.stdout
+    assert mine.exists()
+    assert f"in 8 bit: PSNR {recipe.quality.psnr_db:.1f} dB, SSIM {recipe.quality.ssim:.3f}" in sakuga("styles").stdout
+
+
+def test_a_style_that_8_bit_would_change_is_told_as_a_failure(
+    monkeypatch: pytest.MonkeyPatch, mine: Path, tmp_path: Path
+) -> None:
+    good = read_recipe(installed_styles(tmp_path)["hinata-light"])
+    assert good is not None
+    poor = good.model_copy(update={"quality": good.quality.model_copy(update={"ssim": 0.9})})
+    monkeypatch.setattr("worker.engines.quantise.make_recipe", lambda *_: poor)
+    done = sakuga("weights", "quantise", "mine", *real_photos(tmp_path))
+    assert done.exit_code == 1
+    assert "SSIM 0.900" in done.stdout
+    assert "mine would not look the same in 8 bit" in done.stderr
+    assert mine.exists()
+
+
+def test_a_recipe_that_could_not_be_kept_is_not_measured(
+    monkeypatch: pytest.MonkeyPatch, data_dir: Path, tmp_path: Path
+) -> None:
+    def measure(*_: object) -> Int8Recipe:
+        raise AssertionError
+
+    style = installed_styles(data_dir)["hinata-light"].model_copy(update={"folder": Path("/dev/null")})
+    monkeypatch.setattr("cli.weights.installed_styles", lambda _: {style.name: style})
+    monkeypatch.setattr("worker.engines.quantise.make_recipe", measure)
+    refused = sakuga("weights", "quantise", style.name, *real_photos(tmp_path))
+    assert refused.exit_code == 1
+    assert refused.stderr == "Error: /dev/null cannot take the 8 bit recipe of hinata-light: Not a directory.\n"
+
+
+@pytest.mark.parametrize("content", [b"ranges = 3", b"[", b"\xff\xfe"])
+def test_a_malformed_recipe_hides_no_style(mine: Path, content: bytes) -> None:
+    mine.write_bytes(content)
+    listed = sakuga("styles")
+    assert listed.exit_code == 0
+    assert "    in 8 bit: mine.int8.toml is malformed" in listed.stdout
+    assert all(name in listed.stdout for name in ("hinata-light", "sumi-full", "mine:"))
+
+
 @pytest.mark.parametrize("name", ["Upper", "../escape", "hinata-light", ""])
 def test_a_name_that_cannot_be_is_refused(data_dir: Path, checkpoint: Path, name: str) -> None:
     result = sakuga("weights", "import", checkpoint, "--name", name, "--upsample", "half_pixel", "--licence", "MIT")
@@ -192,6 +259,18 @@ def test_the_doctor_finds_what_is_wrong(monkeypatch: pytest.MonkeyPatch, data_di
     sick = sakuga("doctor")
     assert sick.exit_code == 1
     assert sick.output.count("fail") == 2
+
+
+def test_the_doctor_misses_engines_and_folders_that_can_be_written(
+    monkeypatch: pytest.MonkeyPatch, data_dir: Path
+) -> None:
+    monkeypatch.setattr(choice, "_version", lambda _: None)
+    monkeypatch.setenv("SAKUGA_CACHE_DIR", "/dev/null/cache")
+    found = sakuga("doctor")
+    assert found.exit_code == 1
+    assert "fail engine: No engine that draws hinata-light is installed" in found.stdout
+    assert "fail cache folder: " in found.stdout
+    assert f"data folder: {data_dir}" in found.stdout
 
 
 def test_a_setting_that_does_not_exist_is_said_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What a node has, what it works with, and how it measures that."""
+"""What a node has, what it works with, how it measures that, and what it prepares."""
 
 import json
 import os
@@ -15,10 +15,11 @@ from shared.pipeline import Engine
 from shared.settings import Settings, default_cache_dir
 from shared.styles import BUNDLED_WEIGHTS, Size, installed_styles, read_manifest
 from tests.conftest import ToyEngine, wait_until
-from worker import choice
+from worker import choice, prepare
 from worker.apart import run_apart
 from worker.capacity import available_cores, available_memory, cpu_flags
 from worker.choice import Choice, candidates, memory_budget, node_key, plan, read_choice, write_choice
+from worker.engines.artefacts import Artefacts
 from worker.model_loader import loader_for
 from worker.tune import Bounds, Layout, Measured, divisions, peak_memory, run_node, tune
 
@@ -322,3 +323,26 @@ class TestTune:
         monkeypatch.setattr("worker.tune.measure", refuse)
         with pytest.raises(EngineError, match="No engine draws hinata-light"):
             tune(Settings(), STYLES["hinata-light"], Bounds(10, PLENTY), lambda *_: None)
+
+
+class TestPrepare:
+    def test_a_style_that_cannot_be_prepared_keeps_no_other_from_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        good = STYLES["hinata-light"]
+        bad = good.model_copy(update={"name": "bad", "sha256": "0" * 64})
+        settings = Settings(engine=EngineName.OPENVINO, cache_dir=tmp_path)
+        models = loader_for(settings, {"bad": bad, good.name: good}, threads=1, memory=0)
+        assert prepare.prepare_all(["bad", good.name], models) == ["bad"]
+        made = Artefacts(tmp_path / "engines").get(good, EngineName.OPENVINO)
+        assert [path.name for path in (tmp_path / "engines").iterdir() if path.is_dir()] == [made.name]
+
+        monkeypatch.setenv("SAKUGA_ENGINE", "openvino")
+        monkeypatch.setenv("SAKUGA_CACHE_DIR", str(tmp_path))
+        monkeypatch.setattr("os.nice", lambda _: 0)
+        monkeypatch.setattr("shared.telemetry.configure_logs", lambda _: None)
+        for styles, code in (({"bad": bad, good.name: good}, 1), ({good.name: good}, 0)):
+            monkeypatch.setattr("shared.styles.installed_styles", lambda _, styles=styles: styles)
+            with pytest.raises(SystemExit) as ended:
+                prepare.main()
+            assert ended.value.code == code

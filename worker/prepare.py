@@ -1,10 +1,17 @@
 """`python -m worker.prepare`: build the artefacts of all styles, so that no photo waits for one.
 
-A worker node starts this beside its work, at the lowest priority; what is there already is left alone.
+A worker node starts this beside its work, at the lowest priority; what is there already is left alone. A style that
+cannot be prepared keeps none of the others from it; it is logged, and the exit code is 1.
 """
 
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from worker.model_loader import ModelLoader
 
 
 def main() -> None:
@@ -23,10 +30,29 @@ def main() -> None:
         configure_logs(settings.log_level)
         styles = installed_styles(settings.data_dir)
         models = loader_for(settings, styles, threads=1, memory=0)
-        for name in styles:
-            models.prepare(name)
+        sys.exit(1 if prepare_all(styles, models) else 0)
     except SakugaError as error:
         sys.exit(f"sakuga worker: {error.detail}")
+
+
+def prepare_all(names: "Iterable[str]", models: "ModelLoader") -> list[str]:
+    """Prepare one style after the other; returns those that cannot be.
+
+    Raises:
+        SettingsError: nothing can be prepared on this machine.
+    """
+    import structlog
+
+    from shared.errors import EngineError, WeightsError
+
+    failed = []
+    for name in names:
+        try:
+            models.prepare(name)
+        except (EngineError, WeightsError) as error:
+            structlog.get_logger().warning("a style cannot be prepared", style=name, reason=error.detail)
+            failed.append(name)
+    return failed
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from shared.errors import WeightsError
 from shared.styles import Style
@@ -57,7 +57,7 @@ def read_recipe(style: Style) -> Int8Recipe | None:
         return None
     try:
         recipe = Int8Recipe.model_validate(tomllib.loads(path.read_text("utf-8")))
-    except (tomllib.TOMLDecodeError, ValidationError) as error:
+    except ValueError as error:  # no text, no TOML, or not of this form
         raise WeightsError(f"{path.name} is malformed; `sakuga weights quantise` makes it anew.") from error
     return recipe if recipe.weights_sha256 == style.sha256 else None
 
@@ -71,12 +71,21 @@ def usable_recipe(style: Style) -> Int8Recipe:
     recipe = read_recipe(style)
     if recipe is None:
         raise WeightsError(f"{style.name} was not calibrated for 8 bit; run `sakuga weights quantise {style.name}`.")
-    if recipe.quality.ssim < LEAST_SSIM:
+    require_same_look(style.name, recipe.quality)
+    return recipe
+
+
+def require_same_look(name: str, quality: Quality) -> None:
+    """Refuse 8 bit for a style whose pictures it would change visibly.
+
+    Raises:
+        WeightsError: it would.
+    """
+    if quality.ssim < LEAST_SSIM:
         raise WeightsError(
-            f"{style.name} would not look the same in 8 bit: SSIM {recipe.quality.ssim:.3f}, "
+            f"{name} would not look the same in 8 bit, so it is not drawn in it: SSIM {quality.ssim:.3f}, "
             f"at least {LEAST_SSIM} is asked for."
         )
-    return recipe
 
 
 def write_recipe(style: Style, recipe: Int8Recipe) -> Path:
