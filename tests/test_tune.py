@@ -57,7 +57,6 @@ def toy_node(folder: Path, *, one_dies: bool) -> Measured:
     mark = folder / "mark" if one_dies else None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("worker.tune.share_one_arena", lambda: note("one arena"))
-        patch.setattr("worker.tune.give_back", lambda: note("given back"))
         patch.setattr("worker.tune.loader_for", lambda *_, threads, memory: ToyModels(note, memory, mark))  # noqa: ARG005
         layout = Layout(EngineName.TORCH, 2, 1)
         return run_node(Settings(), STYLES["hinata-light"], layout, memory_bytes=600 << 20, seconds=0.1)
@@ -309,7 +308,7 @@ class TestTune:
         assert (measured.layout.processes, measured.latency_s > 0) == (2, True)
         events = (tmp_path / "events").read_text().splitlines()
         assert events[:3] == ["one arena", "300 MiB each", "loaded"]
-        assert sorted(events[3:]) == ["engine", "engine", "given back", "given back"]
+        assert sorted(events[3:]) == ["engine", "engine"]
 
     @pytest.mark.timeout(60)  # the others would wait for it for minutes
     def test_a_process_that_is_killed_ends_the_measurement_at_once(self, tmp_path: Path) -> None:

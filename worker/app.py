@@ -26,7 +26,6 @@ from shared.services import connect
 from shared.settings import Settings
 from worker import tasks
 from worker.choice import Capacity
-from worker.memory import give_back
 from worker.model_loader import loader_for
 
 RETRY_DELAY_S = 2
@@ -53,7 +52,6 @@ class Node:
         """
         self.services = connect(self.settings)
         self.models.engine(self.settings.style)
-        give_back()
         Repeating("heartbeat", HEARTBEAT_S, Heartbeat(self.services.lanes)).start()
 
 

@@ -20,6 +20,7 @@ from shared.styles import Style
 from worker.choice import candidates
 from worker.engines.artefacts import Artefacts, open_artefact
 from worker.engines.base import DrawingEngine
+from worker.memory import give_back
 
 if TYPE_CHECKING:
     from worker.generator import AnimeGanV2, LightGenerator
@@ -91,6 +92,7 @@ class ModelLoader:
     def _open(self, name: str, prepared: "_Prepared") -> DrawingEngine:
         engine = prepared.open(threads=self._threads, memory=self._memory)
         engine.warm(MAX_SIDE_DEFAULT)
+        give_back()
         log.info("engine warm", style=name, engine=prepared.engine, threads=self._threads)
         return engine
 

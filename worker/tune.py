@@ -31,7 +31,7 @@ from worker.apart import run_apart
 from worker.capacity import available_cores, limit_threads
 from worker.choice import Choice, candidates, is_possible, node_key
 from worker.engines.probe import PHOTO
-from worker.memory import give_back, share_one_arena
+from worker.memory import share_one_arena
 from worker.model_loader import ModelLoader, loader_for
 
 SIDE: Final = MAX_SIDE_DEFAULT  # of the square picture that is drawn
@@ -254,7 +254,6 @@ class _Child:
 
     def _draw(self) -> Result:
         engine = self._models.engine(self._style.name)
-        give_back()
         photo, options, limits = sample_photo(), Options(SIDE, Format.JPEG), Limits(1 << 30, 100)
         self._together.wait(_PATIENCE_S)
         latencies: list[float] = []
