@@ -4,7 +4,7 @@ import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import pillow_heif
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from shared.errors import DamagedPhotoError, NotAPhotoError, PhotoTooLargeError, SakugaError, UnusablePhotoError
-from shared.images import Format, Limits, fit, inspect, readable_formats
-from shared.pipeline import Options, Picture, Stage, Tensor, Told, convert
+from shared.images import Format, Limits, Rgb, decode, encode, fit, inspect, readable_formats
+from shared.pipeline import Options, Picture, Stage, Tensor, Told, convert, postprocess, preprocess
 from tests.conftest import ROOT, ToyEngine, photo_bytes
+from worker.engines.probe import PHOTO, psnr_db
 
 LIMITS = Limits(max_bytes=32 << 20, max_megapixels=64)
 RED, GREEN, BLUE, GREY = (200, 30, 40), (30, 180, 60), (40, 60, 200), (128, 128, 128)
@@ -266,6 +267,88 @@ def test_a_long_photo_is_shrunk_and_a_small_one_never_enlarged() -> None:
     assert fit((4000, 3000), 512) == (512, 384)
     assert fit((301, 203), 512) == (301, 203)
     assert fit((10_000, 3), 512) == (512, 1)
+
+
+def grainy(size: tuple[int, int]) -> Image.Image:
+    """A photo with something to see in every pixel, as a camera makes it."""
+    with Image.open(PHOTO) as photo:
+        image = photo.convert("RGB").resize(size, Image.Resampling.BICUBIC)
+    grain = np.random.default_rng(0).normal(0, 5, (size[1], size[0], 1))
+    return Image.fromarray((np.asarray(image) + grain).clip(0, 255).astype(np.uint8))
+
+
+def turned_by_exif(orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return saved(grainy((1500, 1001)), "JPEG", quality=92, exif=exif)
+
+
+def plainly_decoded(photo: bytes, max_side: int) -> Rgb:
+    """Every pixel decoded, LANCZOS from there; grey stays grey."""
+    with Image.open(BytesIO(photo)) as image:
+        upright = ImageOps.exif_transpose(image)
+        small = upright.resize(fit(upright.size, max_side), Image.Resampling.LANCZOS)
+        return np.asarray(small.convert("RGB"))
+
+
+def assert_decoded_well(photo: bytes, least_db: Mapping[int, float]) -> None:
+    for max_side, least in least_db.items():
+        found, expected = decode(BytesIO(photo), LIMITS, max_side=max_side).rgb, plainly_decoded(photo, max_side)
+        assert found.shape == expected.shape
+        assert psnr_db(found, expected) >= least, max_side
+
+
+LEAST_DB = {1024: 46, 512: 46, 509: 46, 301: 46, 64: 37}
+DECODED: dict[str, Callable[[], bytes]] = {
+    "twice as large": lambda: saved(grainy((1024, 1024)), "JPEG", quality=92),
+    "a little larger": lambda: saved(grainy((613, 459)), "JPEG", quality=92),
+    "no larger": lambda: saved(grainy((512, 300)), "JPEG", quality=92),
+    "sides are primes": lambda: saved(grainy((1999, 1511)), "JPEG", quality=92),
+    "upright": lambda: saved(grainy((1201, 1801)), "JPEG", quality=92, subsampling=0),
+    "of a phone": lambda: saved(grainy((4000, 3000)), "JPEG", quality=92),
+    "turned": lambda: turned_by_exif(6),
+    "turned and mirrored": lambda: turned_by_exif(7),
+    "grey": lambda: saved(grainy((1801, 1201)).convert("L"), "JPEG", quality=92),
+    "for printers": lambda: saved(grainy((1801, 1201)).convert("CMYK"), "JPEG", quality=92),
+    "without loss": lambda: saved(grainy((2203, 1009)), "PNG", compress_level=1),
+}
+
+
+@pytest.mark.parametrize("case", DECODED)
+def test_what_is_spared_in_decoding_is_not_seen(case: str) -> None:
+    assert_decoded_well(DECODED[case](), LEAST_DB)
+
+
+def test_what_is_spared_in_decoding_a_strip_is_little_of_it() -> None:
+    assert_decoded_well(saved(grainy((4001, 16)), "JPEG", quality=92), {1024: 37, 512: 37, 64: 37})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["exif_landscape_1", "exif_landscape_8", "exif_portrait_6", "group_obama_biden", "portrait_obama", "odd_cmyk"],
+)
+def test_what_is_spared_in_decoding_a_real_photo_is_not_seen(photos_dir: Path, name: str) -> None:
+    assert_decoded_well((photos_dir / f"{name}.jpg").read_bytes(), LEAST_DB)
+
+
+def test_a_picture_full_of_grain_can_be_written() -> None:
+    grain = np.random.default_rng(0).integers(0, 256, (512, 512, 3), np.uint8)
+    for picture_format in Format:
+        assert len(encode(grain, None, picture_format)) > 0
+
+
+@pytest.mark.parametrize("size", [(64, 48), (33, 17), (101, 77)])
+def test_tensors_are_what_their_formulas_say_to_the_bit(size: tuple[int, int]) -> None:
+    rng, engine = np.random.default_rng(0), IdentityEngine()
+    photo = rng.integers(0, 256, (size[1], size[0], 3), np.uint8)
+    prepared, box = preprocess(photo, engine)
+    expected = photo.astype(np.float32) / np.float32(127.5) - np.float32(1)
+    assert np.array_equal(prepared[0].transpose(1, 2, 0)[box], expected)
+    drawn = rng.normal(0, 1, prepared.shape).astype(np.float32)
+    before = drawn.copy()
+    levels = ((drawn[0].transpose(1, 2, 0)[box] + 1) * 127.5).clip(0, 255).round().astype(np.uint8)
+    assert np.array_equal(postprocess(drawn, box), levels)
+    assert np.array_equal(drawn, before)
 
 
 def test_an_engine_that_changes_nothing_gives_the_photo_back_untinted_to_the_border() -> None:
