@@ -29,7 +29,7 @@ types: $(VENV)/.dev ## strict type check
 compose-test: $(VENV)/.dev ## build and exercise the containers (needs a Docker engine)
 	$(VENV)/bin/python deploy/compose_test.py
 
-bench: $(VENV)/.dev ## measure engines, service and queue side by side, a quarter of an hour; writes bench.json (BENCH=options)
+bench: $(VENV)/.dev ## measure engines, stages, service and queue side by side, a quarter of an hour; writes bench.json (BENCH=options)
 	$(VENV)/bin/python -m benchmarks $(BENCH)
 
 train-smoke: $(VENV)/.dev ## the whole training recipe in miniature; the loss must fall

@@ -7,23 +7,29 @@ others slow down for a while slows both. Nothing else should run meanwhile.
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine, queue_cost, ways
-from benchmarks.crew import Crew, layouts
-from benchmarks.service import Service
+from benchmarks import stages as stage_costs
+from benchmarks.crew import Crew, Pace, layouts
+from benchmarks.service import Served, Service
 from shared.engines import EngineName
+from shared.errors import SakugaError
 from shared.settings import Settings, load_settings
 from shared.telemetry import configure_logs
 from worker.capacity import available_cores
 from worker.choice import candidates, is_possible, plan
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 out = Console(highlight=False)
 Result = dict[str, object]
@@ -35,9 +41,11 @@ def main() -> None:
     settings = load_settings(style=arguments.style)
     result: Result = {"machine": machine.describe(), "style": settings.style}
     out.print(*(f"{name}: {value}" for name, value in machine.describe().items()), sep="\n")
+    rounds, seconds = arguments.rounds, arguments.seconds
     measures: dict[str, Callable[[], Result]] = {
-        "engines": lambda: engines(settings, arguments.rounds),
-        "service": lambda: service(settings, arguments.rounds),
+        "engines": lambda: engines(settings, arguments.engines, rounds, seconds / 3),
+        "stages": lambda: stages(settings, rounds),
+        "service": lambda: service(settings, rounds, seconds),
         "queue": lambda: queue(settings, arguments.queued),
     }
     for name in arguments.only or measures:
@@ -46,18 +54,20 @@ def main() -> None:
     out.print(f"\nwritten to {arguments.output}")
 
 
-def engines(settings: Settings, rounds: int) -> Result:
+def engines(settings: Settings, names: Sequence[EngineName], rounds: int, seconds: float) -> Result:
     """Our engines in one process of one thread against the recipe in one process of one thread, pair by pair."""
     style = ways.style_of(settings)
     table = _table(f"{style.name}, 512 x 512, one thread", "engine", "s per picture", "recipe's s", "times as fast")
     found: Result = {}
     with Crew(partial(ways.recipe, style), 1, 1) as recipe:
-        for name in (name for name in EngineName if is_possible(name, style)):
+        for name in (name for name in names if is_possible(name, style)):
             try:
                 with Crew(partial(ways.whole, settings, name, style), 1, 1) as engine:
-                    pairs = [(engine.pace(2), recipe.pace(2)) for _ in range(rounds)]
-            except EOFError:
-                table.add_row(name, "not on this machine", "", "")
+                    pairs = [(_speed(engine, seconds), _speed(recipe, seconds)) for _ in range(rounds)]
+            except SakugaError as error:
+                out.print(f"{name}: {error.detail}")
+                table.add_row(name, "no picture, see above", "", "")
+                found[name] = {"error": error.detail}
                 continue
             ratio = median(ours / theirs for ours, theirs in pairs)
             ours_s, theirs_s = (median(1 / paces[which] for paces in pairs) for which in (0, 1))
@@ -67,48 +77,43 @@ def engines(settings: Settings, rounds: int) -> Result:
     return found
 
 
-def service(settings: Settings, rounds: int) -> Result:
-    """The whole service against the recipe in its best layout, and against our engine bare in the service's layout."""
-    style, capacity = ways.style_of(settings), plan(settings)
+def stages(settings: Settings, rounds: int) -> Result:
+    """Where the time of a picture goes, by the size of its photo."""
+    style = ways.style_of(settings)
     name = candidates(settings, style)[0]
-    chosen = settings.model_copy(update={"engine": name, "processes": capacity.processes, "threads": capacity.threads})
-    best, tried = _best_layout(partial(ways.recipe, style))
-    photos = map(ways.photo, count(1000))
+    found = stage_costs.measure(settings, name, style, rounds)
+    _show_rows(f"Where the time goes, {style.name}, {name}, one thread", found)
+    return {"engine": name} | {one.photo: asdict(one) for one in found}
+
+
+def service(settings: Settings, rounds: int, seconds: float) -> Result:
+    """The whole service against the recipe in its best layout, and against our engine bare in the service's layout.
+
+    Its cache is empty when it first starts (the files of the programs themselves the system may have in memory).
+    """
+    style, capacity = ways.style_of(settings), plan(settings)
+    layout = {"processes": capacity.processes, "threads": capacity.threads}
+    chosen = settings.model_copy(update={"engine": candidates(settings, style)[0], **layout})
+    best, tried = _best_layout(partial(ways.recipe, style), seconds)
     with Service(chosen) as running:
-        first_start_s = running.start()
-        turns = []
-        with (
-            Crew(partial(ways.recipe, style), *best) as recipe,
-            Crew(partial(ways.bare, chosen, name, style), capacity.processes, capacity.threads) as bare,
-            Crew(partial(ways.whole, chosen, name, style), capacity.processes, capacity.threads) as whole,
-        ):
-            for _ in range(rounds):
-                before = bare.pace(6)
-                pictures = [next(photos) for _ in range(max(8, round(12 * before)))]
-                ours = running.pace(pictures, capacity.processes)
-                turns.append((recipe.pace(8), (before + bare.pace(6)) / 2, ours, whole.pace(8)))
-        pace = median(turn[2] for turn in turns)
-        submits, polls = running.under_load(ways.photo, submits_per_s=1.5 * pace, polls_per_s=20, seconds=30)
+        cold_s = running.start()
+        running.wait_until_prepared(ways.photo(0))
+        turns = _turns(running, best, rounds, seconds)
+        pace = median(turn.ours.pictures_per_s for turn in turns)
+        submits, polls = running.under_load(ways.photo, submits_per_s=1.5 * pace, polls_per_s=20, seconds=5 * seconds)
         running.wait_until_idle()
         memory = running.memory()
         running.stop()
         again_s = running.start()
     found: Result = {
-        "engine": name,
-        "processes": capacity.processes,
-        "threads": capacity.threads,
+        "engine": chosen.engine,
+        **layout,
         "recipe_layouts_pictures_per_s": {f"{p}x{t}": round(pace, 3) for (p, t), pace in tried.items()},
-        "recipe_pictures_per_s": round(median(turn[0] for turn in turns), 3),
-        "bare_engine_pictures_per_s": round(median(turn[1] for turn in turns), 3),
-        "pipeline_in_a_loop_pictures_per_s": round(median(turn[3] for turn in turns), 3),
-        "service_pictures_per_s": round(pace, 3),
-        "service_to_recipe": round(median(turn[2] / turn[0] for turn in turns), 2),
-        "service_to_bare_engine": round(median(turn[2] / turn[1] for turn in turns), 3),
-        "service_to_pipeline_in_a_loop": round(median(turn[2] / turn[3] for turn in turns), 3),
+        **_compared(turns),
         "submit": asdict(submits),
         "poll": asdict(polls),
         "memory": memory,
-        "start_s": round(first_start_s, 2),
+        "start_cold_s": round(cold_s, 2),
         "start_again_s": round(again_s, 2),
     }
     _show(f"The service, {style.name}, 512 x 512", found)
@@ -118,21 +123,74 @@ def service(settings: Settings, rounds: int) -> Result:
 def queue(settings: Settings, lengths: Sequence[int]) -> Result:
     """What a job costs while so many wait."""
     costs = [queue_cost.measure(length, settings) for length in lengths]
-    columns = [name.replace("_", " ") for name in asdict(costs[0])]
-    table = _table("The cost of a job, by the length of the queue", *columns)
-    for cost in costs:
-        table.add_row(*map(str, asdict(cost).values()))
-    out.print(table)
+    _show_rows("The cost of a job, by the length of the queue", costs)
     return {str(cost.queued): asdict(cost) for cost in costs}
 
 
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """One round of what is compared: pictures per second, and what the service and the bare engine say besides."""
+
+    recipe: float
+    bare: Pace
+    ours: Served
+    whole: float
+
+
+def _turns(running: Service, best: tuple[int, int], rounds: int, seconds: float) -> list[_Turn]:
+    """Let the service, the recipe, the bare engine and the pipeline in a loop take turns."""
+    settings, style = running.settings, ways.style_of(running.settings)
+    name, layout = EngineName(settings.engine), (settings.processes or 1, settings.threads or 1)
+    with (
+        Crew(partial(ways.recipe, style), *best) as recipe,
+        Crew(partial(ways.bare, settings, name, style), *layout) as bare,
+        Crew(partial(ways.whole, settings, name, style), *layout) as whole,
+    ):
+        photos = map(ways.photo, count(1000))
+
+        def turn() -> _Turn:
+            before = bare.pace(seconds)
+            pictures = [next(photos) for _ in range(max(8, round(2 * seconds * before.pictures_per_s)))]
+            ours = running.pace(pictures)
+            return _Turn(_speed(recipe, seconds), _mean(before, bare.pace(seconds)), ours, _speed(whole, seconds))
+
+        return [turn() for _ in range(rounds)]
+
+
+def _mean(one: Pace, other: Pace) -> Pace:
+    return Pace((one.pictures_per_s + other.pictures_per_s) / 2, (one.cpu_s + other.cpu_s) / 2)
+
+
+def _compared(turns: Sequence[_Turn]) -> Result:
+    """Medians; the network's share by the clock, and of the processor time of the worker's processes."""
+
+    def middle(value: Callable[[_Turn], float], digits: int) -> float:
+        return round(median(value(turn) for turn in turns), digits)
+
+    return {
+        "recipe_pictures_per_s": middle(lambda turn: turn.recipe, 3),
+        "bare_engine_pictures_per_s": middle(lambda turn: turn.bare.pictures_per_s, 3),
+        "pipeline_in_a_loop_pictures_per_s": middle(lambda turn: turn.whole, 3),
+        "service_pictures_per_s": middle(lambda turn: turn.ours.pictures_per_s, 3),
+        "service_to_recipe": middle(lambda turn: turn.ours.pictures_per_s / turn.recipe, 2),
+        "service_to_bare_engine": middle(lambda turn: turn.ours.pictures_per_s / turn.bare.pictures_per_s, 3),
+        "service_to_pipeline_in_a_loop": middle(lambda turn: turn.ours.pictures_per_s / turn.whole, 3),
+        "network_share": middle(lambda turn: turn.ours.network_share, 3),
+        "network_share_of_cpu": middle(lambda turn: turn.bare.cpu_s / turn.ours.cpu_s, 3),
+    }
+
+
+def _speed(crew: Crew, seconds: float) -> float:
+    return crew.pace(seconds).pictures_per_s
+
+
 def _best_layout(
-    make: Callable[[int], Callable[[int], object]],
+    make: Callable[[int], Callable[[int], object]], seconds: float
 ) -> tuple[tuple[int, int], dict[tuple[int, int], float]]:
     paces = {}
     for processes, threads in layouts(available_cores()):
         with Crew(make, processes, threads) as crew:
-            paces[processes, threads] = median(crew.pace(6) for _ in range(2))
+            paces[processes, threads] = median(_speed(crew, seconds) for _ in range(2))
     return max(paces, key=lambda layout: paces[layout]), paces
 
 
@@ -141,6 +199,15 @@ def _table(title: str, *columns: str) -> Table:
     for index, column in enumerate(columns):
         table.add_column(column, justify="right" if index else "left")
     return table
+
+
+def _show_rows(title: str, rows: "Sequence[DataclassInstance]") -> None:
+    """A table of dataclasses of one kind, a column for each field."""
+    values = [asdict(row) for row in rows]
+    table = _table(title, *(name.replace("_", " ") for name in values[0]))
+    for row in values:
+        table.add_row(*map(str, row.values()))
+    out.print(table)
 
 
 def _show(title: str, found: Result) -> None:
@@ -158,7 +225,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--style", default="hinata-full")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--queued", type=int, nargs="+", default=[10, 1_000, 100_000], help="lengths of the queue")
-    parser.add_argument("--only", nargs="+", choices=["engines", "service", "queue"])
+    parser.add_argument("--only", nargs="+", choices=["engines", "stages", "service", "queue"])
+    parser.add_argument("--engines", type=EngineName, nargs="+", choices=list(EngineName), default=list(EngineName))
+    parser.add_argument("--seconds", type=float, default=6, help="of one way of drawing in its turn")
     parser.add_argument("-o", "--output", type=Path, default=Path("bench.json"))
     return parser.parse_args()
 

@@ -4,43 +4,66 @@ Imported by `benchmarks`.
 """
 
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from time import perf_counter
-from typing import Self
+from time import perf_counter, process_time
+from typing import TYPE_CHECKING, Self
 
+from shared.errors import EngineError, SakugaError
 from shared.telemetry import configure_logs
 from worker.capacity import limit_threads
 
+if TYPE_CHECKING:
+    from multiprocessing.context import SpawnProcess
+
 Draw = Callable[[int], object]
 """Draws the photo of a number, 0, 1, 2, …"""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Pictures per second, and seconds of processor time that each took."""
+
+    pictures_per_s: float
+    cpu_s: float
 
 
 class Crew:
     """So many processes of so many threads, ready and warm, that draw when told to."""
 
     def __init__(self, make: Callable[[int], Draw], processes: int, threads: int) -> None:
-        """Start the processes; `make`, which gets the number of threads, is called in each and must be picklable."""
-        context = multiprocessing.get_context("spawn")
-        self._members = []
-        for _ in range(processes):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, make, threads), daemon=True)
-            process.start()
-            self._members.append((process, ours))
-        for _, connection in self._members:
-            connection.recv()  # each says when it is warm
+        """Start the processes; `make`, which gets the number of threads, is called in each and must be picklable.
 
-    def pace(self, seconds: float) -> float:
-        """Pictures per second of all together."""
-        for _, connection in self._members:
-            connection.send(seconds)
-        return sum(float(connection.recv()) for _, connection in self._members)
+        Raises:
+            SakugaError: why one of them cannot draw.
+        """
+        limit_threads(threads)  # here, for what reads it reads it as it is imported, before a process can say a word
+        self._members = [_Member(make, threads) for _ in range(processes)]
+        try:
+            for member in self._members:
+                member.hear()  # each says when it is warm
+        except BaseException:
+            self.close()
+            raise
+
+    def pace(self, seconds: float) -> Pace:
+        """How fast all together draw.
+
+        Raises:
+            SakugaError: why one of them cannot draw.
+        """
+        for member in self._members:
+            member.tell(seconds)
+        turns = [member.hear() for member in self._members]
+        paces = [turn for turn in turns if turn]
+        return Pace(sum(one.pictures_per_s for one in paces), sum(one.cpu_s for one in paces) / len(paces))
 
     def close(self) -> None:
-        for process, connection in self._members:
-            connection.send(None)
-            process.join(30)
+        for member in self._members:
+            member.dismiss()
 
     def __enter__(self) -> Self:
         return self
@@ -49,22 +72,63 @@ class Crew:
         self.close()
 
 
+class _Member:
+    """One process and the pipe to it."""
+
+    def __init__(self, make: Callable[[int], Draw], threads: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process: SpawnProcess = context.Process(target=_serve, args=(theirs, make, threads), daemon=True)
+        self._process.start()
+        theirs.close()  # or the pipe would stay open, and we wait for ever, after the process has died
+
+    def tell(self, seconds: float | None) -> None:
+        with suppress(OSError):  # why it died is found when it should answer
+            self._connection.send(seconds)
+
+    def hear(self) -> Pace | None:
+        try:
+            said: Pace | SakugaError | None = self._connection.recv()
+        except (EOFError, ConnectionResetError) as error:
+            self._process.join()
+            raise EngineError(f"A process that draws {_end(self._process.exitcode or 0)}.") from error
+        if isinstance(said, SakugaError):
+            raise said
+        return said
+
+    def dismiss(self) -> None:
+        self.tell(None)
+        self._process.join(30)
+
+
 def layouts(cores: int) -> Iterable[tuple[int, int]]:
     """The ways to divide the cores that are worth a try: (processes, threads)."""
     return dict.fromkeys([(cores, 1), (max(1, cores // 2), min(cores, 2)), (1, cores)])
 
 
 def _serve(connection: Connection, make: Callable[[int], Draw], threads: int) -> None:
-    limit_threads(threads)
     configure_logs("ERROR")
-    draw = make(threads)
+    try:
+        _draw_when_told(connection, make(threads))
+    except SakugaError as error:
+        connection.send(error)
+    except Exception as error:  # noqa: BLE001  whatever it is, who waits for us is to say it
+        connection.send(EngineError(f"{type(error).__name__}: {error}"))
+
+
+def _draw_when_told(connection: Connection, draw: Draw) -> None:
     for number in range(2):
         draw(number)
     connection.send(None)
     number = 0
     while (seconds := connection.recv()) is not None:
-        started, first = perf_counter(), number
+        started, busy, first = perf_counter(), process_time(), number
         while number == first or perf_counter() - started < seconds:
             draw(number)
             number += 1
-        connection.send((number - first) / (perf_counter() - started))
+        drawn = number - first
+        connection.send(Pace(drawn / (perf_counter() - started), (process_time() - busy) / drawn))
+
+
+def _end(exit_code: int) -> str:
+    return f"was ended by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"ended with {exit_code}"

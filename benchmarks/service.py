@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +23,7 @@ import numpy as np
 import psutil
 
 from benchmarks.machine import ROOT
+from shared.pipeline import Stage
 from shared.settings import Settings
 
 _READY_LIMIT_S = 300
@@ -37,6 +38,19 @@ class Latency:
     p50_ms: float
     p99_ms: float
     worst_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a busy service did.
+
+    `network_share` is the time spent generating, of that in all stages, by the clock. `cpu_s` is the processor time of
+    the worker's processes per picture, in which all else they do is included: the queue, the records, the store.
+    """
+
+    pictures_per_s: float
+    network_share: float
+    cpu_s: float
 
 
 class Client:
@@ -77,12 +91,12 @@ class Client:
 
 
 class Service:
-    """`sakuga up` in a data folder of its own, on loopback."""
+    """`sakuga up` on loopback, with folders of its own for data and cache, both empty when it first starts."""
 
     def __init__(self, settings: Settings) -> None:
         """Plan a service with the style, engine and layout of `settings`; nothing is started yet."""
         self._folder = Path(tempfile.mkdtemp(prefix="sakuga-bench-"))
-        self._settings = settings
+        self.settings = settings.model_copy(update={"cache_dir": self._folder / "cache"})
         self.client = Client()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -111,19 +125,38 @@ class Service:
             self._process.send_signal(signal.SIGINT)
             self._process.wait(60)
 
-    def pace(self, photos: Iterable[bytes], processes: int) -> float:
-        """Pictures per second while every process is busy: submit all, wait for all, look at when each was done."""
+    def wait_until_prepared(self, photo: bytes) -> None:
+        """Wait until nothing else is built in the background, for other styles, in a cache that was empty.
+
+        A node begins that before it takes its first photo, so one that is drawn shows that it has begun.
+        """
+        self._finished([self.client.submit(photo)])
+        while any(_runs(one, "worker.prepare") for one in self._family()):
+            time.sleep(0.5)
+
+    def pace(self, photos: Iterable[bytes]) -> Served:
+        """Submit all, wait for all, look at when each was done: while every process was busy."""
+        busy = self._worker_cpu_s()
         with ThreadPoolExecutor(4) as clients:
             paths = list(clients.map(self.client.submit, photos))
+        jobs = self._finished(paths)
+        busy = self._worker_cpu_s() - busy
+        ends = sorted(datetime.fromisoformat(job["finished_at"]).timestamp() for job in jobs)
+        processes = self.settings.processes or 1
+        first, last = processes - 1, len(ends) - processes  # between them no process is idle
+        pictures_per_s = (last - first) / (ends[last] - ends[first])
+        return Served(pictures_per_s, network_share([job["timings"] for job in jobs]), busy / len(jobs))
+
+    def _finished(self, paths: Iterable[str]) -> list[dict[str, Any]]:
+        """Wait until jobs have ended, all well, and return them."""
+        jobs = []
         for path in paths:
-            while self.client.look(path)["finished_at"] is None:
+            while (job := self.client.look(path))["finished_at"] is None:
                 time.sleep(0.25)
-        jobs = [self.client.look(path) for path in paths]
+            jobs.append(job)
         if any(job["state"] != "succeeded" for job in jobs):
             raise RuntimeError(f"a job did not succeed: {jobs}")
-        ends = sorted(datetime.fromisoformat(job["finished_at"]).timestamp() for job in jobs)
-        first, last = processes - 1, len(ends) - processes  # between them no process is idle
-        return (last - first) / (ends[last] - ends[first])
+        return jobs
 
     def under_load(
         self, photo_of: Callable[[int], bytes], *, submits_per_s: float, polls_per_s: float, seconds: float
@@ -161,13 +194,22 @@ class Service:
 
     def memory(self) -> dict[str, float]:
         """Megabytes of the worker's parent and, at the most, of a child: what only it has, and its share of all."""
-        parent = next(one for one in self._family() if one.cmdline()[1:] == ["-m", "worker"])
-        children = [child.memory_full_info() for child in parent.children() if child.cmdline()[1:] == ["-m", "worker"]]
+        parent, processes = self._worker()
+        children = [child.memory_full_info() for child in processes]
         return {
             "parent_pss_mb": round(parent.memory_full_info().pss / 1e6, 1),
             "child_private_mb": round(max(child.uss for child in children) / 1e6, 1),
             "child_pss_mb": round(max(child.pss for child in children) / 1e6, 1),
         }
+
+    def _worker(self) -> tuple[psutil.Process, list[psutil.Process]]:
+        """The worker's parent, and its processes that draw."""
+        parent = next(one for one in self._family() if _runs(one, "worker"))
+        return parent, [child for child in parent.children() if _runs(child, "worker")]
+
+    def _worker_cpu_s(self) -> float:
+        times = [child.cpu_times() for child in self._worker()[1]]
+        return float(sum(one.user + one.system for one in times))
 
     def _family(self) -> list[psutil.Process]:
         assert self._process is not None  # noqa: S101  it is running
@@ -177,14 +219,27 @@ class Service:
     def _environment(self) -> dict[str, str]:
         return os.environ | {
             "SAKUGA_DATA_DIR": str(self._folder / "data"),
-            "SAKUGA_CACHE_DIR": str(self._settings.cache_dir),
+            "SAKUGA_CACHE_DIR": str(self.settings.cache_dir),
             "SAKUGA_PORT": str(self.client.port),
-            "SAKUGA_STYLE": self._settings.style,
-            "SAKUGA_ENGINE": self._settings.engine,
-            "SAKUGA_PROCESSES": str(self._settings.processes),
-            "SAKUGA_THREADS": str(self._settings.threads),
+            "SAKUGA_STYLE": self.settings.style,
+            "SAKUGA_ENGINE": self.settings.engine,
+            "SAKUGA_PROCESSES": str(self.settings.processes),
+            "SAKUGA_THREADS": str(self.settings.threads),
             "SAKUGA_MAX_QUEUED_MEGAPIXELS": "1000000",
         }
+
+
+def network_share(timings: Sequence[Mapping[str, float]]) -> float:
+    """The seconds spent generating, of those in all stages; the time in the queue, which jobs tell as well, is none."""
+    generating = sum(one[f"{Stage.GENERATE}_s"] for one in timings)
+    return generating / sum(one[f"{stage}_s"] for one in timings for stage in Stage)
+
+
+def _runs(process: psutil.Process, module: str) -> bool:
+    try:
+        return bool(process.cmdline()[1:] == ["-m", module])
+    except psutil.NoSuchProcess:  # it has just ended
+        return False
 
 
 def _form(photo: bytes, fields: Mapping[str, object]) -> bytes:

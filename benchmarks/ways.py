@@ -67,14 +67,14 @@ def recipe(style: Style, threads: int) -> Draw:
 
 def whole(settings: Settings, name: EngineName, style: Style, threads: int) -> Draw:
     """Our pipeline: decode, preprocess, generate, postprocess, encode."""
-    engine = _engine(settings, name, style, threads)
+    engine = engine_of(settings, name, style, threads)
     options = Options(SIDE, Format.JPEG)
     return lambda number: pipeline.convert(_one_of(number), options, engine, LIMITS)
 
 
 def bare(settings: Settings, name: EngineName, style: Style, threads: int) -> Draw:
     """The engine alone, on tensors that are ready."""
-    engine = _engine(settings, name, style, threads)
+    engine = engine_of(settings, name, style, threads)
     decoded = (decode(BytesIO(_one_of(number)), LIMITS, max_side=SIDE).rgb for number in range(VARIETY))
     tensors = [pipeline.preprocess(rgb, engine)[0] for rgb in decoded]
     return lambda number: engine.generate(tensors[number % VARIETY], nothing_told)
@@ -84,7 +84,12 @@ def style_of(settings: Settings) -> Style:
     return installed_styles(settings.data_dir)[settings.style]
 
 
-def _engine(settings: Settings, name: EngineName, style: Style, threads: int) -> pipeline.Engine:
+def engine_of(settings: Settings, name: EngineName, style: Style, threads: int) -> pipeline.Engine:
+    """One engine and no other, ready and warm.
+
+    Raises:
+        SakugaError: why it cannot draw this style here.
+    """
     chosen = settings.model_copy(update={"engine": name})
     return loader_for(chosen, {style.name: style}, threads=threads, memory=PLENTY).engine(style.name)
 

@@ -1,0 +1,152 @@
+"""What `make bench` says: that all is measured, counted exactly and reported; never how fast this machine is."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from benchmarks import ways
+from benchmarks.crew import Crew, Draw
+from benchmarks.queue_cost import counted
+from benchmarks.service import Service, network_share
+from shared.engines import EngineName
+from shared.errors import EngineError, SakugaError, WeightsError
+from shared.services import redis_client
+from shared.settings import Settings
+from tests.conftest import ROOT
+
+TORCH = {"SAKUGA_ENGINE": "torch", "SAKUGA_STYLE": "hinata-light"}  # needs nothing that has to be built first
+
+
+def bench(tmp_path: Path, *arguments: str, **environment: str) -> dict[str, Any]:
+    """Run the benchmark as `make bench` does; returns what it writes."""
+    output = tmp_path / "bench.json"
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks",
+        "--style",
+        "hinata-light",
+        "--rounds",
+        "1",
+        "-o",
+        str(output),
+        *arguments,
+    ]
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | TORCH | environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    result: dict[str, Any] = json.loads(output.read_text())
+    assert result["machine"]["cpu"]
+    assert result["machine"]["commit"]
+    assert result["style"] == "hinata-light"
+    return result
+
+
+def assert_above_zero(values: dict[str, Any]) -> None:
+    numbers = [value for value in values.values() if not isinstance(value, str)]
+    assert numbers
+    assert min(numbers) > 0
+
+
+def test_the_cost_of_a_queue_is_measured(tmp_path: Path) -> None:
+    cost = bench(tmp_path, "--only", "queue", "--queued", "10")["queue"]["10"]
+    assert cost["queued"] == 10
+    assert_above_zero(cost)
+
+
+def test_engines_are_measured_and_one_that_fails_says_why(tmp_path: Path) -> None:
+    (tmp_path / "no folder").touch()
+    found = bench(
+        tmp_path,
+        *("--only", "engines", "--engines", "torch", "openvino", "--seconds", "0.1"),
+        SAKUGA_CACHE_DIR=str(tmp_path / "no folder"),
+    )["engines"]
+    assert set(found["torch"]) == {"s", "recipe_s", "ratio"}
+    assert_above_zero(found["torch"])
+    assert found["openvino"].keys() == {"error"}
+    assert "SAKUGA_CACHE_DIR" in found["openvino"]["error"]
+
+
+def test_every_stage_is_measured_for_every_size_of_photo(tmp_path: Path) -> None:
+    found = bench(tmp_path, "--only", "stages")["stages"]
+    assert found.pop("engine") == "torch"
+    assert [(one["photo"], one["picture"]) for one in found.values()] == [
+        ("512 x 512", "512 x 512"),
+        ("1024 x 1024", "512 x 512"),
+        ("4000 x 3000", "512 x 384"),
+    ]
+    for one in found.values():
+        assert_above_zero(one)
+        assert one["network_share"] < 1
+
+
+def test_a_service_starts_with_an_empty_cache_and_tells_the_share_of_the_network() -> None:
+    settings = Settings(style="hinata-light", engine=EngineName.TORCH, processes=1, threads=1)
+    with Service(settings) as running:
+        assert not running.settings.cache_dir.exists()
+        assert running.start() > 0
+        running.wait_until_prepared(ways.photo(0))
+        served = running.pace([ways.photo(number) for number in (1, 2)])
+        assert served.pictures_per_s > 0
+        assert served.cpu_s > 0
+        assert 0 < served.network_share < 1
+
+
+def test_the_time_in_the_queue_is_no_part_of_the_network_s_share() -> None:
+    one = {"queued_s": 90.0, "decode_s": 1.0, "preprocess_s": 0.25, "generate_s": 8.0, "postprocess_s": 0.25}
+    assert network_share([one | {"encode_s": 0.5}, one | {"encode_s": 0.5}]) == 0.8
+
+
+def test_what_redis_is_asked_by_the_counting_is_not_counted(redis_url: str) -> None:
+    with redis_client(Settings(redis_url=redis_url)) as redis:
+        for asked in (0, 7):
+            with counted(redis, psutil.Process()) as found:
+                for _ in range(asked):
+                    redis.ping()
+            assert found.commands == asked
+
+
+def unusable(_threads: int) -> Draw:
+    raise WeightsError("The weights are damaged.")
+
+
+def unforeseen(_threads: int) -> Draw:
+    raise ValueError("no such thing")
+
+
+def killed(_threads: int) -> Draw:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def killed_later(_threads: int) -> Draw:
+    def draw(number: int) -> None:
+        if number == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return draw
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "reason"),
+    [
+        (unusable, WeightsError, "The weights are damaged."),
+        (unforeseen, EngineError, "ValueError: no such thing"),
+        (killed, EngineError, "was ended by SIGKILL"),
+        (killed_later, EngineError, "was ended by SIGKILL"),
+    ],
+)
+def test_who_waits_for_a_process_that_cannot_draw_hears_why(
+    make: Callable[[int], Draw], error: type[SakugaError], reason: str
+) -> None:
+    with pytest.raises(error, match=reason), Crew(make, 2, 1) as crew:
+        crew.pace(0.1)
