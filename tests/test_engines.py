@@ -469,7 +469,8 @@ class TestInt8:
         recipe = quantise.make_recipe(style, shades)
         assert recipe.photos == recipe.quality.photos == 2
         assert recipe.quality.psnr_db > 30
-        assert recipe.ranges["stem"] == (-1, 1)
+        if "stem" not in recipe.higher_precision:  # as it may be where a CPU lacks VNNI
+            assert recipe.ranges["stem"] == (-1, 1)
         moved = style.model_copy(update={"folder": tmp_path})
         write_recipe(moved, recipe)
         assert read_recipe(moved) == Int8Recipe.model_validate_json(recipe.model_dump_json())
