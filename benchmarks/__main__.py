@@ -6,6 +6,7 @@ others slow down for a while slows both. Nothing else should run meanwhile.
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -31,7 +32,7 @@ from worker.choice import candidates, is_possible, plan
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-out = Console(highlight=False)
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 Result = dict[str, object]
 
 

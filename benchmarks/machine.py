@@ -1,10 +1,12 @@
 """What a result was measured on. Imported by `benchmarks`."""
 
+import os
 import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
+from shared.settings import PREFIX
 from worker.capacity import available_cores, available_memory, cpu_name
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,6 +24,11 @@ def describe() -> dict[str, object]:
         "packages": {name: version(name) for name in PACKAGES},
         "commit": commit(),
     }
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without settings of Sakuga: nobody's own queue or bucket is put under load."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
 
 
 def commit() -> str:

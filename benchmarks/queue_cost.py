@@ -7,7 +7,6 @@ they are counted. The web's share is its processor time.
 """
 
 import multiprocessing
-import os
 import shutil
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from PIL import Image
 from redis import Redis
 from redis.exceptions import RedisError
 
-from benchmarks.machine import ROOT
+from benchmarks.machine import ROOT, clean_environment
 from benchmarks.service import Client
 from cli import valkey
 from shared.images import Format
@@ -59,6 +58,7 @@ def measure(queued: int, settings: Settings) -> Cost:
             "data_dir": folder,
             "redis_url": f"redis+socket://{folder / 'valkey.sock'}",
             "style": _STYLE,
+            "store_url": "",
             "max_queued_megapixels": 1e9,
             "port": 0,
         }
@@ -182,7 +182,7 @@ def _environment(settings: Settings, port: int) -> dict[str, str]:
 @contextmanager
 def _running(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
-        command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command, cwd=ROOT, env=clean_environment() | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         yield process

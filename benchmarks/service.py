@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import os
 import random
 import shutil
 import signal
@@ -22,7 +21,7 @@ from typing import Any, Self
 import numpy as np
 import psutil
 
-from benchmarks.machine import ROOT
+from benchmarks.machine import ROOT, clean_environment
 from shared.pipeline import Stage
 from shared.settings import Settings
 
@@ -193,14 +192,19 @@ class Service:
             time.sleep(0.5)
 
     def memory(self) -> dict[str, float]:
-        """Megabytes of the worker's parent and, at the most, of a child: what only it has, and its share of all."""
+        """Megabytes of the worker's parent and, at the most, of a child: what only it has, and its share of all.
+
+        Where the system does not tell shares (PSS), as on macOS, these are left out.
+        """
         parent, processes = self._worker()
         children = [child.memory_full_info() for child in processes]
-        return {
-            "parent_pss_mb": round(parent.memory_full_info().pss / 1e6, 1),
-            "child_private_mb": round(max(child.uss for child in children) / 1e6, 1),
-            "child_pss_mb": round(max(child.pss for child in children) / 1e6, 1),
-        }
+        found = {"child_private_mb": max(child.uss for child in children)}
+        if hasattr(children[0], "pss"):
+            found |= {
+                "child_pss_mb": max(child.pss for child in children),
+                "parent_pss_mb": parent.memory_full_info().pss,
+            }
+        return {name: round(size / 1e6, 1) for name, size in found.items()}
 
     def _worker(self) -> tuple[psutil.Process, list[psutil.Process]]:
         """The worker's parent, and its processes that draw."""
@@ -217,7 +221,7 @@ class Service:
         return family
 
     def _environment(self) -> dict[str, str]:
-        return os.environ | {
+        return clean_environment() | {
             "SAKUGA_DATA_DIR": str(self._folder / "data"),
             "SAKUGA_CACHE_DIR": str(self.settings.cache_dir),
             "SAKUGA_PORT": str(self.client.port),

@@ -18,6 +18,7 @@ from shared.store import open_store
 from shared.styles import installed_styles
 from worker.capacity import available_cores, available_memory
 from worker.choice import candidates, plan, read_choice
+from worker.engines.int8 import usable_recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +80,12 @@ def _engine(settings: Settings) -> str:
     styles = installed_styles(settings.data_dir)
     style = styles[settings.style if settings.style in styles else next(iter(styles))]
     engine = candidates(settings, style)[0]
+    if engine.is_quantised:
+        usable_recipe(style)
+    tuned = read_choice(settings.cache_dir, style.size)
     if settings.engine != "auto":
         reason = "as set"
-    elif read_choice(settings.cache_dir, style.size):
+    elif tuned and tuned.engine is engine:
         reason = "measured to be the quickest here"
     else:
         reason = "likely the quickest here; `sakuga tune` measures"

@@ -33,10 +33,12 @@ def run(
             else:
                 table.add_row(*_row(outcome, bounds))
 
-        choice = tune(settings, style, bounds, tell)
-    console.print(f"{style.name}, pictures of {SIDE} x {SIDE} pixels, decoding and encoding included:\n")
-    console.print(table)
-    console.print()
+        try:
+            choice = tune(settings, style, bounds, tell)
+        finally:  # where no engine draws, it says why
+            console.print(f"{style.name}, pictures of {SIDE} x {SIDE} pixels, decoding and encoding included:\n")
+            console.print(table)
+            console.print()
     for line in [*report(choice, price_per_hour), *unmet(choice, bounds)]:
         console.print(line)
     write_choice(settings.cache_dir, choice)

@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -24,9 +25,14 @@ def default_data_dir() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "sakuga"
 
 
-def default_cache_dir() -> Path:
-    """The XDG cache folder of this user."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sakuga"
+def default_cache_dir(known: Mapping[str, object]) -> Path:
+    """The XDG cache folder of this user; for one without a home, as in a container, it is in the data folder."""
+    if chosen := os.environ.get("XDG_CACHE_HOME"):
+        return Path(chosen) / "sakuga"
+    try:
+        return Path.home() / ".cache" / "sakuga"
+    except RuntimeError:
+        return Path(str(known.get("data_dir", "."))) / "cache"
 
 
 class Settings(BaseSettings):
@@ -121,7 +127,8 @@ def load_settings(**overrides: object) -> Settings:
     try:
         settings = Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
-        problems += [_sentence(list(item["loc"]), item["msg"]) for item in error.errors()]
+        wrong = [item for item in error.errors() if item["type"] != "default_factory_not_called"]  # a consequence
+        problems += [_sentence(list(item["loc"]), item["msg"]) for item in wrong]
     if problems:
         raise SettingsError("\n".join(problems))
     return settings

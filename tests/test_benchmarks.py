@@ -76,6 +76,16 @@ def test_engines_are_measured_and_one_that_fails_says_why(tmp_path: Path) -> Non
     assert "SAKUGA_CACHE_DIR" in found["openvino"]["error"]
 
 
+def test_the_whole_service_is_measured(tmp_path: Path) -> None:
+    found = bench(tmp_path, "--only", "service", "--seconds", "0.3", SAKUGA_PROCESSES="1", SAKUGA_THREADS="1")[
+        "service"
+    ]
+    assert found["submit"]["count"] > 0
+    assert found["poll"]["count"] > 0
+    assert_above_zero(found["memory"])
+    assert_above_zero({name: value for name, value in found.items() if isinstance(value, float)})
+
+
 def test_every_stage_is_measured_for_every_size_of_photo(tmp_path: Path) -> None:
     found = bench(tmp_path, "--only", "stages")["stages"]
     assert found.pop("engine") == "torch"

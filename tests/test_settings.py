@@ -17,6 +17,15 @@ def test_the_environment_is_read_and_overrides_win(monkeypatch: pytest.MonkeyPat
     assert load_settings(port=None).port == 9000
 
 
+def test_without_a_home_the_cache_is_in_the_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert load_settings(data_dir=tmp_path).cache_dir == tmp_path / "cache"
+
+
 def test_all_problems_are_reported_together_with_what_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAKUGA_PORT", "70000")
     monkeypatch.setenv("SAKUGA_PROCESSES", "none")

@@ -12,7 +12,7 @@ import pytest
 from shared.engines import EngineName
 from shared.errors import EngineError, SettingsError
 from shared.pipeline import Engine
-from shared.settings import Settings, default_cache_dir
+from shared.settings import Settings
 from shared.styles import BUNDLED_WEIGHTS, Size, installed_styles, read_manifest
 from tests.conftest import ToyEngine, wait_until
 from worker import choice, prepare
@@ -230,7 +230,7 @@ class TestTune:
         monkeypatch.setattr(choice, "_version", lambda package: None if package == "torch" else "1")
         monkeypatch.setattr("worker.tune.available_cores", lambda: 2)
         outcomes: dict[Layout, Measured] = {}
-        settings = Settings(cache_dir=default_cache_dir())
+        settings = Settings()
 
         def tell(layout: Layout, outcome: object) -> None:
             if isinstance(outcome, Measured):

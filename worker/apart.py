@@ -8,13 +8,19 @@ import os
 import pickle
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
+from signal import SIGKILL
 from typing import ParamSpec, TypeVar
 
-from shared.errors import EngineError, SakugaError
+from shared.errors import EngineError, SakugaError, UnavailableError
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class CauseError(Exception):
+    """What an error in the other process came from, in words: a pickled error has lost it."""
 
 
 def run_apart(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -24,6 +30,7 @@ def run_apart(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
 
     Raises:
         SakugaError: what `function` raises of these.
+        UnavailableError: the process was killed, which the system does for want of memory.
         EngineError: it raised anything else, which is on standard error, or the process died or could not be started.
     """
     command, call = [sys.executable, "-m", "worker.apart"], pickle.dumps((function, args, kwargs))
@@ -31,12 +38,14 @@ def run_apart(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         done = subprocess.run(command, input=call, stdout=subprocess.PIPE, check=False)
     except OSError as error:
         raise EngineError(f"A process for the engine could not be started: {error.strerror}.") from error
+    if done.returncode == -SIGKILL:
+        raise UnavailableError("There is not enough memory for this now.")
     if done.returncode:
         raise EngineError("The engine brought its process down; the operator finds the reason in the log.")
-    outcome: R | SakugaError = pickle.loads(done.stdout)  # noqa: S301  our own process wrote it
-    if isinstance(outcome, SakugaError):
-        raise outcome
-    return outcome
+    value, failure, cause = pickle.loads(done.stdout)  # noqa: S301  our own process wrote it
+    if failure:
+        raise failure from (CauseError(cause) if cause else None)
+    return value  # type: ignore[no-any-return]
 
 
 def main() -> None:
@@ -44,10 +53,12 @@ def main() -> None:
     with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as answer:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         function, args, kwargs = pickle.load(sys.stdin.buffer)  # noqa: S301  our own process wrote it
+        outcome: tuple[object, SakugaError | None, str]
         try:
-            outcome = function(*args, **kwargs)
+            outcome = function(*args, **kwargs), None, ""
         except SakugaError as error:
-            outcome = error
+            cause = traceback.format_exception(error.__cause__) if error.__cause__ else []
+            outcome = None, error, "".join(cause)
         pickle.dump(outcome, answer)
 
 

@@ -197,4 +197,6 @@ def _add_housekeeping(app: Celery, node: Node) -> None:
             self.thread.stop()
             self.preparing.terminate()
 
+        terminate = stop  # of a cold shutdown
+
     app.steps["worker"].add(Housekeeping)

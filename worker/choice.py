@@ -61,7 +61,7 @@ def plan(settings: Settings) -> Capacity:
     cores, styles = available_cores(), installed_styles(settings.data_dir)
     size = styles[settings.style].size if settings.style in styles else None
     tuned = read_choice(settings.cache_dir, size, settings.engine) if size else None
-    memory = tuned.memory_budget if tuned else memory_budget()
+    memory = min(tuned.memory_budget, available_memory()) if tuned else memory_budget()
     usual = tuned.processes if tuned else max(1, min(cores, memory // MEMORY_PER_PROCESS))
     processes = settings.processes or usual
     threads = tuned.threads if tuned and processes == tuned.processes else max(1, cores // processes)

@@ -1,7 +1,8 @@
 """From verified weights to a resident, warmed engine in every worker process.
 
 The parent prepares what its children share and runs nothing: a convolution run on two threads before the fork hangs in
-the child after it. Each child opens its engine, lets it draw the probe, and warms it. Imported by `worker` and `cli`.
+the child after it. Each child opens its engine, lets it draw the probe (unless it is torch, the reference), and warms
+it. Imported by `worker` and `cli`.
 """
 
 import gc
@@ -135,7 +136,7 @@ class _Prepared:
             import_module(f"worker.engines.{engine.runtime}_engine")  # its pages, too, are shared
 
     def open(self, *, threads: int, memory: int) -> DrawingEngine:
-        """Make the engine in the process that will use it, and let it draw the probe."""
+        """Make the engine in the process that will use it; any but torch, the reference, draws the probe."""
         if self._generator:
             return _open_torch(self._generator, threads=threads, memory=memory)
         artefact = self._artefacts.get(self._style, self.engine)  # what was whole before may be gone or damaged

@@ -5,6 +5,7 @@ cannot be prepared keeps none of the others from it; it is logged, and the exit 
 """
 
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ def main() -> None:
     from worker.model_loader import loader_for
 
     os.nice(19)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an exit like any other ends the builder with it
     try:
         settings = load_settings()
         if settings.engine is EngineName.TORCH:
@@ -50,7 +52,9 @@ def prepare_all(names: "Iterable[str]", models: "ModelLoader") -> list[str]:
         try:
             models.prepare(name)
         except (EngineError, WeightsError) as error:
-            structlog.get_logger().warning("a style cannot be prepared", style=name, reason=error.detail)
+            structlog.get_logger().warning(
+                "a style cannot be prepared", style=name, reason=error.detail, exc_info=error.__cause__
+            )
             failed.append(name)
     return failed
 

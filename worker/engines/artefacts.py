@@ -1,7 +1,7 @@
 """Exported and quantised models on disk, made once per machine and shared by its processes.
 
 Keyed by everything that makes them: weights, 8 bit recipe, engine, its version, the CPU. One process builds while
-others wait at a lock; what is damaged is built anew. Models are read by memory map, so processes share their bytes.
+others wait at a lock; what is damaged is built anew. OpenVINO maps its models into memory: processes share their bytes.
 
 Imported by `worker.model_loader` and the tests.
 """
@@ -21,12 +21,12 @@ from typing import Final
 import structlog
 
 from shared.engines import EngineName
-from shared.errors import EngineError, SettingsError, WeightsError
+from shared.errors import EngineError, WeightsError
 from shared.styles import Style
 from worker.apart import run_apart
 from worker.capacity import cpu_name
 from worker.engines import probe
-from worker.engines.base import PLENTY, DrawingEngine
+from worker.engines.base import PLENTY, DrawingEngine, translated
 from worker.engines.int8 import recipe_path
 
 FORM: Final = 1  # of what `worker.engines.build` writes
@@ -47,8 +47,8 @@ class Artefacts:
 
         Raises:
             WeightsError: the style's weights cannot be used, or not in this precision.
-            EngineError: the artefact could not be built.
-            SettingsError: the folder cannot be written to.
+            EngineError: the artefact could not be built, or there is no place for it.
+            UnavailableError: there is not enough memory to build it now.
         """
         place = self._folder / _key(style, name)
         try:  # building translates its own errors
@@ -57,8 +57,7 @@ class Artefacts:
                     if not _is_whole(place):
                         self._build(style, name, place)
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise SettingsError(f"SAKUGA_CACHE_DIR cannot hold what engines need: {reason}.") from error
+            raise _no_place(error) from error
         return place
 
     def _build(self, style: Style, name: EngineName, place: Path) -> None:
@@ -125,6 +124,7 @@ def open_artefact(artefact: Path, style: Style, name: EngineName, *, threads: in
 
     Raises:
         EngineError: the runtime cannot open it, or draws wrong pictures on this machine.
+        UnavailableError: there is not enough memory now.
     """
     engine = _opened(artefact, style, name, threads, memory)
     probe.check(engine, name, artefact)
@@ -144,11 +144,18 @@ def _opened(artefact: Path, style: Style, name: EngineName, threads: int, memory
     try:
         return make(threads=threads, memory=memory)
     except failures as error:
-        raise EngineError(f"The engine {name} cannot be opened; the operator finds the reason in the log.") from error
+        raise translated(error, f"The engine {name} cannot be opened") from error
+
+
+def _no_place(error: OSError) -> EngineError:
+    return EngineError(f"SAKUGA_CACHE_DIR cannot hold what engines need: {error.strerror or error}.")
 
 
 def _build_and_check(style: Style, name: EngineName, folder: Path) -> None:
     from worker.engines.build import build
 
-    build(style, name, folder)
+    try:
+        build(style, name, folder)
+    except OSError as error:
+        raise _no_place(error) from error
     open_artefact(folder, style, name, threads=1, memory=PLENTY)

@@ -3,6 +3,7 @@
 Imported by the engines.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,7 +13,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from shared.errors import EngineError, PictureTooLargeError, UnavailableError
+from shared.errors import EngineError, PictureTooLargeError, SakugaError, UnavailableError
 from shared.pipeline import Tensor, Told, preprocess
 from shared.styles import Size
 
@@ -21,6 +22,7 @@ STRIP_PIXELS = 1 << 20  # drawn at a time where a generator allows; more would t
 LOWEST_STRIP = 64  # rows; below, nearly all work would go into the overlap
 PICTURE_BYTES = 64  # per pixel of a whole picture: the photo, the tensors in and out
 TELL_EVERY_S: Final = 0.5
+_SHORT_OF_MEMORY: Final = re.compile(r"alloc|out of memory|not enough memory", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,13 @@ GEOMETRY = {
 
 def nothing_told(_share: float) -> None:
     """Hear how far a picture is, and go on."""
+
+
+def translated(error: Exception, what: str) -> SakugaError:
+    """What a runtime's error means; with too little memory another try, or another node, may succeed."""
+    if isinstance(error, MemoryError) or _SHORT_OF_MEMORY.search(str(error)):
+        return UnavailableError("There is not enough memory for this now.")
+    return EngineError(f"{what}; the operator finds the reason in the log.")
 
 
 def _of_strip(tell: Told, before: float, share: float) -> Told:
@@ -108,9 +117,7 @@ class DrawingEngine(ABC):
         try:
             return self._run(photo, tell)
         except self.failures as error:
-            if isinstance(error, MemoryError) or "alloc" in str(error) or "memory" in str(error):
-                raise UnavailableError("There is not enough memory for a picture of this size now.") from error
-            raise EngineError("The engine failed; the operator finds the reason in the log.") from error
+            raise translated(error, "The engine failed") from error
 
     def _require_room(self, photo: Tensor) -> None:
         most = self._memory / (self._activation_bytes + PICTURE_BYTES)

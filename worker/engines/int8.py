@@ -50,13 +50,15 @@ def read_recipe(style: Style) -> Int8Recipe | None:
     """The recipe of a style, if there is one for these weights.
 
     Raises:
-        WeightsError: it is malformed.
+        WeightsError: it is malformed, or cannot be read.
     """
     path = recipe_path(style)
     if not path.exists():
         return None
     try:
         recipe = Int8Recipe.model_validate(tomllib.loads(path.read_text("utf-8")))
+    except OSError as error:
+        raise WeightsError(f"{path.name} cannot be read: {error.strerror}.") from error
     except ValueError as error:  # no text, no TOML, or not of this form
         raise WeightsError(f"{path.name} is malformed; `sakuga weights quantise` makes it anew.") from error
     return recipe if recipe.weights_sha256 == style.sha256 else None

@@ -39,12 +39,12 @@ class OnnxRuntimeEngine(DrawingEngine):
 
     def _run(self, photo: Tensor, tell: Told) -> Tensor:
         options = onnxruntime.RunOptions()
-        running = self._runner.submit(self._session.run, None, {"photo": photo}, options)
         try:
+            running = self._runner.submit(self._session.run, None, {"photo": photo}, options)
             self._await(lambda seconds: bool(wait([running], seconds).done), photo[0, 0].size, tell)
         except BaseException:  # a time limit may come at any moment
             options.terminate = True
-            wait([running])
+            wait([self._runner.submit(int)])  # whose turn comes when the run has ended
             raise
         picture: Tensor = running.result()[0]
         return picture

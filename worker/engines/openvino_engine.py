@@ -55,6 +55,7 @@ class OpenVinoEngine(DrawingEngine):
             "ENABLE_CPU_PINNING": False,  # every process of a node would pin itself to the same core
         }
         self._compiled: openvino.CompiledModel | None = None
+        self._request: openvino.InferRequest | None = None
         self._compile()
 
     def rest(self) -> None:
@@ -62,7 +63,7 @@ class OpenVinoEngine(DrawingEngine):
             self._compiled.release_memory()
 
     def _run(self, photo: Tensor, tell: Told) -> Tensor:
-        request = self._request if self._compiled else self._compile()
+        request = self._request or self._compile()
         pixels = photo[0, 0].size
         try:
             request.start_async({0: photo}, share_inputs=True)
@@ -76,8 +77,8 @@ class OpenVinoEngine(DrawingEngine):
         return picture
 
     def _compile(self) -> openvino.InferRequest:
-        self._compiled = self._core.compile_model(self._model, "CPU", self._properties)
-        self._request = self._compiled.create_infer_request()
+        compiled = self._core.compile_model(self._model, "CPU", self._properties)
+        self._compiled, self._request = compiled, compiled.create_infer_request()
         return self._request
 
     def _drop(self, request: openvino.InferRequest) -> None:
@@ -86,7 +87,7 @@ class OpenVinoEngine(DrawingEngine):
         Its nodes up to where it stopped hold the shapes of that picture, the others those of the one before, and none
         asks again while its own input stays the same: the next picture would fail, or come out wrong.
         """
-        self._compiled = None
+        self._compiled = self._request = None
         request.cancel()
         with suppress(RuntimeError):  # which says that it was canceled
             request.wait()
