@@ -1,6 +1,5 @@
 """The reference engine: the torch module itself, fp32, channels last. Imported by those who want a reference."""
 
-from functools import partial
 from typing import Final
 
 import torch
@@ -25,16 +24,18 @@ class TorchEngine(DrawingEngine):
         super().__init__(size, memory=memory, activation_bytes=ACTIVATION_BYTES[size])
         self._generator = generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._tell: Told = nothing_told
-        convolutions = [module for module in generator.modules() if isinstance(module, nn.Conv2d)]
-        for index, convolution in enumerate(convolutions):
-            convolution.register_forward_pre_hook(partial(self._before, index / len(convolutions)))
+        self._convolutions = [module for module in generator.modules() if isinstance(module, nn.Conv2d)]
+        self._begun = 0
+        for convolution in self._convolutions:
+            convolution.register_forward_pre_hook(self._before)
 
     def _run(self, photo: Tensor, tell: Told) -> Tensor:
-        self._tell = tell
+        self._tell, self._begun = tell, 0
         tensor = torch.from_numpy(photo).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
             return self._generator(tensor).numpy()  # type: ignore[no-any-return]
 
-    def _before(self, share: float, *_: object) -> None:
-        """Tell before every convolution that so many of them are done, which may raise."""
-        self._tell(share)
+    def _before(self, *_: object) -> None:
+        """Tell before every convolution how many of them are done, which may raise."""
+        self._tell(self._begun / len(self._convolutions))
+        self._begun += 1
