@@ -2,7 +2,7 @@
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from cli.doctor import counted
 from shared.errors import SakugaError
@@ -22,7 +22,9 @@ def run(
     """
     style = installed_styles(settings.data_dir)[settings.style]
     bounds = Bounds(max_latency_s, memory_mib << 20 if memory_mib else memory_budget())
-    table = Table("engine", "processes x threads", "pictures/s", "s per picture", "MB per process", box=None)
+    table = Table(Column("engine", no_wrap=True), box=None)
+    for name in ("processes x threads", "pictures/s", "s per picture", "MB per process"):
+        table.add_column(name, justify="right")
     with console.status("") as status:
 
         def tell(layout: Layout, outcome: Measured | SakugaError | None) -> None:
