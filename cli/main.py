@@ -193,13 +193,15 @@ def import_weights(file: Path, name: str, upsample: str, licence: str, title: st
     style = import_style(file, load_settings().data_dir, naming, replace=replace)
     out.print(f"Style [bold]{style.name}[/] ({style.size}) is ready. Try: sakuga convert -s {style.name} PHOTO -o DIR")
     out.print("A Sakuga that is running offers it once it is restarted.")
+    out.print(f"It is drawn up to three times as fast after: sakuga weights quantise {style.name} PHOTOS…")
 
 
 @weights.command("quantise")
 @click.argument("name")
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--replace", is_flag=True, help="Write over an earlier calibration, also of a bundled style.")
 @plain_errors
-def quantise_weights(name: str, photos: tuple[Path, ...]) -> None:
+def quantise_weights(name: str, photos: tuple[Path, ...], *, replace: bool) -> None:
     """Make the style NAME fit for 8 bit engines: calibrate on every second of PHOTOS, judge on the others.
 
     Twenty photos or more, of what is usually converted, are a good number. The bundled styles are calibrated already.
@@ -209,7 +211,7 @@ def quantise_weights(name: str, photos: tuple[Path, ...]) -> None:
     from worker.engines.int8 import require_same_look
 
     with err.status("Reading") as status:
-        recipe = quantise_style(name, photos, load_settings(), status.update)
+        recipe = quantise_style(name, photos, load_settings(), status.update, replace=replace)
     quality = recipe.quality
     out.print(
         f"[bold]{name}[/] in 8 bit against single precision, on {quality.photos} photos that it was not calibrated on: "
@@ -219,6 +221,7 @@ def quantise_weights(name: str, photos: tuple[Path, ...]) -> None:
     if recipe.higher_precision:
         out.print(f"Kept in higher precision: {', '.join(recipe.higher_precision)}")
     require_same_look(name, quality)
+    out.print("A Sakuga that is running draws it in 8 bit once it is restarted.")
 
 
 @weights.command("remove")

@@ -8,7 +8,7 @@ from cli.doctor import counted
 from shared.errors import SakugaError
 from shared.settings import Settings
 from shared.styles import installed_styles
-from worker.choice import Choice, memory_budget, write_choice
+from worker.choice import Choice, memory_budget, require_place, write_choice
 from worker.tune import MEGAPIXELS, SIDE, Bounds, Layout, Measured, tune
 
 
@@ -21,17 +21,20 @@ def run(
         SakugaError: there is no such style, no engine draws it here, or the choice cannot be kept.
     """
     style = installed_styles(settings.data_dir)[settings.style]
+    require_place(settings.cache_dir)
     bounds = Bounds(max_latency_s, memory_mib << 20 if memory_mib else memory_budget())
     table = Table(Column("engine", no_wrap=True), box=None)
     for name in ("processes x threads", "pictures/s", "s per picture", "MB per process"):
         table.add_column(name, justify="right")
+    reasons: list[str] = []
     with console.status("") as status:
 
         def tell(layout: Layout, outcome: Measured | SakugaError | None) -> None:
             if outcome is None:
                 status.update(f"Measuring {_named(layout)}")
             elif isinstance(outcome, SakugaError):
-                table.add_row(layout.engine, _shape(layout), f"[red]{escape(outcome.detail)}[/]")
+                table.add_row(layout.engine, _shape(layout), "[red]-[/]")
+                reasons.append(f"[red]{_named(layout)}[/]: {escape(outcome.detail)}")
             else:
                 table.add_row(*_row(outcome, bounds))
 
@@ -39,8 +42,7 @@ def run(
             choice = tune(settings, style, bounds, tell)
         finally:  # where no engine draws, it says why
             console.print(f"{style.name}, pictures of {SIDE} x {SIDE} pixels, decoding and encoding included:\n")
-            console.print(table)
-            console.print()
+            console.print(table, *reasons, "", sep="\n")
     for line in [*report(choice, price_per_hour), *unmet(choice, bounds)]:
         console.print(line)
     write_choice(settings.cache_dir, choice)

@@ -64,24 +64,28 @@ def import_style(file: Path, data_dir: Path, naming: Naming, *, replace: bool) -
     return style
 
 
-def quantise_style(name: str, photos: tuple[Path, ...], settings: Settings, tell: Callable[[str], None]) -> Int8Recipe:
+def quantise_style(
+    name: str, photos: tuple[Path, ...], settings: Settings, tell: Callable[[str], None], *, replace: bool
+) -> Int8Recipe:
     """Calibrate a style for 8 bit on photos and keep the recipe beside its weights.
 
     Raises:
-        SakugaError: there is no such style, its folder cannot be written to, a photo cannot be read, or there are too
-            few.
+        SakugaError: there is no such style, it has a recipe that is not to be replaced, its folder cannot be written
+            to, a photo cannot be read, or there are too few.
     """
     from worker.engines.quantise import make_recipe
 
     style = installed_styles(settings.data_dir)[name]
-    _require_writable(style)  # first: calibrating takes minutes
+    _require_room_for_recipe(style, replace=replace)  # first: calibrating takes minutes
     limits = Limits(settings.max_upload_bytes, settings.max_megapixels)
     recipe = make_recipe(style, [_read(photo, limits) for photo in photos], tell)
     write_recipe(style, recipe)
     return recipe
 
 
-def _require_writable(style: Style) -> None:
+def _require_room_for_recipe(style: Style, *, replace: bool) -> None:
+    if recipe_path(style).exists() and not replace:
+        raise WeightsError(f"{style.name} is calibrated already; --replace writes over {recipe_path(style)}.")
     try:
         tempfile.TemporaryFile(dir=style.folder).close()
     except OSError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.engines import EngineName
@@ -35,6 +35,12 @@ def default_cache_dir(known: Mapping[str, object]) -> Path:
         return Path(str(known.get("data_dir", "."))) / "cache"
 
 
+def _known_engine(name: str) -> str:
+    if name not in {"auto", *EngineName}:
+        raise ValueError(f"must be one of auto, {', '.join(EngineName)}")
+    return name
+
+
 class Settings(BaseSettings):
     """One frozen object. Every field is the environment variable `SAKUGA_<NAME>`."""
 
@@ -49,7 +55,7 @@ class Settings(BaseSettings):
     store_public_url: str = ""
     trusted_hosts: str = ""
     style: str = "hinata-light"
-    engine: Literal["auto"] | EngineName = "auto"
+    engine: Annotated[Literal["auto"] | EngineName, BeforeValidator(_known_engine)] = "auto"
     processes: Annotated[int, Field(ge=1, le=256)] | None = None
     threads: Annotated[int, Field(ge=1, le=256)] | None = None
     max_upload_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 32 << 20

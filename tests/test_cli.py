@@ -27,7 +27,7 @@ from worker.choice import plan as plan_node
 from worker.engines.int8 import Int8Recipe, read_recipe, recipe_path
 from worker.engines.probe import PHOTO
 from worker.generator import AnimeGanV2
-from worker.tune import MEGAPIXELS, Bounds, Layout, Measured, Told, tune
+from worker.tune import MEGAPIXELS, Bounds, tune
 
 
 @pytest.fixture(autouse=True)
@@ -474,18 +474,20 @@ def test_a_bound_that_nothing_kept_to_is_named() -> None:
 
 
 @pytest.mark.usefixtures("data_dir")
-def test_a_choice_that_cannot_be_kept_is_still_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    def pretend(_settings: object, _style: object, _bounds: object, tell: Told) -> Choice:
-        tell(layout := Layout(CHOICE.engine, 2, 1), None)
-        tell(layout, Measured(layout, 2, 1, CHOICE.memory_bytes))
-        return CHOICE
+def test_where_no_choice_can_be_kept_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(*_: object) -> Choice:
+        raise AssertionError
 
-    monkeypatch.setattr("cli.tune.tune", pretend)
+    monkeypatch.setattr("cli.tune.tune", measure)
     monkeypatch.setenv("SAKUGA_CACHE_DIR", "/dev/null/cache")
-    done = sakuga("tune", "--max-latency", "0.5")
+    done = sakuga("tune")
     assert done.exit_code == 1
-    assert "1.00 (too slow)" in done.stdout
-    assert "7,200 pictures/hour" in done.stdout
-    assert "No layout keeps to the bounds" in done.stdout
-    assert "Workers of this machine" not in done.stdout
     assert done.stderr == "Error: SAKUGA_CACHE_DIR cannot hold what was measured: Not a directory.\n"
+
+
+@pytest.mark.usefixtures("data_dir")
+def test_a_calibration_is_not_written_over_by_accident(tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_bytes(photo_bytes())
+    done = sakuga("weights", "quantise", "hinata-light", str(tmp_path / "photo.png"))
+    assert done.exit_code == 1
+    assert "--replace" in done.stderr

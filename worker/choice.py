@@ -5,7 +5,9 @@ imports no ML runtime.
 """
 
 import json
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -81,7 +83,9 @@ def candidates(settings: Settings, style: Style) -> Sequence[EngineName]:
     """
     if settings.engine != "auto":
         if _version(settings.engine.runtime) is None:
-            raise SettingsError(f"SAKUGA_ENGINE: {settings.engine.runtime} is not installed here.")
+            extra = "onnxruntime" if settings.engine is EngineName.ONNXRUNTIME else "worker"
+            missing = f"SAKUGA_ENGINE: {settings.engine.runtime} is not installed here"
+            raise SettingsError(f"{missing}; pip install 'sakuga[{extra}]' brings it.")
         return (settings.engine,)
     tuned = read_choice(settings.cache_dir, style.size)
     names = ([tuned.engine] if tuned else []) + _likely()
@@ -125,10 +129,27 @@ def write_choice(cache_dir: Path, choice: Choice) -> None:
     """
     kept = [other for other in _read(cache_dir) if _what_for(other) != _what_for(choice)]
     temporary = cache_dir / f".{_FILE}.new"
-    try:
+    with _needing_place():
         cache_dir.mkdir(parents=True, exist_ok=True)
         temporary.write_text(json.dumps([one.model_dump(mode="json") for one in [*kept, choice]], indent=1), "utf-8")
         temporary.replace(cache_dir / _FILE)
+
+
+def require_place(cache_dir: Path) -> None:
+    """See that a choice can be kept, before minutes are spent on finding it.
+
+    Raises:
+        SettingsError: the folder cannot be written to.
+    """
+    with _needing_place():
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=cache_dir).close()
+
+
+@contextmanager
+def _needing_place() -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         reason = error.strerror or str(error)
         raise SettingsError(f"SAKUGA_CACHE_DIR cannot hold what was measured: {reason}.") from error

@@ -114,11 +114,15 @@ class ModelLoader:
             engine, *others = self._untried[name]
             if not others:
                 raise
-            log.warning(
-                "an engine cannot be used", style=name, engine=engine, reason=error.detail, exc_info=error.__cause__
-            )
+            log.warning("an engine cannot be used", style=name, engine=engine, reason=error.detail, cause=_cause(error))
             self._untried[name] = others
             self._prepared.pop(name, None)
+
+
+def _cause(error: Exception) -> str | None:
+    """What an error came from, in one line: another engine draws instead, so nobody is in need of more."""
+    lines = str(error.__cause__ or "").strip().splitlines()
+    return lines[-1] if lines else None
 
 
 class _Prepared:

@@ -27,7 +27,7 @@ from worker.apart import run_apart
 from worker.capacity import cpu_name
 from worker.engines import probe
 from worker.engines.base import PLENTY, DrawingEngine, translated
-from worker.engines.int8 import recipe_path
+from worker.engines.int8 import recipe_path, usable_recipe
 
 FORM: Final = 1  # of what `worker.engines.build` writes
 _DIGESTS: Final = "digests.json"
@@ -50,6 +50,8 @@ class Artefacts:
             EngineError: the artefact could not be built, or there is no place for it.
             UnavailableError: there is not enough memory to build it now.
         """
+        if name.is_quantised:
+            usable_recipe(style)
         place = self._folder / _key(style, name)
         try:  # building translates its own errors
             if not _is_whole(place):
