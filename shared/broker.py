@@ -29,6 +29,7 @@ def celery_app(settings: Settings) -> Celery:
         broker_connection_max_retries=None,
         broker_connection_retry_on_startup=True,
         broker_transport_options={
+            "queue_order_strategy": "shared.turns:Turns",
             # every client of a broker must agree on this
             "visibility_timeout": settings.visibility_timeout_s,
             "unacked_restore_interval": 1,
@@ -77,6 +78,10 @@ class Queue:
             self._app.send_task(CONVERT, (job.id,), task_id=job.id, queue=job.lane.value, retry=False)
         except OperationalError as error:
             raise UnavailableError("The queue does not answer; please try again.", retry_after_s=5) from error
+
+    def length(self, lane: Lane) -> int:
+        """How many messages wait in a lane."""
+        return int(self._redis.llen(lane.value))
 
     def oldest(self, lane: Lane) -> str | None:
         """The id of the job whose message is next in a lane; None when there is none. Kombu takes from a list's end."""

@@ -126,6 +126,24 @@ class ExpiredError(SakugaError):
     status = 410
 
 
+class UnknownAlbumError(SakugaError):
+    code = "unknown_album"
+    title = "There is no such album"
+    status = 404
+
+
+class AlbumFullError(SakugaError):
+    code = "album_full"
+    title = "The album is full"
+    status = 413
+
+
+class ArchiveError(SakugaError):
+    code = "bad_archive"
+    title = "The archive cannot be used"
+    status = 422
+
+
 class QueueFullError(SakugaError):
     code = "queue_full"
     title = "The queue is full"

@@ -27,7 +27,7 @@ from shared.errors import (
 )
 from shared.holdings import Holding, lapse_now
 from shared.images import Format
-from shared.lanes import Lane, Lanes
+from shared.lanes import RECORD_PREFIX, Lane, Lanes
 from shared.pipeline import Stage
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ RECORD_GRACE_S = 3600  # how long an expired job can still say that it has expir
 STREAM_GRACE_S = 600  # how long the events of a job that has ended can still be listened to
 IDEMPOTENCY_TTL_S = 24 * 3600
 EVENTS_KEPT = 100
+ALBUM_EVENTS_KEPT = 1000
 RESEND_S = 300  # how long a message that was sent again is given to be heard of
 MOST_AT_ONCE = 16  # jobs that may have been made in the same microsecond
 PATIENCE_S = 1.0  # how often a waiting reader looks whether it should go on
@@ -98,9 +99,12 @@ class Job(BaseModel):
     max_side: int
     format: Format
     lane: Lane = Lane.INTERACTIVE
+    album: str | None = None
+    name: str | None = None  # of the photo, within its album
     progress: float = 0.0
     stage: Stage | None = None
     attempts: int = 0
+    forgiven: int = 0  # attempts that no longer count, since the owner asked for another try
     cancel_requested: bool = False
     created_at: float
     started_at: float | None = None
@@ -121,6 +125,11 @@ class Job(BaseModel):
     @property
     def ended(self) -> bool:
         return self.state in ENDED
+
+    @property
+    def flow(self) -> str:
+        """Among what bulk work shares the workers fairly."""
+        return self.album or self.caller
 
     @property
     def photo_holding(self) -> Holding:
@@ -217,6 +226,17 @@ class Jobs:
         """
         return _parse(cast("dict[str, str]", self._redis.hgetall(_record(job_id))))
 
+    def find(self, job_id: str) -> Job | None:
+        """Read a record, if there is one."""
+        return self.get_many([job_id]).get(job_id)
+
+    def get_many(self, ids: list[str]) -> dict[str, Job]:
+        """Read records by their ids; those that are not there are left out."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for job_id in ids:
+                pipe.hgetall(_record(job_id))
+            return {job_id: _parse(record) for job_id, record in zip(ids, pipe.execute(), strict=True) if record}
+
     def claim(self, job_id: str, *, redelivered: bool = False) -> Job | None:
         """Begin an attempt, or return None when there is nothing (more) to do: ended, erased, tried too often.
 
@@ -233,8 +253,8 @@ class Jobs:
                 return job
             if job.cancel_requested:
                 return _ended(job, State.CANCELED)
-            if job.attempts >= self._max_attempts:
-                tries = f"It was tried {job.attempts} times and never came to an end."
+            if job.attempts - job.forgiven >= self._max_attempts:
+                tries = f"It was tried {job.attempts - job.forgiven} times and never came to an end."
                 return _ended(job, State.FAILED, error=error_info(AttemptsExhaustedError(tries)))
             return job.model_copy(
                 update={
@@ -321,7 +341,7 @@ class Jobs:
         """Let this attempt's job wait for another; False when it was the last one allowed."""
 
         def wait(current: Job) -> Job:
-            if not _is_current(current, job) or current.attempts >= self._max_attempts:
+            if not _is_current(current, job) or current.attempts - current.forgiven >= self._max_attempts:
                 return current
             return current.model_copy(update={"state": State.QUEUED, "stage": None, "progress": 0.0})
 
@@ -339,6 +359,17 @@ class Jobs:
 
         return self._change(job_id, ask)
 
+    def retry(self, job_id: str) -> Job:
+        """Let a job that failed or was canceled begin anew, its attempts forgiven; any other is left alone."""
+
+        def begin(job: Job) -> Job:
+            if job.state not in {State.FAILED, State.CANCELED}:
+                return job
+            anew = {"state": State.QUEUED, "error": None, "finished_at": None, "started_at": None, "progress": 0.0}
+            return job.model_copy(update=anew | {"cancel_requested": False, "forgiven": job.attempts})
+
+        return self._change(job_id, begin)
+
     def expire(self, job_id: str) -> None:
         """Mark a job whose time to live has passed, whatever it was; an erased one is forgotten."""
         with suppress(UnknownJobError):
@@ -355,6 +386,7 @@ class Jobs:
                 self._lanes.leave(pipe, job)
             if not job.ended:
                 self._lanes.finish(pipe, job)
+            _tell_album(pipe, job, job.state, None)
             pipe.delete(_record(job_id), _stream(job_id))
             pipe.zrem(_index(job.caller), job_id)
             pipe.zrem(EXPIRY, job_id)
@@ -396,7 +428,7 @@ class Jobs:
         places = [(score, job_id) for job_id, score in found if not cursor or (score, job_id) < newest]
         page = places[:count]
         return Page(
-            self._read_many(_index(caller), [job_id for _, job_id in page]),
+            self._listed(_index(caller), [job_id for _, job_id in page]),
             _cursor(*page[-1]) if len(places) > count else None,
         )
 
@@ -439,14 +471,16 @@ class Jobs:
             return job  # the answer to our write was lost, not the write
         pipe.multi()
         pipe.hset(_record(job.id), mapping=_fields(job))
-        pipe.zadd(_index(job.caller), {job.id: job.created_at})
-        oldest_kept = 2 * job.created_at - job.expires_at - RECORD_GRACE_S
-        pipe.zremrangebyscore(_index(job.caller), 0, oldest_kept)
+        if job.album is None:  # an album lists its own
+            pipe.zadd(_index(job.caller), {job.id: job.created_at})
+            oldest_kept = 2 * job.created_at - job.expires_at - RECORD_GRACE_S
+            pipe.zremrangebyscore(_index(job.caller), 0, oldest_kept)
         pipe.zadd(EXPIRY, {job.id: job.expires_at})
         pipe.hincrby(TOTALS, "jobs_submitted", 1)
         self._lanes.submit(pipe, job)
         self._lanes.join(pipe, job)
         _announce(pipe, job, "state")
+        _tell_album(pipe, job, None, job.state)
         return job
 
     def _change(self, job_id: str, decide: Callable[[Job], Job]) -> Job:
@@ -470,8 +504,12 @@ class Jobs:
         pipe.hset(_record(after.id), mapping={name: value for name, value in new.items() if old[name] != value})
         if before.state is State.QUEUED and after.state is not State.QUEUED:
             self._lanes.leave(pipe, before)
+        if before.ended and not after.ended:
+            self._lanes.submit(pipe, after)
+            pipe.persist(_record(after.id))
+            pipe.persist(_stream(after.id))
         if after.state is State.QUEUED and before.state is not State.QUEUED:
-            self._lanes.join(pipe, after)
+            self._lanes.join(pipe, after, again=not before.ended)
         if after.state is State.RUNNING and after.claim != before.claim:
             pipe.zadd(RUNNING, {after.id: after.started_at or 0})
         if after.state is not State.RUNNING:
@@ -485,20 +523,18 @@ class Jobs:
             for stage, seconds in (after.timings or {}).items():
                 pipe.hincrbyfloat(TOTALS, f"seconds_{stage.removesuffix('_s')}", seconds)
         moved = before.state is not after.state
+        _tell_album(pipe, after, before.state, after.state)
         _announce(pipe, after, "done" if moved and after.ended else "state" if moved else "progress")
         if after.ended:
             pipe.expireat(_record(after.id), int(after.expires_at) + RECORD_GRACE_S)
             pipe.expire(_stream(after.id), STREAM_GRACE_S)
 
-    def _read_many(self, index: str, ids: list[str]) -> list[Job]:
-        with self._redis.pipeline(transaction=False) as pipe:
-            for job_id in ids:
-                pipe.hgetall(_record(job_id))
-            records = pipe.execute()
-        gone = [job_id for job_id, record in zip(ids, records, strict=True) if not record]
-        if gone:
+    def _listed(self, index: str, ids: list[str]) -> list[Job]:
+        """The jobs of an index, from which those that are gone are removed."""
+        found = self.get_many(ids)
+        if gone := set(ids) - found.keys():
             self._redis.zrem(index, *gone)
-        return [_parse(record) for record in records if record]
+        return list(found.values())
 
 
 def error_info(error: SakugaError) -> ErrorInfo:
@@ -533,6 +569,17 @@ def _announce(pipe: "Pipeline", job: Job, kind: str) -> None:
     pipe.xadd(_stream(job.id), {"kind": kind}, maxlen=EVENTS_KEPT)
 
 
+def _tell_album(pipe: "Pipeline", job: Job, before: State | None, after: State | None) -> None:
+    """Keep the counts of a job's album, and tell its listeners, as part of what changes the job."""
+    if job.album is None or before is after:
+        return
+    if before:
+        pipe.hincrby(album_counts(job.album), before.value, -1)
+    if after:
+        pipe.hincrby(album_counts(job.album), after.value, 1)
+    pipe.xadd(album_stream(job.album), {"name": job.name or "", "state": after or ""}, maxlen=ALBUM_EVENTS_KEPT)
+
+
 def _fields(job: Job) -> dict[Any, Any]:  # what redis-py takes for a mapping of strings
     return {name: json.dumps(value) for name, value in job.model_dump(mode="json").items()}
 
@@ -561,8 +608,18 @@ def _place(cursor: str) -> tuple[float, str]:
     return place
 
 
+def album_counts(album_id: str) -> str:
+    """How many photos of an album are in which state."""
+    return f"sakuga:album:{album_id}:counts"
+
+
+def album_stream(album_id: str) -> str:
+    """What happened to the photos of an album."""
+    return f"sakuga:album:{album_id}:events"
+
+
 def _record(job_id: str) -> str:
-    return f"sakuga:job:{job_id}"
+    return f"{RECORD_PREFIX}{job_id}"
 
 
 def _stream(job_id: str) -> str:

@@ -1,8 +1,10 @@
 """How much work waits, how fast it goes, and so when a job will be done.
 
+Workers look into the interactive lane first; when bulk work waits too, every so many pictures one is of the bulk lane.
 Each lane keeps two running totals of estimated work in milliseconds of one process: what was ever submitted and what
 was ever finished. A job remembers the first total when it joined (its ticket), so the work ahead of it is one
-subtraction, whatever the queue's length. Imported by `shared.jobs` and `web`.
+subtraction, whatever the queue's length. In the bulk lane jobs overtake each other, so when work will be done is known
+of an album and not of a job. Imported by `shared.jobs` and `web`.
 """
 
 import time
@@ -11,6 +13,7 @@ from enum import StrEnum
 from math import ceil
 from typing import TYPE_CHECKING
 
+from shared import backlog
 from shared.errors import QueueFullError
 from shared.styles import Size, Style
 
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
     from shared.jobs import Job
 
+OUTSTANDING = "sakuga:outstanding"  # work (ms) of each flow of the bulk lane that has not come to its end
+RECORD_PREFIX = "sakuga:job:"  # of the keys of job records
 WORKERS = "sakuga:workers"
 PACE = "sakuga:pace"
 HEARTBEAT_S = 2.0
@@ -33,10 +38,14 @@ FIRST_GUESS_MS = {Size.FULL: 4000.0, Size.LIGHT: 800.0}
 PACE_WEIGHT = 0.2  # of a new measurement in the moving average
 
 
+BULK_SHARE = 0.25  # of the pictures, while single photos keep coming
+
+
 class Lane(StrEnum):
-    """Which queue a job waits in."""
+    """Which queue a job waits in: photos that somebody waits for one by one, or albums."""
 
     INTERACTIVE = "interactive"
+    BULK = "bulk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +64,9 @@ class LaneStats:
     megapixels: float
 
 
-def waiting_key(lane: Lane) -> str:
-    return f"sakuga:lane:{lane}:waiting"
+def sent_key(lane: Lane) -> str:
+    """The jobs that wait in the queue itself, by when they were sent."""
+    return f"sakuga:lane:{lane}:sent"
 
 
 def totals_key(lane: Lane) -> str:
@@ -94,20 +104,38 @@ class Lanes:
     def submit(self, pipe: "Pipeline", job: "Job") -> None:
         """Count a new job's work as submitted, inside the caller's transaction."""
         pipe.hincrby(totals_key(job.lane), "submitted_ms", job.work_ms)
+        if job.lane is Lane.BULK:
+            pipe.hincrby(OUTSTANDING, job.flow, job.work_ms)
 
-    def join(self, pipe: "Pipeline", job: "Job") -> None:
-        """Add a job that begins to wait (again) to the books, inside the caller's transaction."""
-        pipe.zadd(waiting_key(job.lane), {job.id: time.time()})
+    def join(self, pipe: "Pipeline", job: "Job", *, again: bool = False) -> None:
+        """Add a job that begins to wait to the books, inside the caller's transaction.
+
+        One that waits `again` is with the queue; else a job of the bulk lane waits for its turn first.
+        """
         pipe.hincrby(totals_key(job.lane), "pixels", job.pixels)
+        pipe.hincrby(totals_key(job.lane), "jobs", 1)
+        if job.lane is Lane.BULK and not again:
+            backlog.enter(pipe, job.flow, job.id)
+        else:
+            pipe.zadd(sent_key(job.lane), {job.id: time.time()})
 
     def leave(self, pipe: "Pipeline", job: "Job") -> None:
         """Take a job that no longer waits off the books."""
-        pipe.zrem(waiting_key(job.lane), job.id)
         pipe.hincrby(totals_key(job.lane), "pixels", -job.pixels)
+        pipe.hincrby(totals_key(job.lane), "jobs", -1)
+        pipe.zrem(sent_key(job.lane), job.id)
+        if job.lane is Lane.BULK:
+            backlog.withdraw(pipe, job.flow, job.id)
 
     def finish(self, pipe: "Pipeline", job: "Job") -> None:
         """Count a job's work as done: it has come to its end, whichever."""
         pipe.hincrby(totals_key(job.lane), "finished_ms", job.work_ms)
+        if job.lane is Lane.BULK:
+            pipe.hincrby(OUTSTANDING, job.flow, -job.work_ms)
+
+    def next_bulk_job(self) -> str | None:
+        """The bulk job whose turn it is, which counts as sent from now on; None when none waits for its turn."""
+        return backlog.take(self._redis, sent_key(Lane.BULK), RECORD_PREFIX)
 
     def record_pace(self, style_name: str, ms_per_megapixel: float) -> None:
         """Learn from a finished conversion: a moving average, so that one odd photo does not move it far."""
@@ -130,11 +158,11 @@ class Lanes:
 
     def waiting_since(self, lane: Lane, job_id: str) -> float | None:
         """When a job began to wait (epoch seconds); None when it does not."""
-        return self._redis.zscore(waiting_key(lane), job_id)
+        return self._redis.zscore(sent_key(lane), job_id)
 
     def waiting_before(self, lane: Lane, before: float, count: int) -> list[str]:
         """Name up to `count` jobs that began to wait before a time."""
-        found = self._redis.zrangebyscore(waiting_key(lane), 0, before, start=0, num=count)
+        found = self._redis.zrangebyscore(sent_key(lane), 0, before, start=0, num=count)
         return [str(job_id) for job_id in found]
 
     def pace(self) -> dict[str, float]:
@@ -163,24 +191,48 @@ class Lanes:
         return int(self._redis.zcount(WORKERS, time.time() - SILENT_AFTER_S, "+inf"))
 
     def outlook(self, job: "Job") -> Outlook:
-        """Where a job that has not ended stands. Constant work per call, whatever the queue's length."""
+        """Where a job that has not ended stands. Constant work per call, whatever the queue's length.
+
+        Of a bulk job that waits nothing is said: its album knows when it will end.
+        """
         if job.ended:
             return Outlook(None, None)
         with self._redis.pipeline(transaction=False) as pipe:
-            pipe.zrank(waiting_key(job.lane), job.id)
+            pipe.zrank(sent_key(job.lane), job.id)
             pipe.hget(totals_key(job.lane), "finished_ms")
+            pipe.hget(totals_key(Lane.BULK), "jobs")
             pipe.zcount(WORKERS, time.time() - SILENT_AFTER_S, "+inf")
-            rank, finished, processes = pipe.execute()
-        position = 0 if rank is None else int(rank) + 1
-        if not processes:
-            return Outlook(position, None)
-        if job.started_at and rank is None:
-            return Outlook(0, max(0.1, job.work_ms / 1000 - (time.time() - job.started_at)))
+            rank, finished, bulk_jobs, processes = pipe.execute()
+        if job.state == "running":
+            left_s = job.work_ms / 1000 - (time.time() - (job.started_at or 0))
+            return Outlook(0, max(0.1, left_s) if processes else None)
+        position = None if rank is None else int(rank) + 1
+        if job.lane is Lane.BULK or not processes:
+            return Outlook(None if job.lane is Lane.BULK else position, None)
         ahead_ms = max(0, job.ticket_ms - job.work_ms - int(finished or 0))
-        return Outlook(position, (ahead_ms / int(processes) + job.work_ms) / 1000)
+        share = 1 - BULK_SHARE if int(bulk_jobs or 0) > 0 else 1
+        return Outlook(position, (ahead_ms / int(processes) / share + job.work_ms) / 1000)
+
+    def flow_eta_s(self, flow: str) -> float | None:
+        """Seconds until the bulk work of a flow will be done, with what all others get meanwhile; None if nobody works.
+
+        Flows are served alike, so until this one ends every other gets as much as it, or less if it has less.
+        """
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.hgetall(OUTSTANDING)
+            pipe.hget(totals_key(Lane.INTERACTIVE), "jobs")
+            pipe.zcount(WORKERS, time.time() - SILENT_AFTER_S, "+inf")
+            outstanding, singles, processes = pipe.execute()
+        own_ms = int(outstanding.get(flow, 0))
+        if not processes:
+            return None
+        work_ms = sum(min(own_ms, int(other_ms)) for other_ms in outstanding.values())
+        share = BULK_SHARE if int(singles or 0) > 0 else 1
+        return work_ms / int(processes) / share / 1000
 
     def stats(self, lane: Lane) -> LaneStats:
-        return LaneStats(int(self._redis.zcard(waiting_key(lane))), self._totals(lane)[2] / 1e6)
+        jobs, pixels = (int(value or 0) for value in self._redis.hmget(totals_key(lane), ["jobs", "pixels"]))
+        return LaneStats(jobs, pixels / 1e6)
 
     def _totals(self, lane: Lane) -> tuple[int, int, int]:
         values = self._redis.hmget(totals_key(lane), ["submitted_ms", "finished_ms", "pixels"])

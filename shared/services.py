@@ -16,17 +16,19 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
 from shared import images, pipeline
+from shared.albums import Album, Albums
 from shared.broker import Queue, celery_app
 from shared.errors import SakugaError, UnavailableError, UnknownJobError
 from shared.holdings import Holdings
 from shared.images import Limits
-from shared.jobs import Idempotency, Job, Jobs, PhotoInfo, new_id
+from shared.jobs import Idempotency, Job, Jobs, PhotoInfo, State, new_id
 from shared.lanes import LEAST_PIXELS, Lane, Lanes
 from shared.pipeline import Options
 from shared.settings import Settings
 from shared.store import Store, open_store
 from shared.styles import Style, Styles, installed_styles
 
+AHEAD_PER_PROCESS = 2  # bulk jobs in the queue: one is taken while the next is sent
 LOST_AFTER_S = 60  # how much longer than the oldest message a job waits before its own is taken for lost
 
 log = structlog.get_logger()
@@ -41,6 +43,9 @@ class Order:
     caller: str = "public"
     lane: Lane = Lane.INTERACTIVE
     idempotency_key: str | None = None
+    album: str | None = None
+    name: str | None = None
+    job_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,7 @@ class Services:
     styles: Styles
     lanes: Lanes
     jobs: Jobs
+    albums: Albums
     holdings: Holdings
     queue: Queue
     limits: Limits
@@ -85,12 +91,14 @@ class Services:
         work_ms = self.lanes.estimate_ms(style, pixels / 1e6)
         digest = pipeline.result_digest(photo.sha256, style.sha256, order.options)
         job = Job(
-            id=new_id(),
+            id=order.job_id or new_id(),
             caller=order.caller,
             style=style.name,
             max_side=order.options.max_side,
             format=order.options.format,
             lane=order.lane,
+            album=order.album,
+            name=order.name,
             created_at=now,
             expires_at=now + self.settings.ttl_s,
             photo=photo,
@@ -112,12 +120,70 @@ class Services:
         if made.id != job.id:
             self.holdings.release(job.photo_holding)
             return made
+        if job.lane is Lane.BULK:
+            self.feed()
+            return job
         try:
             self.queue.send(job)
         except SakugaError:
             self.erase(job.id)
             raise
         return job
+
+    def feed(self) -> None:
+        """Send the bulk jobs whose turn it is: a few ahead of the workers, so that the others' order can still change.
+
+        One that cannot be sent now is taken for lost after a while, and sent again.
+        """
+        ahead = AHEAD_PER_PROCESS * max(1, self.lanes.processes())
+        for _ in range(ahead - self.queue.length(Lane.BULK)):
+            job_id = self.lanes.next_bulk_job()
+            if job_id is None:
+                return
+            with suppress(UnknownJobError, UnavailableError):
+                self.queue.send(self.jobs.get(job_id))
+
+    def start_album(self, caller: str, name: str | None, style: Style, options: Options) -> Album:
+        """Write the record of an album that has no photos yet."""
+        now = time.time()
+        return self.albums.create(
+            Album(
+                id=new_id(),
+                caller=caller,
+                name=name,
+                style=style.name,
+                max_side=options.max_side,
+                format=options.format,
+                created_at=now,
+                expires_at=now + self.settings.ttl_s,
+            )
+        )
+
+    def cancel_album(self, album_id: str) -> None:
+        """Stop everything of an album that has not ended."""
+        for entry in self.albums.entries(album_id):
+            if entry.job and not entry.job.ended:
+                with suppress(UnknownJobError):
+                    self.jobs.cancel(entry.job.id)
+
+    def retry_album(self, album_id: str) -> int:
+        """Let the photos of an album that failed or were canceled be tried anew; returns how many."""
+        retried = 0
+        for entry in self.albums.entries(album_id):
+            if entry.job and entry.job.state in {State.FAILED, State.CANCELED}:
+                with suppress(UnknownJobError):
+                    self.jobs.retry(entry.job.id)
+                    retried += 1
+        self.feed()
+        return retried
+
+    def erase_album(self, album_id: str) -> None:
+        """Remove an album with all its photos and pictures."""
+        for entry in self.albums.entries(album_id):
+            if entry.job:
+                with suppress(UnknownJobError):
+                    self.erase(entry.job.id)
+        self.albums.erase(album_id)
 
     def erase(self, job_id: str) -> None:
         """Remove a job with its photo and its result; what the store cannot remove now goes when it answers again."""
@@ -166,18 +232,20 @@ def connect(settings: Settings) -> Services:
     redis = redis_client(settings)
     store = open_store(settings)
     lanes = Lanes(redis, max_queued_megapixels=settings.max_queued_megapixels)
+    jobs = Jobs(
+        redis,
+        lanes,
+        max_attempts=settings.max_attempts,
+        lost_after_s=settings.visibility_timeout_s + LOST_AFTER_S,  # the queue's own redelivery comes first
+    )
     return Services(
         settings=settings,
         redis=redis,
         store=store,
         styles=installed_styles(settings.data_dir),
         lanes=lanes,
-        jobs=Jobs(
-            redis,
-            lanes,
-            max_attempts=settings.max_attempts,
-            lost_after_s=settings.visibility_timeout_s + LOST_AFTER_S,  # the queue's own redelivery comes first
-        ),
+        jobs=jobs,
+        albums=Albums(redis, jobs, max_photos=settings.max_album_photos),
         holdings=Holdings(redis, store),
         queue=Queue(celery_app(settings), redis),
         limits=Limits(settings.max_upload_bytes, settings.max_megapixels),

@@ -60,6 +60,8 @@ class Settings(BaseSettings):
     threads: Annotated[int, Field(ge=1, le=256)] | None = None
     max_upload_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 32 << 20
     max_megapixels: Annotated[float, Field(gt=0, le=170)] = 64
+    max_album_photos: Annotated[int, Field(ge=1, le=100_000)] = 5000
+    max_album_upload_bytes: Annotated[int, Field(ge=1024, le=1 << 40)] = 4 << 30
     max_queued_megapixels: Annotated[float, Field(gt=0)] = 1000
     max_attempts: Annotated[int, Field(ge=1, le=20)] = 3
     job_time_limit_s: Annotated[int, Field(ge=1, le=3600)] = 120

@@ -22,7 +22,7 @@ from shared.errors import (
 from shared.holdings import LAPSES, Holdings
 from shared.images import Format
 from shared.jobs import EXPIRY, RUNNING, Idempotency, Job, Jobs, ResultInfo, State, error_info, new_id
-from shared.lanes import Lane, Lanes, waiting_key
+from shared.lanes import Lane, Lanes, sent_key
 from shared.pipeline import PROGRESS_AT, Options, Stage
 from shared.services import Order, Services
 from shared.store import DiskStore
@@ -47,7 +47,7 @@ def claimed(services: Services, seed: int = 0) -> Job:
 
 def make_overdue(services: Services) -> None:
     """Let everything that has a time be past it."""
-    for key in (EXPIRY, LAPSES, RUNNING, waiting_key(Lane.INTERACTIVE)):
+    for key in (EXPIRY, LAPSES, RUNNING, sent_key(Lane.INTERACTIVE)):
         for entry in services.redis.zrange(key, 0, -1):
             services.redis.zadd(key, {str(entry): 1})
 

@@ -14,7 +14,7 @@ from shared.errors import BadRequestError, CrossSiteError, SakugaError, Unavaila
 from shared.images import too_many_bytes
 from shared.services import Services
 from shared.settings import WEB_THREADS
-from web import jobs, metrics, page, service
+from web import albums, jobs, metrics, page, service
 from web.openapi import document
 from web.schemas import Problem, answer
 from web.waiting import WaitingRoom
@@ -33,7 +33,7 @@ def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: T
     app.extensions["sakuga"] = services
     app.extensions["sakuga-waiting"] = WaitingRoom(WEB_THREADS // 2, is_serving)
     app.extensions["sakuga-metrics"] = metrics.install(app, services)
-    for blueprint in (jobs.blueprint, service.blueprint, page.blueprint):
+    for blueprint in (jobs.blueprint, albums.blueprint, service.blueprint, page.blueprint):
         app.register_blueprint(blueprint)
     app.before_request(_refusing_foreign_names(services.settings.host_names))
     app.before_request(_refuse_cross_site)

@@ -1,10 +1,11 @@
-"""Server-sent events of one job: `state`, `progress` and `done`, with comments in between so that nobody hangs up."""
+"""Server-sent events of a job or an album: `state`, `progress`, `done`, and comments so that nobody hangs up."""
 
 import json
 import time
 from collections.abc import Callable, Iterator
 
-from shared.errors import UnknownJobError
+from shared.albums import Albums, Entry
+from shared.errors import UnknownAlbumError, UnknownJobError
 from shared.jobs import PATIENCE_S, Event, Job, Jobs
 from web.waiting import WaitingRoom
 
@@ -57,3 +58,53 @@ def _told(event: Event, job: Job, render: Render) -> str:
 
 def _event(kind: str, event_id: str, data: str) -> str:
     return f"id: {event_id}\nevent: {kind}\ndata: {data}\n\n"
+
+
+def album_stream(
+    albums: Albums,
+    room: WaitingRoom,
+    album_id: str,
+    *,
+    after: str,
+    render: Callable[[], str],
+    render_photo: Callable[[Entry], str],
+) -> Iterator[str]:
+    """Yield an album as it is, each of its photos whose state changes, and `done` when all have come to their end.
+
+    `progress` is the album again, every few seconds in which something happened.
+    """
+    last = after or albums.last_event(album_id)
+    try:
+        yield _event("progress", last, render())
+        yield from _follow_album(albums, room, album_id, last, render, render_photo)
+    except UnknownAlbumError:
+        return  # erased while we listened
+
+
+def _follow_album(
+    albums: Albums,
+    room: WaitingRoom,
+    album_id: str,
+    last: str,
+    render: Callable[[], str],
+    render_photo: Callable[[Entry], str],
+) -> Iterator[str]:
+    spoke = told = time.monotonic()
+    while room.is_open():
+        if not albums.unfinished(album_id):
+            yield _event("done", last, render())
+            return
+        events = albums.events(album_id, after=last, wait_s=PATIENCE_S)
+        latest = {event.name: event.id for event in events}
+        for entry in albums.some(album_id, list(latest)):
+            last = latest[entry.item.name]
+            yield _event("state", last, render_photo(entry))
+        now = time.monotonic()
+        if events and now - told >= QUEUE_LOOK_S:
+            yield _event("progress", last, render())
+            told = now
+        if events:
+            spoke = now
+        elif now - spoke >= KEEP_ALIVE_S:
+            yield ": still here\n\n"
+            spoke = now

@@ -1,14 +1,12 @@
 """The jobs API: one photo in, one picture out."""
 
 import re
-import tempfile
 from io import BytesIO
 from math import ceil
 from typing import BinaryIO, cast
 
-from flask import Blueprint, Response, current_app, redirect, request, send_file, stream_with_context, url_for
+from flask import Blueprint, Response, redirect, request, send_file, url_for
 from werkzeug.datastructures import FileStorage
-from werkzeug.exceptions import RequestEntityTooLarge
 
 from shared.errors import (
     BadRequestError,
@@ -17,21 +15,18 @@ from shared.errors import (
     NoResultError,
     NotAPhotoError,
     NotReadyError,
-    UnavailableError,
 )
-from shared.images import too_many_bytes
 from shared.jobs import Job, ResultInfo, State
 from shared.pipeline import Options
-from shared.services import Order, Services
+from shared.services import Order
 from web.events import stream
-from web.openapi import operation
+from web.incoming import CALLER, services, spooled_body
+from web.openapi import Takes, operation
 from web.schemas import JobBody, JobLinks, JobOptions, JobPage, PageOptions, ResultOptions, answer
-from web.waiting import WaitingRoom
+from web.waiting import held_open, last_event_id, waiting_room
 
-CALLER = "public"
 MAX_WAIT_S = 30
 NO_WORKERS_RETRY_S = 15  # when no worker is there, nobody knows; this is a restart's time
-SPOOL_BYTES = 1 << 20  # larger bodies go to a temporary file
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/api/v1/jobs")
 
@@ -42,7 +37,7 @@ _WAIT_HEADER = {"Prefer": f"`wait=20` holds the answer until the job has ended, 
 @operation(
     "Convert a photo",
     options=JobOptions,
-    takes_photo=True,
+    takes=Takes.PHOTO,
     answers={202: JobBody, 200: JobBody},
     problems=(400, 413, 415, 422, 503),
     headers={
@@ -51,12 +46,11 @@ _WAIT_HEADER = {"Prefer": f"`wait=20` holds the answer until the job has ended, 
     },
 )
 def create_job(options: JobOptions) -> Response:
-    services = _services()
     with _uploaded_photo() as photo:
-        job = services.submit(photo, _order(options))
+        job = services().submit(photo, _order(options))
     job, waited = _wait_if_preferred(job)
     response = _job_response(job, 200 if job.ended and waited else 202)
-    response.headers["Location"] = _links(job).self
+    response.headers["Location"] = job_links(job.id).self
     if waited:
         response.headers["Preference-Applied"] = f"wait={waited}"
     return response
@@ -65,15 +59,15 @@ def create_job(options: JobOptions) -> Response:
 @blueprint.get("")
 @operation("List your jobs, newest first", options=PageOptions, answers={200: JobPage}, problems=(422,))
 def list_jobs(options: PageOptions) -> Response:
-    page = _services().jobs.page(CALLER, cursor=options.cursor, count=options.limit)
-    body = JobPage(jobs=[_body(job) for job in page.jobs], next_cursor=page.next_cursor)
+    page = services().jobs.page(CALLER, cursor=options.cursor, count=options.limit)
+    body = JobPage(jobs=[job_body(job) for job in page.jobs], next_cursor=page.next_cursor)
     return answer(body)
 
 
 @blueprint.get("/<job_id>")
 @operation("Look at a job", answers={200: JobBody, 304: None}, problems=(404,), headers=_WAIT_HEADER)
 def get_job(job_id: str) -> Response:
-    job, waited = _wait_if_preferred(_services().jobs.get(job_id))
+    job, waited = _wait_if_preferred(services().jobs.get(job_id))
     response = _job_response(job, 200)
     if waited:
         response.headers["Preference-Applied"] = f"wait={waited}"
@@ -90,14 +84,13 @@ def get_job(job_id: str) -> Response:
     problems=(404, 409, 410, 422),
 )
 def get_result(job_id: str, options: ResultOptions) -> Response:
-    services = _services()
-    job = services.jobs.get(job_id)
+    job = services().jobs.get(job_id)
     result = _require_result(job)
     filename = f"sakuga-{job.id[:8]}.{job.format.extension}"
     disposition = f'{"attachment" if options.download else "inline"}; filename="{filename}"'
-    if url := services.store.url(job.result_key, disposition=disposition, content_type=result.content_type):
+    if url := services().store.url(job.result_key, disposition=disposition, content_type=result.content_type):
         return cast("Response", redirect(url, 303))
-    with services.store.open(job.result_key) as file:
+    with services().store.open(job.result_key) as file:
         data = BytesIO(file.read())
     response = send_file(
         data, result.content_type, download_name=filename, etag=result.sha256, conditional=True, max_age=0
@@ -115,48 +108,34 @@ def get_result(job_id: str, options: ResultOptions) -> Response:
     headers={"Last-Event-ID": "Resume after this event"},
 )
 def listen(job_id: str) -> Response:
-    services = _services()
-    job = services.jobs.get(job_id)
-    after = request.headers.get("Last-Event-ID", "")
-    if after and not re.fullmatch(r"\d{1,19}-\d{1,19}", after):
-        raise BadRequestError("Last-Event-ID must be the id of an event of this job.")
-    if after and job.ended and after == services.jobs.last_event(job_id):
+    job = services().jobs.get(job_id)
+    after = last_event_id()
+    if after and job.ended and after == services().jobs.last_event(job_id):
         return Response(status=204)  # tells an EventSource that it has heard everything
-    room = _waiting_room()
-    if not room.take_seat():
-        raise UnavailableError("Too many listeners; poll the job instead.", retry_after_s=5)
-    events = stream(services.jobs, room, job_id, after=after, render=lambda now: _body(now).model_dump_json())
-    response = Response(stream_with_context(events), content_type="text/event-stream")
-    response.call_on_close(room.leave)
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Accel-Buffering"] = "no"
-    return response
+    return held_open(
+        lambda room: stream(
+            services().jobs, room, job_id, after=after, render=lambda now: job_body(now).model_dump_json()
+        ),
+        "text/event-stream",
+    )
 
 
 @blueprint.post("/<job_id>/cancel")
 @operation("Cancel a job", answers={200: JobBody}, problems=(404,))
 def cancel_job(job_id: str) -> Response:
-    return _job_response(_services().jobs.cancel(job_id), 200)
+    return _job_response(services().jobs.cancel(job_id), 200)
 
 
 @blueprint.delete("/<job_id>")
 @operation("Erase a job with its photo and picture", answers={204: None}, problems=(404,))
 def delete_job(job_id: str) -> Response:
-    _services().erase(job_id)
+    services().erase(job_id)
     return Response(status=204)
-
-
-def _services() -> Services:
-    return cast("Services", current_app.extensions["sakuga"])
-
-
-def _waiting_room() -> WaitingRoom:
-    return cast("WaitingRoom", current_app.extensions["sakuga-waiting"])
 
 
 def _order(options: JobOptions) -> Order:
     return Order(
-        style=options.style or _services().settings.style,
+        style=options.style or services().settings.style,
         options=Options(options.max_side, options.format),
         caller=CALLER,
         idempotency_key=_idempotency_key(),
@@ -175,7 +154,7 @@ def _uploaded_photo() -> BinaryIO:
     if request.mimetype == "multipart/form-data":
         return _only_photo(request.files.getlist("photo"))
     if request.mimetype.startswith("image/") or request.mimetype == "application/octet-stream":
-        return _spooled_body()
+        return spooled_body(services().settings.max_upload_bytes)
     raise NotAPhotoError("Send multipart/form-data with a field `photo`, or the image itself with its image/* type.")
 
 
@@ -188,39 +167,17 @@ def _only_photo(uploads: list[FileStorage]) -> BinaryIO:
     return cast("BinaryIO", uploads[0].stream)
 
 
-def _spooled_body() -> BinaryIO:
-    spool = tempfile.SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115  the caller closes it
-    try:
-        _receive(cast("BinaryIO", spool), _services().settings.max_upload_bytes)
-    except BaseException:
-        spool.close()
-        raise
-    return cast("BinaryIO", spool)
-
-
-def _receive(spool: BinaryIO, limit: int) -> None:
-    try:
-        while block := request.stream.read(1 << 16):
-            spool.write(block)
-            if spool.tell() > limit:
-                raise too_many_bytes(limit)
-    except RequestEntityTooLarge as error:
-        raise too_many_bytes(limit) from error
-    if spool.tell() == 0:
-        raise BadRequestError("The body is empty; send the image as the body.")
-
-
 def _wait_if_preferred(job: Job) -> tuple[Job, int]:
     """Wait as `Prefer: wait=N` asks; the seconds are 0 when it was not asked or there is no room to wait."""
     asked = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})", request.headers.get("Prefer", ""), re.IGNORECASE)
     seconds = min(int(asked[1]), MAX_WAIT_S) if asked else 0
     if not seconds:
         return job, 0
-    room = _waiting_room()
+    room = waiting_room()
     if not room.take_seat():
         return job, 0
     try:
-        return _services().jobs.wait(job.id, seconds, patient=room.is_open), seconds
+        return services().jobs.wait(job.id, seconds, patient=room.is_open), seconds
     finally:
         room.leave()
 
@@ -236,30 +193,32 @@ def _require_result(job: Job) -> ResultInfo:
         case State.CANCELED:
             raise NoResultError("The job was canceled.")
         case _:
-            retry_after_s = _retry_after_s(_services().lanes.outlook(job).eta_s)
+            retry_after_s = _retry_after_s(services().lanes.outlook(job).eta_s)
             raise NotReadyError("The photo is still being converted.", retry_after_s=retry_after_s)
 
 
 def _job_response(job: Job, status: int) -> Response:
-    body = _body(job)
+    body = job_body(job)
     response = answer(body, status)
     if not job.ended:
         response.headers["Retry-After"] = str(_retry_after_s(body.eta_s))
     return response
 
 
-def _body(job: Job) -> JobBody:
-    return JobBody.of(job, _services().lanes.outlook(job), _links(job))
+def job_body(job: Job) -> JobBody:
+    """A job as its owner sees it."""
+    return JobBody.of(job, services().lanes.outlook(job), job_links(job.id))
 
 
 def _retry_after_s(eta_s: float | None) -> int:
     return max(1, ceil(eta_s)) if eta_s is not None else NO_WORKERS_RETRY_S
 
 
-def _links(job: Job) -> JobLinks:
+def job_links(job_id: str) -> JobLinks:
+    """Where to look at a job, and what to do with it."""
     return JobLinks(
-        self=url_for("jobs.get_job", job_id=job.id),
-        result=url_for("jobs.get_result", job_id=job.id),
-        events=url_for("jobs.listen", job_id=job.id),
-        cancel=url_for("jobs.cancel_job", job_id=job.id),
+        self=url_for("jobs.get_job", job_id=job_id),
+        result=url_for("jobs.get_result", job_id=job_id),
+        events=url_for("jobs.listen", job_id=job_id),
+        cancel=url_for("jobs.cancel_job", job_id=job_id),
     )

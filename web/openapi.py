@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from functools import wraps
 from typing import Any
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
-from shared.errors import InvalidValueError
+from shared.errors import BadRequestError, InvalidValueError
 from web.schemas import NoOptions, Problem
 
 View = Callable[..., Any]
@@ -23,6 +24,16 @@ _LICENCE = {"name": "MIT", "identifier": "MIT"}
 _PHOTO = {"type": "string", "contentMediaType": "application/octet-stream"}
 
 
+class Takes(Enum):
+    """What a view takes in the body of its request."""
+
+    NOTHING = auto()
+    JSON = auto()  # the options
+    PHOTO = auto()  # as a form with the options, or as the body itself
+    IMAGE = auto()  # as the body itself
+    PHOTOS = auto()  # as a form
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """What is known of a view: its summary, options, answers by status, and which problems it may end in."""
@@ -31,7 +42,7 @@ class Operation:
     options: type[BaseModel]
     answers: Answers
     problems: tuple[int, ...]
-    takes_photo: bool
+    takes: Takes
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -41,20 +52,18 @@ def operation(
     answers: Answers,
     options: type[BaseModel] = NoOptions,
     problems: tuple[int, ...] = (),
-    takes_photo: bool = False,
+    takes: Takes = Takes.NOTHING,
     headers: Mapping[str, str] | None = None,
 ) -> Callable[[View], View]:
-    """Validate the query (and, where a photo is taken, the form) into `options` and describe the view by the same."""
-    described = Operation(summary, options, answers, problems, takes_photo, headers or {})
+    """Validate what is given (the query; where they are taken the form, the JSON) and describe the view by the same."""
+    described = Operation(summary, options, answers, problems, takes, headers or {})
 
     def decorate(view: View) -> View:
         @wraps(view)
         def validated(**path: str) -> Any:  # noqa: ANN401  what Flask takes for a response
             if options is NoOptions:
                 return view(**path)
-            given = request.args.to_dict() | (request.form.to_dict() if takes_photo else {})
-            given.pop("photo", None)  # sent as text by mistake: the view says what it should be
-            return view(options=_validate(options, given), **path)
+            return view(options=_validate(options, _given(takes)), **path)
 
         validated.operation = described  # type: ignore[attr-defined]
         return validated
@@ -82,7 +91,20 @@ def document(app: Flask, *, title: str, version: str, description: str) -> Schem
     }
 
 
-def _validate(model: type[BaseModel], given: dict[str, str]) -> BaseModel:
+def _given(takes: Takes) -> dict[str, Any]:
+    if takes is Takes.JSON:
+        body = request.get_json(force=True, silent=True) if request.get_data(cache=True) else {}
+        if not isinstance(body, dict):
+            raise BadRequestError("Send a JSON object.")
+        return body
+    given = request.args.to_dict()
+    if takes is Takes.PHOTO:
+        given |= request.form.to_dict()
+        given.pop("photo", None)  # sent as text by mistake: the view says what it should be
+    return given
+
+
+def _validate(model: type[BaseModel], given: dict[str, Any]) -> BaseModel:
     try:
         return model.model_validate(given)
     except ValidationError as error:
@@ -119,7 +141,8 @@ def _describe(rule: Rule, operation_: Operation) -> Schema:
         {"name": name, "in": "header", "required": False, "description": text, "schema": {"type": "string"}}
         for name, text in operation_.headers.items()
     ]
-    body = {"requestBody": _photo_body(operation_.options)} if operation_.takes_photo else {}
+    content = _CONTENT[operation_.takes](operation_.options)
+    body = {"requestBody": {"required": True, "content": content}} if content else {}
     return {
         "operationId": rule.endpoint.rsplit(".", 1)[-1],
         "tags": [rule.endpoint.split(".", maxsplit=1)[0]],
@@ -131,21 +154,43 @@ def _describe(rule: Rule, operation_: Operation) -> Schema:
 
 
 def _query(operation_: Operation) -> list[Schema]:
-    schema = operation_.options.model_json_schema()
+    if operation_.takes is Takes.JSON:
+        return []
     return [
-        {"name": name, "in": "query", "required": False, "schema": _inline(value, schema)}
-        for name, value in schema.get("properties", {}).items()
+        {"name": name, "in": "query", "required": False, "schema": value}
+        for name, value in _fields(operation_.options).items()
     ]
 
 
-def _photo_body(options: type[BaseModel]) -> Schema:
-    schema = options.model_json_schema()
-    fields = {name: _inline(value, schema) for name, value in schema.get("properties", {}).items()}
-    form = {"type": "object", "required": ["photo"], "properties": {"photo": _PHOTO, **fields}}
+def _photo_form(options: type[BaseModel]) -> Schema:
+    form = {"type": "object", "required": ["photo"], "properties": {"photo": _PHOTO, **_fields(options)}}
+    return {"multipart/form-data": {"schema": form}, "image/*": {"schema": {}}}
+
+
+def _photos_form(_: type[BaseModel]) -> Schema:
+    photos = {"type": "array", "items": _PHOTO}
     return {
-        "required": True,
-        "content": {"multipart/form-data": {"schema": form}, "image/*": {"schema": {}}},
+        "multipart/form-data": {"schema": {"type": "object", "required": ["photos"], "properties": {"photos": photos}}}
     }
+
+
+def _json_body(options: type[BaseModel]) -> Schema:
+    required = [name for name, one in options.model_fields.items() if one.is_required()]
+    return {"application/json": {"schema": {"type": "object", "required": required, "properties": _fields(options)}}}
+
+
+_CONTENT: Mapping[Takes, Callable[[type[BaseModel]], Schema]] = {
+    Takes.NOTHING: lambda _: {},
+    Takes.JSON: _json_body,
+    Takes.PHOTO: _photo_form,
+    Takes.IMAGE: lambda _: {"image/*": {"schema": {}}},
+    Takes.PHOTOS: _photos_form,
+}
+
+
+def _fields(options: type[BaseModel]) -> Schema:
+    schema = options.model_json_schema()
+    return {name: _inline(value, schema) for name, value in schema.get("properties", {}).items()}
 
 
 def _inline(value: Schema, schema: Schema) -> Schema:
@@ -182,10 +227,16 @@ _ALLOWED = {
     "greater_than_equal": "at least {ge}",
     "less_than_equal": "at most {le}",
     "string_too_long": "at most {max_length} characters long",
+    "string_pattern_mismatch": "like {pattern}",
+    "too_long": "a list of at most {max_length}",
+    "list_type": "a list",
+    "missing": "given",
+    "string_type": "text",
 }
 
 _PHRASES = {
     200: "Done",
+    201: "Made; Location says where it is",
     202: "Accepted; Location and Retry-After say where and when to look",
     204: "Gone",
     206: "The part of the picture that was asked for",

@@ -93,10 +93,10 @@ class JobBody(BaseModel):
             **values,
             position=outlook.position,
             eta_s=None if outlook.eta_s is None else round(outlook.eta_s, 1),
-            created_at=_utc(job.created_at),
-            started_at=_utc(job.started_at) if job.started_at else None,
-            finished_at=_utc(job.finished_at) if job.finished_at else None,
-            expires_at=_utc(job.expires_at),
+            created_at=utc(job.created_at),
+            started_at=utc(job.started_at) if job.started_at else None,
+            finished_at=utc(job.finished_at) if job.finished_at else None,
+            expires_at=utc(job.expires_at),
             notes=list(job.notes),
             links=links,
         )
@@ -107,6 +107,107 @@ class JobPage(BaseModel):
 
     jobs: list[JobBody]
     next_cursor: str | None
+
+
+class AlbumOptions(JobOptions):
+    """What may be chosen for all photos of an album."""
+
+    name: Annotated[str | None, Field(max_length=200, description="What its owner calls it.")] = None
+
+
+class CheckOptions(BaseModel):
+    """What a client has, by content."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sha256: Annotated[list[Sha256], Field(max_length=10_000, description="SHA-256 digests of photos, in hex.")]
+
+
+class PhotoPageOptions(BaseModel):
+    """Which page of an album's photos."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=500, description="Photos per page.")] = 100
+    cursor: Annotated[int, Field(ge=0, description="`next_cursor` of the page before.")] = 0
+
+
+class AlbumLinks(BaseModel):
+    self: str
+    photos: str
+    events: str
+    archive: str
+    check: str
+    retry: str
+    cancel: str
+
+
+class Counts(BaseModel):
+    """Photos by state; those that were refused count as failed."""
+
+    queued: int
+    running: int
+    succeeded: int
+    failed: int
+    canceled: int
+    expired: int
+
+
+class AlbumBody(BaseModel):
+    """Many photos on their way to pictures."""
+
+    id: str
+    name: str | None
+    style: str
+    max_side: int
+    format: Format
+    counts: Counts
+    progress: Annotated[float, Field(ge=0, le=1, description="Share of the photos that have come to their end.")]
+    eta_s: Annotated[float | None, Field(description="Seconds until all have, as far as that is known.")]
+    created_at: datetime
+    expires_at: Annotated[datetime, Field(description="Moves with every photo that is added.")]
+    links: AlbumLinks
+
+
+class AlbumPhoto(BaseModel):
+    """A photo of an album: its job, or why it was refused."""
+
+    name: str
+    sha256: Sha256 | None
+    state: State
+    job: JobBody | None
+    error: ErrorInfo | None
+
+
+class AlbumPhotoPage(BaseModel):
+    """Photos of an album, in the order they came."""
+
+    photos: list[AlbumPhoto]
+    next_cursor: int | None
+
+
+class AcceptedPhoto(BaseModel):
+    name: Annotated[str, Field(description="Its name in the album, which may be a safer one than it came with.")]
+    job: str
+    links: JobLinks
+
+
+class RejectedPhoto(BaseModel):
+    name: str
+    error: ErrorInfo
+
+
+class UploadBody(BaseModel):
+    """What became of the photos of an upload."""
+
+    accepted: list[AcceptedPhoto]
+    rejected: list[RejectedPhoto]
+
+
+class MissingBody(BaseModel):
+    """What of a client's photos the album lacks."""
+
+    missing: list[Sha256]
 
 
 class StyleBody(BaseModel):
@@ -192,5 +293,6 @@ def answer(body: BaseModel, status: int = 200, content_type: str = "application/
     return Response(body.model_dump_json() + "\n", status, content_type=content_type)
 
 
-def _utc(seconds: float) -> datetime:
+def utc(seconds: float) -> datetime:
+    """A time as it goes over the wire."""
     return datetime.fromtimestamp(seconds, UTC)

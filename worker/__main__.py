@@ -31,15 +31,17 @@ def main() -> None:
 def _run(settings: "Settings", capacity: "Capacity") -> None:
     from celery import signals
 
+    from shared.lanes import Lane
     from worker.app import create_app
 
     _introduce(settings, capacity)
     app = create_app(settings, capacity)
     signals.setup_logging.connect(lambda **_: None, weak=False)  # ours stands
     concurrency = f"--concurrency={capacity.processes}"
+    lanes = f"--queues={','.join(Lane)}"
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     log_level = f"--loglevel={settings.log_level}"
-    app.worker_main(["--quiet", "worker", "--pool=prefork", concurrency, log_level, "-Ofair", *quiet])
+    app.worker_main(["--quiet", "worker", "--pool=prefork", concurrency, lanes, log_level, "-Ofair", *quiet])
 
 
 def _introduce(settings: "Settings", capacity: "Capacity") -> None:

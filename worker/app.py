@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 
 from shared.broker import CONVERT, DRAIN_S, celery_app
 from shared.errors import SakugaError, UnknownJobError
-from shared.lanes import HEARTBEAT_S, Lane, Lanes
+from shared.lanes import HEARTBEAT_S, Lanes
 from shared.services import connect
 from shared.settings import Settings
 from worker import tasks
@@ -159,7 +159,7 @@ def _add_task(app: Celery, node: Node) -> None:
             time.sleep(RETRY_DELAY_S)  # nothing else could be done meanwhile
             raise Reject(reason=str(error), requeue=True) from error
         if again:
-            raise self.retry(countdown=RETRY_DELAY_S, queue=Lane.INTERACTIVE.value)
+            raise self.retry(countdown=RETRY_DELAY_S, queue=self.request.delivery_info["routing_key"])
 
 
 def _fail_killed(node: Node, job_id: str) -> None:
@@ -187,6 +187,7 @@ def _add_housekeeping(app: Celery, node: Node) -> None:
                 HOUSEKEEPING_S,
                 self.preparing.poll,  # so that it leaves no zombie when it is done
                 services.send_lost,
+                services.feed,
                 services.expire_due,
                 services.holdings.release_lapsed,
                 services.store.sweep,

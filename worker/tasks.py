@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from shared import pipeline
 from shared.errors import CanceledError, SakugaError, TimedOutError, UnknownJobError
 from shared.jobs import Job, ResultInfo
+from shared.lanes import Lane
 from shared.pipeline import Engine, Options, Picture, Stage
 from shared.services import Services
 from shared.store import MissingObjectError
@@ -37,6 +38,8 @@ def convert(job_id: str, services: Services, engine_of: Callable[[str], Engine],
     job = jobs.claim(job_id, redelivered=redelivered)
     if job is None:
         return False
+    if job.lane is Lane.BULK:
+        services.feed()  # its place in the queue is free
     with structlog.contextvars.bound_contextvars(job_id=job_id, attempt=job.attempts):
         try:
             return _attempt(job, services, engine_of)

@@ -1,0 +1,256 @@
+"""The album: many photos under names of their own, and what became of each.
+
+An album knows its photos by name; each is a job of the bulk lane, or the reason why it was refused. What the jobs do is
+counted in their own transactions (`shared.jobs`), so an album's counts are never behind. Imported by everyone.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from redis.exceptions import LockError
+
+from shared.errors import AlbumFullError, UnavailableError, UnknownAlbumError
+from shared.images import Format
+from shared.jobs import RECORD_GRACE_S, ErrorInfo, Job, Jobs, State, album_counts, album_stream
+
+if TYPE_CHECKING:
+    from redis import Redis
+    from redis.client import Pipeline
+
+LOCK_S = 60  # of one who died holding it
+REFUSED = "refused"  # among an album's counts: photos that never became jobs
+
+
+class Album(BaseModel):
+    """The record. Times are seconds since the epoch, UTC."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    caller: str
+    name: str | None
+    style: str
+    max_side: int
+    format: Format
+    created_at: float
+    expires_at: float  # moves with every photo that is added
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One photo of an album: its job, or why it was refused."""
+
+    name: str
+    job_id: str | None = None
+    sha256: str | None = None
+    error: ErrorInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A photo of an album with its job as it is now; the job is None where the photo was refused or has expired."""
+
+    item: Item
+    job: Job | None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemPage:
+    """Some entries of an album, in the order they came; `next_cursor` is None on the last page."""
+
+    entries: list[Entry]
+    next_cursor: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AlbumEvent:
+    """A photo has come into a state; into none when it was erased."""
+
+    id: str
+    name: str
+    state: State | None
+
+
+class Albums:
+    """All albums in one Redis."""
+
+    def __init__(self, redis: "Redis", jobs: Jobs, *, max_photos: int) -> None:
+        """Hold up to `max_photos` photos in an album."""
+        self._redis = redis
+        self._jobs = jobs
+        self._max_photos = max_photos
+
+    def create(self, album: Album) -> Album:
+        """Write a new record."""
+        with self._redis.pipeline() as pipe:
+            pipe.hset(_record(album.id), mapping=_fields(album))
+            self._keep_until(pipe, album.id, album.expires_at)
+            pipe.execute()
+        return album
+
+    def get(self, album_id: str) -> Album:
+        """Read a record.
+
+        Raises:
+            UnknownAlbumError: there is none.
+        """
+        record = cast("dict[str, str]", self._redis.hgetall(_record(album_id)))
+        try:
+            return Album.model_validate({name: json.loads(value) for name, value in record.items()})
+        except ValidationError as error:
+            raise UnknownAlbumError("No such album; it may have been deleted, or it expired long ago.") from error
+
+    def counts(self, album_id: str) -> dict[State, int]:
+        """How many photos are in which state; those that were refused have failed."""
+        found = cast("dict[str, str]", self._redis.hgetall(album_counts(album_id)))
+        counts = {state: max(0, int(found.get(state, 0))) for state in State}
+        counts[State.FAILED] += int(found.get(REFUSED, 0))
+        return counts
+
+    def missing(self, album_id: str, digests: list[str]) -> list[str]:
+        """Which of these SHA-256 digests are of no photo in the album."""
+        if not digests:
+            return []
+        known = self._redis.smismember(_digests(album_id), digests)
+        return [digest for digest, is_known in zip(digests, cast("list[int]", known), strict=True) if not is_known]
+
+    def require_room(self, album_id: str) -> None:
+        """Refuse another photo when the album is full.
+
+        Raises:
+            AlbumFullError: it is.
+        """
+        if self._redis.hlen(_items(album_id)) >= self._max_photos:
+            raise AlbumFullError(f"An album takes {self._max_photos} photos; start another one.")
+
+    @contextmanager
+    def naming(self, album_id: str, name: str) -> Iterator[Item | None]:
+        """Be the only one who puts a photo under this name; yields what is there."""
+        lock = self._redis.lock(f"sakuga:lock:album:{album_id}:{name}", timeout=LOCK_S, blocking_timeout=LOCK_S + 5)
+        if not lock.acquire():
+            raise UnavailableError("A photo of this name is being handled elsewhere; try again.", retry_after_s=5)
+        try:
+            yield self._item(album_id, name)
+        finally:
+            with suppress(LockError):  # it ran out in a slow upload
+                lock.release()
+
+    def put(self, album: Album, item: Item, before: Item | None, *, expires_at: float) -> None:
+        """Put `item` under its name in place of what was `before` there; the album lives as long as its photos."""
+        refused = int(item.error is not None) - int(before is not None and before.error is not None)
+        with self._redis.pipeline() as pipe:
+            pipe.hset(_items(album.id), item.name, _value(item))
+            pipe.zadd(_order(album.id), {item.name: time.time()}, nx=True)
+            if before and before.sha256:
+                pipe.srem(_digests(album.id), before.sha256)
+            if item.sha256:
+                pipe.sadd(_digests(album.id), item.sha256)
+            if item.error:
+                pipe.xadd(album_stream(album.id), {"name": item.name, "state": State.FAILED})
+            pipe.hincrby(album_counts(album.id), REFUSED, refused)
+            pipe.hset(_record(album.id), "expires_at", json.dumps(expires_at))
+            self._keep_until(pipe, album.id, expires_at)
+            pipe.execute()
+
+    def page(self, album_id: str, *, cursor: int, count: int) -> ItemPage:
+        """List the photos of an album, `count` at a time, from the place `cursor`."""
+        names = cast("list[str]", self._redis.zrange(_order(album_id), cursor, cursor + count))
+        entries = list(self.some(album_id, names[:count]))
+        return ItemPage(entries, cursor + count if len(names) > count else None)
+
+    def entries(self, album_id: str) -> Iterator[Entry]:
+        """Every photo, in the order they came, read a hundred at a time."""
+        cursor: int | None = 0
+        while cursor is not None:
+            page = self.page(album_id, cursor=cursor, count=100)
+            yield from page.entries
+            cursor = page.next_cursor
+
+    def some(self, album_id: str, names: list[str]) -> Iterator[Entry]:
+        """The photos of these names, as far as they are there."""
+        items = self._read(album_id, names)
+        jobs = self._jobs.get_many([item.job_id for item in items if item.job_id])
+        return (Entry(item, jobs.get(item.job_id or "")) for item in items)
+
+    def unfinished(self, album_id: str) -> int:
+        """How many photos have not come to their end."""
+        counts = self.counts(album_id)
+        return counts[State.QUEUED] + counts[State.RUNNING]
+
+    def events(self, album_id: str, *, after: str, wait_s: float) -> list[AlbumEvent]:
+        """The events after the one named `after`; waits up to `wait_s` for the first if there is none yet."""
+        answer = self._redis.xread({album_stream(album_id): after}, block=max(1, int(wait_s * 1000)))
+        found = cast("list[tuple[str, list[tuple[str, dict[str, str]]]]]", answer or [])
+        return [
+            AlbumEvent(event_id, fields["name"], State(fields["state"]) if fields["state"] else None)
+            for _, entries in found
+            for event_id, fields in entries
+        ]
+
+    def last_event(self, album_id: str) -> str:
+        """The id of the newest event, to listen from now on."""
+        newest = cast("list[tuple[str, object]]", self._redis.xrevrange(album_stream(album_id), count=1))
+        return newest[0][0] if newest else "0"
+
+    def erase(self, album_id: str) -> None:
+        """Forget the album; its jobs are erased before."""
+        self._redis.delete(*_keys(album_id))
+
+    def _read(self, album_id: str, names: list[str]) -> list[Item]:
+        values = cast("list[str | None]", self._redis.hmget(_items(album_id), names)) if names else []
+        return [_item(name, value) for name, value in zip(names, values, strict=True) if value is not None]
+
+    def _item(self, album_id: str, name: str) -> Item | None:
+        found = cast("str | None", self._redis.hget(_items(album_id), name))
+        return None if found is None else _item(name, found)
+
+    def _keep_until(self, pipe: "Pipeline", album_id: str, expires_at: float) -> None:
+        for key in _keys(album_id):
+            pipe.expireat(key, int(expires_at) + RECORD_GRACE_S)
+
+
+def _keys(album_id: str) -> tuple[str, ...]:
+    return (
+        _record(album_id),
+        _items(album_id),
+        _order(album_id),
+        _digests(album_id),
+        album_counts(album_id),
+        album_stream(album_id),
+    )
+
+
+def _fields(album: Album) -> dict[Any, Any]:  # what redis-py takes for a mapping of strings
+    return {name: json.dumps(value) for name, value in album.model_dump(mode="json").items()}
+
+
+def _value(item: Item) -> str:
+    error = item.error.model_dump() if item.error else None
+    return json.dumps({"job_id": item.job_id, "sha256": item.sha256, "error": error})
+
+
+def _item(name: str, value: str) -> Item:
+    found = json.loads(value)
+    error = ErrorInfo.model_validate(found["error"]) if found["error"] else None
+    return Item(name, found["job_id"], found["sha256"], error)
+
+
+def _record(album_id: str) -> str:
+    return f"sakuga:album:{album_id}"
+
+
+def _items(album_id: str) -> str:
+    return f"sakuga:album:{album_id}:items"
+
+
+def _order(album_id: str) -> str:
+    return f"sakuga:album:{album_id}:order"
+
+
+def _digests(album_id: str) -> str:
+    return f"sakuga:album:{album_id}:digests"

@@ -1,0 +1,208 @@
+"""Photos on their way into an album: one by one or in ZIP archives, under names that harm nobody.
+
+Nothing is ever written under a name that came from outside: names are what the album calls its photos, and what they
+are called in the archive it gives back. Imported by `web`.
+"""
+
+import hashlib
+import re
+import stat
+import tempfile
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import count
+from pathlib import PurePosixPath
+from typing import IO, BinaryIO, Final, cast
+
+from shared.albums import Album, Item
+from shared.errors import ArchiveError, DamagedPhotoError, InvalidValueError, SakugaError
+from shared.images import too_many_bytes
+from shared.jobs import Job, error_info, new_id
+from shared.lanes import Lane
+from shared.pipeline import Options
+from shared.services import Order, Services
+
+MOST_ENTRIES: Final = 20_000  # of an archive, whatever they are
+MOST_RATIO: Final = 200  # of unpacked to packed bytes; photos hardly shrink, bombs do
+SPOOL_BYTES: Final = 1 << 20  # larger photos go to a temporary file
+_NAME_BYTES: Final = 255  # of a part of a name, as file systems have it
+_PARTS: Final = 8
+_NOT_PHOTOS: Final = re.compile(r"(^|/)(__MACOSX/|\._|\.DS_Store$|Thumbs\.db$|desktop\.ini$|\.)", re.IGNORECASE)
+_REMEMBERED: Final = {413, 415, 422}  # what no other try can help
+_UNREADABLE: Final = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
+_WINDOWS_DEVICES: Final = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of one photo: its job, or why there is none."""
+
+    name: str
+    job: Job | None = None
+    error: SakugaError | None = None
+
+    def require_job(self) -> Job:
+        """The job; raises why there is none."""
+        if self.job is None:
+            raise self.error or InvalidValueError("There is no photo.")
+        return self.job
+
+
+def add_photo(services: Services, album: Album, name: str, photo: BinaryIO, *, replace: bool = False) -> Taken:
+    """Take one photo in under `name`; the same photo under the same name is taken once.
+
+    Where another photo has the name, it is replaced, or this one gets a number. A photo that no try can help is
+    remembered with the reason.
+    """
+    sha256 = hashlib.file_digest(photo, "sha256").hexdigest()  # type: ignore[arg-type]
+    names = iter([safe_name(name)]) if replace else numbered(safe_name(name))
+    while True:
+        wanted = next(names)
+        with services.albums.naming(album.id, wanted) as before:
+            earlier = services.jobs.find(before.job_id) if before and before.job_id else None
+            if earlier and before and before.sha256 == sha256:
+                return Taken(wanted, earlier)
+            if earlier and not replace:
+                continue
+            taken = _add(services, album, Item(wanted, new_id(), sha256), before, photo)
+            if earlier:
+                services.erase(earlier.id)
+            return taken
+
+
+def add_archive(services: Services, album: Album, archive: BinaryIO) -> Iterator[Taken]:
+    """Take in every photo of a ZIP archive, one after the other; what is no photo is refused by its name.
+
+    Raises:
+        ArchiveError: it is no ZIP archive, or more than one should be.
+    """
+    with _opened(archive) as opened:
+        for entry in opened.infolist():
+            name = safe_name(_name_in(entry), otherwise="photo")
+            if entry.is_dir() or _NOT_PHOTOS.search(name):
+                continue
+            try:
+                with closing(_unpacked(opened, entry, services.settings.max_upload_bytes)) as photo:
+                    taken = add_photo(services, album, name, photo)
+            except SakugaError as error:
+                taken = _refused(services, album, name, error)
+            yield taken
+
+
+def safe_name(name: str, *, otherwise: str = "") -> str:
+    """A name that every system can unpack and that stays within its folder: relative, printable, not too long.
+
+    Raises:
+        InvalidValueError: nothing is left of it, and there is no `otherwise`.
+    """
+    plain = unicodedata.normalize("NFC", name.replace("\\", "/"))
+    plain = "".join("_" if ord(char) < 32 or char in '<>:"|?*\x7f' else char for char in plain)  # noqa: PLR2004
+    parts = [_safe_part(part) for part in plain.split("/") if part.strip(" .")]
+    if not parts and otherwise:
+        return otherwise
+    if not parts:
+        raise InvalidValueError("A photo needs a name, e.g. beach.jpg.")
+    return "/".join(parts[-_PARTS:])
+
+
+def _safe_part(part: str) -> str:
+    trimmed = part.strip(" ").rstrip(".")
+    if _WINDOWS_DEVICES.match(trimmed):
+        trimmed = f"_{trimmed}"
+    path = PurePosixPath(trimmed)
+    suffix = path.suffix if len(path.suffix) < 10 else ""  # noqa: PLR2004  an extension
+    stem = trimmed.removesuffix(suffix).encode()[: _NAME_BYTES - 20 - len(suffix.encode())].decode(errors="ignore")
+    return stem + suffix
+
+
+def numbered(name: str) -> Iterator[str]:
+    yield name
+    path = PurePosixPath(name)
+    for number in count(2):
+        yield str(path.with_name(f"{path.stem} ({number}){path.suffix}"))
+
+
+def _add(services: Services, album: Album, item: Item, before: Item | None, photo: BinaryIO) -> Taken:
+    photo.seek(0)
+    order = Order(
+        style=album.style,
+        options=Options(album.max_side, album.format),
+        caller=album.caller,
+        lane=Lane.BULK,
+        album=album.id,
+        name=item.name,
+        job_id=item.job_id,
+    )
+    try:
+        services.albums.require_room(album.id)
+        job = services.submit(photo, order)
+    except SakugaError as error:
+        return _refused(services, album, item.name, error, before)
+    services.albums.put(album, item, before, expires_at=job.expires_at)
+    return Taken(item.name, job)
+
+
+def _refused(services: Services, album: Album, name: str, error: SakugaError, before: Item | None = None) -> Taken:
+    """Remember why a photo was refused; not where another try may help, or where the album is full."""
+    if error.status in _REMEMBERED:
+        item = Item(name, error=error_info(error))
+        services.albums.put(album, item, before, expires_at=album.expires_at)
+    return Taken(name, error=error)
+
+
+def _opened(archive: BinaryIO) -> zipfile.ZipFile:
+    try:
+        opened = zipfile.ZipFile(archive)
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
+        raise ArchiveError("This is no ZIP archive, or it was cut short on its way.") from error
+    if len(opened.infolist()) > MOST_ENTRIES:
+        raise ArchiveError(f"An archive may have {MOST_ENTRIES} entries at most.")
+    return opened
+
+
+def _name_in(entry: zipfile.ZipInfo) -> str:
+    """The name of an entry; without the mark for UTF-8 it may still be that, and old tools write code page 437."""
+    if entry.flag_bits & 0x800:
+        return entry.filename
+    try:
+        return entry.orig_filename.encode("cp437").decode("utf-8")
+    except (UnicodeEncodeError, UnicodeDecodeError):
+        return entry.filename
+
+
+def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most_bytes: int) -> BinaryIO:
+    """The bytes of an entry, wherever its header says that it ends."""
+    _require_harmless(entry, most_bytes)
+    spool = cast("BinaryIO", tempfile.SpooledTemporaryFile(SPOOL_BYTES))  # noqa: SIM115  the caller closes it
+    try:
+        with archive.open(entry) as packed:
+            _copy(packed, spool, most_bytes)
+    except BaseException as error:
+        spool.close()
+        if isinstance(error, _UNREADABLE):
+            raise DamagedPhotoError("It is damaged in the archive, or packed in a way not read here.") from error
+        raise
+    spool.seek(0)
+    return spool
+
+
+def _copy(packed: IO[bytes], spool: BinaryIO, most_bytes: int) -> None:
+    while block := packed.read(1 << 16):
+        spool.write(block)
+        if spool.tell() > most_bytes:
+            raise too_many_bytes(most_bytes)
+
+
+def _require_harmless(entry: zipfile.ZipInfo, most_bytes: int) -> None:
+    if entry.flag_bits & 0x1:
+        raise ArchiveError("It is encrypted; pack it without a password.")
+    if stat.S_ISLNK(entry.external_attr >> 16):
+        raise ArchiveError("It is a link, and not a photo.")
+    if entry.file_size > most_bytes:
+        raise too_many_bytes(most_bytes)
+    if entry.file_size > MOST_RATIO * max(1, entry.compress_size) and entry.file_size > SPOOL_BYTES:
+        raise ArchiveError("It unpacks to far more than a photo does.")

@@ -1,0 +1,356 @@
+"""Albums: many photos as one resource, whatever is among them, and each in its turn."""
+
+import json
+import stat
+import zipfile
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from shared.broker import celery_app
+from shared.errors import InvalidValueError
+from shared.intake import safe_name
+from shared.jobs import State
+from shared.lanes import BULK_SHARE, Lane, sent_key
+from shared.services import Services
+from shared.turns import Turns
+from tests.conftest import ToyEngine, photo_bytes
+from web.app import create_app
+from worker import tasks
+
+ALBUMS = "/api/v1/albums"
+
+
+@pytest.fixture
+def client(services: Services) -> FlaskClient:
+    return create_app(services).test_client()
+
+
+@pytest.fixture
+def album(client: FlaskClient) -> str:
+    """The path of an album that has no photos yet."""
+    response = client.post(ALBUMS, json={"name": "Summer", "format": "png"})
+    assert response.status_code == 201
+    return str(response.headers["Location"])
+
+
+def body(response: TestResponse) -> dict[str, Any]:
+    assert response.status_code < 300, response.text
+    return dict(response.get_json(force=True))
+
+
+def problem(response: TestResponse) -> tuple[int, str]:
+    return response.status_code, dict(response.get_json(force=True))["code"]
+
+
+def put(client: FlaskClient, album: str, name: str, seed: int = 0) -> dict[str, Any]:
+    return body(client.put(f"{album}/photos/{name}", data=photo_bytes(seed=seed), content_type="image/png"))
+
+
+def zip_of(files: dict[str | zipfile.ZipInfo, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+    buffer = BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def upload(client: FlaskClient, album: str, *files: tuple[str, bytes]) -> dict[str, Any]:
+    photos = [(BytesIO(data), name) for name, data in files]
+    return body(client.post(f"{album}/photos", data={"photos": photos}))
+
+
+def work(services: Services, count: int = 1000) -> list[str]:
+    """Convert what the queue has, as a worker takes it, at most `count` jobs; returns their ids in order."""
+    turns = Turns([lane.value for lane in Lane])
+    done: list[str] = []
+    while len(done) < count:
+        message = next((found for lane in turns.consume(2) if (found := services.redis.rpop(lane))), None)
+        if message is None:
+            return done
+        headers = json.loads(str(message))
+        turns.rotate(headers["properties"]["delivery_info"]["routing_key"])
+        done.append(headers["headers"]["id"])
+        tasks.convert(done[-1], services, lambda _: ToyEngine())
+    return done
+
+
+def names(services: Services, ids: list[str]) -> list[str]:
+    return [str(services.jobs.get(job_id).name) for job_id in ids]
+
+
+class TestUploads:
+    def test_an_album_counts_what_becomes_of_its_photos(
+        self, client: FlaskClient, services: Services, album: str
+    ) -> None:
+        for seed in range(3):
+            put(client, album, f"{seed}.png", seed)
+        assert body(client.get(album))["counts"]["queued"] == 3
+        work(services)
+        found = body(client.get(album))
+        assert found["name"] == "Summer"
+        assert found["counts"] == dict.fromkeys(found["counts"], 0) | {"succeeded": 3}
+        assert found["progress"] == 1
+
+    def test_the_same_photo_under_the_same_name_is_one(self, client: FlaskClient, album: str) -> None:
+        first, again = (put(client, album, "beach/1.png") for _ in range(2))
+        assert first == again
+        assert body(client.get(album))["counts"]["queued"] == 1
+
+    def test_another_photo_under_a_name_takes_its_place(
+        self, client: FlaskClient, services: Services, album: str
+    ) -> None:
+        before, after = put(client, album, "1.png", 1), put(client, album, "1.png", 2)
+        assert before["job"] != after["job"]
+        assert client.get(before["links"]["self"]).status_code == 404
+        assert body(client.get(album))["counts"]["queued"] == 1
+        work(services)
+        assert body(client.get(album))["counts"]["succeeded"] == 1
+
+    def test_a_client_that_comes_again_learns_what_is_missing(self, client: FlaskClient, album: str) -> None:
+        sent = put(client, album, "1.png")
+        digest = body(client.get(sent["links"]["self"]))["photo"]["sha256"]
+        answer = body(client.post(f"{album}/check", json={"sha256": [digest, "0" * 64, digest]}))
+        assert answer == {"missing": ["0" * 64]}
+        assert problem(client.post(f"{album}/check", json={"sha256": ["x"]})) == (422, "invalid_value")
+        assert problem(client.post(f"{album}/check", data="[]")) == (400, "bad_request")
+
+    def test_one_bad_photo_fails_no_other_and_says_why(
+        self, client: FlaskClient, services: Services, album: str
+    ) -> None:
+        answer = upload(client, album, ("good.png", photo_bytes()), ("bad.png", photo_bytes()[:500]), ("no.txt", b"hi"))
+        assert [one["name"] for one in answer["accepted"]] == ["good.png"]
+        assert {one["name"]: one["error"]["code"] for one in answer["rejected"]}.keys() == {"bad.png", "no.txt"}
+        work(services)
+        assert body(client.get(album))["counts"] | {"succeeded": 1, "failed": 2} == body(client.get(album))["counts"]
+        listed = body(client.get(f"{album}/photos"))["photos"]
+        assert [(one["name"], one["state"], one["error"] is None) for one in listed] == [
+            ("good.png", "succeeded", True),
+            ("bad.png", "failed", False),
+            ("no.txt", "failed", False),
+        ]
+        upload(client, album, ("bad.png", photo_bytes(seed=2)))
+        assert body(client.get(album))["counts"]["failed"] == 1
+
+    def test_photos_are_listed_by_pages(self, client: FlaskClient, album: str) -> None:
+        for seed in range(5):
+            put(client, album, f"{seed}.png", seed)
+        found, cursor = [], 0
+        while cursor is not None:
+            page = body(client.get(f"{album}/photos?limit=2&cursor={cursor}"))
+            found += [one["name"] for one in page["photos"]]
+            cursor = page["next_cursor"]
+        assert found == [f"{seed}.png" for seed in range(5)]
+
+    def test_what_is_not_there_is_said(self, client: FlaskClient, album: str) -> None:
+        for method, path in (("get", ""), ("get", "/photos"), ("post", "/retry"), ("delete", ""), ("get", "/archive")):
+            assert problem(getattr(client, method)(f"{ALBUMS}/nowhere{path}")) == (404, "unknown_album")
+        assert problem(client.post(f"{album}/photos", data={"photos": "text"})) == (400, "bad_request")
+        assert problem(client.post(ALBUMS, json={"style": "nobody"})) == (422, "unknown_style")
+        assert problem(client.post(ALBUMS, json={"colour": "red"})) == (422, "invalid_value")
+
+
+class TestArchives:
+    def test_a_zip_gives_its_photos_and_leaves_out_what_systems_add(
+        self, client: FlaskClient, services: Services, album: str
+    ) -> None:
+        archive = zip_of(
+            {
+                "trip/": b"",
+                "trip/a.png": photo_bytes(seed=1),
+                "trip/b.png": photo_bytes(seed=2),
+                "__MACOSX/trip/._a.png": b"resource fork",
+                "trip/.DS_Store": b"finder",
+                "trip/Thumbs.db": b"explorer",
+            }
+        )
+        answer = upload(client, album, ("trip.zip", archive), ("c.png", photo_bytes(seed=3)))
+        assert [one["name"] for one in answer["accepted"]] == ["trip/a.png", "trip/b.png", "c.png"]
+        assert answer["rejected"] == []
+        assert len(work(services)) == 3
+
+    def test_hostile_entries_harm_nobody(self, client: FlaskClient, album: str) -> None:
+        link = zipfile.ZipInfo("link.png")
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        bomb = zip_of({"bomb.png": b"\0" * (30 << 20)}, zipfile.ZIP_DEFLATED)
+        archive = zip_of(
+            {
+                "../../etc/cron.d/evil.png": photo_bytes(seed=1),
+                "/abs/olute.png": photo_bytes(seed=2),
+                "C:\\windows\\x.png": photo_bytes(seed=3),
+                link: b"/etc/passwd",
+                "nested.zip": zip_of({"a.png": photo_bytes()}),
+            }
+        )
+        answer = upload(client, album, ("a.zip", archive), ("b.zip", bomb), ("c.zip", b"PK\x03\x04 cut short"))
+        assert [one["name"] for one in answer["accepted"]] == [
+            "etc/cron.d/evil.png",
+            "abs/olute.png",
+            "C_/windows/x.png",
+        ]
+        assert {one["name"]: one["error"]["code"] for one in answer["rejected"]} == {
+            "link.png": "bad_archive",
+            "nested.zip": "not_a_photo",
+            "bomb.png": "bad_archive",
+            "c.zip": "bad_archive",
+        }
+
+    def test_two_photos_of_one_name_are_both_kept(self, client: FlaskClient, album: str) -> None:
+        archive = zip_of({"a.png": photo_bytes(seed=1), "b.png": photo_bytes(seed=2)}).replace(b"b.png", b"a.png")
+        answer = upload(client, album, ("a.zip", archive))
+        assert [one["name"] for one in answer["accepted"]] == ["a.png", "a (2).png"]
+        again = upload(client, album, ("a.zip", archive))
+        assert again == answer
+
+    @pytest.mark.parametrize(
+        ("raw", "expected"),
+        [
+            ("a.jpg", "a.jpg"),
+            ("x/../../a.jpg", "x/a.jpg"),
+            ("nul.jpg", "_nul.jpg"),
+            ("a:b?.jpg", "a_b_.jpg"),
+            ("tab\there.jpg", "tab_here.jpg"),
+            (" dots... /photo.jpg ", "dots/photo.jpg"),
+            ("e\u0301te\u0301.jpg", "été.jpg"),
+            ("写真/桜.jpg", "写真/桜.jpg"),
+        ],
+    )
+    def test_names_are_made_safe(self, raw: str, expected: str) -> None:
+        assert safe_name(raw) == expected
+
+    def test_a_name_is_never_too_long_for_a_file(self) -> None:
+        made = safe_name("桜" * 400 + ".jpg")
+        assert made.endswith("桜.jpg")
+        assert len(made.encode()) <= 255
+        with pytest.raises(InvalidValueError):
+            safe_name("../..")
+
+    def test_the_pictures_come_as_one_archive_with_the_reasons_of_what_failed(
+        self, client: FlaskClient, services: Services, album: str
+    ) -> None:
+        upload(client, album, ("a.jpg", photo_bytes(seed=1)), ("a.png", photo_bytes(seed=2)), ("no.txt", b"hi"))
+        work(services)
+        response = client.get(f"{album}/archive")
+        assert response.content_type == "application/zip"
+        assert 'filename="Summer.zip"' in response.headers["Content-Disposition"]
+        with zipfile.ZipFile(BytesIO(response.data)) as archive:
+            assert archive.testzip() is None
+            assert archive.namelist() == ["a.png", "a (2).png", "failures.json"]
+            assert json.loads(archive.read("failures.json"))["no.txt"]["code"] == "not_a_photo"
+
+
+class TestAfterwards:
+    def test_what_failed_is_tried_again_and_only_that(
+        self, client: FlaskClient, services: Services, album: str
+    ) -> None:
+        put(client, album, "good.png", 1)
+        work(services)
+        put(client, album, "unlucky.png", 2)
+
+        def fail(_: str) -> ToyEngine:
+            raise InvalidValueError("not today")
+
+        message = json.loads(str(services.redis.rpop("bulk")))
+        tasks.convert(message["headers"]["id"], services, fail)
+        assert body(client.get(album))["counts"]["failed"] == 1
+        assert body(client.post(f"{album}/retry"))["counts"]["queued"] == 1
+        assert names(services, work(services)) == ["unlucky.png"]
+        assert body(client.get(album))["counts"]["succeeded"] == 2
+
+    def test_a_canceled_album_stops_and_can_go_on(self, client: FlaskClient, services: Services, album: str) -> None:
+        for seed in range(12):
+            put(client, album, f"{seed}.png", seed)
+        work(services, 2)
+        assert body(client.post(f"{album}/cancel"))["counts"]["canceled"] == 10
+        work(services)
+        assert services.lanes.stats(Lane.BULK).jobs == 0
+        assert body(client.get(album))["counts"]["succeeded"] == 2
+        client.post(f"{album}/retry")
+        work(services)
+        assert body(client.get(album))["counts"]["succeeded"] == 12
+
+    def test_an_erased_album_leaves_nothing(self, client: FlaskClient, services: Services, album: str) -> None:
+        upload(client, album, *((f"{seed}.png", photo_bytes(seed=seed)) for seed in range(3)), ("no.txt", b"hi"))
+        work(services, 2)
+        assert client.delete(album).status_code == 204
+        assert problem(client.get(album)) == (404, "unknown_album")
+        work(services)
+        services.holdings.release_lapsed()
+        assert services.redis.keys("sakuga:album:*") == []
+        assert services.redis.keys("sakuga:job:*") == []
+        assert services.lanes.stats(Lane.BULK).jobs == 0
+
+
+class TestTurns:
+    def test_single_photos_come_first_and_albums_still_advance(self) -> None:
+        turns = Turns(["bulk", "interactive"])
+        taken = [turns.rotate(turns.consume(2)[0]) for _ in range(400)]
+        assert taken[0] == "interactive"
+        assert taken.count("bulk") / 400 == pytest.approx(BULK_SHARE, abs=0.01)
+
+    def test_the_broker_takes_turns_in_this_way(self, services: Services) -> None:
+        with celery_app(services.settings).connection() as connection:
+            assert isinstance(connection.default_channel._queue_cycle, Turns)  # noqa: SLF001
+
+    def test_a_single_photo_overtakes_an_album(self, client: FlaskClient, services: Services, album: str) -> None:
+        for seed in range(20):
+            put(client, album, f"{seed}.png", seed)
+        work(services, 1)
+        single = body(client.post("/api/v1/jobs", data={"photo": (BytesIO(photo_bytes(seed=99)), "p.png")}))
+        assert work(services, 1) == [single["id"]]
+        assert single["lane"] == "interactive"
+
+    def test_two_albums_share_fairly(self, client: FlaskClient, services: Services) -> None:
+        first, second = (str(client.post(ALBUMS, json={}).headers["Location"]) for _ in range(2))
+        for seed in range(40):
+            put(client, first, f"a{seed}.png", seed)
+        for seed in range(10):
+            put(client, second, f"b{seed}.png", 100 + seed)
+        done = "".join(name[0] for name in names(services, work(services, 24)))
+        assert 9 <= done.count("b") <= 10
+        assert names(services, work(services))[-1] == "a39.png"
+
+    def test_only_a_few_bulk_jobs_are_with_the_queue(self, client: FlaskClient, services: Services, album: str) -> None:
+        for seed in range(12):
+            put(client, album, f"{seed}.png", seed)
+        assert services.queue.length(Lane.BULK) == 2
+        assert services.lanes.stats(Lane.BULK).jobs == 12
+        assert services.send_lost() == 0
+
+    def test_a_bulk_job_whose_message_is_lost_is_sent_again(
+        self, client: FlaskClient, services: Services, album: str, later: Callable[[float], None]
+    ) -> None:
+        for seed in range(6):
+            put(client, album, f"{seed}.png", seed)
+        services.redis.delete("bulk")
+        later(120)
+        assert services.send_lost() == 2
+        services.feed()
+        assert len(work(services)) == 6
+
+
+@pytest.fixture
+def later(services: Services) -> Callable[[float], None]:
+    """Let all that was sent have been sent so many seconds before."""
+
+    def shift(seconds: float) -> None:
+        for job_id in services.redis.zrange(sent_key(Lane.BULK), 0, -1):
+            services.redis.zincrby(sent_key(Lane.BULK), -seconds, str(job_id))
+
+    return shift
+
+
+def test_the_end_of_an_album_is_foretold(client: FlaskClient, services: Services, album: str) -> None:
+    services.lanes.beat("host/1")
+    services.lanes.beat("host/2")
+    for seed in range(10):
+        put(client, album, f"{seed}.png", seed)
+    one_ms = services.jobs.get(work(services, 1)[0]).work_ms
+    assert body(client.get(album))["eta_s"] == pytest.approx(9 * one_ms / 2 / 1000, rel=0.01)
+    work(services)
+    assert body(client.get(album))["eta_s"] is None
+    assert State.SUCCEEDED.value in body(client.get(album))["counts"]

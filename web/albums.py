@@ -1,0 +1,241 @@
+"""The albums API: many photos, one resource."""
+
+import re
+from typing import BinaryIO, cast
+
+from flask import Blueprint, Response, request, url_for
+from werkzeug.datastructures import FileStorage
+
+from shared.albums import Album, Entry
+from shared.errors import BadRequestError, SakugaError
+from shared.intake import Taken, add_archive, add_photo
+from shared.jobs import State, error_info
+from shared.pipeline import Options
+from web.archive import archive_of
+from web.events import album_stream
+from web.incoming import CALLER, services, spooled_body
+from web.jobs import job_body, job_links
+from web.openapi import Takes, operation
+from web.schemas import (
+    AcceptedPhoto,
+    AlbumBody,
+    AlbumLinks,
+    AlbumOptions,
+    AlbumPhoto,
+    AlbumPhotoPage,
+    CheckOptions,
+    Counts,
+    MissingBody,
+    PhotoPageOptions,
+    RejectedPhoto,
+    UploadBody,
+    answer,
+    utc,
+)
+from web.waiting import held_open, last_event_id
+
+FORM_PARTS = 10_000  # files of one request
+ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
+
+blueprint = Blueprint("albums", __name__, url_prefix="/api/v1/albums")
+
+
+@blueprint.post("")
+@operation("Start an album", options=AlbumOptions, takes=Takes.JSON, answers={201: AlbumBody}, problems=(400, 422))
+def create_album(options: AlbumOptions) -> Response:
+    style = services().styles[options.style or services().settings.style]
+    album = services().start_album(CALLER, options.name, style, Options(options.max_side, options.format))
+    response = answer(_body(album), 201)
+    response.headers["Location"] = _links(album).self
+    return response
+
+
+@blueprint.get("/<album_id>")
+@operation("Look at an album", answers={200: AlbumBody}, problems=(404,))
+def get_album(album_id: str) -> Response:
+    return answer(_body(services().albums.get(album_id)))
+
+
+@blueprint.post("/<album_id>/check")
+@operation(
+    "Ask which photos are still missing",
+    options=CheckOptions,
+    takes=Takes.JSON,
+    answers={200: MissingBody},
+    problems=(400, 404, 422),
+)
+def check_album(album_id: str, options: CheckOptions) -> Response:
+    album = services().albums.get(album_id)
+    digests = list(dict.fromkeys(options.sha256))
+    return answer(MissingBody(missing=services().albums.missing(album.id, digests)))
+
+
+@blueprint.put("/<album_id>/photos/<path:name>")
+@operation(
+    "Add one photo under a name",
+    takes=Takes.IMAGE,
+    answers={202: AcceptedPhoto},
+    problems=(400, 404, 413, 415, 422, 503),
+)
+def put_photo(album_id: str, name: str) -> Response:
+    album = services().albums.get(album_id)
+    with spooled_body(services().settings.max_upload_bytes) as photo:
+        taken = add_photo(services(), album, name, photo, replace=True)
+    return answer(_accepted(taken), 202)
+
+
+@blueprint.post("/<album_id>/photos")
+@operation(
+    "Add many photos, or ZIP archives of them",
+    takes=Takes.PHOTOS,
+    answers={202: UploadBody},
+    problems=(400, 404, 413, 503),
+)
+def add_photos(album_id: str) -> Response:
+    album = services().albums.get(album_id)
+    request.max_content_length = services().settings.max_album_upload_bytes
+    request.max_form_parts = FORM_PARTS
+    uploads = request.files.getlist("photos")
+    if not uploads:
+        raise BadRequestError("Send photos or ZIP archives as files in the multipart field `photos`.")
+    taken = [one for upload in uploads for one in _taken(album, upload)]
+    return answer(
+        UploadBody(
+            accepted=[_accepted(one) for one in taken if one.job],
+            rejected=[RejectedPhoto(name=one.name, error=error_info(one.error)) for one in taken if one.error],
+        ),
+        202,
+    )
+
+
+@blueprint.get("/<album_id>/photos")
+@operation("List the photos of an album", options=PhotoPageOptions, answers={200: AlbumPhotoPage}, problems=(404, 422))
+def list_photos(album_id: str, options: PhotoPageOptions) -> Response:
+    album = services().albums.get(album_id)
+    page = services().albums.page(album.id, cursor=options.cursor, count=options.limit)
+    return answer(AlbumPhotoPage(photos=[_photo(entry) for entry in page.entries], next_cursor=page.next_cursor))
+
+
+@blueprint.get("/<album_id>/events")
+@operation(
+    "Listen to an album",
+    answers={200: "text/event-stream", 204: None},
+    problems=(400, 404, 503),
+    headers={"Last-Event-ID": "Resume after this event"},
+)
+def listen(album_id: str) -> Response:
+    album = services().albums.get(album_id)
+    after = last_event_id()
+    if after and after == services().albums.last_event(album.id) and not services().albums.unfinished(album.id):
+        return Response(status=204)  # tells an EventSource that it has heard everything
+    return held_open(
+        lambda room: album_stream(
+            services().albums,
+            room,
+            album.id,
+            after=after,
+            render=lambda: _body(services().albums.get(album.id)).model_dump_json(),
+            render_photo=lambda entry: _photo(entry).model_dump_json(),
+        ),
+        "text/event-stream",
+    )
+
+
+@blueprint.get("/<album_id>/archive")
+@operation("Fetch all pictures as a ZIP archive", answers={200: "application/zip"}, problems=(404, 503))
+def get_archive(album_id: str) -> Response:
+    """The pictures that are done at once, the others as they get done; at last the reasons of those that failed."""
+    album = services().albums.get(album_id)
+    response = held_open(lambda room: archive_of(services(), room, album), "application/zip")
+    response.headers["Content-Disposition"] = f'attachment; filename="{_file_name(album)}.zip"'
+    return response
+
+
+@blueprint.post("/<album_id>/retry")
+@operation("Try the photos again that failed", answers={200: AlbumBody}, problems=(404,))
+def retry_album(album_id: str) -> Response:
+    album = services().albums.get(album_id)
+    services().retry_album(album.id)
+    return answer(_body(album))
+
+
+@blueprint.post("/<album_id>/cancel")
+@operation("Stop an album", answers={200: AlbumBody}, problems=(404,))
+def cancel_album(album_id: str) -> Response:
+    album = services().albums.get(album_id)
+    services().cancel_album(album.id)
+    return answer(_body(album))
+
+
+@blueprint.delete("/<album_id>")
+@operation("Erase an album with its photos and pictures", answers={204: None}, problems=(404,))
+def delete_album(album_id: str) -> Response:
+    services().erase_album(services().albums.get(album_id).id)
+    return Response(status=204)
+
+
+def _taken(album: Album, upload: FileStorage) -> list[Taken]:
+    """What became of one file of a form: a photo, or an archive of them."""
+    file, name = cast("BinaryIO", upload.stream), upload.filename or "photo"
+    try:
+        if _is_archive(file):
+            return list(add_archive(services(), album, file))
+        return [add_photo(services(), album, name, file)]
+    except SakugaError as error:
+        return [Taken(name, error=error)]
+
+
+def _accepted(taken: Taken) -> AcceptedPhoto:
+    job = taken.require_job()
+    return AcceptedPhoto(name=taken.name, job=job.id, links=job_links(job.id))
+
+
+def _photo(entry: Entry) -> AlbumPhoto:
+    item, job = entry.item, entry.job
+    gone = State.FAILED if item.error else State.EXPIRED
+    return AlbumPhoto(
+        name=item.name,
+        sha256=item.sha256,
+        state=job.state if job else gone,
+        job=job_body(job) if job else None,
+        error=item.error or (job.error if job else None),
+    )
+
+
+def _body(album: Album) -> AlbumBody:
+    counts = services().albums.counts(album.id)
+    unfinished, all_photos = counts[State.QUEUED] + counts[State.RUNNING], sum(counts.values())
+    return AlbumBody(
+        **album.model_dump(include={"id", "name", "style", "max_side", "format"}),
+        counts=Counts(**{state.value: number for state, number in counts.items()}),
+        progress=round(1 - unfinished / all_photos, 4) if all_photos else 0.0,
+        eta_s=services().lanes.flow_eta_s(album.id) if unfinished else None,
+        created_at=utc(album.created_at),
+        expires_at=utc(album.expires_at),
+        links=_links(album),
+    )
+
+
+def _links(album: Album) -> AlbumLinks:
+    def link(view: str) -> str:
+        return url_for(f"albums.{view}", album_id=album.id)
+
+    return AlbumLinks(
+        self=link("get_album"),
+        photos=link("list_photos"),
+        events=link("listen"),
+        archive=link("get_archive"),
+        check=link("check_album"),
+        retry=link("retry_album"),
+        cancel=link("cancel_album"),
+    )
+
+
+def _is_archive(file: BinaryIO) -> bool:
+    magic = file.read(4)
+    file.seek(0)
+    return magic in ZIP_MAGIC
+
+
+def _file_name(album: Album) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", album.name or "").strip("-") or f"sakuga-{album.id[:8]}"

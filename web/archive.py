@@ -1,0 +1,91 @@
+"""The pictures of an album as one ZIP archive, made while it is sent: a picture at a time is in memory.
+
+Imported by `web.albums`.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Final
+
+from zipstream import ZipStream
+
+from shared.albums import Album, Entry
+from shared.intake import numbered
+from shared.jobs import ENDED, PATIENCE_S, State
+from shared.services import Services
+from shared.store import MissingObjectError
+from web.waiting import WaitingRoom
+
+FAILURES: Final = "failures.json"
+
+
+class ClosingError(Exception):
+    """The server shuts down: the archive breaks off, so that nobody takes it for whole."""
+
+
+def archive_of(services: Services, room: WaitingRoom, album: Album) -> Iterator[bytes]:
+    """Yield the archive: what is done at once, the rest as it gets done, and the reasons of what failed."""
+    packing = _Packing(services)
+    after = services.albums.last_event(album.id)
+    yield from packing.add_all(services.albums.entries(album.id))
+    while services.albums.unfinished(album.id):
+        if not room.is_open():
+            raise ClosingError
+        events = services.albums.events(album.id, after=after, wait_s=PATIENCE_S)
+        after = events[-1].id if events else after
+        names = list(dict.fromkeys(event.name for event in events if event.state in ENDED))
+        yield from packing.add_all(services.albums.some(album.id, names))
+    yield from packing.add_all(services.albums.entries(album.id))  # what was overheard
+    yield from packing.close()
+
+
+class _Packing:
+    """What is in the archive so far."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._zipped = ZipStream()
+        self._done: set[str] = set()
+        self._taken: set[str] = {FAILURES}
+        self._failures: dict[str, dict[str, str]] = {}
+
+    def add_all(self, entries: Iterator[Entry]) -> Iterator[bytes]:
+        for entry in entries:
+            name, job = entry.item.name, entry.job
+            if name in self._done or (job and not job.ended):
+                continue
+            self._done.add(name)
+            if job and job.result:
+                yield from self._add(name, job.result_key, job.format.extension)
+            else:
+                self._failures[name] = _reason(entry)
+
+    def close(self) -> Iterator[bytes]:
+        self._zipped.add(json.dumps(self._failures, indent=1, ensure_ascii=False).encode(), FAILURES)
+        yield from self._zipped.finalize()
+
+    def _add(self, name: str, key: str, extension: str) -> Iterator[bytes]:
+        try:
+            with self._services.store.open(key) as file:
+                picture = file.read()
+        except MissingObjectError as error:
+            self._failures[name] = {"code": error.code, "title": error.title, "detail": error.detail}
+            return
+        self._zipped.add(picture, self._free(str(PurePosixPath(name).with_suffix(f".{extension}"))))
+        yield from self._zipped.all_files()
+
+    def _free(self, name: str) -> str:
+        """A name that no other picture has, on systems too that take A.jpg and a.jpg for the same."""
+        free = next(one for one in numbered(name) if one.casefold() not in self._taken)
+        self._taken.add(free.casefold())
+        return free
+
+
+def _reason(entry: Entry) -> dict[str, str]:
+    error = entry.item.error or (entry.job.error if entry.job else None)
+    if error:
+        return error.model_dump()
+    if entry.job and entry.job.state is State.CANCELED:
+        return {"code": "canceled", "title": "The photo was canceled", "detail": "Retry the album to convert it."}
+    return {"code": "expired", "title": "The picture has expired", "detail": "It was kept for a while; send it again."}
