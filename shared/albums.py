@@ -39,6 +39,8 @@ class Album(BaseModel):
     format: Format
     created_at: float
     expires_at: float  # moves with every photo that is added
+    webhook: str | None = None  # who is told when all its photos have come to their end
+    secret: str | None = None  # what that is signed with
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from redis.retry import Retry
 from shared import images, pipeline
 from shared.albums import Album, Albums
 from shared.broker import Queue, celery_app
-from shared.errors import SakugaError, UnavailableError, UnknownJobError
+from shared.errors import SakugaError, UnavailableError, UnknownAlbumError, UnknownJobError
 from shared.holdings import Holdings
 from shared.images import Limits
 from shared.jobs import Idempotency, Job, Jobs, PhotoInfo, State, new_id
@@ -27,6 +27,7 @@ from shared.pipeline import Options
 from shared.settings import Settings
 from shared.store import Store, open_store
 from shared.styles import Style, Styles, installed_styles
+from shared.webhooks import Message, Webhooks, event, new_secret, require_url
 
 AHEAD_PER_PROCESS = 2  # bulk jobs in the queue: one is taken while the next is sent
 LOST_AFTER_S = 60  # how much longer than the oldest message a job waits before its own is taken for lost
@@ -59,6 +60,7 @@ class Services:
     lanes: Lanes
     jobs: Jobs
     albums: Albums
+    webhooks: Webhooks
     holdings: Holdings
     queue: Queue
     limits: Limits
@@ -143,8 +145,14 @@ class Services:
             with suppress(UnknownJobError, UnavailableError):
                 self.queue.send(self.jobs.get(job_id))
 
-    def start_album(self, caller: str, name: str | None, style: Style, options: Options) -> Album:
-        """Write the record of an album that has no photos yet."""
+    def start_album(
+        self, caller: str, name: str | None, style: Style, options: Options, *, webhook: str | None = None
+    ) -> Album:
+        """Write the record of an album that has no photos yet.
+
+        Raises:
+            InvalidValueError: `webhook` is no address.
+        """
         now = time.time()
         return self.albums.create(
             Album(
@@ -156,8 +164,21 @@ class Services:
                 format=options.format,
                 created_at=now,
                 expires_at=now + self.settings.ttl_s,
+                webhook=require_url(webhook) if webhook else None,
+                secret=new_secret() if webhook else None,
             )
         )
+
+    def tell_if_ended(self, album_id: str) -> None:
+        """Tell the album's webhook when all its photos have come to their end; again only after some began anew."""
+        with suppress(UnknownAlbumError):
+            album, counts = self.albums.get(album_id), self.albums.counts(album_id)
+            if album.webhook is None or album.secret is None or self.albums.unfinished(album_id):
+                return
+            ended = {state.value: number for state, number in counts.items() if number}
+            news = hashlib.sha256(repr((album_id, sorted(ended.items()))).encode()).hexdigest()[:32]
+            body = event("album.ended", {"id": album.id, "name": album.name, "counts": ended})
+            self.webhooks.put(Message(f"msg_{news}", album.webhook, album.secret, body), keep_s=self.settings.ttl_s)
 
     def cancel_album(self, album_id: str) -> None:
         """Stop everything of an album that has not ended."""
@@ -165,6 +186,7 @@ class Services:
             if entry.job and not entry.job.ended:
                 with suppress(UnknownJobError):
                     self.jobs.cancel(entry.job.id)
+        self.tell_if_ended(album_id)
 
     def retry_album(self, album_id: str) -> int:
         """Let the photos of an album that failed or were canceled be tried anew; returns how many."""
@@ -246,6 +268,7 @@ def connect(settings: Settings) -> Services:
         lanes=lanes,
         jobs=jobs,
         albums=Albums(redis, jobs, max_photos=settings.max_album_photos),
+        webhooks=Webhooks(redis, private_hosts=frozenset(settings.webhook_hosts.replace(",", " ").split())),
         holdings=Holdings(redis, store),
         queue=Queue(celery_app(settings), redis),
         limits=Limits(settings.max_upload_bytes, settings.max_megapixels),

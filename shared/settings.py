@@ -54,6 +54,7 @@ class Settings(BaseSettings):
     store_url: str = ""
     store_public_url: str = ""
     trusted_hosts: str = ""
+    webhook_hosts: str = ""
     style: str = "hinata-light"
     engine: Annotated[Literal["auto"] | EngineName, BeforeValidator(_known_engine)] = "auto"
     processes: Annotated[int, Field(ge=1, le=256)] | None = None

@@ -26,6 +26,7 @@ from web.schemas import (
     CheckOptions,
     Counts,
     MissingBody,
+    NewAlbumBody,
     PhotoPageOptions,
     RejectedPhoto,
     UploadBody,
@@ -41,11 +42,13 @@ blueprint = Blueprint("albums", __name__, url_prefix="/api/v1/albums")
 
 
 @blueprint.post("")
-@operation("Start an album", options=AlbumOptions, takes=Takes.JSON, answers={201: AlbumBody}, problems=(400, 422))
+@operation("Start an album", options=AlbumOptions, takes=Takes.JSON, answers={201: NewAlbumBody}, problems=(400, 422))
 def create_album(options: AlbumOptions) -> Response:
     style = services().styles[options.style or services().settings.style]
-    album = services().start_album(CALLER, options.name, style, Options(options.max_side, options.format))
-    response = answer(_body(album), 201)
+    album = services().start_album(
+        CALLER, options.name, style, Options(options.max_side, options.format), webhook=options.webhook
+    )
+    response = answer(NewAlbumBody(**dict(_body(album)), webhook_secret=album.secret), 201)
     response.headers["Location"] = _links(album).self
     return response
 

@@ -113,6 +113,10 @@ class AlbumOptions(JobOptions):
     """What may be chosen for all photos of an album."""
 
     name: Annotated[str | None, Field(max_length=200, description="What its owner calls it.")] = None
+    webhook: Annotated[
+        str | None,
+        Field(max_length=2000, description="An address that is told when all photos have come to their end."),
+    ] = None
 
 
 class CheckOptions(BaseModel):
@@ -167,6 +171,14 @@ class AlbumBody(BaseModel):
     created_at: datetime
     expires_at: Annotated[datetime, Field(description="Moves with every photo that is added.")]
     links: AlbumLinks
+
+
+class NewAlbumBody(AlbumBody):
+    """An album that was just made."""
+
+    webhook_secret: Annotated[
+        str | None, Field(description="What its webhook is signed with (Standard Webhooks); told only now.")
+    ]
 
 
 class AlbumPhoto(BaseModel):

@@ -188,6 +188,7 @@ def _add_housekeeping(app: Celery, node: Node) -> None:
                 self.preparing.poll,  # so that it leaves no zombie when it is done
                 services.send_lost,
                 services.feed,
+                services.webhooks.send_due,
                 services.expire_due,
                 services.holdings.release_lapsed,
                 services.store.sweep,

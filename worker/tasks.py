@@ -34,13 +34,21 @@ def convert(job_id: str, services: Services, engine_of: Callable[[str], Engine],
     Raises:
         RedisError: the record could not be written; the job stays with the queue.
     """
-    jobs = services.jobs
-    job = jobs.claim(job_id, redelivered=redelivered)
+    job = services.jobs.claim(job_id, redelivered=redelivered)
     if job is None:
         return False
     if job.lane is Lane.BULK:
         services.feed()  # its place in the queue is free
-    with structlog.contextvars.bound_contextvars(job_id=job_id, attempt=job.attempts):
+    try:
+        return _convert_told(job, services, engine_of)
+    finally:
+        if job.album:
+            services.tell_if_ended(job.album)
+
+
+def _convert_told(job: Job, services: Services, engine_of: Callable[[str], Engine]) -> bool:
+    """Run the attempt, with its job in every line of the log."""
+    with structlog.contextvars.bound_contextvars(job_id=job.id, attempt=job.attempts):
         try:
             return _attempt(job, services, engine_of)
         except SoftTimeLimitExceeded:
@@ -51,7 +59,7 @@ def convert(job_id: str, services: Services, engine_of: Callable[[str], Engine],
             log.exception("conversion failed for a reason nobody foresaw")
             error = SakugaError("The conversion failed; the operator finds the reason in the log.")
         with suppress(UnknownJobError):
-            jobs.fail(job_id, error, attempt=job.attempts)
+            services.jobs.fail(job.id, error, attempt=job.attempts)
         return False
 
 

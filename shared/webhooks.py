@@ -1,0 +1,173 @@
+"""Telling whoever waits for an album that it has ended: a signed POST, tried again until it is heard.
+
+After Standard Webhooks 1.0 (https://www.standardwebhooks.com). An address that somebody names could be one that only
+this machine can reach, so the name is resolved here, every address it has must be a public one, and it is that address
+which is connected to: a name that resolves otherwise a moment later changes nothing. Imported by `shared.services`.
+"""
+
+import base64
+import ipaddress
+import json
+import secrets
+import socket
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, cast
+from urllib.parse import urlsplit
+
+import httpx
+import structlog
+from standardwebhooks import Webhook
+
+from shared.errors import InvalidValueError, SakugaError
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+DUE: Final = "sakuga:webhooks"  # messages that were not heard yet, by when they are to be sent
+DELAYS_S: Final = (5, 60, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600)
+TIMEOUT_S: Final = 10
+CLAIM_S: Final = 60  # of a sender that died
+
+log = structlog.get_logger()
+
+
+class UnreachableError(SakugaError):
+    """The address cannot be told anything, now or ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One thing to tell: `id` stays the same over all tries, so that a receiver can tell them apart from news."""
+
+    id: str
+    url: str
+    secret: str
+    body: str
+
+
+class Webhooks:
+    """Messages that wait in Redis until they have been heard."""
+
+    def __init__(self, redis: "Redis", *, private_hosts: frozenset[str] = frozenset()) -> None:
+        """Tell public addresses, and the names in `private_hosts` wherever they are."""
+        self._redis = redis
+        self._private_hosts = private_hosts
+
+    def put(self, message: Message, *, keep_s: float) -> None:
+        """Let a message be sent soon; one that was put before is not sent again."""
+        key = _message(message.id)
+        if self._redis.hsetnx(key, "url", message.url):
+            with self._redis.pipeline() as pipe:
+                pipe.hset(key, mapping={"secret": message.secret, "body": message.body, "tries": 0})
+                pipe.expire(key, int(keep_s))
+                pipe.zadd(DUE, {message.id: time.time()})
+                pipe.execute()
+
+    def send_due(self, count: int = 10) -> int:
+        """Send up to `count` messages whose time has come; returns how many were heard."""
+        due = cast("list[str]", self._redis.zrangebyscore(DUE, 0, time.time(), start=0, num=count))
+        return sum(self._send_one(message_id) for message_id in due)
+
+    def _send_one(self, message_id: str) -> bool:
+        if not self._redis.set(f"{_message(message_id)}:claim", "1", nx=True, ex=CLAIM_S):
+            return False  # another node does it
+        found = cast("dict[str, str]", self._redis.hgetall(_message(message_id)))
+        if "tries" not in found:
+            self._redis.zrem(DUE, message_id)
+            return False
+        try:
+            self._post(Message(message_id, found["url"], found["secret"], found["body"]))
+        except UnreachableError as error:
+            self._try_later(message_id, int(found["tries"]), error)
+            return False
+        self._redis.zrem(DUE, message_id)
+        self._redis.delete(f"{_message(message_id)}:claim")
+        return True
+
+    def _try_later(self, message_id: str, tries: int, error: UnreachableError) -> None:
+        log.warning("a webhook was not heard", webhook=message_id, tries=tries + 1, reason=error.detail)
+        if tries >= len(DELAYS_S):
+            self._redis.zrem(DUE, message_id)
+            return
+        with self._redis.pipeline() as pipe:
+            pipe.hincrby(_message(message_id), "tries", 1)
+            pipe.zadd(DUE, {message_id: time.time() + DELAYS_S[tries]})
+            pipe.delete(f"{_message(message_id)}:claim")
+            pipe.execute()
+
+    def _post(self, message: Message) -> None:
+        now, host = datetime.now(UTC), urlsplit(message.url).hostname or ""
+        address = self._address(message.url)
+        url = httpx.URL(message.url)
+        headers = {
+            "Host": url.netloc.decode(),
+            "Content-Type": "application/json",
+            "User-Agent": "Sakuga",
+            "webhook-id": message.id,
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": Webhook(message.secret).sign(message.id, now, message.body),
+        }
+        try:
+            with httpx.Client(timeout=TIMEOUT_S, trust_env=False) as client:
+                answer = client.post(  # to the address, and still under the name for the certificate
+                    url.copy_with(host=address),
+                    content=message.body.encode(),
+                    headers=headers,
+                    extensions={"sni_hostname": host},
+                )
+        except httpx.HTTPError as error:
+            raise UnreachableError(f"{type(error).__name__}") from error
+        if not HTTPStatus.OK <= answer.status_code < HTTPStatus.MULTIPLE_CHOICES:
+            raise UnreachableError(f"It answered {answer.status_code}.")
+
+    def _address(self, url: str) -> str:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        try:
+            found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+        except OSError as error:
+            raise UnreachableError("Its name cannot be resolved.") from error
+        if host not in self._private_hosts and not all(_is_public(address) for address in found):
+            raise UnreachableError("It is not a public address; SAKUGA_WEBHOOK_HOSTS may allow it.")
+        return found[0]
+
+
+def require_url(url: str) -> str:
+    """Check what can be checked of a webhook's address without asking anybody.
+
+    Raises:
+        InvalidValueError: it is none.
+    """
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and not (parts.username or parts.password)
+        usable = usable and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise InvalidValueError("webhook must be an address like https://example.com/hook, without a password.")
+    return url
+
+
+def new_secret() -> str:
+    """A secret of 256 bits, as Standard Webhooks writes it."""
+    return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
+
+
+def event(kind: str, data: dict[str, object]) -> str:
+    """The body of a message, as Standard Webhooks has it."""
+    now = datetime.now(UTC).isoformat()
+    return json.dumps({"type": kind, "timestamp": now, "data": data}, separators=(",", ":"))
+
+
+def _is_public(address: str) -> bool:
+    found = ipaddress.ip_address(address.partition("%")[0])
+    mapped = getattr(found, "ipv4_mapped", None)
+    return (mapped or found).is_global and not (mapped or found).is_multicast
+
+
+def _message(message_id: str) -> str:
+    return f"sakuga:webhook:{message_id}"

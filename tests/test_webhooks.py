@@ -1,0 +1,145 @@
+"""Webhooks: who waits for an album hears of its end, once, signed, and nothing private is ever called."""
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from io import BytesIO
+
+import pytest
+from standardwebhooks import Webhook
+
+from shared.services import Services, connect
+from shared.settings import Settings
+from shared.webhooks import DUE
+from tests.conftest import ToyEngine, photo_bytes
+from web.app import create_app
+from worker import tasks
+
+
+@dataclass
+class Receiver:
+    """A server that somebody else runs."""
+
+    port: int = 0
+    answers: list[int] = field(default_factory=list)
+    heard: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://localhost:{self.port}/hook?a=b"
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    found = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            found.heard.append((dict(self.headers), self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(found.answers.pop(0) if found.answers else 204)
+            self.send_header("Location", found.url)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Stay quiet."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        found.port = server.server_port
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield found
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def trusting(services: Services, settings: Settings) -> Services:
+    """Services that may call this machine, whose Redis is empty."""
+    assert services.redis.ping()
+    return connect(settings.model_copy(update={"webhook_hosts": "localhost"}))
+
+
+def ended_album(services: Services, url: str) -> str:
+    """An album of one photo that has come to its end; returns the secret of its webhook."""
+    client = create_app(services).test_client()
+    made = client.post("/api/v1/albums", json={"webhook": url, "name": "Trip"})
+    assert made.status_code == 201, made.text
+    client.put(f"{made.headers['Location']}/photos/a.png", data=photo_bytes(), content_type="image/png")
+    work(services)
+    return str(made.json["webhook_secret"] if made.json else "")
+
+
+def work(services: Services) -> None:
+    while message := services.redis.rpop("bulk"):
+        tasks.convert(json.loads(str(message))["headers"]["id"], services, lambda _: ToyEngine())
+
+
+def make_due(services: Services) -> None:
+    for message in services.redis.zrange(DUE, 0, -1):
+        services.redis.zadd(DUE, {str(message): 0})
+
+
+def test_the_end_of_an_album_is_told_signed(trusting: Services, receiver: Receiver) -> None:
+    secret = ended_album(trusting, receiver.url)
+    assert trusting.webhooks.send_due() == 1
+    ((headers, data),) = receiver.heard
+    told = Webhook(secret).verify(data, headers)
+    assert told["type"] == "album.ended"
+    assert told["data"]["counts"] == {"succeeded": 1}
+    assert told["data"]["name"] == "Trip"
+    assert headers["Host"] == f"localhost:{receiver.port}"
+    assert trusting.webhooks.send_due() == 0
+
+
+def test_it_is_told_again_until_it_is_heard_and_under_the_same_id(trusting: Services, receiver: Receiver) -> None:
+    receiver.answers = [500, 302]
+    ended_album(trusting, receiver.url)
+    for _ in range(3):
+        trusting.webhooks.send_due()
+        make_due(trusting)
+    assert len(receiver.heard) == 3
+    assert len({headers["webhook-id"] for headers, _ in receiver.heard}) == 1
+    assert trusting.redis.zcard(DUE) == 0
+
+
+def test_who_never_hears_is_given_up(trusting: Services) -> None:
+    ended_album(trusting, "http://localhost:9/")
+    tries = 0
+    while trusting.redis.zcard(DUE):
+        make_due(trusting)
+        assert trusting.webhooks.send_due() == 0
+        tries += 1
+    assert tries == 8
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "localhost", "[::1]", "[::ffff:10.0.0.1]", "10.1.2.3", "169.254.169.254", "0.0.0.0"],  # noqa: S104  called, not bound
+)
+def test_no_private_address_is_called(services: Services, receiver: Receiver, host: str) -> None:
+    ended_album(services, f"http://{host}:{receiver.port}/")
+    assert services.webhooks.send_due() == 0
+    assert receiver.heard == []
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://example.com", "example.com/hook", "https://user:pw@example.com/", "http://", "http://x:99999/"]
+)
+def test_what_is_no_address_is_refused_at_once(services: Services, url: str) -> None:
+    client = create_app(services).test_client()
+    refused = client.post("/api/v1/albums", json={"webhook": url})
+    assert refused.status_code == 422
+    assert "https://" in refused.text
+
+
+def test_an_album_that_ends_again_is_told_again(trusting: Services, receiver: Receiver) -> None:
+    client = create_app(trusting).test_client()
+    album = str(client.post("/api/v1/albums", json={"webhook": receiver.url}).headers["Location"])
+    for seed in range(2):
+        photos = [(BytesIO(photo_bytes(seed=seed)), f"{seed}.png")]
+        client.post(f"{album}/photos", data={"photos": photos})
+        work(trusting)
+        trusting.webhooks.send_due()
+    assert [json.loads(data)["data"]["counts"]["succeeded"] for _, data in receiver.heard] == [1, 2]
