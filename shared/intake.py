@@ -19,9 +19,9 @@ from pathlib import PurePosixPath
 from typing import IO, BinaryIO, Final, cast
 
 from shared.albums import Album, Item
-from shared.errors import ArchiveError, DamagedPhotoError, InvalidValueError, SakugaError
+from shared.errors import AlbumFullError, ArchiveError, DamagedPhotoError, InvalidValueError, SakugaError
 from shared.images import too_many_bytes
-from shared.jobs import Job, error_info, new_id
+from shared.jobs import Job, State, error_info, new_id
 from shared.lanes import Lane
 from shared.pipeline import Options
 from shared.services import Order, Services
@@ -55,8 +55,8 @@ class Taken:
 def add_photo(services: Services, album: Album, name: str, photo: BinaryIO, *, replace: bool = False) -> Taken:
     """Take one photo in under `name`; the same photo under the same name is taken once.
 
-    Where another photo has the name, it is replaced, or this one gets a number. A photo that no try can help is
-    remembered with the reason.
+    Where another photo has the name, it is replaced, or this one gets a number. One that has expired is taken anew. A
+    photo that no try can help is remembered with the reason.
     """
     sha256 = hashlib.file_digest(photo, "sha256").hexdigest()  # type: ignore[arg-type]
     names = iter([safe_name(name)]) if replace else numbered(safe_name(name))
@@ -64,12 +64,13 @@ def add_photo(services: Services, album: Album, name: str, photo: BinaryIO, *, r
         wanted = next(names)
         with services.albums.naming(album.id, wanted) as before:
             earlier = services.jobs.find(before.job_id) if before and before.job_id else None
-            if earlier and before and before.sha256 == sha256:
+            is_there = earlier is not None and earlier.state is not State.EXPIRED
+            if earlier and is_there and before and before.sha256 == sha256:
                 return Taken(wanted, earlier)
-            if earlier and not replace:
+            if is_there and not replace:
                 continue
             taken = _add(services, album, Item(wanted, new_id(), sha256), before, photo)
-            if earlier:
+            if earlier and (taken.job or _is_final(taken.error)):
                 services.erase(earlier.id)
             return taken
 
@@ -89,7 +90,7 @@ def add_archive(services: Services, album: Album, archive: BinaryIO) -> Iterator
                 with closing(_unpacked(opened, entry, services.settings.max_upload_bytes)) as photo:
                     taken = add_photo(services, album, name, photo)
             except SakugaError as error:
-                taken = _refused(services, album, name, error)
+                taken = _refused(services, album, Item(name), error)
             yield taken
 
 
@@ -138,20 +139,26 @@ def _add(services: Services, album: Album, item: Item, before: Item | None, phot
         job_id=item.job_id,
     )
     try:
-        services.albums.require_room(album.id)
+        if before is None:
+            services.albums.require_room(album.id)
         job = services.submit(photo, order)
     except SakugaError as error:
-        return _refused(services, album, item.name, error, before)
+        return _refused(services, album, item, error, before)
     services.albums.put(album, item, before, expires_at=job.expires_at)
     return Taken(item.name, job)
 
 
-def _refused(services: Services, album: Album, name: str, error: SakugaError, before: Item | None = None) -> Taken:
-    """Remember why a photo was refused; not where another try may help, or where the album is full."""
-    if error.status in _REMEMBERED:
-        item = Item(name, error=error_info(error))
-        services.albums.put(album, item, before, expires_at=album.expires_at)
-    return Taken(name, error=error)
+def _refused(services: Services, album: Album, item: Item, error: SakugaError, before: Item | None = None) -> Taken:
+    """Remember why a photo was refused, and of which bytes that holds; not where another try may help."""
+    if _is_final(error):
+        refused = Item(item.name, sha256=item.sha256, error=error_info(error))
+        services.albums.put(album, refused, before, expires_at=album.expires_at)
+    return Taken(item.name, error=error)
+
+
+def _is_final(error: SakugaError | None) -> bool:
+    """Whether the photo itself is to blame, and not the room that an album or the queue has for it."""
+    return error is not None and error.status in _REMEMBERED and not isinstance(error, AlbumFullError)
 
 
 def _opened(archive: BinaryIO) -> zipfile.ZipFile:

@@ -1,5 +1,6 @@
 """Albums: many photos as one resource, whatever is among them, and each in its turn."""
 
+import hashlib
 import json
 import stat
 import zipfile
@@ -16,7 +17,8 @@ from shared.errors import InvalidValueError
 from shared.intake import safe_name
 from shared.jobs import State
 from shared.lanes import BULK_SHARE, Lane, sent_key
-from shared.services import Services
+from shared.services import Services, connect
+from shared.settings import Settings
 from shared.turns import Turns
 from tests.conftest import ToyEngine, photo_bytes
 from web.app import create_app
@@ -135,6 +137,46 @@ class TestUploads:
         ]
         upload(client, album, ("bad.png", photo_bytes(seed=2)))
         assert body(client.get(album))["counts"]["failed"] == 1
+
+    def test_what_was_refused_is_not_asked_for_again(self, client: FlaskClient, album: str) -> None:
+        assert problem(client.put(f"{album}/photos/no.txt", data=b"hi")) == (415, "not_a_photo")
+        digest = hashlib.sha256(b"hi").hexdigest()
+        assert body(client.post(f"{album}/check", json={"sha256": [digest]})) == {"missing": []}
+        assert body(client.get(f"{album}/photos"))["photos"][0]["sha256"] == digest
+
+    def test_a_photo_that_has_expired_is_taken_anew(self, client: FlaskClient, services: Services, album: str) -> None:
+        first = put(client, album, "1.png")
+        services.jobs.expire(first["job"])
+        again = put(client, album, "1.png")
+        assert again["job"] != first["job"]
+        assert body(client.get(album))["counts"] | {"queued": 1, "expired": 0} == body(client.get(album))["counts"]
+
+    def test_a_full_album_says_so_and_lets_its_photos_be_replaced(self, settings: Settings, services: Services) -> None:
+        services.redis.flushall()
+        small = connect(settings.model_copy(update={"max_album_photos": 2}))
+        client = create_app(small).test_client()
+        album = str(client.post(ALBUMS, json={}).headers["Location"])
+        put(client, album, "1.png", 1)
+        put(client, album, "2.png", 2)
+        for _ in range(2):
+            refused = client.put(f"{album}/photos/3.png", data=photo_bytes(seed=3), content_type="image/png")
+            assert problem(refused) == (413, "album_full")
+        put(client, album, "2.png", 4)
+        assert [one["name"] for one in body(client.get(f"{album}/photos"))["photos"]] == ["1.png", "2.png"]
+        small.redis.close()
+
+    def test_a_photo_stays_where_the_queue_has_no_room_for_its_successor(
+        self, settings: Settings, services: Services
+    ) -> None:
+        services.redis.flushall()
+        busy = connect(settings.model_copy(update={"max_queued_megapixels": 0.001}))
+        client = create_app(busy).test_client()
+        album = str(client.post(ALBUMS, json={}).headers["Location"])
+        first = put(client, album, "1.png", 1)
+        refused = client.put(f"{album}/photos/1.png", data=photo_bytes(seed=2), content_type="image/png")
+        assert problem(refused) == (503, "queue_full")
+        assert client.get(first["links"]["self"]).status_code == 200
+        busy.redis.close()
 
     def test_photos_are_listed_by_pages(self, client: FlaskClient, album: str) -> None:
         for seed in range(5):
