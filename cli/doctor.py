@@ -11,6 +11,7 @@ from pathlib import Path
 from PIL import features
 from redis.exceptions import RedisError
 
+from cli.words import counted
 from shared.errors import SakugaError
 from shared.services import redis_client
 from shared.settings import Settings, load_settings
@@ -68,11 +69,6 @@ def _machine(settings: Settings) -> str:
         f"{counted(capacity.processes, 'worker process', 'worker processes')} "
         f"of {counted(capacity.threads, 'thread', 'threads')}"
     )
-
-
-def counted(number: int, one: str, many: str) -> str:
-    """A number and what there are so many of."""
-    return f"{number} {one if number == 1 else many}"
 
 
 def _engine(settings: Settings) -> str:

@@ -91,7 +91,7 @@ def health(part: str) -> None:
 
 
 @main.command()
-@click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("photos", metavar="PHOTO|DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "-o",
     "--output",
@@ -120,7 +120,11 @@ def health(part: str) -> None:
 def convert(
     photos: tuple[Path, ...], folder: Path, style: str | None, max_side: int, picture_format: str, *, replace: bool
 ) -> None:
-    """Convert PHOTOS here, without a server, into the folder given with -o."""
+    """Convert photos, and all that are in folders, here, without a server, into the folder given with -o.
+
+    Folders are searched with all that is below them, and pictures keep the folders they were found in. What is hidden
+    is left out, and so are files that are no photos.
+    """
     from cli.convert import convert_all
     from shared.pipeline import Options
 

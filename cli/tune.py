@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from cli.doctor import counted
+from cli.words import counted
 from shared.errors import SakugaError
 from shared.settings import Settings
 from shared.styles import installed_styles

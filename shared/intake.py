@@ -5,17 +5,13 @@ are called in the archive it gives back. Imported by `web`.
 """
 
 import hashlib
-import re
 import stat
 import tempfile
-import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import count
-from pathlib import PurePosixPath
 from typing import IO, BinaryIO, Final, cast
 
 from shared.albums import Album, Item
@@ -23,18 +19,15 @@ from shared.errors import AlbumFullError, ArchiveError, DamagedPhotoError, Inval
 from shared.images import too_many_bytes
 from shared.jobs import Job, State, error_info, new_id
 from shared.lanes import Lane
+from shared.names import is_clutter, numbered, safe_name
 from shared.pipeline import Options
 from shared.services import Order, Services
 
 MOST_ENTRIES: Final = 20_000  # of an archive, whatever they are
 MOST_RATIO: Final = 200  # of unpacked to packed bytes; photos hardly shrink, bombs do
 SPOOL_BYTES: Final = 1 << 20  # larger photos go to a temporary file
-_NAME_BYTES: Final = 255  # of a part of a name, as file systems have it
-_PARTS: Final = 8
-_NOT_PHOTOS: Final = re.compile(r"(^|/)(__MACOSX/|\._|\.DS_Store$|Thumbs\.db$|desktop\.ini$|\.)", re.IGNORECASE)
 _REMEMBERED: Final = {413, 415, 422}  # what no other try can help
 _UNREADABLE: Final = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
-_WINDOWS_DEVICES: Final = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +77,7 @@ def add_archive(services: Services, album: Album, archive: BinaryIO) -> Iterator
     with _opened(archive) as opened:
         for entry in opened.infolist():
             name = safe_name(_name_in(entry), otherwise="photo")
-            if entry.is_dir() or _NOT_PHOTOS.search(name):
+            if entry.is_dir() or is_clutter(name):
                 continue
             try:
                 with closing(_unpacked(opened, entry, services.settings.max_upload_bytes)) as photo:
@@ -92,39 +85,6 @@ def add_archive(services: Services, album: Album, archive: BinaryIO) -> Iterator
             except SakugaError as error:
                 taken = _refused(services, album, Item(name), error)
             yield taken
-
-
-def safe_name(name: str, *, otherwise: str = "") -> str:
-    """A name that every system can unpack and that stays within its folder: relative, printable, not too long.
-
-    Raises:
-        InvalidValueError: nothing is left of it, and there is no `otherwise`.
-    """
-    plain = unicodedata.normalize("NFC", name.replace("\\", "/"))
-    plain = "".join("_" if ord(char) < 32 or char in '<>:"|?*\x7f' else char for char in plain)  # noqa: PLR2004
-    parts = [_safe_part(part) for part in plain.split("/") if part.strip(" .")]
-    if not parts and otherwise:
-        return otherwise
-    if not parts:
-        raise InvalidValueError("A photo needs a name, e.g. beach.jpg.")
-    return "/".join(parts[-_PARTS:])
-
-
-def _safe_part(part: str) -> str:
-    trimmed = part.strip(" ").rstrip(".")
-    if _WINDOWS_DEVICES.match(trimmed):
-        trimmed = f"_{trimmed}"
-    path = PurePosixPath(trimmed)
-    suffix = path.suffix if len(path.suffix) < 10 else ""  # noqa: PLR2004  an extension
-    stem = trimmed.removesuffix(suffix).encode()[: _NAME_BYTES - 20 - len(suffix.encode())].decode(errors="ignore")
-    return stem + suffix
-
-
-def numbered(name: str) -> Iterator[str]:
-    yield name
-    path = PurePosixPath(name)
-    for number in count(2):
-        yield str(path.with_name(f"{path.stem} ({number}){path.suffix}"))
 
 
 def _add(services: Services, album: Album, item: Item, before: Item | None, photo: BinaryIO) -> Taken:

@@ -14,9 +14,9 @@ from werkzeug.test import TestResponse
 
 from shared.broker import celery_app
 from shared.errors import InvalidValueError
-from shared.intake import safe_name
 from shared.jobs import State
 from shared.lanes import BULK_SHARE, Lane, sent_key
+from shared.names import safe_name
 from shared.services import Services, connect
 from shared.settings import Settings
 from shared.turns import Turns

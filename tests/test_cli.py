@@ -14,11 +14,13 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from cli.convert import plan
+from cli import conversion
 from cli.main import main
+from cli.photos import Photo
+from cli.pictures import Task, plan
 from cli.tune import report, unmet
 from shared.engines import EngineName
-from shared.settings import Settings
+from shared.settings import Settings, load_settings
 from shared.styles import BUNDLED_WEIGHTS, Size, imported_weights, installed_styles, read_manifest
 from tests.conftest import ROOT, free_port, photo_bytes, wait_until
 from worker import choice
@@ -328,7 +330,8 @@ def test_a_photo_is_not_overwritten_even_when_pictures_are_to_be_replaced(tmp_pa
 
 
 def test_names_that_differ_only_in_case_do_not_share_a_picture(tmp_path: Path) -> None:
-    names = [task.picture.name for task in plan((Path("a/Cat.jpg"), Path("b/cat.jpg")), tmp_path, "jpg")]
+    photos = [Photo(Path("a/Cat.jpg"), Path("Cat.jpg")), Photo(Path("b/cat.jpg"), Path("cat.jpg"))]
+    names = [task.picture.name for task in plan(photos, tmp_path, "jpg")]
     assert names == ["Cat.jpg", "cat-2.jpg"]
 
 
@@ -348,9 +351,114 @@ def test_without_a_photo_no_engine_is_loaded_and_no_folder_made(tmp_path: Path) 
     )
     assert (done.returncode, done.stdout) == (1, "False\n")
     assert "no.jpg: No such file" in done.stderr
-    assert f"holiday: is a folder; name the photos in it, e.g. {folder}/*.jpg" in done.stderr
+    assert "holiday: there are no photos in it" in done.stderr
     assert "0 of 2 converted" in done.stderr
     assert not out.exists()
+
+
+def pictures_in(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.usefixtures("data_dir")
+def test_folders_are_converted_with_all_that_is_below_them(tmp_path: Path) -> None:
+    holiday = tmp_path / "holiday"
+    for seed, name in enumerate(
+        ("beach/cat.jpg", "cat.jpg", "beach/far/cat.jpg", "no-suffix", ".trash/a.jpg", "._b.jpg")
+    ):
+        photo_at(holiday / name, seed=seed)
+    (holiday / "notes.txt").write_text("sunny")
+    (holiday / "bad.jpg").write_text("no photo")
+    result = sakuga("convert", holiday, photo_at(tmp_path / "dog.jpg"), "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "bad.jpg" in result.stderr
+    assert "5 of 6 converted" in result.stderr
+    assert "1 failed; 1 file left out" in result.stderr
+    assert pictures_in(tmp_path / "out") == [
+        "beach/cat.jpg",
+        "beach/far/cat.jpg",
+        "cat.jpg",
+        "dog.jpg",
+        "no-suffix.jpg",
+    ]
+
+
+@pytest.mark.usefixtures("data_dir")
+def test_a_folder_is_left_by_no_link_and_its_pictures_are_no_photos_of_it(tmp_path: Path) -> None:
+    holiday = tmp_path / "holiday"
+    photo_at(holiday / "cat.jpg")
+    (holiday / "same.jpg").symlink_to(holiday / "cat.jpg")
+    (holiday / "private.jpg").symlink_to(photo_at(tmp_path / "private.jpg"))
+    (holiday / "up").symlink_to(tmp_path, target_is_directory=True)
+    for _ in range(2):
+        assert sakuga("convert", holiday, "-o", holiday / "anime", "--replace").exit_code == 0
+    assert pictures_in(holiday / "anime") == ["cat.jpg", "same.jpg"]
+    refused = sakuga("convert", holiday, "-o", holiday)
+    assert refused.exit_code == 1
+    assert "choose another folder" in refused.stderr
+
+
+@pytest.mark.usefixtures("data_dir")
+def test_many_photos_are_shared_among_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAKUGA_PROCESSES", "2")
+    monkeypatch.setattr(conversion, "WORTH_IT", 2)
+    for seed in range(6):
+        photo_at(tmp_path / "in" / f"{seed}.jpg", seed=seed)
+    (tmp_path / "in" / "bad.jpg").write_text("no photo")
+    assert conversion.capacity_for(7, load_settings()).processes == 2
+    apart = sakuga("convert", tmp_path / "in", "-o", tmp_path / "apart")
+    assert apart.exit_code == 1
+    assert "6 of 7 converted" in apart.stderr
+    monkeypatch.setenv("SAKUGA_PROCESSES", "1")
+    sakuga("convert", tmp_path / "in", "-o", tmp_path / "together")
+    assert pictures_in(tmp_path / "apart") == [f"{seed}.jpg" for seed in range(6)]
+    for name in pictures_in(tmp_path / "apart"):
+        assert (tmp_path / "apart" / name).read_bytes() == (tmp_path / "together" / name).read_bytes()
+
+
+def test_a_few_photos_are_worth_no_second_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAKUGA_PROCESSES", "4")
+    monkeypatch.setattr(conversion, "available_cores", lambda: 4)
+    found = [conversion.capacity_for(photos, load_settings()) for photos in (1, 8, 16, 100)]
+    assert [(one.processes, one.threads) for one in found] == [(1, 4), (1, 4), (2, 2), (4, 1)]
+
+
+@pytest.mark.usefixtures("data_dir")
+def test_a_process_that_is_killed_costs_the_photo_in_hand_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[conversion.Process] = []
+
+    class Mortal(conversion.Process):
+        def give(self, task: Task) -> None:
+            if not started:
+                self._process.kill()
+                self._process.join()
+            started.append(self)
+            super().give(task)
+
+    monkeypatch.setattr(conversion, "Process", Mortal)
+    monkeypatch.setattr(conversion, "WORTH_IT", 1)
+    monkeypatch.setenv("SAKUGA_PROCESSES", "2")
+    for seed in range(4):
+        photo_at(tmp_path / "in" / f"{seed}.jpg", seed=seed)
+    result = sakuga("convert", tmp_path / "in", "-o", tmp_path / "out")
+    assert "too little memory" in result.stderr
+    assert "3 of 4 converted" in result.stderr
+    assert len(pictures_in(tmp_path / "out")) == 3
+
+
+@pytest.mark.usefixtures("data_dir")
+def test_what_keeps_every_process_from_drawing_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAKUGA_PROCESSES", "2")
+    monkeypatch.setenv("SAKUGA_CACHE_DIR", "/dev/null/cache")
+    monkeypatch.setenv("SAKUGA_ENGINE", "openvino")
+    monkeypatch.setattr(conversion, "WORTH_IT", 1)
+    for seed in range(4):
+        photo_at(tmp_path / "in" / f"{seed}.jpg", seed=seed)
+    result = sakuga("convert", tmp_path / "in", "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert result.stderr.count("Error: SAKUGA_CACHE_DIR cannot hold") == 1
 
 
 @pytest.mark.usefixtures("data_dir")

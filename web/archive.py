@@ -11,8 +11,8 @@ from typing import Final
 from zipstream import ZipStream
 
 from shared.albums import Album, Entry
-from shared.intake import numbered
 from shared.jobs import ENDED, PATIENCE_S, State
+from shared.names import numbered
 from shared.services import Services
 from shared.store import MissingObjectError
 from web.waiting import WaitingRoom

@@ -1,0 +1,158 @@
+"""Converting photos here: in this process, or in several of which each has an engine of its own.
+
+Processes are started anew and not forked, since a progress bar has a thread of its own already. Each is handed one
+photo after the other over a pipe, whose end tells it that the command has ended, however it did. Imported by
+`cli.convert`.
+"""
+
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing.connection import Connection, wait
+from typing import Final
+
+from cli.pictures import Task, write
+from shared import pipeline
+from shared.errors import SakugaError
+from shared.images import Limits
+from shared.pipeline import Engine, Options
+from shared.settings import Settings
+from shared.styles import installed_styles
+from shared.telemetry import configure_logs
+from worker.capacity import available_cores, available_memory, limit_threads
+from worker.choice import Capacity, plan
+from worker.memory import share_one_arena
+
+WORTH_IT: Final = 8  # photos for every process; with fewer of a phone's, starting it takes longer than it saves
+STOP_LIMIT_S: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a photo: what its owner should know of the picture, or why there is none."""
+
+    failure: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+LOST: Final = Outcome("The process that converted it was ended; too little memory is the usual reason.")
+
+
+def convert_each(tasks: Sequence[Task], options: Options, settings: Settings) -> Iterator[tuple[Task, Outcome]]:
+    """Convert every photo with all that this machine has; yields what became of each as it is known.
+
+    Raises:
+        SakugaError: no engine can draw here.
+    """
+    capacity = capacity_for(len(tasks), settings)
+    if capacity.processes > 1:
+        yield from _convert_apart(tasks, options, settings, capacity)
+        return
+    engine = _engine(settings, capacity)
+    for task in tasks:
+        yield task, _convert(task, options, settings, engine)
+
+
+def capacity_for(photos: int, settings: Settings) -> Capacity:
+    """As many processes as a worker would have here, as far as there are photos for them; else one with all cores."""
+    node = plan(settings)
+    processes = min(node.processes, photos // WORTH_IT)
+    if processes > 1:
+        threads = node.threads if processes == node.processes else max(1, available_cores() // processes)
+        return Capacity(processes, settings.threads or threads, node.memory * node.processes // processes)
+    return Capacity(1, settings.threads or available_cores(), available_memory())
+
+
+def _engine(settings: Settings, capacity: Capacity) -> Engine:
+    from worker.model_loader import loader_for
+
+    styles = installed_styles(settings.data_dir)
+    loader = loader_for(settings, styles, threads=capacity.threads, memory=capacity.memory)
+    return loader.engine(settings.style)
+
+
+def _convert(task: Task, options: Options, settings: Settings, engine: Engine) -> Outcome:
+    limits = Limits(settings.max_upload_bytes, settings.max_megapixels)
+    try:
+        with task.photo.path.open("rb") as file:
+            picture = pipeline.convert(file, options, engine, limits)
+        write(task.picture, picture.data)
+    except SakugaError as error:
+        return Outcome(error.detail)
+    except OSError as error:
+        return Outcome(error.strerror or str(error))
+    return Outcome(notes=picture.notes)
+
+
+def _convert_apart(
+    tasks: Sequence[Task], options: Options, settings: Settings, capacity: Capacity
+) -> Iterator[tuple[Task, Outcome]]:
+    waiting = iter(tasks)
+    at_work: dict[object, tuple[Process, Task]] = {}
+    try:
+        for task in islice(waiting, capacity.processes):
+            process = Process(options, settings, capacity)
+            process.give(task)
+            at_work[process.connection] = process, task
+        while at_work:
+            for connection in wait([process.connection for process, _ in at_work.values()]):
+                process, task = at_work.pop(connection)
+                outcome = process.outcome()
+                if following := next(waiting, None):
+                    process = Process(options, settings, capacity) if outcome is LOST else process
+                    process.give(following)
+                    at_work[process.connection] = process, following
+                else:
+                    process.stop()
+                yield task, outcome
+    finally:
+        for process, _ in at_work.values():
+            process.stop()
+
+
+class Process:
+    """One that converts a photo after the other, until it is stopped or the command is no more."""
+
+    def __init__(self, options: Options, settings: Settings, capacity: Capacity) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, options, settings, capacity), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def give(self, task: Task) -> None:
+        """Hand it a photo; once there is an outcome, the connection can be read."""
+        with suppress(OSError):  # it has ended, as the outcome will say
+            self.connection.send(task)
+
+    def outcome(self) -> Outcome:
+        try:
+            told: Outcome | SakugaError = self.connection.recv()
+        except (EOFError, OSError):
+            self.stop()
+            return LOST
+        if isinstance(told, SakugaError):
+            raise told
+        return told
+
+    def stop(self) -> None:
+        """Let it finish the photo in hand."""
+        self.connection.close()
+        self._process.join(STOP_LIMIT_S)
+        self._process.terminate()
+
+
+def _serve(connection: Connection, options: Options, settings: Settings, capacity: Capacity) -> None:
+    limit_threads(capacity.threads)
+    share_one_arena()
+    configure_logs("WARNING")
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):  # the command has ended
+        try:
+            engine = _engine(settings, capacity)
+        except SakugaError as error:
+            connection.send(error)
+            return
+        while True:
+            connection.send(_convert(connection.recv(), options, settings, engine))

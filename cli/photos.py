@@ -1,0 +1,106 @@
+"""The photos somebody means: files by name, and folders with all that is in them. Imported by the commands."""
+
+import math
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Final
+
+from cli.words import counted
+from shared import images
+from shared.errors import InvalidValueError, SakugaError
+from shared.images import Limits
+from shared.names import is_clutter
+
+# Whoever has such a file takes it for a photo, and wants to hear why it is none we read. Of all others in a folder only
+# those that are photos count: texts, films and what programs keep beside photos would be said to have failed for ever.
+SUFFIXES: Final = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff", ".gif", ".bmp"}
+    | {".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"}
+)
+_ANY_SIZE: Final = Limits(1 << 62, math.inf)
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A photo on this disk, and its name with the folders it was found in, after which its picture is called."""
+
+    path: Path
+    name: PurePath
+
+
+@dataclass(slots=True)
+class Found:
+    """The photos, what cannot be tried at all with the reason, and how many files of folders are no photos."""
+
+    photos: list[Photo] = field(default_factory=list)
+    obstacles: dict[Path, str] = field(default_factory=dict)
+    left_out: int = 0
+
+    @property
+    def remark(self) -> str:
+        """The end of a sentence; empty when nothing was left out."""
+        return f"; {counted(self.left_out, 'file', 'files')} left out, being no photos" if self.left_out else ""
+
+
+def find(paths: Iterable[Path], *, output: Path) -> Found:
+    """Find the photos of `paths`, those of a folder in the order of their names; what is in `output` is none of them.
+
+    Raises:
+        InvalidValueError: pictures would be put among the photos, where the next run takes them for photos.
+    """
+    found = Found()
+    for path in paths:
+        try:
+            is_folder = stat.S_ISDIR(path.stat().st_mode)
+        except OSError as error:
+            found.obstacles[path] = error.strerror or str(error)
+            continue
+        if is_folder:
+            _look_into(path, found, output.resolve())
+        else:
+            found.photos.append(Photo(path, PurePath(path.name)))
+    return found
+
+
+def _look_into(folder: Path, found: Found, output: Path) -> None:
+    if folder.resolve() == output:
+        raise InvalidValueError(f"The pictures would be among the photos in {folder}; choose another folder with -o.")
+    known = len(found.photos) + len(found.obstacles)
+    for path in _files(folder, found, output):
+        if _counts(path):
+            found.photos.append(Photo(path, path.relative_to(folder)))
+        else:
+            found.left_out += 1
+    if len(found.photos) + len(found.obstacles) == known:
+        found.obstacles[folder] = "there are no photos in it"
+
+
+def _files(folder: Path, found: Found, output: Path) -> Iterator[Path]:
+    """Every file below a folder but what is hidden; links lead only to files that are below it too."""
+    inside = folder.resolve()
+
+    def note(error: OSError) -> None:
+        found.obstacles[Path(error.filename)] = error.strerror or str(error)
+
+    for place, folders, names in os.walk(folder, onerror=note):
+        here = Path(place)
+        folders[:] = sorted(
+            name for name in folders if not is_clutter(f"{name}/") and (here / name).resolve() != output
+        )
+        for path in (here / name for name in sorted(names) if not is_clutter(name)):
+            if path.is_file() and path.resolve().is_relative_to(inside):
+                yield path
+
+
+def _counts(path: Path) -> bool:
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    try:
+        with path.open("rb") as file:
+            images.inspect(file, _ANY_SIZE)
+    except (SakugaError, OSError):
+        return False
+    return True

@@ -1,0 +1,83 @@
+"""Where pictures go: what they are called, so that nothing is overwritten, and how they are written.
+
+Imported by the commands.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from cli.photos import Photo
+from shared.errors import InvalidValueError
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One photo and where its picture goes."""
+
+    photo: Photo
+    picture: Path
+
+    @property
+    def is_renamed(self) -> bool:
+        return self.picture.stem != self.photo.name.stem
+
+
+def plan(photos: Iterable[Photo], folder: Path, extension: str, *, replace: bool = False) -> list[Task]:
+    """Name every picture after its photo, with a number where the name is taken; no photo is overwritten.
+
+    Files that are in the folder already have taken their names, unless they are to be replaced.
+
+    Raises:
+        InvalidValueError: a picture would take the place of one of the photos.
+    """
+    photos = list(photos)
+    tasks: list[Task] = []
+    taken: set[str] = set()
+    sources = {photo.path.resolve() for photo in photos}
+    for photo in photos:
+        free = (name for name in _candidates(photo.name, extension) if _key(name) not in taken)
+        named = next(
+            name for name in free if replace or not (path := folder / name).exists() or path.resolve() in sources
+        )
+        picture = folder / named
+        if picture.resolve() in sources:
+            raise InvalidValueError(f"{picture} is one of the photos; choose another folder with -o.")
+        taken.add(_key(named))
+        tasks.append(Task(photo, picture))
+    return tasks
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder for the pictures.
+
+    Raises:
+        InvalidValueError: there is something else of that name.
+        OSError: it cannot be made.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InvalidValueError(f"{folder} is not a folder; choose another with -o.")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def write(picture: Path, data: bytes) -> None:
+    """Write a file as one step; what could not be written whole is not left behind."""
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    temporary = picture.with_name(f".{picture.name}.new")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(picture)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _candidates(name: PurePath, extension: str) -> Iterator[PurePath]:
+    yield name.with_name(f"{name.stem}.{extension}")
+    for number in itertools.count(2):
+        yield name.with_name(f"{name.stem}-{number}.{extension}")
+
+
+def _key(name: PurePath) -> str:
+    """What two names share that some file systems take for the same, like Cat.jpg and cat.jpg."""
+    return str(name).casefold()

@@ -1,0 +1,6 @@
+"""Words that several commands say. Imported by them."""
+
+
+def counted(number: int, one: str, many: str) -> str:
+    """A number and what there are so many of."""
+    return f"{number} {one if number == 1 else many}"

@@ -1,0 +1,57 @@
+"""What photos are called, wherever the name came from: safe on every system, and no two the same.
+
+Imported by everyone.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from itertools import count
+from pathlib import PurePosixPath
+from typing import Final
+
+from shared.errors import InvalidValueError
+
+_NAME_BYTES: Final = 255  # of a part of a name, as file systems have it
+_PARTS: Final = 8
+_CLUTTER: Final = re.compile(r"(^|/)(__MACOSX/|\._|\.DS_Store$|Thumbs\.db$|desktop\.ini$|\.)", re.IGNORECASE)
+_WINDOWS_DEVICES: Final = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
+
+
+def is_clutter(name: str) -> bool:
+    """Whether a file, or a folder whose name ends with `/`, is what systems add and hide, and nobody's photo."""
+    return bool(_CLUTTER.search(name))
+
+
+def safe_name(name: str, *, otherwise: str = "") -> str:
+    """A name that every system can unpack and that stays within its folder: relative, printable, not too long.
+
+    Raises:
+        InvalidValueError: nothing is left of it, and there is no `otherwise`.
+    """
+    plain = unicodedata.normalize("NFC", name.replace("\\", "/"))
+    plain = "".join("_" if ord(char) < 32 or char in '<>:"|?*\x7f' else char for char in plain)  # noqa: PLR2004
+    parts = [_safe_part(part) for part in plain.split("/") if part.strip(" .")]
+    if not parts and otherwise:
+        return otherwise
+    if not parts:
+        raise InvalidValueError("A photo needs a name, e.g. beach.jpg.")
+    return "/".join(parts[-_PARTS:])
+
+
+def _safe_part(part: str) -> str:
+    trimmed = part.strip(" ").rstrip(".")
+    if _WINDOWS_DEVICES.match(trimmed):
+        trimmed = f"_{trimmed}"
+    path = PurePosixPath(trimmed)
+    suffix = path.suffix if len(path.suffix) < 10 else ""  # noqa: PLR2004  an extension
+    stem = trimmed.removesuffix(suffix).encode()[: _NAME_BYTES - 20 - len(suffix.encode())].decode(errors="ignore")
+    return stem + suffix
+
+
+def numbered(name: str) -> Iterator[str]:
+    """The name itself, then others like it for where it is taken."""
+    yield name
+    path = PurePosixPath(name)
+    for number in count(2):
+        yield str(path.with_name(f"{path.stem} ({number}){path.suffix}"))
