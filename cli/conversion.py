@@ -8,11 +8,11 @@ photo after the other over a pipe, whose end tells it that the command has ended
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.connection import Connection, wait
 from typing import Final
 
+from cli.outcomes import Outcome
 from cli.pictures import Task, write
 from shared import pipeline
 from shared.errors import SakugaError
@@ -27,14 +27,6 @@ from worker.memory import share_one_arena
 
 WORTH_IT: Final = 8  # photos for every process; with fewer of a phone's, starting it takes longer than it saves
 STOP_LIMIT_S: Final = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a photo: what its owner should know of the picture, or why there is none."""
-
-    failure: str | None = None
-    notes: tuple[str, ...] = ()
 
 
 LOST: Final = Outcome("The process that converted it was ended; too little memory is the usual reason.")

@@ -18,6 +18,8 @@ from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN, Settin
 from shared.styles import Style, installed_styles
 from shared.telemetry import configure_logs
 
+SERVER = "http://127.0.0.1:8000"
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -46,6 +48,38 @@ def plain_errors(command: Callable[P, R]) -> Callable[P, R]:
 def _give_up(sentence: str) -> NoReturn:
     err.print(f"[bold red]Error:[/] {escape(sentence)}")
     sys.exit(1)
+
+
+def picture_options(command: Callable[P, R]) -> Callable[P, R]:
+    """Options of every command that makes pictures: where they go and what they are like."""
+    options = (
+        click.option(
+            "-o",
+            "--output",
+            "folder",
+            required=True,
+            type=click.Path(path_type=Path, file_okay=False),
+            help="Folder for the pictures; made if it is not there.",
+        ),
+        click.option("-s", "--style", help="One of `sakuga styles`, or of the server's."),
+        click.option(
+            "--max-side",
+            default=MAX_SIDE_DEFAULT,
+            show_default=True,
+            type=click.IntRange(MAX_SIDE_MIN, MAX_SIDE_MAX),
+            help="Longest side in pixels.",
+        ),
+        click.option(
+            "--format",
+            "picture_format",
+            default=Format.JPEG.value,
+            show_default=True,
+            type=click.Choice([*map(str, Format), "jpg"]),
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -92,29 +126,7 @@ def health(part: str) -> None:
 
 @main.command()
 @click.argument("photos", metavar="PHOTO|DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    "folder",
-    required=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for the pictures; made if it is not there.",
-)
-@click.option("-s", "--style", help="One of `sakuga styles`.")
-@click.option(
-    "--max-side",
-    default=MAX_SIDE_DEFAULT,
-    show_default=True,
-    type=click.IntRange(MAX_SIDE_MIN, MAX_SIDE_MAX),
-    help="Longest side in pixels.",
-)
-@click.option(
-    "--format",
-    "picture_format",
-    default=Format.JPEG.value,
-    show_default=True,
-    type=click.Choice([*map(str, Format), "jpg"]),
-)
+@picture_options
 @click.option("--replace", is_flag=True, help="Overwrite pictures of the same name instead of appending a number.")
 @plain_errors
 def convert(
@@ -132,6 +144,43 @@ def convert(
     options = Options(max_side, Format(picture_format))
     failed = convert_all(photos, folder, options, settings, err, replace=replace)
     sys.exit(1 if failed else 0)
+
+
+@main.command()
+@click.argument("photos", metavar="PHOTO|DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--server", default=SERVER, show_default=True, metavar="URL", help="Where Sakuga runs.")
+@picture_options
+@plain_errors
+def submit(
+    photos: tuple[Path, ...], server: str, folder: Path, style: str | None, max_side: int, picture_format: str
+) -> None:
+    """Have a server convert photos, each as a job of its own, into the folder given with -o.
+
+    For folders of many photos `sakuga album` is better: it goes on where it was interrupted.
+    """
+    from cli.submit import submit_all
+
+    wanted = Format(picture_format)
+    failed = submit_all(photos, folder, _fields(style, max_side, wanted), wanted.extension, server, err)
+    sys.exit(1 if failed else 0)
+
+
+@main.command()
+@click.argument("photos", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--server", default=SERVER, show_default=True, metavar="URL", help="Where Sakuga runs.")
+@picture_options
+@plain_errors
+def album(photos: Path, server: str, folder: Path, style: str | None, max_side: int, picture_format: str) -> None:
+    """Have a server convert all photos in DIR and below it; run it again to go on where it ended.
+
+    Pictures come into the folder given with -o while the other photos are still being sent, and keep the folders they
+    were found in. What is there already is neither sent nor fetched again. Exits with 1 when photos failed; why is in
+    failures.json beside the pictures.
+    """
+    from cli.album import convert_album
+
+    wanted = Format(picture_format)
+    sys.exit(convert_album(photos, folder, _fields(style, max_side, wanted), wanted.extension, server, err))
 
 
 @main.command()
@@ -250,6 +299,11 @@ def doctor() -> None:
         mark = "[green]ok[/]  " if finding.ok else "[bold red]fail[/]"
         out.print(f"{mark} {finding.what}: {escape(finding.detail)}")
     sys.exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+def _fields(style: str | None, max_side: int, picture_format: Format) -> dict[str, str | int]:
+    """What the API calls the options; without a style the server takes its own."""
+    return {"max_side": max_side, "format": picture_format.value} | ({"style": style} if style else {})
 
 
 def _quality_in_8_bit(style: Style) -> str:

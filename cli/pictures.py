@@ -24,27 +24,30 @@ class Task:
         return self.picture.stem != self.photo.name.stem
 
 
-def plan(photos: Iterable[Photo], folder: Path, extension: str, *, replace: bool = False) -> list[Task]:
+def plan(
+    photos: Iterable[Photo], folder: Path, extension: str, *, replace: bool = False, taken: Iterable[PurePath] = ()
+) -> list[Task]:
     """Name every picture after its photo, with a number where the name is taken; no photo is overwritten.
 
-    Files that are in the folder already have taken their names, unless they are to be replaced.
+    Files that are in the folder already have taken their names, unless they are to be replaced; so have those of
+    `taken`, which are yet to come there.
 
     Raises:
         InvalidValueError: a picture would take the place of one of the photos.
     """
     photos = list(photos)
     tasks: list[Task] = []
-    taken: set[str] = set()
+    keys = {_key(name) for name in taken}
     sources = {photo.path.resolve() for photo in photos}
     for photo in photos:
-        free = (name for name in _candidates(photo.name, extension) if _key(name) not in taken)
+        free = (name for name in _candidates(photo.name, extension) if _key(name) not in keys)
         named = next(
             name for name in free if replace or not (path := folder / name).exists() or path.resolve() in sources
         )
         picture = folder / named
         if picture.resolve() in sources:
             raise InvalidValueError(f"{picture} is one of the photos; choose another folder with -o.")
-        taken.add(_key(named))
+        keys.add(_key(named))
         tasks.append(Task(photo, picture))
     return tasks
 

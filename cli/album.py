@@ -1,0 +1,311 @@
+"""`sakuga album`: a folder of photos, converted by a server while the rest is being sent. Imported by `cli.main`.
+
+Photos are known by their content: each is sent once, whatever it is called and however often the command is run.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from cli.ledger import Ledger, open_ledger
+from cli.outcomes import complain
+from cli.photos import find
+from cli.pictures import Task, make_folder, write
+from cli.remote import Fields, RefusedError, Remote, RemoteAlbum, RemotePhoto
+from cli.submit import reason, require_sendable
+from cli.words import counted
+from shared.errors import DamagedPhotoError, SakugaError
+from shared.images import Limits
+from shared.jobs import ENDED, ErrorInfo, State, error_info
+from shared.names import safe_name
+
+AT_ONCE: Final = 4  # photos on their way there, and as many pictures on theirs back
+LOOK_S: Final = 1.0
+FAILURES: Final = "failures.json"
+INTERRUPTED: Final = 130  # as shells have it
+
+Copies = Mapping[str, list[Task]]
+"""Tasks by the digest of their photo; photos of the same content are one to the server."""
+Failures = dict[Path, ErrorInfo]
+
+
+def convert_album(folder: Path, output: Path, fields: Fields, extension: str, server: str, console: Console) -> int:
+    """Convert a folder of photos, or go on where an earlier run ended; returns the exit code.
+
+    Raises:
+        SakugaError: there is no server, or the pictures cannot go there.
+        OSError: the folder of the pictures cannot be made or written to.
+    """
+    try:
+        with Remote(server) as remote:
+            return _convert_album(folder, output, fields, extension, remote, console)
+    except KeyboardInterrupt:
+        console.print(f"Stopped. {escape(server)} goes on with the photos that it has. The same command sends the rest")
+        console.print("and fetches the pictures.")
+        return INTERRUPTED
+
+
+def _convert_album(folder: Path, output: Path, fields: Fields, extension: str, remote: Remote, console: Console) -> int:
+    limits = remote.limits()
+    found = find([folder], output=output)
+    ledger = open_ledger(output, folder)
+    ledger.choose(remote.url, fields)
+    make_folder(output)
+    tasks = ledger.plan(found.photos, output, extension)
+    failures: Failures = {path: _unreadable(what) for path, what in found.obstacles.items()}
+    copies = _by_content(tasks, limits, failures, console)
+    waiting = {digest: some for digest, some in copies.items() if not _are_there(some, ledger.done.get(digest))}
+    if waiting:
+        album = _begin(remote, ledger, folder.resolve().name)
+        ledger.save(output)
+        try:
+            Exchange(remote, album.id, waiting, ledger, failures, console).run()
+        finally:
+            ledger.save(output)
+    _report(tasks, failures, folder, output, found.remark, console)
+    return 1 if failures else 0
+
+
+def _by_content(tasks: list[Task], limits: Limits, failures: Failures, console: Console) -> dict[str, list[Task]]:
+    """Read every photo, and leave out those that the server would refuse."""
+    copies: dict[str, list[Task]] = {}
+    with console.status("") as status:
+        for number, task in enumerate(tasks, 1):
+            status.update(f"Reading photos: {number} of {len(tasks)}")
+            try:
+                copies.setdefault(require_sendable(task.photo.path, limits), []).append(task)
+            except SakugaError as error:
+                failures[task.photo.path] = error_info(error)
+            except OSError as error:
+                failures[task.photo.path] = _unreadable(error.strerror or str(error))
+    return copies
+
+
+def _begin(remote: Remote, ledger: Ledger, name: str) -> RemoteAlbum:
+    """The album of the run before, if the server still has it, with another try for what failed; else a new one."""
+    if ledger.album:
+        try:
+            album = remote.album(ledger.album)
+            return remote.retry(album.id) if album.counts[State.FAILED] + album.counts[State.CANCELED] else album
+        except RefusedError as error:
+            if error.http_status != 404:  # noqa: PLR2004
+                raise
+    album = remote.start_album(name, ledger.fields)
+    ledger.album = album.id
+    return album
+
+
+class Exchange:
+    """Photos go there and pictures come back, until all have come to their end."""
+
+    def __init__(
+        self,
+        remote: Remote,
+        album_id: str,
+        copies: Copies,
+        ledger: Ledger,
+        failures: Failures,
+        console: Console,
+    ) -> None:
+        """Exchange `copies` with an album; what is done is noted in `ledger`, what failed in `failures`."""
+        self._remote = remote
+        self._album_id = album_id
+        self._copies = copies
+        self._ledger = ledger
+        self._failures = failures
+        self._console = console
+        self._pending = set(copies)
+        self._unsent: set[str] = set()
+        self._cursor = 0  # before it, all photos of the album have ended and been looked at
+        self._senders = ThreadPoolExecutor(AT_ONCE)
+        self._fetchers = ThreadPoolExecutor(AT_ONCE)
+
+    def run(self) -> None:
+        """Send what is missing and fetch what is done.
+
+        Raises:
+            SakugaError: the server, or the album, is no longer there.
+        """
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[eta]}"),
+        )
+        try:
+            with Progress(*columns, console=self._console) as progress:
+                self._follow(self._send_missing(), progress)
+        finally:
+            self._remote.stop()
+            for pool in (self._senders, self._fetchers):
+                pool.shutdown(cancel_futures=True)
+        for digest in list(self._pending):
+            self._fail(digest, _lost())
+
+    def _send_missing(self) -> list[Future[None]]:
+        held = [one for one in self._all_photos() if one.sha256 in self._copies]
+        missing = self._remote.missing(self._album_id, list(self._copies))
+        missing |= {one.sha256 for one in held if one.sha256 and one.state is State.EXPIRED}
+        self._unsent |= missing
+        wanted = {digest: some[0].photo.name.as_posix() for digest, some in self._copies.items() if digest in missing}
+        names = upload_names(wanted, {one.name: one.sha256 for one in held})
+        return [self._senders.submit(self._send, digest, name) for digest, name in names.items()]
+
+    def _all_photos(self) -> Iterable[RemotePhoto]:
+        cursor: int | None = 0
+        while cursor is not None:
+            page = self._remote.photos(self._album_id, cursor)
+            yield from page.photos
+            cursor = page.next_cursor
+
+    def _send(self, digest: str, name: str) -> None:
+        path = self._copies[digest][0].photo.path
+        try:
+            photo = path.read_bytes()
+            if hashlib.sha256(photo).hexdigest() != digest:
+                self._fail(digest, _changed())
+            else:
+                self._remote.put_photo(self._album_id, name, photo)
+        except RefusedError as error:
+            self._fail(digest, error.problem)
+        except OSError as error:
+            self._fail(digest, _unreadable(error.strerror or str(error)))
+        self._unsent.discard(digest)
+
+    def _follow(self, sending: list[Future[None]], progress: Progress) -> None:
+        sent_bar = progress.add_task("Sending", total=len(sending), eta="")
+        done_bar = progress.add_task("Pictures", total=sum(map(len, self._copies.values())), eta="")
+        while True:
+            sent = [future for future in sending if future.done()]
+            for future in sent:
+                future.result()  # raises why nothing more can be sent
+            album = self._remote.album(self._album_id)
+            all_sent = len(sent) == len(sending)
+            self._fetch_ended(everything=all_sent and not album.unfinished)
+            done = sum(len(some) for digest, some in self._copies.items() if digest not in self._pending)
+            progress.update(sent_bar, completed=len(sent))
+            progress.update(done_bar, completed=done, eta=_left(album))
+            if all_sent and not (self._pending and album.unfinished):
+                return
+            self._remote.pause(LOOK_S)
+
+    def _fetch_ended(self, *, everything: bool) -> None:
+        """Fetch what is done, looking no further than to where the work has come unless at `everything`."""
+        cursor: int | None = 0 if everything else self._cursor
+        behind = True
+        while cursor is not None:
+            page = self._remote.photos(self._album_id, cursor)
+            ended = [one for one in page.photos if one.state in ENDED]
+            self._settle(ended)
+            cursor = page.next_cursor
+            behind = behind and len(ended) == len(page.photos)
+            if behind and cursor is not None:
+                self._cursor = cursor
+            if not ended and not everything:
+                return
+
+    def _settle(self, ended: list[RemotePhoto]) -> None:
+        awaited = self._pending - self._unsent
+        news = {one.sha256: one for one in ended if one.sha256 in awaited}
+        for _ in self._fetchers.map(self._fetch, news, news.values()):
+            pass  # raises what one of them did
+
+    def _fetch(self, digest: str, photo: RemotePhoto) -> None:
+        job = photo.job
+        if photo.state is not State.SUCCEEDED or job is None or job.result is None:
+            self._fail(digest, reason(photo.state, photo.error))
+            return
+        try:
+            absent = [task for task in self._copies[digest] if not _is(task.picture, job.result.sha256)]
+            picture = self._remote.picture(job) if absent else b""
+            for task in absent:
+                write(task.picture, picture)
+        except RefusedError as error:
+            self._fail(digest, error.problem)
+        except DamagedPhotoError as error:
+            self._fail(digest, error_info(error))
+        except OSError as error:
+            self._fail(digest, _unreadable(error.strerror or str(error)))
+        else:
+            self._ledger.done[digest] = job.result.sha256
+            self._pending.discard(digest)
+            for note in job.notes:
+                complain(self._console, self._copies[digest][0].photo.path, note, colour="yellow")
+
+    def _fail(self, digest: str, error: ErrorInfo) -> None:
+        self._failures.update({task.photo.path: error for task in self._copies[digest]})
+        self._pending.discard(digest)
+
+
+def upload_names(wanted: Mapping[str, str], held: Mapping[str, str | None]) -> dict[str, str]:
+    """What photos are called in the album, by digest, so that none replaces another; `held` are digests by name.
+
+    Names differ here that are the same once they are safe everywhere, like `a:b.jpg` and `a?b.jpg`.
+    """
+    taken = dict(held)
+    names: dict[str, str] = {}
+    for digest, raw in wanted.items():
+        name = safe_name(os.fsencode(raw).decode("utf-8", "replace"), otherwise="photo")
+        if taken.get(name, digest) != digest:
+            path = PurePosixPath(name)
+            name = str(path.with_name(f"{path.stem}-{digest[:8]}{path.suffix}"))
+        taken[name], names[digest] = digest, name
+    return names
+
+
+def _report(tasks: list[Task], failures: Failures, folder: Path, output: Path, remark: str, console: Console) -> None:
+    """Say what became of all, and why not of some; the same is in a file beside the pictures."""
+    for path, error in failures.items():
+        complain(console, path, error.detail)
+    file = output / FAILURES
+    if failures:
+        reasons = {path.relative_to(folder).as_posix(): error.model_dump() for path, error in failures.items()}
+        write(file, json.dumps(reasons, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace"))
+        remark = f"; {len(failures)} failed, as {file} says{remark}"
+    else:
+        file.unlink(missing_ok=True)
+    good = sum(task.photo.path not in failures for task in tasks)
+    console.print(f"{good} of {counted(len(tasks), 'picture', 'pictures')} in {escape(f'{output}{remark}')}")
+
+
+def _are_there(tasks: list[Task], digest: str | None) -> bool:
+    return digest is not None and all(_is(task.picture, digest) for task in tasks)
+
+
+def _is(picture: Path, digest: str) -> bool:
+    if not picture.is_file():
+        return False
+    with picture.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == digest
+
+
+def _left(album: RemoteAlbum) -> str:
+    if not album.unfinished:
+        return ""
+    if album.eta_s is None:
+        return "no worker is there"
+    minutes, seconds = divmod(round(album.eta_s), 60)
+    return f"{minutes} min left" if minutes else f"{seconds} s left"
+
+
+def _unreadable(why: str) -> ErrorInfo:
+    return ErrorInfo(code="unreadable", title="The file cannot be read or written", detail=why)
+
+
+def _changed() -> ErrorInfo:
+    detail = "It changed while it was to be sent; run the command again."
+    return ErrorInfo(code="changed", title="The photo has changed", detail=detail)
+
+
+def _lost() -> ErrorInfo:
+    return ErrorInfo(
+        code="lost", title="The album lost it", detail="The album no longer has it; run the command again."
+    )

@@ -1,0 +1,57 @@
+"""What became of photos, and how a person is told. Imported by the commands."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cli.photos import Found
+from cli.pictures import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a photo: what its owner should know of the picture, or why there is none."""
+
+    failure: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def complain(console: Console, photo: Path, what: str, *, colour: str = "red") -> None:
+    """Say what is wrong with a photo, or to be known of it."""
+    console.print(f"[{colour}]{escape(str(photo))}[/]: {escape(what)}")
+
+
+def follow(outcomes: Iterable[tuple[Task, Outcome]], total: int, what: str, console: Console) -> list[Path]:
+    """Show how far it is, and what is to be known of each photo; returns those that failed."""
+    failed = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task(what, total=total)
+        for task, outcome in outcomes:
+            if outcome.failure:
+                complain(console, task.photo.path, outcome.failure)
+                failed.append(task.photo.path)
+            for note in outcome.notes:
+                complain(console, task.photo.path, note, colour="yellow")
+            progress.advance(bar)
+    return failed
+
+
+def conclude(found: Found, tasks: list[Task], failed: list[Path], folder: Path, console: Console) -> None:
+    """Say in one line what became of all."""
+    asked = len(found.photos) + len(found.obstacles)
+    remarks = f"{_remarks(tasks, failed)}{found.remark}"
+    console.print(f"{asked - len(failed)} of {asked} converted into {escape(str(folder))}{remarks}")
+
+
+def _remarks(tasks: list[Task], failed: list[Path]) -> str:
+    bad = set(failed)
+    renamed = sum(task.is_renamed for task in tasks if task.photo.path not in bad)
+    remarks = [f"{renamed} with a number, as the name was taken"] if renamed else []
+    if failed:
+        remarks.append(f"{len(failed)} failed")
+    return "".join(f"; {remark}" for remark in remarks)

@@ -1,0 +1,270 @@
+"""A client of the HTTP API that does not give up at once. Imported by the commands that use a server.
+
+It waits where the server asks for that (503 and 429 with `Retry-After`), and comes back after a connection is lost,
+both within limits. All it sends may be sent twice: an album's photos by their names, a job by its Idempotency-Key.
+"""
+
+import hashlib
+import threading
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final, Self, TypeVar
+from urllib.parse import quote
+from uuid import uuid4
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from shared.errors import CanceledError, DamagedPhotoError, InvalidValueError, SakugaError
+from shared.images import Limits
+from shared.jobs import ENDED, ErrorInfo, ResultInfo, State
+
+DELAYS_S: Final = (0.5, 1, 2, 4, 8, 15, 30)  # after connections that were lost; then it is given up
+LONGEST_WAIT_S: Final = 30  # at a time, whatever the server says: it may get better sooner
+PATIENCE_S: Final = 1800  # with a server that has no room for one request
+HOLD_S: Final = 5  # how long an answer about a job is held open, and Ctrl-C may have to wait
+POLL_S: Final = 1.0  # where the server has no room to hold it
+TIMEOUT: Final = httpx.Timeout(30, connect=10, pool=None)
+DIGESTS_AT_ONCE: Final = 10_000
+_BUSY: Final = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
+_PROXY_LOST_IT: Final = {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
+
+Fields = Mapping[str, str | int]
+"""What is chosen for photos: `max_side`, `format`, and `style` unless it is the server's default."""
+
+
+class RefusedError(SakugaError):
+    """The server said no; `problem` is why."""
+
+    def __init__(self, http_status: int, problem: ErrorInfo) -> None:
+        super().__init__(problem.detail)
+        self.http_status = http_status
+        self.problem = problem
+
+
+class UnreachableError(SakugaError):
+    """There is no server, or it is no longer there."""
+
+
+class RemoteJob(BaseModel):
+    """A job, as far as a client of ours looks at it."""
+
+    id: str
+    state: State
+    result: ResultInfo | None
+    error: ErrorInfo | None
+    notes: tuple[str, ...]
+    links: dict[str, str]
+
+
+class RemoteAlbum(BaseModel):
+    """An album as a whole."""
+
+    id: str
+    counts: dict[State, int]
+    eta_s: float | None
+
+    @property
+    def unfinished(self) -> int:
+        return self.counts[State.QUEUED] + self.counts[State.RUNNING]
+
+
+class RemotePhoto(BaseModel):
+    """A photo of an album: its job, or why it was refused."""
+
+    name: str
+    sha256: str | None
+    state: State
+    job: RemoteJob | None
+    error: ErrorInfo | None
+
+
+class RemotePage(BaseModel):
+    """Some photos of an album, in the order they came."""
+
+    photos: list[RemotePhoto]
+    next_cursor: int | None
+
+
+class _LimitsBody(BaseModel):
+    max_upload_bytes: int
+    max_megapixels: float
+
+
+class _MissingBody(BaseModel):
+    missing: list[str]
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Remote:
+    """One server. Its methods may be called by several threads, and raise CanceledError once it is told to stop."""
+
+    def __init__(self, url: str, *, transport: httpx.BaseTransport | None = None) -> None:
+        """Speak to the server at `url`.
+
+        Raises:
+            InvalidValueError: that is no address of one.
+        """
+        self.url = url.rstrip("/")
+        self._stopped = threading.Event()
+        try:
+            parsed = httpx.URL(self.url)
+            if parsed.scheme not in {"http", "https"} or not parsed.host:
+                raise _no_address(url)
+            self._client = httpx.Client(base_url=parsed, transport=transport, timeout=TIMEOUT, follow_redirects=True)
+        except httpx.InvalidURL as error:
+            raise _no_address(url) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def stop(self) -> None:
+        """Let whatever waits in other threads wait no longer."""
+        self._stopped.set()
+
+    def pause(self, seconds: float) -> None:
+        """Wait.
+
+        Raises:
+            CanceledError: it was told to stop meanwhile.
+        """
+        if self._stopped.wait(seconds):
+            raise CanceledError("Stopped.")
+
+    def limits(self) -> Limits:
+        """What the server accepts; the first thing to ask, since it fails at once where no server is."""
+        body = _parsed(_LimitsBody, self._request("GET", "/api/v1/limits", delays=()))
+        return Limits(body.max_upload_bytes, body.max_megapixels)
+
+    def start_job(self, photo: bytes, fields: Fields) -> RemoteJob:
+        headers = {"Idempotency-Key": uuid4().hex, "Content-Type": "application/octet-stream"}
+        answer = self._request("POST", "/api/v1/jobs", params=fields, content=photo, headers=headers)
+        return _parsed(RemoteJob, answer)
+
+    def ended(self, job: RemoteJob) -> RemoteJob:
+        """The job once it has ended."""
+        while job.state not in ENDED:
+            answer = self._request("GET", job.links["self"], headers={"Prefer": f"wait={HOLD_S}"})
+            job = _parsed(RemoteJob, answer)
+            if job.state not in ENDED and "Preference-Applied" not in answer.headers:
+                self.pause(POLL_S)
+        return job
+
+    def picture(self, job: RemoteJob) -> bytes:
+        """The picture of a job that has succeeded.
+
+        Raises:
+            DamagedPhotoError: what came is not what the server has.
+        """
+        data = self._request("GET", job.links["result"]).content
+        if job.result and hashlib.sha256(data).hexdigest() != job.result.sha256:
+            raise DamagedPhotoError("The picture was damaged on its way; try again.")
+        return data
+
+    def start_album(self, name: str, fields: Fields) -> RemoteAlbum:
+        return _parsed(RemoteAlbum, self._request("POST", "/api/v1/albums", json={"name": name[:200], **fields}))
+
+    def album(self, album_id: str) -> RemoteAlbum:
+        return _parsed(RemoteAlbum, self._request("GET", f"/api/v1/albums/{album_id}"))
+
+    def retry(self, album_id: str) -> RemoteAlbum:
+        """Let what failed, or was canceled, be tried anew."""
+        return _parsed(RemoteAlbum, self._request("POST", f"/api/v1/albums/{album_id}/retry"))
+
+    def missing(self, album_id: str, digests: list[str]) -> set[str]:
+        """Which of these photos the album does not have."""
+        found: set[str] = set()
+        for start in range(0, len(digests), DIGESTS_AT_ONCE):
+            batch = {"sha256": digests[start : start + DIGESTS_AT_ONCE]}
+            answer = self._request("POST", f"/api/v1/albums/{album_id}/check", json=batch)
+            found.update(_parsed(_MissingBody, answer).missing)
+        return found
+
+    def put_photo(self, album_id: str, name: str, photo: bytes) -> None:
+        headers = {"Content-Type": "application/octet-stream"}
+        path = f"/api/v1/albums/{album_id}/photos/{quote(name)}"
+        self._request("PUT", path, content=photo, headers=headers)
+
+    def photos(self, album_id: str, cursor: int) -> RemotePage:
+        """A page of an album's photos, from the place `cursor`."""
+        return _parsed(RemotePage, self._request("GET", f"/api/v1/albums/{album_id}/photos", params={"cursor": cursor}))
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Fields | None = None,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        json: object = None,
+        delays: tuple[float, ...] = DELAYS_S,
+    ) -> httpx.Response:
+        """Ask until there is an answer.
+
+        Raises:
+            RefusedError: it is no.
+            UnreachableError: there is none after the last of `delays`.
+        """
+        request = self._client.build_request(
+            method, path, params=dict(params) if params else None, headers=headers, content=content, json=json
+        )
+        left, waited = iter(delays), 0.0
+        while True:
+            answer = self._answer(request)
+            if isinstance(answer, httpx.Response) and answer.status_code not in _BUSY:
+                return _accepted(answer)
+            if isinstance(answer, httpx.Response):
+                delay = _retry_after_s(answer)
+                waited += delay
+                if waited > PATIENCE_S:
+                    return _accepted(answer)
+            elif (delay := next(left, -1)) < 0:
+                raise answer
+            self.pause(delay)
+
+    def _answer(self, request: httpx.Request) -> httpx.Response | UnreachableError:
+        """What the server says, or why it says nothing."""
+        if self._stopped.is_set():
+            raise CanceledError("Stopped.")
+        try:
+            answer = self._client.send(request)
+        except httpx.TimeoutException:
+            return UnreachableError(f"{self.url} does not answer.")
+        except httpx.RequestError as error:
+            return UnreachableError(f"{self.url} cannot be reached ({error}); is Sakuga running there?")
+        if answer.status_code in _PROXY_LOST_IT:
+            return UnreachableError(f"{self.url} is a proxy whose server does not answer.")
+        return answer
+
+
+def _no_address(url: str) -> InvalidValueError:
+    return InvalidValueError(f"{url!r} is no address of a server; it looks like http://127.0.0.1:8000.")
+
+
+def _retry_after_s(answer: httpx.Response) -> float:
+    said = answer.headers.get("Retry-After", "")
+    return min(max(1, int(said)), LONGEST_WAIT_S) if said.isdecimal() else POLL_S
+
+
+def _accepted(answer: httpx.Response) -> httpx.Response:
+    if answer.is_success:
+        return answer
+    try:
+        problem = ErrorInfo.model_validate_json(answer.content)
+    except ValidationError:
+        what = f"{answer.request.url.host} answered {answer.status_code} {answer.reason_phrase}."
+        problem = ErrorInfo(code="refused", title="The server said no", detail=what)
+    raise RefusedError(answer.status_code, problem)
+
+
+def _parsed(model: type[M], answer: httpx.Response) -> M:
+    try:
+        return model.model_validate_json(answer.content)
+    except ValidationError as error:
+        raise UnreachableError(f"{answer.request.url.host} answers, but not as this version of Sakuga does.") from error

@@ -1,0 +1,393 @@
+"""The commands that use a server: nothing is sent or fetched twice, whatever ends a run."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+
+from cli.album import upload_names
+from cli.ledger import NAME as LEDGER
+from cli.remote import DELAYS_S, LONGEST_WAIT_S, PATIENCE_S, RefusedError, Remote, UnreachableError
+from tests.conftest import ROOT, RunningService, photo_bytes
+from tests.test_cli import photo_at, pictures_in, sakuga
+
+# Runs the command, and sends itself a signal before the photo that comes after so many.
+ENDED_AFTER = """
+import os, sys, threading
+from cli.main import main
+from cli.remote import Remote
+
+number, photos = int(sys.argv.pop(1)), int(sys.argv.pop(1))
+put, lock, sent = Remote.put_photo, threading.Lock(), []
+
+def put_photo(*args):
+    with lock:
+        sent.append(args)
+        if len(sent) == photos + 1:
+            os.kill(os.getpid(), number)
+        put(*args)
+
+Remote.put_photo = put_photo
+main()
+"""
+
+
+class Traffic:
+    """The requests of the commands in this process."""
+
+    def __init__(self) -> None:
+        self.requests: list[httpx.Request] = []
+
+    def sent(self) -> list[str]:
+        """Digests of the photos that were put into albums."""
+        return [sha256(one.content).hexdigest() for one in self.requests if one.method == "PUT"]
+
+    def fetched(self) -> int:
+        """How many pictures were fetched."""
+        return sum(one.url.path.endswith("/result") for one in self.requests)
+
+
+@pytest.fixture
+def traffic(monkeypatch: pytest.MonkeyPatch) -> Traffic:
+    traffic, send = Traffic(), httpx.HTTPTransport.handle_request
+
+    def tell(transport: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
+        traffic.requests.append(request)
+        return send(transport, request)
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", tell)
+    return traffic
+
+
+@pytest.fixture
+def holiday(tmp_path: Path) -> Path:
+    """Twelve photos, two of them broken: one that is none, and one whose pixels cannot be read."""
+    folder = tmp_path / "holiday"
+    for seed in range(10):
+        photo_at(folder / ("beach" if seed % 2 else ".") / f"{seed}.jpg", seed=seed)
+    (folder / "none.jpg").write_text("no photo")
+    (folder / "damaged.png").write_bytes(damaged())
+    return folder
+
+
+def damaged() -> bytes:
+    photo = bytearray(photo_bytes(seed=77))
+    photo[len(photo) // 2] ^= 0xFF
+    return bytes(photo)
+
+
+GOOD = sorted(f"{'beach/' if seed % 2 else ''}{seed}.jpg" for seed in range(10))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {name: sha256((folder / name).read_bytes()).hexdigest() for name in pictures_in(folder)}
+
+
+def pictures(folder: Path) -> list[str]:
+    return [name for name in pictures_in(folder) if name not in {LEDGER, "failures.json"}]
+
+
+def ledger(folder: Path) -> dict[str, str]:
+    return dict(json.loads((folder / LEDGER).read_bytes()))
+
+
+def test_photos_are_submitted_as_jobs(service: RunningService, tmp_path: Path) -> None:
+    photos = [photo_at(tmp_path / folder / "cat.jpg", seed=seed) for seed, folder in enumerate("ab")]
+    (tmp_path / "bad.png").write_bytes(damaged())
+    done = sakuga(
+        "submit", *photos, tmp_path / "bad.png", "--server", service.url, "-o", tmp_path / "out", "--max-side", 32
+    )
+    assert done.exit_code == 1
+    assert "bad.png: The photo's data is damaged" in done.stderr
+    assert "2 of 3 converted" in done.stderr
+    assert pictures_in(tmp_path / "out") == ["cat-2.jpg", "cat.jpg"]
+    with Image.open(tmp_path / "out" / "cat.jpg") as picture:
+        assert picture.size == (32, 24)
+
+
+def test_a_style_that_the_server_lacks_is_said(service: RunningService, holiday: Path, tmp_path: Path) -> None:
+    for command in (["album", holiday], ["submit", holiday / "0.jpg"]):
+        done = sakuga(*command, "--server", service.url, "-o", tmp_path / "out", "-s", "nope")
+        assert done.exit_code == 1
+        assert "hinata-light" in done.stderr
+
+
+def test_a_folder_is_an_album(service: RunningService, holiday: Path, tmp_path: Path, traffic: Traffic) -> None:
+    out = tmp_path / "out"
+    done = sakuga("album", holiday, "--server", service.url, "-o", out, "--format", "png")
+    assert done.exit_code == 1, done.stderr
+    assert "10 of 12 pictures" in done.stderr
+    assert pictures(out) == [name.replace(".jpg", ".png") for name in GOOD]
+    failures = json.loads((out / "failures.json").read_bytes())
+    assert {name: error["code"] for name, error in failures.items()} == {
+        "none.jpg": "not_a_photo",
+        "damaged.png": "damaged_photo",
+    }
+    assert all(error["detail"] in done.stderr for error in failures.values())
+    assert len(traffic.sent()) == 11
+
+
+def test_a_second_run_sends_and_fetches_nothing(
+    service: RunningService, holiday: Path, tmp_path: Path, traffic: Traffic
+) -> None:
+    (holiday / "none.jpg").unlink()
+    (holiday / "damaged.png").unlink()
+    command = ("album", holiday, "--server", service.url, "-o", tmp_path / "out")
+    assert sakuga(*command).exit_code == 0
+    before = digests(tmp_path / "out")
+    assert traffic.fetched() == 10
+    traffic.requests.clear()
+    again = sakuga(*command)
+    assert (again.exit_code, traffic.sent(), traffic.fetched()) == (0, [], 0)
+    assert "10 of 10 pictures" in again.stderr
+    assert digests(tmp_path / "out") == before
+
+
+def test_a_picture_that_is_gone_is_fetched_again_and_a_new_photo_sent(
+    service: RunningService, holiday: Path, tmp_path: Path, traffic: Traffic
+) -> None:
+    out = tmp_path / "out"
+    command = ("album", holiday, "--server", service.url, "-o", out)
+    sakuga(*command)
+    before = digests(out)
+    (out / "0.jpg").unlink()
+    (out / "2.jpg").write_bytes(b"cut short")
+    new = photo_at(holiday / "new.jpg", seed=50)
+    traffic.requests.clear()
+    assert sakuga(*command).exit_code == 1
+    assert traffic.sent() == [sha256(new.read_bytes()).hexdigest()]
+    assert traffic.fetched() == 3
+    assert {name: digests(out)[name] for name in GOOD} == {name: before[name] for name in GOOD}
+    assert (out / "new.jpg").exists()
+
+
+def test_identical_photos_are_sent_once_and_saved_under_each_name(
+    service: RunningService, tmp_path: Path, traffic: Traffic
+) -> None:
+    for name in ("a.jpg", "copy of a.jpg", "sub/a.jpg", "sub/a.jpeg"):
+        photo_at(tmp_path / "in" / name, seed=31)
+    out = tmp_path / "out"
+    assert sakuga("album", tmp_path / "in", "--server", service.url, "-o", out).exit_code == 0
+    assert (len(traffic.sent()), traffic.fetched()) == (1, 1)
+    assert pictures(out) == ["a.jpg", "copy of a.jpg", "sub/a-2.jpg", "sub/a.jpg"]
+    assert len({digest for name, digest in digests(out).items() if name != LEDGER}) == 1
+
+
+def ended_after(number: signal.Signals, photos: int, *arguments: object) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", ENDED_AFTER, str(int(number)), str(photos), *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_a_run_that_was_killed_is_gone_on_with(
+    service: RunningService, holiday: Path, tmp_path: Path, traffic: Traffic
+) -> None:
+    out = tmp_path / "out"
+    command = ("album", holiday, "--server", service.url, "-o", out)
+    assert ended_after(signal.SIGKILL, 5, *command).returncode == -signal.SIGKILL
+    album = ledger(out)["album"]
+    listed = httpx.get(f"{service.url}/api/v1/albums/{album}/photos").json()["photos"]
+    assert len(listed) == 5
+    known = {one["sha256"] for one in listed}
+    traffic.requests.clear()
+    assert sakuga(*command).exit_code == 1
+    assert ledger(out)["album"] == album
+    assert set(traffic.sent()) == {digest for name, digest in digests(holiday).items() if name != "none.jpg"} - known
+    assert len(traffic.sent()) == 6
+    assert pictures(out) == GOOD
+
+
+def test_ctrl_c_leaves_the_album_and_says_how_to_go_on(service: RunningService, holiday: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ("album", holiday, "--server", service.url, "-o", out)
+    stopped = ended_after(signal.SIGINT, 3, *command)
+    assert stopped.returncode == 130, stopped.stderr
+    assert "The same command" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    album = httpx.get(f"{service.url}/api/v1/albums/{ledger(out)['album']}").json()
+    assert album["counts"]["canceled"] == 0
+    assert sum(album["counts"].values()) >= 3
+    assert sakuga(*command).exit_code == 1
+    assert pictures(out) == GOOD
+
+
+def test_an_album_that_the_server_no_longer_has_is_begun_anew_with_what_has_no_picture(
+    service: RunningService, holiday: Path, tmp_path: Path, traffic: Traffic
+) -> None:
+    out = tmp_path / "out"
+    command = ("album", holiday, "--server", service.url, "-o", out)
+    sakuga(*command)
+    album = ledger(out)["album"]
+    httpx.delete(f"{service.url}/api/v1/albums/{album}")
+    (out / "0.jpg").unlink()
+    traffic.requests.clear()
+    sakuga(*command)
+    assert ledger(out)["album"] != album
+    assert set(traffic.sent()) == {digests(holiday)[name] for name in ("0.jpg", "damaged.png")}
+    assert pictures(out) == GOOD
+
+
+def test_photos_whose_pictures_expired_before_they_were_fetched_are_sent_again(
+    service: RunningService, holiday: Path, tmp_path: Path, traffic: Traffic
+) -> None:
+    out = tmp_path / "out"
+    command = ("album", holiday, "--server", service.url, "-o", out)
+    sakuga(*command)
+    listed = httpx.get(f"{service.url}/api/v1/albums/{ledger(out)['album']}/photos").json()["photos"]
+    photo = next(one for one in listed if one["name"] == "0.jpg")
+    httpx.delete(f"{service.url}{photo['job']['links']['self']}")
+    (out / "0.jpg").unlink()
+    traffic.requests.clear()
+    sakuga(*command)
+    assert traffic.sent() == [digests(holiday)["0.jpg"]]
+    assert pictures(out) == GOOD
+
+
+def test_other_options_make_another_album(service: RunningService, tmp_path: Path, traffic: Traffic) -> None:
+    photo_at(tmp_path / "in" / "a.jpg", seed=41)
+    out = tmp_path / "out"
+    command = ("album", tmp_path / "in", "--server", service.url, "-o", out)
+    sakuga(*command)
+    first = ledger(out)["album"]
+    assert sakuga(*command, "--max-side", 32).exit_code == 0
+    assert ledger(out)["album"] != first
+    assert len(traffic.sent()) == 2
+    with Image.open(out / "a.jpg") as picture:
+        assert picture.size == (32, 24)
+
+
+def test_what_the_server_would_refuse_is_said_and_not_sent(
+    service: RunningService, tmp_path: Path, traffic: Traffic
+) -> None:
+    photo_at(tmp_path / "in" / "good.jpg", seed=42)
+    huge = photo_at(tmp_path / "in" / "huge.jpg")
+    os.truncate(huge, (32 << 20) + 1)
+    photo_at(tmp_path / "in" / "tiny.jpg", (8, 8))
+    done = sakuga("album", tmp_path / "in", "--server", service.url, "-o", tmp_path / "out")
+    assert done.exit_code == 1
+    assert "huge.jpg: A photo may have at most 32 MiB" in done.stderr
+    assert "tiny.jpg: The photo is 8x8" in done.stderr
+    assert len(traffic.sent()) == 1
+
+
+def test_nothing_of_others_is_overwritten(service: RunningService, tmp_path: Path) -> None:
+    photo_at(tmp_path / "in" / "a.jpg", seed=43)
+    other = photo_at(tmp_path / "out" / "a.jpg", seed=44)
+    before = other.read_bytes()
+    command = ("album", tmp_path / "in", "--server", service.url, "-o", tmp_path / "out")
+    for _ in range(2):
+        assert sakuga(*command).exit_code == 0
+        assert pictures(tmp_path / "out") == ["a-2.jpg", "a.jpg"]
+    assert other.read_bytes() == before
+    photo_at(tmp_path / "others" / "a.jpg", seed=45)
+    refused = sakuga("album", tmp_path / "others", "--server", service.url, "-o", tmp_path / "out")
+    assert refused.exit_code == 1
+    assert "has the pictures of" in refused.stderr
+    (tmp_path / "out" / LEDGER).write_text("{")
+    assert "is damaged; remove it" in sakuga(*command).stderr
+
+
+def test_a_folder_without_photos_is_said(service: RunningService, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    done = sakuga("album", tmp_path / "in", "--server", service.url, "-o", tmp_path / "out")
+    assert done.exit_code == 1
+    assert "there are no photos in it" in done.stderr
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "localhost:8000", "http://", "http://[", "ftp://a"])
+@pytest.mark.parametrize("command", ["album", "submit"])
+def test_a_server_that_is_not_there_is_one_sentence(holiday: Path, tmp_path: Path, command: str, url: str) -> None:
+    done = sakuga(command, holiday, "--server", url, "-o", tmp_path / "out")
+    assert done.exit_code == 1
+    assert done.stderr.startswith("Error: ")
+    assert url in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_photos_are_named_so_that_none_replaces_another() -> None:
+    wanted = {"1" * 64: "a:b.jpg", "2" * 64: "a?b.jpg", "3" * 64: "c.jpg", "4" * 64: "d.jpg"}
+    held = {"c.jpg": "9" * 64, "d.jpg": "4" * 64}
+    assert list(upload_names(wanted, held).values()) == ["a_b.jpg", "a_b-22222222.jpg", "c-33333333.jpg", "d.jpg"]
+
+
+class TestPatience:
+    """What a client does with a server that is busy or away, without waiting for it."""
+
+    @pytest.fixture
+    def pauses(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        pauses: list[float] = []
+        monkeypatch.setattr(Remote, "pause", lambda _, seconds: pauses.append(seconds))
+        return pauses
+
+    def test_it_comes_back_when_the_server_says(self, pauses: list[float]) -> None:
+        answers = iter([busy("7"), busy("900"), busy(""), album()])
+        with speaking_to(lambda _: next(answers)) as remote:
+            assert remote.album("x").id == "x"
+        assert pauses == [7, LONGEST_WAIT_S, 1]
+
+    def test_it_does_not_wait_for_ever(self, pauses: list[float]) -> None:
+        with speaking_to(lambda _: busy("600")) as remote, pytest.raises(RefusedError, match="full"):
+            remote.album("x")
+        assert sum(pauses) == PATIENCE_S
+
+    def test_it_comes_back_after_a_connection_was_lost_and_sends_the_same(self, pauses: list[float]) -> None:
+        asked: list[httpx.Request] = []
+
+        def lose_some(request: httpx.Request) -> httpx.Response:
+            asked.append(request)
+            if len(asked) == 1:
+                raise httpx.ReadError("lost")
+            return httpx.Response(504) if len(asked) == 2 else httpx.Response(202)
+
+        with speaking_to(lose_some) as remote:
+            remote.put_photo("x", "a b.jpg", b"photo")
+        assert [(one.content, one.url.raw_path) for one in asked] == [
+            (b"photo", b"/api/v1/albums/x/photos/a%20b.jpg")
+        ] * 3
+        assert pauses == list(DELAYS_S[:2])
+
+    def test_it_gives_up_a_server_that_stays_away(self, pauses: list[float]) -> None:
+        def refuse(_: httpx.Request) -> httpx.Response:
+            raise httpx.ConnectError("refused")
+
+        with speaking_to(refuse) as remote:
+            with pytest.raises(UnreachableError, match="is Sakuga running there"):
+                remote.album("x")
+            assert pauses == list(DELAYS_S)
+            pauses.clear()
+            with pytest.raises(UnreachableError):
+                remote.limits()
+        assert pauses == []
+
+    @pytest.mark.parametrize(
+        ("answer", "said"),
+        [
+            (httpx.Response(200, text="<html>"), "not as this version of Sakuga"),
+            (httpx.Response(404, text="<html>"), "404 Not Found"),
+            (httpx.Response(422, json={"code": "x", "title": "y", "detail": "Too odd."}), "Too odd."),
+        ],
+    )
+    def test_what_is_said_instead_is_told(self, answer: httpx.Response, said: str) -> None:
+        with speaking_to(lambda _: answer) as remote, pytest.raises((RefusedError, UnreachableError), match=said):
+            remote.limits()
+
+
+def speaking_to(server: Callable[[httpx.Request], httpx.Response]) -> Remote:
+    return Remote("http://server", transport=httpx.MockTransport(server))
+
+
+def busy(retry_after: str) -> httpx.Response:
+    problem = {"code": "queue_full", "title": "The queue is full", "detail": "The queue is full."}
+    return httpx.Response(503, headers={"Retry-After": retry_after}, json=problem)
+
+
+def album() -> httpx.Response:
+    return httpx.Response(200, json={"id": "x", "counts": {}, "eta_s": None})
