@@ -181,7 +181,7 @@ class Exchange:
         self._unsent.discard(digest)
 
     def _follow(self, sending: list[Future[None]], progress: Progress) -> None:
-        sent_bar = progress.add_task("Sending", total=len(sending), eta="")
+        sent_bar = progress.add_task("Sending", total=len(sending), eta="", visible=bool(sending))
         done_bar = progress.add_task("Pictures", total=sum(map(len, self._copies.values())), eta="")
         while True:
             sent = [future for future in sending if future.done()]
