@@ -123,6 +123,7 @@ class Exchange:
         self._failures = failures
         self._console = console
         self._pending = set(copies)
+        self._missing: set[str] = set()  # what the album lacked when this began
         self._unsent: set[str] = set()
         self._cursor = 0  # before it, all photos of the album have ended and been looked at
         self._senders = ThreadPoolExecutor(AT_ONCE)
@@ -154,7 +155,7 @@ class Exchange:
         held = [one for one in self._all_photos() if one.sha256 in self._copies]
         missing = self._remote.missing(self._album_id, list(self._copies))
         missing |= {one.sha256 for one in held if one.sha256 and one.state is State.EXPIRED}
-        self._unsent |= missing
+        self._missing, self._unsent = missing, set(missing)
         wanted = {digest: some[0].photo.name.as_posix() for digest, some in self._copies.items() if digest in missing}
         names = upload_names(wanted, {one.name: one.sha256 for one in held})
         return [self._senders.submit(self._send, digest, name) for digest, name in names.items()]
@@ -214,9 +215,13 @@ class Exchange:
 
     def _settle(self, ended: list[RemotePhoto]) -> None:
         awaited = self._pending - self._unsent
-        news = {one.sha256: one for one in ended if one.sha256 in awaited}
+        news = {one.sha256: one for one in ended if one.sha256 in awaited and not self._was_sent_again(one)}
         for _ in self._fetchers.map(self._fetch, news, news.values()):
             pass  # raises what one of them did
+
+    def _was_sent_again(self, photo: RemotePhoto) -> bool:
+        """Whether this is what expired before; where the photo had another name then, the album lists both."""
+        return photo.state is State.EXPIRED and photo.sha256 in self._missing
 
     def _fetch(self, digest: str, photo: RemotePhoto) -> None:
         job = photo.job

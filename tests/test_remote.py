@@ -234,8 +234,9 @@ def test_an_album_that_the_server_no_longer_has_is_begun_anew_with_what_has_no_p
     assert pictures(out) == GOOD
 
 
+@pytest.mark.parametrize("name", ["0.jpg", "renamed.jpg"])
 def test_photos_whose_pictures_expired_before_they_were_fetched_are_sent_again(
-    service: RunningService, holiday: Path, tmp_path: Path, traffic: Traffic
+    service: RunningService, holiday: Path, tmp_path: Path, traffic: Traffic, name: str
 ) -> None:
     out = tmp_path / "out"
     command = ("album", holiday, "--server", service.url, "-o", out)
@@ -244,10 +245,11 @@ def test_photos_whose_pictures_expired_before_they_were_fetched_are_sent_again(
     photo = next(one for one in listed if one["name"] == "0.jpg")
     httpx.delete(f"{service.url}{photo['job']['links']['self']}")
     (out / "0.jpg").unlink()
+    (holiday / "0.jpg").rename(holiday / name)
     traffic.requests.clear()
     sakuga(*command)
-    assert traffic.sent() == [digests(holiday)["0.jpg"]]
-    assert pictures(out) == GOOD
+    assert traffic.sent() == [digests(holiday)[name]]
+    assert pictures(out) == sorted([*GOOD[1:], name])
 
 
 def test_other_options_make_another_album(service: RunningService, tmp_path: Path, traffic: Traffic) -> None:
