@@ -31,6 +31,7 @@ HEARTBEAT_S = 2.0
 SILENT_AFTER_S = 3 * HEARTBEAT_S
 FORGOTTEN_AFTER_S = 3600.0
 PROMISES = "sakuga:promises"
+DRIFT = "sakuga:drift"
 OVERHEAD_MS = 60  # decoding, encoding and the store, per job
 LEAST_PIXELS = 50_000  # what a job counts for at the least: it takes Redis and a worker's time, however small its photo
 # Milliseconds per megapixel until a worker has measured its own, one process, one thread.
@@ -151,6 +152,15 @@ class Lanes:
         before = self.promise_error()
         self._redis.set(PROMISES, f"{error if before is None else _average(before, error):.4f}")
 
+    def record_drift(self, expected_ms: int, took_ms: float) -> None:
+        """Learn how much longer jobs take than was expected of them when they came, as a factor.
+
+        What waits was measured by the pace of its time, which may have been a guess.
+        """
+        factor = took_ms / max(1, expected_ms)
+        before = self._redis.get(DRIFT)
+        self._redis.set(DRIFT, f"{factor if before is None else _average(float(before), factor):.4f}")
+
     def promise_error(self) -> float | None:
         """How far off promised times are, as a share of the time it took; None until a job has ended."""
         error = self._redis.get(PROMISES)
@@ -202,16 +212,19 @@ class Lanes:
             pipe.hget(totals_key(job.lane), "finished_ms")
             pipe.hget(totals_key(Lane.BULK), "jobs")
             pipe.zcount(WORKERS, time.time() - SILENT_AFTER_S, "+inf")
-            rank, finished, bulk_jobs, processes = pipe.execute()
+            pipe.get(DRIFT)
+            rank, finished, bulk_jobs, processes, drift = pipe.execute()
+        own_s = job.work_ms * float(drift or 1) / 1000
         if job.state == "running":
-            left_s = job.work_ms / 1000 - (time.time() - (job.started_at or 0))
+            left_s = own_s - (time.time() - (job.started_at or 0))
             return Outlook(0, max(0.1, left_s) if processes else None)
         position = None if rank is None else int(rank) + 1
         if job.lane is Lane.BULK or not processes:
             return Outlook(None if job.lane is Lane.BULK else position, None)
-        ahead_ms = max(0, job.ticket_ms - job.work_ms - int(finished or 0))
-        share = 1 - BULK_SHARE if int(bulk_jobs or 0) > 0 else 1
-        return Outlook(position, (ahead_ms / int(processes) / share + job.work_ms) / 1000)
+        ahead_s = max(0, job.ticket_ms - job.work_ms - int(finished or 0)) * float(drift or 1) / 1000
+        if int(bulk_jobs or 0) > 0:  # then every process has a picture in hand, which is awaited first
+            ahead_s = ahead_s / (1 - BULK_SHARE) + own_s * int(processes) / (int(processes) + 1)
+        return Outlook(position, ahead_s / int(processes) + own_s)
 
     def flow_eta_s(self, flow: str) -> float | None:
         """Seconds until the bulk work of a flow will be done, with what all others get meanwhile; None if nobody works.
@@ -220,15 +233,17 @@ class Lanes:
         """
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.hgetall(OUTSTANDING)
-            pipe.hget(totals_key(Lane.INTERACTIVE), "jobs")
+            pipe.hmget(totals_key(Lane.INTERACTIVE), ["submitted_ms", "finished_ms"])
             pipe.zcount(WORKERS, time.time() - SILENT_AFTER_S, "+inf")
-            outstanding, singles, processes = pipe.execute()
+            pipe.get(DRIFT)
+            outstanding, singles, processes, drift = pipe.execute()
         own_ms = int(outstanding.get(flow, 0))
         if not processes:
             return None
-        work_ms = sum(min(own_ms, int(other_ms)) for other_ms in outstanding.values())
-        share = BULK_SHARE if int(singles or 0) > 0 else 1
-        return work_ms / int(processes) / share / 1000
+        work_ms: float = sum(min(own_ms, int(other_ms)) for other_ms in outstanding.values())
+        submitted, finished = (int(value or 0) for value in singles)
+        work_ms = min(work_ms + submitted - finished, work_ms / BULK_SHARE)  # single photos first, within their share
+        return work_ms * float(drift or 1) / int(processes) / 1000
 
     def stats(self, lane: Lane) -> LaneStats:
         jobs, pixels = (int(value or 0) for value in self._redis.hmget(totals_key(lane), ["jobs", "pixels"]))

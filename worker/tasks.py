@@ -127,7 +127,9 @@ def _learn(job: Job, picture: Picture, services: Services) -> None:
     """Keep what this conversion tells of the pace and of the time that was promised."""
     generate_ms = picture.timings[f"{Stage.GENERATE}_s"] * 1000
     services.lanes.record_pace(job.style, generate_ms / (picture.width * picture.height / 1e6))
-    services.lanes.record_promise(job.promised_s, (job.finished_at or job.created_at) - job.created_at)
+    finished_at = job.finished_at or job.created_at
+    services.lanes.record_promise(job.promised_s, finished_at - job.created_at)
+    services.lanes.record_drift(job.work_ms, 1000 * (finished_at - (job.started_at or finished_at)))
 
 
 def _taking_result(job: Job, services: Services) -> AbstractContextManager[None]:
