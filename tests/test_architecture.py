@@ -1,6 +1,7 @@
 """Who may import whom; the map is in docs/architecture.md."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -133,3 +134,14 @@ def test_a_module_that_does_something_when_imported_is_noticed(tmp_path: Path, l
     (tmp_path / "careless.py").write_text(f"def act():\n    {line}\n\nact()\n")
     (tmp_path / "careful.py").write_text("import careless\n")
     assert done_on_import(tmp_path, "careful").startswith(f"careless.py: {event} ")
+
+
+def test_every_pitfall_in_the_documentation_has_its_test() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "pitfalls.md").read_text("utf-8")))
+    there = {
+        name
+        for file in (ROOT / "tests").glob("*.py")
+        for name in re.findall(r"def (test_\w+)", file.read_text("utf-8"))
+    }
+    assert len(named) > 10
+    assert named <= there

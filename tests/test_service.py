@@ -113,6 +113,14 @@ def test_every_good_photo_converts_and_keeps_its_shape(service: RunningService, 
         assert result["width"] / result["height"] == pytest.approx(photo["width"] / photo["height"], rel=0.02)
 
 
+def test_the_first_photo_finds_a_warm_engine(own_service: RunningService) -> None:
+    logged = (own_service.data_dir / "logs" / "worker.log").read_text("utf-8")
+    assert "engine warm" in logged
+    job = finished(own_service, submit(own_service, photo_bytes()))
+    assert job["state"] == "succeeded"
+    assert (own_service.data_dir / "logs" / "worker.log").read_text("utf-8").count("engine warm") == 1
+
+
 def test_a_photo_survives_the_death_of_the_worker_process_that_converts_it(own_service: RunningService) -> None:
     job = submit(own_service, photo_bytes((2048, 1536), "JPEG"), max_side="2048", style="hinata-full")
     wait_until(lambda: look(own_service, job)["stage"] == "generate", "the conversion has begun")
