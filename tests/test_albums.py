@@ -284,6 +284,21 @@ class TestArchives:
             assert archive.namelist() == ["a.png", "a (2).png", "failures.json"]
             assert json.loads(archive.read("failures.json"))["no.txt"]["code"] == "not_a_photo"
 
+    @pytest.mark.parametrize(
+        ("name", "plain", "full"),
+        [
+            ("Summer", "Summer", "Summer"),
+            ("春の桜", "sakuga-", "%E6%98%A5%E3%81%AE%E6%A1%9C"),
+            ('a/b "c".. ', "a-b-c", "a-b%20-c"),
+            ("..", "sakuga-", "sakuga-"),
+        ],
+    )
+    def test_the_archive_has_the_name_of_the_album(self, client: FlaskClient, name: str, plain: str, full: str) -> None:
+        album = str(client.post(ALBUMS, json={"name": name}).headers["Location"])
+        disposition = client.get(f"{album}/archive").headers["Content-Disposition"]
+        assert f'filename="{plain}' in disposition
+        assert f"filename*=UTF-8''{full}" in disposition
+
 
 class TestAfterwards:
     def test_what_failed_is_tried_again_and_only_that(

@@ -2,6 +2,7 @@
 
 import re
 from typing import BinaryIO, cast
+from urllib.parse import quote
 
 from flask import Blueprint, Response, request, url_for
 from werkzeug.datastructures import FileStorage
@@ -150,7 +151,7 @@ def get_archive(album_id: str) -> Response:
     """The pictures that are done at once, the others as they get done; at last the reasons of those that failed."""
     album = services().albums.get(album_id)
     response = held_open(lambda room: archive_of(services(), room, album), "application/zip")
-    response.headers["Content-Disposition"] = f'attachment; filename="{_file_name(album)}.zip"'
+    response.headers["Content-Disposition"] = _disposition(album)
     return response
 
 
@@ -240,5 +241,8 @@ def _is_archive(file: BinaryIO) -> bool:
     return magic in ZIP_MAGIC
 
 
-def _file_name(album: Album) -> str:
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", album.name or "").strip("-") or f"sakuga-{album.id[:8]}"
+def _disposition(album: Album) -> str:
+    """Save it under the album's name: for old clients in plain letters, for all others (RFC 6266) as it is."""
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", album.name or "").strip("-") or f"sakuga-{album.id[:8]}"
+    full = re.sub(r'[\x00-\x1f\x7f/\\<>:"|?*]+', "-", album.name or "").strip(" .-") or plain
+    return f"attachment; filename=\"{plain}.zip\"; filename*=UTF-8''{quote(full)}.zip"
