@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import stat
 import zipfile
 from collections.abc import Callable
@@ -298,6 +299,23 @@ class TestArchives:
         disposition = client.get(f"{album}/archive").headers["Content-Disposition"]
         assert f'filename="{plain}' in disposition
         assert f"filename*=UTF-8''{full}" in disposition
+
+
+class TestEvents:
+    def test_what_ended_the_album_while_nobody_listened_is_told_before_the_end(
+        self, client: FlaskClient, services: Services, album: str
+    ) -> None:
+        put(client, album, "first.png", 1)
+        heard = services.albums.last_event(album.rpartition("/")[2])
+        put(client, album, "second.png", 2)
+        work(services)
+        stream = client.get(f"{album}/events", headers={"Last-Event-ID": heard}).text
+        events = re.findall(r"event: (\w+)\ndata: (.*)", stream)
+        told = {
+            photo["name"]: photo["state"] for kind, data in events if kind == "state" and (photo := json.loads(data))
+        }
+        assert told == {"first.png": "succeeded", "second.png": "succeeded"}
+        assert events[-1][0] == "done"
 
 
 class TestAfterwards:

@@ -91,14 +91,15 @@ def _follow_album(
 ) -> Iterator[str]:
     spoke = told = time.monotonic()
     while room.is_open():
-        if not albums.unfinished(album_id):
-            yield _event("done", last, render())
-            return
-        events = albums.events(album_id, after=last, wait_s=PATIENCE_S)
+        is_over = not albums.unfinished(album_id)  # asked first: what ended it is then among the events
+        events = albums.events(album_id, after=last, wait_s=0 if is_over else PATIENCE_S)
         latest = {event.name: event.id for event in events}
         for entry in albums.some(album_id, list(latest)):
             last = latest[entry.item.name]
             yield _event("state", last, render_photo(entry))
+        if is_over:
+            yield _event("done", last, render())
+            return
         now = time.monotonic()
         if events and now - told >= QUEUE_LOOK_S:
             yield _event("progress", last, render())
