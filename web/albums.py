@@ -127,7 +127,7 @@ def list_photos(album_id: str, options: PhotoPageOptions) -> Response:
     problems=(400, 404, 503),
     headers={"Last-Event-ID": "Resume after this event"},
 )
-def listen(album_id: str) -> Response:
+def listen_to_album(album_id: str) -> Response:
     album = services().albums.get(album_id)
     after = last_event_id()
     if after and after == services().albums.last_event(album.id) and not services().albums.unfinished(album.id):
@@ -227,7 +227,7 @@ def _links(album: Album) -> AlbumLinks:
     return AlbumLinks(
         self=link("get_album"),
         photos=link("list_photos"),
-        events=link("listen"),
+        events=link("listen_to_album"),
         archive=link("get_archive"),
         check=link("check_album"),
         retry=link("retry_album"),
