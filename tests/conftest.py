@@ -25,9 +25,11 @@ from cli import valkey
 from shared.pipeline import Tensor, Told
 from shared.services import Services, connect, redis_client
 from shared.settings import Settings
+from tests.browsing import browser, busy, open_page, page  # noqa: F401  fixtures
 
 ROOT = Path(__file__).resolve().parent.parent
 CHECK_DATA = Path(os.environ.pop("SAKUGA_CHECK_DATA", ROOT.parent / "shared"))  # no setting of the service
+AXE = Path(os.environ.pop("SAKUGA_AXE", ""))  # axe.min.js of axe-core, which is no part of the project either
 IN_CI = os.environ.get("CI") == "true"
 
 

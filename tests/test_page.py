@@ -1,53 +1,34 @@
 """The first page in a real browser against the real service: what a person does, and what they then see."""
 
-import base64
 import io
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
-from urllib.parse import urlsplit
+from typing import Any
 
 import httpx
 import numpy as np
 import numpy.typing as npt
 import pillow_heif
 import pytest
-from PIL import Image, ImageDraw
-from playwright.sync_api import (
-    Browser,
-    ConsoleMessage,
-    Download,
-    FilePayload,
-    Locator,
-    Page,
-    Request,
-    Response,
-    Route,
-    expect,
-    sync_playwright,
-)
+from PIL import Image
+from playwright.sync_api import Browser, Download, Locator, Page, Route, expect
 
+from tests.browsing import (
+    DESKTOP,
+    PHONE,
+    TELL_CSP_VIOLATIONS,
+    WAIT_MS,
+    OpenPage,
+    choose,
+    hand_over,
+    payload,
+    scene,
+    submit,
+    way_in,
+)
 from tests.conftest import RunningService
 
-DESKTOP, PHONE = (1280, 900), (390, 844)
-WAIT_MS = 60_000
-CHROMIUM_ARGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-TELL_CSP_VIOLATIONS = """
-addEventListener("securitypolicyviolation", (event) => console.error("CSP", event.violatedDirective, event.blockedURI))
-"""
-HAND_OVER = """([event, files]) => {
-  const transfer = new DataTransfer();
-  for (const { name, type, data } of files)
-    transfer.items.add(new File([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))], name, { type }));
-  document.body.dispatchEvent(event === "paste"
-    ? new ClipboardEvent(event, { clipboardData: transfer, bubbles: true, cancelable: true })
-    : new DragEvent(event, { dataTransfer: transfer, bubbles: true, cancelable: true }));
-}"""
 DROP_FILE_OF_SIZE = """(size) => {
   const transfer = new DataTransfer();
   transfer.items.add(new File([new Uint8Array(size)], "wall.jpg", { type: "image/jpeg" }));
@@ -55,147 +36,9 @@ DROP_FILE_OF_SIZE = """(size) => {
 }"""
 
 
-class Service(Protocol):
-    """The running service, from conftest."""
-
-    url: str
-
-
-OpenPage = Callable[..., Page]
-
-
-@dataclass
-class Visit:
-    """Everything a visit must not do: complain, break the content policy, ask other origins, miss one of its files."""
-
-    origin: str
-    complaints: list[str] = field(default_factory=list)
-
-    def watch(self, page: Page) -> None:
-        page.on("console", self._heard)
-        page.on("pageerror", lambda error: self.complaints.append(f"script error: {error}"))
-        page.on("request", self._asked)
-        page.on("response", self._answered)
-
-    def _heard(self, message: ConsoleMessage) -> None:
-        # Chromium logs every refusal of the API too; what is refused rightly is judged in `_answered`.
-        if message.type in {"error", "warning"} and not message.text.startswith("Failed to load resource"):
-            self.complaints.append(f"console: {message.text}")
-
-    def _asked(self, request: Request) -> None:
-        if not request.url.startswith((self.origin, "blob:", "data:")):
-            self.complaints.append(f"foreign request: {request.url}")
-
-    def _answered(self, response: Response) -> None:
-        is_refusal = 400 <= response.status < 500 and urlsplit(response.url).path.startswith("/api/")
-        if response.status >= 400 and not is_refusal:
-            self.complaints.append(f"{response.status} for {response.url}")
-
-
-@pytest.fixture(scope="module")
-def browser(require_chromium: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(require_chromium), args=CHROMIUM_ARGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def open_page(browser: Browser, service: Service) -> Iterator[OpenPage]:
-    """Open a path of the service in a fresh browser profile; the visit must end without a complaint."""
-    visit = Visit(service.url.rstrip("/"))
-    contexts = []
-
-    def open_(path: str = "/", *, size: tuple[int, int] = DESKTOP, touch: bool = False) -> Page:
-        width, height = size
-        context = browser.new_context(
-            base_url=service.url, viewport={"width": width, "height": height}, has_touch=touch, is_mobile=touch
-        )
-        contexts.append(context)
-        context.set_default_timeout(WAIT_MS)
-        context.add_init_script(TELL_CSP_VIOLATIONS)
-        page = context.new_page()
-        visit.watch(page)
-        page.goto(path)
-        return page
-
-    yield open_
-    for context in contexts:
-        context.close()
-    assert visit.complaints == []
-
-
-@pytest.fixture
-def page(open_page: OpenPage) -> Page:
-    return open_page()
-
-
-@pytest.fixture
-def busy(service: Service) -> Iterator[Callable[[], None]]:
-    """Keep the workers at work, so that a photo sent now waits or runs for a while; call it to set them free."""
-    with httpx.Client(base_url=service.url, timeout=60) as client:
-        count = 2 * client.get("/api/v1/stats").json()["worker_processes"] + 4
-        jobs = [_submit(client, scene(seed=100 + n, size=(1024, 1024)), max_side=1024) for n in range(count)]
-
-        def release() -> None:
-            while jobs:
-                client.delete(jobs.pop()).raise_for_status()
-
-        yield release
-        release()
-
-
-def _submit(client: httpx.Client, photo: bytes, *, max_side: int) -> str:
-    answer = client.post("/api/v1/jobs", files={"photo": photo}, data={"max_side": max_side})
-    answer.raise_for_status()
-    return str(answer.headers["Location"])
-
-
-def scene(*, seed: int = 1, size: tuple[int, int] = (640, 427), kind: str = "JPEG") -> bytes:
-    """A drawn landscape with a sun, hills and houses; each seed gives another."""
-    buffer = io.BytesIO()
-    _draw_scene(np.random.default_rng(seed), size).save(buffer, kind)
-    return buffer.getvalue()
-
-
-def _draw_scene(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
-    width, height = size
-    sky = np.linspace((90, 150, 235), (250, 225, 205), height)[:, None].repeat(width, axis=1)
-    image = Image.fromarray(sky.astype(np.uint8))
-    draw = ImageDraw.Draw(image)
-    sun = rng.uniform(0.1, 0.9) * width
-    draw.ellipse((sun, height * 0.1, sun + height * 0.2, height * 0.3), fill=(255, 240, 170))
-    for shade in (150, 115, 80):
-        crest = height * (1 - shade / 330) + np.cumsum(rng.normal(0, height * 0.004, width))
-        draw.polygon([(0, height), *zip(range(width), crest, strict=True), (width, height)], fill=(40, shade, 70))
-    for x in rng.uniform(0, width * 0.95, 6):
-        top, side = height * rng.uniform(0.65, 0.85), width * 0.05
-        draw.rectangle((x, top, x + side, top + side), fill=tuple(int(level) for level in rng.integers(80, 240, 3)))
-    return image
-
-
-def payload(photo: bytes, name: str = "holiday.jpg", kind: str = "image/jpeg") -> FilePayload:
-    return {"name": name, "mimeType": kind, "buffer": photo}
-
-
-def choose(page: Page, photo: FilePayload) -> None:
-    with page.expect_file_chooser() as chooser:
-        page.get_by_text("Choose a photo").click()
-    chooser.value.set_files(photo)
-
-
-def hand_over(page: Page, event: str, *photos: FilePayload) -> None:
-    """Let files arrive by a drag event or from the clipboard."""
-    files = [
-        {"name": photo["name"], "type": photo["mimeType"], "data": base64.b64encode(photo["buffer"]).decode()}
-        for photo in photos
-    ]
-    page.evaluate(HAND_OVER, [event, files])
-
-
 def expect_picture(page: Page) -> None:
     expect(page.get_by_role("heading", name="Here it is")).to_be_visible(timeout=WAIT_MS)
-    expect(page.get_by_alt_text("The anime picture, after")).to_be_visible()
+    expect(page.locator("#workbench").get_by_alt_text("The anime picture, after")).to_be_visible()
     expect(page.get_by_role("link", name="Save picture")).to_be_visible()
 
 
@@ -301,7 +144,9 @@ def test_of_a_damaged_photo_no_broken_preview_is_shown(page: Page, photos_dir: P
     expect(page.get_by_role("heading", name="This photo cannot be drawn")).to_be_visible()
     expect(page.get_by_role("alert")).to_contain_text(re.compile("cut short|damaged"))
     expect(page.get_by_text("An example")).to_be_visible()
-    expect(page.get_by_alt_text("The photo, before")).to_have_attribute("src", re.compile("example-photo"))
+    expect(page.locator("#workbench").get_by_alt_text("The photo, before")).to_have_attribute(
+        "src", re.compile("example-photo")
+    )
 
 
 def test_a_reload_in_the_middle_finds_the_job_and_its_photo(page: Page, busy: Callable[[], None]) -> None:
@@ -311,15 +156,15 @@ def test_a_reload_in_the_middle_finds_the_job_and_its_photo(page: Page, busy: Ca
     address = page.url
     page.reload()
     expect_under_way(page)
-    expect(page.get_by_alt_text("The photo, before")).to_be_visible()
+    expect(page.locator("#workbench").get_by_alt_text("The photo, before")).to_be_visible()
     busy()
     expect_picture(page)
-    expect(page.get_by_alt_text("The photo, before")).to_be_visible()
+    expect(page.locator("#workbench").get_by_alt_text("The photo, before")).to_be_visible()
     assert page.url == address
 
 
 def test_a_canceled_photo_stays_in_hand_and_can_be_drawn(
-    page: Page, service: Service, busy: Callable[[], None]
+    page: Page, service: RunningService, busy: Callable[[], None]
 ) -> None:
     choose(page, payload(scene(seed=8)))
     expect_under_way(page)
@@ -334,7 +179,7 @@ def test_a_canceled_photo_stays_in_hand_and_can_be_drawn(
 
 
 def test_a_second_photo_takes_the_place_of_the_one_under_way(
-    page: Page, service: Service, busy: Callable[[], None]
+    page: Page, service: RunningService, busy: Callable[[], None]
 ) -> None:
     choose(page, payload(scene(seed=20)))
     page.wait_for_url(re.compile("#job="))
@@ -345,17 +190,6 @@ def test_a_second_photo_takes_the_place_of_the_one_under_way(
     expect_picture(page)
     expect(page.locator("#story")).to_contain_text(re.compile("300 . 400"))
     assert httpx.get(f"{service.url}/api/v1/jobs/{first}").json()["state"] == "canceled"
-
-
-def test_of_several_photos_the_first_is_drawn_and_the_page_says_so(page: Page) -> None:
-    photos = [payload(scene(seed=seed, size=size)) for seed, size in ((24, (300, 400)), (25, (400, 300)))]
-    hand_over(page, "drop", *photos)
-    expect(page.get_by_text("One photo at a time is drawn: this is the first of your 2.")).to_be_visible()
-    expect_picture(page)
-    expect(story(page)).to_contain_text(re.compile("300 . 400"))
-    hand_over(page, "drop", payload(scene(seed=26)))
-    expect(page.get_by_text("One photo at a time")).to_be_hidden()
-    expect_picture(page)
 
 
 def test_a_waiting_photo_is_told_its_place(page: Page, busy: Callable[[], None]) -> None:
@@ -419,19 +253,19 @@ def test_a_time_nobody_would_notice_is_left_out(page: Page, timings: dict[str, f
 @pytest.mark.parametrize("size", [(1280, 800), PHONE], ids=["desktop", "phone"])
 def test_what_can_be_chosen_is_seen_before_the_way_in(open_page: OpenPage, size: tuple[int, int]) -> None:
     page = open_page(size=size, touch=size == PHONE)
-    way_in = page.get_by_text("Choose a photo").bounding_box()
-    assert way_in is not None
-    assert way_in["y"] + way_in["height"] < size[1], "without scrolling"
+    place = way_in(page).bounding_box()
+    assert place is not None
+    assert place["y"] + place["height"] < size[1], "without scrolling"
     for name in ("style", "max_side", "format"):
         choice = page.locator(f"input[name={name}]:checked").bounding_box()
         assert choice is not None
-        assert choice["y"] + choice["height"] < way_in["y"]
+        assert choice["y"] + choice["height"] < place["y"]
 
 
 def test_a_finger_is_not_told_to_drop_or_paste(open_page: OpenPage) -> None:
     page = open_page(size=PHONE, touch=True)
-    expect(page.get_by_text("Choose a photo")).to_be_visible()
-    assert re.search("drop|paste", page.locator("main").inner_text(), re.IGNORECASE) is None
+    expect(way_in(page)).to_be_visible()
+    assert re.search("drop|paste", page.locator("#workbench").inner_text(), re.IGNORECASE) is None
 
 
 def test_a_style_is_described_in_plain_words(page: Page) -> None:
@@ -477,7 +311,7 @@ def test_a_service_that_is_gone_for_a_while_is_waited_for(browser: Browser, tmp_
     service.start()
     try:
         with httpx.Client(base_url=service.url) as client, browser.new_context(base_url=service.url) as context:
-            ahead = [_submit(client, scene(seed=seed, size=(1024, 1024)), max_side=1024) for seed in range(4)]
+            ahead = [submit(client, scene(seed=seed, size=(1024, 1024)), max_side=1024) for seed in range(4)]
             page = context.new_page()
             page.goto("/")
             choose(page, payload(scene(seed=22)))
@@ -518,7 +352,7 @@ def test_a_photo_the_browser_cannot_show_still_becomes_a_picture(page: Page) -> 
     pillow_heif.from_pillow(Image.open(io.BytesIO(scene(seed=15)))).save(buffer)
     choose(page, payload(buffer.getvalue(), "phone.heic", "image/heic"))
     expect_picture(page)
-    expect(page.get_by_alt_text("The photo, before")).to_be_hidden()
+    expect(page.locator("#workbench").get_by_alt_text("The photo, before")).to_be_hidden()
     expect(page.get_by_role("slider")).to_be_hidden()
 
 
@@ -526,7 +360,7 @@ def test_going_back_leads_to_the_start_and_forward_to_the_picture(page: Page) ->
     choose(page, payload(scene(seed=16)))
     expect_picture(page)
     page.go_back()
-    expect(page.get_by_text("Choose a photo")).to_be_visible()
+    expect(way_in(page)).to_be_visible()
     page.go_forward()
     expect_picture(page)
 
@@ -535,7 +369,7 @@ def test_an_unknown_job_in_the_address_is_explained(open_page: OpenPage) -> None
     page = open_page("/#job=nobody-knows-it")
     expect(page.get_by_role("alert")).to_contain_text("No such job")
     expect(page.get_by_role("heading", name="This picture is not here")).to_be_visible()
-    expect(page.get_by_text("Choose a photo")).to_be_visible()
+    expect(way_in(page)).to_be_visible()
 
 
 def test_the_headline_is_announced_as_things_change(page: Page) -> None:
@@ -546,7 +380,7 @@ def test_the_headline_is_announced_as_things_change(page: Page) -> None:
 
 def test_the_whole_way_can_be_gone_by_keyboard(page: Page) -> None:
     page.on("filechooser", lambda _: None)  # the browser is to hand choosers over before the key is pressed
-    for _ in ("brand", "API", "style", "size", "format", "photo"):
+    for _ in ("brand", "API", "language", "style", "size", "format", "photo"):
         page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "photo"
     with page.expect_file_chooser() as chooser:
@@ -566,13 +400,15 @@ def test_who_wants_less_motion_gets_none(open_page: OpenPage) -> None:
     assert page.evaluate("document.getAnimations().length") == 0
 
 
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("colour", ["plum", "plum-deep", "ink", "quiet"])
-def test_text_stands_out_from_its_ground(page: Page, colour: str) -> None:
+def test_text_stands_out_from_its_ground(open_page: OpenPage, colour: str, *, dark: bool) -> None:
     """WCAG 2.2 AA: 4.5 to 1."""
+    page = open_page(dark=dark)
     style = "getComputedStyle(document.documentElement).getPropertyValue(name)"
     text = page.evaluate(f"name => {style}", f"--{colour}")
-    ground = page.evaluate(f"name => {style}", "--blush")
-    assert contrast(text, ground) >= 4.5
+    for ground in ("blush", "petal", "paper"):
+        assert contrast(text, page.evaluate(f"name => {style}", f"--{ground}")) >= 4.5, ground
 
 
 def contrast(one: str, other: str) -> float:
@@ -582,12 +418,14 @@ def contrast(one: str, other: str) -> float:
 
 
 def _luminance(colour: str) -> float:
-    levels = [int(colour.strip()[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    digits = colour.strip().removeprefix("#")
+    digits = "".join(2 * digit for digit in digits) if len(digits) == 3 else digits
+    levels = [int(digits[start : start + 2], 16) / 255 for start in (0, 2, 4)]
     red, green, blue = (level / 12.92 if level <= 0.04045 else ((level + 0.055) / 1.055) ** 2.4 for level in levels)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def test_the_api_page_shows_every_operation_with_its_curl(open_page: OpenPage, service: Service) -> None:
+def test_the_api_page_shows_every_operation_with_its_curl(open_page: OpenPage, service: RunningService) -> None:
     page = open_page("/docs")
     spec = httpx.get(f"{service.url}/openapi.json").json()
     for path, methods in spec["paths"].items():

@@ -1,16 +1,29 @@
-/** The job in the page's address (`#job=…`), so that a reload or a link finds it again. */
+/** What the page's address names (`#job=…` or `#album=…`), so that a reload or a link finds it again. */
 
-/** @returns {string | null} */
-export function jobInAddress() {
-  return new URLSearchParams(location.hash.slice(1)).get("job");
+/** @typedef {{job?: string, album?: string}} Subject at most one of both */
+
+/** @returns {Subject} */
+export function subjectInAddress() {
+  return Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
 }
 
-/** @param {string | null} id null for none */
-export function putJobInAddress(id) {
-  if (id !== jobInAddress()) history.pushState(null, "", id ? `#job=${encodeURIComponent(id)}` : location.pathname);
+/** @param {Subject} subject empty for none */
+export function putInAddress(subject) {
+  const hash = new URLSearchParams(/** @type {Record<string, string>} */ (subject)).toString();
+  if (hash === location.hash.slice(1)) return;
+  history.pushState(null, "", hash ? `#${hash}` : location.pathname + location.search);
 }
 
-/** @param {(id: string | null) => void} onChange told when the reader goes back, forward or to another link */
+/** @param {(subject: Subject) => void} onChange told when the reader goes back, forward or to another link */
 export function watchAddress(onChange) {
-  addEventListener("hashchange", () => onChange(jobInAddress()));
+  addEventListener("hashchange", () => onChange(subjectInAddress()));
+}
+
+/**
+ * Keep the subject where the reader changes the language.
+ *
+ * @param {HTMLAnchorElement} link
+ */
+export function carrySubject(link) {
+  link.addEventListener("click", () => (link.hash = location.hash));
 }

@@ -22,22 +22,25 @@
  * @typedef {{style: string, max_side: string, format: string}} Options
  */
 
+import * as words from "./words.js";
+
 const JOBS = "/api/v1/jobs";
 
 /** What went wrong, as the service told it (RFC 9457) or as the page found it. */
 export class ProblemError extends Error {
-  /** @param {{status?: number, code?: string, title?: string, detail?: string}} problem */
-  constructor({ status = 0, code = "unknown", title = "That did not work", detail = "" }) {
+  /** @param {{status?: number, code?: string, title?: string, detail?: string, retry_after_s?: number}} problem */
+  constructor({ status = 0, code = "unknown", title = "That did not work", detail = "", retry_after_s = 0 }) {
     super(title);
     this.status = status;
     this.code = code;
     this.title = title;
     this.detail = detail;
+    this.retry_after_s = retry_after_s;
   }
 }
 
 /**
- * Send a photo and ask for its picture. An XMLHttpRequest, because fetch does not tell how much is sent.
+ * Send a photo and ask for its picture.
  *
  * @param {File} photo
  * @param {Options} options
@@ -46,18 +49,34 @@ export class ProblemError extends Error {
  * @returns {Promise<Job>}
  */
 export function submitPhoto(photo, options, onSent, signal) {
+  const fields = new FormData();
+  for (const [name, value] of Object.entries(options)) fields.append(name, value);
+  fields.append("photo", photo);
+  return sendForm(JOBS, fields, onSent, signal);
+}
+
+/**
+ * Post a form by an XMLHttpRequest, because fetch does not tell how much is sent.
+ *
+ * @param {string} url
+ * @param {FormData} fields
+ * @param {(sent: number) => void} onSent told the share that is sent, from 0 to 1
+ * @param {AbortSignal} signal
+ * @returns {Promise<any>}
+ */
+export function sendForm(url, fields, onSent, signal) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    request.open("POST", JOBS);
+    request.open("POST", url);
     request.upload.onprogress = (event) => onSent(event.lengthComputable ? event.loaded / event.total : 0);
     request.onload = () =>
       request.status < 300
         ? resolve(JSON.parse(request.responseText))
-        : reject(told(request.status, request.responseText));
+        : reject(told(request.status, request.responseText, request.getResponseHeader("Retry-After")));
     request.onerror = () => reject(unreachable());
     request.onabort = () => reject(signal.reason);
     signal.addEventListener("abort", () => request.abort(), { once: true });
-    request.send(form(photo, options));
+    request.send(fields);
   });
 }
 
@@ -88,25 +107,17 @@ export function isOver(job) {
 /**
  * @param {string} url
  * @param {RequestInit} init
- * @returns {Promise<Job>}
+ * @returns {Promise<any>} the body of the answer, null where it has none
  */
-async function call(url, init) {
-  const response = await fetch(url, init).catch((error) => {
-    throw init.signal?.aborted ? error : unreachable();
-  });
-  if (!response.ok) throw told(response.status, await response.text());
-  return response.json();
-}
-
-/**
- * @param {File} photo
- * @param {Options} options
- */
-function form(photo, options) {
-  const fields = new FormData();
-  for (const [name, value] of Object.entries(options)) fields.append(name, value);
-  fields.append("photo", photo);
-  return fields;
+export async function call(url, init) {
+  try {
+    const response = await fetch(url, init);
+    const body = await response.text();
+    if (!response.ok) throw told(response.status, body, response.headers.get("Retry-After"));
+    return body ? JSON.parse(body) : null;
+  } catch (error) {
+    throw error instanceof ProblemError || init.signal?.aborted ? error : unreachable();
+  }
 }
 
 /**
@@ -114,19 +125,17 @@ function form(photo, options) {
  *
  * @param {number} status
  * @param {string} body
+ * @param {string | null} retryAfter
  */
-function told(status, body) {
+function told(status, body, retryAfter) {
+  const retry_after_s = Number(retryAfter) || 0;
   try {
-    return new ProblemError({ ...JSON.parse(body), status });
+    return new ProblemError({ ...JSON.parse(body), status, retry_after_s });
   } catch {
-    return new ProblemError({ status, detail: `The service answered with status ${status}.` });
+    return new ProblemError({ status, retry_after_s, detail: words.statusOnly(status) });
   }
 }
 
 function unreachable() {
-  return new ProblemError({
-    code: "unreachable",
-    title: "The service cannot be reached",
-    detail: "Check the connection, then try again.",
-  });
+  return new ProblemError({ code: "unreachable", ...words.UNREACHABLE });
 }

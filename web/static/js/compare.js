@@ -5,6 +5,8 @@
  * @typedef {"none" | "before" | "after" | "both"} Shown
  */
 
+import * as words from "./words.js";
+
 const MIDDLE = 50;
 
 export class Compare {
@@ -49,7 +51,7 @@ export class Compare {
     const kept = Math.min(100, Math.max(0, percent));
     this.frame.style.setProperty("--split", String(kept));
     this.input.value = String(kept);
-    this.input.setAttribute("aria-valuetext", `${Math.round(kept)} % photo, ${Math.round(100 - kept)} % anime`);
+    this.input.setAttribute("aria-valuetext", words.split(kept));
   }
 
   /** @param {PointerEvent} event */

@@ -1,7 +1,8 @@
 /** Following a job to its end: by server-sent events, or by asking once a second where those fail. */
 
-import { ProblemError, getJob, isOver } from "./api.js";
+import { getJob, isOver } from "./api.js";
 import { Countdown } from "./countdown.js";
+import { mayPass, pause } from "./patience.js";
 
 /**
  * @typedef {import("./api.js").Job} Job
@@ -86,24 +87,7 @@ async function lookAgain(id, signal) {
   try {
     return await getJob(id, signal);
   } catch (error) {
-    if (error instanceof ProblemError && mayPass(error)) return null;
+    if (mayPass(error)) return null;
     throw error;
   }
-}
-
-/** @param {ProblemError} problem */
-function mayPass(problem) {
-  return problem.status === 0 || problem.status === 429 || problem.status >= 500;
-}
-
-/**
- * @param {number} ms
- * @param {AbortSignal} signal
- * @returns {Promise<void>}
- */
-function pause(ms, signal) {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener("abort", () => (clearTimeout(timer), reject(signal.reason)), { once: true });
-  });
 }

@@ -1,28 +1,40 @@
 /**
- * How a photo comes in: chosen, dropped anywhere on the page, or pasted.
+ * How photos come in: chosen, dropped anywhere on the page, or pasted.
  *
- * @typedef {(photo: File, count: number) => void} OnPhoto told the first of `count` files
+ * @typedef {(choice: import("./choice.js").Choice) => void} OnChoice
  */
 
+import { choiceOfDrop, choiceOfFiles } from "./choice.js";
+
 /**
- * @param {{input: HTMLInputElement, veil: HTMLElement}} parts the file input, and what shows while a file hovers
- * @param {OnPhoto} onPhoto
+ * @param {{inputs: HTMLInputElement[], veil: HTMLElement}} parts the file inputs, and what shows while a file hovers
+ * @param {OnChoice} onChoice
  */
-export function takePhotos({ input, veil }, onPhoto) {
+export function takePhotos({ inputs, veil }, onChoice) {
+  for (const input of inputs) takeChosen(input, onChoice);
+  document.addEventListener("paste", (event) => take(choiceOfFiles(event.clipboardData?.files ?? []), onChoice));
+  takeDrops(veil, onChoice);
+}
+
+/**
+ * @param {HTMLInputElement} input
+ * @param {OnChoice} onChoice
+ */
+function takeChosen(input, onChoice) {
+  // With archives among what it takes, a phone would show its files instead of its photos.
+  if (matchMedia("(pointer: coarse)").matches) input.accept = input.accept.replace(/,?\.zip/, "");
   input.addEventListener("change", () => {
-    const photo = input.files?.[0];
+    const choice = choiceOfFiles(input.files ?? []);
     input.value = ""; // so that the same file can be chosen twice
-    if (photo) onPhoto(photo, 1);
+    take(choice, onChoice);
   });
-  document.addEventListener("paste", (event) => takeFirst(event.clipboardData, onPhoto));
-  takeDrops(veil, onPhoto);
 }
 
 /**
  * @param {HTMLElement} veil
- * @param {OnPhoto} onPhoto
+ * @param {OnChoice} onChoice
  */
-function takeDrops(veil, onPhoto) {
+function takeDrops(veil, onChoice) {
   document.addEventListener("dragover", (event) => {
     if (!event.dataTransfer?.types.includes("Files")) return;
     event.preventDefault();
@@ -31,18 +43,17 @@ function takeDrops(veil, onPhoto) {
   document.addEventListener("dragleave", (event) => {
     if (!event.relatedTarget) veil.hidden = true; // null: the pointer left the window
   });
-  document.addEventListener("drop", (event) => {
+  document.addEventListener("drop", async (event) => {
     event.preventDefault();
     veil.hidden = true;
-    takeFirst(event.dataTransfer, onPhoto);
+    if (event.dataTransfer) take(await choiceOfDrop(event.dataTransfer), onChoice);
   });
 }
 
 /**
- * @param {DataTransfer | null} data
- * @param {OnPhoto} onPhoto
+ * @param {import("./choice.js").Choice} choice
+ * @param {OnChoice} onChoice
  */
-function takeFirst(data, onPhoto) {
-  const files = data?.files;
-  if (files?.length) onPhoto(files[0], files.length);
+function take(choice, onChoice) {
+  if (choice.photos.length + choice.archives.length + choice.leftOut > 0) onChoice(choice);
 }

@@ -1,223 +1,64 @@
 /**
- * The page: one photo, its picture, and the way between. Joins the modules; each of them knows only its own matter.
+ * The page: photos come in, a single one is drawn by `single.js`, many become an album in `album.js`. What the address
+ * names is shown. Joins the modules; each of them knows only its own matter.
  */
 
-import { jobInAddress, putJobInAddress, watchAddress } from "./address.js";
-import { ProblemError, cancelJob, getJob, isOver, submitPhoto } from "./api.js";
-import { Compare } from "./compare.js";
-import { follow } from "./follow.js";
+import { carrySubject, putInAddress, subjectInAddress, watchAddress } from "./address.js";
+import { addToAlbum, albumInHand, findAlbum, isAlbumOpen, leaveAlbum, startAlbum, whenErased } from "./album.js";
+import { earlier } from "./earlier.js";
+import { showEarlier } from "./earlier-view.js";
 import { takePhotos } from "./intake.js";
-import { keepPhoto, keptPhoto } from "./keepsake.js";
-import { nameAfter, offerPicture } from "./saving.js";
-import { blurBar, fillBar, part, remark, show } from "./view.js";
+import { dropMiniaturesExcept } from "./miniatures.js";
+import { chosenOptions, findPicture, leavePhoto, sayNothingIn, setPhotoAside, takePhoto } from "./single.js";
+import { part } from "./view.js";
 import * as words from "./words.js";
 
-/** @typedef {import("./api.js").Job} Job */
+/** @typedef {import("./choice.js").Choice} Choice */
 
-const compare = new Compare(part("compare"));
-const example = { before: compare.before.getAttribute("src"), after: compare.after.getAttribute("src") };
-const maxBytes = Number(part("workbench").dataset.maxUploadBytes);
-/** @type {HTMLInputElement} */
-const input = part("photo");
+const inputs = ["photo", "folder", "photos-again", "folder-again"].map((id) => part(id));
+const dropWords = part("drop-words").textContent;
 
-/** What the page is about at this moment. `run` ends whatever is under way when something else takes its place. */
-const now = {
-  /** @type {File | null} */ photo: null,
-  /** @type {string | null} */ photoUrl: null,
-  /** @type {Promise<unknown>} */ previewed: Promise.resolve(null),
-  /** @type {Job | null} */ job: null,
-  run: new AbortController(),
-};
-
-takePhotos({ input, veil: part("drop-veil") }, take);
+takePhotos({ inputs: /** @type {HTMLInputElement[]} */ (inputs), veil: part("drop-veil") }, take);
 watchAddress(open);
-part("options").addEventListener("submit", (event) => (event.preventDefault(), draw()));
-part("again").addEventListener("click", draw);
-part("another").addEventListener("click", () => input.click());
-part("cancel").addEventListener("click", cancel);
-if (jobInAddress()) open(jobInAddress());
+part("new").addEventListener("click", startAnew);
+whenErased(startAnew);
+for (const link of document.querySelectorAll("a.language")) carrySubject(/** @type {HTMLAnchorElement} */ (link));
+showEarlier();
+dropMiniaturesExcept(earlier().map(({ id }) => id));
+open(subjectInAddress());
 
-/**
- * @param {File} photo
- * @param {number} count of the files it is the first of
- */
-function take(photo, count) {
-  if (now.job && !isOver(now.job)) cancelJob(now.job).catch(() => {}); // its picture is no longer wanted
-  hold(photo);
-  if (count > 1) remark(words.oneAtATime(count));
-  now.previewed = display({ before: now.photoUrl, after: null });
-  scrollTo({ top: 0 });
-  if (photo.size > maxBytes) fail(words.tooManyBytes(photo.size, maxBytes));
-  else draw();
+/** @param {Choice} choice */
+function take(choice) {
+  const { photos, archives } = choice;
+  if (isAlbumOpen()) return addToAlbum(choice);
+  if (photos.length + archives.length === 0) return sayNothingIn();
+  if (photos.length === 1 && archives.length === 0) return takePhoto(photos[0].file);
+  leavePhoto();
+  showAlbum(true);
+  startAlbum(choice, chosenOptions());
 }
 
-/** Send the photo in hand and follow its job to the end. */
-async function draw() {
-  const { photo } = now;
-  if (!photo) return;
-  const signal = startRun();
-  now.job = null;
-  showSending(0);
-  try {
-    const job = await submitPhoto(photo, chosenOptions(), showSending, signal);
-    await keep(job);
-    await finish(job, signal);
-  } catch (error) {
-    explain(error, signal);
+function startAnew() {
+  putInAddress({});
+  open({});
+}
+
+/** @param {import("./address.js").Subject} subject what the address names now */
+function open({ job, album }) {
+  if (album && album === albumInHand()) return;
+  showAlbum(Boolean(album));
+  if (album) {
+    setPhotoAside();
+    findAlbum(album);
+  } else {
+    leaveAlbum();
+    findPicture(job ?? null);
+    showEarlier();
   }
 }
 
-/** @param {string | null} id the job that the address names now */
-async function open(id) {
-  if (id === (now.job?.id ?? null)) return;
-  hold(null);
-  if (!id) return showStart();
-  const signal = startRun();
-  show("queued", words.FINDING);
-  blurBar();
-  try {
-    now.previewed = display({ before: keptPhoto(id), after: null });
-    await finish(await getJob(id, signal), signal);
-  } catch (error) {
-    explain(error, signal);
-  }
-}
-
-/**
- * @param {Job} job
- * @param {AbortSignal} signal
- */
-async function finish(job, signal) {
-  const ended = await follow(job, { onChange: showUnderWay, onSilence: showSilence }, signal);
-  now.job = ended;
-  if (ended.state === "succeeded") return showPicture(ended, signal);
-  if (ended.state === "canceled") return stop();
-  fail(words.whyNot(ended));
-}
-
-async function cancel() {
-  try {
-    const job = now.job && (await cancelJob(now.job));
-    if (job?.state !== "succeeded") stop();
-  } catch (error) {
-    explain(error, now.run.signal);
-  }
-}
-
-/** Rest, with the photo still in hand if there is one. */
-function stop() {
-  startRun();
-  now.job = null;
-  putJobInAddress(null);
-  if (now.photo) show("chosen", words.CANCELED);
-  else showStart();
-}
-
-/** @param {File | null} photo */
-function hold(photo) {
-  startRun();
-  if (now.photoUrl) URL.revokeObjectURL(now.photoUrl);
-  now.photo = photo;
-  now.photoUrl = photo && URL.createObjectURL(photo);
-  now.job = null;
-  remark("");
-}
-
-/** @returns {AbortSignal} of the new run; the one before ends here */
-function startRun() {
-  now.run.abort();
-  now.run = new AbortController();
-  return now.run.signal;
-}
-
-/**
- * Make the job findable after a reload, its photo too.
- *
- * @param {Job} job
- */
-async function keep(job) {
-  now.job = job;
-  putJobInAddress(job.id);
-  await now.previewed;
-  if (now.job?.id === job.id && !compare.before.hidden) keepPhoto(job.id, compare.before);
-}
-
-/** @returns {import("./api.js").Options} */
-function chosenOptions() {
-  /** @type {HTMLFormElement} */
-  const form = part("options");
-  return /** @type {any} */ (Object.fromEntries(new FormData(form)));
-}
-
-/** @param {{before: string | null, after: string | null}} sources */
-function display(sources) {
-  part("caption").hidden = sources !== example;
-  return compare.show(sources);
-}
-
-function showStart() {
-  show("empty");
-  display(example);
-}
-
-/** @param {number} share */
-function showSending(share) {
-  show("uploading", words.sending(share));
-  if (share < 1) fillBar(share);
-  else blurBar();
-}
-
-/** @param {Job} job */
-function showUnderWay(job) {
-  now.job = job;
-  show(job.state === "queued" ? "queued" : "running", words.underWay(job));
-  if (job.state === "queued") blurBar();
-  else if (job.stage === "generate" && job.eta_s !== null) fillBar(job.progress, { goal: 0.9, glide_s: job.eta_s });
-  else fillBar(job.progress);
-}
-
-function showSilence() {
-  show("running", words.SILENCE);
-  blurBar();
-}
-
-/**
- * @param {Job} job
- * @param {AbortSignal} signal
- */
-async function showPicture(job, signal) {
-  const before = now.photoUrl ?? keptPhoto(job.id);
-  const shown = await display({ before, after: job.links.result });
-  if (signal.aborted) return;
-  /** @type {HTMLAnchorElement} */
-  const save = part("save");
-  offerPicture(save, job);
-  show("done", words.finished(job));
-  part("options").hidden = !now.photo; // after a reload there is no photo to draw again
-  if (shown === "both") compare.reveal();
-  if (now.photo) await nameAfter(save, job, now.photo, signal);
-}
-
-/** @param {import("./words.js").Reason} reason */
-function fail({ title, detail, mayRetry, isBroken }) {
-  show("failed", { headline: title, story: "" });
-  part("reason").textContent = detail;
-  part("again").hidden = !(mayRetry && now.photo);
-  if (isBroken) display(example);
-  else replaceEmptyFrame(now.run.signal);
-}
-
-/** @param {AbortSignal} signal */
-async function replaceEmptyFrame(signal) {
-  await now.previewed;
-  if (!signal.aborted && compare.before.hidden) display(example);
-}
-
-/**
- * @param {unknown} error
- * @param {AbortSignal} signal of the run that it ended
- */
-function explain(error, signal) {
-  if (signal.aborted) return; // something else has taken its place
-  fail(words.reasonOf(error instanceof ProblemError ? error : new ProblemError({ detail: String(error) })));
+/** @param {boolean} isAlbum */
+function showAlbum(isAlbum) {
+  part("workbench").hidden = isAlbum;
+  part("drop-words").textContent = isAlbum ? words.ADD_HERE : dropWords;
 }

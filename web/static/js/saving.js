@@ -18,7 +18,7 @@ export function offerPicture(link, job) {
  *
  * @param {HTMLAnchorElement} link
  * @param {Job} job succeeded
- * @param {File} photo
+ * @param {{name: string}} photo
  * @param {AbortSignal} signal
  */
 export async function nameAfter(link, job, photo, signal) {

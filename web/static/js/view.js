@@ -33,15 +33,6 @@ export function show(state, words = { headline: "", story: "" }) {
   keepFocus();
 }
 
-/**
- * Say something that holds for as long as this photo is in hand.
- *
- * @param {string} sentence empty for nothing
- */
-export function remark(sentence) {
-  part("remark").textContent = sentence;
-}
-
 /** Let the bar wander while nobody can tell how far it is. */
 export function blurBar() {
   part("bar").classList.add("unknown");
@@ -83,7 +74,12 @@ function say({ headline, story }) {
   part("headline").textContent = headline;
   part("story").textContent = story;
   document.title = headline ? `${headline} · Sakuga` : TITLE;
-  if (isNews) part("announcement").textContent = `${headline}. ${story}`;
+  if (isNews) announce(`${headline}. ${story}`);
+}
+
+/** @param {string} sentence for those who hear the page */
+export function announce(sentence) {
+  part("announcement").textContent = sentence;
 }
 
 /** Whoever used a control that is gone now goes on at the headline, not at the top of the page. */

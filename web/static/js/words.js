@@ -1,4 +1,7 @@
-/** Every sentence the page makes up itself. The service's own sentences (`detail`) are shown as they come. */
+/** Every sentence the page makes up itself, in the reader's language. */
+
+import english from "./phrases-en.js";
+import chinese from "./phrases-zh.js";
 
 /**
  * @typedef {import("./api.js").Job} Job
@@ -6,14 +9,10 @@
  * whether the same photo may do better next time, and whether it is not fit to be looked at
  */
 
-/** @type {{[stage: string]: string}} */
-const STAGES = {
-  decode: "Reading your photo",
-  preprocess: "Preparing the canvas",
-  generate: "Drawing",
-  postprocess: "Finishing the picture",
-  encode: "Saving the picture",
-};
+const isChinese = document.documentElement.lang === "zh";
+const say = isChinese ? chinese : english;
+/** Times and numbers as the reader's own system writes them, unless that speaks another language than the page. */
+const locale = navigator.language.startsWith(document.documentElement.lang) ? undefined : isChinese ? "zh-CN" : "en";
 
 /** Errors that lie in the photo: the same photo will fail again. */
 const PHOTO_FAULTS = new Set(["not_a_photo", "damaged_photo", "photo_too_large", "unusable_photo"]);
@@ -21,40 +20,53 @@ const PHOTO_FAULTS = new Set(["not_a_photo", "damaged_photo", "photo_too_large",
 const BROKEN = new Set(["not_a_photo", "damaged_photo"]);
 /** Errors after which nothing is left to try. */
 const GONE = new Set(["unknown_job", "expired"]);
-/** Headlines where the service's own would say the same as its sentence. */
-const HEADLINES = new Map([
-  ["damaged_photo", "This photo cannot be drawn"],
-  ["unknown_job", "This picture is not here"],
-]);
 const NOTICEABLE_S = 0.05;
+/** @type {Intl.DateTimeFormatOptions} */
+const CLOCK = { hour: "numeric", minute: "2-digit" };
+const MINUTE_S = 60;
+const HOUR_S = 3600;
 
-export const CANCELED = { headline: "Canceled", story: "Your photo is still here: draw it, or take another." };
-export const FINDING = { headline: "Finding your picture", story: "" };
-export const SILENCE = {
-  headline: "The service does not answer",
-  story: "Trying again. This page goes on by itself as soon as it can.",
-};
+export const CANCELED = { headline: say.canceled, story: say.stillInHand };
+export const FINDING = { headline: say.finding, story: "" };
+export const SILENCE = { headline: say.silence, story: say.goesOn };
+export const SILENCE_NOW = sentences(say.silence) + say.space + say.goesOn;
+export const UNREACHABLE = { title: say.unreachable, detail: say.checkConnection };
+export const UNREADABLE = { code: "unreadable", title: say.unreadable, detail: say.goneFile };
+export const FINDING_ALBUM = say.findingAlbum;
+export const NOTHING_IN = say.nothingIn;
+export const PLEASE_PHOTOS = say.pleasePhotos;
+export const NOTHING_NEW = say.nothingNew;
+export const ADD_HERE = say.addHere;
+export const A_PICTURE = say.picture;
+
+/** @param {number} status */
+export function statusOnly(status) {
+  return say.noAnswer(status);
+}
 
 /** @param {number} share from 0 to 1 */
 export function sending(share) {
   return {
-    headline: "Sending your photo",
-    story: share < 1 ? `${Math.floor(share * 100)} % sent.` : "Sent. Looking at it.",
+    headline: say.sendingPhoto,
+    story: share < 1 ? say.sentShare(Math.floor(share * 100)) : say.lookingAtIt,
   };
 }
 
 /** @param {Job} job queued or running */
 export function underWay(job) {
-  if (job.state === "queued")
-    return { headline: "In the queue", story: sentences(place(job.position), wait(job.eta_s)) };
-  return { headline: STAGES[job.stage ?? ""] ?? "Drawing", story: sentences(rest(job.eta_s)) };
+  if (job.state === "queued") return { headline: say.inQueue, story: sentences(place(job.position), wait(job.eta_s)) };
+  return { headline: say.stages[job.stage ?? ""] ?? say.drawing, story: sentences(rest(job.eta_s)) };
 }
 
 /** @param {Job} job succeeded */
 export function finished(job) {
-  const kept = job.expires_at ? `Kept here until ${when(job.expires_at)}` : "";
-  const facts = sentences([...size(job), ...time(job)].join(", "), kept);
-  return { headline: "Here it is", story: [facts, ...(job.notes ?? [])].join(" ") };
+  return { headline: say.hereItIs, story: factsOf(job) };
+}
+
+/** @param {Job} job succeeded */
+export function factsOf(job) {
+  const facts = sentences([...size(job), ...time(job)].join(say.comma), kept(job.expires_at));
+  return [facts, ...(job.notes ?? []).map((note) => say.notes[note] ?? note)].join(say.space);
 }
 
 /**
@@ -62,12 +74,7 @@ export function finished(job) {
  * @returns {Reason}
  */
 export function whyNot(job) {
-  if (job.error) return reasonOf(job.error);
-  return reasonOf({
-    code: "expired",
-    title: "This picture has expired",
-    detail: "Pictures are kept for a while only.",
-  });
+  return reasonOf(job.error ?? { code: "expired", title: say.expiredTitle, detail: say.expired });
 }
 
 /**
@@ -75,9 +82,10 @@ export function whyNot(job) {
  * @returns {Reason}
  */
 export function reasonOf({ code, title, detail }) {
+  const ours = say.problems[code];
   return {
-    title: HEADLINES.get(code) ?? title,
-    detail,
+    title: ours?.title ?? title,
+    detail: ours?.detail ?? detail,
     mayRetry: !PHOTO_FAULTS.has(code) && !GONE.has(code),
     isBroken: BROKEN.has(code),
   };
@@ -89,13 +97,112 @@ export function reasonOf({ code, title, detail }) {
  * @returns {Reason}
  */
 export function tooManyBytes(bytes, maxBytes) {
-  const detail = `This file has ${megabytes(bytes)}; a photo may have at most ${megabytes(maxBytes)}.`;
-  return { title: "The photo is too large", detail, mayRetry: false, isBroken: false };
+  const detail = say.tooLarge(megabytes(bytes), megabytes(maxBytes));
+  return { title: say.tooLargeTitle, detail, mayRetry: false, isBroken: false };
 }
 
-/** @param {number} count of the files that came at once */
-export function oneAtATime(count) {
-  return `One photo at a time is drawn: this is the first of your ${count}.`;
+/**
+ * @param {number} bytes
+ * @param {number} maxBytes
+ */
+export function archiveTooLarge(bytes, maxBytes) {
+  return say.archiveTooLarge(megabytes(bytes), megabytes(maxBytes));
+}
+
+/** @param {number} percent of the frame's width that shows the photo */
+export function split(percent) {
+  return say.split(Math.round(percent), Math.round(100 - percent));
+}
+
+/* Of albums */
+
+/** @param {Date} now */
+export function albumOf(now) {
+  return say.albumOf(now.toLocaleDateString(locale, { day: "numeric", month: "long", year: "numeric" }));
+}
+
+/** @param {{all: number, done: number, failed: number, canceled: number, unsent: number, eta_s: number | null}} progress */
+export function albumProgress({ all, done, failed, unsent, eta_s }) {
+  const ended = say.progress(number(done), number(all));
+  const left = eta_s === null ? "" : say.about(roughly(eta_s));
+  return sentences(
+    [ended, ...(left ? [left] : []), ...(failed ? [say.someFailed(number(failed))] : [])].join(say.comma),
+    unsent ? say.keepOpen(number(unsent)) : "",
+  );
+}
+
+/**
+ * @param {{all: number, done: number, failed: number, canceled: number}} progress
+ * @param {string} expiresAt
+ */
+export function albumOver({ all, done, failed, canceled }, expiresAt) {
+  if (all === 0) return say.noneInAlbum;
+  const facts = [
+    done === all ? say.allDone(all) : say.someDone(number(done), number(all)),
+    ...(failed ? [say.someFailed(number(failed))] : []),
+    ...(canceled ? [say.someCanceled(number(canceled))] : []),
+  ];
+  return sentences(facts.join(say.comma), done ? kept(expiresAt) : "");
+}
+
+/**
+ * @param {string} name
+ * @param {number} share from 0 to 1
+ */
+export function sendingArchive(name, share) {
+  return sentences(share < 1 ? say.sendingArchive(name, Math.floor(share * 100)) : say.unpacking(name));
+}
+
+/** @param {number} retry_after_s */
+export function busy(retry_after_s) {
+  return sentences(say.busy(roughly(retry_after_s)));
+}
+
+/** @param {number} count */
+export function leftOut(count) {
+  return say.leftOut(count);
+}
+
+/** @param {number} count */
+export function missing(count) {
+  return say.missing(count);
+}
+
+/** @param {boolean} hasFailures */
+export function retry(hasFailures) {
+  return hasFailures ? say.retryFailed : say.convertRest;
+}
+
+/**
+ * @param {string} name
+ * @param {keyof typeof say.states} state
+ */
+export function tile(name, state) {
+  return say.tile(name, say.states[state]);
+}
+
+/** @param {keyof typeof say.states} state */
+export function stateOf(state) {
+  return say.states[state];
+}
+
+/**
+ * @param {number} place
+ * @param {number} all
+ */
+export function placeOf(place, all) {
+  return say.placeOf(place, all);
+}
+
+/** @param {number} count */
+export function photosCount(count) {
+  return say.photosCount(count);
+}
+
+/** @param {number} time milliseconds since the epoch */
+export function longAgo(time) {
+  const isToday = new Date(time).toDateString() === new Date().toDateString();
+  return new Date(time).toLocaleString(locale, { ...(isToday ? {} : { weekday: "short" }), ...CLOCK });
 }
 
 /** @param {Job} job succeeded */
@@ -103,56 +210,76 @@ function size({ result, max_side }) {
   if (!result) return [];
   const { width, height } = result;
   const isFullSize = Math.max(width, height) < max_side; // a photo is never enlarged
-  return [`${width} × ${height} pixels`, ...(isFullSize ? ["as large as the photo"] : [])];
+  return [say.pixels(width, height), ...(isFullSize ? [say.asLargeAsPhoto] : [])];
 }
 
 /** @param {Job} job succeeded; one that shares an earlier one's picture took no time */
 function time({ timings }) {
   const generate_s = timings?.generate_s ?? 0;
-  return generate_s < NOTICEABLE_S ? [] : [`drawn in ${seconds(generate_s)}`];
+  return generate_s < NOTICEABLE_S ? [] : [say.drawnIn(seconds(generate_s))];
+}
+
+/** @param {string | null} time RFC 3339 */
+function kept(time) {
+  return time ? say.keptUntil(new Date(time).toLocaleString(locale, { weekday: "long", ...CLOCK })) : "";
 }
 
 /** @param {number} bytes */
 function megabytes(bytes) {
-  return `${(bytes / 1048576).toLocaleString(undefined, { maximumFractionDigits: 1 })} MiB`;
+  return `${(bytes / 1048576).toLocaleString(locale, { maximumFractionDigits: 1 })} MiB`;
 }
 
 /** @param {number | null} position */
 function place(position) {
   if (!position) return "";
-  return position === 1 ? "You are next" : `${position - 1} before you`;
+  return position === 1 ? say.next : say.before(position - 1);
 }
 
 /** @param {number | null} eta_s null while no worker is there to tell */
 function wait(eta_s) {
-  return eta_s === null ? "Waiting for a worker to start" : remaining(eta_s);
+  return eta_s === null ? say.noWorker : remaining(eta_s);
 }
 
 /** @param {number | null} eta_s of a running job; null while nobody knows */
 function rest(eta_s) {
-  return eta_s === null ? "" : remaining(eta_s) || "Any moment now";
+  return eta_s === null ? "" : remaining(eta_s) || say.anyMoment;
 }
 
 /** @param {number | null} eta_s */
 function remaining(eta_s) {
-  return !eta_s || eta_s < 1 ? "" : `About ${seconds(Math.ceil(eta_s))} to go`;
+  return !eta_s || eta_s < 1 ? "" : say.toGo(seconds(Math.ceil(eta_s)));
 }
 
 /** @param {number} value */
 function seconds(value) {
   const digits = value < 10 && !Number.isInteger(value) ? 1 : 0;
-  return `${value.toLocaleString(undefined, { minimumFractionDigits: digits, maximumFractionDigits: digits })} s`;
+  return say.seconds(number(value, digits));
 }
 
-/** @param {string} time RFC 3339 */
-function when(time) {
-  return new Date(time).toLocaleString(undefined, { weekday: "long", hour: "numeric", minute: "2-digit" });
+/**
+ * A time that need not be exact and should not flicker.
+ *
+ * @param {number} value in seconds
+ */
+function roughly(value) {
+  if (value < MINUTE_S - 5) return say.seconds(number(5 * Math.max(1, Math.ceil(value / 5))));
+  if (value < HOUR_S) return say.minutes(number(Math.ceil(value / MINUTE_S)));
+  const minutes = Math.round((value % HOUR_S) / MINUTE_S);
+  return [say.hours(number(Math.floor(value / HOUR_S))), ...(minutes ? [say.minutes(number(minutes))] : [])].join(" ");
+}
+
+/**
+ * @param {number} value
+ * @param {number} [digits] after the point
+ */
+function number(value, digits = 0) {
+  return value.toLocaleString(locale, { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
 /** @param {...string} parts each without its full stop */
 function sentences(...parts) {
   return parts
     .filter(Boolean)
-    .map((part) => `${part}.`)
-    .join(" ");
+    .map((part) => part + say.stop)
+    .join(say.space);
 }

@@ -1,0 +1,473 @@
+"""The album's page in a real browser against the real service: many photos in, and what a person then sees and does."""
+
+import io
+import json
+import re
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+from playwright.sync_api import CDPSession, Locator, Page, Route, expect
+
+from tests.browsing import PHONE, WAIT_MS, OpenPage, hand_over, payload, scene, way_in
+from tests.conftest import AXE, ROOT, RunningService
+from web.languages import CHINESE
+
+BROKEN = {"04 cut short.jpg": "This photo cannot be drawn", "09 diary.jpg": "This is not an image we read"}
+SERIOUS = {"serious", "critical"}
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dozen photos, two of them broken, with what else is in such folders."""
+    folder = tmp_path_factory.mktemp("home") / "Summer 夏"
+    (folder / "beach").mkdir(parents=True)
+    for number in range(1, 13):
+        name = next((name for name in BROKEN if name.startswith(f"{number:02}")), f"{number:02}.jpg")
+        photo = scene(seed=200 + number, size=(480 + 10 * number, 400))
+        (folder / name).write_bytes({"04": photo[:2000], "09": b"Dear diary"}.get(name[:2], photo))
+    (folder / "12.jpg").rename(folder / "beach" / "12.jpg")
+    (folder / ".hidden.jpg").write_bytes(b"?")
+    (folder / "readme.txt").write_text("no photo")
+    return folder
+
+
+def names_in(folder: Path) -> list[str]:
+    """The photos of the folder as the page calls them, in its order."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("[!.]*.jpg"))
+
+
+def choose_folder(page: Page, folder: Path) -> None:
+    with page.expect_file_chooser() as chooser:
+        page.get_by_text("Choose a folder").locator("visible=true").click()
+    chooser.value.set_files(folder)
+
+
+def choose_files(page: Page, files: list[Path], way_in: str = "Choose photos") -> None:
+    with page.expect_file_chooser() as chooser:
+        page.get_by_text(way_in).locator("visible=true").click()
+    chooser.value.set_files(files)
+
+
+def photos_of(folder: Path, count: int) -> list[Path]:
+    return [folder / name for name in names_in(folder) if name not in BROKEN][:count]
+
+
+def story(page: Page) -> Locator:
+    return page.locator("#album-story")
+
+
+def tile(page: Page, name: str) -> Locator:
+    return page.locator(f'.tile[title="{name}"]')
+
+
+def names_shown(page: Page) -> list[str]:
+    return list(page.locator(".tile").evaluate_all("tiles => tiles.map((tile) => tile.title)"))
+
+
+def expect_over(page: Page, sentence: str) -> None:
+    expect(story(page)).to_contain_text(sentence, timeout=WAIT_MS)
+    expect(page.get_by_role("progressbar")).to_be_hidden()
+
+
+def saved_archive(page: Page) -> tuple[str, zipfile.ZipFile]:
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Save all").click()
+    return download.value.suggested_filename, zipfile.ZipFile(download.value.path())
+
+
+def count_puts(page: Page) -> list[str]:
+    """The paths of the photos that the page sends from now on."""
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url) if request.method == "PUT" else None)
+    return sent
+
+
+def lose(page: Page, *, after: int) -> Callable[[], None]:
+    """Let so many photos pass and lose the others; returns what lets them all pass again."""
+    passed = 0
+
+    def answer(route: Route) -> None:
+        nonlocal passed
+        passed += 1
+        route.continue_() if passed <= after else route.abort()
+
+    page.route("**/photos/*", answer)
+    return lambda: page.unroute("**/photos/*")
+
+
+def test_a_chosen_folder_becomes_an_album_that_fills_in(page: Page, folder: Path) -> None:
+    choose_folder(page, folder)
+    expect(page.get_by_role("heading", name="Summer 夏", level=1)).to_be_visible()
+    expect(page.get_by_text("2 files are no photos and were left out.")).to_be_visible()
+    expect_over(page, "10 of 12 pictures are done, 2 failed")
+    assert names_shown(page) == names_in(folder)
+    for name, reason in BROKEN.items():
+        expect(tile(page, name)).to_contain_text(reason)
+        expect(tile(page, name)).to_have_accessible_name(f"{reason} {name}")
+    expect(page.get_by_role("button", name="Retry failed")).to_be_visible()
+    for number in range(10):
+        expect(page.locator("li.drawn").nth(number)).to_be_attached()
+    file_name, archive = saved_archive(page)
+    assert file_name == "Summer 夏.zip"
+    assert archive.testzip() is None
+    pictures = sorted(set(names_in(folder)) - set(BROKEN))
+    assert sorted(archive.namelist()) == sorted([*pictures, "failures.json"])
+    assert set(json.loads(archive.read("failures.json"))) == set(BROKEN)
+    with Image.open(io.BytesIO(archive.read("beach/12.jpg"))) as picture:
+        assert picture.size == (512, 341)
+
+
+def test_a_dropped_folder_becomes_an_album(page: Page, folder: Path) -> None:
+    drag(page.context.new_cdp_session(page), folder)
+    expect(page.get_by_role("heading", name="Summer 夏", level=1)).to_be_visible()
+    expect_over(page, "10 of 12 pictures are done, 2 failed")
+    expect(tile(page, "beach/12.jpg")).to_be_visible()
+
+
+def drag(session: CDPSession, folder: Path) -> None:
+    """Drag from the desktop into the page, and let go: entries of folders cannot be made by a script."""
+    data: dict[str, Any] = {"items": [], "files": [str(folder)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        session.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 300, "data": data})
+
+
+def test_several_dropped_photos_become_an_album_of_the_day(page: Page) -> None:
+    hand_over(page, "drop", *(payload(scene(seed=230 + n), "same name.jpg") for n in range(3)))
+    expect(page.get_by_role("heading", name="Album of", level=1)).to_be_visible()
+    expect_over(page, "All 3 pictures are done")
+    expect(tile(page, "same name (3).jpg")).to_be_visible()
+
+
+def test_a_zip_archive_becomes_an_album(page: Page, folder: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "Winter.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        for photo in photos_of(folder, 3):
+            packed.write(photo, photo.name)
+    choose_files(page, [archive])
+    expect(page.get_by_role("heading", name="Winter", level=1)).to_be_visible()
+    expect_over(page, "All 3 pictures are done")
+
+
+def test_what_is_no_archive_is_explained(page: Page, tmp_path: Path) -> None:
+    archive = tmp_path / "broken.zip"
+    archive.write_bytes(b"PK\x03\x04 and then nothing")
+    choose_files(page, [archive])
+    expect(page.get_by_role("alert").locator("visible=true")).to_contain_text("This is no ZIP archive")
+    expect(story(page)).to_have_text("This album has no photos yet.")
+
+
+def test_a_folder_without_photos_is_explained(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a")
+    (tmp_path / "b.txt").write_text("b")
+    choose_folder(page, tmp_path)
+    expect(page.get_by_role("heading", name="There is no photo in there.")).to_be_visible()
+    expect(way_in(page)).to_be_visible()
+
+
+def test_one_photo_is_no_album(page: Page, folder: Path) -> None:
+    choose_files(page, photos_of(folder, 1))
+    expect(page.get_by_role("heading", name="Here it is")).to_be_visible(timeout=WAIT_MS)
+
+
+def test_a_reload_in_the_middle_goes_on(page: Page, folder: Path, busy: Callable[[], None]) -> None:
+    choose_files(page, photos_of(folder, 6))
+    expect(story(page)).to_contain_text("0 of 6 done")
+    page.wait_for_url(re.compile("#album="))
+    expect(page.locator("li[data-state='queued']")).to_have_count(6)
+    address = page.url
+    page.reload()
+    expect(story(page)).to_contain_text("0 of 6 done")
+    expect(page.locator(".tile .photo").first).to_be_visible()  # kept by the browser
+    busy()
+    expect_over(page, "All 6 pictures are done")
+    assert page.url == address
+
+
+def test_after_a_reload_while_sending_only_what_is_missing_is_sent(page: Page, folder: Path) -> None:
+    restore = lose(page, after=4)
+    choose_folder(page, folder)
+    expect(story(page)).to_contain_text("The service does not answer", timeout=WAIT_MS)
+    page.wait_for_url(re.compile("#album="))
+    expect(page.locator("li:is([data-state='succeeded'], [data-state='failed'])")).to_have_count(4, timeout=WAIT_MS)
+    restore()
+    page.reload()
+    expect(page.get_by_text("8 photos have not been sent yet.")).to_be_visible()
+    expect(tile(page, "beach/12.jpg")).to_have_accessible_name("not sent yet beach/12.jpg")
+    sent = count_puts(page)
+    choose_folder(page, folder)
+    expect_over(page, "10 of 12 pictures are done, 2 failed")
+    expect(page.get_by_text("have not been sent yet")).to_be_hidden()
+    # A broken photo that was refused is none of the album's: it may have been mended.
+    assert len([url for url in sent if "cut%20short" not in url]) == 8
+    assert names_shown(page) == names_in(folder)
+
+
+def test_ten_seconds_without_a_connection_are_survived(page: Page, folder: Path, busy: Callable[[], None]) -> None:
+    choose_files(page, photos_of(folder, 5))
+    expect(page.locator("li[data-state='queued']")).to_have_count(5)
+    page.context.set_offline(True)
+    expect(story(page)).to_contain_text("The service does not answer", timeout=WAIT_MS)
+    busy()
+    page.wait_for_timeout(10_000)
+    page.context.set_offline(False)
+    expect_over(page, "All 5 pictures are done")
+    expect(page.locator("li.drawn")).to_have_count(5)
+
+
+def test_photos_are_sent_when_the_connection_is_back(page: Page, folder: Path) -> None:
+    page.context.set_offline(True)
+    choose_files(page, photos_of(folder, 3))
+    expect(story(page)).to_contain_text("The service does not answer")
+    page.context.set_offline(False)
+    expect_over(page, "All 3 pictures are done")
+
+
+def test_where_events_fail_the_page_asks_instead(page: Page, folder: Path) -> None:
+    page.route("**/events", lambda route: route.abort())
+    choose_files(page, photos_of(folder, 4))
+    expect_over(page, "All 4 pictures are done")
+
+
+def test_a_busy_service_is_asked_again_when_it_says(page: Page, folder: Path) -> None:
+    asked: list[float] = []
+
+    def answer(route: Route) -> None:
+        asked.append(time.monotonic())
+        if len(asked) <= 2:
+            problem = {"code": "queue_full", "title": "The queue is full", "detail": "Later."}
+            return route.fulfill(status=429, headers={"Retry-After": "3"}, json=problem)
+        return route.continue_()
+
+    page.route("**/photos/*", answer)
+    choose_files(page, photos_of(folder, 2))
+    expect(story(page)).to_contain_text("sending goes on in 5 s")
+    expect_over(page, "All 2 pictures are done")
+    assert asked[2] - asked[0] >= 3
+
+
+def test_what_failed_is_sent_again_by_the_button(page: Page, folder: Path) -> None:
+    def refuse(route: Route) -> None:
+        problem = {"code": "bad_request", "title": "The request is malformed", "detail": "It stopped coming."}
+        route.fulfill(status=400, json=problem)
+
+    page.route("**/photos/02.jpg", refuse)
+    choose_files(page, photos_of(folder, 3))
+    expect_over(page, "2 of 3 pictures are done, 1 failed")
+    expect(tile(page, "02.jpg")).to_contain_text("The request is malformed")
+    page.unroute("**/photos/02.jpg")
+    page.get_by_role("button", name="Retry failed").click()
+    expect_over(page, "All 3 pictures are done")
+    expect(page.get_by_role("button", name="Retry failed")).to_be_hidden()
+
+
+def test_a_canceled_album_can_be_drawn_after_all(page: Page, folder: Path, busy: Callable[[], None]) -> None:
+    choose_files(page, photos_of(folder, 4))
+    expect(page.locator("li[data-state='queued']")).to_have_count(4)
+    page.get_by_role("button", name="Cancel").click()
+    expect_over(page, "0 of 4 pictures are done, 4 canceled")
+    busy()
+    page.get_by_role("button", name="Draw the rest").click()
+    expect_over(page, "All 4 pictures are done")
+
+
+def test_an_erased_album_is_gone_from_everywhere(page: Page, service: RunningService, folder: Path) -> None:
+    choose_files(page, photos_of(folder, 2))
+    expect_over(page, "All 2 pictures are done")
+    album = page.url.partition("#album=")[2]
+    page.get_by_role("button", name="Erase").click()
+    page.get_by_role("button", name="Keep it").click()
+    expect_over(page, "All 2 pictures are done")
+    page.get_by_role("button", name="Erase").click()
+    page.get_by_role("dialog").get_by_role("button", name="Erase").click()
+    expect(way_in(page)).to_be_visible()
+    expect(page.get_by_text("Earlier, in this browser")).to_be_hidden()
+    assert httpx.get(f"{service.url}/api/v1/albums/{album}").status_code == 404
+
+
+def test_more_photos_can_be_added_and_none_is_sent_twice(page: Page, folder: Path) -> None:
+    choose_files(page, photos_of(folder, 2))
+    expect_over(page, "All 2 pictures are done")
+    sent = count_puts(page)
+    hand_over(page, "drop", payload(photos_of(folder, 1)[0].read_bytes(), "01.jpg"))
+    expect(page.get_by_role("alert").locator("visible=true")).to_have_text("All of these are in the album already.")
+    hand_over(page, "drop", payload(scene(seed=240), "01.jpg"))
+    expect_over(page, "All 3 pictures are done")
+    assert [url.rpartition("/")[2] for url in sent] == ["01%20(2).jpg"]
+
+
+def test_earlier_albums_are_found_again(page: Page, folder: Path) -> None:
+    choose_files(page, photos_of(folder, 2))
+    expect_over(page, "All 2 pictures are done")
+    page.get_by_role("button", name="Start another").click()
+    page.get_by_role("link", name=re.compile("Album of.*2 photos")).click()
+    expect_over(page, "All 2 pictures are done")
+    page.go_back()
+    page.get_by_role("button", name="Clear this list").click()
+    expect(page.get_by_text("Earlier, in this browser")).to_be_hidden()
+
+
+def test_an_unknown_album_in_the_address_is_explained(open_page: OpenPage) -> None:
+    page = open_page("/#album=nobody-knows-it")
+    expect(page.get_by_role("heading", name="This album is not here", level=1)).to_be_visible()
+    page.get_by_role("button", name="Start another").click()
+    expect(way_in(page)).to_be_visible()
+
+
+def test_a_tile_is_opened_and_left_by_keyboard(page: Page, folder: Path) -> None:
+    choose_files(page, photos_of(folder, 4))
+    expect_over(page, "All 4 pictures are done")
+    tile(page, "01.jpg").focus()
+    page.keyboard.press("ArrowRight")
+    expect(tile(page, "02.jpg")).to_be_focused()
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("heading", name="02.jpg")).to_be_visible()
+    expect(dialog).to_contain_text("2 of 4")
+    expect(dialog.get_by_alt_text("The photo, before")).to_be_visible()
+    expect(dialog.get_by_alt_text("The anime picture, after")).to_be_visible()
+    page.keyboard.press("ArrowRight")
+    expect(dialog.get_by_role("heading", name="03.jpg")).to_be_visible()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    expect(dialog.get_by_role("heading", name="01.jpg")).to_be_visible()
+    line = dialog.get_by_role("slider")
+    line.focus()
+    page.keyboard.press("ArrowRight")
+    expect(line).to_have_value("51")
+    expect(dialog.get_by_role("heading", name="01.jpg")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(tile(page, "01.jpg")).to_be_focused()
+    expect(tile(page, "01.jpg")).to_have_accessible_name("01.jpg, done")
+    page.keyboard.press("End")
+    expect(tile(page, "05.jpg")).to_be_focused()
+
+
+def test_one_picture_is_saved_under_the_name_of_its_photo(page: Page, folder: Path) -> None:
+    choose_files(page, photos_of(folder, 2))
+    expect_over(page, "All 2 pictures are done")
+    tile(page, "02.jpg").click()
+    save = page.get_by_role("dialog").get_by_role("link", name="Save picture")
+    expect(save).to_have_attribute("download", re.compile("02"))
+    with page.expect_download() as download:
+        save.click()
+    assert download.value.suggested_filename == "02-hinata-light.jpg"
+    with Image.open(download.value.path()) as picture:
+        assert picture.size == (500, 400)
+
+
+def test_after_a_reload_the_photo_is_still_beside_its_picture(page: Page, folder: Path) -> None:
+    choose_files(page, photos_of(folder, 2))
+    expect_over(page, "All 2 pictures are done")
+    page.reload()
+    expect_over(page, "All 2 pictures are done")
+    tile(page, "01.jpg").click()
+    expect(page.get_by_role("dialog").get_by_alt_text("The photo, before")).to_be_visible()
+
+
+def test_progress_is_not_read_out_photo_by_photo(page: Page, folder: Path) -> None:
+    page.evaluate("""() => {
+      window.heard = [];
+      const status = document.getElementById("announcement");
+      new MutationObserver(() => window.heard.push(status.textContent)).observe(status, { childList: true });
+    }""")
+    choose_files(page, photos_of(folder, 10))
+    expect_over(page, "All 10 pictures are done")
+    heard = page.evaluate("window.heard")
+    assert 2 <= len(heard) <= 6
+    assert "All 10 pictures are done" in heard[-1]
+
+
+def test_nothing_of_an_album_scrolls_sideways_on_a_phone(open_page: OpenPage, folder: Path) -> None:
+    page = open_page(size=PHONE, touch=True)
+    choose_files(page, [folder / name for name in names_in(folder)])
+    expect_over(page, "10 of 12 pictures are done")
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE[0]
+    tile(page, "01.jpg").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE[0]
+    assert page.evaluate("document.getElementById('viewer').scrollWidth") <= PHONE[0]
+
+
+def test_hundreds_of_tiles_are_not_drawn_anew(page: Page) -> None:
+    page.route("**/photos/*", lambda _: None)  # nothing is ever answered
+    page.evaluate("""() => {
+      const transfer = new DataTransfer();
+      for (let number = 0; number < 500; number++)
+        transfer.items.add(new File([`${number}`], `${number}.jpg`, { type: "image/jpeg" }));
+      document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+    }""")
+    expect(page.locator(".tile")).to_have_count(500)
+    first = page.locator(".tile").first.element_handle()
+    assert page.evaluate("document.querySelectorAll('.photo[src]').length") < 100, "only what is near has a photo"
+    page.get_by_role("button", name="Cancel").click()
+    expect(story(page)).to_contain_text("500 canceled")
+    assert first.evaluate("tile => tile.isConnected")
+
+
+class TestChinese:
+    def test_an_album_speaks_chinese(self, open_page: OpenPage, folder: Path) -> None:
+        page = open_page(locale="zh-CN")
+        assert page.evaluate("document.documentElement.lang") == "zh"
+        choose_files(page, [folder / name for name in names_in(folder)], "选择照片")
+        expect(story(page)).to_contain_text("12 张中已完成 10 张，2 张失败", timeout=WAIT_MS)  # noqa: RUF001
+        expect(tile(page, "09 diary.jpg")).to_contain_text("这不是可以读取的图片")
+        page.get_by_role("link", name="English").click()
+        expect_over(page, "10 of 12 pictures are done")
+        page.goto("/")
+        expect(way_in(page)).to_be_visible()
+
+    def test_both_languages_have_the_same_phrases(self, page: Page) -> None:
+        keys = """async () => {
+          const all = (value, path) => typeof value !== "object" ? [path]
+            : Object.entries(value).flatMap(([key, below]) => all(below, `${path}.${key}`));
+          const [english, chinese] = await Promise.all(
+            ["en", "zh"].map(async (lang) => (await import(`/static/js/phrases-${lang}.js`)).default));
+          const shared = (key) => !/problems|notes/.test(key);
+          return [all(english, "").filter(shared), all(chinese, "").filter(shared)];
+        }"""
+        english, chinese = page.evaluate(keys)
+        assert english == chinese
+
+    def test_every_sentence_of_the_page_has_its_chinese(self) -> None:
+        templates = ROOT / "web" / "templates"
+        page = "".join((templates / f"{name}.html").read_text() for name in ("index", "album", "compare"))
+        assert set(re.findall(r'_\("([^"]+)"\)', page)) == set(CHINESE)
+
+    @pytest.mark.parametrize(
+        ("header", "lang"), [("zh-TW,zh;q=0.9", "zh"), ("de-DE,de;q=0.9", "en"), ("", "en"), ("fr, zh-CN;q=0.5", "zh")]
+    )
+    def test_the_browser_says_which_language(self, service: RunningService, header: str, lang: str) -> None:
+        answer = httpx.get(f"{service.url}/", headers={"Accept-Language": header})
+        assert answer.headers["Content-Language"] == lang
+        assert "Accept-Language" in answer.headers["Vary"]
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason="SAKUGA_AXE does not name axe.min.js of axe-core")
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_nothing_bars_anybody_from_the_page(open_page: OpenPage, folder: Path, *, dark: bool) -> None:
+    page = open_page(dark=dark)
+    page.emulate_media(reduced_motion="reduce")
+    assert barriers(page) == []
+    choose_folder(page, folder)
+    expect_over(page, "10 of 12 pictures are done")
+    assert barriers(page) == []
+    tile(page, "01.jpg").click()
+    expect(page.get_by_role("dialog").get_by_alt_text("The photo, before")).to_be_visible()
+    assert barriers(page) == []
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Start another").click()
+    assert barriers(page) == []
+
+
+def barriers(page: Page) -> list[str]:
+    """What axe finds that is serious."""
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("axe.run()")["violations"]
+    return [f"{one['id']}: {[node['html'] for node in one['nodes']]}" for one in found if one["impact"] in SERIOUS]

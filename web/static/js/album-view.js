@@ -1,0 +1,119 @@
+/** What the reader sees and hears of an album, apart from its tiles. */
+
+import { announce, part } from "./view.js";
+import * as words from "./words.js";
+
+/**
+ * @typedef {object} Progress Photos by what became of them, and what is to be said beside.
+ * @property {number} all
+ * @property {number} done
+ * @property {number} failed
+ * @property {number} canceled
+ * @property {number} missing known by name alone, from before a reload
+ * @property {number} unsent still to be sent from here
+ * @property {number | null} eta_s
+ * @property {boolean} isOver
+ * @property {boolean} mayRetry
+ */
+
+const QUARTER = 0.25;
+const TITLE = document.title;
+/** What was announced last: a screen reader hears every quarter, not every photo. */
+let announced = "";
+
+/** @param {string} name */
+export function showName(name) {
+  part("album-name").textContent = name;
+}
+
+/**
+ * @param {Progress} progress
+ * @param {{expiresAt: string, archive: string | null, aside: string}} album `aside` is what is to be said instead of
+ * the progress, for the moment
+ */
+export function showProgress(progress, { expiresAt, archive, aside }) {
+  const story = progress.isOver ? words.albumOver(progress, expiresAt) : words.albumProgress(progress);
+  part("album-story").textContent = aside || story;
+  showBar(progress);
+  showActions(progress, archive);
+  part("missing").hidden = progress.missing === 0;
+  if (progress.missing) part("missing-words").textContent = words.missing(progress.missing);
+  document.title = titleOf(progress);
+  announceNews(progress, aside || story);
+}
+
+/** @param {string} sentence empty for none */
+export function showReason(sentence) {
+  part("album-reason").hidden = !sentence;
+  part("album-reason").textContent = sentence;
+}
+
+/** @param {string} sentence empty for none */
+export function showAside(sentence) {
+  part("left-out").hidden = !sentence;
+  part("left-out").textContent = sentence;
+}
+
+/** Show the album's page before anything of it is known. */
+export function clearAlbum() {
+  announced = "";
+  for (const id of ["save-all", "retry", "stop", "new", "erase", "album-bar", "missing"]) part(id).hidden = true;
+  showName(words.FINDING_ALBUM);
+  part("album-story").textContent = "";
+  showReason("");
+  showAside("");
+}
+
+/** There is no album to do anything with. */
+export function offerNew() {
+  part("new").hidden = false;
+}
+
+/** @param {Progress} progress */
+function showBar({ all, done, failed, canceled, unsent, missing, isOver }) {
+  const bar = part("album-bar");
+  const ended = done + failed + canceled;
+  bar.hidden = isOver;
+  bar.setAttribute("aria-valuenow", String(Math.floor((100 * ended) / Math.max(1, all))));
+  bar.style.setProperty("--share", String(ended / Math.max(1, all)));
+  bar.style.setProperty("--sent", String((all - unsent - missing) / Math.max(1, all)));
+}
+
+/**
+ * @param {Progress} progress
+ * @param {string | null} archive its address
+ */
+function showActions({ done, failed, unsent, isOver, mayRetry }, archive) {
+  /** @type {HTMLAnchorElement} */
+  const save = part("save-all");
+  if (archive) save.href = archive;
+  save.hidden = !archive || done === 0 || unsent > 0;
+  save.classList.toggle("primary", isOver);
+  part("retry").hidden = !isOver || !mayRetry;
+  part("retry").textContent = words.retry(failed > 0);
+  part("stop").hidden = isOver;
+  part("erase").hidden = !isOver || !archive;
+  part("new").hidden = !isOver;
+  if (document.activeElement?.closest("[hidden]")) part("album-name").focus({ preventScroll: true });
+}
+
+/** @param {Progress} progress */
+function titleOf({ all, done, isOver }) {
+  const name = part("album-name").textContent;
+  return `${isOver ? "" : `${done}/${all} · `}${name} · Sakuga`;
+}
+
+export function resetTitle() {
+  document.title = TITLE;
+}
+
+/**
+ * @param {Progress} progress
+ * @param {string} sentence
+ */
+function announceNews({ all, done, failed, canceled, isOver }, sentence) {
+  const quarter = Math.floor((done + failed + canceled) / Math.max(1, all) / QUARTER);
+  const news = isOver ? `over ${done} ${failed} ${canceled}` : `quarter ${quarter}`;
+  if (news !== announced) announce(`${part("album-name").textContent}. ${sentence}`);
+  announced = news;
+}

@@ -1,0 +1,166 @@
+/** The album's page: joins the open album, its tiles, its words and its dialogs. */
+
+import { clearAlbum, offerNew, resetTitle, showAside, showName, showProgress, showReason } from "./album-view.js";
+import { ProblemError } from "./api.js";
+import { putInAddress } from "./address.js";
+import { earlier, forget } from "./earlier.js";
+import { dropMiniaturesExcept } from "./miniatures.js";
+import { OpenAlbum } from "./open-album.js";
+import { Tiles, isOpenable } from "./tiles.js";
+import { part } from "./view.js";
+import { Viewer } from "./viewer.js";
+import * as words from "./words.js";
+
+/** @typedef {import("./open-album.js").Item} Item */
+
+const LONGEST_NAME = 200; // that the service takes
+const TICK_MS = 5000; // how often the time left is told without news
+const { maxUploadBytes, maxAlbumUploadBytes } = part("workbench").dataset;
+const limits = { photoBytes: Number(maxUploadBytes), archiveBytes: Number(maxAlbumUploadBytes) };
+
+/** @type {OpenAlbum | null} */
+let open = null;
+let onGone = () => {};
+let isStale = false;
+let shownName = "";
+
+const tiles = new Tiles(part("tiles"), part("tile"), {
+  onOpen: view,
+  photoOf: async (item) => (open ? open.photoOf(item) : null),
+});
+const viewer = new Viewer({ onStep: step, onClose: () => tiles.focus(shownName) });
+/** @type {HTMLDialogElement} */
+const question = part("erase-question");
+
+part("retry").addEventListener("click", () => open?.retry());
+part("stop").addEventListener("click", () => open?.cancel());
+part("erase").addEventListener("click", () => question.showModal());
+question.addEventListener("close", () => question.returnValue === "erase" && erase());
+setInterval(() => open?.album && paint(), TICK_MS);
+addEventListener("beforeunload", (event) => {
+  if (open?.isSending) event.preventDefault(); // the browser asks first
+});
+
+/** @param {() => void} callback told when the album on the page was erased */
+export function whenErased(callback) {
+  onGone = callback;
+}
+
+/** @returns {string | null} the id of the album on the page */
+export function albumInHand() {
+  return open?.album?.id ?? null;
+}
+
+export function isAlbumOpen() {
+  return open !== null;
+}
+
+/**
+ * @param {import("./choice.js").Choice} choice
+ * @param {import("./api.js").Options} options
+ */
+export async function startAlbum(choice, options) {
+  const album = enter();
+  const name = (choice.title ?? words.albumOf(new Date())).slice(0, LONGEST_NAME);
+  showName(name);
+  await album.start(name, options, choice);
+  if (album === open && album.album) putInAddress({ album: album.album.id });
+}
+
+/** @param {string} id */
+export async function findAlbum(id) {
+  await enter().find(id);
+}
+
+/** @param {import("./choice.js").Choice} choice */
+export function addToAlbum(choice) {
+  return open?.add(choice);
+}
+
+export function leaveAlbum() {
+  if (!open) return;
+  open.leave();
+  open = null;
+  viewer.close();
+  tiles.clear();
+  resetTitle();
+  part("album").hidden = true;
+}
+
+function enter() {
+  leaveAlbum();
+  clearAlbum();
+  part("album").hidden = false;
+  scrollTo({ top: 0 });
+  const album = new OpenAlbum(
+    { onItem: (item) => drawIf(album, item), onChange: () => paintSoon(album), onReason: showReason, onEnd: (error) => explain(album, error) },
+    limits,
+  );
+  open = album;
+  part("album-name").focus({ preventScroll: true });
+  return album;
+}
+
+/**
+ * @param {OpenAlbum} album
+ * @param {Item} item
+ */
+function drawIf(album, item) {
+  if (album !== open) return;
+  tiles.draw(item);
+  paintSoon(album);
+}
+
+/** @param {OpenAlbum} album many things happen at once; they are painted once */
+function paintSoon(album) {
+  if (album !== open || isStale) return;
+  isStale = true;
+  setTimeout(paint, 50);
+}
+
+function paint() {
+  isStale = false;
+  if (!open) return;
+  const { album, aside, leftOut } = open;
+  if (album?.name) showName(album.name);
+  showAside(leftOut ? words.leftOut(leftOut) : "");
+  showProgress(open.progress(), { expiresAt: album?.expires_at ?? "", archive: album?.links.archive ?? null, aside });
+}
+
+/** @param {string} name */
+function view(name) {
+  const openable = [...(open?.items.values() ?? [])].filter(isOpenable);
+  const place = openable.findIndex((item) => item.name === name);
+  if (!open || place < 0) return;
+  shownName = name;
+  viewer.show(openable[place], { place: place + 1, all: openable.length, photoUrl: open.photoOf(openable[place]) });
+}
+
+/** @param {number} by how many */
+function step(by) {
+  const openable = [...(open?.items.values() ?? [])].filter(isOpenable);
+  const place = openable.findIndex((item) => item.name === shownName) + by;
+  if (openable.length) view(openable.at(place % openable.length)?.name ?? "");
+}
+
+async function erase() {
+  const album = open;
+  if (!album?.album || !(await album.erase())) return;
+  forget(album.album.id);
+  dropMiniaturesExcept(earlier().map(({ id }) => id));
+  onGone();
+}
+
+/**
+ * @param {OpenAlbum} album
+ * @param {unknown} error
+ */
+function explain(album, error) {
+  if (album !== open) return;
+  const problem = error instanceof ProblemError ? error : new ProblemError({ detail: String(error) });
+  const { title, detail } = words.reasonOf(problem);
+  if (!album.album || problem.code === "unknown_album") showName(title);
+  showReason(detail);
+  if (problem.code === "unknown_album") forget(album.album?.id ?? "");
+  offerNew();
+}

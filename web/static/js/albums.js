@@ -1,0 +1,147 @@
+/**
+ * The albums of the service's HTTP API. Nothing here touches the document.
+ *
+ * @typedef {import("./api.js").Job} Job
+ * @typedef {import("./api.js").JobState} JobState
+ * @typedef {{code: string, title: string, detail: string}} Trouble
+ *
+ * @typedef {object} Album
+ * @property {string} id
+ * @property {string | null} name
+ * @property {Record<JobState, number>} counts
+ * @property {number | null} eta_s until all its photos have come to their end
+ * @property {string} created_at
+ * @property {string} expires_at
+ * @property {{self: string, photos: string, events: string, archive: string, check: string, retry: string, cancel: string}} links
+ *
+ * @typedef {object} AlbumPhoto
+ * @property {string} name
+ * @property {string | null} sha256
+ * @property {JobState} state
+ * @property {Job | null} job null where the photo was refused, or has expired
+ * @property {Trouble | null} error
+ */
+
+import { ProblemError, call, sendForm } from "./api.js";
+import * as words from "./words.js";
+
+const ALBUMS = "/api/v1/albums";
+const PAGE = 500;
+
+/**
+ * @param {string} name
+ * @param {import("./api.js").Options} options
+ * @param {AbortSignal} signal
+ * @returns {Promise<Album>}
+ */
+export function createAlbum(name, { style, max_side, format }, signal) {
+  return call(ALBUMS, { ...json({ name, style, max_side: Number(max_side), format }), signal });
+}
+
+/**
+ * @param {string} id
+ * @param {AbortSignal} signal
+ * @returns {Promise<Album>}
+ */
+export function getAlbum(id, signal) {
+  return call(`${ALBUMS}/${encodeURIComponent(id)}`, { signal });
+}
+
+/**
+ * @param {Album} album
+ * @param {AbortSignal} signal
+ * @returns {AsyncGenerator<AlbumPhoto>}
+ */
+export async function* photosOf(album, signal) {
+  for (let cursor = 0; cursor !== null; ) {
+    const page = await call(`${album.links.photos}?limit=${PAGE}&cursor=${cursor}`, { signal });
+    yield* page.photos;
+    cursor = page.next_cursor;
+  }
+}
+
+/**
+ * @param {Album} album
+ * @param {string[]} digests
+ * @param {AbortSignal} signal
+ * @returns {Promise<Set<string>>} those the album lacks
+ */
+export async function missingFrom(album, digests, signal) {
+  const { missing } = await call(album.links.check, { ...json({ sha256: digests }), signal });
+  return new Set(missing);
+}
+
+/**
+ * Send one photo. Safe to repeat.
+ *
+ * @param {Album} album
+ * @param {import("./choice.js").Photo} photo
+ * @param {AbortSignal} signal
+ */
+export async function putPhoto(album, { name, file }, signal) {
+  const headers = { "Content-Type": file.type || "application/octet-stream" };
+  const path = name.split("/").map(encodeURIComponent).join("/");
+  try {
+    await call(`${album.links.photos}/${path}`, { method: "PUT", body: file, headers, signal });
+  } catch (error) {
+    throw signal.aborted || (await isReadable(file)) ? error : new ProblemError({ status: 400, ...words.UNREADABLE });
+  }
+}
+
+/**
+ * Send one ZIP archive of photos. Safe to repeat.
+ *
+ * @param {Album} album
+ * @param {File} archive
+ * @param {(sent: number) => void} onSent
+ * @param {AbortSignal} signal
+ * @returns {Promise<{rejected: {name: string, error: Trouble}[]}>}
+ */
+export function sendArchive(album, archive, onSent, signal) {
+  const fields = new FormData();
+  fields.append("photos", archive);
+  return sendForm(album.links.photos, fields, onSent, signal);
+}
+
+/**
+ * @param {Album} album
+ * @returns {Promise<Album>}
+ */
+export function retryAlbum(album) {
+  return call(album.links.retry, { method: "POST" });
+}
+
+/**
+ * @param {Album} album
+ * @returns {Promise<Album>}
+ */
+export function cancelAlbum(album) {
+  return call(album.links.cancel, { method: "POST" });
+}
+
+/** @param {Album} album */
+export function eraseAlbum(album) {
+  return call(album.links.self, { method: "DELETE" });
+}
+
+/** @param {Album} album whether all its photos have come to their end */
+export function isAlbumOver({ counts }) {
+  return counts.queued + counts.running === 0;
+}
+
+/** @param {object} body */
+function json(body) {
+  return { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" } };
+}
+
+/**
+ * Whether a file is still what it was when it was chosen; a request with one that is not fails like a lost connection.
+ *
+ * @param {File} file
+ */
+function isReadable(file) {
+  return file.slice(0, 1).arrayBuffer().then(
+    () => true,
+    () => false,
+  );
+}

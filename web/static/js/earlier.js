@@ -1,0 +1,84 @@
+/**
+ * What was drawn earlier in this browser: kept in its storage alone, until the service has erased it.
+ *
+ * @typedef {object} Earlier
+ * @property {"job" | "album"} kind
+ * @property {string} id
+ * @property {string} name
+ * @property {number} count of its photos
+ * @property {number} at when it was begun, in milliseconds since the epoch
+ * @property {number} until when the service erases it
+ */
+
+const KEY = "sakuga.earlier";
+const MOST = 12;
+
+/** @returns {Earlier[]} newest first */
+export function earlier() {
+  /** @type {Earlier[]} */
+  const all = read(KEY) ?? [];
+  return all.filter((one) => one.until > Date.now());
+}
+
+/** @param {Earlier} one takes the place of what is known of it */
+export function remember(one) {
+  const kept = [one, ...earlier().filter(({ id }) => id !== one.id)].sort((a, b) => b.at - a.at);
+  write(KEY, kept.slice(0, MOST));
+  for (const { id } of kept.slice(MOST)) forgetNames(id);
+}
+
+/** @param {string} id */
+export function forget(id) {
+  write(KEY, earlier().filter((one) => one.id !== id));
+  forgetNames(id);
+}
+
+/**
+ * Remember which photos an album is to have: after a reload in the middle nobody else knows.
+ *
+ * @param {string} albumId
+ * @param {string[]} names in their order
+ */
+export function rememberNames(albumId, names) {
+  write(namesKey(albumId), names);
+}
+
+/**
+ * @param {string} albumId
+ * @returns {string[]}
+ */
+export function rememberedNames(albumId) {
+  return read(namesKey(albumId)) ?? [];
+}
+
+/** @param {string} albumId */
+function forgetNames(albumId) {
+  write(namesKey(albumId), null);
+}
+
+/** @param {string} albumId */
+function namesKey(albumId) {
+  return `sakuga.names.${albumId}`;
+}
+
+/** @param {string} key */
+function read(key) {
+  try {
+    return JSON.parse(localStorage.getItem(key) ?? "null");
+  } catch {
+    return null; // storage is switched off
+  }
+}
+
+/**
+ * @param {string} key
+ * @param {unknown} value null for none
+ */
+function write(key, value) {
+  try {
+    if (value === null) localStorage.removeItem(key);
+    else localStorage.setItem(key, JSON.stringify(value));
+  } catch {
+    // storage is full or switched off: the address alone finds it again
+  }
+}

@@ -1,0 +1,83 @@
+/** Following an album to its end: by server-sent events, and by asking where those break. */
+
+import { getAlbum, isAlbumOver, photosOf } from "./albums.js";
+import { patiently, pause } from "./patience.js";
+
+/**
+ * @typedef {import("./albums.js").Album} Album
+ *
+ * @typedef {object} Listener
+ * @property {(album: Album) => void} onAlbum told the album with a fresh estimate
+ * @property {(photo: import("./albums.js").AlbumPhoto) => void} onPhoto told each photo whose state may have changed
+ * @property {() => void} onSilence told whenever the service does not answer; it is asked again
+ * @property {() => boolean} expectsMore whether photos are still on their way into the album
+ */
+
+const POLL_MS = 1500;
+const MOST_PATIENCE = 8; // polls between two tries to listen, where listening fails
+
+/**
+ * @param {string} id
+ * @param {Listener} listener
+ * @param {AbortSignal} signal
+ */
+export async function followAlbum(id, listener, signal) {
+  let heard = "";
+  let toListen = 0;
+  let patience = 1;
+  for (;;) {
+    const isGrowing = listener.expectsMore(); // asked first: what comes in meanwhile is not in the answer
+    const album = await patiently(() => getAlbum(id, signal), listener.onSilence, signal);
+    if (JSON.stringify(album.counts) !== heard) await tellPhotos(album, listener, signal);
+    heard = JSON.stringify(album.counts);
+    listener.onAlbum(album);
+    if (isAlbumOver(album) && !isGrowing) return;
+    if (!isAlbumOver(album) && --toListen <= 0) {
+      patience = (await listen(album, heard, listener, signal)) ? 1 : Math.min(MOST_PATIENCE, 2 * patience);
+      toListen = patience;
+      heard = ""; // what happened between the last event and now is asked for
+    }
+    await pause(isAlbumOver(album) || toListen > 1 ? POLL_MS : 200, signal);
+  }
+}
+
+/**
+ * @param {Album} album
+ * @param {Listener} listener
+ * @param {AbortSignal} signal
+ */
+async function tellPhotos(album, listener, signal) {
+  const tell = async () => {
+    for await (const photo of photosOf(album, signal)) listener.onPhoto(photo);
+  };
+  await patiently(tell, listener.onSilence, signal);
+}
+
+/**
+ * Listen until the stream ends or breaks.
+ *
+ * @param {Album} album
+ * @param {string} heard the counts that are known already
+ * @param {Listener} listener
+ * @param {AbortSignal} signal
+ * @returns {Promise<boolean>} whether anything was heard
+ */
+function listen(album, heard, listener, signal) {
+  return new Promise((resolve, reject) => {
+    const source = new EventSource(album.links.events);
+    const over = new AbortController();
+    let hasSpoken = false;
+    const end = () => (over.abort(), source.close(), resolve(hasSpoken));
+    source.addEventListener("progress", (event) => {
+      const now = JSON.parse(event.data);
+      if (!hasSpoken && JSON.stringify(now.counts) !== heard) tellPhotos(now, listener, signal).catch(end);
+      hasSpoken = true;
+      listener.onAlbum(now);
+    });
+    source.addEventListener("state", (event) => listener.onPhoto(JSON.parse(event.data)));
+    source.addEventListener("done", end);
+    source.addEventListener("error", end);
+    addEventListener("online", end, { signal: over.signal }); // a stream from before may be dead without a word
+    signal.addEventListener("abort", () => (end(), reject(signal.reason)), { once: true });
+  });
+}

@@ -1,0 +1,73 @@
+/** Photos on their way into an album: a few at a time, each until it is there or refused. */
+
+import { putPhoto, sendArchive } from "./albums.js";
+import { ProblemError } from "./api.js";
+import { patiently } from "./patience.js";
+
+const AT_A_TIME = 3;
+
+/**
+ * @typedef {import("./albums.js").Album} Album
+ * @typedef {import("./choice.js").Photo} Photo
+ *
+ * @typedef {object} Sender
+ * @property {(photo: Photo) => void} onStart
+ * @property {(photo: Photo) => void} onSent
+ * @property {(name: string, problem: import("./albums.js").Trouble) => void} onRefused of a photo, or a whole archive
+ * @property {(share: number) => void} onArchive how much of the archive under way is sent
+ * @property {(problem: ProblemError) => void} onWait the service is busy or gone; it is asked again
+ */
+
+/**
+ * @param {Album} album
+ * @param {Photo[]} queue shrinks; may grow in the meantime
+ * @param {Sender} sender
+ * @param {AbortSignal} signal
+ */
+export async function sendPhotos(album, queue, sender, signal) {
+  const lane = async () => {
+    for (let photo = queue.shift(); photo; photo = queue.shift()) await sendOne(album, photo, sender, signal);
+  };
+  await Promise.all(Array.from({ length: AT_A_TIME }, lane));
+}
+
+/**
+ * @param {Album} album
+ * @param {File} archive
+ * @param {Sender} sender
+ * @param {AbortSignal} signal
+ */
+export async function sendWhole(album, archive, sender, signal) {
+  try {
+    const send = () => sendArchive(album, archive, sender.onArchive, signal);
+    const { rejected } = await patiently(send, sender.onWait, signal);
+    for (const { name, error } of rejected) sender.onRefused(name, error);
+  } catch (error) {
+    sender.onRefused(archive.name, refusal(error));
+  }
+}
+
+/**
+ * @param {Album} album
+ * @param {Photo} photo
+ * @param {Sender} sender
+ * @param {AbortSignal} signal
+ */
+async function sendOne(album, photo, sender, signal) {
+  sender.onStart(photo);
+  try {
+    await patiently(() => putPhoto(album, photo, signal), sender.onWait, signal);
+  } catch (error) {
+    return sender.onRefused(photo.name, refusal(error));
+  }
+  sender.onSent(photo);
+}
+
+/**
+ * @param {unknown} error
+ * @returns {ProblemError} that of this photo alone; what ends the whole album is thrown
+ */
+function refusal(error) {
+  if (error instanceof ProblemError && error.status !== 404) return error;
+  throw error;
+}
