@@ -311,7 +311,7 @@ def test_a_service_that_is_gone_for_a_while_is_waited_for(browser: Browser, tmp_
     service.start()
     try:
         with httpx.Client(base_url=service.url) as client, browser.new_context(base_url=service.url) as context:
-            ahead = [submit(client, scene(seed=seed, size=(1024, 1024)), max_side=1024) for seed in range(4)]
+            ahead = [submit(client, scene(seed=seed, size=(1024, 1024)), max_side=1024) for seed in range(12)]
             page = context.new_page()
             page.goto("/")
             choose(page, payload(scene(seed=22)))
