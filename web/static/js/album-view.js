@@ -3,18 +3,7 @@
 import { announce, part } from "./view.js";
 import * as words from "./words.js";
 
-/**
- * @typedef {object} Progress Photos by what became of them, and what is to be said beside.
- * @property {number} all
- * @property {number} done
- * @property {number} failed
- * @property {number} canceled
- * @property {number} missing known by name alone, from before a reload
- * @property {number} unsent still to be sent from here
- * @property {number | null} eta_s
- * @property {boolean} isOver
- * @property {boolean} mayRetry
- */
+/** @typedef {import("./album-progress.js").Progress} Progress */
 
 const QUARTER = 0.25;
 const TITLE = document.title;

@@ -2,7 +2,7 @@
 
 import { clearAlbum, offerNew, resetTitle, showAside, showName, showProgress, showReason } from "./album-view.js";
 import { ProblemError } from "./api.js";
-import { putInAddress } from "./address.js";
+import { putInAddress, subjectInAddress } from "./address.js";
 import { earlier, forget } from "./earlier.js";
 import { dropMiniaturesExcept } from "./miniatures.js";
 import { OpenAlbum } from "./open-album.js";
@@ -93,7 +93,12 @@ function enter() {
   part("album").hidden = false;
   scrollTo({ top: 0 });
   const album = new OpenAlbum(
-    { onItem: (item) => drawIf(album, item), onChange: () => paintSoon(album), onReason: showReason, onEnd: (error) => explain(album, error) },
+    {
+      onItem: (item) => drawIf(album, item),
+      onChange: () => paintSoon(album),
+      onReason: showReason,
+      onEnd: (error) => explain(album, error),
+    },
     limits,
   );
   open = album;
@@ -161,6 +166,6 @@ function explain(album, error) {
   const { title, detail } = words.reasonOf(problem);
   if (!album.album || problem.code === "unknown_album") showName(title);
   showReason(detail);
-  if (problem.code === "unknown_album") forget(album.album?.id ?? "");
+  if (problem.code === "unknown_album") forget(subjectInAddress().album ?? "");
   offerNew();
 }

@@ -12,7 +12,7 @@
  * @property {number | null} eta_s until all its photos have come to their end
  * @property {string} created_at
  * @property {string} expires_at
- * @property {{self: string, photos: string, events: string, archive: string, check: string, retry: string, cancel: string}} links
+ * @property {Record<"self" | "photos" | "events" | "archive" | "check" | "retry" | "cancel", string>} links
  *
  * @typedef {object} AlbumPhoto
  * @property {string} name

@@ -100,7 +100,7 @@ function sorted(found) {
  * @returns {{title: string | null, inside: Found[]}}
  */
 function withoutTop(found) {
-  const [top, ...others] = new Set(found.map(({ path }) => (path.includes("/") ? path.slice(0, path.indexOf("/")) : "")));
+  const [top, ...others] = new Set(found.map(({ path }) => path.slice(0, Math.max(0, path.indexOf("/")))));
   if (!top || others.length > 0) return { title: null, inside: found };
   return { title: top, inside: found.map(({ path, file }) => ({ path: path.slice(top.length + 1), file })) };
 }

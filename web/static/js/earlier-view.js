@@ -1,11 +1,13 @@
 /** The list of what was drawn earlier in this browser, on the page where new photos come in. */
 
 import { earlier, forget } from "./earlier.js";
+import { dropMiniaturesExcept } from "./miniatures.js";
 import { part } from "./view.js";
 import * as words from "./words.js";
 
 part("earlier-clear").addEventListener("click", () => {
   for (const { id } of earlier()) forget(id);
+  dropMiniaturesExcept([]);
   showEarlier();
 });
 

@@ -9,7 +9,7 @@ import { earlier } from "./earlier.js";
 import { showEarlier } from "./earlier-view.js";
 import { takePhotos } from "./intake.js";
 import { dropMiniaturesExcept } from "./miniatures.js";
-import { chosenOptions, findPicture, leavePhoto, sayNothingIn, setPhotoAside, takePhoto } from "./single.js";
+import { chosenOptions, findPicture, sayNothingIn, setPhotoAside, takePhoto } from "./single.js";
 import { part } from "./view.js";
 import * as words from "./words.js";
 
@@ -33,7 +33,7 @@ function take(choice) {
   if (isAlbumOpen()) return addToAlbum(choice);
   if (photos.length + archives.length === 0) return sayNothingIn();
   if (photos.length === 1 && archives.length === 0) return takePhoto(photos[0].file);
-  leavePhoto();
+  setPhotoAside();
   showAlbum(true);
   startAlbum(choice, chosenOptions());
 }

@@ -17,21 +17,15 @@
  * @property {import("./albums.js").Trouble | null} error
  */
 
+import { STOPPED, TOO_LARGE, UNSENT, mayRetry, progressOf } from "./album-progress.js";
 import * as api from "./albums.js";
-import { freeName } from "./choice.js";
-import { sha256 } from "./digest.js";
+import { compared } from "./compared.js";
 import { remember, rememberNames, rememberedNames } from "./earlier.js";
 import { followAlbum } from "./follow-album.js";
 import { keepMiniature, keptMiniature } from "./miniatures.js";
 import { patiently } from "./patience.js";
 import { sendPhotos, sendWhole } from "./sending.js";
 import * as words from "./words.js";
-
-const TOO_LARGE = "photo_too_large";
-/** @type {Set<ItemState>} */
-const UNSENT = new Set(["waiting", "sending"]);
-/** @type {Set<ItemState>} */
-const STOPPED = new Set(["failed", "canceled"]);
 
 /**
  * @typedef {object} Page What shows the album.
@@ -115,7 +109,9 @@ export class OpenAlbum {
     if (photos.length + archives.length === 0) return this.page.onReason(words.NOTHING_IN);
     this.page.onReason("");
     await this.#attempt(async () => {
-      const lacking = await this.#lacking(photos);
+      if (!this.album) return this.#enqueue(photos.filter(({ name }) => !this.items.has(name)), archives);
+      const { lacking, known } = await compared(photos, this.album, this.items, this.signal);
+      for (const { item, file } of known) if (!item.file) this.#put({ ...item, file });
       if (lacking.length + archives.length === 0) this.page.onReason(words.NOTHING_NEW);
       this.#enqueue(lacking, archives);
       this.#rememberNames();
@@ -155,25 +151,9 @@ export class OpenAlbum {
     }
   }
 
-  /** @returns {import("./album-view.js").Progress} */
+  /** @returns {import("./album-progress.js").Progress} */
   progress() {
-    /** @type {Partial<Record<ItemState, number>>} */
-    const counts = {};
-    for (const { state } of this.items.values()) counts[state] = (counts[state] ?? 0) + 1;
-    const of = (/** @type {ItemState[]} */ ...states) => states.reduce((sum, state) => sum + (counts[state] ?? 0), 0);
-    const onService = of("queued", "running");
-    const unsent = of("waiting", "sending");
-    return {
-      all: this.items.size,
-      done: of("succeeded"),
-      failed: of("failed"),
-      canceled: of("canceled", "expired"),
-      missing: of("missing"),
-      unsent,
-      eta_s: this.#eta_s(onService, unsent),
-      isOver: onService + unsent === 0 && !this.isSending && this.album !== null,
-      mayRetry: [...this.items.values()].some(mayRetry),
-    };
+    return progressOf([...this.items.values()], { due_ms: this.#due_ms, isGrowing: this.isSending || !this.album });
   }
 
   /**
@@ -191,8 +171,8 @@ export class OpenAlbum {
    */
   #enqueue(photos, archives) {
     for (const { name, file } of photos) {
-      const tooLarge = file.size > this.limits.photoBytes ? words.tooManyBytes(file.size, this.limits.photoBytes) : null;
-      const error = tooLarge && { code: TOO_LARGE, ...tooLarge };
+      const { photoBytes } = this.limits;
+      const error = file.size > photoBytes ? { code: TOO_LARGE, ...words.tooManyBytes(file.size, photoBytes) } : null;
       this.#put({ ...this.items.get(name), name, file, state: error ? "failed" : "waiting", error, job: null });
       if (!error) this.#queue.push({ name, file });
     }
@@ -200,50 +180,6 @@ export class OpenAlbum {
       if (archive.size <= this.limits.archiveBytes) this.#archives.push(archive);
       else this.page.onReason(words.archiveTooLarge(archive.size, this.limits.archiveBytes));
     }
-  }
-
-  /**
-   * @param {import("./choice.js").Photo[]} photos
-   * @returns {Promise<import("./choice.js").Photo[]>} under names that are free here
-   */
-  async #lacking(photos) {
-    if (!this.album) return photos;
-    const known = await Promise.all(photos.map(async (photo) => ({ ...photo, digest: await this.#digestOf(photo.file) })));
-    const digests = [...new Set(known.flatMap(({ digest }) => digest ?? []))];
-    const missing = digests.length ? await api.missingFrom(this.album, digests, this.signal) : new Set();
-    /** @type {import("./choice.js").Photo[]} */
-    const lacking = [];
-    for (const { name, file, digest } of known) {
-      const item = this.items.get(name);
-      const isLacking = item?.state === "missing" || (digest ? missing.has(digest) : !item?.job);
-      if (!isLacking) this.#knowAgain(file, name, digest);
-      else lacking.push({ name: item?.job ? freeName(name, this.items) : name, file });
-    }
-    return lacking;
-  }
-
-  /** @type {Promise<unknown>} */ #hashing = Promise.resolve();
-
-  /**
-   * One after the other: each file is in memory as a whole.
-   *
-   * @param {File} file
-   * @returns {Promise<string | null>}
-   */
-  #digestOf(file) {
-    const digest = this.#hashing.then(() => (this.signal.throwIfAborted(), sha256(file)));
-    this.#hashing = digest.catch(() => null);
-    return digest;
-  }
-
-  /**
-   * @param {File} file which the album has under this name, or under another one
-   * @param {string} name
-   * @param {string | null} digest
-   */
-  #knowAgain(file, name, digest) {
-    const item = [...this.items.values()].find((one) => digest && one.sha256 === digest) ?? this.items.get(name);
-    if (item && !item.file) this.#put({ ...item, file });
   }
 
   #goOn() {
@@ -350,16 +286,6 @@ export class OpenAlbum {
     this.page.onItem(full);
   }
 
-  /**
-   * @param {number} onService
-   * @param {number} unsent
-   */
-  #eta_s(onService, unsent) {
-    if (!this.#due_ms || onService === 0) return null;
-    const left_s = Math.max(0, this.#due_ms - performance.now()) / 1000;
-    return left_s * (1 + unsent / onService); // those that are still here will take as long as those that are there
-  }
-
   #rememberNames() {
     if (this.album) rememberNames(this.album.id, [...this.items.keys()]);
     this.#remember();
@@ -398,9 +324,4 @@ export class OpenAlbum {
   #explain(error) {
     this.page.onEnd(error);
   }
-}
-
-/** @param {Item} item whether it can be tried again from here */
-function mayRetry({ state, job, file, error }) {
-  return STOPPED.has(state) && (job !== null || (file !== null && error?.code !== TOO_LARGE));
 }

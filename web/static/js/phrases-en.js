@@ -85,9 +85,8 @@ export default {
   pleasePhotos: "Choose photos, a folder of them, or a ZIP archive.",
   noneInAlbum: "This album has no photos yet.",
   missing: (/** @type {number} */ count) =>
-    count === 1
-      ? "One photo has not been sent yet. Choose the same photos or the same folder again: only what is missing is sent."
-      : `${count} photos have not been sent yet. Choose the same photos or the same folder again: only what is missing is sent.`,
+    `${count === 1 ? "One photo has" : `${count} photos have`} not been sent yet. ` +
+    "Choose the same photos or the same folder again: only what is missing is sent.",
   findingAlbum: "Finding your album",
   retryFailed: "Retry failed",
   convertRest: "Draw the rest",

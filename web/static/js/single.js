@@ -3,7 +3,7 @@
 import { putInAddress } from "./address.js";
 import { ProblemError, cancelJob, getJob, isOver, submitPhoto } from "./api.js";
 import { Compare } from "./compare.js";
-import { remember } from "./earlier.js";
+import { forget, remember } from "./earlier.js";
 import { follow } from "./follow.js";
 import { keepPhoto, keptPhoto } from "./keepsake.js";
 import { nameAfter, offerPicture } from "./saving.js";
@@ -34,7 +34,7 @@ part("cancel").addEventListener("click", cancel);
 
 /** @param {File} photo */
 export function takePhoto(photo) {
-  leavePhoto();
+  giveUp();
   hold(photo);
   now.previewed = display({ before: now.photoUrl, after: null });
   scrollTo({ top: 0 });
@@ -42,10 +42,11 @@ export function takePhoto(photo) {
   else draw();
 }
 
-/** Something else takes the place of the photo in hand: a picture that is not done is no longer wanted. */
-export function leavePhoto() {
-  if (now.job && !isOver(now.job)) cancelJob(now.job).catch(() => {});
-  hold(null);
+/** Another photo takes the place of the one in hand: a picture that is not done is no longer wanted. */
+function giveUp() {
+  if (!now.job || isOver(now.job)) return;
+  forget(now.job.id);
+  cancelJob(now.job).catch(() => {});
 }
 
 /** The reader goes elsewhere; the job goes on, and its address leads back to it. */
@@ -115,6 +116,7 @@ async function cancel() {
 /** Rest, with the photo still in hand if there is one. */
 function stop() {
   startRun();
+  if (now.job) forget(now.job.id);
   now.job = null;
   putInAddress({});
   if (now.photo) show("chosen", words.CANCELED);

@@ -50,7 +50,8 @@ export class Viewer {
     if (signal.aborted) return before && URL.revokeObjectURL(before);
     this.#photoUrl = before;
     const isBroken = item.error && words.reasonOf(item.error).isBroken;
-    await this.#compare.show({ before: isBroken ? null : before, after: item.job?.result ? item.job.links.result : null });
+    const after = item.job?.result ? item.job.links.result : null;
+    await this.#compare.show({ before: isBroken ? null : before, after });
   }
 
   /**

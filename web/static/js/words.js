@@ -121,7 +121,7 @@ export function albumOf(now) {
   return say.albumOf(now.toLocaleDateString(locale, { day: "numeric", month: "long", year: "numeric" }));
 }
 
-/** @param {{all: number, done: number, failed: number, canceled: number, unsent: number, eta_s: number | null}} progress */
+/** @param {import("./album-progress.js").Progress} progress */
 export function albumProgress({ all, done, failed, unsent, eta_s }) {
   const ended = say.progress(number(done), number(all));
   const left = eta_s === null ? "" : say.about(roughly(eta_s));
@@ -132,7 +132,7 @@ export function albumProgress({ all, done, failed, unsent, eta_s }) {
 }
 
 /**
- * @param {{all: number, done: number, failed: number, canceled: number}} progress
+ * @param {import("./album-progress.js").Progress} progress
  * @param {string} expiresAt
  */
 export function albumOver({ all, done, failed, canceled }, expiresAt) {

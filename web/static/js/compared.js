@@ -1,0 +1,60 @@
+/** What an album lacks of the photos that were chosen: an interrupted upload goes on without sending a byte twice. */
+
+import { missingFrom } from "./albums.js";
+import { freeName } from "./choice.js";
+import { sha256 } from "./digest.js";
+
+/**
+ * @typedef {import("./choice.js").Photo} Photo
+ * @typedef {import("./open-album.js").Item} Item
+ */
+
+/**
+ * Compare by content; by name where the browser tells no digests.
+ *
+ * @param {Photo[]} photos
+ * @param {import("./albums.js").Album} album
+ * @param {Map<string, Item>} items what is known of the album, by name
+ * @param {AbortSignal} signal
+ * @returns {Promise<{lacking: Photo[], known: {item: Item, file: File}[]}>} what is to be sent, under names that are
+ * free in the album, and the files of what is there
+ */
+export async function compared(photos, album, items, signal) {
+  const digests = await digestsOf(photos, signal);
+  const told = [...new Set(digests.filter((digest) => digest !== null))];
+  const missing = told.length ? await missingFrom(album, told, signal) : new Set();
+  /** @type {{lacking: Photo[], known: {item: Item, file: File}[]}} */
+  const result = { lacking: [], known: [] };
+  for (const [place, { name, file }] of photos.entries()) {
+    const item = items.get(name);
+    const digest = digests[place];
+    const isLacking = item?.state === "missing" || (digest ? missing.has(digest) : !item?.job);
+    if (isLacking) result.lacking.push({ name: item?.job ? freeName(name, items) : name, file });
+    const same = isLacking ? undefined : (withContent(items, digest) ?? item);
+    if (same) result.known.push({ item: same, file });
+  }
+  return result;
+}
+
+/**
+ * One after the other: each file is in memory as a whole.
+ *
+ * @param {Photo[]} photos
+ * @param {AbortSignal} signal
+ */
+async function digestsOf(photos, signal) {
+  const digests = [];
+  for (const { file } of photos) {
+    signal.throwIfAborted();
+    digests.push(await sha256(file));
+  }
+  return digests;
+}
+
+/**
+ * @param {Map<string, Item>} items
+ * @param {string | null} digest
+ */
+function withContent(items, digest) {
+  return digest ? [...items.values()].find((item) => item.sha256 === digest) : undefined;
+}
