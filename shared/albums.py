@@ -16,7 +16,17 @@ from redis.exceptions import LockError
 
 from shared.errors import AlbumFullError, UnavailableError, UnknownAlbumError
 from shared.images import Format
-from shared.jobs import RECORD_GRACE_S, ErrorInfo, Job, Jobs, State, album_counts, album_stream
+from shared.jobs import (
+    ALBUM_EVENTS_KEPT,
+    ALBUMS_ENDED,
+    RECORD_GRACE_S,
+    ErrorInfo,
+    Job,
+    Jobs,
+    State,
+    album_counts,
+    album_stream,
+)
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -51,6 +61,11 @@ class Item:
     job_id: str | None = None
     sha256: str | None = None
     error: ErrorInfo | None = None
+
+    @property
+    def is_coming(self) -> bool:
+        """Whether its photo is being taken in: what it is named for may not be there yet."""
+        return self.error is None and self.sha256 is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +157,11 @@ class Albums:
             with suppress(LockError):  # it ran out in a slow upload
                 lock.release()
 
-    def put(self, album: Album, item: Item, before: Item | None, *, expires_at: float) -> None:
+    def is_there(self, album_id: str) -> bool:
+        """Whether the album has not been erased."""
+        return bool(self._redis.exists(_record(album_id)))
+
+    def put(self, album: Album, item: Item, before: Item | None, *, expires_at: float | None = None) -> None:
         """Put `item` under its name in place of what was `before` there; the album lives as long as its photos."""
         refused = int(item.error is not None) - int(before is not None and before.error is not None)
         with self._redis.pipeline() as pipe:
@@ -153,11 +172,28 @@ class Albums:
             if item.sha256:
                 pipe.sadd(_digests(album.id), item.sha256)
             if item.error:
-                pipe.xadd(album_stream(album.id), {"name": item.name, "state": State.FAILED})
+                pipe.xadd(album_stream(album.id), {"name": item.name, "state": State.FAILED}, maxlen=ALBUM_EVENTS_KEPT)
+                pipe.sadd(ALBUMS_ENDED, album.id)
             pipe.hincrby(album_counts(album.id), REFUSED, refused)
-            pipe.hset(_record(album.id), "expires_at", json.dumps(expires_at))
-            self._keep_until(pipe, album.id, expires_at)
+            if expires_at:
+                pipe.hset(_record(album.id), "expires_at", json.dumps(expires_at))
+            self._keep_until(pipe, album.id, expires_at or album.expires_at, where_none=not expires_at)
             pipe.execute()
+
+    def drop(self, album_id: str, name: str) -> None:
+        """Free a name whose photo did not come after all."""
+        with self._redis.pipeline() as pipe:
+            pipe.hdel(_items(album_id), name)
+            pipe.zrem(_order(album_id), name)
+            pipe.execute()
+
+    def perhaps_ended(self, count: int) -> list[str]:
+        """Name up to `count` albums of which a photo has come to its end since `seen_ended`."""
+        return [str(album_id) for album_id in cast("list[str]", self._redis.srandmember(ALBUMS_ENDED, count))]
+
+    def seen_ended(self, album_id: str) -> None:
+        """Somebody has looked, and told whom it concerns."""
+        self._redis.srem(ALBUMS_ENDED, album_id)
 
     def page(self, album_id: str, *, cursor: int, count: int) -> ItemPage:
         """List the photos of an album, `count` at a time, from the place `cursor`."""
@@ -177,7 +213,8 @@ class Albums:
         """The photos of these names, as far as they are there."""
         items = self._read(album_id, names)
         jobs = self._jobs.get_many([item.job_id for item in items if item.job_id])
-        return (Entry(item, jobs.get(item.job_id or "")) for item in items)
+        entries = (Entry(item, jobs.get(item.job_id or "")) for item in items)
+        return (entry for entry in entries if entry.job or not entry.item.is_coming)
 
     def unfinished(self, album_id: str) -> int:
         """How many photos have not come to their end."""
@@ -211,9 +248,9 @@ class Albums:
         found = cast("str | None", self._redis.hget(_items(album_id), name))
         return None if found is None else _item(name, found)
 
-    def _keep_until(self, pipe: "Pipeline", album_id: str, expires_at: float) -> None:
-        for key in _keys(album_id):
-            pipe.expireat(key, int(expires_at) + RECORD_GRACE_S)
+    def _keep_until(self, pipe: "Pipeline", album_id: str, expires_at: float, *, where_none: bool = False) -> None:
+        for key in _keys(album_id):  # a key that was just made has no end yet, which counts as the longest
+            pipe.expireat(key, int(expires_at) + RECORD_GRACE_S, nx=where_none)
 
 
 def _keys(album_id: str) -> tuple[str, ...]:

@@ -5,17 +5,28 @@ are called in the archive it gives back. Imported by `web`.
 """
 
 import hashlib
+import lzma
 import stat
+import struct
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from os import SEEK_END
 from typing import IO, BinaryIO, Final, cast
 
 from shared.albums import Album, Item
-from shared.errors import AlbumFullError, ArchiveError, DamagedPhotoError, InvalidValueError, SakugaError
+from shared.errors import (
+    AlbumFullError,
+    ArchiveError,
+    DamagedPhotoError,
+    InvalidValueError,
+    SakugaError,
+    UnknownAlbumError,
+    UnknownJobError,
+)
 from shared.images import too_many_bytes
 from shared.jobs import Job, State, error_info, new_id
 from shared.lanes import Lane
@@ -27,7 +38,18 @@ MOST_ENTRIES: Final = 20_000  # of an archive, whatever they are
 MOST_RATIO: Final = 200  # of unpacked to packed bytes; photos hardly shrink, bombs do
 SPOOL_BYTES: Final = 1 << 20  # larger photos go to a temporary file
 _REMEMBERED: Final = {413, 415, 422}  # what no other try can help
-_UNREADABLE: Final = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
+MOST_DIRECTORY_BYTES: Final = 16 << 20
+_UNREADABLE: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    OverflowError,
+    RuntimeError,  # of an unknown way of packing, too
+    ValueError,  # of names in no script, and of places before the beginning
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +67,22 @@ class Taken:
         return self.job
 
 
-def add_photo(services: Services, album: Album, name: str, photo: BinaryIO, *, replace: bool = False) -> Taken:
+def add_photo(services: Services, album: Album, name: str, photo: BinaryIO, *, in_place: bool = False) -> Taken:
     """Take one photo in under `name`; the same photo under the same name is taken once.
 
     Where another photo has the name, it is replaced, or this one gets a number. One that has expired is taken anew. A
     photo that no try can help is remembered with the reason.
     """
     sha256 = hashlib.file_digest(photo, "sha256").hexdigest()  # type: ignore[arg-type]
-    names = iter([safe_name(name)]) if replace else numbered(safe_name(name))
+    names = iter([safe_name(name)]) if in_place else numbered(safe_name(name))
     while True:
         wanted = next(names)
         with services.albums.naming(album.id, wanted) as before:
             earlier = services.jobs.find(before.job_id) if before and before.job_id else None
             is_there = earlier is not None and earlier.state is not State.EXPIRED
-            if earlier and is_there and before and before.sha256 == sha256:
+            if earlier and is_there and earlier.photo.sha256 == sha256:
                 return Taken(wanted, earlier)
-            if is_there and not replace:
+            if is_there and not in_place:
                 continue
             taken = _add(services, album, Item(wanted, new_id(), sha256), before, photo)
             if earlier and (taken.job or _is_final(taken.error)):
@@ -74,16 +96,19 @@ def add_archive(services: Services, album: Album, archive: BinaryIO) -> Iterator
     Raises:
         ArchiveError: it is no ZIP archive, or more than one should be.
     """
+    left = services.settings.max_album_upload_bytes  # to unpack: entries may share their bytes, and unpack to far more
     with _opened(archive) as opened:
         for entry in opened.infolist():
             name = safe_name(_name_in(entry), otherwise="photo")
             if entry.is_dir() or is_clutter(name):
                 continue
             try:
-                with closing(_unpacked(opened, entry, services.settings.max_upload_bytes)) as photo:
+                with closing(_unpacked(opened, entry, min(left, services.settings.max_upload_bytes))) as photo:
+                    left -= photo.seek(0, SEEK_END)
+                    photo.seek(0)
                     taken = add_photo(services, album, name, photo)
             except SakugaError as error:
-                taken = _refused(services, album, Item(name), error)
+                taken = _refuse(services, album, name, error)
             yield taken
 
 
@@ -98,22 +123,51 @@ def _add(services: Services, album: Album, item: Item, before: Item | None, phot
         name=item.name,
         job_id=item.job_id,
     )
+    coming = Item(item.name, item.job_id)  # written first: one who dies in between leaves no job that nobody names
     try:
         if before is None:
             services.albums.require_room(album.id)
+        services.albums.put(album, coming, before)
         job = services.submit(photo, order)
     except SakugaError as error:
         return _refused(services, album, item, error, before)
-    services.albums.put(album, item, before, expires_at=job.expires_at)
+    if not services.albums.is_there(album.id):
+        with suppress(UnknownJobError):
+            services.erase(job.id)
+        services.albums.erase(album.id)
+        raise UnknownAlbumError("The album was erased.")
+    services.albums.put(album, item, coming, expires_at=job.expires_at)
     return Taken(item.name, job)
 
 
-def _refused(services: Services, album: Album, item: Item, error: SakugaError, before: Item | None = None) -> Taken:
+def _refused(services: Services, album: Album, item: Item, error: SakugaError, before: Item | None) -> Taken:
     """Remember why a photo was refused, and of which bytes that holds; not where another try may help."""
+    coming = Item(item.name, item.job_id)
     if _is_final(error):
-        refused = Item(item.name, sha256=item.sha256, error=error_info(error))
-        services.albums.put(album, refused, before, expires_at=album.expires_at)
+        services.albums.put(album, Item(item.name, sha256=item.sha256, error=error_info(error)), coming)
+    elif before:
+        services.albums.put(album, before, coming)
+    else:
+        services.albums.drop(album.id, item.name)
     return Taken(item.name, error=error)
+
+
+def _refuse(services: Services, album: Album, name: str, error: SakugaError) -> Taken:
+    """Remember why an entry of an archive is no photo, under its name or, where that is taken, a number."""
+    refused = Item(name, error=error_info(error))
+    for wanted in numbered(name):
+        with services.albums.naming(album.id, wanted) as before:
+            if before and before.error == refused.error:
+                return Taken(wanted, error=error)
+            if before:
+                continue
+            try:
+                services.albums.require_room(album.id)
+            except AlbumFullError as full:
+                return Taken(wanted, error=full)
+            services.albums.put(album, replace(refused, name=wanted), None)
+            return Taken(wanted, error=error)
+    raise AssertionError  # numbers do not end
 
 
 def _is_final(error: SakugaError | None) -> bool:
@@ -123,8 +177,11 @@ def _is_final(error: SakugaError | None) -> bool:
 
 def _opened(archive: BinaryIO) -> zipfile.ZipFile:
     try:
+        end = zipfile._EndRecData(archive)  # type: ignore[attr-defined]  # noqa: SLF001  before all entries are read
+        if end and end[zipfile._ECD_SIZE] > MOST_DIRECTORY_BYTES:  # type: ignore[attr-defined]  # noqa: SLF001
+            raise ArchiveError(f"An archive may have {MOST_ENTRIES} entries at most.")
         opened = zipfile.ZipFile(archive)
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
+    except _UNREADABLE as error:
         raise ArchiveError("This is no ZIP archive, or it was cut short on its way.") from error
     if len(opened.infolist()) > MOST_ENTRIES:
         raise ArchiveError(f"An archive may have {MOST_ENTRIES} entries at most.")

@@ -42,6 +42,7 @@ STREAM_GRACE_S = 600  # how long the events of a job that has ended can still be
 IDEMPOTENCY_TTL_S = 24 * 3600
 EVENTS_KEPT = 100
 ALBUM_EVENTS_KEPT = 1000
+ALBUMS_ENDED = "sakuga:albums:ended"  # albums of which a photo came to its end, until somebody has looked
 RESEND_S = 300  # how long a message that was sent again is given to be heard of
 MOST_AT_ONCE = 16  # jobs that may have been made in the same microsecond
 PATIENCE_S = 1.0  # how often a waiting reader looks whether it should go on
@@ -231,11 +232,16 @@ class Jobs:
         return self.get_many([job_id]).get(job_id)
 
     def get_many(self, ids: list[str]) -> dict[str, Job]:
-        """Read records by their ids; those that are not there are left out."""
+        """Read records by their ids; those that are not there, or cannot be read, are left out."""
         with self._redis.pipeline(transaction=False) as pipe:
             for job_id in ids:
                 pipe.hgetall(_record(job_id))
-            return {job_id: _parse(record) for job_id, record in zip(ids, pipe.execute(), strict=True) if record}
+            records = dict(zip(ids, pipe.execute(), strict=True))
+        found: dict[str, Job] = {}
+        for job_id, record in records.items():
+            with suppress(UnknownJobError):  # it is not there, or of another version
+                found[job_id] = _parse(record)
+        return found
 
     def claim(self, job_id: str, *, redelivered: bool = False) -> Job | None:
         """Begin an attempt, or return None when there is nothing (more) to do: ended, erased, tried too often.
@@ -578,6 +584,10 @@ def _tell_album(pipe: "Pipeline", job: Job, before: State | None, after: State |
     if after:
         pipe.hincrby(album_counts(job.album), after.value, 1)
     pipe.xadd(album_stream(job.album), {"name": job.name or "", "state": after or ""}, maxlen=ALBUM_EVENTS_KEPT)
+    for key in (album_counts(job.album), album_stream(job.album)):  # the album itself may be gone already
+        pipe.expireat(key, int(max(time.time(), job.expires_at)) + RECORD_GRACE_S, nx=True)
+    if after is None or after in ENDED:
+        pipe.sadd(ALBUMS_ENDED, job.album)
 
 
 def _fields(job: Job) -> dict[Any, Any]:  # what redis-py takes for a mapping of strings

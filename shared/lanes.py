@@ -41,6 +41,13 @@ PACE_WEIGHT = 0.2  # of a new measurement in the moving average
 
 BULK_SHARE = 0.25  # of the pictures, while single photos keep coming
 
+# A flow without work leaves nothing behind. KEYS: the work of all flows. ARGV: the flow, what is done of it.
+_SETTLE = """
+if redis.call('HINCRBY', KEYS[1], ARGV[1], -ARGV[2]) <= 0 then
+    redis.call('HDEL', KEYS[1], ARGV[1])
+end
+"""
+
 
 class Lane(StrEnum):
     """Which queue a job waits in: photos that somebody waits for one by one, or albums."""
@@ -132,7 +139,7 @@ class Lanes:
         """Count a job's work as done: it has come to its end, whichever."""
         pipe.hincrby(totals_key(job.lane), "finished_ms", job.work_ms)
         if job.lane is Lane.BULK:
-            pipe.hincrby(OUTSTANDING, job.flow, -job.work_ms)
+            pipe.eval(_SETTLE, 1, OUTSTANDING, job.flow, job.work_ms)
 
     def next_bulk_job(self) -> str | None:
         """The bulk job whose turn it is, which counts as sent from now on; None when none waits for its turn."""

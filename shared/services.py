@@ -13,6 +13,7 @@ import structlog
 from redis import Redis
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from shared import images, pipeline
@@ -123,7 +124,8 @@ class Services:
             self.holdings.release(job.photo_holding)
             return made
         if job.lane is Lane.BULK:
-            self.feed()
+            with suppress(RedisError):  # whose turn it is is asked again soon
+                self.feed()
             return job
         try:
             self.queue.send(job)
@@ -169,6 +171,12 @@ class Services:
             )
         )
 
+    def tell_ended(self, count: int = 100) -> None:
+        """Tell the webhooks of albums that have come to their end lately."""
+        for album_id in self.albums.perhaps_ended(count):
+            self.tell_if_ended(album_id)
+            self.albums.seen_ended(album_id)
+
     def tell_if_ended(self, album_id: str) -> None:
         """Tell the album's webhook when all its photos have come to their end; again only after some began anew."""
         with suppress(UnknownAlbumError):
@@ -176,7 +184,8 @@ class Services:
             if album.webhook is None or album.secret is None or self.albums.unfinished(album_id):
                 return
             ended = {state.value: number for state, number in counts.items() if number}
-            news = hashlib.sha256(repr((album_id, sorted(ended.items()))).encode()).hexdigest()[:32]
+            last = self.albums.last_event(album_id)  # whatever happens to a photo moves it
+            news = hashlib.sha256(f"{album_id} {last}".encode()).hexdigest()[:32]
             body = event("album.ended", {"id": album.id, "name": album.name, "counts": ended})
             self.webhooks.put(Message(f"msg_{news}", album.webhook, album.secret, body), keep_s=self.settings.ttl_s)
 
@@ -186,7 +195,6 @@ class Services:
             if entry.job and not entry.job.ended:
                 with suppress(UnknownJobError):
                     self.jobs.cancel(entry.job.id)
-        self.tell_if_ended(album_id)
 
     def retry_album(self, album_id: str) -> int:
         """Let the photos of an album that failed or were canceled be tried anew; returns how many."""

@@ -25,8 +25,8 @@ class Turns:
 
     def rotate(self, taken: str) -> str:
         """Note from which lane a job was taken; a debt to the bulk lane lapses when it had nothing to give."""
-        if taken == Lane.INTERACTIVE:
-            self._due = min(self._due + BULK_SHARE / (1 - BULK_SHARE), 1.0)
+        if taken == Lane.INTERACTIVE and self._due < 1:
+            self._due += BULK_SHARE / (1 - BULK_SHARE)
         else:
             self._due = 0.0
         return taken

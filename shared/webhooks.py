@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 DUE: Final = "sakuga:webhooks"  # messages that were not heard yet, by when they are to be sent
 DELAYS_S: Final = (5, 60, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600)
 TIMEOUT_S: Final = 10
+_TUNNELS: Final = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("2002::/16"))  # to IPv4, private ones too
 CLAIM_S: Final = 60  # of a sender that died
 
 log = structlog.get_logger()
@@ -59,12 +60,19 @@ class Webhooks:
     def put(self, message: Message, *, keep_s: float) -> None:
         """Let a message be sent soon; one that was put before is not sent again."""
         key = _message(message.id)
-        if self._redis.hsetnx(key, "url", message.url):
-            with self._redis.pipeline() as pipe:
-                pipe.hset(key, mapping={"secret": message.secret, "body": message.body, "tries": 0})
-                pipe.expire(key, int(keep_s))
-                pipe.zadd(DUE, {message.id: time.time()})
-                pipe.execute()
+        if self._redis.exists(key):
+            return
+        with self._redis.pipeline() as pipe:  # two who do this at once write the same
+            for name, value in (
+                ("url", message.url),
+                ("secret", message.secret),
+                ("body", message.body),
+                ("tries", "0"),
+            ):
+                pipe.hset(key, name, value)
+            pipe.expire(key, int(keep_s))
+            pipe.zadd(DUE, {message.id: time.time()})
+            pipe.execute()
 
     def send_due(self, count: int = 10) -> int:
         """Send up to `count` messages whose time has come; returns how many were heard."""
@@ -101,9 +109,8 @@ class Webhooks:
     def _post(self, message: Message) -> None:
         now, host = datetime.now(UTC), urlsplit(message.url).hostname or ""
         address = self._address(message.url)
-        url = httpx.URL(message.url)
         headers = {
-            "Host": url.netloc.decode(),
+            "Host": urlsplit(message.url).netloc,
             "Content-Type": "application/json",
             "User-Agent": "Sakuga",
             "webhook-id": message.id,
@@ -111,26 +118,31 @@ class Webhooks:
             "webhook-signature": Webhook(message.secret).sign(message.id, now, message.body),
         }
         try:
-            with httpx.Client(timeout=TIMEOUT_S, trust_env=False) as client:
-                answer = client.post(  # to the address, and still under the name for the certificate
-                    url.copy_with(host=address),
+            client = httpx.Client(timeout=TIMEOUT_S, trust_env=False)
+            with (
+                client,
+                client.stream(  # to the address, and still under the name for the certificate
+                    "POST",
+                    httpx.URL(message.url).copy_with(host=address),
                     content=message.body.encode(),
                     headers=headers,
                     extensions={"sni_hostname": host},
-                )
-        except httpx.HTTPError as error:
+                ) as answer,
+            ):  # what it says beyond that is not read
+                status = answer.status_code
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise UnreachableError(f"{type(error).__name__}") from error
-        if not HTTPStatus.OK <= answer.status_code < HTTPStatus.MULTIPLE_CHOICES:
-            raise UnreachableError(f"It answered {answer.status_code}.")
+        if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+            raise UnreachableError(f"It answered {status}.")
 
     def _address(self, url: str) -> str:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
         try:
             found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise UnreachableError("Its name cannot be resolved.") from error
-        if host not in self._private_hosts and not all(_is_public(address) for address in found):
+        if host not in self._private_hosts and not all(is_public(address) for address in found):
             raise UnreachableError("It is not a public address; SAKUGA_WEBHOOK_HOSTS may allow it.")
         return found[0]
 
@@ -144,7 +156,8 @@ def require_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and not (parts.username or parts.password)
-        usable = usable and parts.port != 0
+        (parts.hostname or "").encode("idna")
+        usable = usable and parts.port != 0 and parts.netloc.isascii()
     except ValueError:
         usable = False
     if not usable:
@@ -163,10 +176,14 @@ def event(kind: str, data: dict[str, object]) -> str:
     return json.dumps({"type": kind, "timestamp": now, "data": data}, separators=(",", ":"))
 
 
-def _is_public(address: str) -> bool:
+def is_public(address: str) -> bool:
+    """Whether an IP address leads out into the world, by no detour to where only this machine can go."""
     found = ipaddress.ip_address(address.partition("%")[0])
-    mapped = getattr(found, "ipv4_mapped", None)
-    return (mapped or found).is_global and not (mapped or found).is_multicast
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.is_site_local or any(found in network for network in _TUNNELS):
+            return False
+        found = found.ipv4_mapped or found
+    return found.is_global and not found.is_multicast
 
 
 def _message(message_id: str) -> str:

@@ -7,7 +7,7 @@ import stat
 import zipfile
 from collections.abc import Callable
 from io import BytesIO
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from flask.testing import FlaskClient
@@ -15,10 +15,10 @@ from werkzeug.test import TestResponse
 
 from shared.broker import celery_app
 from shared.errors import InvalidValueError
-from shared.jobs import State
+from shared.jobs import Job
 from shared.lanes import BULK_SHARE, DRIFT, Lane, sent_key
 from shared.names import safe_name
-from shared.services import Services, connect
+from shared.services import Order, Services, connect
 from shared.settings import Settings
 from shared.turns import Turns
 from tests.conftest import ToyEngine, photo_bytes
@@ -317,6 +317,36 @@ class TestEvents:
         assert told == {"first.png": "succeeded", "second.png": "succeeded"}
         assert events[-1][0] == "done"
 
+    def test_a_refused_entry_takes_no_good_photo_s_place_and_counts_once(
+        self, client: FlaskClient, services: Services, album: str
+    ) -> None:
+        put(client, album, "a.png", 1)
+        link = zipfile.ZipInfo("a.png")
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        for _ in range(2):
+            answer = upload(client, album, ("a.zip", zip_of({link: b"/etc/passwd"})))
+            assert [one["name"] for one in answer["rejected"]] == ["a (2).png"]
+        work(services)
+        counts = body(client.get(album))["counts"]
+        assert (counts["succeeded"], counts["failed"]) == (1, 1)
+
+    def test_an_upload_whose_album_is_erased_meanwhile_leaves_nothing(
+        self, client: FlaskClient, services: Services, album: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        submit = Services.submit
+
+        def erased_first(self: Services, photo: BinaryIO, order: Order) -> Job:
+            job = submit(self, photo, order)
+            self.erase_album(album.rsplit("/", 1)[1])
+            return job
+
+        monkeypatch.setattr(Services, "submit", erased_first)
+        response = client.put(f"{album}/photos/a.png", data=photo_bytes(), content_type="image/png")
+        assert problem(response) == (404, "unknown_album")
+        assert services.redis.keys("sakuga:job:*") == []
+        assert services.redis.hgetall("sakuga:outstanding") == {}
+        assert [key for key in services.redis.keys("sakuga:album:*") if services.redis.ttl(key) < 0] == []
+
 
 class TestAfterwards:
     def test_what_failed_is_tried_again_and_only_that(
@@ -430,4 +460,3 @@ def test_the_end_of_an_album_is_foretold(client: FlaskClient, services: Services
     assert body(client.get(album))["eta_s"] == pytest.approx(3 * 9 * one_ms / 2 / 1000, rel=0.01)
     work(services)
     assert body(client.get(album))["eta_s"] is None
-    assert State.SUCCEEDED.value in body(client.get(album))["counts"]

@@ -12,7 +12,7 @@ from standardwebhooks import Webhook
 
 from shared.services import Services, connect
 from shared.settings import Settings
-from shared.webhooks import DUE
+from shared.webhooks import DUE, is_public
 from tests.conftest import ToyEngine, photo_bytes
 from web.app import create_app
 from worker import tasks
@@ -72,8 +72,10 @@ def ended_album(services: Services, url: str) -> str:
 
 
 def work(services: Services) -> None:
+    """Convert what waits, and look for albums that have ended, as a worker node does."""
     while message := services.redis.rpop("bulk"):
         tasks.convert(json.loads(str(message))["headers"]["id"], services, lambda _: ToyEngine())
+    services.tell_ended()
 
 
 def make_due(services: Services) -> None:
@@ -143,3 +145,21 @@ def test_an_album_that_ends_again_is_told_again(trusting: Services, receiver: Re
         work(trusting)
         trusting.webhooks.send_due()
     assert [json.loads(data)["data"]["counts"]["succeeded"] for _, data in receiver.heard] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "address", ["fec0::1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "::1", "fd00::1", "10.0.0.1", "224.0.0.1"]
+)
+def test_addresses_that_lead_inwards_are_known(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2001:4860:4860::8888", "::ffff:8.8.8.8"])
+def test_addresses_of_the_world_are_known(address: str) -> None:
+    assert is_public(address)
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".com"])
+def test_a_name_that_can_be_none_is_refused_at_once(services: Services, host: str) -> None:
+    client = create_app(services).test_client()
+    assert client.post("/api/v1/albums", json={"webhook": f"https://{host}/"}).status_code == 422

@@ -84,7 +84,7 @@ def check_album(album_id: str, options: CheckOptions) -> Response:
 def put_photo(album_id: str, name: str) -> Response:
     album = services().albums.get(album_id)
     with spooled_body(services().settings.max_upload_bytes) as photo:
-        taken = add_photo(services(), album, name, photo, replace=True)
+        taken = add_photo(services(), album, name, photo, in_place=True)
     return answer(_accepted(taken), 202)
 
 

@@ -95,8 +95,8 @@ def _follow_album(
         events = albums.events(album_id, after=last, wait_s=0 if is_over else PATIENCE_S)
         latest = {event.name: event.id for event in events}
         for entry in albums.some(album_id, list(latest)):
-            last = latest[entry.item.name]
-            yield _event("state", last, render_photo(entry))
+            yield _event("state", latest[entry.item.name], render_photo(entry))
+        last = events[-1].id if events else last
         if is_over:
             yield _event("done", last, render())
             return

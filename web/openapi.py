@@ -1,5 +1,6 @@
 """The decorator that validates a request is the one that describes it, so the OpenAPI document cannot drift."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -80,7 +81,7 @@ def document(app: Flask, *, title: str, version: str, description: str) -> Schem
     )
     paths: dict[str, Schema] = {}
     for rule, operation_ in sorted(described, key=lambda pair: pair[0].rule):
-        path = rule.rule.replace("<", "{").replace(">", "}")
+        path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
             paths.setdefault(path, {})[method.lower()] = _describe(rule, operation_)
     return {

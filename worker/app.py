@@ -188,15 +188,19 @@ def _add_housekeeping(app: Celery, node: Node) -> None:
                 self.preparing.poll,  # so that it leaves no zombie when it is done
                 services.send_lost,
                 services.feed,
-                services.webhooks.send_due,
+                services.tell_ended,
                 services.expire_due,
                 services.holdings.release_lapsed,
                 services.store.sweep,
             )
             self.thread.start()
+            # apart, since those who are told may take their time
+            self.webhooks = Repeating("webhooks", HOUSEKEEPING_S, services.webhooks.send_due)
+            self.webhooks.start()
 
         def stop(self, worker: object) -> None:  # noqa: ARG002
             self.thread.stop()
+            self.webhooks.stop()
             self.preparing.terminate()
 
         terminate = stop  # of a cold shutdown

@@ -39,15 +39,6 @@ def convert(job_id: str, services: Services, engine_of: Callable[[str], Engine],
         return False
     if job.lane is Lane.BULK:
         services.feed()  # its place in the queue is free
-    try:
-        return _convert_told(job, services, engine_of)
-    finally:
-        if job.album:
-            services.tell_if_ended(job.album)
-
-
-def _convert_told(job: Job, services: Services, engine_of: Callable[[str], Engine]) -> bool:
-    """Run the attempt, with its job in every line of the log."""
     with structlog.contextvars.bound_contextvars(job_id=job.id, attempt=job.attempts):
         try:
             return _attempt(job, services, engine_of)
