@@ -347,6 +347,15 @@ class TestEvents:
         assert services.redis.hgetall("sakuga:outstanding") == {}
         assert [key for key in services.redis.keys("sakuga:album:*") if services.redis.ttl(key) < 0] == []
 
+    @pytest.mark.filterwarnings(
+        "ignore::pytest.PytestUnraisableExceptionWarning"
+    )  # werkzeug leaves them to be collected
+    def test_too_many_files_at_once_are_told_how_many_are_taken(self, client: FlaskClient, album: str) -> None:
+        photos = [(BytesIO(b"x"), f"{number}.png") for number in range(501)]
+        refused = client.post(f"{album}/photos", data={"photos": photos})
+        assert problem(refused) == (400, "bad_request")
+        assert "500" in refused.text
+
 
 class TestAfterwards:
     def test_what_failed_is_tried_again_and_only_that(

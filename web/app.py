@@ -1,12 +1,14 @@
 """The Flask application: the factory, the one place where errors become answers, and what every answer carries."""
 
+import tempfile
 from collections.abc import Callable
 from http import HTTPStatus
 from importlib.metadata import version
+from typing import IO, cast
 from urllib.parse import urlsplit
 
 import structlog
-from flask import Flask, Response, current_app, request
+from flask import Flask, Request, Response, current_app, request
 from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
@@ -21,13 +23,22 @@ from web.waiting import WaitingRoom
 
 FORM_BYTES = 64 << 10  # what a multipart body needs besides the photo
 MAX_FORM_PARTS = 16
+SPOOLED_PART_BYTES = 64 << 10
 
 log = structlog.get_logger()
+
+
+class SpoolingRequest(Request):
+    """Keeps the files of a form on disk but for small ones: an upload of many photos takes no memory."""
+
+    def _get_file_stream(self, *_: object, **__: object) -> IO[bytes]:
+        return cast("IO[bytes]", tempfile.SpooledTemporaryFile(SPOOLED_PART_BYTES))
 
 
 def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: True) -> Flask:
     """Build the application around `services`; requests that wait are let go when `is_serving` turns false."""
     app = Flask("web")
+    app.request_class = SpoolingRequest
     app.config["MAX_CONTENT_LENGTH"] = services.settings.max_upload_bytes + FORM_BYTES
     app.config["MAX_FORM_PARTS"] = MAX_FORM_PARTS
     app.extensions["sakuga"] = services
@@ -71,9 +82,12 @@ def _refuse_cross_site() -> None:
 def _translated(error: Exception, services: Services) -> SakugaError:
     match error:
         case RequestEntityTooLarge():
-            if (request.content_length or 0) <= current_app.config["MAX_CONTENT_LENGTH"]:
-                return BadRequestError("The form has too many fields, or one that is too long.")
-            return too_many_bytes(services.settings.max_upload_bytes)
+            limit = request.max_content_length or 0
+            if (request.content_length or 0) <= limit:
+                parts = f"at most {request.max_form_parts}"
+                return BadRequestError(f"The form has too many parts ({parts} are taken), or one that is too long.")
+            is_usual = limit == current_app.config["MAX_CONTENT_LENGTH"]
+            return too_many_bytes(services.settings.max_upload_bytes if is_usual else limit)
         case BlockingIOError():
             return BadRequestError("The request stopped coming before its end.")
         case HTTPException():
