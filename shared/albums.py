@@ -130,11 +130,14 @@ class Albums:
         return counts
 
     def missing(self, album_id: str, digests: list[str]) -> list[str]:
-        """Which of these SHA-256 digests are of no photo in the album."""
-        if not digests:
-            return []
-        known = self._redis.smismember(_digests(album_id), digests)
-        return [digest for digest, is_known in zip(digests, cast("list[int]", known), strict=True) if not is_known]
+        """Which of these SHA-256 digests are of no photo that the album has, or has refused."""
+        wanted = set(digests)
+        values = cast("dict[str, str]", self._redis.hgetall(_items(album_id)))
+        held = [item for name, value in values.items() if (item := _item(name, value)).sha256 in wanted]
+        jobs = self._jobs.get_many([item.job_id for item in held if item.job_id])
+        live = {job.id for job in jobs.values() if job.state is not State.EXPIRED}
+        known = {item.sha256 for item in held if item.error or item.job_id in live}
+        return [digest for digest in digests if digest not in known]
 
     def require_room(self, album_id: str) -> None:
         """Refuse another photo when the album is full.
@@ -167,10 +170,6 @@ class Albums:
         with self._redis.pipeline() as pipe:
             pipe.hset(_items(album.id), item.name, _value(item))
             pipe.zadd(_order(album.id), {item.name: time.time()}, nx=True)
-            if before and before.sha256:
-                pipe.srem(_digests(album.id), before.sha256)
-            if item.sha256:
-                pipe.sadd(_digests(album.id), item.sha256)
             if item.error:
                 pipe.xadd(album_stream(album.id), {"name": item.name, "state": State.FAILED}, maxlen=ALBUM_EVENTS_KEPT)
                 pipe.sadd(ALBUMS_ENDED, album.id)
@@ -258,7 +257,6 @@ def _keys(album_id: str) -> tuple[str, ...]:
         _record(album_id),
         _items(album_id),
         _order(album_id),
-        _digests(album_id),
         album_counts(album_id),
         album_stream(album_id),
     )
@@ -289,7 +287,3 @@ def _items(album_id: str) -> str:
 
 def _order(album_id: str) -> str:
     return f"sakuga:album:{album_id}:order"
-
-
-def _digests(album_id: str) -> str:
-    return f"sakuga:album:{album_id}:digests"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from shared.jobs import Job
 
+FLOW_PIXELS = "sakuga:flows:pixels"  # that wait, of each flow of the bulk lane
 OUTSTANDING = "sakuga:outstanding"  # work (ms) of each flow of the bulk lane that has not come to its end
 RECORD_PREFIX = "sakuga:job:"  # of the keys of job records
 WORKERS = "sakuga:workers"
@@ -39,6 +40,7 @@ FIRST_GUESS_MS = {Size.FULL: 4000.0, Size.LIGHT: 800.0}
 PACE_WEIGHT = 0.2  # of a new measurement in the moving average
 
 
+BULK_ROOM = 10  # times the limit of waiting work: nobody waits for an album in front of a screen
 BULK_SHARE = 0.25  # of the pictures, while single photos keep coming
 
 # A flow without work leaves nothing behind. KEYS: the work of all flows. ARGV: the flow, what is done of it.
@@ -94,14 +96,18 @@ class Lanes:
         pace = self._redis.hget(PACE, style.name)
         return OVERHEAD_MS + round(megapixels * (float(pace) if pace else FIRST_GUESS_MS[style.size]))
 
-    def admit(self, lane: Lane, pixels: int) -> None:
+    def admit(self, lane: Lane, pixels: int, flow: str) -> None:
         """Refuse a job that the lane has no room for; of those who ask at once, a few may come in above the limit.
+
+        The bulk lane has room for ten times as much, and gives half of that to one flow: an album shuts out no other.
 
         Raises:
             QueueFullError: with the seconds after which half of the queue will be done.
         """
         submitted, finished, waiting = self._totals(lane)
-        if waiting and waiting + pixels > self._max_pixels:
+        most = self._max_pixels * (BULK_ROOM if lane is Lane.BULK else 1)
+        own = int(self._redis.hget(FLOW_PIXELS, flow) or 0) if lane is Lane.BULK else 0
+        if (waiting and waiting + pixels > most) or (own and own + pixels > most // 2):
             wait_s = max(1, ceil((submitted - finished) / 2000 / max(1, self.processes())))
             raise QueueFullError("The queue is full; please try again later.", retry_after_s=wait_s)
 
@@ -122,6 +128,8 @@ class Lanes:
         """
         pipe.hincrby(totals_key(job.lane), "pixels", job.pixels)
         pipe.hincrby(totals_key(job.lane), "jobs", 1)
+        if job.lane is Lane.BULK:
+            pipe.hincrby(FLOW_PIXELS, job.flow, job.pixels)
         if job.lane is Lane.BULK and not again:
             backlog.enter(pipe, job.flow, job.id)
         else:
@@ -133,6 +141,7 @@ class Lanes:
         pipe.hincrby(totals_key(job.lane), "jobs", -1)
         pipe.zrem(sent_key(job.lane), job.id)
         if job.lane is Lane.BULK:
+            pipe.eval(_SETTLE, 1, FLOW_PIXELS, job.flow, job.pixels)
             backlog.withdraw(pipe, job.flow, job.id)
 
     def finish(self, pipe: "Pipeline", job: "Job") -> None:

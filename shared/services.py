@@ -82,7 +82,7 @@ class Services:
         if idempotency and (earlier := self.jobs.earlier(order.caller, idempotency)):
             return earlier
         pixels = max(LEAST_PIXELS, pipeline.working_pixels((header.width, header.height), order.options.max_side))
-        self.lanes.admit(order.lane, pixels)
+        self.lanes.admit(order.lane, pixels, order.album or order.caller)
         info = PhotoInfo(width=header.width, height=header.height, bytes=photo.seek(0, 2), sha256=sha256)
         job = self._new_job(order, style, info, pixels)
         with self.holdings.taking(job.photo_holding, until=job.expires_at):

@@ -356,6 +356,33 @@ class TestEvents:
         assert problem(refused) == (400, "bad_request")
         assert "500" in refused.text
 
+    def test_a_photo_under_two_names_is_missing_only_when_both_are_gone(
+        self, client: FlaskClient, services: Services, album: str
+    ) -> None:
+        first, second = put(client, album, "a.png", 1), put(client, album, "b.png", 1)
+        digest = hashlib.sha256(photo_bytes(seed=1)).hexdigest()
+
+        def missing() -> list[str]:
+            return list(body(client.post(f"{album}/check", json={"sha256": [digest]}))["missing"])
+
+        put(client, album, "a.png", 2)
+        assert missing() == []
+        assert client.get(first["links"]["self"]).status_code == 404
+        services.jobs.expire(second["job"])
+        assert missing() == [digest]
+
+    def test_one_album_leaves_room_for_another(self, client: FlaskClient, services: Services) -> None:
+        small = services.settings.model_copy(update={"max_queued_megapixels": 0.05, "max_attempts": 3})
+        client = create_app(connect(small)).test_client()
+        first, second = (str(client.post(ALBUMS, json={}).headers["Location"]) for _ in range(2))
+        answers = [upload(client, first, (f"{seed}.png", photo_bytes(seed=seed))) for seed in range(8)]
+        refused = [answer["rejected"][0] for answer in answers if answer["rejected"]]
+        assert len(refused) == 3
+        assert refused[0]["error"]["code"] == "queue_full"
+        assert refused[0]["retry_after_s"] >= 1
+        assert upload(client, second, ("a.png", photo_bytes(seed=99)))["rejected"] == []
+        assert body(client.get(f"{first}/photos"))["photos"][-1]["name"] == "4.png"
+
 
 class TestAfterwards:
     def test_what_failed_is_tried_again_and_only_that(

@@ -106,7 +106,11 @@ def add_photos(album_id: str) -> Response:
     return answer(
         UploadBody(
             accepted=[_accepted(one) for one in taken if one.job],
-            rejected=[RejectedPhoto(name=one.name, error=error_info(one.error)) for one in taken if one.error],
+            rejected=[
+                RejectedPhoto(name=one.name, error=error_info(one.error), retry_after_s=one.error.retry_after_s)
+                for one in taken
+                if one.error
+            ],
         ),
         202,
     )

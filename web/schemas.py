@@ -207,6 +207,7 @@ class AcceptedPhoto(BaseModel):
 class RejectedPhoto(BaseModel):
     name: str
     error: ErrorInfo
+    retry_after_s: Annotated[int | None, Field(description="When to send it again, where that may help.")] = None
 
 
 class UploadBody(BaseModel):
