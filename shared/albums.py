@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from redis.exceptions import LockError
@@ -26,6 +26,8 @@ from shared.jobs import (
     State,
     album_counts,
     album_stream,
+    record_fields,
+    record_values,
 )
 
 if TYPE_CHECKING:
@@ -105,7 +107,7 @@ class Albums:
     def create(self, album: Album) -> Album:
         """Write a new record."""
         with self._redis.pipeline() as pipe:
-            pipe.hset(_record(album.id), mapping=_fields(album))
+            pipe.hset(_record(album.id), mapping=record_fields(album))
             self._keep_until(pipe, album.id, album.expires_at)
             pipe.execute()
         return album
@@ -118,7 +120,7 @@ class Albums:
         """
         record = cast("dict[str, str]", self._redis.hgetall(_record(album_id)))
         try:
-            return Album.model_validate({name: json.loads(value) for name, value in record.items()})
+            return Album.model_validate(record_values(record))
         except ValidationError as error:
             raise UnknownAlbumError("No such album; it may have been deleted, or it expired long ago.") from error
 
@@ -260,10 +262,6 @@ def _keys(album_id: str) -> tuple[str, ...]:
         album_counts(album_id),
         album_stream(album_id),
     )
-
-
-def _fields(album: Album) -> dict[Any, Any]:  # what redis-py takes for a mapping of strings
-    return {name: json.dumps(value) for name, value in album.model_dump(mode="json").items()}
 
 
 def _value(item: Item) -> str:

@@ -8,14 +8,13 @@ import hashlib
 import lzma
 import stat
 import struct
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from os import SEEK_END
-from typing import IO, BinaryIO, Final, cast
+from typing import BinaryIO, Final
 
 from shared.albums import Album, Item
 from shared.errors import (
@@ -33,10 +32,10 @@ from shared.lanes import Lane
 from shared.names import is_clutter, numbered, safe_name
 from shared.pipeline import Options
 from shared.services import Order, Services
+from shared.spool import SPOOL_BYTES, spooled
 
 MOST_ENTRIES: Final = 20_000  # of an archive, whatever they are
 MOST_RATIO: Final = 200  # of unpacked to packed bytes; photos hardly shrink, bombs do
-SPOOL_BYTES: Final = 1 << 20  # larger photos go to a temporary file
 _REMEMBERED: Final = {413, 415, 422}  # what no other try can help
 MOST_DIRECTORY_BYTES: Final = 16 << 20
 _UNREADABLE: Final = (
@@ -122,6 +121,7 @@ def _add(services: Services, album: Album, item: Item, before: Item | None, phot
         album=album.id,
         name=item.name,
         job_id=item.job_id,
+        sha256=item.sha256,
     )
     coming = Item(item.name, item.job_id)  # written first: one who dies in between leaves no job that nobody names
     try:
@@ -201,24 +201,11 @@ def _name_in(entry: zipfile.ZipInfo) -> str:
 def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most_bytes: int) -> BinaryIO:
     """The bytes of an entry, wherever its header says that it ends."""
     _require_harmless(entry, most_bytes)
-    spool = cast("BinaryIO", tempfile.SpooledTemporaryFile(SPOOL_BYTES))  # noqa: SIM115  the caller closes it
     try:
         with archive.open(entry) as packed:
-            _copy(packed, spool, most_bytes)
-    except BaseException as error:
-        spool.close()
-        if isinstance(error, _UNREADABLE):
-            raise DamagedPhotoError("It is damaged in the archive, or packed in a way not read here.") from error
-        raise
-    spool.seek(0)
-    return spool
-
-
-def _copy(packed: IO[bytes], spool: BinaryIO, most_bytes: int) -> None:
-    while block := packed.read(1 << 16):
-        spool.write(block)
-        if spool.tell() > most_bytes:
-            raise too_many_bytes(most_bytes)
+            return spooled(packed, most_bytes)
+    except _UNREADABLE as error:
+        raise DamagedPhotoError("It is damaged in the archive, or packed in a way not read here.") from error
 
 
 def _require_harmless(entry: zipfile.ZipInfo, most_bytes: int) -> None:

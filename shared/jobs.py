@@ -476,7 +476,7 @@ class Jobs:
         if pipe.exists(_record(job.id)):
             return job  # the answer to our write was lost, not the write
         pipe.multi()
-        pipe.hset(_record(job.id), mapping=_fields(job))
+        pipe.hset(_record(job.id), mapping=record_fields(job))
         if job.album is None:  # an album lists its own
             pipe.zadd(_index(job.caller), {job.id: job.created_at})
             oldest_kept = 2 * job.created_at - job.expires_at - RECORD_GRACE_S
@@ -506,7 +506,7 @@ class Jobs:
         return cast("Job", self._redis.transaction(body, *watched, value_from_callable=True))  # type: ignore[arg-type]
 
     def _write(self, pipe: "Pipeline", before: Job, after: Job) -> None:
-        old, new = _fields(before), _fields(after)
+        old, new = record_fields(before), record_fields(after)
         pipe.hset(_record(after.id), mapping={name: value for name, value in new.items() if old[name] != value})
         if before.state is State.QUEUED and after.state is not State.QUEUED:
             self._lanes.leave(pipe, before)
@@ -590,15 +590,21 @@ def _tell_album(pipe: "Pipeline", job: Job, before: State | None, after: State |
         pipe.sadd(ALBUMS_ENDED, job.album)
 
 
-def _fields(job: Job) -> dict[Any, Any]:  # what redis-py takes for a mapping of strings
-    return {name: json.dumps(value) for name, value in job.model_dump(mode="json").items()}
+def record_fields(record: BaseModel) -> dict[Any, Any]:  # what redis-py takes for a mapping of strings
+    """A record as the hash that Redis keeps: JSON by the name of each field."""
+    return {name: json.dumps(value) for name, value in record.model_dump(mode="json").items()}
+
+
+def record_values(fields: dict[str, str]) -> dict[str, Any]:
+    """What was made into a hash by `record_fields`, to be validated."""
+    return {name: json.loads(value) for name, value in fields.items()}
 
 
 def _parse(record: dict[str, str]) -> Job:
     if not record:
         raise UnknownJobError("No such job; it may have been deleted, or it expired long ago.")
     try:
-        return Job.model_validate({name: json.loads(value) for name, value in record.items()})
+        return Job.model_validate(record_values(record))
     except ValidationError as error:
         raise UnknownJobError("This job was recorded by another version of the service.") from error
 

@@ -48,6 +48,7 @@ class Order:
     album: str | None = None
     name: str | None = None
     job_id: str | None = None
+    sha256: str | None = None  # of the photo, where that is known already
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Services:
         style = self.styles[order.style]
         header = images.inspect(photo, self.limits)
         photo.seek(0)
-        sha256 = hashlib.file_digest(photo, "sha256").hexdigest()  # type: ignore[arg-type]
+        sha256 = order.sha256 or hashlib.file_digest(photo, "sha256").hexdigest()  # type: ignore[arg-type]
         idempotency = _idempotency(order, sha256)
         if idempotency and (earlier := self.jobs.earlier(order.caller, idempotency)):
             return earlier
@@ -174,10 +175,10 @@ class Services:
     def tell_ended(self, count: int = 100) -> None:
         """Tell the webhooks of albums that have come to their end lately."""
         for album_id in self.albums.perhaps_ended(count):
-            self.tell_if_ended(album_id)
+            self._tell_if_ended(album_id)
             self.albums.seen_ended(album_id)
 
-    def tell_if_ended(self, album_id: str) -> None:
+    def _tell_if_ended(self, album_id: str) -> None:
         """Tell the album's webhook when all its photos have come to their end; again only after some began anew."""
         with suppress(UnknownAlbumError):
             album, counts = self.albums.get(album_id), self.albums.counts(album_id)
