@@ -16,7 +16,8 @@
  * @property {boolean} mayRetry
  */
 
-export const TOO_LARGE = "photo_too_large";
+import { reasonOf } from "./words.js";
+
 /** @type {Set<ItemState>} */
 export const UNSENT = new Set(["waiting", "sending"]);
 /** @type {Set<ItemState>} */
@@ -47,7 +48,7 @@ export function progressOf(items, { due_ms, isGrowing }) {
 
 /** @param {Item} item whether it can be tried again from here */
 export function mayRetry({ state, job, file, error }) {
-  return STOPPED.has(state) && (job !== null || (file !== null && error?.code !== TOO_LARGE));
+  return STOPPED.has(state) && (job !== null || file !== null) && (error === null || reasonOf(error).mayRetry);
 }
 
 /**

@@ -72,17 +72,21 @@ export async function missingFrom(album, digests, signal) {
 }
 
 /**
- * Send one photo. Safe to repeat.
+ * Send one photo. Safe to repeat. As a form, whose answer is good where a photo is not: a browser writes every other
+ * answer into its console.
  *
  * @param {Album} album
  * @param {import("./choice.js").Photo} photo
  * @param {AbortSignal} signal
  */
-export async function putPhoto(album, { name, file }, signal) {
-  const headers = { "Content-Type": file.type || "application/octet-stream" };
-  const path = name.split("/").map(encodeURIComponent).join("/");
+export async function sendPhoto(album, { name, file }, signal) {
+  const fields = new FormData();
+  fields.append("photos", file, name);
   try {
-    await call(`${album.links.photos}/${path}`, { method: "PUT", body: file, headers, signal });
+    const { rejected } = await call(album.links.photos, { method: "POST", body: fields, signal });
+    for (const { error, retry_after_s } of rejected) {
+      throw new ProblemError({ status: retry_after_s ? 503 : 422, ...error, retry_after_s });
+    }
   } catch (error) {
     throw signal.aborted || (await isReadable(file)) ? error : new ProblemError({ status: 400, ...words.UNREADABLE });
   }
@@ -95,7 +99,7 @@ export async function putPhoto(album, { name, file }, signal) {
  * @param {File} archive
  * @param {(sent: number) => void} onSent
  * @param {AbortSignal} signal
- * @returns {Promise<{rejected: {name: string, error: Trouble}[]}>}
+ * @returns {Promise<{rejected: {name: string, error: Trouble, retry_after_s: number | null}[]}>}
  */
 export function sendArchive(album, archive, onSent, signal) {
   const fields = new FormData();

@@ -17,7 +17,7 @@
  * @property {import("./albums.js").Trouble | null} error
  */
 
-import { STOPPED, TOO_LARGE, UNSENT, mayRetry, progressOf } from "./album-progress.js";
+import { STOPPED, UNSENT, mayRetry, progressOf } from "./album-progress.js";
 import * as api from "./albums.js";
 import { compared } from "./compared.js";
 import { remember, rememberNames, rememberedNames } from "./earlier.js";
@@ -26,6 +26,8 @@ import { keepMiniature, keptMiniature } from "./miniatures.js";
 import { patiently } from "./patience.js";
 import { sendPhotos, sendWhole } from "./sending.js";
 import * as words from "./words.js";
+
+const TOO_LARGE = "photo_too_large"; // as the service has it
 
 /**
  * @typedef {object} Page What shows the album.

@@ -1,6 +1,6 @@
 /** Photos on their way into an album: a few at a time, each until it is there or refused. */
 
-import { putPhoto, sendArchive } from "./albums.js";
+import { sendPhoto, sendArchive } from "./albums.js";
 import { ProblemError } from "./api.js";
 import { patiently } from "./patience.js";
 
@@ -56,7 +56,7 @@ export async function sendWhole(album, archive, sender, signal) {
 async function sendOne(album, photo, sender, signal) {
   sender.onStart(photo);
   try {
-    await patiently(() => putPhoto(album, photo, signal), sender.onWait, signal);
+    await patiently(() => sendPhoto(album, photo, signal), sender.onWait, signal);
   } catch (error) {
     return sender.onRefused(photo.name, refusal(error));
   }
