@@ -6,8 +6,10 @@ Photos are known by their content: each is sent once, whatever it is called and 
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from http import HTTPStatus
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -61,15 +63,19 @@ def _convert_album(folder: Path, output: Path, fields: Fields, extension: str, r
     make_folder(output)
     tasks = ledger.plan(found.photos, output, extension)
     failures: Failures = {path: _unreadable(what) for path, what in found.obstacles.items()}
-    copies = _by_content(tasks, limits, failures, console)
+    copies = _by_content(tasks, limits.of_photo, failures, console)
     waiting = {digest: some for digest, some in copies.items() if not _are_there(some, ledger.done.get(digest))}
-    if waiting:
-        album = _begin(remote, ledger, folder.resolve().name)
+    albums = _albums(remote, ledger, folder.resolve().name)
+    while waiting:
+        album = next(albums)
         ledger.save(output)
+        held = list(remote.all_photos(album.id))
+        some = _that_fit(waiting, held, limits.max_album_photos)
         try:
-            Exchange(remote, album.id, waiting, ledger, failures, console).run()
+            Exchange(remote, album.id, some, held, ledger, failures, console).run()
         finally:
             ledger.save(output)
+        waiting = {digest: tasks for digest, tasks in waiting.items() if digest not in some}
     _report(tasks, failures, folder, output, found.remark, console)
     return 1 if failures else 0
 
@@ -89,18 +95,35 @@ def _by_content(tasks: list[Task], limits: Limits, failures: Failures, console: 
     return copies
 
 
-def _begin(remote: Remote, ledger: Ledger, name: str) -> RemoteAlbum:
-    """The album of the run before, if the server still has it, with another try for what failed; else a new one."""
-    if ledger.album:
-        try:
-            album = remote.album(ledger.album)
-            return remote.retry(album.id) if album.counts[State.FAILED] + album.counts[State.CANCELED] else album
-        except RefusedError as error:
-            if error.http_status != 404:  # noqa: PLR2004
-                raise
-    album = remote.start_album(name, ledger.fields)
-    ledger.album = album.id
-    return album
+def _albums(remote: Remote, ledger: Ledger, name: str) -> Iterator[RemoteAlbum]:
+    """The albums of the runs before that the server still has, with another try for what failed; then new ones."""
+    for known in list(ledger.albums):
+        if album := _again(remote, known):
+            yield album
+        else:
+            ledger.albums.remove(known)
+    while True:
+        album = remote.start_album(name, ledger.fields)
+        ledger.albums.append(album.id)
+        yield album
+
+
+def _again(remote: Remote, album_id: str) -> RemoteAlbum | None:
+    try:
+        album = remote.album(album_id)
+        return remote.retry(album.id) if album.counts[State.FAILED] + album.counts[State.CANCELED] else album
+    except RefusedError as error:
+        if error.http_status != HTTPStatus.NOT_FOUND:
+            raise
+        return None
+
+
+def _that_fit(waiting: dict[str, list[Task]], held: list[RemotePhoto], most: int) -> dict[str, list[Task]]:
+    """What an album of `most` photos has or can take; the rest goes into another."""
+    known = {photo.sha256 for photo in held}
+    inside = {digest: tasks for digest, tasks in waiting.items() if digest in known}
+    outside = ((digest, tasks) for digest, tasks in waiting.items() if digest not in known)
+    return inside | dict(islice(outside, max(0, most - len(held))))
 
 
 class Exchange:
@@ -111,14 +134,16 @@ class Exchange:
         remote: Remote,
         album_id: str,
         copies: Copies,
+        held: list[RemotePhoto],
         ledger: Ledger,
         failures: Failures,
         console: Console,
     ) -> None:
-        """Exchange `copies` with an album; what is done is noted in `ledger`, what failed in `failures`."""
+        """Exchange `copies` with an album of `held`; what is done is noted in `ledger`, what failed in `failures`."""
         self._remote = remote
         self._album_id = album_id
         self._copies = copies
+        self._held = held
         self._ledger = ledger
         self._failures = failures
         self._console = console
@@ -144,28 +169,23 @@ class Exchange:
         try:
             with Progress(*columns, console=self._console) as progress:
                 self._follow(self._send_missing(), progress)
-        finally:
+        except BaseException:
             self._remote.stop()
+            raise
+        finally:
             for pool in (self._senders, self._fetchers):
                 pool.shutdown(cancel_futures=True)
         for digest in list(self._pending):
             self._fail(digest, _lost())
 
     def _send_missing(self) -> list[Future[None]]:
-        held = [one for one in self._all_photos() if one.sha256 in self._copies]
+        held = [one for one in self._held if one.sha256 in self._copies]
         missing = self._remote.missing(self._album_id, list(self._copies))
         missing |= {one.sha256 for one in held if one.sha256 and one.state is State.EXPIRED}
         self._missing, self._unsent = missing, set(missing)
         wanted = {digest: some[0].photo.name.as_posix() for digest, some in self._copies.items() if digest in missing}
         names = upload_names(wanted, {one.name: one.sha256 for one in held})
         return [self._senders.submit(self._send, digest, name) for digest, name in names.items()]
-
-    def _all_photos(self) -> Iterable[RemotePhoto]:
-        cursor: int | None = 0
-        while cursor is not None:
-            page = self._remote.photos(self._album_id, cursor)
-            yield from page.photos
-            cursor = page.next_cursor
 
     def _send(self, digest: str, name: str) -> None:
         path = self._copies[digest][0].photo.path

@@ -1,4 +1,4 @@
-"""What a run of `sakuga album` leaves for the next: which album it is, and what its pictures are called.
+"""What a run of `sakuga album` leaves for the next: which albums its photos are in, and what its pictures are called.
 
 A small file among the pictures, written before the first photo is sent: whatever ends a run, the next goes on.
 Imported by `cli.album`.
@@ -24,16 +24,16 @@ class Ledger:
     photos: str  # the folder
     fields: dict[str, str | int] = field(default_factory=dict)
     server: str | None = None
-    album: str | None = None
+    albums: list[str] = field(default_factory=list)
     pictures: dict[str, str] = field(default_factory=dict)  # by the name of the photo
     done: dict[str, str] = field(default_factory=dict)  # digests of pictures that were written, by that of the photo
 
     def choose(self, server: str, fields: Fields) -> None:
         """Go on with this server and these options; with others it is another album."""
         if self.fields != dict(fields):
-            self.fields, self.done, self.album = dict(fields), {}, None
+            self.fields, self.done, self.albums = dict(fields), {}, []
         if self.server != server:
-            self.server, self.album = server, None
+            self.server, self.albums = server, []
 
     def plan(self, photos: list[Photo], folder: Path, extension: str) -> list[Task]:
         """Name the pictures as before, and those of new photos so that nothing is overwritten."""

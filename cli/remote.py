@@ -6,7 +6,7 @@ both within limits. All it sends may be sent twice: an album's photos by their n
 
 import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Final, Self, TypeVar
 from urllib.parse import quote
@@ -86,9 +86,16 @@ class RemotePage(BaseModel):
     next_cursor: int | None
 
 
-class _LimitsBody(BaseModel):
+class RemoteLimits(BaseModel):
+    """What a server accepts, as far as a client of ours looks at it."""
+
     max_upload_bytes: int
     max_megapixels: float
+    max_album_photos: int
+
+    @property
+    def of_photo(self) -> Limits:
+        return Limits(self.max_upload_bytes, self.max_megapixels)
 
 
 class _MissingBody(BaseModel):
@@ -136,10 +143,9 @@ class Remote:
         if self._stopped.wait(seconds):
             raise CanceledError("Stopped.")
 
-    def limits(self) -> Limits:
+    def limits(self) -> RemoteLimits:
         """What the server accepts; the first thing to ask, since it fails at once where no server is."""
-        body = _parsed(_LimitsBody, self._request("GET", "/api/v1/limits", delays=()))
-        return Limits(body.max_upload_bytes, body.max_megapixels)
+        return _parsed(RemoteLimits, self._request("GET", "/api/v1/limits", delays=()))
 
     def start_job(self, photo: bytes, fields: Fields) -> RemoteJob:
         headers = {"Idempotency-Key": uuid4().hex, "Content-Type": "application/octet-stream"}
@@ -193,6 +199,14 @@ class Remote:
     def photos(self, album_id: str, cursor: int) -> RemotePage:
         """A page of an album's photos, from the place `cursor`."""
         return _parsed(RemotePage, self._request("GET", f"/api/v1/albums/{album_id}/photos", params={"cursor": cursor}))
+
+    def all_photos(self, album_id: str) -> Iterator[RemotePhoto]:
+        """Every photo of an album, a page at a time."""
+        cursor: int | None = 0
+        while cursor is not None:
+            page = self.photos(album_id, cursor)
+            yield from page.photos
+            cursor = page.next_cursor
 
     def _request(
         self,

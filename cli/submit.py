@@ -37,7 +37,7 @@ def submit_all(
     tasks = plan(found.photos, folder, extension)
     if tasks:
         with Remote(server) as remote:
-            limits = remote.limits()
+            limits = remote.limits().of_photo
             make_folder(folder)
             with closing(_submit_each(tasks, fields, limits, remote)) as outcomes:
                 failed += follow(outcomes, len(tasks), "Converting", console)

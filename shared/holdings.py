@@ -79,17 +79,16 @@ class Holdings:
         with self._locked(holding.key):
             self._give_back(holding)
 
-    def release_lapsed(self, count: int = 100) -> int:
-        """Let go of up to `count` holdings whose time has passed; returns how many there were."""
-        lapsed = [str(entry) for entry in self._redis.zrangebyscore(LAPSES, 0, time.time(), start=0, num=count)]
-        for entry in lapsed:
-            holder, key = entry.split(" ", 1)
-            try:
-                self.release(Holding(key, holder))
-            except UnavailableError as error:
-                log.warning("an object could not be let go; it is tried again", error=error.detail)
-                self._redis.zadd(LAPSES, {entry: time.time() + TRY_AGAIN_S}, xx=True)
-        return len(lapsed)
+    def release_lapsed(self) -> None:
+        """Let go of the holdings whose time has passed; those of objects that cannot be reached are tried again."""
+        while lapsed := self._redis.zrangebyscore(LAPSES, 0, time.time(), start=0, num=100):
+            for entry in map(str, lapsed):
+                holder, key = entry.split(" ", 1)
+                try:
+                    self.release(Holding(key, holder))
+                except UnavailableError as error:
+                    log.warning("an object could not be let go; it is tried again", error=error.detail)
+                    self._redis.zadd(LAPSES, {entry: time.time() + TRY_AGAIN_S}, xx=True)
 
     def _give_back(self, holding: Holding) -> None:
         """The object goes before the note that it is there: one who dies in between leaves a holding that lapses."""

@@ -209,11 +209,11 @@ class Services:
         return retried
 
     def erase_album(self, album_id: str) -> None:
-        """Remove an album with all its photos and pictures."""
+        """Remove an album with all its photos and pictures: the records now, the files of so many jobs soon after."""
         for entry in self.albums.entries(album_id):
             if entry.job:
                 with suppress(UnknownJobError):
-                    self.erase(entry.job.id)
+                    self.jobs.erase(entry.job.id)
         self.albums.erase(album_id)
 
     def erase(self, job_id: str) -> None:
@@ -249,13 +249,12 @@ class Services:
             return []  # the oldest message is of a job that no longer waits; it goes soon, and says nothing
         return self.lanes.waiting_before(lane, since - LOST_AFTER_S, count)
 
-    def expire_due(self, count: int = 100) -> int:
-        """Expire up to `count` jobs whose time to live has passed; returns how many there were."""
-        due = self.jobs.due(time.time(), count)
-        for job_id in due:
-            self.jobs.expire(job_id)
-            log.info("job expired", job_id=job_id)
-        return len(due)
+    def expire_due(self) -> None:
+        """Expire the jobs whose time to live has passed."""
+        while due := self.jobs.due(time.time(), count=100):
+            for job_id in due:
+                self.jobs.expire(job_id)
+                log.info("job expired", job_id=job_id)
 
 
 def connect(settings: Settings) -> Services:

@@ -16,13 +16,14 @@ from werkzeug.test import TestResponse
 from shared.broker import celery_app
 from shared.errors import InvalidValueError
 from shared.jobs import Job
-from shared.lanes import BULK_SHARE, DRIFT, Lane, sent_key
+from shared.lanes import BULK_SHARE, DRIFT, FLOW_PIXELS, OUTSTANDING, Lane, sent_key
 from shared.names import safe_name
 from shared.services import Order, Services, connect
 from shared.settings import Settings
 from shared.turns import Turns
 from tests.conftest import ToyEngine, photo_bytes
 from web.app import create_app
+from web.archive import BrokenOffError
 from worker import tasks
 
 ALBUMS = "/api/v1/albums"
@@ -283,6 +284,8 @@ class TestArchives:
         with zipfile.ZipFile(BytesIO(response.data)) as archive:
             assert archive.testzip() is None
             assert archive.namelist() == ["a.png", "a (2).png", "failures.json"]
+            # else readers that go from the front, as Java's, do not find where an entry ends
+            assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_DEFLATED}
             assert json.loads(archive.read("failures.json"))["no.txt"]["code"] == "not_a_photo"
 
     @pytest.mark.parametrize(
@@ -423,7 +426,22 @@ class TestAfterwards:
         services.holdings.release_lapsed()
         assert services.redis.keys("sakuga:album:*") == []
         assert services.redis.keys("sakuga:job:*") == []
+        assert services.redis.keys("sakuga:backlog*") + services.redis.keys("sakuga:hold*") == []
+        assert services.redis.hlen(OUTSTANDING) == services.redis.hlen(FLOW_PIXELS) == 0
         assert services.lanes.stats(Lane.BULK).jobs == 0
+        assert [path for path in (services.settings.data_dir / "store").rglob("*") if path.is_file()] == []
+
+    def test_the_archive_of_an_album_that_is_erased_meanwhile_is_not_taken_for_whole(
+        self, client: FlaskClient, services: Services, album: str
+    ) -> None:
+        upload(client, album, *((f"{seed}.png", photo_bytes(seed=seed)) for seed in range(2)))
+        work(services, 1)
+        chunks = iter(client.get(f"{album}/archive").iter_encoded())
+        so_far = next(chunks)
+        client.delete(album)
+        with pytest.raises(BrokenOffError):
+            so_far += b"".join(chunks)
+        assert not zipfile.is_zipfile(BytesIO(so_far))
 
 
 class TestTurns:

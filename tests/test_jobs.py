@@ -215,9 +215,8 @@ def test_a_photo_two_jobs_share_goes_with_the_last_of_them(services: Services) -
 def test_an_expired_job_says_so_and_its_photo_is_gone(services: Services) -> None:
     job = submit(services)
     make_overdue(services)
-    assert services.expire_due() == 1
-    assert services.expire_due() == 0
-    assert services.holdings.release_lapsed() == 1
+    services.expire_due()
+    services.holdings.release_lapsed()
     assert services.jobs.get(job.id).state is State.EXPIRED
     assert services.store.head(job.photo_key) is None
 
@@ -225,9 +224,10 @@ def test_an_expired_job_says_so_and_its_photo_is_gone(services: Services) -> Non
 def test_a_photo_whose_submitter_died_before_writing_the_record_goes_in_time(services: Services) -> None:
     job = submit(services)
     services.redis.delete(f"sakuga:job:{job.id}")  # leaves what was there before the record: the photo and its holding
-    assert services.holdings.release_lapsed() == 0
+    services.holdings.release_lapsed()
+    assert services.store.head(job.photo_key) is not None
     make_overdue(services)
-    assert services.holdings.release_lapsed() == 1
+    services.holdings.release_lapsed()
     assert services.store.head(job.photo_key) is None
     assert services.redis.keys("sakuga:hold*") == []
 

@@ -50,6 +50,10 @@ class Traffic:
         """Digests of the photos that were put into albums."""
         return [sha256(one.content).hexdigest() for one in self.requests if one.method == "PUT"]
 
+    def albums(self) -> int:
+        """How many albums were started."""
+        return sum(one.method == "POST" and one.url.path.endswith("/albums") for one in self.requests)
+
     def fetched(self) -> int:
         """How many pictures were fetched."""
         return sum(one.url.path.endswith("/result") for one in self.requests)
@@ -95,8 +99,10 @@ def pictures(folder: Path) -> list[str]:
     return [name for name in pictures_in(folder) if name not in {LEDGER, "failures.json"}]
 
 
-def ledger(folder: Path) -> dict[str, str]:
-    return dict(json.loads((folder / LEDGER).read_bytes()))
+def album_of(folder: Path) -> str:
+    """The only album that the pictures of a folder come from."""
+    (album,) = json.loads((folder / LEDGER).read_bytes())["albums"]
+    return str(album)
 
 
 def test_photos_are_submitted_as_jobs(service: RunningService, tmp_path: Path) -> None:
@@ -151,6 +157,22 @@ def test_a_second_run_sends_and_fetches_nothing(
     assert digests(tmp_path / "out") == before
 
 
+def test_a_folder_of_more_than_an_album_takes_becomes_several(
+    service: RunningService, holiday: Path, tmp_path: Path, traffic: Traffic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Remote(service.url) as remote:
+        small = remote.limits().model_copy(update={"max_album_photos": 4})
+    monkeypatch.setattr(Remote, "limits", lambda _: small)
+    arguments = ("album", holiday, "--server", service.url, "-o", tmp_path / "out", "--max-side", 32)
+    assert sakuga(*arguments).exit_code == 1
+    assert len(traffic.sent()) == 11, "one of the twelve is no photo at all"
+    assert traffic.albums() == 3
+    assert len(pictures(tmp_path / "out")) == 10
+    sakuga(*arguments)
+    assert len(traffic.sent()) == 11
+    assert traffic.albums() == 3
+
+
 def test_a_picture_that_is_gone_is_fetched_again_and_a_new_photo_sent(
     service: RunningService, holiday: Path, tmp_path: Path, traffic: Traffic
 ) -> None:
@@ -192,13 +214,13 @@ def test_a_run_that_was_killed_is_gone_on_with(
     out = tmp_path / "out"
     command = ("album", holiday, "--server", service.url, "-o", out)
     assert ended_after(signal.SIGKILL, 5, *command).returncode == -signal.SIGKILL
-    album = ledger(out)["album"]
+    album = album_of(out)
     listed = httpx.get(f"{service.url}/api/v1/albums/{album}/photos").json()["photos"]
     assert len(listed) == 5
     known = {one["sha256"] for one in listed}
     traffic.requests.clear()
     assert sakuga(*command).exit_code == 1
-    assert ledger(out)["album"] == album
+    assert album_of(out) == album
     assert set(traffic.sent()) == {digest for name, digest in digests(holiday).items() if name != "none.jpg"} - known
     assert len(traffic.sent()) == 6
     assert pictures(out) == GOOD
@@ -211,7 +233,7 @@ def test_ctrl_c_leaves_the_album_and_says_how_to_go_on(service: RunningService, 
     assert stopped.returncode == 130, stopped.stderr
     assert "The same command" in stopped.stderr
     assert "Traceback" not in stopped.stderr
-    album = httpx.get(f"{service.url}/api/v1/albums/{ledger(out)['album']}").json()
+    album = httpx.get(f"{service.url}/api/v1/albums/{album_of(out)}").json()
     assert album["counts"]["canceled"] == 0
     assert sum(album["counts"].values()) >= 3
     assert sakuga(*command).exit_code == 1
@@ -224,12 +246,12 @@ def test_an_album_that_the_server_no_longer_has_is_begun_anew_with_what_has_no_p
     out = tmp_path / "out"
     command = ("album", holiday, "--server", service.url, "-o", out)
     sakuga(*command)
-    album = ledger(out)["album"]
+    album = album_of(out)
     httpx.delete(f"{service.url}/api/v1/albums/{album}")
     (out / "0.jpg").unlink()
     traffic.requests.clear()
     sakuga(*command)
-    assert ledger(out)["album"] != album
+    assert album_of(out) != album
     assert set(traffic.sent()) == {digests(holiday)[name] for name in ("0.jpg", "damaged.png")}
     assert pictures(out) == GOOD
 
@@ -241,7 +263,7 @@ def test_photos_whose_pictures_expired_before_they_were_fetched_are_sent_again(
     out = tmp_path / "out"
     command = ("album", holiday, "--server", service.url, "-o", out)
     sakuga(*command)
-    listed = httpx.get(f"{service.url}/api/v1/albums/{ledger(out)['album']}/photos").json()["photos"]
+    listed = httpx.get(f"{service.url}/api/v1/albums/{album_of(out)}/photos").json()["photos"]
     photo = next(one for one in listed if one["name"] == "0.jpg")
     httpx.delete(f"{service.url}{photo['job']['links']['self']}")
     (out / "0.jpg").unlink()
@@ -257,9 +279,9 @@ def test_other_options_make_another_album(service: RunningService, tmp_path: Pat
     out = tmp_path / "out"
     command = ("album", tmp_path / "in", "--server", service.url, "-o", out)
     sakuga(*command)
-    first = ledger(out)["album"]
+    first = album_of(out)
     assert sakuga(*command, "--max-side", 32).exit_code == 0
-    assert ledger(out)["album"] != first
+    assert album_of(out) != first
     assert len(traffic.sent()) == 2
     with Image.open(out / "a.jpg") as picture:
         assert picture.size == (32, 24)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Final
+from zipfile import ZIP_DEFLATED
 
 from zipstream import ZipStream
 
@@ -20,8 +21,8 @@ from web.waiting import WaitingRoom
 FAILURES: Final = "failures.json"
 
 
-class ClosingError(Exception):
-    """The server shuts down: the archive breaks off, so that nobody takes it for whole."""
+class BrokenOffError(Exception):
+    """The server shuts down, or the album was erased: the archive ends where it is, and nobody takes it for whole."""
 
 
 def archive_of(services: Services, room: WaitingRoom, album: Album) -> Iterator[bytes]:
@@ -31,12 +32,14 @@ def archive_of(services: Services, room: WaitingRoom, album: Album) -> Iterator[
     yield from packing.add_all(services.albums.entries(album.id))
     while services.albums.unfinished(album.id):
         if not room.is_open():
-            raise ClosingError
+            raise BrokenOffError
         events = services.albums.events(album.id, after=after, wait_s=PATIENCE_S)
         after = events[-1].id if events else after
         names = list(dict.fromkeys(event.name for event in events if event.state in ENDED))
         yield from packing.add_all(services.albums.some(album.id, names))
     yield from packing.add_all(services.albums.entries(album.id))  # what was overheard
+    if not services.albums.is_there(album.id):
+        raise BrokenOffError
     yield from packing.close()
 
 
@@ -45,7 +48,8 @@ class _Packing:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._zipped = ZipStream()
+        # Not squeezed, since pictures are; but readers that go from the front find no end of an entry that is "stored".
+        self._zipped = ZipStream(compress_type=ZIP_DEFLATED, compress_level=0)
         self._done: set[str] = set()
         self._taken: set[str] = {FAILURES}
         self._failures: dict[str, dict[str, str]] = {}

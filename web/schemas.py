@@ -257,6 +257,8 @@ class LimitsBody(BaseModel):
     max_side: Range
     min_photo_side: int
     formats: list[Format]
+    max_album_photos: int
+    max_album_upload_bytes: int
     max_queued_megapixels: float
     job_time_limit_s: int
     ttl_s: int

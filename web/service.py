@@ -48,6 +48,8 @@ def get_limits() -> Response:
             max_side=Range(min=MAX_SIDE_MIN, max=MAX_SIDE_MAX, default=MAX_SIDE_DEFAULT),
             min_photo_side=MIN_SIDE,
             formats=list(Format),
+            max_album_photos=settings.max_album_photos,
+            max_album_upload_bytes=settings.max_album_upload_bytes,
             max_queued_megapixels=settings.max_queued_megapixels,
             job_time_limit_s=settings.job_time_limit_s,
             ttl_s=settings.ttl_s,

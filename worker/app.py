@@ -182,25 +182,25 @@ def _add_housekeeping(app: Celery, node: Node) -> None:
         def start(self, worker: object) -> None:  # noqa: ARG002
             services = node.services
             self.preparing = subprocess.Popen([sys.executable, "-m", "worker.prepare"], stdin=subprocess.DEVNULL)
-            self.thread = Repeating(
-                "housekeeping",
+            jobs = Repeating(
+                "jobs",
                 HOUSEKEEPING_S,
                 self.preparing.poll,  # so that it leaves no zombie when it is done
                 services.send_lost,
                 services.feed,
                 services.tell_ended,
                 services.expire_due,
-                services.holdings.release_lapsed,
-                services.store.sweep,
             )
-            self.thread.start()
-            # apart, since those who are told may take their time
-            self.webhooks = Repeating("webhooks", HOUSEKEEPING_S, services.webhooks.send_due)
-            self.webhooks.start()
+            # apart, since the store and those who are told may take their time
+            store = Repeating("store", HOUSEKEEPING_S, services.holdings.release_lapsed, services.store.sweep)
+            webhooks = Repeating("webhooks", HOUSEKEEPING_S, services.webhooks.send_due)
+            self.threads = [jobs, store, webhooks]
+            for thread in self.threads:
+                thread.start()
 
         def stop(self, worker: object) -> None:  # noqa: ARG002
-            self.thread.stop()
-            self.webhooks.stop()
+            for thread in self.threads:
+                thread.stop()
             self.preparing.terminate()
 
         terminate = stop  # of a cold shutdown
