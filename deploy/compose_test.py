@@ -1,8 +1,8 @@
 """Prove the containers on a real engine: `make compose-test`.
 
-Builds both images, brings everything up, sends a photo through nginx and fetches its picture, scales to two workers,
-kills one with -9 while jobs run, and shows that all of them succeed. Everything is made under a project name, port and
-secret of its own and is removed at the end, with its volumes.
+Builds both images, brings everything up, sends a photo and an album through nginx and fetches the pictures, scales to
+two workers, kills one with -9 while jobs run, and shows that all of them succeed. Everything is made under a project
+name, port and secret of its own and is removed at the end, with its volumes.
 
 A machine that lacks what this needs (a Docker engine, images) is told so and skips, except where CI=true: there it
 fails. COMPOSE_TEST=skip skips even in CI, COMPOSE_TEST=require fails on a laptop too. Images that cannot be pulled are
@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -35,6 +36,7 @@ WORKERS = 2
 VISIBILITY_TIMEOUT_S = 55  # above the hard time limit, 1.25 x the job's
 BUILD_LIMIT_S, PULL_LIMIT_S, UP_LIMIT_S, JOBS_LIMIT_S = 1500, 300, 240, 300
 MANY = 8
+ALBUM = 4
 LARGE = (1280, 960)  # in a full style it takes a few seconds, and up to 1.7 GB of a worker
 PATIENCE_S = 15  # for an answer that is held open for less
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -265,6 +267,36 @@ def convert_one(stack: Stack) -> str:
     return f"{width}x{height}, {len(picture.body)} bytes, {took:.1f} s from upload to end"
 
 
+def convert_album(stack: Stack) -> str:
+    """A ZIP of photos, one of them none, through nginx; the archive is asked for before they are done."""
+    created = stack.request("POST", "/api/v1/albums", b'{"name": "Trip"}', **{"Content-Type": "application/json"})
+    _require(created.status == HTTPStatus.CREATED, f"album: {created.status} {created.body[:300]!r}")
+    links = created.json()["links"]
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("none.jpg", "no photo")
+        for shade in range(ALBUM):
+            archive.writestr(f"day/{shade}.jpg", _photo(640, 480, shade=shade + MANY))
+    form, form_type = _form("photos", "trip.zip", packed.getvalue())
+    taken = stack.request("POST", links["photos"], form, **{"Content-Type": form_type})
+    _require(taken.status == HTTPStatus.ACCEPTED, f"upload: {taken.status} {taken.body[:300]!r}")
+    found = stack.request("GET", links["archive"])
+    with zipfile.ZipFile(io.BytesIO(found.body)) as archive:
+        _require(archive.testzip() is None, "the archive is damaged")
+        names = {f"day/{shade}.jpg" for shade in range(ALBUM)}
+        _require(set(archive.namelist()) == names | {"failures.json"}, f"the archive has {archive.namelist()}")
+        reasons = json.loads(archive.read("failures.json"))
+    _require(set(reasons) == {"none.jpg"}, f"failed: {reasons}")
+    return f"{ALBUM} pictures in an archive of {len(found.body)} bytes, and why there is no other"
+
+
+def _form(field: str, name: str, data: bytes) -> tuple[bytes, str]:
+    """The body of a form with one file, and its type."""
+    edge = secrets.token_hex(16)
+    head = f'--{edge}\r\nContent-Disposition: form-data; name="{field}"; filename="{name}"\r\n\r\n'
+    return head.encode() + data + f"\r\n--{edge}--\r\n".encode(), f"multipart/form-data; boundary={edge}"
+
+
 def _accepted(created: Answer) -> str:
     _require(created.status == HTTPStatus.ACCEPTED, f"submit: {created.status} {created.body[:300]!r}")
     return str(created.json()["id"])
@@ -453,6 +485,7 @@ STEPS: tuple[tuple[str, Callable[[Stack], str]], ...] = (
     ("up, until all is healthy", come_up),
     ("locked down", stay_locked),
     ("one photo through nginx", convert_one),
+    ("an album through nginx", convert_album),
     ("events while a job runs", listen),
     ("what is refused", refuse),
     (f"scale to {WORKERS} workers", scale),
