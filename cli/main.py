@@ -288,6 +288,40 @@ def remove_weights(name: str) -> None:
     out.print(f"Style [bold]{name}[/] is removed. Restart a Sakuga that is running, so that it no longer offers it.")
 
 
+@main.group()
+def quarantine() -> None:
+    """Look after photos whose conversion was tried too often; they may be what kills workers."""
+
+
+@quarantine.command("list")
+@plain_errors
+def list_quarantine() -> None:
+    """List them, and where they are kept."""
+    from cli.quarantine import open_services, show
+
+    show(open_services(load_settings()), out)
+
+
+@quarantine.command("retry")
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@plain_errors
+def retry_quarantine(ids: tuple[str, ...]) -> None:
+    """Let photos be tried anew."""
+    from cli.quarantine import open_services, retry
+
+    retry(open_services(load_settings()), ids, out)
+
+
+@quarantine.command("drop")
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@plain_errors
+def drop_quarantine(ids: tuple[str, ...]) -> None:
+    """Erase photos with their jobs."""
+    from cli.quarantine import drop, open_services
+
+    drop(open_services(load_settings()), ids, out)
+
+
 @main.command()
 @plain_errors
 def doctor() -> None:

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -151,11 +151,12 @@ def run(settings: Settings, console: Console) -> int:
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     installed_styles(settings.data_dir)[settings.style]  # an unknown one is said now, not in a log
-    with _only_one(settings.data_dir), _short_folder() as runtime:
+    with _only_one(settings.data_dir), _short_folder() as runtime, ExitStack() as running:
         settings = _completed(settings, runtime)
         supervisor = Supervisor(_parts(settings, runtime), console)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, supervisor.ask_to_stop)
+        running.enter_context(valkey.known_address(settings.data_dir, settings.redis_url))
         try:
             _start(supervisor, settings)
             if not supervisor.stopping:

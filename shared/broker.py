@@ -83,6 +83,11 @@ class Queue:
         """How many messages wait in a lane."""
         return int(self._redis.llen(lane.value))
 
+    def handed_out(self) -> set[str]:
+        """The ids of jobs whose messages are in somebody's hands, as far as the queue knows."""
+        messages = cast("list[str]", self._redis.hvals("unacked"))  # kombu's, no more than there are processes
+        return {str(json.loads(message)[0]["headers"]["id"]) for message in messages}
+
     def oldest(self, lane: Lane) -> str | None:
         """The id of the job whose message is next in a lane; None when there is none. Kombu takes from a list's end."""
         message = cast("str | None", self._redis.lindex(lane.value, -1))

@@ -41,10 +41,15 @@ class Holding:
         return f"{self.holder} {self.key}"
 
 
+def hold_until(pipe: "Pipeline", holding: Holding, until: float) -> None:
+    """Inside the caller's transaction: an object is needed until another time (epoch seconds) than was thought."""
+    pipe.zadd(LAPSES, {holding.entry: until}, xx=True)
+
+
 def lapse_now(pipe: "Pipeline", *holdings: Holding) -> None:
     """Inside the caller's transaction: nobody needs these any more; whoever tidies next lets them go."""
     for holding in holdings:
-        pipe.zadd(LAPSES, {holding.entry: 0}, xx=True)
+        hold_until(pipe, holding, 0)
 
 
 class Holdings:

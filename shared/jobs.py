@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from shared import leases
 from shared.errors import (
     AttemptsExhaustedError,
     CanceledError,
@@ -25,9 +26,10 @@ from shared.errors import (
     SakugaError,
     UnknownJobError,
 )
-from shared.holdings import Holding, lapse_now
+from shared.holdings import Holding, hold_until, lapse_now
 from shared.images import Format
 from shared.lanes import RECORD_PREFIX, Lane, Lanes
+from shared.leases import Leases
 from shared.pipeline import Stage
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from redis.client import Pipeline
 
 EXPIRY = "sakuga:expiry"
-RUNNING = "sakuga:running"  # jobs that are being converted, by when that began
+QUARANTINE = "sakuga:quarantine"  # jobs that were tried too often, by when that was seen
 TOTALS = "sakuga:totals"
 RECORD_GRACE_S = 3600  # how long an expired job can still say that it has expired
 STREAM_GRACE_S = 600  # how long the events of a job that has ended can still be listened to
@@ -128,6 +130,11 @@ class Job(BaseModel):
         return self.state in ENDED
 
     @property
+    def is_quarantined(self) -> bool:
+        """Whether it was tried too often: it may be what kills workers, and an operator should see it."""
+        return self.state is State.FAILED and self.error is not None and self.error.code == AttemptsExhaustedError.code
+
+    @property
     def flow(self) -> str:
         """Among what bulk work shares the workers fairly."""
         return self.album or self.caller
@@ -183,12 +190,15 @@ def new_id() -> str:
 class Jobs:
     """All job records in one Redis."""
 
-    def __init__(self, redis: "Redis", lanes: Lanes, *, max_attempts: int, lost_after_s: float) -> None:
-        """A job may be claimed `max_attempts` times; an attempt of `lost_after_s` seconds is lost with its message."""
+    def __init__(
+        self, redis: "Redis", lanes: Lanes, leases: Leases, *, max_attempts: int, quarantine_ttl_s: float
+    ) -> None:
+        """A job may be claimed `max_attempts` times; its photo is then kept for the operator for `quarantine_ttl_s`."""
         self._redis = redis
         self._lanes = lanes
+        self._leases = leases
         self._max_attempts = max_attempts
-        self._lost_after_s = lost_after_s
+        self._quarantine_ttl_s = quarantine_ttl_s
 
     def earlier(self, caller: str, idempotency: Idempotency) -> Job | None:
         """Find the job that this idempotency key made before, if it is still there.
@@ -243,25 +253,23 @@ class Jobs:
                 found[job_id] = _parse(record)
         return found
 
-    def claim(self, job_id: str, *, redelivered: bool = False) -> Job | None:
+    def claim(self, job_id: str) -> Job | None:
         """Begin an attempt, or return None when there is nothing (more) to do: ended, erased, tried too often.
 
         Attempts are counted here and not by the queue, so they count whatever died: a child, a node, Redis. One that
-        runs is overtaken only when the queue delivers its message again, or when it is over any limit: a message sent
-        twice starts nothing twice.
+        runs is overtaken only when its lease has lapsed: a message sent or delivered twice starts nothing twice.
         """
         claim = secrets.token_hex(8)
 
         def begin(job: Job) -> Job:
             if job.ended or job.claim == claim:  # ours already, where the answer to our write was lost
                 return job
-            if job.state is State.RUNNING and not redelivered and not self._is_lost(job):
+            if job.state is State.RUNNING and self._leases.is_held(job_id):
                 return job
             if job.cancel_requested:
                 return _ended(job, State.CANCELED)
             if job.attempts - job.forgiven >= self._max_attempts:
-                tries = f"It was tried {job.attempts - job.forgiven} times and never came to an end."
-                return _ended(job, State.FAILED, error=error_info(AttemptsExhaustedError(tries)))
+                return self._exhausted(job)
             return job.model_copy(
                 update={
                     "state": State.RUNNING,
@@ -279,8 +287,10 @@ class Jobs:
             return None
         return job if job.state is State.RUNNING and job.claim == claim else None
 
-    def _is_lost(self, job: Job) -> bool:
-        return job.started_at is not None and time.time() - job.started_at > self._lost_after_s
+    def _exhausted(self, job: Job) -> Job:
+        tries = f"It was tried {job.attempts - job.forgiven} times and never came to an end."
+        kept_until = max(job.expires_at, time.time() + self._quarantine_ttl_s)
+        return _ended(job, State.FAILED, error=error_info(AttemptsExhaustedError(tries)), expires_at=kept_until)
 
     def advance(self, job: Job, stage: Stage, progress: float) -> None:
         """Publish how far (0..1) this attempt has come.
@@ -396,7 +406,8 @@ class Jobs:
             pipe.delete(_record(job_id), _stream(job_id))
             pipe.zrem(_index(job.caller), job_id)
             pipe.zrem(EXPIRY, job_id)
-            pipe.zrem(RUNNING, job_id)
+            pipe.zrem(QUARANTINE, job_id)
+            leases.end(pipe, job_id)
             lapse_now(pipe, *job.holdings)
             return job
 
@@ -410,9 +421,9 @@ class Jobs:
         """Name up to `count` jobs whose time to live has passed and that are not expired yet."""
         return cast("list[str]", self._redis.zrangebyscore(EXPIRY, 0, now, start=0, num=count))
 
-    def lost(self, now: float, count: int) -> list[str]:
-        """Name up to `count` jobs whose attempt is over any limit and that nobody has delivered again."""
-        return cast("list[str]", self._redis.zrangebyscore(RUNNING, 0, now - self._lost_after_s, start=0, num=count))
+    def quarantined(self) -> list[Job]:
+        """The jobs that were tried too often, as far as they are still there, the oldest first."""
+        return self._listed(QUARANTINE, cast("list[str]", self._redis.zrange(QUARANTINE, 0, -1)))
 
     def may_send_again(self, job_id: str) -> bool:
         """Whether the asker is the one to send a lost job's message again; nobody else may for a while."""
@@ -517,9 +528,9 @@ class Jobs:
         if after.state is State.QUEUED and before.state is not State.QUEUED:
             self._lanes.join(pipe, after, again=not before.ended)
         if after.state is State.RUNNING and after.claim != before.claim:
-            pipe.zadd(RUNNING, {after.id: after.started_at or 0})
+            leases.begin(pipe, after.id)
         if after.state is not State.RUNNING:
-            pipe.zrem(RUNNING, after.id)
+            leases.end(pipe, after.id)
         if after.ended and not before.ended:
             self._lanes.finish(pipe, after)
             pipe.hincrby(TOTALS, f"jobs_{after.state}", 1)
@@ -528,6 +539,7 @@ class Jobs:
                 pipe.expireat(_card(after.result_key), int(after.expires_at))
             for stage, seconds in (after.timings or {}).items():
                 pipe.hincrbyfloat(TOTALS, f"seconds_{stage.removesuffix('_s')}", seconds)
+        _keep_quarantine(pipe, before, after)
         moved = before.state is not after.state
         _tell_album(pipe, after, before.state, after.state)
         _announce(pipe, after, "done" if moved and after.ended else "state" if moved else "progress")
@@ -569,6 +581,15 @@ def _is_current(current: Job, claimed: Job) -> bool:
 def _require_current(current: Job, claimed: Job) -> None:
     if not _is_current(current, claimed):
         raise CanceledError("Another attempt has taken over.")
+
+
+def _keep_quarantine(pipe: "Pipeline", before: Job, after: Job) -> None:
+    if after.is_quarantined and not before.is_quarantined:
+        pipe.zadd(QUARANTINE, {after.id: after.finished_at or 0})
+        pipe.zadd(EXPIRY, {after.id: after.expires_at})
+        hold_until(pipe, after.photo_holding, after.expires_at)
+    if before.is_quarantined and not after.is_quarantined:
+        pipe.zrem(QUARANTINE, after.id)
 
 
 def _announce(pipe: "Pipeline", job: Job, kind: str) -> None:

@@ -24,6 +24,7 @@ from shared.holdings import Holdings
 from shared.images import Limits
 from shared.jobs import Idempotency, Job, Jobs, PhotoInfo, State, new_id
 from shared.lanes import LEAST_PIXELS, Lane, Lanes
+from shared.leases import Leases
 from shared.pipeline import Options
 from shared.settings import Settings
 from shared.store import Store, open_store
@@ -60,6 +61,7 @@ class Services:
     store: Store
     styles: Styles
     lanes: Lanes
+    leases: Leases
     jobs: Jobs
     albums: Albums
     webhooks: Webhooks
@@ -208,6 +210,19 @@ class Services:
         self.feed()
         return retried
 
+    def retry(self, job_id: str) -> None:
+        """Let a job that failed or was canceled be tried anew.
+
+        Raises:
+            UnknownJobError: there is none.
+            UnavailableError: the queue does not take it; it is sent later.
+        """
+        job = self.jobs.retry(job_id)
+        if job.lane is Lane.BULK:
+            self.feed()
+        else:
+            self.queue.send(job)
+
     def erase_album(self, album_id: str) -> None:
         """Remove an album with all its photos and pictures: the records now, the files of so many jobs soon after."""
         for entry in self.albums.entries(album_id):
@@ -229,11 +244,14 @@ class Services:
         """Send again the messages that are lost; returns how many there were.
 
         A job waits in vain when it waits longer than the oldest message: its submitter died before sending it, or the
-        queue lost it. A job runs in vain when its attempt is over any limit and the queue did not deliver it again.
+        queue lost it. A job runs in vain when its worker fell silent and the queue has no message that would give it to
+        another.
         """
         lost = [job_id for lane in Lane for job_id in self._waiting_in_vain(lane, count)]
+        if vanished := self.leases.vanished(count):
+            lost += sorted(set(vanished) - self.queue.handed_out())
         sent = 0
-        for job_id in lost + self.jobs.lost(time.time(), count):
+        for job_id in lost:
             with suppress(UnknownJobError):
                 job = self.jobs.get(job_id)
                 if self.jobs.may_send_again(job_id):
@@ -262,18 +280,15 @@ def connect(settings: Settings) -> Services:
     redis = redis_client(settings)
     store = open_store(settings)
     lanes = Lanes(redis, max_queued_megapixels=settings.max_queued_megapixels)
-    jobs = Jobs(
-        redis,
-        lanes,
-        max_attempts=settings.max_attempts,
-        lost_after_s=settings.visibility_timeout_s + LOST_AFTER_S,  # the queue's own redelivery comes first
-    )
+    leases = Leases(redis, timeout_s=settings.visibility_timeout_s)
+    jobs = Jobs(redis, lanes, leases, max_attempts=settings.max_attempts, quarantine_ttl_s=settings.quarantine_ttl_s)
     return Services(
         settings=settings,
         redis=redis,
         store=store,
         styles=installed_styles(settings.data_dir),
         lanes=lanes,
+        leases=leases,
         jobs=jobs,
         albums=Albums(redis, jobs, max_photos=settings.max_album_photos),
         webhooks=Webhooks(redis, private_hosts=frozenset(settings.webhook_hosts.replace(",", " ").split())),

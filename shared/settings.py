@@ -66,8 +66,9 @@ class Settings(BaseSettings):
     max_queued_megapixels: Annotated[float, Field(gt=0)] = 1000
     max_attempts: Annotated[int, Field(ge=1, le=20)] = 3
     job_time_limit_s: Annotated[int, Field(ge=1, le=3600)] = 120
-    visibility_timeout_s: Annotated[int, Field(ge=2)] = 200
+    visibility_timeout_s: Annotated[int, Field(ge=3, le=3600)] = 30
     ttl_s: Annotated[int, Field(ge=1)] = 24 * 3600
+    quarantine_ttl_s: Annotated[int, Field(ge=1)] = 7 * 24 * 3600
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @property
@@ -91,11 +92,6 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        if self.visibility_timeout_s <= self.hard_time_limit_s:
-            raise ValueError(
-                f"visibility_timeout_s ({self.visibility_timeout_s}) must be above the hard time limit of a job "
-                f"({self.hard_time_limit_s} = 1.25 x job_time_limit_s), or a long job would run twice"
-            )
         if not self.redis_url.startswith(("redis://", "rediss://", "redis+socket://")):
             raise ValueError("redis_url must be redis://host:port/0, rediss://… or redis+socket:///path/of/a.sock")
         if not re.match(r"file:.|s3://[^/]", self.effective_store_url):

@@ -60,6 +60,10 @@ class Store(Protocol):
         """Write an object as one step: a reader sees the old one or the new one, never a part."""
         ...
 
+    def put_new(self, key: str, data: bytes, *, content_type: str) -> bool:
+        """Write an object unless there is one, as one step; returns whether it was written."""
+        ...
+
     def open(self, key: str) -> BinaryIO:
         """Open an object for reading; raises MissingObjectError."""
         ...
@@ -111,6 +115,20 @@ class DiskStore:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._write_aside(data).replace(path)
             _sync_folder(path.parent)
+
+    def put_new(self, key: str, data: bytes, *, content_type: str) -> bool:  # noqa: ARG002
+        path = self._path(key)
+        with _translated_os_errors():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            aside = self._write_aside(data)
+            try:
+                path.hardlink_to(aside)
+            except FileExistsError:
+                return False
+            finally:
+                aside.unlink()
+            _sync_folder(path.parent)
+        return True
 
     def open(self, key: str) -> BinaryIO:
         with _translated_os_errors():
@@ -179,6 +197,19 @@ class S3Store:
             self._client.put_object(
                 Bucket=self._bucket, Key=self._key(key), Body=_rewound(data), ContentType=content_type
             )
+
+    def put_new(self, key: str, data: bytes, *, content_type: str) -> bool:
+        try:
+            self._client.put_object(
+                Bucket=self._bucket, Key=self._key(key), Body=data, ContentType=content_type, IfNoneMatch="*"
+            )
+        except ClientError as error:
+            if _s3_status(error) == HTTPStatus.PRECONDITION_FAILED:
+                return False
+            raise _unavailable() from error
+        except BotoCoreError as error:
+            raise _unavailable() from error
+        return True
 
     def open(self, key: str) -> BinaryIO:
         with _translated_s3_errors():

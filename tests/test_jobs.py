@@ -1,5 +1,6 @@
 """The job record: what may become of a job, and what is counted meanwhile."""
 
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +22,9 @@ from shared.errors import (
 )
 from shared.holdings import LAPSES, Holdings
 from shared.images import Format
-from shared.jobs import EXPIRY, RUNNING, Idempotency, Job, Jobs, ResultInfo, State, error_info, new_id
+from shared.jobs import EXPIRY, Idempotency, Job, Jobs, ResultInfo, State, error_info, new_id
 from shared.lanes import Lane, Lanes, sent_key
+from shared.leases import LEASES
 from shared.pipeline import PROGRESS_AT, Options, Stage
 from shared.services import Order, Services
 from shared.store import DiskStore
@@ -47,7 +49,7 @@ def claimed(services: Services, seed: int = 0) -> Job:
 
 def make_overdue(services: Services) -> None:
     """Let everything that has a time be past it."""
-    for key in (EXPIRY, LAPSES, RUNNING, sent_key(Lane.INTERACTIVE)):
+    for key in (EXPIRY, LAPSES, LEASES, sent_key(Lane.INTERACTIVE)):
         for entry in services.redis.zrange(key, 0, -1):
             services.redis.zadd(key, {str(entry): 1})
 
@@ -101,10 +103,11 @@ def test_a_redelivered_erased_job_is_left_alone(services: Services) -> None:
 def test_a_job_that_never_ends_is_given_up_after_the_allowed_attempts(services: Services) -> None:
     job = submit(services)
     for attempt in (1, 2, 3):
-        running = services.jobs.claim(job.id, redelivered=True)
+        running = services.jobs.claim(job.id)
         assert running is not None
         assert running.attempts == attempt
-    assert services.jobs.claim(job.id, redelivered=True) is None
+        services.leases.release([job.id])
+    assert services.jobs.claim(job.id) is None
     failed = services.jobs.get(job.id)
     assert failed.state is State.FAILED
     assert failed.error is not None
@@ -113,7 +116,8 @@ def test_a_job_that_never_ends_is_given_up_after_the_allowed_attempts(services: 
 
 def test_an_overtaken_attempt_cannot_commit(services: Services) -> None:
     first = claimed(services)
-    second = services.jobs.claim(first.id, redelivered=True)
+    services.leases.release([first.id])
+    second = services.jobs.claim(first.id)
     assert second is not None
     with pytest.raises(CanceledError):
         services.jobs.succeed(first, RESULT, timings={}, notes=())
@@ -161,7 +165,8 @@ def test_a_requeued_job_waits_again_until_its_last_attempt(services: Services) -
     assert services.jobs.requeue(job)
     assert services.jobs.get(job.id).state is State.QUEUED
     services.jobs.claim(job.id)
-    last = services.jobs.claim(job.id, redelivered=True)
+    services.leases.release([job.id])
+    last = services.jobs.claim(job.id)
     assert last is not None
     assert not services.jobs.requeue(last)
 
@@ -284,7 +289,7 @@ def test_a_record_whose_answer_was_lost_keeps_its_photo(services: Services) -> N
             super().create(job, idempotency)
             raise ConnectionError
 
-    deaf = Deaf(services.redis, services.lanes, max_attempts=3, lost_after_s=600)
+    deaf = Deaf(services.redis, services.lanes, services.leases, max_attempts=3, quarantine_ttl_s=600)
     with pytest.raises(ConnectionError):
         submit(replace(services, jobs=deaf), key="k1")
     again = submit(services, key="k1")
@@ -322,7 +327,6 @@ def test_an_attempt_that_was_lost_with_its_message_is_made_again(services: Servi
     services.redis.delete(Lane.INTERACTIVE)
     assert services.send_lost() == 0
     make_overdue(services)
-    services.redis.hset(f"sakuga:job:{job.id}", "started_at", "1")
     assert services.send_lost() == 1
     again = services.jobs.claim(job.id)
     assert again is not None
@@ -333,7 +337,72 @@ def test_a_message_that_was_sent_twice_starts_nothing_twice(services: Services) 
     job = claimed(services)
     assert services.jobs.claim(job.id) is None
     assert services.jobs.get(job.id).attempts == 1
-    assert services.jobs.claim(job.id, redelivered=True) is not None
+
+
+def test_a_job_whose_worker_falls_silent_is_anothers(services: Services) -> None:
+    job = claimed(services)
+    make_overdue(services)
+    services.leases.renew([job.id])
+    assert services.jobs.claim(job.id) is None, "it was silent for long, but it lives"
+    make_overdue(services)
+    again = services.jobs.claim(job.id)
+    assert again is not None
+    assert again.attempts == 2
+
+
+def test_no_sign_of_life_brings_an_ended_job_back(services: Services) -> None:
+    job = claimed(services)
+    services.jobs.succeed(job, RESULT, timings={}, notes=())
+    services.leases.renew([job.id])
+    make_overdue(services)
+    assert services.leases.vanished(10) == []
+
+
+def test_a_message_that_is_still_handed_out_is_not_taken_for_lost(services: Services) -> None:
+    job = claimed(services)
+    message = {"headers": {"id": job.id}}
+    services.redis.hset("unacked", "tag", json.dumps([message, "", "interactive"]))
+    make_overdue(services)
+    assert services.send_lost() == 0
+    services.redis.delete("unacked")
+    assert services.send_lost() == 1
+
+
+class TestQuarantine:
+    @pytest.fixture
+    def poison(self, services: Services) -> Job:
+        job = submit(services)
+        for _ in range(4):
+            services.jobs.claim(job.id)
+            services.leases.release([job.id])
+        return services.jobs.get(job.id)
+
+    def test_its_photo_is_kept_for_the_operator(self, services: Services, poison: Job) -> None:
+        assert [job.id for job in services.jobs.quarantined()] == [poison.id]
+        assert poison.expires_at > poison.created_at + services.settings.ttl_s
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(time, "time", lambda: poison.created_at + services.settings.ttl_s + 60)
+            services.expire_due()
+            services.holdings.release_lapsed()
+        assert services.store.head(poison.photo_key) is not None
+        assert services.jobs.get(poison.id).state is State.FAILED
+
+    def test_it_may_be_tried_anew(self, services: Services, poison: Job) -> None:
+        services.jobs.retry(poison.id)
+        assert services.jobs.quarantined() == []
+        again = services.jobs.claim(poison.id)
+        assert again is not None
+
+    @pytest.mark.parametrize("end", ["erase", "expire"])
+    def test_it_goes_with_the_job(self, services: Services, poison: Job, end: str) -> None:
+        if end == "erase":
+            services.erase(poison.id)
+        else:
+            make_overdue(services)
+            services.expire_due()
+            services.holdings.release_lapsed()
+        assert services.jobs.quarantined() == []
+        assert services.store.head(poison.photo_key) is None
 
 
 def test_a_paging_cursor_outlives_its_job(services: Services) -> None:

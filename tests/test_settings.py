@@ -38,12 +38,6 @@ def test_all_problems_are_reported_together_with_what_is_allowed(monkeypatch: py
     assert any("SAKUGA_PORT" in sentence and "65535" in sentence for sentence in sentences)
 
 
-def test_a_visibility_timeout_below_the_time_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SAKUGA_VISIBILITY_TIMEOUT_S", "60")
-    with pytest.raises(SettingsError, match="run twice"):
-        load_settings()
-
-
 def test_passwords_are_not_shown() -> None:
     shown = repr(Settings(redis_url="redis://:hunter2@host:6379/0"))
     assert "hunter2" not in shown

@@ -66,6 +66,14 @@ def test_an_object_can_be_put_again(store: Store) -> None:
     assert read(store, KEY) == b"second"
 
 
+def test_of_many_who_put_a_new_object_one_is_first_and_its_own_stands(store: Store) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        first = list(pool.map(lambda n: store.put_new("a/b", b"%d" % n, content_type="image/png"), range(8)))
+    assert sum(first) == 1
+    with store.open("a/b") as file:
+        assert file.read() == b"%d" % first.index(True)
+
+
 def test_a_missing_object_is_a_clear_error(store: Store) -> None:
     with pytest.raises(MissingObjectError):
         store.open("public/photos/none")

@@ -1,5 +1,6 @@
 """The task: what becomes of a job when the conversion goes well, badly, or is interrupted."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
@@ -127,7 +128,8 @@ def test_an_attempt_that_is_overtaken_leaves_the_other_ones_picture(services: Se
     job = submit(services, photo_bytes())
 
     def run_again_meanwhile(photo: Tensor) -> Tensor:
-        tasks.convert(job.id, services, toy, redelivered=True)
+        services.leases.release([job.id])
+        tasks.convert(job.id, services, toy)
         return photo
 
     tasks.convert(job.id, services, engine_that(run_again_meanwhile))
@@ -142,13 +144,29 @@ def test_an_attempt_that_is_overtaken_while_it_commits_leaves_the_other_ones_pic
     class Slow(Jobs):
         def succeed(self, job: Job, result: ResultInfo, *, timings: dict[str, float], notes: tuple[str, ...]) -> Job:
             services.redis.delete(f"sakuga:lock:{job.result_key}")  # as if its time had run out
-            tasks.convert(job.id, services, toy, redelivered=True)
+            services.leases.release([job.id])
+            tasks.convert(job.id, services, toy)
             return super().succeed(job, result, timings=timings, notes=notes)
 
     tasks.convert(job.id, replace(services, jobs=_jobs(Slow, services)), toy)
     done = services.jobs.get(job.id)
     assert (done.state, done.attempts) == (State.SUCCEEDED, 2)
     assert services.store.head(job.result_key) is not None
+
+
+def test_of_two_attempts_whose_pictures_differ_the_first_one_s_is_what_the_record_says(services: Services) -> None:
+    job = submit(services, photo_bytes())
+
+    def be_overtaken(photo: Tensor) -> Tensor:
+        services.leases.release([job.id])
+        tasks.convert(job.id, services, toy)
+        return 1 - photo
+
+    tasks.convert(job.id, services, engine_that(be_overtaken))
+    done = services.jobs.get(job.id)
+    assert done.result is not None
+    with services.store.open(job.result_key) as picture:
+        assert hashlib.sha256(picture.read()).hexdigest() == done.result.sha256
 
 
 def test_a_commit_whose_answer_is_lost_counts_and_keeps_its_picture(services: Services) -> None:
@@ -190,7 +208,7 @@ def test_a_lock_left_by_a_process_that_was_killed_is_waited_out(
 
 
 def _jobs(kind: type[Jobs], services: Services) -> Jobs:
-    return kind(services.redis, services.lanes, max_attempts=3, lost_after_s=600)
+    return kind(services.redis, services.lanes, services.leases, max_attempts=3, quarantine_ttl_s=600)
 
 
 def test_running_out_of_time_fails_with_advice(services: Services) -> None:

@@ -12,11 +12,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 from billiard.exceptions import TimeLimitExceeded
 from celery import Celery, Task, bootsteps, signals
 from celery.exceptions import Reject
+from celery.worker.request import Request
 from redis.exceptions import RedisError
 
 from shared.broker import CONVERT, DRAIN_S, celery_app
@@ -26,6 +28,7 @@ from shared.services import connect
 from shared.settings import Settings
 from worker import tasks
 from worker.choice import Capacity
+from worker.lease import RENEWALS, Lease
 from worker.model_loader import loader_for
 
 RETRY_DELAY_S = 2
@@ -112,6 +115,7 @@ def create_app(settings: Settings, capacity: Capacity) -> Celery:
     node.models.preload(settings.style)
     app = celery_app(settings)
     _add_task(app, node)
+    _add_lease(app, node)
     _add_housekeeping(app, node)
     signals.worker_process_init.connect(lambda **_: _start_child(node), weak=False)
     signals.worker_process_shutdown.connect(lambda **_: _leave(node), weak=False)
@@ -143,7 +147,16 @@ def _leave(node: Node) -> None:
 
 
 def _add_task(app: Celery, node: Node) -> None:
+    class ConvertRequest(Request):  # type: ignore[misc]
+        def reject(self, requeue: bool = False) -> None:  # noqa: FBT001, FBT002  as Celery calls it
+            """In the parent, when a child was killed or could not write the record: its attempt is over."""
+            if requeue:
+                _release(node, self.id)
+            super().reject(requeue)
+
     class ConvertTask(Task):  # type: ignore[misc]
+        Request = ConvertRequest
+
         def on_failure(self, exc: Exception, task_id: str, args: list[str], kwargs: object, einfo: object) -> None:  # noqa: ARG002
             """In the parent, after a child that ignored the soft time limit was killed."""
             if isinstance(exc, TimeLimitExceeded):
@@ -151,15 +164,21 @@ def _add_task(app: Celery, node: Node) -> None:
 
     @app.task(bind=True, base=ConvertTask, name=CONVERT, max_retries=None)  # type: ignore[untyped-decorator]
     def convert(self: Task, job_id: str) -> None:
-        redelivered = bool(self.request.delivery_info.get("redelivered"))
         try:
-            again = tasks.convert(job_id, node.services, node.models.engine, redelivered=redelivered)
+            again = tasks.convert(job_id, node.services, node.models.engine)
         except RedisError as error:
             log.warning("the record cannot be written; the job goes back to the queue", job_id=job_id, error=str(error))
             time.sleep(RETRY_DELAY_S)  # nothing else could be done meanwhile
             raise Reject(reason=str(error), requeue=True) from error
         if again:
             raise self.retry(countdown=RETRY_DELAY_S, queue=self.request.delivery_info["routing_key"])
+
+
+def _release(node: Node, job_id: str) -> None:
+    try:
+        node.services.leases.release([job_id])
+    except RedisError as error:
+        log.warning("a job cannot be given up; others wait until its lease lapses", job_id=job_id, error=str(error))
 
 
 def _fail_killed(node: Node, job_id: str) -> None:
@@ -171,6 +190,26 @@ def _fail_killed(node: Node, job_id: str) -> None:
         log.info("a job that was killed had been erased", job_id=job_id)
     except RedisError as error:
         log.warning("the end of a killed job cannot be written; it runs again", job_id=job_id, error=str(error))
+
+
+def _add_lease(app: Celery, node: Node) -> None:
+    timeout_s = node.settings.visibility_timeout_s
+
+    class LeaseStep(bootsteps.StartStopStep):  # type: ignore[misc]
+        """Renews the lease until the process ends: a warm shutdown still has pictures in hand."""
+
+        requires = ("celery.worker.components:Pool",)
+
+        def start(self, worker: object) -> None:  # noqa: ARG002
+            longest_s = node.settings.hard_time_limit_s + timeout_s
+            self.lease = Lease(node.services.redis, node.services.leases, longest_s=longest_s)
+            Repeating("lease", timeout_s / RENEWALS, self.lease.renew).start()
+
+        def terminate(self, worker: object) -> None:  # noqa: ARG002
+            with suppress(RedisError):  # then it lapses
+                self.lease.give_up()
+
+    app.steps["worker"].add(LeaseStep)
 
 
 def _add_housekeeping(app: Celery, node: Node) -> None:

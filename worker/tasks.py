@@ -6,6 +6,7 @@ What a job becomes is written into its record here and nowhere else, whatever th
 import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from http import HTTPStatus
 from time import monotonic
 
@@ -26,15 +27,13 @@ TELL_EVERY_S = 0.5
 log = structlog.get_logger()
 
 
-def convert(job_id: str, services: Services, engine_of: Callable[[str], Engine], *, redelivered: bool = False) -> bool:
+def convert(job_id: str, services: Services, engine_of: Callable[[str], Engine]) -> bool:
     """Run one attempt at a job; True when it should be tried again after a while.
-
-    `redelivered` says that the queue had given this message to somebody before, who did not finish.
 
     Raises:
         RedisError: the record could not be written; the job stays with the queue.
     """
-    job = services.jobs.claim(job_id, redelivered=redelivered)
+    job = services.jobs.claim(job_id)
     if job is None:
         return False
     if job.lane is Lane.BULK:
@@ -89,10 +88,18 @@ def _convert_claimed(job: Job, services: Services, engine_of: Callable[[str], En
             checkpoint=_Telling(job, services),
         )
     with _taking_result(job, services):
-        services.store.put(job.result_key, picture.data, content_type=job.format.content_type)
+        picture = replace(picture, data=_kept(job, picture.data, services))
         done = services.jobs.succeed(job, _described(job, picture), timings=picture.timings, notes=picture.notes)
     _learn(done, picture, services)
     log.info("conversion succeeded", **picture.timings)
+
+
+def _kept(job: Job, data: bytes, services: Services) -> bytes:
+    """Put a picture into the store; where another attempt or another engine was first, its picture stands."""
+    if services.store.put_new(job.result_key, data, content_type=job.format.content_type):
+        return data
+    with services.store.open(job.result_key) as there:
+        return there.read()
 
 
 class _Telling:

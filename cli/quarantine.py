@@ -1,0 +1,75 @@
+"""`sakuga quarantine`: photos whose conversion was tried too often, for the operator to judge. Imported by `cli.main`.
+
+Such a photo may be what kills workers: it is converted no more, and kept until somebody has looked.
+"""
+
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.markup import escape
+
+from cli.valkey import address_of
+from cli.words import counted
+from shared.errors import InvalidValueError, UnavailableError
+from shared.jobs import Job
+from shared.services import Services, connect
+from shared.settings import Settings
+
+
+def open_services(settings: Settings) -> Services:
+    """The services of what runs here, or of what SAKUGA_REDIS_URL names.
+
+    Raises:
+        UnavailableError: nothing runs.
+    """
+    if "redis_url" in settings.model_fields_set:
+        return connect(settings)
+    url = address_of(settings.data_dir)
+    if url is None:
+        where = f"with the data folder {settings.data_dir}"
+        raise UnavailableError(f"No Sakuga runs {where}; start it, or set SAKUGA_DATA_DIR or SAKUGA_REDIS_URL.")
+    return connect(settings.model_copy(update={"redis_url": url}))
+
+
+def show(services: Services, console: Console) -> None:
+    """List what is in quarantine, the oldest first, and where the photos are."""
+    jobs = services.jobs.quarantined()
+    for job in jobs:
+        seen = datetime.fromtimestamp(job.finished_at or job.created_at, UTC)
+        kept = datetime.fromtimestamp(job.expires_at, UTC)
+        size = f"{job.photo.width}x{job.photo.height}, {job.photo.bytes} bytes"
+        console.print(f"[bold]{job.id}[/]  {seen:%Y-%m-%d %H:%M} UTC, {job.attempts} attempts, {job.style}")
+        console.print(f"    {escape(job.name or 'photo')}: {size}, in the store as {job.photo_key}")
+        console.print(f"    kept until {kept:%Y-%m-%d %H:%M} UTC, then erased")
+    console.print(
+        f"{counted(len(jobs), 'photo', 'photos')} in quarantine in {escape(services.settings.effective_store_url)}"
+    )
+
+
+def retry(services: Services, ids: tuple[str, ...], console: Console) -> None:
+    """Let these photos be tried anew, their attempts forgiven.
+
+    Raises:
+        InvalidValueError: one of them is not in quarantine; then none is tried.
+    """
+    for job in _chosen(services, ids):
+        services.retry(job.id)
+        console.print(f"{job.id} waits for another try.")
+
+
+def drop(services: Services, ids: tuple[str, ...], console: Console) -> None:
+    """Erase these photos with their jobs.
+
+    Raises:
+        InvalidValueError: one of them is not in quarantine; then none is erased.
+    """
+    for job in _chosen(services, ids):
+        services.erase(job.id)
+        console.print(f"{job.id} is erased.")
+
+
+def _chosen(services: Services, ids: tuple[str, ...]) -> list[Job]:
+    jobs = {job.id: job for job in services.jobs.quarantined()}
+    if unknown := [job_id for job_id in ids if job_id not in jobs]:
+        raise InvalidValueError(f"Not in quarantine: {', '.join(unknown)}; `sakuga quarantine list` shows what is.")
+    return [jobs[job_id] for job_id in ids]

@@ -1,0 +1,75 @@
+"""Who is at work on what: a job that is being converted is leased to its worker, who must keep saying that it lives.
+
+A worker that falls silent loses its jobs to others, and whatever it does later no longer counts (`shared.jobs` lets
+only the newest attempt commit). Lengths of time are measured by the clock of Redis alone: a node whose own clock jumps
+neither loses what it holds nor takes what others hold. Imported by `shared.jobs`, `shared.services` and `worker`.
+"""
+
+from typing import TYPE_CHECKING, Final, cast
+
+if TYPE_CHECKING:
+    from redis import Redis
+    from redis.client import Pipeline
+
+LEASES: Final = "sakuga:leases"  # jobs that are being converted, by their worker's last sign of life
+# Times the time after which the queue gives a message to somebody else: who gets it may have the job, and after some
+# more of it the queue would have done so if it still had the message.
+LAPSE: Final = 0.8
+VANISH: Final = 1.5
+
+# Redis runs a script as one step. KEYS: the leases. ARGV: what ZADD is to do, the jobs.
+_SIGN: Final = """
+local time = redis.call('TIME')
+for number = 2, #ARGV do
+    redis.call('ZADD', KEYS[1], ARGV[1], time[1] + time[2] / 1e6, ARGV[number])
+end
+"""
+
+# KEYS: the leases. ARGV: the seconds after which they lapse, how many at most.
+_LAPSED: Final = """
+local time = redis.call('TIME')
+return redis.call('ZRANGEBYSCORE', KEYS[1], 0, time[1] + time[2] / 1e6 - ARGV[1], 'LIMIT', 0, ARGV[2])
+"""
+
+# KEYS: the leases. ARGV: the seconds after which they lapse, the job.
+_HELD: Final = """
+local time, seen = redis.call('TIME'), redis.call('ZSCORE', KEYS[1], ARGV[2])
+return (seen and time[1] + time[2] / 1e6 - seen < tonumber(ARGV[1])) and 1 or 0
+"""
+
+
+class Leases:
+    """All leases in one Redis."""
+
+    def __init__(self, redis: "Redis", *, timeout_s: float) -> None:
+        """Know that the queue gives a message to somebody else after `timeout_s` seconds without a sign of life."""
+        self._redis = redis
+        self._timeout_s = timeout_s
+
+    def is_held(self, job_id: str) -> bool:
+        """Whether a worker that is alive is at work on this job."""
+        return bool(self._redis.eval(_HELD, 1, LEASES, LAPSE * self._timeout_s, job_id))
+
+    def renew(self, ids: list[str]) -> None:
+        """Give a sign of life for these jobs; those that nobody is at work on any more are left alone."""
+        if ids:
+            self._redis.eval(_SIGN, 1, LEASES, "XX", *ids)
+
+    def release(self, ids: list[str]) -> None:
+        """Let whoever gets these jobs next have them at once: their worker has died."""
+        if ids:
+            self._redis.zadd(LEASES, dict.fromkeys(ids, 0), xx=True)
+
+    def vanished(self, count: int) -> list[str]:
+        """Name up to `count` jobs whose worker fell silent, and that the queue should have given to another by now."""
+        return cast("list[str]", self._redis.eval(_LAPSED, 1, LEASES, VANISH * self._timeout_s, count))
+
+
+def begin(pipe: "Pipeline", job_id: str) -> None:
+    """Lease a job, inside the caller's transaction."""
+    pipe.eval(_SIGN, 1, LEASES, "CH", job_id)
+
+
+def end(pipe: "Pipeline", job_id: str) -> None:
+    """Nobody is at work on a job any more, inside the caller's transaction."""
+    pipe.zrem(LEASES, job_id)

@@ -1,0 +1,62 @@
+"""The operator's side of photos that were tried too often."""
+
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from shared.images import Format
+from shared.jobs import Job, State
+from shared.lanes import Lane
+from shared.pipeline import Options
+from shared.services import Order, Services
+from tests.conftest import photo_bytes
+from tests.test_cli import sakuga
+
+
+@pytest.fixture
+def poison(services: Services, monkeypatch: pytest.MonkeyPatch) -> Job:
+    monkeypatch.setenv("SAKUGA_REDIS_URL", services.settings.redis_url)
+    monkeypatch.setenv("SAKUGA_DATA_DIR", str(services.settings.data_dir))
+    job = services.submit(BytesIO(photo_bytes()), Order("hinata-light", Options(64, Format.JPEG)))
+    for _ in range(4):
+        services.jobs.claim(job.id)
+        services.leases.release([job.id])
+    services.redis.delete(Lane.INTERACTIVE)
+    return job
+
+
+def test_it_is_listed_with_what_an_operator_needs(poison: Job) -> None:
+    shown = sakuga("quarantine", "list")
+    assert shown.exit_code == 0
+    assert poison.id in shown.stdout
+    assert "3 attempts" in shown.stdout
+    assert poison.photo_key in shown.stdout
+    assert "1 photo in quarantine" in shown.stdout
+
+
+def test_it_is_tried_anew(services: Services, poison: Job) -> None:
+    assert sakuga("quarantine", "retry", poison.id).exit_code == 0
+    assert services.jobs.get(poison.id).state is State.QUEUED
+    assert services.queue.length(Lane.INTERACTIVE) == 1
+    assert "0 photos" in sakuga("quarantine", "list").stdout
+
+
+def test_it_is_dropped(services: Services, poison: Job) -> None:
+    assert sakuga("quarantine", "drop", poison.id).exit_code == 0
+    assert services.jobs.find(poison.id) is None
+    assert services.store.head(poison.photo_key) is None
+
+
+def test_what_is_not_in_it_is_said_and_nothing_happens(services: Services, poison: Job) -> None:
+    done = sakuga("quarantine", "drop", poison.id, "other")
+    assert done.exit_code == 1
+    assert "Not in quarantine: other" in done.stderr
+    assert services.jobs.find(poison.id) is not None
+
+
+def test_where_nothing_runs_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAKUGA_DATA_DIR", str(tmp_path))
+    done = sakuga("quarantine", "list")
+    assert done.exit_code == 1
+    assert "No Sakuga runs" in done.stderr

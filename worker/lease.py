@@ -1,0 +1,57 @@
+"""What this node has in hand stays its own: messages and jobs are claimed anew again and again while it works on them.
+
+The queue gives a message to somebody else when nothing is heard of it for the visibility timeout. That is short, so
+that the work of a node that died is soon done elsewhere, and says nothing about how long a job may take. Imported by
+`worker.app`.
+"""
+
+import time
+from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
+
+from celery.worker import state
+
+from shared.leases import Leases
+
+if TYPE_CHECKING:
+    from celery.worker.request import Request
+    from redis import Redis
+
+UNACKED_INDEX: Final = "unacked_index"  # kombu's messages in somebody's hands, by when they were last heard of
+RENEWALS: Final = 3  # within a visibility timeout
+
+
+class Lease:
+    """Renews what is in hand. A thread calls it: the node's main loop stands still while it shuts down."""
+
+    def __init__(self, redis: "Redis", leases: Leases, *, longest_s: float) -> None:
+        """Keep nothing for longer than `longest_s` seconds: it would have been killed if the main loop still ran."""
+        self._redis = redis
+        self._leases = leases
+        self._longest_s = longest_s
+        self._since: WeakKeyDictionary[Request, float] = WeakKeyDictionary()
+
+    def renew(self) -> None:
+        """Say that this node lives and works on what it has in hand.
+
+        Raises:
+            RedisError: nobody heard it.
+        """
+        now = time.monotonic()
+        held = [one for one in _in_hand() if now - self._since.setdefault(one, now) < self._longest_s]
+        if held:
+            # never added anew: what is acknowledged in this moment is gone
+            self._redis.zadd(UNACKED_INDEX, {one.message.delivery_tag: time.time() for one in held}, xx=True)
+            self._leases.renew([one.id for one in held])
+
+    def give_up(self) -> None:
+        """Let others have what is in hand, at once."""
+        self._leases.release([one.id for one in _in_hand()])
+
+
+def _in_hand() -> list["Request"]:
+    while True:
+        try:
+            return list(state.reserved_requests | state.active_requests | state.scheduled_requests)
+        except RuntimeError:  # the main loop took or gave something meanwhile
+            continue
