@@ -4,7 +4,7 @@ VENV ?= .venv
 EXTRA ?= worker
 REQUIREMENTS = pyproject.toml constraints.txt deploy/install.py
 .DEFAULT_GOAL := help
-.PHONY: help install up test lint types check compose-test bench train-smoke format lock clean
+.PHONY: help install up test lint types check compose-test chaos bench train-smoke format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -28,6 +28,9 @@ types: $(VENV)/.dev ## strict type check
 
 compose-test: $(VENV)/.dev ## build and exercise the containers (needs a Docker engine)
 	$(VENV)/bin/python deploy/compose_test.py
+
+chaos: $(VENV)/.dev ## kill, pause, cut off and fill everything while photos are converted, a quarter of an hour (CHAOS=words of titles)
+	$(VENV)/bin/python -m tests.chaos $(CHAOS)
 
 bench: $(VENV)/.dev ## measure engines, stages, service and queue side by side, a quarter of an hour; writes bench.json (BENCH=options)
 	$(VENV)/bin/python -m benchmarks $(BENCH)

@@ -45,6 +45,8 @@ IDEMPOTENCY_TTL_S = 24 * 3600
 EVENTS_KEPT = 100
 ALBUM_EVENTS_KEPT = 1000
 ALBUMS_ENDED = "sakuga:albums:ended"  # albums of which a photo came to its end, until somebody has looked
+HINDRANCE_S = 900  # how long a job waits for a store, say, that does not answer
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 30.0  # between its attempts
 RESEND_S = 300  # how long a message that was sent again is given to be heard of
 MOST_AT_ONCE = 16  # jobs that may have been made in the same microsecond
 PATIENCE_S = 1.0  # how often a waiting reader looks whether it should go on
@@ -107,7 +109,8 @@ class Job(BaseModel):
     progress: float = 0.0
     stage: Stage | None = None
     attempts: int = 0
-    forgiven: int = 0  # attempts that no longer count, since the owner asked for another try
+    forgiven: int = 0  # attempts that do not count: before the owner asked for another try, or not the photo's fault
+    hindered_since: float | None = None  # by something that is not there, and that may come back
     cancel_requested: bool = False
     created_at: float
     started_at: float | None = None
@@ -268,7 +271,7 @@ class Jobs:
                 return job
             if job.cancel_requested:
                 return _ended(job, State.CANCELED)
-            if job.attempts - job.forgiven >= self._max_attempts:
+            if self._was_tried_enough(job):
                 return self._exhausted(job)
             return job.model_copy(
                 update={
@@ -353,15 +356,31 @@ class Jobs:
         """End a canceled attempt."""
         self._change(job.id, lambda now: _ended(now, State.CANCELED) if _is_current(now, job) else now)
 
-    def requeue(self, job: Job) -> bool:
-        """Let this attempt's job wait for another; False when it was the last one allowed."""
+    def requeue(self, job: Job, *, hindered: bool = False) -> float | None:
+        """Let this attempt's job wait for another; returns for how many seconds, None when there is to be no other.
+
+        Of a job that was `hindered`, by a store that does not answer say, the attempt does not count: it waits as long
+        again as that lasts, for `HINDRANCE_S` at the most.
+        """
+        now = time.time()
 
         def wait(current: Job) -> Job:
-            if not _is_current(current, job) or current.attempts - current.forgiven >= self._max_attempts:
+            since = current.hindered_since or now
+            had_its_tries = now - since > HINDRANCE_S if hindered else self._was_tried_enough(current)
+            if not _is_current(current, job) or had_its_tries:
                 return current
-            return current.model_copy(update={"state": State.QUEUED, "stage": None, "progress": 0.0})
+            waiting = current.model_copy(update={"state": State.QUEUED, "stage": None, "progress": 0.0})
+            if not hindered:
+                return waiting
+            return waiting.model_copy(update={"hindered_since": since, "forgiven": current.forgiven + 1})
 
-        return self._change(job.id, wait).state is State.QUEUED
+        waiting = self._change(job.id, wait)
+        if waiting.state is not State.QUEUED:
+            return None
+        return min(LONGEST_PAUSE_S, max(SHORTEST_PAUSE_S, now - (waiting.hindered_since or now)))
+
+    def _was_tried_enough(self, job: Job) -> bool:
+        return job.attempts - job.forgiven >= self._max_attempts
 
     def cancel(self, job_id: str) -> Job:
         """Stop a job: at once while it waits, at its next stage while it runs. Idempotent."""
@@ -382,7 +401,9 @@ class Jobs:
             if job.state not in {State.FAILED, State.CANCELED}:
                 return job
             anew = {"state": State.QUEUED, "error": None, "finished_at": None, "started_at": None, "progress": 0.0}
-            return job.model_copy(update=anew | {"cancel_requested": False, "forgiven": job.attempts})
+            return job.model_copy(
+                update=anew | {"cancel_requested": False, "forgiven": job.attempts, "hindered_since": None}
+            )
 
         return self._change(job_id, begin)
 

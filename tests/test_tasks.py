@@ -1,6 +1,7 @@
 """The task: what becomes of a job when the conversion goes well, badly, or is interrupted."""
 
 import hashlib
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
@@ -13,7 +14,7 @@ from PIL import Image
 from shared import holdings
 from shared.errors import DamagedPhotoError, SakugaError, UnavailableError
 from shared.images import Format
-from shared.jobs import Job, Jobs, ResultInfo, State
+from shared.jobs import HINDRANCE_S, LONGEST_PAUSE_S, Job, Jobs, ResultInfo, State
 from shared.pipeline import Engine, Options, Tensor, Told
 from shared.services import Order, Services
 from shared.store import DiskStore
@@ -46,7 +47,7 @@ def failing_with(error: BaseException) -> Callable[[str], Engine]:
 
 def test_a_photo_becomes_a_picture_in_the_store(services: Services) -> None:
     job = submit(services, photo_bytes((64, 48)))
-    assert tasks.convert(job.id, services, toy) is False
+    assert tasks.convert(job.id, services, toy) is None
     done = services.jobs.get(job.id)
     assert done.state is State.SUCCEEDED
     assert done.result is not None
@@ -63,7 +64,7 @@ def test_a_photo_that_cannot_be_decoded_fails_with_the_reason(services: Services
     data = bytearray(photo_bytes((200, 200)))
     data[60:-60] = bytes(len(data) - 120)  # a sound header and end, nonsense between
     job = submit(services, bytes(data))
-    assert tasks.convert(job.id, services, toy) is False
+    assert tasks.convert(job.id, services, toy) is None
     failed = services.jobs.get(job.id)
     assert failed.state is State.FAILED
     assert failed.error is not None
@@ -229,16 +230,33 @@ def test_an_unforeseen_error_fails_the_job_without_telling_secrets(services: Ser
     assert "secret" not in failed.error.detail
 
 
-def test_a_store_that_does_not_answer_means_another_try_and_then_a_reason(services: Services) -> None:
-    class Down(DiskStore):
-        def open(self, key: str) -> BinaryIO:  # noqa: ARG002
-            raise UnavailableError("The store does not answer.")
+class Down(DiskStore):
+    def open(self, key: str) -> BinaryIO:  # noqa: ARG002
+        raise UnavailableError("The store does not answer.")
 
+
+def test_a_store_that_does_not_answer_is_waited_for_and_costs_no_attempt(services: Services) -> None:
     down = replace(services, store=Down(services.settings.data_dir))
     job = submit(services, photo_bytes())
-    assert [tasks.convert(job.id, down, toy) for _ in range(3)] == [True, True, False]
+    pauses = [tasks.convert(job.id, down, toy) for _ in range(5)]
+    assert all(pauses)
+    assert tasks.convert(job.id, services, toy) is None
+    assert services.jobs.get(job.id).state is State.SUCCEEDED
+
+
+def test_a_store_that_stays_away_is_the_reason_in_the_end(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    down = replace(services, store=Down(services.settings.data_dir))
+    job = submit(services, photo_bytes())
+    passed = [0.0]
+    monkeypatch.setattr(time, "time", lambda now=time.time: now() + passed[0])
+    pauses = []
+    while services.jobs.get(job.id).state is State.QUEUED:
+        pauses.append(tasks.convert(job.id, down, toy))
+        passed[0] += pauses[-1] or 0
+    assert pauses[:3] == [pytest.approx(2, abs=0.5), pytest.approx(2, abs=0.5), pytest.approx(4, abs=1)]
+    assert max(pause for pause in pauses if pause) == LONGEST_PAUSE_S
+    assert HINDRANCE_S < passed[0] < HINDRANCE_S + 60
     failed = services.jobs.get(job.id)
-    assert (failed.state, failed.attempts) == (State.FAILED, 3)
     assert failed.error is not None
     assert failed.error.code == UnavailableError.code
 

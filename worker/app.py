@@ -165,13 +165,13 @@ def _add_task(app: Celery, node: Node) -> None:
     @app.task(bind=True, base=ConvertTask, name=CONVERT, max_retries=None)  # type: ignore[untyped-decorator]
     def convert(self: Task, job_id: str) -> None:
         try:
-            again = tasks.convert(job_id, node.services, node.models.engine)
+            pause_s = tasks.convert(job_id, node.services, node.models.engine)
         except RedisError as error:
             log.warning("the record cannot be written; the job goes back to the queue", job_id=job_id, error=str(error))
             time.sleep(RETRY_DELAY_S)  # nothing else could be done meanwhile
             raise Reject(reason=str(error), requeue=True) from error
-        if again:
-            raise self.retry(countdown=RETRY_DELAY_S, queue=self.request.delivery_info["routing_key"])
+        if pause_s is not None:
+            raise self.retry(countdown=pause_s, queue=self.request.delivery_info["routing_key"])
 
 
 def _release(node: Node, job_id: str) -> None:

@@ -15,7 +15,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from redis.exceptions import RedisError
 
 from shared import pipeline
-from shared.errors import CanceledError, SakugaError, TimedOutError, UnknownJobError
+from shared.errors import CanceledError, SakugaError, TimedOutError, UnavailableError, UnknownJobError
 from shared.jobs import Job, ResultInfo
 from shared.lanes import Lane
 from shared.pipeline import Engine, Options, Picture, Stage
@@ -27,15 +27,15 @@ TELL_EVERY_S = 0.5
 log = structlog.get_logger()
 
 
-def convert(job_id: str, services: Services, engine_of: Callable[[str], Engine]) -> bool:
-    """Run one attempt at a job; True when it should be tried again after a while.
+def convert(job_id: str, services: Services, engine_of: Callable[[str], Engine]) -> float | None:
+    """Run one attempt at a job; returns in how many seconds it should be tried again, if it should.
 
     Raises:
         RedisError: the record could not be written; the job stays with the queue.
     """
     job = services.jobs.claim(job_id)
     if job is None:
-        return False
+        return None
     if job.lane is Lane.BULK:
         services.feed()  # its place in the queue is free
     with structlog.contextvars.bound_contextvars(job_id=job.id, attempt=job.attempts):
@@ -50,10 +50,10 @@ def convert(job_id: str, services: Services, engine_of: Callable[[str], Engine])
             error = SakugaError("The conversion failed; the operator finds the reason in the log.")
         with suppress(UnknownJobError):
             services.jobs.fail(job.id, error, attempt=job.attempts)
-        return False
+        return None
 
 
-def _attempt(job: Job, services: Services, engine_of: Callable[[str], Engine]) -> bool:
+def _attempt(job: Job, services: Services, engine_of: Callable[[str], Engine]) -> float | None:
     try:
         _convert_claimed(job, services, engine_of)
     except (CanceledError, UnknownJobError):
@@ -61,18 +61,19 @@ def _attempt(job: Job, services: Services, engine_of: Callable[[str], Engine]) -
     except SakugaError as error:
         with suppress(UnknownJobError):
             return _fail(job, error, services)
-    return False
+    return None
 
 
-def _fail(job: Job, error: SakugaError, services: Services) -> bool:
-    """End the attempt with an error; True when the job is to be tried again."""
-    if error.retryable and services.jobs.requeue(job):
-        log.warning("conversion will be tried again", code=error.code)
-        return True
+def _fail(job: Job, error: SakugaError, services: Services) -> float | None:
+    """End the attempt with an error; returns in how many seconds the job is to be tried again, if it is."""
+    hindered = isinstance(error, UnavailableError)
+    if error.retryable and (pause_s := services.jobs.requeue(job, hindered=hindered)):
+        log.warning("conversion will be tried again", code=error.code, pause_s=pause_s)
+        return pause_s
     cause = error.__cause__ if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else None  # of ours, not of the photo's
     log.warning("conversion failed", code=error.code, detail=error.detail, exc_info=cause)
     services.jobs.fail(job.id, error, attempt=job.attempts)
-    return False
+    return None
 
 
 def _convert_claimed(job: Job, services: Services, engine_of: Callable[[str], Engine]) -> None:

@@ -1,0 +1,259 @@
+"""The faults: what is done to a rig while photos are being converted. Each returns when recovery begins to count."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from tests.chaos.node import CRASHES, EATS_MEMORY, HANGS
+from tests.chaos.proxy import Line
+from tests.chaos.rig import AnyRig, Rig
+from tests.chaos.supervised import Supervised
+from tests.chaos.workload import Outcome, Workload, photo_of
+
+OUTAGE_S = 8
+LONG_OUTAGE_S = 40
+END_LIMIT_S = 180
+JUMP_S = 3600
+
+
+R = TypeVar("R", bound=AnyRig)
+
+
+@dataclass(frozen=True)
+class Fault(Generic[R]):
+    """One kind of harm, and what it may cost: the errors that owners of some photos are told, by code."""
+
+    title: str
+    harm: Callable[[R, Workload], float]
+    photos: int = 50
+    costs: dict[str, int] = field(default_factory=dict)
+
+
+def suffer(fault: Fault[R], rig: R, *, seed: int, photos: int | None = None) -> Outcome:
+    """Let a rig at work suffer a fault, and count what became of the photos; then all parts run again."""
+    workload = Workload(rig, photos or fault.photos, seed=seed)
+    workload.start()
+    rig.wait_until_busy()
+    in_hand = rig.in_hand()
+    try:
+        since = fault.harm(rig, workload)
+        return workload.finish(END_LIMIT_S, since=since, in_hand=in_hand)
+    finally:
+        rig.mend()
+
+
+def nothing(rig: Rig, workload: Workload) -> float:  # noqa: ARG001  as all faults
+    return time.time()
+
+
+def kill_child(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
+    for child in rig.nodes[0].forks():
+        child.kill()
+    return time.time()
+
+
+def kill_node(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
+    rig.nodes[0].end()
+    return time.time()
+
+
+def stop_node(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
+    since = time.time()
+    rig.nodes[0].end(signal.SIGTERM)
+    return since
+
+
+def kill_web(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
+    rig.web.end()
+    rig.web.start()
+    return time.time()
+
+
+def restart_queue(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
+    rig.queue.end(signal.SIGTERM)
+    rig.queue.start()
+    return time.time()
+
+
+def kill_queue(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
+    rig.queue.end()
+    rig.queue.start()
+    return time.time()
+
+
+def fill_queue(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
+    rig.services.redis.config_set("maxmemory", 1)
+    time.sleep(OUTAGE_S)
+    rig.services.redis.config_set("maxmemory", 0)
+    return time.time()
+
+
+def pause_queue(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
+    rig.queue.send_signal(signal.SIGSTOP)
+    time.sleep(LONG_OUTAGE_S)
+    rig.queue.send_signal(signal.SIGCONT)
+    return time.time()
+
+
+def cut_node_off(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
+    since = time.time()
+    rig.lines[0].line = Line.CUT
+    time.sleep(3 * rig.timeout_s)
+    rig.lines[0].line = Line.GOOD
+    return since
+
+
+def pause_node(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
+    since = time.time()
+    rig.nodes[0].send_signal(signal.SIGSTOP)
+    time.sleep(3 * rig.timeout_s)
+    rig.nodes[0].send_signal(signal.SIGCONT)
+    return since
+
+
+def put_clock_forward(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
+    return _wrong_clock(rig, JUMP_S)
+
+
+def put_clock_back(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
+    return _wrong_clock(rig, -JUMP_S)
+
+
+def crash(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
+    return _poison(workload, CRASHES)
+
+
+def hang(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
+    return _poison(workload, HANGS)
+
+
+def eat_memory(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
+    return _poison(workload, EATS_MEMORY)
+
+
+def break_store(line: Line) -> Callable[[Rig, Workload], float]:
+    """The line to the S3 server gets bad for a while."""
+
+    def harm(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
+        assert rig.s3_line is not None
+        rig.s3_line.line = line
+        time.sleep(OUTAGE_S)
+        rig.s3_line.line = Line.GOOD
+        return time.time()
+
+    return harm
+
+
+def fill_disk(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
+    assert rig.store is not None
+    filler = rig.store / "filler"
+    with filler.open("wb") as file:
+        try:
+            while True:
+                file.write(bytes(1 << 16))
+                file.flush()
+        except OSError:
+            time.sleep(OUTAGE_S)
+    filler.unlink()
+    return time.time()
+
+
+def make_disk_read_only(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
+    assert rig.store is not None
+    rig.run("mount", "-o", "remount,ro", str(rig.store))
+    time.sleep(OUTAGE_S)
+    rig.run("mount", "-o", "remount,rw", str(rig.store))
+    return time.time()
+
+
+def kill_supervisor(rig: Supervised, workload: Workload) -> float:  # noqa: ARG001
+    since = time.time()
+    rig.kill()
+    return since
+
+
+@contextmanager
+def memory_limit(rig: Rig, limit_bytes: int) -> Iterator[None]:
+    """Let the nodes have so much memory each and no more, as a container has.
+
+    Raises:
+        OSError: control groups cannot be made here.
+    """
+    groups = []
+    for number, node in enumerate(rig.nodes):
+        group = Path(f"/sys/fs/cgroup/memory/sakuga-chaos-{node.pid}-{number}")
+        group.mkdir()
+        groups.append(group)
+        (group / "memory.limit_in_bytes").write_text(str(limit_bytes))
+        for pid in (node.pid, *(child.pid for child in node.children())):
+            (group / "cgroup.procs").write_text(str(pid))
+    try:
+        yield
+    finally:
+        for node in rig.nodes:
+            node.end()
+        for group in groups:
+            group.rmdir()
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A disk of 64 MB, in memory.
+
+    Raises:
+        OSError: it cannot be mounted here.
+    """
+    folder.mkdir(parents=True)
+    Rig.run("mount", "-t", "tmpfs", "-o", "size=64m", "sakuga-chaos", str(folder))
+    try:
+        yield folder
+    finally:
+        Rig.run("umount", str(folder))
+
+
+def _wrong_clock(rig: Rig, seconds: float) -> float:
+    since = time.time()
+    rig.clock_of(0).write_text(str(seconds))
+    time.sleep(3 * rig.timeout_s)
+    rig.clock_of(0).unlink()
+    return since
+
+
+def _poison(workload: Workload, width: int) -> float:
+    since = time.time()
+    workload.send(photo_of(0, width))
+    return since
+
+
+PLAIN = (
+    Fault("a child is killed with -9", kill_child),
+    Fault("a node is killed with -9, its children with it", kill_node),
+    Fault("a node is told to stop (SIGTERM) while it works", stop_node),
+    Fault("a node is paused (SIGSTOP) for three timeouts and wakes", pause_node),
+    Fault("a node is cut off from the queue for three timeouts and comes back", cut_node_off),
+    Fault("a node's clock jumps an hour ahead, and back", put_clock_forward),
+    Fault("a node's clock jumps an hour back, and ahead", put_clock_back),
+    Fault("the web is killed with -9", kill_web),
+    Fault("the queue is restarted", restart_queue),
+    Fault("the queue is killed with -9", kill_queue),
+    Fault("the queue is out of memory for 8 s (noeviction)", fill_queue),
+    Fault("the queue is paused for 40 s", pause_queue),
+    Fault("a photo crashes the process that converts it", crash, costs={"attempts_exhausted": 1}),
+)
+HANGING = Fault("a photo hangs the process that converts it", hang, costs={"timed_out": 1})
+EATING = Fault("a photo takes all memory of a node (control group)", eat_memory, costs={"attempts_exhausted": 1})
+SUPERVISOR = Fault("`sakuga up` itself is killed with -9, and started again", kill_supervisor)
+NODE_DEATH = Fault("the same, at production settings (timeout 30 s)", kill_node, photos=100)
+S3 = (
+    Fault("S3 is down for 8 s", break_store(Line.DOWN)),
+    Fault("S3 is slow for 8 s (every request a second more)", break_store(Line.SLOW)),
+    Fault("S3 answers 500 for 8 s", break_store(Line.BROKEN)),
+)
+DISK = (
+    Fault("the disk of the store is full for 8 s", fill_disk),
+    Fault("the disk of the store is read-only for 8 s", make_disk_read_only),
+)

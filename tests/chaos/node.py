@@ -1,0 +1,62 @@
+"""A worker node that can be harmed from inside: `python -m tests.chaos.node` instead of `python -m worker`.
+
+Photos of certain widths do to the process that converts them what broken codecs do, and the node's clock can be put
+forward or back while it runs: by the seconds that the file CHAOS_CLOCK says.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, Concatenate, ParamSpec, TypeVar
+
+CRASHES, EATS_MEMORY, HANGS = 61, 67, 73  # widths in pixels
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_true_time = time.time
+_clock = os.environ.get("CHAOS_CLOCK")
+
+
+def shifted_time() -> float:
+    """What time it is by this node's clock."""
+    try:
+        return _true_time() + float(Path(_clock or "").read_text())
+    except (OSError, ValueError):
+        return _true_time()
+
+
+def harmed(convert: Callable[Concatenate[BinaryIO, P], R]) -> Callable[Concatenate[BinaryIO, P], R]:
+    """The pipeline, where photos of certain widths harm the process."""
+
+    def convert_or_die(photo: BinaryIO, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        width = int.from_bytes(photo.read(20)[16:20], "big")  # of a PNG
+        photo.seek(0)
+        if width == CRASHES:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if width == EATS_MEMORY:
+            eaten = []
+            while True:
+                eaten.append(bytearray(b"x") * (64 << 20))
+        if width == HANGS:
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            time.sleep(3600)
+        return convert(photo, *args, **kwargs)
+
+    return convert_or_die
+
+
+def main() -> None:
+    """Harm what there is to harm, then be a node like any other."""
+    if _clock:
+        time.time = shifted_time
+    from shared import pipeline
+    from worker.__main__ import main as run
+
+    vars(pipeline)["convert"] = harmed(pipeline.convert)
+    run()
+
+
+if __name__ == "__main__":
+    main()

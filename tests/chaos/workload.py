@@ -1,0 +1,157 @@
+"""Photos that are sent through HTTP while something goes wrong, and what became of each that was accepted."""
+
+import hashlib
+import threading
+import time
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from io import BytesIO
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import numpy as np
+from PIL import Image
+
+from tests.chaos.rig import AnyRig, wait_for
+
+SIDE = 320  # about 0.2 s of a process in a full style
+AHEAD = 6  # photos that wait or are in hand, so that something always is
+SEND_LIMIT_S = 240
+ENDED = {"succeeded", "failed", "canceled", "expired"}
+
+
+@dataclass
+class Outcome:
+    """What became of the photos of one run, counted from outside."""
+
+    accepted: int = 0
+    succeeded: int = 0
+    failed: dict[str, int] = field(default_factory=dict)  # by code
+    lost: int = 0  # unknown, or without an end
+    twice: int = 0  # that ended more than once, or whose picture is not the one that was told
+    again: int = 0  # that took more than one attempt
+    recovery_s: float | None = None  # from the fault until what was in hand had ended
+
+
+class Workload:
+    """Sends photos until told to stop, a few ahead of the workers, each until it is accepted."""
+
+    def __init__(self, rig: AnyRig, count: int, *, seed: int = 0) -> None:
+        """Send `count` photos, different for every seed."""
+        self._rig = rig
+        self._count = count
+        self._seed = seed
+        self.accepted: list[str] = []
+        self.problem: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def send(self, photo: bytes, **fields: str | int) -> str:
+        """Send one photo, again and again with the same key until it is accepted; returns the job's id.
+
+        Raises:
+            TimeoutError: it is not.
+        """
+        headers = {"Idempotency-Key": uuid4().hex}
+        deadline = time.monotonic() + SEND_LIMIT_S
+        while time.monotonic() < deadline:
+            try:
+                answer = httpx.post(
+                    f"{self._rig.url}/api/v1/jobs", files={"photo": photo}, data=fields, headers=headers, timeout=30
+                )
+            except httpx.TransportError:
+                time.sleep(0.2)
+                continue
+            if answer.status_code == 202:
+                self.accepted.append(str(answer.json()["id"]))
+                return self.accepted[-1]
+            if answer.status_code != 503:
+                raise AssertionError(f"{answer.status_code}: {answer.text}")
+            time.sleep(0.2)
+        raise TimeoutError(f"no photo is accepted for {SEND_LIMIT_S} s")
+
+    def finish(self, limit_s: float, *, since: float | None = None, in_hand: AbstractSet[str] = frozenset()) -> Outcome:
+        """Wait until all is sent and has ended; count, with the recovery of what was `in_hand` at the time `since`."""
+        self._thread.join(SEND_LIMIT_S)
+        if self.problem:
+            raise self.problem
+        jobs = self._wait_for_ends(limit_s)
+        outcome = Outcome(accepted=len(self.accepted))
+        for job_id in self.accepted:
+            self._count_one(job_id, jobs.get(job_id), outcome)
+        ends = [_seconds(jobs[one]["finished_at"]) for one in in_hand if jobs.get(one) and jobs[one]["finished_at"]]
+        if since and ends:
+            outcome.recovery_s = max(0.0, max(ends) - since)
+        return outcome
+
+    def _run(self) -> None:
+        try:
+            for number in range(self._count):
+                while self._waiting() >= AHEAD:
+                    time.sleep(0.05)
+                self.send(photo_of(self._seed * 100_000 + number))
+        except BaseException as error:  # noqa: BLE001  told by `finish`
+            self.problem = error
+
+    def _waiting(self) -> int:
+        """How many of the last photos have no end yet; 0 while nobody knows."""
+        try:
+            recent = [self._job(job_id) for job_id in self.accepted[-AHEAD:]]
+        except httpx.TransportError:
+            return 0
+        return sum(job is not None and job["state"] not in ENDED for job in recent)
+
+    def _wait_for_ends(self, limit_s: float) -> dict[str, dict[str, Any]]:
+        jobs: dict[str, dict[str, Any]] = {}
+
+        def all_ended() -> bool:
+            for job_id in self.accepted:
+                if job_id not in jobs or jobs[job_id]["state"] not in ENDED:
+                    try:
+                        job = self._job(job_id)
+                    except httpx.TransportError:
+                        return False
+                    jobs.update({job_id: job} if job else {})
+            return all(job_id in jobs and jobs[job_id]["state"] in ENDED for job_id in self.accepted)
+
+        with suppress(TimeoutError):  # those are lost
+            wait_for(all_ended, "every photo has its end", limit_s)
+        return jobs
+
+    def _job(self, job_id: str) -> dict[str, Any] | None:
+        answer = httpx.get(f"{self._rig.url}/api/v1/jobs/{job_id}", timeout=10)
+        return dict(answer.json()) if answer.status_code == 200 else None
+
+    def _count_one(self, job_id: str, job: dict[str, Any] | None, outcome: Outcome) -> None:
+        if job is None or job["state"] not in ENDED:
+            outcome.lost += 1
+            return
+        outcome.again += job["attempts"] > 1
+        ended_twice = (
+            sum(event.kind == "done" for event in self._rig.services.jobs.events(job_id, after="0", wait_s=0)) > 1
+        )
+        if job["state"] != "succeeded":
+            code = job["error"]["code"] if job["error"] else job["state"]
+            outcome.failed[code] = outcome.failed.get(code, 0) + 1
+            outcome.twice += ended_twice
+            return
+        picture = httpx.get(f"{self._rig.url}{job['links']['result']}", timeout=30, follow_redirects=True).content
+        outcome.succeeded += 1
+        outcome.twice += ended_twice or hashlib.sha256(picture).hexdigest() != job["result"]["sha256"]
+
+
+def photo_of(seed: int, width: int = SIDE) -> bytes:
+    """A photo of its own for every seed."""
+    pixels = np.random.default_rng(seed).integers(0, 255, (24, 32, 3), dtype=np.uint8)
+    buffer = BytesIO()
+    Image.fromarray(pixels).resize((width, SIDE * 3 // 4), Image.Resampling.BICUBIC).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _seconds(time_told: str) -> float:
+    return datetime.fromisoformat(time_told).timestamp()

@@ -1,0 +1,33 @@
+"""Nothing is lost and nothing seen twice, whatever fails: the quick half of `make chaos`."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.chaos import faults
+from tests.chaos.faults import Fault, suffer
+from tests.chaos.rig import Rig
+
+QUICK = [
+    Fault("a child is killed", faults.kill_child, photos=16),
+    Fault("a node is killed", faults.kill_node, photos=16),
+    Fault("a node is paused and wakes", faults.pause_node, photos=16),
+    Fault("the queue is killed", faults.kill_queue, photos=16),
+    Fault("a clock jumps", faults.put_clock_forward, photos=16),
+    Fault("a photo crashes its process", faults.crash, photos=16, costs={"attempts_exhausted": 1}),
+]
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    with Rig(tmp_path_factory.mktemp("chaos")) as rig:
+        yield rig
+
+
+@pytest.mark.parametrize("fault", QUICK, ids=lambda fault: fault.title)
+def test_every_photo_has_one_end(rig: Rig, fault: Fault[Rig]) -> None:
+    outcome = suffer(fault, rig, seed=1 + QUICK.index(fault))
+    assert (outcome.lost, outcome.twice) == (0, 0)
+    assert outcome.failed == fault.costs
+    assert outcome.accepted == fault.photos + len(fault.costs)
+    assert outcome.succeeded == fault.photos
