@@ -4,6 +4,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from functools import wraps
 from pathlib import Path
 from typing import NoReturn, ParamSpec, TypeVar
@@ -320,6 +321,109 @@ def drop_quarantine(ids: tuple[str, ...]) -> None:
     from cli.quarantine import drop, open_services
 
     drop(open_services(load_settings()), ids, out)
+
+
+@main.group()
+def keys() -> None:
+    """Say who may use this service; without keys everybody who reaches it may."""
+
+
+scope_option = click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice(["submit", "read", "operate"]),
+    default=("submit", "read"),
+    show_default=True,
+    help="submit: make and erase jobs and albums of its own; read: look at them; operate: metrics. May be repeated.",
+)
+expires_option = click.option(
+    "--expires-in", type=click.IntRange(min=1), metavar="DAYS", help="By default it does not."
+)
+
+
+@keys.command("create")
+@click.argument("name")
+@scope_option
+@click.option("--requests-per-minute", type=click.IntRange(min=1), help="By default SAKUGA_REQUESTS_PER_MINUTE.")
+@click.option("--megapixels-per-day", type=click.FloatRange(min=0, min_open=True), help="By default any number.")
+@expires_option
+@plain_errors
+def create_key(
+    name: str,
+    scopes: tuple[str, ...],
+    requests_per_minute: int | None,
+    megapixels_per_day: float | None,
+    expires_in: int | None,
+) -> None:
+    """Let the caller NAME in: prints its key, which is shown this once and kept nowhere."""
+    from cli.keys import Allowance, create_caller, file_of
+    from shared.keys import Scope
+
+    settings = load_settings()
+    allowance = Allowance(tuple(map(Scope, dict.fromkeys(scopes))), requests_per_minute, megapixels_per_day)
+    key, kept = create_caller(file_of(settings), name, allowance, expires_in=_days(expires_in))
+    _show_key(key, f"The key of {name} (its mark is {kept.mark}). It is shown this once:")
+    if settings.api_keys is None:
+        err.print(f"It is asked for once Sakuga runs with SAKUGA_API_KEYS={escape(str(file_of(settings)))}")
+
+
+@keys.command("rotate")
+@click.argument("name")
+@click.option(
+    "--old-expires-in",
+    type=click.FloatRange(min=0),
+    default=24,
+    show_default=True,
+    metavar="HOURS",
+    help="How long the keys that NAME has go on.",
+)
+@expires_option
+@plain_errors
+def rotate_key(name: str, old_expires_in: float, expires_in: int | None) -> None:
+    """Give the caller NAME a new key. Its jobs and albums are the caller's and not the key's."""
+    from cli import keys
+
+    old = timedelta(hours=old_expires_in)
+    key, kept = keys.rotate_key(keys.file_of(load_settings()), name, old_expire_in=old, expires_in=_days(expires_in))
+    _show_key(key, f"A new key of {name} (its mark is {kept.mark}); others end within {old_expires_in:g} hours:")
+
+
+@keys.command("revoke")
+@click.argument("name")
+@click.option("--key", "mark", metavar="MARK", help="Only the key of this mark, or of how it begins.")
+@plain_errors
+def revoke_key(name: str, mark: str | None) -> None:
+    """Let the keys of the caller NAME open nothing any more, at once."""
+    from cli.keys import file_of, revoke_keys
+    from cli.words import counted
+
+    revoked = revoke_keys(file_of(load_settings()), name, mark)
+    out.print(f"{counted(revoked, 'key', 'keys')} of {escape(name)} revoked.")
+
+
+@keys.command("list")
+@plain_errors
+def list_keys() -> None:
+    """List callers, what they may do, and the marks of their keys."""
+    from cli.keys import describe, file_of
+    from shared.keys import read_keys
+
+    for caller in read_keys(file_of(load_settings())).callers:
+        first, *rest = describe(caller)
+        out.print(f"[bold]{escape(caller.name)}[/]: {escape(first)}")
+        for line in rest:
+            out.print(escape(line))
+
+
+def _days(number: int | None) -> timedelta | None:
+    return None if number is None else timedelta(days=number)
+
+
+def _show_key(key: str, sentence: str) -> None:
+    """The key alone goes to the output, so that it can be sent on into a file."""
+    err.print(escape(sentence))
+    out.print(key)
 
 
 @main.command()

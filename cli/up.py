@@ -26,6 +26,7 @@ from rich.console import Console
 from cli import valkey
 from shared.broker import DRAIN_S
 from shared.errors import SettingsError
+from shared.keys import require_guarded
 from shared.services import Services, connect
 from shared.settings import PREFIX, Settings
 from shared.styles import installed_styles
@@ -147,8 +148,9 @@ def run(settings: Settings, console: Console) -> int:
     """Run Sakuga until SIGINT or SIGTERM; returns the exit code.
 
     Raises:
-        SettingsError: the data folder or the port is taken, or a part cannot start.
+        SettingsError: the data folder or the port is taken, a part cannot start, or strangers would be served.
     """
+    require_guarded(settings)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     installed_styles(settings.data_dir)[settings.style]  # an unknown one is said now, not in a log
     with _only_one(settings.data_dir), _short_folder() as runtime, ExitStack() as running:

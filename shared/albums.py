@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from redis.client import Pipeline
 
 LOCK_S = 60  # of one who died holding it
+NO_SUCH_ALBUM = "No such album; it may have been deleted, or it expired long ago."
 REFUSED = "refused"  # among an album's counts: photos that never became jobs
 
 
@@ -122,7 +123,7 @@ class Albums:
         try:
             return Album.model_validate(record_values(record))
         except ValidationError as error:
-            raise UnknownAlbumError("No such album; it may have been deleted, or it expired long ago.") from error
+            raise UnknownAlbumError(NO_SUCH_ALBUM) from error
 
     def counts(self, album_id: str) -> dict[State, int]:
         """How many photos are in which state; those that were refused have failed."""

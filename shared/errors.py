@@ -43,6 +43,32 @@ class BadRequestError(SakugaError):
     status = 400
 
 
+class UnauthorizedError(SakugaError):
+    code = "unauthorized"
+    title = "A key is needed"
+    status = 401
+
+
+class ForbiddenError(SakugaError):
+    code = "forbidden"
+    title = "This key may not do that"
+    status = 403
+
+
+class TooManyRequestsError(SakugaError):
+    code = "too_many_requests"
+    title = "Too many requests"
+    status = 429
+    retryable = True
+
+
+class QuotaExceededError(SakugaError):
+    code = "quota_exceeded"
+    title = "The quota is used up"
+    status = 429
+    retryable = True
+
+
 class CrossSiteError(SakugaError):
     code = "cross_site"
     title = "The request comes from another web site"

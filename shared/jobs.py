@@ -48,6 +48,7 @@ ALBUMS_ENDED = "sakuga:albums:ended"  # albums of which a photo came to its end,
 HINDRANCE_S = 900  # how long a job waits for a store, say, that does not answer
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 30.0  # between its attempts
 RESEND_S = 300  # how long a message that was sent again is given to be heard of
+NO_SUCH_JOB = "No such job; it may have been deleted, or it expired long ago."
 MOST_AT_ONCE = 16  # jobs that may have been made in the same microsecond
 PATIENCE_S = 1.0  # how often a waiting reader looks whether it should go on
 
@@ -644,7 +645,7 @@ def record_values(fields: dict[str, str]) -> dict[str, Any]:
 
 def _parse(record: dict[str, str]) -> Job:
     if not record:
-        raise UnknownJobError("No such job; it may have been deleted, or it expired long ago.")
+        raise UnknownJobError(NO_SUCH_JOB)
     try:
         return Job.model_validate(record_values(record))
     except ValidationError as error:

@@ -23,6 +23,7 @@ from shared.errors import SakugaError, UnavailableError, UnknownAlbumError, Unkn
 from shared.holdings import Holdings
 from shared.images import Limits
 from shared.jobs import Idempotency, Job, Jobs, PhotoInfo, State, new_id
+from shared.keys import PUBLIC_ID, Keys
 from shared.lanes import LEAST_PIXELS, Lane, Lanes
 from shared.leases import Leases
 from shared.pipeline import Options
@@ -43,7 +44,7 @@ class Order:
 
     style: str
     options: Options
-    caller: str = "public"
+    caller: str = PUBLIC_ID
     lane: Lane = Lane.INTERACTIVE
     idempotency_key: str | None = None
     album: str | None = None
@@ -57,6 +58,7 @@ class Services:
     """Everything a process of Sakuga works with."""
 
     settings: Settings
+    keys: Keys
     redis: Redis
     store: Store
     styles: Styles
@@ -284,6 +286,7 @@ def connect(settings: Settings) -> Services:
     jobs = Jobs(redis, lanes, leases, max_attempts=settings.max_attempts, quarantine_ttl_s=settings.quarantine_ttl_s)
     return Services(
         settings=settings,
+        keys=Keys(settings.api_keys),
         redis=redis,
         store=store,
         styles=installed_styles(settings.data_dir),

@@ -18,6 +18,7 @@ PREFIX = "SAKUGA_"
 MAX_SIDE_DEFAULT, MAX_SIDE_MIN, MAX_SIDE_MAX = 512, 16, 2048
 WEB_THREADS = 64
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+CLIENT_KEY = "SAKUGA_API_KEY"  # no setting: what the commands that use a server show it
 
 
 def default_data_dir() -> Path:
@@ -55,6 +56,8 @@ class Settings(BaseSettings):
     store_public_url: str = ""
     trusted_hosts: str = ""
     webhook_hosts: str = ""
+    api_keys: Path | None = None
+    allow_anyone: bool = False
     style: str = "hinata-light"
     engine: Annotated[Literal["auto"] | EngineName, BeforeValidator(_known_engine)] = "auto"
     processes: Annotated[int, Field(ge=1, le=256)] | None = None
@@ -116,7 +119,7 @@ def _masked(value: object) -> object:
 def _unknown_names() -> list[str]:
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     problems = []
-    for name in sorted({name for name in os.environ if name.startswith(PREFIX)} - known):
+    for name in sorted({name for name in os.environ if name.startswith(PREFIX)} - known - {CLIENT_KEY}):
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
         problems.append(f"{name}: no such setting" + (f"; did you mean {near[0]}?" if near else ""))
     return problems

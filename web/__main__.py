@@ -13,6 +13,7 @@ from kombu.utils.url import maybe_sanitize_url
 from redis.exceptions import RedisError
 
 from shared.errors import SakugaError
+from shared.keys import require_guarded
 from shared.services import connect, redis_client
 from shared.settings import WEB_THREADS, Settings, load_settings
 from shared.telemetry import configure_logs
@@ -70,6 +71,7 @@ def main() -> None:
     """Read the settings and serve."""
     try:
         settings = load_settings()
+        require_guarded(settings)
         configure_logs(settings.log_level)
         _introduce(settings)
         Server(settings).run()
@@ -81,7 +83,8 @@ def _introduce(settings: Settings) -> None:
     """Say where this is and what it works with; an operator sees here what is missing."""
     queue = maybe_sanitize_url(settings.redis_url)
     address = f"http://{settings.host}:{settings.port}"
-    log.info("the web starts", address=address, queue=queue, store=settings.effective_store_url)
+    whom = "callers with keys" if settings.api_keys else "anybody"
+    log.info("the web starts", address=address, queue=queue, store=settings.effective_store_url, answers=whom)
     try:
         with redis_client(settings) as client:
             client.ping()

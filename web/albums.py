@@ -14,9 +14,9 @@ from shared.jobs import State, error_info
 from shared.pipeline import Options
 from web.archive import archive_of
 from web.events import album_stream
-from web.incoming import CALLER, services, spooled_body
+from web.incoming import caller_id, own_album, services, spooled_body
 from web.jobs import job_body, job_links
-from web.openapi import Takes, operation
+from web.openapi import Access, Takes, operation
 from web.schemas import (
     AcceptedPhoto,
     AlbumBody,
@@ -43,11 +43,18 @@ blueprint = Blueprint("albums", __name__, url_prefix="/api/v1/albums")
 
 
 @blueprint.post("")
-@operation("Start an album", options=AlbumOptions, takes=Takes.JSON, answers={201: NewAlbumBody}, problems=(400, 422))
+@operation(
+    "Start an album",
+    options=AlbumOptions,
+    takes=Takes.JSON,
+    answers={201: NewAlbumBody},
+    problems=(400, 422),
+    access=Access.SUBMIT,
+)
 def create_album(options: AlbumOptions) -> Response:
     style = services().styles[options.style or services().settings.style]
     album = services().start_album(
-        CALLER, options.name, style, Options(options.max_side, options.format), webhook=options.webhook
+        caller_id(), options.name, style, Options(options.max_side, options.format), webhook=options.webhook
     )
     response = answer(NewAlbumBody(**dict(_body(album)), webhook_secret=album.secret), 201)
     response.headers["Location"] = _links(album).self
@@ -55,9 +62,9 @@ def create_album(options: AlbumOptions) -> Response:
 
 
 @blueprint.get("/<album_id>")
-@operation("Look at an album", answers={200: AlbumBody}, problems=(404,))
+@operation("Look at an album", answers={200: AlbumBody}, problems=(404,), access=Access.READ)
 def get_album(album_id: str) -> Response:
-    return answer(_body(services().albums.get(album_id)))
+    return answer(_body(own_album(album_id)))
 
 
 @blueprint.post("/<album_id>/check")
@@ -67,9 +74,10 @@ def get_album(album_id: str) -> Response:
     takes=Takes.JSON,
     answers={200: MissingBody},
     problems=(400, 404, 422),
+    access=Access.SUBMIT,
 )
 def check_album(album_id: str, options: CheckOptions) -> Response:
-    album = services().albums.get(album_id)
+    album = own_album(album_id)
     digests = list(dict.fromkeys(options.sha256))
     return answer(MissingBody(missing=services().albums.missing(album.id, digests)))
 
@@ -80,9 +88,10 @@ def check_album(album_id: str, options: CheckOptions) -> Response:
     takes=Takes.IMAGE,
     answers={202: AcceptedPhoto},
     problems=(400, 404, 413, 415, 422, 503),
+    access=Access.SUBMIT,
 )
 def put_photo(album_id: str, name: str) -> Response:
-    album = services().albums.get(album_id)
+    album = own_album(album_id)
     with spooled_body(services().settings.max_upload_bytes) as photo:
         taken = add_photo(services(), album, name, photo, in_place=True)
     return answer(_accepted(taken), 202)
@@ -94,9 +103,10 @@ def put_photo(album_id: str, name: str) -> Response:
     takes=Takes.PHOTOS,
     answers={202: UploadBody},
     problems=(400, 404, 413, 503),
+    access=Access.SUBMIT,
 )
 def add_photos(album_id: str) -> Response:
-    album = services().albums.get(album_id)
+    album = own_album(album_id)
     request.max_content_length = services().settings.max_album_upload_bytes
     request.max_form_parts = FORM_PARTS
     uploads = request.files.getlist("photos")
@@ -117,9 +127,15 @@ def add_photos(album_id: str) -> Response:
 
 
 @blueprint.get("/<album_id>/photos")
-@operation("List the photos of an album", options=PhotoPageOptions, answers={200: AlbumPhotoPage}, problems=(404, 422))
+@operation(
+    "List the photos of an album",
+    options=PhotoPageOptions,
+    answers={200: AlbumPhotoPage},
+    problems=(404, 422),
+    access=Access.READ,
+)
 def list_photos(album_id: str, options: PhotoPageOptions) -> Response:
-    album = services().albums.get(album_id)
+    album = own_album(album_id)
     page = services().albums.page(album.id, cursor=options.cursor, count=options.limit)
     return answer(AlbumPhotoPage(photos=[_photo(entry) for entry in page.entries], next_cursor=page.next_cursor))
 
@@ -130,9 +146,10 @@ def list_photos(album_id: str, options: PhotoPageOptions) -> Response:
     answers={200: "text/event-stream", 204: None},
     problems=(400, 404, 503),
     headers={"Last-Event-ID": "Resume after this event"},
+    access=Access.READ,
 )
 def listen_to_album(album_id: str) -> Response:
-    album = services().albums.get(album_id)
+    album = own_album(album_id)
     after = last_event_id()
     if after and after == services().albums.last_event(album.id) and not services().albums.unfinished(album.id):
         return Response(status=204)  # tells an EventSource that it has heard everything
@@ -150,35 +167,37 @@ def listen_to_album(album_id: str) -> Response:
 
 
 @blueprint.get("/<album_id>/archive")
-@operation("Fetch all pictures as a ZIP archive", answers={200: "application/zip"}, problems=(404, 503))
+@operation(
+    "Fetch all pictures as a ZIP archive", answers={200: "application/zip"}, problems=(404, 503), access=Access.READ
+)
 def get_archive(album_id: str) -> Response:
     """The pictures that are done at once, the others as they get done; at last the reasons of those that failed."""
-    album = services().albums.get(album_id)
+    album = own_album(album_id)
     response = held_open(lambda room: archive_of(services(), room, album), "application/zip")
     response.headers["Content-Disposition"] = _disposition(album)
     return response
 
 
 @blueprint.post("/<album_id>/retry")
-@operation("Try the photos again that failed", answers={200: AlbumBody}, problems=(404,))
+@operation("Try the photos again that failed", answers={200: AlbumBody}, problems=(404,), access=Access.SUBMIT)
 def retry_album(album_id: str) -> Response:
-    album = services().albums.get(album_id)
+    album = own_album(album_id)
     services().retry_album(album.id)
     return answer(_body(album))
 
 
 @blueprint.post("/<album_id>/cancel")
-@operation("Stop an album", answers={200: AlbumBody}, problems=(404,))
+@operation("Stop an album", answers={200: AlbumBody}, problems=(404,), access=Access.SUBMIT)
 def cancel_album(album_id: str) -> Response:
-    album = services().albums.get(album_id)
+    album = own_album(album_id)
     services().cancel_album(album.id)
     return answer(_body(album))
 
 
 @blueprint.delete("/<album_id>")
-@operation("Erase an album with its photos and pictures", answers={204: None}, problems=(404,))
+@operation("Erase an album with its photos and pictures", answers={204: None}, problems=(404,), access=Access.SUBMIT)
 def delete_album(album_id: str) -> Response:
-    services().erase_album(services().albums.get(album_id).id)
+    services().erase_album(own_album(album_id).id)
     return Response(status=204)
 
 

@@ -12,11 +12,12 @@ from flask import Flask, Request, Response, current_app, request
 from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from shared.errors import BadRequestError, CrossSiteError, SakugaError, UnavailableError
+from shared.errors import BadRequestError, CrossSiteError, SakugaError, UnauthorizedError, UnavailableError
 from shared.images import too_many_bytes
 from shared.services import Services
 from shared.settings import WEB_THREADS
 from web import albums, jobs, metrics, page, service
+from web.access import ask_for_key, identify, require_access
 from web.openapi import document
 from web.schemas import Problem, answer
 from web.waiting import WaitingRoom
@@ -36,7 +37,12 @@ class SpoolingRequest(Request):
 
 
 def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: True) -> Flask:
-    """Build the application around `services`; requests that wait are let go when `is_serving` turns false."""
+    """Build the application around `services`; requests that wait are let go when `is_serving` turns false.
+
+    Raises:
+        SettingsError: the file of keys cannot be used.
+    """
+    services.keys.require()
     app = Flask("web")
     app.request_class = SpoolingRequest
     app.config["MAX_CONTENT_LENGTH"] = services.settings.max_upload_bytes + FORM_BYTES
@@ -48,6 +54,8 @@ def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: T
         app.register_blueprint(blueprint)
     app.before_request(_refusing_foreign_names(services.settings.host_names))
     app.before_request(_refuse_cross_site)
+    app.before_request(identify)
+    app.before_request(require_access)
     app.register_error_handler(SakugaError, _problem)
     app.register_error_handler(Exception, lambda error: _problem(_translated(error, services)))
     app.after_request(_securing(services.store.public_origin))
@@ -55,7 +63,8 @@ def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: T
         app,
         title="Sakuga",
         version=version("sakuga"),
-        description="Photos in, anime pictures out. Errors are application/problem+json with a stable `code`.",
+        description="Photos in, anime pictures out. Errors are application/problem+json with a stable `code`. "
+        "Where the operator hands out keys, every call carries one: `Authorization: Bearer <key>`.",
     )
     return app
 
@@ -119,6 +128,8 @@ def _problem(error: SakugaError) -> Response:
     response = answer(body, status, "application/problem+json")
     if error.retry_after_s is not None:
         response.headers["Retry-After"] = str(error.retry_after_s)
+    if isinstance(error, UnauthorizedError):
+        ask_for_key(response)
     if isinstance(error, _HttpError):
         response.headers.extend(error.headers)
     return response

@@ -1,4 +1,4 @@
-"""What every view needs of the request: the services, the caller, the body. Imported by the blueprints."""
+"""What views need of the request: the services, what is the caller's own, the body. Imported by the blueprints."""
 
 from os import SEEK_END
 from typing import BinaryIO, cast
@@ -6,17 +6,47 @@ from typing import BinaryIO, cast
 from flask import current_app, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from shared.errors import BadRequestError
+from shared.albums import NO_SUCH_ALBUM, Album
+from shared.errors import BadRequestError, UnknownAlbumError, UnknownJobError
 from shared.images import too_many_bytes
+from shared.jobs import NO_SUCH_JOB, Job
 from shared.services import Services
 from shared.spool import spooled
-
-CALLER = "public"
+from web.access import require_caller
 
 
 def services() -> Services:
     """Everything this process works with."""
     return cast("Services", current_app.extensions["sakuga"])
+
+
+def caller_id() -> str:
+    """Under what the caller's jobs and albums are kept."""
+    return require_caller().id
+
+
+def own_job(job_id: str) -> Job:
+    """A job of the caller's own; that of another is as unknown as one that never was.
+
+    Raises:
+        UnknownJobError: there is no such job.
+    """
+    job = services().jobs.get(job_id)
+    if job.caller != caller_id():
+        raise UnknownJobError(NO_SUCH_JOB)
+    return job
+
+
+def own_album(album_id: str) -> Album:
+    """An album of the caller's own, likewise.
+
+    Raises:
+        UnknownAlbumError: there is no such album.
+    """
+    album = services().albums.get(album_id)
+    if album.caller != caller_id():
+        raise UnknownAlbumError(NO_SUCH_ALBUM)
+    return album
 
 
 def spooled_body(limit: int) -> BinaryIO:

@@ -20,8 +20,8 @@ from shared.jobs import Job, ResultInfo, State
 from shared.pipeline import Options
 from shared.services import Order
 from web.events import stream
-from web.incoming import CALLER, services, spooled_body
-from web.openapi import Takes, operation
+from web.incoming import caller_id, own_job, services, spooled_body
+from web.openapi import Access, Takes, operation
 from web.schemas import JobBody, JobLinks, JobOptions, JobPage, PageOptions, ResultOptions, answer
 from web.waiting import held_open, last_event_id, waiting_room
 
@@ -44,6 +44,7 @@ _WAIT_HEADER = {"Prefer": f"`wait=20` holds the answer until the job has ended, 
         **_WAIT_HEADER,
         "Idempotency-Key": "Any string of up to 255 characters; the same key and photo give the same job",
     },
+    access=Access.SUBMIT,
 )
 def create_job(options: JobOptions) -> Response:
     with _uploaded_photo() as photo:
@@ -57,17 +58,21 @@ def create_job(options: JobOptions) -> Response:
 
 
 @blueprint.get("")
-@operation("List your jobs, newest first", options=PageOptions, answers={200: JobPage}, problems=(422,))
+@operation(
+    "List your jobs, newest first", options=PageOptions, answers={200: JobPage}, problems=(422,), access=Access.READ
+)
 def list_jobs(options: PageOptions) -> Response:
-    page = services().jobs.page(CALLER, cursor=options.cursor, count=options.limit)
+    page = services().jobs.page(caller_id(), cursor=options.cursor, count=options.limit)
     body = JobPage(jobs=[job_body(job) for job in page.jobs], next_cursor=page.next_cursor)
     return answer(body)
 
 
 @blueprint.get("/<job_id>")
-@operation("Look at a job", answers={200: JobBody, 304: None}, problems=(404,), headers=_WAIT_HEADER)
+@operation(
+    "Look at a job", answers={200: JobBody, 304: None}, problems=(404,), headers=_WAIT_HEADER, access=Access.READ
+)
 def get_job(job_id: str) -> Response:
-    job, waited = _wait_if_preferred(services().jobs.get(job_id))
+    job, waited = _wait_if_preferred(own_job(job_id))
     response = _job_response(job, 200)
     if waited:
         response.headers["Preference-Applied"] = f"wait={waited}"
@@ -82,9 +87,10 @@ def get_job(job_id: str) -> Response:
     options=ResultOptions,
     answers={200: "image/*", 206: "image/*", 303: None, 304: None},
     problems=(404, 409, 410, 422),
+    access=Access.READ,
 )
 def get_result(job_id: str, options: ResultOptions) -> Response:
-    job = services().jobs.get(job_id)
+    job = own_job(job_id)
     result = _require_result(job)
     filename = f"sakuga-{job.id[:8]}.{job.format.extension}"
     disposition = f'{"attachment" if options.download else "inline"}; filename="{filename}"'
@@ -106,9 +112,10 @@ def get_result(job_id: str, options: ResultOptions) -> Response:
     answers={200: "text/event-stream", 204: None},
     problems=(404, 503),
     headers={"Last-Event-ID": "Resume after this event"},
+    access=Access.READ,
 )
 def listen(job_id: str) -> Response:
-    job = services().jobs.get(job_id)
+    job = own_job(job_id)
     after = last_event_id()
     if after and job.ended and after == services().jobs.last_event(job_id):
         return Response(status=204)  # tells an EventSource that it has heard everything
@@ -121,15 +128,15 @@ def listen(job_id: str) -> Response:
 
 
 @blueprint.post("/<job_id>/cancel")
-@operation("Cancel a job", answers={200: JobBody}, problems=(404,))
+@operation("Cancel a job", answers={200: JobBody}, problems=(404,), access=Access.SUBMIT)
 def cancel_job(job_id: str) -> Response:
-    return _job_response(services().jobs.cancel(job_id), 200)
+    return _job_response(services().jobs.cancel(own_job(job_id).id), 200)
 
 
 @blueprint.delete("/<job_id>")
-@operation("Erase a job with its photo and picture", answers={204: None}, problems=(404,))
+@operation("Erase a job with its photo and picture", answers={204: None}, problems=(404,), access=Access.SUBMIT)
 def delete_job(job_id: str) -> Response:
-    services().erase(job_id)
+    services().erase(own_job(job_id).id)
     return Response(status=204)
 
 
@@ -137,7 +144,7 @@ def _order(options: JobOptions) -> Order:
     return Order(
         style=options.style or services().settings.style,
         options=Options(options.max_side, options.format),
-        caller=CALLER,
+        caller=caller_id(),
         idempotency_key=_idempotency_key(),
     )
 

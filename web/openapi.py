@@ -13,7 +13,9 @@ from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
 from shared.errors import BadRequestError, InvalidValueError
+from shared.keys import Scope
 from web.schemas import NoOptions, Problem
+from web.sessions import COOKIE
 
 View = Callable[..., Any]
 Schema = dict[str, Any]
@@ -35,9 +37,23 @@ class Takes(Enum):
     PHOTOS = auto()  # as a form
 
 
+class Access(Enum):
+    """Whom a view answers, where the service asks for keys."""
+
+    ANYBODY = auto()
+    CALLER = auto()  # whatever a caller's scopes
+    SUBMIT = Scope.SUBMIT
+    READ = Scope.READ
+    OPERATE = Scope.OPERATE
+
+    @property
+    def scope(self) -> Scope | None:
+        return self.value if isinstance(self.value, Scope) else None
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What is known of a view: its summary, options, answers by status, and which problems it may end in."""
+    """What is known of a view: its summary, options, answers by status, which problems it may end in, and for whom."""
 
     summary: str
     options: type[BaseModel]
@@ -45,6 +61,7 @@ class Operation:
     problems: tuple[int, ...]
     takes: Takes
     headers: Mapping[str, str] = field(default_factory=dict)
+    access: Access = Access.CALLER
 
 
 def operation(
@@ -55,9 +72,10 @@ def operation(
     problems: tuple[int, ...] = (),
     takes: Takes = Takes.NOTHING,
     headers: Mapping[str, str] | None = None,
+    access: Access = Access.CALLER,
 ) -> Callable[[View], View]:
     """Validate what is given (the query; where they are taken the form, the JSON) and describe the view by the same."""
-    described = Operation(summary, options, answers, problems, takes, headers or {})
+    described = Operation(summary, options, answers, problems, takes, headers or {}, access)
 
     def decorate(view: View) -> View:
         @wraps(view)
@@ -88,7 +106,7 @@ def document(app: Flask, *, title: str, version: str, description: str) -> Schem
         "openapi": "3.1.0",
         "info": {"title": title, "version": version, "description": description, "license": _LICENCE},
         "paths": paths,
-        "components": {"schemas": definitions["$defs"]},
+        "components": {"schemas": definitions["$defs"], "securitySchemes": _SECURITY_SCHEMES},
     }
 
 
@@ -151,7 +169,14 @@ def _describe(rule: Rule, operation_: Operation) -> Schema:
         "parameters": [*path, *_query(operation_), *headers],
         **body,
         "responses": _answers(operation_) | _problems(operation_),
+        "security": _security(operation_.access),
     }
+
+
+def _security(access: Access) -> list[Schema]:
+    """Which keys open an operation, where keys are asked for; for anybody none."""
+    scopes = [access.scope.value] if access.scope else []
+    return [] if access is Access.ANYBODY else [{name: scopes} for name in _SECURITY_SCHEMES]
 
 
 def _query(operation_: Operation) -> list[Schema]:
@@ -217,8 +242,24 @@ def _answer(status: int, answer: type[BaseModel] | str | None) -> Schema:
 
 def _problems(operation_: Operation) -> Schema:
     content = {"application/problem+json": {"schema": {"$ref": _REF.format(model="Problem")}}}
-    return {str(status): {"description": _PHRASES[status], "content": content} for status in operation_.problems}
+    statuses = {*operation_.problems, *_REFUSALS[operation_.access is Access.ANYBODY]}
+    return {str(status): {"description": _PHRASES[status], "content": content} for status in sorted(statuses)}
 
+
+_REFUSALS = {True: (), False: (401, 403, 429)}
+_SECURITY_SCHEMES: Schema = {
+    "key": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A key, where the operator of the service hands them out; without that nobody is asked.",
+    },
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": COOKIE,
+        "description": "What the page keeps once somebody has signed in there with a key.",
+    },
+}
 
 _ALLOWED = {
     "enum": "one of {expected}",
@@ -244,11 +285,14 @@ _PHRASES = {
     303: "The picture is at Location, for five minutes",
     304: "Not modified",
     400: "The request is malformed",
+    401: "A key is needed, or this one is none of this service",
+    403: "The key lacks the scope for it, or the request comes from another web site",
     404: "There is no such thing",
     409: "Not possible in the job's state",
     410: "Expired",
     413: "Too many bytes or megapixels",
     415: "Not an image we read",
     422: "A damaged image, an unknown style or a value out of range",
+    429: "Above the caller's rate or quota; Retry-After says when to try again",
     503: "Full or not ready; Retry-After says when to try again",
 }

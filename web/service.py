@@ -12,7 +12,7 @@ from shared.lanes import Lane
 from shared.services import Services
 from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
 from shared.styles import Style
-from web.openapi import operation
+from web.openapi import Access, operation
 from web.schemas import LaneBody, LimitsBody, Range, ReadyBody, StatsBody, StyleBody, StyleList, answer
 
 blueprint = Blueprint("service", __name__)
@@ -58,7 +58,7 @@ def get_limits() -> Response:
 
 
 @blueprint.get("/api/v1/stats")
-@operation("How busy the service is", answers={200: StatsBody})
+@operation("How busy the service is", answers={200: StatsBody}, access=Access.OPERATE)
 def get_stats() -> Response:
     lanes = _services().lanes
     waiting = {lane: lanes.stats(lane) for lane in Lane}
@@ -76,13 +76,13 @@ def get_stats() -> Response:
 
 
 @blueprint.get("/livez")
-@operation("Whether this process answers", answers={200: "text/plain"})
+@operation("Whether this process answers", answers={200: "text/plain"}, access=Access.ANYBODY)
 def livez() -> Response:
     return Response("ok\n", content_type="text/plain")
 
 
 @blueprint.get("/readyz")
-@operation("Whether photos can be converted now", answers={200: ReadyBody, 503: ReadyBody})
+@operation("Whether photos can be converted now", answers={200: ReadyBody, 503: ReadyBody}, access=Access.ANYBODY)
 def readyz() -> Response:
     redis, workers = _workers()
     store = _store_answers()
@@ -91,7 +91,7 @@ def readyz() -> Response:
 
 
 @blueprint.get("/metrics")
-@operation("Prometheus metrics", answers={200: "text/plain"})
+@operation("Prometheus metrics", answers={200: "text/plain"}, access=Access.OPERATE)
 def metrics() -> Response:
     registry = cast("CollectorRegistry", current_app.extensions["sakuga-metrics"])
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
