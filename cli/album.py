@@ -24,7 +24,7 @@ from cli.pictures import Task, make_folder, write
 from cli.remote import Fields, RefusedError, Remote, RemoteAlbum, RemotePhoto
 from cli.submit import reason, require_sendable
 from cli.words import counted
-from shared.errors import DamagedPhotoError, SakugaError
+from shared.errors import DamagedPhotoError, QuotaExceededError, SakugaError
 from shared.images import Limits
 from shared.jobs import ENDED, ErrorInfo, State, error_info
 from shared.names import safe_name
@@ -39,7 +39,7 @@ Copies = Mapping[str, list[Task]]
 Failures = dict[Path, ErrorInfo]
 
 
-def convert_album(folder: Path, output: Path, fields: Fields, extension: str, server: str, console: Console) -> int:
+def convert_album(folder: Path, output: Path, fields: Fields, extension: str, remote: Remote, console: Console) -> int:
     """Convert a folder of photos, or go on where an earlier run ended; returns the exit code.
 
     Raises:
@@ -47,10 +47,11 @@ def convert_album(folder: Path, output: Path, fields: Fields, extension: str, se
         OSError: the folder of the pictures cannot be made or written to.
     """
     try:
-        with Remote(server) as remote:
-            return _convert_album(folder, output, fields, extension, remote, console)
+        return _convert_album(folder, output, fields, extension, remote, console)
     except KeyboardInterrupt:
-        console.print(f"Stopped. {escape(server)} goes on with the photos that it has. The same command sends the rest")
+        console.print(
+            f"Stopped. {escape(remote.url)} goes on with the photos that it has. The same command sends the rest"
+        )
         console.print("and fetches the pictures.")
         return INTERRUPTED
 
@@ -150,6 +151,7 @@ class Exchange:
         self._pending = set(copies)
         self._missing: set[str] = set()  # what the album lacked when this began
         self._unsent: set[str] = set()
+        self._used_up: ErrorInfo | None = None  # the caller's quota: nothing more is sent
         self._cursor = 0  # before it, all photos of the album have ended and been looked at
         self._senders = ThreadPoolExecutor(AT_ONCE)
         self._fetchers = ThreadPoolExecutor(AT_ONCE)
@@ -191,11 +193,14 @@ class Exchange:
         path = self._copies[digest][0].photo.path
         try:
             photo = path.read_bytes()
-            if hashlib.sha256(photo).hexdigest() != digest:
+            if self._used_up:
+                self._fail(digest, self._used_up)
+            elif hashlib.sha256(photo).hexdigest() != digest:
                 self._fail(digest, _changed())
             else:
                 self._remote.put_photo(self._album_id, name, photo)
         except RefusedError as error:
+            self._used_up = error.problem if error.problem.code == QuotaExceededError.code else self._used_up
             self._fail(digest, error.problem)
         except OSError as error:
             self._fail(digest, _unreadable(error.strerror or str(error)))

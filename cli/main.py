@@ -83,6 +83,21 @@ def picture_options(command: Callable[P, R]) -> Callable[P, R]:
     return command
 
 
+def server_options(command: Callable[P, R]) -> Callable[P, R]:
+    """Options of every command that uses a server: where it is, and the key that it is shown."""
+    options = (
+        click.option("--server", default=SERVER, show_default=True, metavar="URL", help="Where Sakuga runs."),
+        click.option(
+            "--key-file",
+            type=click.Path(path_type=Path, exists=True, dir_okay=False),
+            help="A file with your key, where the server asks for one; else it is taken from SAKUGA_API_KEY.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="sakuga")
 def main() -> None:
@@ -149,29 +164,46 @@ def convert(
 
 @main.command()
 @click.argument("photos", metavar="PHOTO|DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--server", default=SERVER, show_default=True, metavar="URL", help="Where Sakuga runs.")
+@server_options
 @picture_options
 @plain_errors
 def submit(
-    photos: tuple[Path, ...], server: str, folder: Path, style: str | None, max_side: int, picture_format: str
+    photos: tuple[Path, ...],
+    server: str,
+    key_file: Path | None,
+    folder: Path,
+    style: str | None,
+    max_side: int,
+    picture_format: str,
 ) -> None:
     """Have a server convert photos, each as a job of its own, into the folder given with -o.
 
     For folders of many photos `sakuga album` is better: it goes on where it was interrupted.
     """
+    from cli.credentials import server_key
+    from cli.remote import Remote
     from cli.submit import submit_all
 
     wanted = Format(picture_format)
-    failed = submit_all(photos, folder, _fields(style, max_side, wanted), wanted.extension, server, err)
+    with Remote(server, key=server_key(key_file)) as remote:
+        failed = submit_all(photos, folder, _fields(style, max_side, wanted), wanted.extension, remote, err)
     sys.exit(1 if failed else 0)
 
 
 @main.command()
 @click.argument("photos", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--server", default=SERVER, show_default=True, metavar="URL", help="Where Sakuga runs.")
+@server_options
 @picture_options
 @plain_errors
-def album(photos: Path, server: str, folder: Path, style: str | None, max_side: int, picture_format: str) -> None:
+def album(
+    photos: Path,
+    server: str,
+    key_file: Path | None,
+    folder: Path,
+    style: str | None,
+    max_side: int,
+    picture_format: str,
+) -> None:
     """Have a server convert all photos in DIR and below it; run it again to go on where it ended.
 
     Pictures come into the folder given with -o while the other photos are still being sent, and keep the folders they
@@ -179,9 +211,13 @@ def album(photos: Path, server: str, folder: Path, style: str | None, max_side: 
     failures.json beside the pictures.
     """
     from cli.album import convert_album
+    from cli.credentials import server_key
+    from cli.remote import Remote
 
     wanted = Format(picture_format)
-    sys.exit(convert_album(photos, folder, _fields(style, max_side, wanted), wanted.extension, server, err))
+    with Remote(server, key=server_key(key_file)) as remote:
+        code = convert_album(photos, folder, _fields(style, max_side, wanted), wanted.extension, remote, err)
+    sys.exit(code)
 
 
 @main.command()

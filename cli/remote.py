@@ -108,8 +108,8 @@ M = TypeVar("M", bound=BaseModel)
 class Remote:
     """One server. Its methods may be called by several threads, and raise CanceledError once it is told to stop."""
 
-    def __init__(self, url: str, *, transport: httpx.BaseTransport | None = None) -> None:
-        """Speak to the server at `url`.
+    def __init__(self, url: str, *, key: str | None = None, transport: httpx.BaseTransport | None = None) -> None:
+        """Speak to the server at `url`, which alone is shown `key`: not other servers that it sends us to.
 
         Raises:
             InvalidValueError: that is no address of one.
@@ -120,7 +120,13 @@ class Remote:
             parsed = httpx.URL(self.url)
             if parsed.scheme not in {"http", "https"} or not parsed.host:
                 raise _no_address(url)
-            self._client = httpx.Client(base_url=parsed, transport=transport, timeout=TIMEOUT, follow_redirects=True)
+            self._client = httpx.Client(
+                base_url=parsed,
+                headers={"Authorization": f"Bearer {key}"} if key else None,
+                transport=transport,
+                timeout=TIMEOUT,
+                follow_redirects=True,
+            )
         except httpx.InvalidURL as error:
             raise _no_address(url) from error
 
@@ -236,7 +242,7 @@ class Remote:
             if isinstance(answer, httpx.Response):
                 delay = _retry_after_s(answer)
                 waited += delay
-                if waited > PATIENCE_S:
+                if waited > PATIENCE_S or _is_for_another_day(answer):
                     return _accepted(answer)
             elif (delay := next(left, -1)) < 0:
                 raise answer
@@ -266,6 +272,13 @@ def _retry_after_s(answer: httpx.Response) -> float:
     return min(max(1, int(said)), LONGEST_WAIT_S) if said.isdecimal() else POLL_S
 
 
+def _is_for_another_day(answer: httpx.Response) -> bool:
+    """Whether it is no use to wait: a quota, unlike a queue, is full until the time that is said."""
+    said = answer.headers.get("Retry-After", "")
+    is_ours = answer.status_code == HTTPStatus.TOO_MANY_REQUESTS
+    return is_ours and said.isdecimal() and int(said) > PATIENCE_S
+
+
 def _accepted(answer: httpx.Response) -> httpx.Response:
     if answer.is_success:
         return answer
@@ -274,6 +287,9 @@ def _accepted(answer: httpx.Response) -> httpx.Response:
     except ValidationError:
         what = f"{answer.request.url.host} answered {answer.status_code} {answer.reason_phrase}."
         problem = ErrorInfo(code="refused", title="The server said no", detail=what)
+    if answer.status_code == HTTPStatus.UNAUTHORIZED and "Authorization" not in answer.request.headers:
+        where = "This server asks for a key; put yours into SAKUGA_API_KEY, or into a file and name it with --key-file."
+        problem = problem.model_copy(update={"detail": where})
     raise RefusedError(answer.status_code, problem)
 
 

@@ -22,7 +22,7 @@ AT_ONCE: Final = 8  # photos on their way; more keep no worker busier, and each 
 
 
 def submit_all(
-    paths: tuple[Path, ...], folder: Path, fields: Fields, extension: str, server: str, console: Console
+    paths: tuple[Path, ...], folder: Path, fields: Fields, extension: str, remote: Remote, console: Console
 ) -> list[Path]:
     """Have every photo converted by a server, one bad photo never stopping the others; returns those that failed.
 
@@ -36,11 +36,10 @@ def submit_all(
     failed = list(found.obstacles)
     tasks = plan(found.photos, folder, extension)
     if tasks:
-        with Remote(server) as remote:
-            limits = remote.limits().of_photo
-            make_folder(folder)
-            with closing(_submit_each(tasks, fields, limits, remote)) as outcomes:
-                failed += follow(outcomes, len(tasks), "Converting", console)
+        limits = remote.limits().of_photo
+        make_folder(folder)
+        with closing(_submit_each(tasks, fields, limits, remote)) as outcomes:
+            failed += follow(outcomes, len(tasks), "Converting", console)
     conclude(found, tasks, failed, folder, console)
     return failed
 

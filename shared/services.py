@@ -27,6 +27,7 @@ from shared.keys import PUBLIC_ID, Keys
 from shared.lanes import LEAST_PIXELS, Lane, Lanes
 from shared.leases import Leases
 from shared.pipeline import Options
+from shared.quotas import Quotas
 from shared.settings import Settings
 from shared.store import Store, open_store
 from shared.styles import Style, Styles, installed_styles
@@ -59,6 +60,7 @@ class Services:
 
     settings: Settings
     keys: Keys
+    quotas: Quotas
     redis: Redis
     store: Store
     styles: Styles
@@ -87,12 +89,16 @@ class Services:
         if idempotency and (earlier := self.jobs.earlier(order.caller, idempotency)):
             return earlier
         pixels = max(LEAST_PIXELS, pipeline.working_pixels((header.width, header.height), order.options.max_side))
-        self.lanes.admit(order.lane, pixels, order.album or order.caller)
         info = PhotoInfo(width=header.width, height=header.height, bytes=photo.seek(0, 2), sha256=sha256)
-        job = self._new_job(order, style, info, pixels)
-        with self.holdings.taking(job.photo_holding, until=job.expires_at):
-            self.store.put(job.photo_key, photo, content_type="application/octet-stream")
-        return self._enter(job, idempotency)
+        with self.quotas.spending(order.caller, pixels) as give_back:
+            self.lanes.admit(order.lane, pixels, order.album or order.caller)
+            job = self._new_job(order, style, info, pixels)
+            with self.holdings.taking(job.photo_holding, until=job.expires_at):
+                self.store.put(job.photo_key, photo, content_type="application/octet-stream")
+            entered = self._enter(job, idempotency)
+            if entered.id != job.id:
+                give_back()  # another request with the same idempotency key was quicker, and has paid
+        return entered
 
     def _new_job(self, order: Order, style: Style, photo: PhotoInfo, pixels: int) -> Job:
         now = time.time()
@@ -280,13 +286,15 @@ class Services:
 def connect(settings: Settings) -> Services:
     """Put the services together; Redis and the store are reached when first used."""
     redis = redis_client(settings)
+    keys = Keys(settings.api_keys)
     store = open_store(settings)
     lanes = Lanes(redis, max_queued_megapixels=settings.max_queued_megapixels)
     leases = Leases(redis, timeout_s=settings.visibility_timeout_s)
     jobs = Jobs(redis, lanes, leases, max_attempts=settings.max_attempts, quarantine_ttl_s=settings.quarantine_ttl_s)
     return Services(
         settings=settings,
-        keys=Keys(settings.api_keys),
+        keys=keys,
+        quotas=Quotas(redis, keys),
         redis=redis,
         store=store,
         styles=installed_styles(settings.data_dir),

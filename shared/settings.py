@@ -58,6 +58,8 @@ class Settings(BaseSettings):
     webhook_hosts: str = ""
     api_keys: Path | None = None
     allow_anyone: bool = False
+    requests_per_minute: Annotated[int, Field(ge=1)] | None = None
+    trusted_proxies: Annotated[int, Field(ge=0, le=10)] = 0
     style: str = "hinata-light"
     engine: Annotated[Literal["auto"] | EngineName, BeforeValidator(_known_engine)] = "auto"
     processes: Annotated[int, Field(ge=1, le=256)] | None = None

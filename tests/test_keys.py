@@ -2,7 +2,8 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -11,13 +12,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from flask.testing import FlaskClient
+from redis import Redis
 from werkzeug.test import TestResponse
 
 from cli.keys import Allowance, create_caller, revoke_keys, rotate_key
 from cli.main import main
 from shared.errors import InvalidValueError, SettingsError
 from shared.keys import Keys, Scope, digest_of, new_key, read_keys, require_guarded
-from shared.services import Services
+from shared.services import Services, connect
 from shared.settings import Settings, load_settings
 from tests.conftest import photo_bytes
 from tests.test_web import JOBS, body, problem
@@ -34,17 +36,20 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def guarded(services: Services, file: Path) -> Services:
-    """The services of an operator who has handed out a key to alice and one to bob."""
-    return replace(services, keys=Keys(file))
+def guarded(services: Services, file: Path) -> Iterator[Services]:
+    """The services of an operator who gives out keys; the file is there once there is a caller."""
+    guarded = connect(services.settings.model_copy(update={"api_keys": file}))
+    yield guarded
+    guarded.redis.close()
 
 
 @pytest.fixture
 def caller(guarded: Services, file: Path) -> Callable[..., FlaskClient]:
     """Make callers, and clients that show their keys."""
 
-    def make(name: str, *scopes: Scope, **limits: int) -> FlaskClient:
-        key, _ = create_caller(file, name, Allowance(scopes or BOTH.scopes, **limits), expires_in=None)
+    def make(name: str, *scopes: Scope, **limits: float) -> FlaskClient:
+        allowance = Allowance(scopes or BOTH.scopes, **limits)  # type: ignore[arg-type]
+        key, _ = create_caller(file, name, allowance, expires_in=None)
         return showing(guarded, key)
 
     return make
@@ -396,6 +401,158 @@ def test_photos_of_an_album_are_its_callers_jobs(caller: Callable[..., FlaskClie
     link = body(alice.put(f"{ALBUMS}/{album}/photos/a.png", data=photo_bytes()))["links"]["self"]
     assert alice.get(link).status_code == 200
     assert problem(bob.get(link)) == (404, "unknown_job")
+
+
+# Rates
+
+
+def left(answer: TestResponse) -> tuple[int, int]:
+    """How many requests are left, and for how many seconds, as an answer says."""
+    found = re.fullmatch(r'"default";r=(\d+);t=(\d+)', answer.headers["RateLimit"])
+    assert found
+    return int(found[1]), int(found[2])
+
+
+def test_a_callers_rate_is_told_and_kept(caller: Callable[..., FlaskClient]) -> None:
+    alice, bob = caller("alice", requests_per_minute=3), caller("bob", requests_per_minute=3)
+    answers = [alice.get(JOBS) for _ in range(3)]
+    assert {answer.headers["RateLimit-Policy"] for answer in answers} == {'"default";q=3;w=60'}
+    assert [left(answer)[0] for answer in answers] == [2, 1, 0]
+    refused = alice.get(JOBS)
+    assert problem(refused) == (429, "too_many_requests")
+    assert left(refused) == (0, int(refused.headers["Retry-After"]))
+    assert 1 <= int(refused.headers["Retry-After"]) <= 60
+    assert bob.get(JOBS).status_code == 200
+    assert set(statuses(alice, ("/livez", "/static/sakura.svg")).values()) == {200}
+
+
+def test_after_the_time_that_was_told_there_is_room(caller: Callable[..., FlaskClient], guarded: Services) -> None:
+    alice = caller("alice", requests_per_minute=2)
+    for _ in range(2):
+        alice.get(JOBS)
+    wait_s = int(alice.get(JOBS).headers["Retry-After"])
+    (key,) = guarded.redis.keys("sakuga:rate*")
+    times = [float(time) for time in guarded.redis.lrange(key, 0, -1)]
+    guarded.redis.delete(key)
+    guarded.redis.rpush(key, *[time - wait_s for time in times])
+    assert alice.get(JOBS).status_code == 200
+
+
+def test_every_way_to_look_counts_and_refused_requests_do_not(caller: Callable[..., FlaskClient]) -> None:
+    alice = caller("alice", requests_per_minute=3)
+    link = body(send(alice))["links"]["self"]
+    alice.get(f"{link}/events", buffered=False).close()
+    assert left(alice.get(link))[0] == 0
+    for _ in range(5):
+        assert alice.get(link).status_code == 429
+        assert alice.get(f"{link}/result").status_code == 429
+
+
+def test_without_keys_a_rate_is_for_each_address(services: Services) -> None:
+    settings = services.settings.model_copy(update={"requests_per_minute": 1})
+    client = create_app(replace(services, settings=settings)).test_client()
+    senders = {"192.0.2.1": 200, "192.0.2.2": 200, "2001:db8:0:1::1": 200, "2001:db8:0:1:ffff::2": 429}
+    answers = {one: client.get(JOBS, environ_base={"REMOTE_ADDR": one}).status_code for one in senders}
+    assert answers == senders
+    spoofed = client.get(JOBS, environ_base={"REMOTE_ADDR": "192.0.2.1"}, headers={"X-Forwarded-For": "192.0.2.9"})
+    assert spoofed.status_code == 429
+
+
+def test_behind_a_proxy_the_address_is_the_one_that_it_heard(services: Services) -> None:
+    settings = services.settings.model_copy(update={"requests_per_minute": 1, "trusted_proxies": 1})
+    client = create_app(replace(services, settings=settings)).test_client()
+    for forwarded, status in (("192.0.2.1", 200), ("192.0.2.2", 200), ("192.0.2.7, 192.0.2.2", 429)):
+        assert client.get(JOBS, headers={"X-Forwarded-For": forwarded}).status_code == status
+
+
+def test_there_is_no_rate_unless_there_is_one(services: Services) -> None:
+    answer = create_app(services).test_client().get(JOBS)
+    assert "RateLimit" not in answer.headers
+    assert services.redis.keys("sakuga:rate*") == []
+
+
+def test_who_shows_no_key_has_the_rate_of_an_address(guarded: Services, caller: Callable[..., FlaskClient]) -> None:
+    caller("alice")
+    settings = guarded.settings.model_copy(update={"requests_per_minute": 2})
+    client = create_app(replace(guarded, settings=settings)).test_client()
+    assert [client.get(JOBS).status_code for _ in range(3)] == [401, 401, 429]
+
+
+def test_while_redis_is_away_nothing_is_refused_for_its_rate(
+    caller: Callable[..., FlaskClient], guarded: Services
+) -> None:
+    alice = caller("alice", requests_per_minute=1)
+    key = alice.environ_base["HTTP_AUTHORIZATION"].removeprefix("Bearer ")
+    away = replace(guarded, redis=Redis.from_url("redis://127.0.0.1:1", decode_responses=True))
+    answers = [showing(away, key).get("/api/v1/limits") for _ in range(3)]
+    assert {answer.status_code for answer in answers} == {200}
+    assert not [answer for answer in answers if "RateLimit" in answer.headers]
+
+
+# Quotas
+
+
+def test_a_quota_of_megapixels_is_kept_until_midnight(caller: Callable[..., FlaskClient], guarded: Services) -> None:
+    alice = caller("alice", megapixels_per_day=0.1)  # a small photo counts for 0.05
+    assert [send(alice, seed=seed).status_code for seed in range(2)] == [202, 202]
+    refused = send(alice, seed=2)
+    assert problem(refused) == (429, "quota_exceeded")
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0) + timedelta(days=1)
+    assert abs(int(refused.headers["Retry-After"]) - (midnight - datetime.now(UTC)).total_seconds()) < 5
+    limits = body(alice.get("/api/v1/limits"))
+    assert (limits["megapixels_per_day"], limits["megapixels_left"]) == (0.1, 0)
+    assert send(caller("bob"), seed=2).status_code == 202
+    (key,) = guarded.redis.keys("sakuga:quota*")
+    assert 24 * 3600 < guarded.redis.ttl(key) <= 48 * 3600
+
+
+def test_what_is_refused_or_was_sent_before_costs_nothing(
+    caller: Callable[..., FlaskClient], guarded: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = caller("alice", megapixels_per_day=0.1)
+    with monkeypatch.context() as full:
+        full.setattr(guarded.lanes, "_max_pixels", -1)
+        guarded.redis.hset("sakuga:lane:interactive:totals", "pixels", 1)
+        assert problem(send(alice)) == (503, "queue_full")
+        guarded.redis.delete("sakuga:lane:interactive:totals")
+    assert problem(alice.post(JOBS, data=b"no photo", content_type="image/png")) == (415, "not_a_photo")
+    first = send(alice, {"Idempotency-Key": "k"})
+    again = send(alice, {"Idempotency-Key": "k"})
+    assert body(first)["id"] == body(again)["id"]
+    assert body(alice.get("/api/v1/limits"))["megapixels_left"] == 0.05
+
+
+def test_of_those_who_send_at_once_none_gets_past_the_quota(caller: Callable[..., FlaskClient]) -> None:
+    alice = caller("alice", megapixels_per_day=0.2)
+    with ThreadPoolExecutor(8) as pool:
+        clients = [alice.application.test_client() for _ in range(12)]
+        for client in clients:
+            client.environ_base.update(alice.environ_base)
+        answers = list(pool.map(lambda numbered: send(numbered[1], seed=numbered[0]).status_code, enumerate(clients)))
+    assert sorted(answers) == [202] * 4 + [429] * 8
+
+
+def test_a_photo_that_no_day_has_room_for_is_too_large(caller: Callable[..., FlaskClient]) -> None:
+    refused = send(caller("alice", megapixels_per_day=0.01))
+    assert problem(refused) == (413, "photo_too_large")
+    assert "Retry-After" not in refused.headers
+    assert "0.01 a day" in body(refused)["detail"]
+
+
+def test_in_an_album_what_is_above_the_quota_is_rejected_and_can_come_again(
+    caller: Callable[..., FlaskClient], guarded: Services
+) -> None:
+    alice = caller("alice", megapixels_per_day=0.1)
+    link = body(alice.post(ALBUMS, json={}))["links"]["photos"]
+    photos = [(BytesIO(photo_bytes(seed=seed)), f"{seed}.png") for seed in range(3)]
+    upload = body(alice.post(link, data={"photos": photos}))
+    assert [one["name"] for one in upload["accepted"]] == ["0.png", "1.png"]
+    (rejected,) = upload["rejected"]
+    assert (rejected["name"], rejected["error"]["code"]) == ("2.png", "quota_exceeded")
+    assert rejected["retry_after_s"] > 0
+    assert body(alice.get(link))["photos"][-1]["name"] == "1.png"
+    guarded.redis.delete(*guarded.redis.keys("sakuga:quota*"))  # tomorrow
+    assert alice.put(f"{link}/2.png", data=photo_bytes(seed=2)).status_code == 202
 
 
 # What every answer says

@@ -15,7 +15,8 @@ from PIL import Image
 
 from cli.album import upload_names
 from cli.ledger import NAME as LEDGER
-from cli.remote import DELAYS_S, LONGEST_WAIT_S, PATIENCE_S, RefusedError, Remote, UnreachableError
+from cli.remote import DELAYS_S, LONGEST_WAIT_S, PATIENCE_S, RefusedError, Remote, RemoteJob, UnreachableError
+from shared.jobs import State
 from tests.conftest import ROOT, RunningService, photo_bytes
 from tests.test_cli import photo_at, pictures_in, sakuga
 
@@ -362,6 +363,11 @@ class TestPatience:
             remote.album("x")
         assert sum(pauses) == PATIENCE_S
 
+    def test_it_waits_for_no_other_day(self, pauses: list[float]) -> None:
+        with speaking_to(lambda _: busy(str(PATIENCE_S + 1), status=429)) as remote, pytest.raises(RefusedError):
+            remote.album("x")
+        assert pauses == []
+
     def test_it_comes_back_after_a_connection_was_lost_and_sends_the_same(self, pauses: list[float]) -> None:
         asked: list[httpx.Request] = []
 
@@ -404,13 +410,46 @@ class TestPatience:
             remote.limits()
 
 
+@pytest.mark.parametrize(("elsewhere", "shown"), [("http://store.example/a.jpg", None), ("/a.jpg", "Bearer k")])
+def test_a_key_is_shown_to_the_server_and_to_no_other_that_it_sends_us_to(elsewhere: str, shown: str | None) -> None:
+    asked: list[httpx.Request] = []
+
+    def send_on(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        is_first = len(asked) == 1
+        return httpx.Response(303, headers={"Location": elsewhere}) if is_first else httpx.Response(200, content=b"")
+
+    job = RemoteJob(id="x", state=State.SUCCEEDED, result=None, error=None, notes=(), links={"result": "/result"})
+    with Remote("http://server", key="k", transport=httpx.MockTransport(send_on)) as remote:
+        remote.picture(job)
+    assert [request.headers.get("Authorization") for request in asked] == ["Bearer k", shown]
+
+
+def test_a_server_that_asks_for_a_key_is_explained() -> None:
+    problem = {"code": "unauthorized", "title": "A key is needed", "detail": "Send it."}
+    with speaking_to(lambda _: httpx.Response(401, json=problem)) as remote, pytest.raises(RefusedError) as refused:
+        remote.limits()
+    assert "SAKUGA_API_KEY" in refused.value.detail
+    assert "--key-file" in refused.value.detail
+
+
+@pytest.mark.parametrize("text", ["", "hunter2", "sakuga_short", f"sakuga_{'x' * 42}é"])
+def test_what_is_no_key_is_not_sent_and_not_repeated(tmp_path: Path, text: str) -> None:
+    (tmp_path / "key").write_text(text)
+    photo_at(tmp_path / "a.jpg")
+    done = sakuga("submit", tmp_path / "a.jpg", "-o", tmp_path / "out", "--key-file", tmp_path / "key")
+    assert done.exit_code == 1
+    assert "is no key" in done.stderr
+    assert not text or text not in done.stderr
+
+
 def speaking_to(server: Callable[[httpx.Request], httpx.Response]) -> Remote:
     return Remote("http://server", transport=httpx.MockTransport(server))
 
 
-def busy(retry_after: str) -> httpx.Response:
+def busy(retry_after: str, status: int = 503) -> httpx.Response:
     problem = {"code": "queue_full", "title": "The queue is full", "detail": "The queue is full."}
-    return httpx.Response(503, headers={"Retry-After": retry_after}, json=problem)
+    return httpx.Response(status, headers={"Retry-After": retry_after}, json=problem)
 
 
 def album() -> httpx.Response:

@@ -11,6 +11,7 @@ import structlog
 from flask import Flask, Request, Response, current_app, request
 from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from shared.errors import BadRequestError, CrossSiteError, SakugaError, UnauthorizedError, UnavailableError
 from shared.images import too_many_bytes
@@ -19,6 +20,7 @@ from shared.settings import WEB_THREADS
 from web import albums, jobs, metrics, page, service
 from web.access import ask_for_key, identify, require_access
 from web.openapi import document
+from web.rates import Rates, tell_rate
 from web.schemas import Problem, answer
 from web.waiting import WaitingRoom
 
@@ -45,6 +47,9 @@ def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: T
     services.keys.require()
     app = Flask("web")
     app.request_class = SpoolingRequest
+    if proxies := services.settings.trusted_proxies:
+        # Each adds the address of whom it heard; of the scheme the nearest one hands on what it was told.
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=1, x_host=0)  # type: ignore[method-assign]
     app.config["MAX_CONTENT_LENGTH"] = services.settings.max_upload_bytes + FORM_BYTES
     app.config["MAX_FORM_PARTS"] = MAX_FORM_PARTS
     app.extensions["sakuga"] = services
@@ -55,9 +60,11 @@ def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: T
     app.before_request(_refusing_foreign_names(services.settings.host_names))
     app.before_request(_refuse_cross_site)
     app.before_request(identify)
+    app.before_request(Rates(services).count)
     app.before_request(require_access)
     app.register_error_handler(SakugaError, _problem)
     app.register_error_handler(Exception, lambda error: _problem(_translated(error, services)))
+    app.after_request(tell_rate)
     app.after_request(_securing(services.store.public_origin))
     app.extensions["sakuga-openapi"] = document(
         app,

@@ -262,6 +262,9 @@ class LimitsBody(BaseModel):
     max_queued_megapixels: float
     job_time_limit_s: int
     ttl_s: int
+    requests_per_minute: Annotated[int | None, Field(description="Yours; null for any number.")]
+    megapixels_per_day: Annotated[float | None, Field(description="Yours, as they are drawn; null for any number.")]
+    megapixels_left: Annotated[float | None, Field(description="Of these, until midnight UTC.")]
 
 
 class LaneBody(BaseModel):

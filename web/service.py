@@ -12,6 +12,7 @@ from shared.lanes import Lane
 from shared.services import Services
 from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
 from shared.styles import Style
+from web.access import require_caller
 from web.openapi import Access, operation
 from web.schemas import LaneBody, LimitsBody, Range, ReadyBody, StatsBody, StyleBody, StyleList, answer
 
@@ -40,7 +41,7 @@ def get_preview(name: str) -> Response:
 @blueprint.get("/api/v1/limits")
 @operation("What this service accepts", answers={200: LimitsBody})
 def get_limits() -> Response:
-    settings = _services().settings
+    settings, caller = _services().settings, require_caller()
     return answer(
         LimitsBody(
             max_upload_bytes=settings.max_upload_bytes,
@@ -53,6 +54,9 @@ def get_limits() -> Response:
             max_queued_megapixels=settings.max_queued_megapixels,
             job_time_limit_s=settings.job_time_limit_s,
             ttl_s=settings.ttl_s,
+            requests_per_minute=caller.requests_per_minute or settings.requests_per_minute,
+            megapixels_per_day=caller.megapixels_per_day,
+            megapixels_left=_services().quotas.left(caller.id),
         )
     )
 

@@ -1,0 +1,95 @@
+"""How many megapixels a caller may have converted in a day (UTC), counted when a photo is admitted.
+
+Counted as they are converted, after the photo is shrunk, and given back when the photo is refused after all. Imported
+by `shared.services`.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from math import ceil
+from typing import TYPE_CHECKING, Final
+
+from redis.exceptions import RedisError
+
+from shared.errors import PhotoTooLargeError, QuotaExceededError, SakugaError
+from shared.keys import Keys
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+# Count if there is room, in one step. KEYS: of the day. ARGV: pixels, the most, when the key goes (epoch seconds).
+_TAKE: Final = """
+if tonumber(redis.call('GET', KEYS[1]) or 0) + ARGV[1] > tonumber(ARGV[2]) then
+    return 0
+end
+redis.call('INCRBY', KEYS[1], ARGV[1])
+redis.call('EXPIREAT', KEYS[1], ARGV[3])
+return 1
+"""
+
+
+class Quotas:
+    """What callers have used of their quotas, in one Redis."""
+
+    def __init__(self, redis: "Redis", keys: Keys) -> None:
+        """Count in `redis`; what callers may use is in `keys`."""
+        self._redis = redis
+        self._keys = keys
+
+    @contextmanager
+    def spending(self, caller_id: str, pixels: int) -> Iterator[Callable[[], None]]:
+        """Count a photo while the block admits it; one that is refused costs nothing, nor where the block says so.
+
+        Raises:
+            QuotaExceededError: the quota of today has no room for it; with the seconds until tomorrow.
+            PhotoTooLargeError: that of no day has.
+        """
+        most = self._most(caller_id)
+        if most is None:
+            yield lambda: None
+            return
+        key = self._take(caller_id, pixels, most)
+        give_back = partial(self._give_back, key, pixels)
+        try:
+            yield give_back
+        except SakugaError:
+            give_back()
+            raise
+
+    def left(self, caller_id: str) -> float | None:
+        """Megapixels that a caller may still have converted today; None for any number."""
+        most = self._most(caller_id)
+        if most is None:
+            return None
+        return max(0, most - int(self._redis.get(_key(caller_id, datetime.now(UTC))) or 0)) / 1e6
+
+    def _most(self, caller_id: str) -> int | None:
+        caller = self._keys.caller(caller_id)
+        return None if caller is None or caller.megapixels_per_day is None else int(caller.megapixels_per_day * 1e6)
+
+    def _take(self, caller_id: str, pixels: int, most: int) -> str:
+        if pixels > most:
+            raise PhotoTooLargeError(
+                f"To draw this photo takes {pixels / 1e6:g} megapixels; your quota is {most / 1e6:g} a day. A smaller "
+                "max_side takes fewer."
+            )
+        now = datetime.now(UTC)
+        tomorrow = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+        key = _key(caller_id, now)
+        gone = int((tomorrow + timedelta(days=1)).timestamp())
+        if not self._redis.eval(_TAKE, 1, key, pixels, most, gone):
+            raise QuotaExceededError(
+                f"Your quota of {most / 1e6:g} megapixels a day has no room for this photo before midnight (UTC).",
+                retry_after_s=max(1, ceil((tomorrow - now).total_seconds())),
+            )
+        return key
+
+    def _give_back(self, key: str, pixels: int) -> None:
+        with suppress(RedisError):  # the photo was refused; that is what its sender is to hear
+            self._redis.decrby(key, pixels)
+
+
+def _key(caller_id: str, now: datetime) -> str:
+    return f"sakuga:quota:{caller_id}:{now:%Y-%m-%d}"

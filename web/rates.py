@@ -1,0 +1,91 @@
+"""How many requests a minute are answered: for a caller, or for an address where nobody says who calls.
+
+The last minute counts, whenever it began. Imported by `web.app`.
+"""
+
+import time
+from dataclasses import dataclass
+from ipaddress import ip_address
+from math import ceil
+from typing import Final
+
+import structlog
+from flask import Response, g, request
+from limits import RateLimitItemPerMinute
+from limits.storage import RedisStorage
+from limits.strategies import MovingWindowRateLimiter
+from redis.exceptions import RedisError
+
+from shared.errors import TooManyRequestsError
+from shared.keys import PUBLIC
+from shared.services import Services
+from web.access import UNWATCHED, known_caller
+
+WINDOW_S: Final = 60
+_SHARED_BITS: Final = 64  # of an IPv6 address: what one subscriber has is a network
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Where a caller stands: how many requests are left, and when there will be more."""
+
+    quota: int
+    left: int
+    reset_s: int
+
+
+class Rates:
+    """Counts requests in the Redis of the services, for all web processes together."""
+
+    def __init__(self, services: Services) -> None:
+        self._default = services.settings.requests_per_minute
+        storage = RedisStorage(
+            "redis://", connection_pool=services.redis.connection_pool, key_prefix="sakuga:rate"
+        )  # the address is that of the pool
+        self._limiter = MovingWindowRateLimiter(storage)
+
+    def count(self) -> None:
+        """Count this request; while Redis does not answer, none is.
+
+        Raises:
+            TooManyRequestsError: there were too many in the last minute; refused ones do not count.
+        """
+        caller = known_caller()
+        quota = (caller.requests_per_minute if caller else None) or self._default
+        if quota is None or request.endpoint in UNWATCHED:
+            return
+        limit = RateLimitItemPerMinute(quota)
+        whose = caller.id if caller and caller is not PUBLIC else _network(request.remote_addr)
+        try:
+            is_within = self._limiter.hit(limit, whose)
+            reset_at, left = self._limiter.get_window_stats(limit, whose)
+        except RedisError as error:
+            log.warning("requests are not counted: Redis does not answer", error=str(error))
+            return
+        g.rate = Rate(quota, left, max(1, ceil(reset_at - time.time())))
+        if not is_within:
+            raise TooManyRequestsError(
+                f"{quota} requests a minute are answered; wait a moment.", retry_after_s=g.rate.reset_s
+            )
+
+
+def tell_rate(response: Response) -> Response:
+    """Say where the caller stands, in the headers of the RateLimit draft."""
+    rate: Rate | None = g.get("rate")
+    if rate:
+        response.headers["RateLimit-Policy"] = f'"default";q={rate.quota};w={WINDOW_S}'
+        response.headers["RateLimit"] = f'"default";r={rate.left};t={rate.reset_s}'
+    return response
+
+
+def _network(address: str | None) -> str:
+    """What stands for the sender: its address, or of IPv6 the network that one sender has to choose addresses from."""
+    try:
+        found = ip_address(address or "")
+    except ValueError:
+        return "unknown"
+    if found.version == 4:  # noqa: PLR2004
+        return str(found)
+    return f"{int(found) >> _SHARED_BITS:x}"
