@@ -144,6 +144,20 @@ def services(settings: Settings) -> Iterator[Services]:
     services.redis.close()
 
 
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    """Where the keys of `guarded` are, once there are any."""
+    return tmp_path / "keys.toml"
+
+
+@pytest.fixture
+def guarded(services: Services, key_file: Path) -> Iterator[Services]:
+    """The services of an operator who gives out keys."""
+    guarded = connect(services.settings.model_copy(update={"api_keys": key_file}))
+    yield guarded
+    guarded.redis.close()
+
+
 @pytest.fixture(scope="session")
 def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real S3 server (SeaweedFS) of this test run, which checks signatures."""

@@ -453,7 +453,7 @@ class TestChinese:
 
     def test_every_sentence_of_the_page_has_its_chinese(self) -> None:
         templates = ROOT / "web" / "templates"
-        page = "".join((templates / f"{name}.html").read_text() for name in ("index", "album", "compare"))
+        page = "".join((templates / f"{name}.html").read_text() for name in ("index", "album", "compare", "sign-in"))
         assert set(re.findall(r'_\("([^"]+)"\)', page)) == set(CHINESE)
 
     @pytest.mark.parametrize(

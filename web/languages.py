@@ -56,6 +56,8 @@ CHINESE: Final = {
     "Sakuga: your photos, drawn as anime": "Sakuga：把照片画成动漫",
     "Save all": "全部保存",
     "Save picture": "保存图片",
+    "Sign in": "登录",
+    "Sign out": "退出登录",
     "Site": "网站",
     "Its picture will appear in this place.": "画好的图片会出现在这里。",
     "Size": "尺寸",
@@ -64,10 +66,15 @@ CHINESE: Final = {
     "The anime picture, after": "动漫图（之后）",
     "The longest side has at most {size} pixels": "最长边不超过 {size} 像素",
     "The photo, before": "照片（之前）",
+    "This key is none of this service, or no longer.": "这个密钥不属于本服务，或已失效。",
     "This page needs JavaScript. Without it, the API takes photos too.": (
         "此页面需要 JavaScript；没有它也可以通过 API 发送照片。"
     ),
     "Try again": "重试",
+    "Whoever runs this service gives out keys. This browser stays signed in for 30 days.": (
+        "密钥由本服务的运营者发放。此浏览器会保持登录 30 天。"
+    ),
+    "Your key": "您的密钥",
     "Your photos,": "您的照片，",
     "drawn as anime.": "画成动漫。",
     "or paste one.": "或直接粘贴。",

@@ -1,14 +1,17 @@
-"""The page: one template, rendered with what the service offers."""
+"""The page: one template, rendered with what the service offers; another for who has to sign in first."""
 
 from importlib.metadata import version
 from typing import TYPE_CHECKING, cast
 
-from flask import Blueprint, Response, current_app, make_response, render_template, request, url_for
+from flask import Blueprint, Response, current_app, make_response, redirect, render_template, request, url_for
 
 from shared.images import Format
 from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
 from shared.styles import Style, Styles
+from web.access import known_caller
 from web.languages import COOKIE, LANGUAGES, language_of, words_of
+from web.sessions import COOKIE as SESSION_COOKIE
+from web.sessions import SESSION_S, begin_session, end_session
 
 if TYPE_CHECKING:
     from shared.services import Services
@@ -30,7 +33,7 @@ def _one_of_each_look(styles: Styles, default: str) -> list[Style]:
 @blueprint.get("/")
 def index() -> Response:
     language = language_of(request)
-    response = make_response(_page(language))
+    response = make_response(_page(language) if known_caller() else _door(language))
     response.headers["Content-Language"] = language
     response.vary.update(("Accept-Language", "Cookie"))
     if request.args.get("lang") == language:
@@ -38,8 +41,57 @@ def index() -> Response:
     return response
 
 
+@blueprint.post("/")
+def sign_in() -> Response:
+    """Begin a session with a key. The answer leads back, and what the address names after a # is kept by browsers."""
+    services = _services()
+    found = services.keys.find(request.form.get("key", "").strip()) if services.keys.are_asked_for else None
+    response = _back(is_refused=services.keys.are_asked_for and found is None)
+    if found:
+        response.set_cookie(
+            SESSION_COOKIE,
+            begin_session(services.redis, found[1]),
+            max_age=SESSION_S,
+            secure=request.is_secure,
+            httponly=True,
+            samesite="Strict",
+        )
+    return response
+
+
+@blueprint.post("/sign-out")
+def sign_out() -> Response:
+    """End the session, and let the browser forget what it has of the jobs and albums that were sent in it."""
+    if session := request.cookies.get(SESSION_COOKIE):
+        end_session(_services().redis, session)
+    response = _back()
+    response.delete_cookie(SESSION_COOKIE)
+    response.headers["Clear-Site-Data"] = '"storage"'
+    return response
+
+
+def _back(*, is_refused: bool = False) -> Response:
+    address = url_for("page.index", refused="key" if is_refused else None, lang=request.args.get("lang"))
+    return cast("Response", redirect(address, 303))
+
+
+def _services() -> "Services":
+    return cast("Services", current_app.extensions["sakuga"])
+
+
+def _door(language: str) -> str:
+    return render_template(
+        "sign-in.html",
+        lang=language,
+        languages=LANGUAGES,
+        _=words_of(language),
+        is_refused="refused" in request.args,
+        version=version("sakuga"),
+    )
+
+
 def _page(language: str) -> str:
-    services = cast("Services", current_app.extensions["sakuga"])
+    services = _services()
     styles = [
         {
             "name": style.name,
@@ -66,5 +118,6 @@ def _page(language: str) -> str:
         max_upload_bytes=services.settings.max_upload_bytes,
         max_album_upload_bytes=services.settings.max_album_upload_bytes,
         max_megapixels=services.settings.max_megapixels,
+        is_signed_in=services.keys.are_asked_for,
         version=version("sakuga"),
     )

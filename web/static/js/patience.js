@@ -7,7 +7,7 @@ const LONGEST_WAIT_MS = 15_000;
 
 /** @param {unknown} error whether asking again can help */
 export function mayPass(error) {
-  if (!(error instanceof ProblemError)) return false;
+  if (!(error instanceof ProblemError) || error.code === "quota_exceeded") return false; // that lasts until midnight
   return error.status === 0 || error.status === 429 || error.status >= 500;
 }
 

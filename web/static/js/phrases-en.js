@@ -24,6 +24,7 @@ export default {
   // Headlines where the service's own would say the same as its sentence.
   problems: /** @type {Record<string, {title?: string, detail?: string}>} */ ({
     damaged_photo: { title: "This photo cannot be drawn" },
+    unauthorized: { title: "You are no longer signed in", detail: "Reload this page, and sign in with your key." },
     unknown_job: { title: "This picture is not here" },
     unknown_album: { title: "This album is not here" },
   }),
