@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from cli.words import counted
 from shared.errors import SakugaError
+from shared.keys import read_keys, require_guarded
 from shared.services import redis_client
 from shared.settings import Settings, load_settings
 from shared.store import open_store
@@ -46,6 +47,7 @@ def examine() -> list[Finding]:
         ("image formats", _formats),
         ("data folder", lambda settings: _writable(settings.data_dir)),
         ("cache folder", lambda settings: _writable(settings.cache_dir)),
+        ("callers", _callers),
         ("store", _store),
         ("queue", _queue),
         ("port", _port),
@@ -114,6 +116,13 @@ def _writable(folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
         return str(folder)
+
+
+def _callers(settings: Settings) -> str:
+    require_guarded(settings)
+    if settings.api_keys:
+        return f"{counted(len(read_keys(settings.api_keys).callers), 'caller', 'callers')} in {settings.api_keys}"
+    return "no keys: whoever reaches it is let in" if settings.allow_anyone else "no keys: this machine alone is served"
 
 
 def _store(settings: Settings) -> str:

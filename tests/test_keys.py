@@ -1,7 +1,10 @@
 """Keys: who is let in, and that nobody sees what is another's."""
 
 import logging
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -21,7 +24,7 @@ from shared.errors import InvalidValueError, SettingsError
 from shared.keys import Keys, Scope, digest_of, new_key, read_keys, require_guarded
 from shared.services import Services
 from shared.settings import Settings, load_settings
-from tests.conftest import photo_bytes
+from tests.conftest import ROOT, photo_bytes
 from tests.test_web import JOBS, body, problem
 from web.app import create_app
 
@@ -227,6 +230,22 @@ def test_without_keys_only_this_machine_is_served_unless_asked_for(host: str, ke
     require_guarded(Settings(host=host, api_keys=key_file))
     for own in ("127.0.0.1", "localhost", "::1"):
         require_guarded(Settings(host=own))
+
+
+@pytest.mark.parametrize("command", [["cli.main", "up"], ["web"]])
+def test_a_service_for_strangers_does_not_start_by_accident(tmp_path: Path, command: list[str]) -> None:
+    environment = {"SAKUGA_HOST": "0.0.0.0", "SAKUGA_DATA_DIR": str(tmp_path / "data")}  # noqa: S104
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert b"sakuga keys create" in done.stderr
+    assert not (tmp_path / "data").exists()
 
 
 def test_without_keys_everybody_is_one_caller_whatever_the_header_says(services: Services) -> None:

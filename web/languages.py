@@ -57,7 +57,7 @@ CHINESE: Final = {
     "Save all": "全部保存",
     "Save picture": "保存图片",
     "Sign in": "登录",
-    "Sign out": "退出登录",
+    "Sign out": "退出",
     "Site": "网站",
     "Its picture will appear in this place.": "画好的图片会出现在这里。",
     "Size": "尺寸",
