@@ -1,16 +1,21 @@
 """A browser shows its key once: sessions, and the page of a service that asks for keys; and its command line."""
 
+import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from http.cookies import Morsel, SimpleCookie
 from pathlib import Path
 
+import httpx
 import pytest
 from flask.testing import FlaskClient
 from playwright.sync_api import Browser, Page, expect
 from werkzeug.test import TestResponse
 
-from cli.keys import create_caller, revoke_keys, rotate_key
+from cli.album import AT_ONCE
+from cli.keys import Allowance, create_caller, revoke_keys, rotate_key
+from shared.keys import Scope
 from shared.services import Services
 from tests.browsing import DESKTOP, PHONE, TELL_CSP_VIOLATIONS, WAIT_MS, Visit, choose, payload, scene
 from tests.conftest import RunningService
@@ -20,6 +25,9 @@ from tests.test_page import expect_picture
 from tests.test_web import JOBS
 from web.app import create_app
 from web.sessions import COOKIE, SESSION_S
+
+THRIFTY = Allowance((Scope.SUBMIT, Scope.READ), megapixels_per_day=0.1)  # two small photos
+OPERATOR = Allowance((Scope.OPERATE,))
 
 
 @pytest.fixture
@@ -228,3 +236,31 @@ def test_the_commands_show_a_key_out_of_the_environment_or_a_file(
     monkeypatch.setenv("SAKUGA_API_KEY", own_key)
     assert sakuga(*arguments, tmp_path / "two").exit_code == 0
     assert (tmp_path / "one" / "a.jpg").read_bytes() == (tmp_path / "two" / "a.jpg").read_bytes()
+
+
+def test_an_album_stops_sending_when_the_quota_is_used_up_and_says_why(
+    guarded_service: RunningService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.remote.PATIENCE_S", 0)  # shortly before midnight it would be worth while to wait
+    key_file = guarded_service.data_dir / "keys.toml"
+    (tmp_path / "key").write_text(create_caller(key_file, "thrifty", THRIFTY, expires_in=None)[0])
+    for seed in range(12):
+        photo_at(tmp_path / "photos" / f"{seed:02}.jpg", seed=seed)
+    done = sakuga(
+        "album", tmp_path / "photos", "-o", tmp_path / "out",
+        "--server", guarded_service.url, "--key-file", tmp_path / "key",
+    )  # fmt: skip
+    failures = json.loads((tmp_path / "out" / "failures.json").read_text())
+    assert done.exit_code == 1
+    assert len(list((tmp_path / "out").glob("*.jpg"))) == 2
+    assert [error["code"] for error in failures.values()] == ["quota_exceeded"] * 10
+    assert refused_for_quota(guarded_service) <= AT_ONCE
+
+
+def refused_for_quota(service: RunningService) -> int:
+    """How many photos that the quota had no room for were sent all the same."""
+    operator = create_caller(service.data_dir / "keys.toml", "prometheus", OPERATOR, expires_in=None)[0]
+    answer = httpx.get(f"{service.url}/metrics", headers={"Authorization": f"Bearer {operator}"})
+    found = re.search(r'method="PUT",route="[^"]+",status="429"} (\d+)', answer.raise_for_status().text)
+    assert found
+    return int(found[1])
