@@ -222,6 +222,22 @@ def test_a_visitor_whose_key_was_revoked_is_told_to_sign_in_again(
     expect(door.get_by_label("Your key")).to_be_visible()
 
 
+def test_who_comes_by_a_link_on_another_site_is_still_signed_in(
+    browser: Browser, guarded_service: RunningService, own_key: str
+) -> None:
+    link = f'<a href="{guarded_service.url}/?lang=en#job=unknown">my picture</a>'
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.route("http://elsewhere.example/", lambda route: route.fulfill(body=link, content_type="text/html"))
+        page.goto("http://elsewhere.example/")
+        page.get_by_role("link").click()
+        show_key(page, own_key)  # there is no session yet, and so a door
+        page.goto("http://elsewhere.example/")
+        page.get_by_role("link").click()
+        expect(page.get_by_role("heading", name="This picture is not here")).to_be_visible()
+        assert page.url.endswith("#job=unknown")
+
+
 @pytest.mark.parametrize("command", ["submit", "album"])
 def test_the_commands_show_a_key_out_of_the_environment_or_a_file(
     guarded_service: RunningService, own_key: str, tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch

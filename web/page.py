@@ -86,6 +86,7 @@ def _door(language: str) -> str:
         languages=LANGUAGES,
         _=words_of(language),
         is_refused="refused" in request.args,
+        may_be_signed_in=request.headers.get("Sec-Fetch-Site") == "cross-site" and "again" not in request.args,
         version=version("sakuga"),
     )
 
