@@ -4,7 +4,7 @@ VENV ?= .venv
 EXTRA ?= worker
 REQUIREMENTS = pyproject.toml constraints.txt deploy/install.py
 .DEFAULT_GOAL := help
-.PHONY: help install up test lint types check compose-test chaos bench train-smoke format lock clean
+.PHONY: help install up test lint types check compose-test chaos overload soak bench train-smoke format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -31,6 +31,12 @@ compose-test: $(VENV)/.dev ## build and exercise the containers (needs a Docker 
 
 chaos: $(VENV)/.dev ## kill, pause, cut off and fill everything while photos are converted, a quarter of an hour (CHAOS=words of titles)
 	$(VENV)/bin/python -m tests.chaos $(CHAOS)
+
+overload: $(VENV)/.dev ## ten times more photos than can be converted, for five minutes
+	$(VENV)/bin/python -m tests.chaos.overload $(OVERLOAD)
+
+soak: $(VENV)/.dev ## ten thousand jobs; memory, files, keys and disk must stay as they are
+	$(VENV)/bin/python -m tests.chaos.soak $(SOAK)
 
 bench: $(VENV)/.dev ## measure engines, stages, service and queue side by side, a quarter of an hour; writes bench.json (BENCH=options)
 	$(VENV)/bin/python -m benchmarks $(BENCH)

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from tests.chaos.node import CRASHES, EATS_MEMORY, HANGS
 from tests.chaos.proxy import Line
-from tests.chaos.rig import AnyRig, Rig
+from tests.chaos.rig import AnyRig, Rig, wait_for
 from tests.chaos.supervised import Supervised
 from tests.chaos.workload import Outcome, Workload, photo_of
 
@@ -196,6 +196,7 @@ def memory_limit(rig: Rig, limit_bytes: int) -> Iterator[None]:
     finally:
         for node in rig.nodes:
             node.end()
+        wait_for(lambda: not any((group / "cgroup.procs").read_text() for group in groups), "the groups are empty", 30)
         for group in groups:
             group.rmdir()
 

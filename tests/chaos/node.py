@@ -1,7 +1,8 @@
 """A worker node that can be harmed from inside: `python -m tests.chaos.node` instead of `python -m worker`.
 
 Photos of certain widths do to the process that converts them what broken codecs do, and the node's clock can be put
-forward or back while it runs: by the seconds that the file CHAOS_CLOCK says.
+forward or back while it runs: by the seconds that the file CHAOS_CLOCK says. With CHAOS_STUB it does everything but
+draw; CHAOS_GRACE_S is how long records outlive their time, in seconds.
 """
 
 import os
@@ -9,7 +10,10 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Concatenate, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from shared.pipeline import Tensor, Told
 
 CRASHES, EATS_MEMORY, HANGS = 61, 67, 73  # widths in pixels
 P = ParamSpec("P")
@@ -47,11 +51,28 @@ def harmed(convert: Callable[Concatenate[BinaryIO, P], R]) -> Callable[Concatena
     return convert_or_die
 
 
+class Stub:
+    """Instead of an engine: gives the photo back."""
+
+    multiple = 4
+    margin = 0
+
+    def generate(self, photo: "Tensor", tell: "Told") -> "Tensor":  # noqa: ARG002  as engines do
+        return photo
+
+
 def main() -> None:
     """Harm what there is to harm, then be a node like any other."""
     if _clock:
         time.time = shifted_time
-    from shared import pipeline
+    if os.environ.get("CHAOS_STUB"):
+        from worker.model_loader import ModelLoader
+
+        setattr(ModelLoader, "engine", lambda *_: Stub())  # noqa: B010
+    from shared import jobs, pipeline
+
+    if grace_s := os.environ.get("CHAOS_GRACE_S"):
+        jobs.RECORD_GRACE_S = int(grace_s)
     from worker.__main__ import main as run
 
     vars(pipeline)["convert"] = harmed(pipeline.convert)

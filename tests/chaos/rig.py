@@ -15,6 +15,7 @@ import httpx
 import psutil
 
 from cli import valkey
+from shared.lanes import Lane
 from shared.leases import LEASES
 from shared.services import Services, connect
 from shared.settings import Settings
@@ -199,6 +200,10 @@ class Rig:
     def in_hand(self) -> set[str]:
         """The jobs that are being converted now."""
         return {str(job_id) for job_id in self.services.redis.zrange(LEASES, 0, -1)}
+
+    def waiting(self) -> int:
+        """How many jobs wait."""
+        return sum(self.services.lanes.stats(lane).jobs for lane in Lane)
 
     def wait_until_busy(self) -> None:
         """Wait until every node has a job in hand."""

@@ -1,0 +1,200 @@
+"""`make overload`: more photos than can be converted, for minutes, and what the service then says and does.
+
+Exits with 1 unless it refuses with a time to come back, answers its health checks, and keeps what it accepted.
+"""
+
+import argparse
+import itertools
+import random
+import secrets
+import statistics
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from tests.chaos.rig import Rig, wait_for
+from tests.chaos.workload import ENDED, photo_of
+
+TIMES = 10
+SENDERS = 16
+QUEUE_MEGAPIXELS = 30  # about half a minute of work
+GRACE = 0.25  # how far off a time may be that was told
+ENVIRONMENT = {"SAKUGA_MAX_QUEUED_MEGAPIXELS": str(QUEUE_MEGAPIXELS)}
+
+
+@dataclass
+class Seen:
+    """What clients saw."""
+
+    accepted: dict[str, float | None] = field(default_factory=dict)  # what was told of the time it takes, by job
+    submit_s: list[float] = field(default_factory=list)
+    refused: list[int] = field(default_factory=list)  # seconds after which to come again
+    odd: list[str] = field(default_factory=list)
+    health_s: list[float] = field(default_factory=list)
+    memory: dict[str, list[int]] = field(default_factory=dict)  # bytes, by program
+
+
+class Flood:
+    """Clients that do not heed what they are told."""
+
+    def __init__(self, rig: Rig, per_s: float) -> None:
+        """Send so many photos per second."""
+        self.seen = Seen()
+        self._rig = rig
+        self._pause_s = SENDERS / per_s
+        self._photos = [photo_of(seed) for seed in range(50)]
+        self._number = itertools.count()
+        self._salt = secrets.token_bytes(8)  # a photo that was converted before would take no time
+
+    def run(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        with ThreadPoolExecutor(SENDERS + 1) as pool:
+            watching = pool.submit(self._watch, until)
+            for done in [pool.submit(self._send, until) for _ in range(SENDERS)]:
+                done.result()
+            watching.result()
+
+    def _send(self, until: float) -> None:
+        with httpx.Client(base_url=self._rig.url, timeout=30) as client:
+            while (began := time.monotonic()) < until:
+                self._send_one(client)
+                time.sleep(max(0.0, random.uniform(0.5, 1.5) * self._pause_s - (time.monotonic() - began)))
+
+    def _send_one(self, client: httpx.Client) -> None:
+        began, number = time.monotonic(), next(self._number)
+        photo = (
+            self._photos[number % len(self._photos)] + self._salt + b"%d" % number
+        )  # what follows a picture is not looked at
+        try:
+            answer = client.post("/api/v1/jobs", content=photo, headers={"Content-Type": "image/png"})
+        except httpx.TransportError as error:
+            self.seen.odd.append(repr(error))
+            return
+        self.seen.submit_s.append(time.monotonic() - began)
+        if answer.status_code == 202:
+            self.seen.accepted[answer.json()["id"]] = answer.json()["eta_s"]
+        elif answer.status_code == 503 and answer.json()["code"] == "queue_full":
+            self.seen.refused.append(int(answer.headers["Retry-After"]))
+        else:
+            self.seen.odd.append(f"{answer.status_code} {answer.text[:200]}")
+
+    def _watch(self, until: float) -> None:
+        with httpx.Client(base_url=self._rig.url, timeout=10) as client:
+            while time.monotonic() < until:
+                for path in ("/livez", "/readyz"):
+                    began = time.monotonic()
+                    status = client.get(path).status_code
+                    self.seen.health_s.append(time.monotonic() - began)
+                    if status != 200:
+                        self.seen.odd.append(f"{path}: {status}")
+                for name, used in memory_of(self._rig).items():
+                    self.seen.memory.setdefault(name, []).append(used)
+                time.sleep(1)
+
+
+def memory_of(rig: Rig) -> dict[str, int]:
+    """Bytes that belong to a program and its children alone."""
+    names = ("queue", "web", "node 0", "node 1")
+    return {name: _own_bytes(program.pid) for name, program in zip(names, rig.programs, strict=True)}
+
+
+def _own_bytes(pid: int) -> int:
+    total = 0
+    for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+        try:
+            total += process.memory_full_info().uss
+        except psutil.Error:
+            continue  # it has just ended
+    return total
+
+
+def capacity(rig: Rig, seconds: float = 20) -> float:
+    """Photos per second that the rig converts."""
+    flood = Flood(rig, 40)
+    flood.run(seconds)
+    began = time.monotonic()
+    jobs = ended(rig, flood.seen)
+    return len(jobs) / (seconds + time.monotonic() - began)
+
+
+def ended(rig: Rig, seen: Seen, limit_s: float = 300) -> list[dict[str, Any]]:
+    """All jobs that were accepted, once they have ended."""
+    jobs: dict[str, dict[str, Any]] = {}
+    with httpx.Client(base_url=rig.url, timeout=30) as client:
+
+        def look() -> bool:
+            for job_id in seen.accepted.keys() - jobs.keys():
+                job = client.get(f"/api/v1/jobs/{job_id}").json()
+                if job["state"] not in ENDED:
+                    return False
+                jobs[job_id] = job
+            return True
+
+        wait_for(look, "all that was accepted has ended", limit_s)
+    return list(jobs.values())
+
+
+def judge(rig: Rig, flood: Flood, before: dict[str, int]) -> bool:
+    """Print what was seen; returns whether every promise was kept."""
+    seen = flood.seen
+    jobs = ended(rig, seen)
+    took = {job["id"]: _seconds(job["finished_at"]) - _seconds(job["created_at"]) for job in jobs}
+    signed = [(told - took[one]) / took[one] for one, told in seen.accepted.items() if told]
+    errors = [abs(error) for error in signed]
+    good = sum(job["state"] == "succeeded" for job in jobs)
+    near = sum(error <= GRACE for error in errors) / max(1, len(errors))
+    print(f"accepted {len(jobs)}, of which {good} succeeded; refused {len(seen.refused)}; odd answers {len(seen.odd)}")
+    print(f"Retry-After from {min(seen.refused, default=0)} to {max(seen.refused, default=0)} s")
+    print(f"submit: median {_ms(seen.submit_s, 50)} ms, p99 {_ms(seen.submit_s, 99)} ms")
+    print(f"/livez and /readyz: median {_ms(seen.health_s, 50)} ms, p99 {_ms(seen.health_s, 99)} ms, none failed")
+    share = f"within {GRACE:.0%} for {near:.0%} of jobs, median error {statistics.median(errors):.0%}"
+    print(f"time that was told: {share}, {statistics.mean(signed):+.0%} on average")
+    after = memory_of(rig)
+    for name, used in seen.memory.items():
+        print(f"{name}: {before[name] >> 20} MB before, {max(used) >> 20} at most, {after[name] >> 20} after")
+    for one in seen.odd[:10]:
+        print("odd:", one)
+    return bool(seen.refused) and not seen.odd and good == len(jobs) == len(seen.accepted) and not rig.waiting()
+
+
+def _ms(seconds: list[float], percent: int) -> int:
+    return round(1000 * statistics.quantiles(seconds, n=100)[percent - 1])
+
+
+def _seconds(time_told: str) -> float:
+    return datetime.fromisoformat(time_told).timestamp()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=300)
+    arguments = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory(prefix="sakuga-overload-") as folder,
+        Rig(Path(folder), environment=ENVIRONMENT) as rig,
+    ):
+        per_s = capacity(rig)
+        print(
+            f"converts {per_s:.1f} photos per second; sending {TIMES * per_s:.0f} for {arguments.seconds:g} s",
+            flush=True,
+        )
+        before = memory_of(rig)
+        flood = Flood(rig, TIMES * per_s)
+        flood.run(arguments.seconds)
+        kept = judge(rig, flood, before)
+        per_s_after = capacity(rig)
+        print(f"converts {per_s_after:.1f} photos per second afterwards")
+    print("every promise was kept" if kept else "a promise was broken")
+    return 0 if kept else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
