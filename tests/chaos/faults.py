@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from shared.lanes import Lane
 from tests.chaos.node import CRASHES, EATS_MEMORY, HANGS
 from tests.chaos.proxy import Line
 from tests.chaos.rig import AnyRig, Rig, wait_for
@@ -90,6 +91,12 @@ def fill_queue(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
     time.sleep(OUTAGE_S)
     rig.services.redis.config_set("maxmemory", 0)
     return time.time()
+
+
+def lose_messages(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
+    since = time.time()
+    rig.services.redis.delete(*Lane, "unacked", "unacked_index")
+    return since
 
 
 def pause_queue(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
@@ -243,6 +250,7 @@ PLAIN = (
     Fault("the queue is killed with -9", kill_queue),
     Fault("the queue is out of memory for 8 s (noeviction)", fill_queue),
     Fault("the queue is paused for 40 s", pause_queue),
+    Fault("the queue loses all messages, waiting and in hand", lose_messages),
     Fault("a photo crashes the process that converts it", crash, costs={"attempts_exhausted": 1}),
 )
 HANGING = Fault("a photo hangs the process that converts it", hang, costs={"timed_out": 1})

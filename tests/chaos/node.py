@@ -72,7 +72,7 @@ def main() -> None:
     from shared import jobs, pipeline
 
     if grace_s := os.environ.get("CHAOS_GRACE_S"):
-        jobs.RECORD_GRACE_S = int(grace_s)
+        jobs.RECORD_GRACE_S = jobs.STREAM_GRACE_S = int(grace_s)
     from worker.__main__ import main as run
 
     vars(pipeline)["convert"] = harmed(pipeline.convert)
