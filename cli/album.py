@@ -11,20 +11,21 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from http import HTTPStatus
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from threading import Lock
 from typing import Final
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from cli.bars import Bars
 from cli.ledger import Ledger, open_ledger
-from cli.outcomes import complain
-from cli.photos import find
-from cli.pictures import Task, make_folder, write
-from cli.remote import Fields, RefusedError, Remote, RemoteAlbum, RemotePhoto
+from cli.outcomes import complain, renamed
+from cli.photos import Found, find
+from cli.pictures import Task, digest_of, make_folder, write
+from cli.remote import Fields, RefusedError, Remote, RemoteAlbum, RemoteLimits, RemotePhoto
 from cli.submit import reason, require_sendable
 from cli.words import counted
-from shared.errors import DamagedPhotoError, QuotaExceededError, SakugaError
+from shared.errors import DamagedPhotoError, InvalidValueError, QuotaExceededError, SakugaError
 from shared.images import Limits
 from shared.jobs import ENDED, ErrorInfo, State, error_info
 from shared.names import safe_name
@@ -39,15 +40,22 @@ Copies = Mapping[str, list[Task]]
 Failures = dict[Path, ErrorInfo]
 
 
-def convert_album(folder: Path, output: Path, fields: Fields, extension: str, remote: Remote, console: Console) -> int:
+def convert_album(
+    folder: Path, output: Path, fields: Fields, extension: str, remote: Remote, console: Console, *, replace: bool
+) -> int:
     """Convert a folder of photos, or go on where an earlier run ended; returns the exit code.
 
     Raises:
-        SakugaError: there is no server, or the pictures cannot go there.
+        SakugaError: there is no server, there are no photos, or the pictures cannot go there.
         OSError: the folder of the pictures cannot be made or written to.
     """
     try:
-        return _convert_album(folder, output, fields, extension, remote, console)
+        limits = remote.limits()  # says at once that no server is there, however much there is to look through
+        found = _found(folder, output)
+        ledger = open_ledger(output, folder)
+        ledger.choose(remote.url, fields, replace=replace)
+        make_folder(output)
+        return _convert_album(folder, found, ledger, extension, remote, limits, console)
     except KeyboardInterrupt:
         console.print(
             f"Stopped. {escape(remote.url)} goes on with the photos that it has. The same command sends the rest"
@@ -56,28 +64,40 @@ def convert_album(folder: Path, output: Path, fields: Fields, extension: str, re
         return INTERRUPTED
 
 
-def _convert_album(folder: Path, output: Path, fields: Fields, extension: str, remote: Remote, console: Console) -> int:
-    limits = remote.limits()
+def _found(folder: Path, output: Path) -> Found:
     found = find([folder], output=output)
-    ledger = open_ledger(output, folder)
-    ledger.choose(remote.url, fields)
-    make_folder(output)
-    tasks = ledger.plan(found.photos, output, extension)
+    if not found.photos:
+        reasons = "; ".join(f"{path}: {why}" for path, why in found.obstacles.items())
+        raise InvalidValueError(f"{reasons}{found.remark}.")
+    return found
+
+
+def _convert_album(
+    folder: Path,
+    found: Found,
+    ledger: Ledger,
+    extension: str,
+    remote: Remote,
+    limits: RemoteLimits,
+    console: Console,
+) -> int:
+    tasks = ledger.plan(found.photos, extension)
     failures: Failures = {path: _unreadable(what) for path, what in found.obstacles.items()}
     copies = _by_content(tasks, limits.of_photo, failures, console)
     waiting = {digest: some for digest, some in copies.items() if not _are_there(some, ledger.done.get(digest))}
     albums = _albums(remote, ledger, folder.resolve().name)
-    while waiting:
-        album = next(albums)
-        ledger.save(output)
-        held = list(remote.all_photos(album.id))
-        some = _that_fit(waiting, held, limits.max_album_photos)
-        try:
-            Exchange(remote, album.id, some, held, ledger, failures, console).run()
-        finally:
-            ledger.save(output)
-        waiting = {digest: tasks for digest, tasks in waiting.items() if digest not in some}
-    _report(tasks, failures, folder, output, found.remark, console)
+    with Bars(console, total=_photos_of(copies), done=_photos_of(copies) - _photos_of(waiting)) as bars:
+        while waiting:
+            album = next(albums)
+            ledger.save()
+            held = list(remote.all_photos(album.id))
+            some = _that_fit(waiting, held, limits.max_album_photos)
+            try:
+                Exchange(remote, album.id, some, held, ledger, failures, bars).run()
+            finally:
+                ledger.save()
+            waiting = {digest: tasks for digest, tasks in waiting.items() if digest not in some}
+    _report(ledger.tasks(found.photos), failures, folder, ledger.folder, found.remark, console)
     return 1 if failures else 0
 
 
@@ -138,7 +158,7 @@ class Exchange:
         held: list[RemotePhoto],
         ledger: Ledger,
         failures: Failures,
-        console: Console,
+        bars: Bars,
     ) -> None:
         """Exchange `copies` with an album of `held`; what is done is noted in `ledger`, what failed in `failures`."""
         self._remote = remote
@@ -147,7 +167,8 @@ class Exchange:
         self._held = held
         self._ledger = ledger
         self._failures = failures
-        self._console = console
+        self._bars = bars
+        self._naming = Lock()  # two pictures that want a number do not get the same; holds the ledger still
         self._pending = set(copies)
         self._missing: set[str] = set()  # what the album lacked when this began
         self._unsent: set[str] = set()
@@ -162,15 +183,8 @@ class Exchange:
         Raises:
             SakugaError: the server, or the album, is no longer there.
         """
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[eta]}"),
-        )
         try:
-            with Progress(*columns, console=self._console) as progress:
-                self._follow(self._send_missing(), progress)
+            self._follow(self._send_missing())
         except BaseException:
             self._remote.stop()
             raise
@@ -206,9 +220,8 @@ class Exchange:
             self._fail(digest, _unreadable(error.strerror or str(error)))
         self._unsent.discard(digest)
 
-    def _follow(self, sending: list[Future[None]], progress: Progress) -> None:
-        sent_bar = progress.add_task("Sending", total=len(sending), eta="", visible=bool(sending))
-        done_bar = progress.add_task("Pictures", total=sum(map(len, self._copies.values())), eta="")
+    def _follow(self, sending: list[Future[None]]) -> None:
+        before = self._bars.done
         while True:
             sent = [future for future in sending if future.done()]
             for future in sent:
@@ -216,9 +229,9 @@ class Exchange:
             album = self._remote.album(self._album_id)
             all_sent = len(sent) == len(sending)
             self._fetch_ended(everything=all_sent and not album.unfinished)
-            done = sum(len(some) for digest, some in self._copies.items() if digest not in self._pending)
-            progress.update(sent_bar, completed=len(sent))
-            progress.update(done_bar, completed=done, eta=_left(album))
+            done = {digest: some for digest, some in self._copies.items() if digest not in self._pending}
+            self._bars.show_sent(len(sent), len(sending))
+            self._bars.show_done(before + _photos_of(done), _left(album))
             if all_sent and not (self._pending and album.unfinished):
                 return
             self._remote.pause(LOOK_S)
@@ -254,10 +267,12 @@ class Exchange:
             self._fail(digest, reason(photo.state, photo.error))
             return
         try:
-            absent = [task for task in self._copies[digest] if not _is(task.picture, job.result.sha256)]
+            with self._naming:
+                places = [self._ledger.place(task.photo, job.result.sha256) for task in self._copies[digest]]
+            absent = [place for place in places if digest_of(place) != job.result.sha256]
             picture = self._remote.picture(job) if absent else b""
-            for task in absent:
-                write(task.picture, picture)
+            for place in absent:
+                write(place, picture)
         except RefusedError as error:
             self._fail(digest, error.problem)
         except DamagedPhotoError as error:
@@ -265,10 +280,11 @@ class Exchange:
         except OSError as error:
             self._fail(digest, _unreadable(error.strerror or str(error)))
         else:
-            self._ledger.done[digest] = job.result.sha256
+            with self._naming:
+                self._ledger.done[digest] = job.result.sha256
             self._pending.discard(digest)
             for note in job.notes:
-                complain(self._console, self._copies[digest][0].photo.path, note, colour="yellow")
+                complain(self._bars.console, self._copies[digest][0].photo.path, note, colour="yellow")
 
     def _fail(self, digest: str, error: ErrorInfo) -> None:
         self._failures.update({task.photo.path: error for task in self._copies[digest]})
@@ -302,19 +318,17 @@ def _report(tasks: list[Task], failures: Failures, folder: Path, output: Path, r
         remark = f"; {len(failures)} failed, as {file} says{remark}"
     else:
         file.unlink(missing_ok=True)
-    good = sum(task.photo.path not in failures for task in tasks)
-    console.print(f"{good} of {counted(len(tasks), 'picture', 'pictures')} in {escape(f'{output}{remark}')}")
+    good = [task for task in tasks if task.photo.path not in failures]
+    remark = f"{renamed(good)}{remark}"
+    console.print(f"{len(good)} of {counted(len(tasks), 'picture', 'pictures')} in {escape(f'{output}{remark}')}")
 
 
 def _are_there(tasks: list[Task], digest: str | None) -> bool:
-    return digest is not None and all(_is(task.picture, digest) for task in tasks)
+    return digest is not None and all(digest_of(task.picture) == digest for task in tasks)
 
 
-def _is(picture: Path, digest: str) -> bool:
-    if not picture.is_file():
-        return False
-    with picture.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == digest
+def _photos_of(copies: Copies) -> int:
+    return sum(map(len, copies.values()))
 
 
 def _left(album: RemoteAlbum) -> str:

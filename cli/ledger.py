@@ -5,47 +5,81 @@ Imported by `cli.album`.
 """
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Final
 
 from cli.photos import Photo
-from cli.pictures import Task, plan, write
+from cli.pictures import Task, digest_of, plan, write
 from cli.remote import Fields
 from shared.errors import InvalidValueError
 
 NAME: Final = ".sakuga-album.json"
+_OF_THIS_RUN: Final = {"folder", "replace"}
 
 
 @dataclass(slots=True)
 class Ledger:
     """Names are relative, of photos to their folder and of pictures to theirs."""
 
+    folder: Path  # of the pictures
     photos: str  # the folder
     fields: dict[str, str | int] = field(default_factory=dict)
     server: str | None = None
     albums: list[str] = field(default_factory=list)
     pictures: dict[str, str] = field(default_factory=dict)  # by the name of the photo
     done: dict[str, str] = field(default_factory=dict)  # digests of pictures that were written, by that of the photo
+    replace: bool = False  # whether what has a picture's name is overwritten
 
-    def choose(self, server: str, fields: Fields) -> None:
-        """Go on with this server and these options; with others it is another album."""
+    def choose(self, server: str, fields: Fields, *, replace: bool) -> None:
+        """Go on with this server and these options; with others it is another album.
+
+        Raises:
+            InvalidValueError: the folder has pictures of other options, which are not to be replaced.
+        """
+        self.replace = replace
         if self.fields != dict(fields):
+            if not replace and any((self.folder / picture).exists() for picture in self.pictures.values()):
+                raise InvalidValueError(
+                    f"{self.folder} has pictures made with other options ({_words(self.fields)}); choose another "
+                    "folder with -o, or --replace them."
+                )
             self.fields, self.done, self.albums = dict(fields), {}, []
         if self.server != server:
             self.server, self.albums = server, []
 
-    def plan(self, photos: list[Photo], folder: Path, extension: str) -> list[Task]:
+    def plan(self, photos: list[Photo], extension: str) -> list[Task]:
         """Name the pictures as before, and those of new photos so that nothing is overwritten."""
         known = {name: picture for name, picture in self.pictures.items() if picture.endswith(f".{extension}")}
-        old = [Task(photo, folder / known[_key(photo)]) for photo in photos if _key(photo) in known]
         taken = [Path(picture) for picture in known.values()]
-        new = plan((photo for photo in photos if _key(photo) not in known), folder, extension, taken=taken)
-        self.pictures = known | {_key(task.photo): task.picture.relative_to(folder).as_posix() for task in new}
-        return old + new
+        unknown = (photo for photo in photos if _key(photo) not in known)
+        new = plan(unknown, self.folder, extension, replace=self.replace, taken=taken)
+        self.pictures = known | {_key(task.photo): self._relative(task.picture) for task in new}
+        return self.tasks(photos)
 
-    def save(self, folder: Path) -> None:
-        write(folder / NAME, json.dumps(asdict(self), indent=1).encode())
+    def tasks(self, photos: list[Photo]) -> list[Task]:
+        """What was planned, under the names that the pictures have by now."""
+        return [Task(photo, self.folder / self.pictures[_key(photo)]) for photo in photos]
+
+    def place(self, photo: Photo, digest: str) -> Path:
+        """Where the picture of this digest goes: over what is our own, and beside what is somebody else's.
+
+        Pictures that were worked on since they were written are somebody's, and keep their name.
+        """
+        picture = self.folder / self.pictures[_key(photo)]
+        if self.replace or not picture.exists() or digest_of(picture) in {digest, *self.done.values()}:
+            return picture
+        taken = [Path(name) for name in self.pictures.values()]
+        (task,) = plan([photo], self.folder, picture.suffix.removeprefix("."), taken=taken)
+        self.pictures[_key(photo)] = self._relative(task.picture)
+        return task.picture
+
+    def save(self) -> None:
+        lasting = [one.name for one in fields(self) if one.name not in _OF_THIS_RUN]
+        write(self.folder / NAME, json.dumps({name: getattr(self, name) for name in lasting}, indent=1).encode())
+
+    def _relative(self, picture: Path) -> str:
+        return picture.relative_to(self.folder).as_posix()
 
 
 def open_ledger(folder: Path, photos: Path) -> Ledger:
@@ -56,14 +90,18 @@ def open_ledger(folder: Path, photos: Path) -> Ledger:
     """
     path, source = folder / NAME, str(photos.resolve())
     try:
-        ledger = Ledger(**json.loads(path.read_bytes()))
+        ledger = Ledger(folder, **json.loads(path.read_bytes()))
     except FileNotFoundError:
-        return Ledger(source)
+        return Ledger(folder, source)
     except (ValueError, TypeError) as error:
         raise InvalidValueError(f"{path} is damaged; remove it to begin anew.") from error
     if ledger.photos != source:
         raise InvalidValueError(f"{folder} has the pictures of {ledger.photos}; choose another folder with -o.")
     return ledger
+
+
+def _words(fields: Fields) -> str:
+    return ", ".join(f"{name} {value}" for name, value in sorted(fields.items()))
 
 
 def _key(photo: Photo) -> str:

@@ -194,8 +194,9 @@ def submit(
 @click.argument("photos", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @server_options
 @picture_options
+@click.option("--replace", is_flag=True, help="Overwrite what has a picture's name, also pictures of other options.")
 @plain_errors
-def album(
+def album(  # noqa: PLR0913  its options
     photos: Path,
     server: str,
     key_file: Path | None,
@@ -203,20 +204,24 @@ def album(
     style: str | None,
     max_side: int,
     picture_format: str,
+    *,
+    replace: bool,
 ) -> None:
     """Have a server convert all photos in DIR and below it; run it again to go on where it ended.
 
     Pictures come into the folder given with -o while the other photos are still being sent, and keep the folders they
-    were found in. What is there already is neither sent nor fetched again. Exits with 1 when photos failed; why is in
-    failures.json beside the pictures.
+    were found in. What is there already is neither sent nor fetched again. Nothing of others is overwritten, and no
+    picture that was changed since: where a name is taken, the picture gets a number. Another style, size or format
+    wants another folder, or --replace. Exits with 1 when photos failed; why is in failures.json beside the pictures.
     """
     from cli.album import convert_album
     from cli.credentials import server_key
     from cli.remote import Remote
 
     wanted = Format(picture_format)
+    fields = _fields(style, max_side, wanted)
     with Remote(server, key=server_key(key_file)) as remote:
-        code = convert_album(photos, folder, _fields(style, max_side, wanted), wanted.extension, remote, err)
+        code = convert_album(photos, folder, fields, wanted.extension, remote, err, replace=replace)
     sys.exit(code)
 
 

@@ -50,8 +50,11 @@ def conclude(found: Found, tasks: list[Task], failed: list[Path], folder: Path, 
 
 def _remarks(tasks: list[Task], failed: list[Path]) -> str:
     bad = set(failed)
-    renamed = sum(task.is_renamed for task in tasks if task.photo.path not in bad)
-    remarks = [f"{renamed} with a number, as the name was taken"] if renamed else []
-    if failed:
-        remarks.append(f"{len(failed)} failed")
-    return "".join(f"; {remark}" for remark in remarks)
+    good = [task for task in tasks if task.photo.path not in bad]
+    return renamed(good) + (f"; {len(failed)} failed" if failed else "")
+
+
+def renamed(tasks: list[Task]) -> str:
+    """The end of a sentence on pictures that could not have their photo's name; empty where all could."""
+    number = sum(task.is_renamed for task in tasks)
+    return f"; {number} with a number, as the name was taken" if number else ""

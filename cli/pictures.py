@@ -3,6 +3,7 @@
 Imported by the commands.
 """
 
+import hashlib
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -73,6 +74,15 @@ def write(picture: Path, data: bytes) -> None:
         temporary.replace(picture)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def digest_of(file: Path) -> str | None:
+    """The SHA-256 of a file, if it is one that can be read."""
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError:
+        return None
 
 
 def _candidates(name: PurePath, extension: str) -> Iterator[PurePath]:

@@ -12,8 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from cli.album import upload_names
+from cli.bars import Bars
 from cli.ledger import NAME as LEDGER
 from cli.remote import DELAYS_S, LONGEST_WAIT_S, PATIENCE_S, RefusedError, Remote, RemoteJob, UnreachableError
 from shared.jobs import State
@@ -182,14 +184,70 @@ def test_a_picture_that_is_gone_is_fetched_again_and_a_new_photo_sent(
     sakuga(*command)
     before = digests(out)
     (out / "0.jpg").unlink()
-    (out / "2.jpg").write_bytes(b"cut short")
     new = photo_at(holiday / "new.jpg", seed=50)
     traffic.requests.clear()
     assert sakuga(*command).exit_code == 1
     assert traffic.sent() == [sha256(new.read_bytes()).hexdigest()]
-    assert traffic.fetched() == 3
+    assert traffic.fetched() == 2
     assert {name: digests(out)[name] for name in GOOD} == {name: before[name] for name in GOOD}
     assert (out / "new.jpg").exists()
+
+
+def test_a_picture_that_was_worked_on_stays_and_ours_comes_beside_it(
+    service: RunningService, holiday: Path, tmp_path: Path, traffic: Traffic
+) -> None:
+    out = tmp_path / "out"
+    command = ("album", holiday, "--server", service.url, "-o", out)
+    sakuga(*command)
+    original = digests(out)
+    for name in ("0.jpg", "2.jpg"):
+        (out / name).write_bytes(b"retouched")
+    done = sakuga(*command)
+    assert "10 of 12 pictures" in done.stderr
+    assert "2 with a number, as the name was taken" in done.stderr
+    assert [(out / name).read_bytes() for name in ("0.jpg", "2.jpg")] == [b"retouched"] * 2
+    assert [digests(out)[f"{name}-2.jpg"] for name in (0, 2)] == [original[f"{name}.jpg"] for name in (0, 2)]
+    after = digests(out)
+    traffic.requests.clear()
+    sakuga(*command)
+    assert traffic.fetched() == 0
+    assert digests(out) == after
+    sakuga(*command, "--replace")
+    assert digests(out) == after, "what has its number keeps it"
+
+
+def test_the_picture_of_a_photo_that_has_changed_takes_the_place_of_the_one_before(
+    service: RunningService, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    command = ("album", tmp_path / "in", "--server", service.url, "-o", out)
+    before, after = (_picture_of(tmp_path / "in" / "a.jpg", seed, out / "a.jpg", *command) for seed in (61, 62))
+    assert before != after
+    assert pictures(out) == ["a.jpg"]
+
+
+def _picture_of(photo: Path, seed: int, picture: Path, *command: object) -> bytes:
+    photo_at(photo, seed=seed)
+    assert sakuga(*command).exit_code == 0
+    return picture.read_bytes()
+
+
+def test_what_is_there_already_is_shown_as_done(
+    service: RunningService, holiday: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[dict[str, int]] = []
+    begin = Bars.__init__
+
+    def note(bars: Bars, console: Console, **numbers: int) -> None:
+        shown.append(numbers)
+        begin(bars, console, **numbers)
+
+    monkeypatch.setattr(Bars, "__init__", note)
+    command = ("album", holiday, "--server", service.url, "-o", tmp_path / "out")
+    sakuga(*command)
+    (tmp_path / "out" / "0.jpg").unlink()
+    sakuga(*command)
+    assert shown == [{"total": 11, "done": 0}, {"total": 11, "done": 9}]
 
 
 def test_identical_photos_are_sent_once_and_saved_under_each_name(
@@ -275,13 +333,21 @@ def test_photos_whose_pictures_expired_before_they_were_fetched_are_sent_again(
     assert pictures(out) == sorted([*GOOD[1:], name])
 
 
-def test_other_options_make_another_album(service: RunningService, tmp_path: Path, traffic: Traffic) -> None:
+def test_pictures_of_other_options_are_replaced_only_where_that_is_said(
+    service: RunningService, tmp_path: Path, traffic: Traffic
+) -> None:
     photo_at(tmp_path / "in" / "a.jpg", seed=41)
     out = tmp_path / "out"
     command = ("album", tmp_path / "in", "--server", service.url, "-o", out)
     sakuga(*command)
-    first = album_of(out)
-    assert sakuga(*command, "--max-side", 32).exit_code == 0
+    first, before = album_of(out), digests(out)
+    for options in (("--max-side", 32), ("--format", "png"), ("-s", "sumi-light")):
+        refused = sakuga(*command, *options)
+        assert refused.exit_code == 1
+        assert "pictures made with other options (format jpeg, max_side 512)" in refused.stderr
+        assert "--replace" in refused.stderr
+        assert digests(out) == before
+    assert sakuga(*command, "--max-side", 32, "--replace").exit_code == 0
     assert album_of(out) != first
     assert len(traffic.sent()) == 2
     with Image.open(out / "a.jpg") as picture:
@@ -308,7 +374,9 @@ def test_nothing_of_others_is_overwritten(service: RunningService, tmp_path: Pat
     before = other.read_bytes()
     command = ("album", tmp_path / "in", "--server", service.url, "-o", tmp_path / "out")
     for _ in range(2):
-        assert sakuga(*command).exit_code == 0
+        done = sakuga(*command)
+        assert done.exit_code == 0
+        assert "1 with a number, as the name was taken" in done.stderr
         assert pictures(tmp_path / "out") == ["a-2.jpg", "a.jpg"]
     assert other.read_bytes() == before
     photo_at(tmp_path / "others" / "a.jpg", seed=45)
@@ -323,7 +391,8 @@ def test_a_folder_without_photos_is_said(service: RunningService, tmp_path: Path
     (tmp_path / "in").mkdir()
     done = sakuga("album", tmp_path / "in", "--server", service.url, "-o", tmp_path / "out")
     assert done.exit_code == 1
-    assert "there are no photos in it" in done.stderr
+    assert done.stderr == f"Error: {tmp_path / 'in'}: there are no photos in it.\n"
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "localhost:8000", "http://", "http://[", "ftp://a"])

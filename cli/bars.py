@@ -1,0 +1,37 @@
+"""How far an album is: photos on their way there, and pictures that are here. Imported by `cli.album`."""
+
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+
+
+class Bars:
+    """A bar for what is sent, where anything is, and one for the pictures, those of earlier runs among them."""
+
+    def __init__(self, console: Console, *, total: int, done: int) -> None:
+        """Show `done` of `total` pictures."""
+        eta = TextColumn("{task.fields[eta]}")
+        self.console = console
+        self.done = done
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), eta, console=console
+        )
+        self._sent: TaskID = self._progress.add_task("Sending", total=0, eta="", visible=False)
+        self._pictures: TaskID = self._progress.add_task("Pictures", total=total, completed=done, eta="")
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show_sent(self, sent: int, total: int) -> None:
+        """Show how many photos are there of those that this album lacked."""
+        self._progress.update(self._sent, completed=sent, total=total, visible=total > 0)
+
+    def show_done(self, done: int, eta: str) -> None:
+        """Show how many pictures there are, and when all will be."""
+        self.done = done
+        self._progress.update(self._pictures, completed=done, eta=eta)
