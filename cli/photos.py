@@ -42,7 +42,10 @@ class Found:
     @property
     def remark(self) -> str:
         """The end of a sentence; empty when nothing was left out."""
-        return f"; {counted(self.left_out, 'file', 'files')} left out, being no photos" if self.left_out else ""
+        if not self.left_out:
+            return ""
+        why = "it is no photo" if self.left_out == 1 else "they are no photos"
+        return f"; {counted(self.left_out, 'file', 'files')} left out: {why}"
 
 
 def find(paths: Iterable[Path], *, output: Path) -> Found:

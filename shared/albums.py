@@ -6,7 +6,7 @@ counted in their own transactions (`shared.jobs`), so an album's counts are neve
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -189,6 +189,18 @@ class Albums:
             pipe.zrem(_order(album_id), name)
             pipe.execute()
 
+    def forget(self, album_id: str, name: str, job_id: str) -> None:
+        """Free a name whose job was erased, unless another photo has taken its place."""
+
+        def remove(pipe: "Pipeline") -> None:
+            found = cast("str | None", pipe.hget(_items(album_id), name))
+            pipe.multi()
+            if found is not None and _item(name, found).job_id == job_id:
+                pipe.hdel(_items(album_id), name)
+                pipe.zrem(_order(album_id), name)
+
+        self._redis.transaction(remove, _items(album_id))
+
     def perhaps_ended(self, count: int) -> list[str]:
         """Name up to `count` albums of which a photo has come to its end since `seen_ended`."""
         return [str(album_id) for album_id in cast("list[str]", self._redis.srandmember(ALBUMS_ENDED, count))]
@@ -223,6 +235,10 @@ class Albums:
         counts = self.counts(album_id)
         return counts[State.QUEUED] + counts[State.RUNNING]
 
+    def has_ended(self, album_id: str) -> bool:
+        """Whether all photos have come to their end."""
+        return have_ended(self.counts(album_id))
+
     def events(self, album_id: str, *, after: str, wait_s: float) -> list[AlbumEvent]:
         """The events after the one named `after`; waits up to `wait_s` for the first if there is none yet."""
         answer = self._redis.xread({album_stream(album_id): after}, block=max(1, int(wait_s * 1000)))
@@ -236,7 +252,7 @@ class Albums:
     def last_event(self, album_id: str) -> str:
         """The id of the newest event, to listen from now on."""
         newest = cast("list[tuple[str, object]]", self._redis.xrevrange(album_stream(album_id), count=1))
-        return newest[0][0] if newest else "0"
+        return newest[0][0] if newest else "0-0"
 
     def erase(self, album_id: str) -> None:
         """Forget the album; its jobs are erased before."""
@@ -253,6 +269,11 @@ class Albums:
     def _keep_until(self, pipe: "Pipeline", album_id: str, expires_at: float, *, where_none: bool = False) -> None:
         for key in _keys(album_id):  # a key that was just made has no end yet, which counts as the longest
             pipe.expireat(key, int(expires_at) + RECORD_GRACE_S, nx=where_none)
+
+
+def have_ended(counts: Mapping[State, int]) -> bool:
+    """Whether photos of these counts have come to their end, which those that are yet to come have not."""
+    return any(counts.values()) and not counts[State.QUEUED] + counts[State.RUNNING]
 
 
 def _keys(album_id: str) -> tuple[str, ...]:

@@ -81,6 +81,11 @@ class InvalidValueError(SakugaError):
     status = 422
 
 
+class UnknownFieldError(InvalidValueError):
+    code = "unknown_field"
+    title = "An unknown field"
+
+
 class UnknownStyleError(InvalidValueError):
     code = "unknown_style"
     title = "There is no such style"
@@ -90,6 +95,18 @@ class UnknownPreviewError(SakugaError):
     code = "unknown_preview"
     title = "There is no such preview"
     status = 404
+
+
+class UnknownRouteError(SakugaError):
+    code = "not_found"
+    title = "There is nothing at this address"
+    status = 404
+
+
+class MethodNotAllowedError(SakugaError):
+    code = "method_not_allowed"
+    title = "This cannot be done at this address"
+    status = 405
 
 
 class IdempotencyKeyReusedError(SakugaError):

@@ -227,11 +227,16 @@ def _not_a_photo() -> NotAPhotoError:
     return NotAPhotoError("Send a JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF or BMP image.")
 
 
+def _tenths(number: float) -> str:
+    """A number that is not rounded down to what would have been allowed."""
+    return f"{math.ceil(number * 10) / 10:.1f}".removesuffix(".0")
+
+
 def _too_many_pixels(limits: Limits, pixels: int | None) -> PhotoTooLargeError:
     allowed = f"A photo may have at most {limits.max_megapixels:g} megapixels"
     if pixels is None:
         return PhotoTooLargeError(f"{allowed}.")
-    return PhotoTooLargeError(f"{allowed}; this one has {math.ceil(pixels / 1e5) / 10:.1f}.")
+    return PhotoTooLargeError(f"{allowed}; this one has {_tenths(pixels / 1e6)}.")
 
 
 def _pixels_of(error: Image.DecompressionBombError) -> int | None:

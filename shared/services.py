@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from shared import images, pipeline
-from shared.albums import Album, Albums
+from shared.albums import Album, Albums, have_ended
 from shared.broker import Queue, celery_app
 from shared.errors import SakugaError, UnavailableError, UnknownAlbumError, UnknownJobError
 from shared.holdings import Holdings
@@ -31,7 +31,7 @@ from shared.quotas import Quotas
 from shared.settings import Settings
 from shared.store import Store, open_store
 from shared.styles import Style, Styles, installed_styles
-from shared.webhooks import Message, Webhooks, event, new_secret, require_url
+from shared.webhooks import Message, Webhooks, event, new_secret
 
 AHEAD_PER_PROCESS = 2  # bulk jobs in the queue: one is taken while the next is sent
 LOST_AFTER_S = 60  # how much longer than the oldest message a job waits before its own is taken for lost
@@ -164,7 +164,7 @@ class Services:
         """Write the record of an album that has no photos yet.
 
         Raises:
-            InvalidValueError: `webhook` is no address.
+            InvalidValueError: `webhook` is no address that may be called.
         """
         now = time.time()
         return self.albums.create(
@@ -177,7 +177,7 @@ class Services:
                 format=options.format,
                 created_at=now,
                 expires_at=now + self.settings.ttl_s,
-                webhook=require_url(webhook) if webhook else None,
+                webhook=self.webhooks.require_url(webhook) if webhook else None,
                 secret=new_secret() if webhook else None,
             )
         )
@@ -192,12 +192,11 @@ class Services:
         """Tell the album's webhook when all its photos have come to their end; again only after some began anew."""
         with suppress(UnknownAlbumError):
             album, counts = self.albums.get(album_id), self.albums.counts(album_id)
-            if album.webhook is None or album.secret is None or self.albums.unfinished(album_id):
+            if album.webhook is None or album.secret is None or not have_ended(counts):
                 return
-            ended = {state.value: number for state, number in counts.items() if number}
             last = self.albums.last_event(album_id)  # whatever happens to a photo moves it
             news = hashlib.sha256(f"{album_id} {last}".encode()).hexdigest()[:32]
-            body = event("album.ended", {"id": album.id, "name": album.name, "counts": ended})
+            body = event("album.ended", {"id": album.id, "name": album.name, "counts": counts})
             self.webhooks.put(Message(f"msg_{news}", album.webhook, album.secret, body), keep_s=self.settings.ttl_s)
 
     def cancel_album(self, album_id: str) -> None:
@@ -240,8 +239,13 @@ class Services:
         self.albums.erase(album_id)
 
     def erase(self, job_id: str) -> None:
-        """Remove a job with its photo and its result; what the store cannot remove now goes when it answers again."""
+        """Remove a job with its photo and its result; what the store cannot remove now goes when it answers again.
+
+        Its album, if it has one, no longer knows the photo.
+        """
         job = self.jobs.erase(job_id)
+        if job.album and job.name:
+            self.albums.forget(job.album, job.name, job.id)
         try:
             for holding in job.holdings:
                 self.holdings.release(holding)

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.engines import EngineName
 from shared.errors import SettingsError
+from shared.wording import allowed
 
 PREFIX = "SAKUGA_"
 MAX_SIDE_DEFAULT, MAX_SIDE_MIN, MAX_SIDE_MAX = 512, 16, 2048
@@ -138,12 +139,14 @@ def load_settings(**overrides: object) -> Settings:
         settings = Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
         wrong = [item for item in error.errors() if item["type"] != "default_factory_not_called"]  # a consequence
-        problems += [_sentence(list(item["loc"]), item["msg"]) for item in wrong]
+        problems += [_sentence(item) for item in wrong]
     if problems:
         raise SettingsError("\n".join(problems))
     return settings
 
 
-def _sentence(location: list[int | str], message: str) -> str:
+def _sentence(problem: Mapping[str, Any]) -> str:
+    location = problem["loc"]
     name = PREFIX + str(location[0]).upper() if location else "SAKUGA settings"
-    return f"{name}: {message.removeprefix('Value error, ')}"
+    said = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{name}: {said if problem['type'] == 'value_error' else f'must be {allowed(problem)}'}"

@@ -11,6 +11,7 @@ import json
 import secrets
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -56,6 +57,20 @@ class Webhooks:
         """Tell public addresses, and the names in `private_hosts` wherever they are."""
         self._redis = redis
         self._private_hosts = private_hosts
+
+    def require_url(self, url: str) -> str:
+        """Check what can be checked of an address without asking anybody.
+
+        Raises:
+            InvalidValueError: it is none, or plainly a private one.
+        """
+        host = _require_url(url)
+        if _is_private(host) and host not in self._private_hosts:
+            raise InvalidValueError(
+                "webhook must be a public address; for one of the service's own network its operator can name the host "
+                "in SAKUGA_WEBHOOK_HOSTS."
+            )
+        return url
 
     def put(self, message: Message, *, keep_s: float) -> None:
         """Let a message be sent soon; one that was put before is not sent again."""
@@ -147,12 +162,19 @@ class Webhooks:
         return found[0]
 
 
-def require_url(url: str) -> str:
-    """Check what can be checked of a webhook's address without asking anybody.
+def _is_private(host: str) -> bool:
+    """Whether a host says itself that it is none of the world's; names are judged when they are called."""
+    name = host.rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    for read in (str, lambda text: socket.inet_ntoa(socket.inet_aton(text))):  # the second reads 127.1, too
+        with suppress(ValueError, OSError):
+            return not is_public(read(host))
+    return False
 
-    Raises:
-        InvalidValueError: it is none.
-    """
+
+def _require_url(url: str) -> str:
+    """Check that this is an address, without asking anybody; returns its host."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and not (parts.username or parts.password)
@@ -162,7 +184,7 @@ def require_url(url: str) -> str:
         usable = False
     if not usable:
         raise InvalidValueError("webhook must be an address like https://example.com/hook, without a password.")
-    return url
+    return parts.hostname or ""
 
 
 def new_secret() -> str:
@@ -172,7 +194,7 @@ def new_secret() -> str:
 
 def event(kind: str, data: dict[str, object]) -> str:
     """The body of a message, as Standard Webhooks has it."""
-    now = datetime.now(UTC).isoformat()
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     return json.dumps({"type": kind, "timestamp": now, "data": data}, separators=(",", ":"))
 
 

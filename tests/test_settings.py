@@ -34,6 +34,7 @@ def test_all_problems_are_reported_together_with_what_is_allowed(monkeypatch: py
         load_settings()
     sentences = refused.value.detail.splitlines()
     assert len(sentences) == 3
+    assert "SAKUGA_PROCESSES: must be a whole number" in sentences
     assert "did you mean SAKUGA_STYLE?" in sentences[0]
     assert any("SAKUGA_PORT" in sentence and "65535" in sentence for sentence in sentences)
 

@@ -1,5 +1,6 @@
 """The HTTP API, against the contract: Flask with the real services, the worker played by the task itself."""
 
+import html
 import json
 import re
 import threading
@@ -280,7 +281,10 @@ BROKEN: dict[str, Broken] = {
         404,
         "unknown_job",
     ),
-    "unknown field": (lambda client: send(client, max_size="64"), 422, "invalid_value"),
+    "unknown field": (lambda client: send(client, max_size="64"), 422, "unknown_field"),
+    "an unknown query": (lambda client: client.get("/api/v1/styles?size=light"), 422, "unknown_field"),
+    "a query beside JSON": (lambda client: client.post("/api/v1/albums?name=x", json={}), 422, "unknown_field"),
+    "unknown and out of range": (lambda client: send(client, max_size="64", max_side="1"), 422, "invalid_value"),
     "unknown format": (lambda client: send(client, format="tiff"), 422, "invalid_value"),
     "long key": (lambda client: send(client, headers={"Idempotency-Key": "k" * 300}), 422, "invalid_value"),
     "no such job": (lambda client: client.get(f"{JOBS}/{'0' * 40}"), 404, "unknown_job"),
@@ -426,6 +430,66 @@ def test_the_page_and_the_api_page_are_served_under_a_strict_policy(client: Flas
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
         assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_what_is_not_there_is_said_in_words(client: FlaskClient) -> None:
+    for response in (client.get("/api/v1/nothing"), client.put(JOBS)):
+        assert body(response)["type"] == f"/docs#{body(response)['code']}"
+        assert f'id="{body(response)["code"]}"' in client.get("/docs").text
+    assert client.put(JOBS).headers["Allow"].count("POST") == 1
+    assert "allowed are GET, HEAD, OPTIONS, POST" in body(client.put(JOBS))["detail"]
+
+
+def test_an_unknown_field_is_told_what_is_known(client: FlaskClient) -> None:
+    refused = body(send(client, max_size="64"))
+    assert refused["title"] == "An unknown field"
+    assert refused["detail"] == "max_size: there is no such field; allowed are style, max_side, format."
+    none = body(client.get("/api/v1/limits?verbose=1"))
+    assert none["detail"] == "verbose: there is no such field; the query takes none here."
+
+
+def test_headers_are_described_where_they_are_sent(client: FlaskClient) -> None:
+    document = body(client.get("/openapi.json"))
+    promised = {
+        (path, method, status): set(answer["headers"])
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+        for status, answer in operation["responses"].items()
+        if "headers" in answer
+    }
+    assert promised == {
+        (JOBS, "post", "200"): {"Location"},
+        (JOBS, "post", "202"): {"Location", "Retry-After"},
+        ("/api/v1/albums", "post", "201"): {"Location"},
+    }
+    album = "/api/v1/albums/{album_id}"
+    assert "Location" not in document["paths"][f"{album}/photos"]["post"]["responses"]["202"]["description"]
+    checked = document["paths"][f"{album}/check"]["post"]
+    started = document["paths"]["/api/v1/albums"]["post"]
+    assert [one["requestBody"]["required"] for one in (checked, started)] == [True, False]
+
+
+EXAMPLES = {
+    "create_job": "-F photo=@photo.jpg http://localhost/api/v1/jobs",
+    "delete_job": "-X DELETE http://localhost/api/v1/jobs/$job_id",
+    "get_result": "-L -o picture.jpg http://localhost/api/v1/jobs/$job_id/result",
+    "create_album": """-H 'Content-Type: application/json' -d '{"name": "Summer"}' http://localhost/api/v1/albums""",
+    "put_photo": "-T photo.jpg http://localhost/api/v1/albums/$album_id/photos/$name",
+    "add_photos": "-F photos=@photo.jpg http://localhost/api/v1/albums/$album_id/photos",
+    "get_archive": "-o pictures.zip http://localhost/api/v1/albums/$album_id/archive",
+}
+
+
+def test_the_examples_of_the_api_page_can_be_typed(client: FlaskClient) -> None:
+    page = html.unescape(client.get("/docs").text)
+    examples = dict(re.findall(r'id="(\w+)">\s*<h2>.*?<code>curl ([^<]*)</code></pre>', page, re.DOTALL))
+    assert {name: examples[name] for name in EXAMPLES} == EXAMPLES
+    (check,) = re.findall(r"-d '(.*)'", examples["check_album"])
+    album = body(client.post("/api/v1/albums"))["links"]["check"]
+    assert client.post(album, data=check).status_code == 200
+    sections = page.split('<section class="operation"')
+    (put,) = (section for section in sections if 'id="put_photo"' in section)
+    assert "the options go into the query" not in put
 
 
 def test_every_error_code_is_explained_where_its_type_points(client: FlaskClient) -> None:

@@ -10,11 +10,13 @@ from io import BytesIO
 import pytest
 from standardwebhooks import Webhook
 
+from shared.jobs import State
 from shared.services import Services, connect
 from shared.settings import Settings
-from shared.webhooks import DUE, is_public
+from shared.webhooks import DUE, Message, is_public, new_secret
 from tests.conftest import ToyEngine, photo_bytes
 from web.app import create_app
+from web.schemas import AlbumEnded
 from worker import tasks
 
 
@@ -89,7 +91,9 @@ def test_the_end_of_an_album_is_told_signed(trusting: Services, receiver: Receiv
     ((headers, data),) = receiver.heard
     told = Webhook(secret).verify(data, headers)
     assert told["type"] == "album.ended"
-    assert told["data"]["counts"] == {"succeeded": 1}
+    AlbumEnded.model_validate(told, extra="forbid")
+    assert told["timestamp"].endswith("Z")
+    assert told["data"]["counts"] == dict.fromkeys(State, 0) | {"succeeded": 1}
     assert told["data"]["name"] == "Trip"
     assert headers["Host"] == f"localhost:{receiver.port}"
     assert trusting.webhooks.send_due() == 0
@@ -118,12 +122,46 @@ def test_who_never_hears_is_given_up(trusting: Services) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["127.0.0.1", "localhost", "[::1]", "[::ffff:10.0.0.1]", "10.1.2.3", "169.254.169.254", "0.0.0.0"],  # noqa: S104  called, not bound
+    ["127.0.0.1", "localhost", "127.1", "[::1]", "[::ffff:10.0.0.1]", "10.1.2.3", "169.254.169.254", "0.0.0.0"],  # noqa: S104  called, not bound
 )
 def test_no_private_address_is_called(services: Services, receiver: Receiver, host: str) -> None:
-    ended_album(services, f"http://{host}:{receiver.port}/")
+    message = Message("msg_1", f"http://{host}:{receiver.port}/", new_secret(), "{}")
+    services.webhooks.put(message, keep_s=60)
     assert services.webhooks.send_due() == 0
     assert receiver.heard == []
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "LOCALHOST", "localhost.", "a.localhost", "[::1]", "10.1.2.3:8080", "169.254.169.254", "0"]
+)
+def test_what_is_plainly_private_is_refused_at_once_unless_the_operator_allows_it(
+    services: Services, settings: Settings, host: str
+) -> None:
+    refused = create_app(services).test_client().post("/api/v1/albums", json={"webhook": f"http://{host}/"})
+    assert refused.status_code == 422
+    assert "SAKUGA_WEBHOOK_HOSTS" in refused.text
+    allowing = connect(settings.model_copy(update={"webhook_hosts": "localhost, 10.1.2.3"}))
+    for url in ("http://localhost:8000/", "http://10.1.2.3/"):
+        made = create_app(allowing).test_client().post("/api/v1/albums", json={"webhook": url})
+        assert made.status_code == 201
+    allowing.redis.close()
+
+
+def test_a_name_is_judged_only_when_it_is_called(services: Services) -> None:
+    client = create_app(services).test_client()
+    assert client.post("/api/v1/albums", json={"webhook": "http://intranet.example/"}).status_code == 201
+
+
+def test_what_is_told_is_described(services: Services) -> None:
+    client = create_app(services).test_client()
+    document = client.get("/openapi.json").json
+    assert document
+    told = document["webhooks"]["album.ended"]["post"]
+    assert told["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/AlbumEnded")
+    assert {given["name"] for given in told["parameters"]} == {"webhook-id", "webhook-timestamp", "webhook-signature"}
+    page = client.get("/docs").text
+    assert 'id="album.ended"' in page
+    assert "SAKUGA_WEBHOOK_HOSTS" in page
 
 
 @pytest.mark.parametrize(

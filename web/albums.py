@@ -32,6 +32,7 @@ from web.schemas import (
     RejectedPhoto,
     UploadBody,
     answer,
+    rounded,
     utc,
 )
 from web.waiting import held_open, last_event_id
@@ -49,6 +50,7 @@ blueprint = Blueprint("albums", __name__, url_prefix="/api/v1/albums")
     takes=Takes.JSON,
     answers={201: NewAlbumBody},
     problems=(400, 422),
+    sends={201: ("Location",)},
     access=Access.SUBMIT,
 )
 def create_album(options: AlbumOptions) -> Response:
@@ -151,7 +153,7 @@ def list_photos(album_id: str, options: PhotoPageOptions) -> Response:
 def listen_to_album(album_id: str) -> Response:
     album = own_album(album_id)
     after = last_event_id()
-    if after and after == services().albums.last_event(album.id) and not services().albums.unfinished(album.id):
+    if after and after == services().albums.last_event(album.id) and services().albums.has_ended(album.id):
         return Response(status=204)  # tells an EventSource that it has heard everything
     return held_open(
         lambda room: album_stream(
@@ -236,7 +238,7 @@ def _body(album: Album) -> AlbumBody:
         **album.model_dump(include={"id", "name", "style", "max_side", "format"}),
         counts=Counts(**{state.value: number for state, number in counts.items()}),
         progress=round(1 - unfinished / all_photos, 4) if all_photos else 0.0,
-        eta_s=services().lanes.flow_eta_s(album.id) if unfinished else None,
+        eta_s=rounded(services().lanes.flow_eta_s(album.id)) if unfinished else None,
         created_at=utc(album.created_at),
         expires_at=utc(album.expires_at),
         links=_links(album),

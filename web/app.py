@@ -10,10 +10,18 @@ from urllib.parse import urlsplit
 import structlog
 from flask import Flask, Request, Response, current_app, request
 from redis.exceptions import RedisError
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from shared.errors import BadRequestError, CrossSiteError, SakugaError, UnauthorizedError, UnavailableError
+from shared.errors import (
+    BadRequestError,
+    CrossSiteError,
+    MethodNotAllowedError,
+    SakugaError,
+    UnauthorizedError,
+    UnavailableError,
+    UnknownRouteError,
+)
 from shared.images import too_many_bytes
 from shared.services import Services
 from shared.settings import WEB_THREADS
@@ -23,6 +31,7 @@ from web.openapi import document
 from web.rates import Rates, tell_rate
 from web.schemas import Problem, answer
 from web.waiting import WaitingRoom
+from web.webhooks import WEBHOOKS
 
 FORM_BYTES = 64 << 10  # what a multipart body needs besides the photo
 MAX_FORM_PARTS = 16
@@ -63,7 +72,7 @@ def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: T
     app.before_request(Rates(services).count)
     app.before_request(require_access)
     app.register_error_handler(SakugaError, _problem)
-    app.register_error_handler(Exception, lambda error: _problem(_translated(error, services)))
+    app.register_error_handler(Exception, lambda error: _answered(error, services))
     app.after_request(tell_rate)
     app.after_request(_securing(services.store.public_origin))
     app.extensions["sakuga-openapi"] = document(
@@ -72,6 +81,7 @@ def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: T
         version=version("sakuga"),
         description="Photos in, anime pictures out. Errors are application/problem+json with a stable `code`. "
         "Where the operator hands out keys, every call carries one: `Authorization: Bearer <key>`.",
+        webhooks=WEBHOOKS,
     )
     return app
 
@@ -95,19 +105,19 @@ def _refuse_cross_site() -> None:
         raise CrossSiteError("A web page may use this service only from its own address.")
 
 
+def _answered(error: Exception, services: Services) -> Response:
+    response = _problem(_translated(error, services))
+    if isinstance(error, HTTPException):  # of which some have more to say, as Allow or Content-Range
+        response.headers.extend(header for header in error.get_headers() if header[0] != "Content-Type")
+    return response
+
+
 def _translated(error: Exception, services: Services) -> SakugaError:
     match error:
-        case RequestEntityTooLarge():
-            limit = request.max_content_length or 0
-            if (request.content_length or 0) <= limit:
-                parts = f"at most {request.max_form_parts}"
-                return BadRequestError(f"The form has too many parts ({parts} are taken), or one that is too long.")
-            is_usual = limit == current_app.config["MAX_CONTENT_LENGTH"]
-            return too_many_bytes(services.settings.max_upload_bytes if is_usual else limit)
+        case HTTPException():
+            return _refused_by_flask(error, services)
         case BlockingIOError():
             return BadRequestError("The request stopped coming before its end.")
-        case HTTPException():
-            return _HttpError(error)
         case RedisError():
             log.warning("Redis does not answer", error=str(error))
             return UnavailableError("The service's database does not answer; please try again.", retry_after_s=5)
@@ -116,14 +126,31 @@ def _translated(error: Exception, services: Services) -> SakugaError:
             return SakugaError("The request could not be answered; the operator finds the reason in the log.")
 
 
+def _refused_by_flask(error: HTTPException, services: Services) -> SakugaError:
+    match error:
+        case RequestEntityTooLarge():
+            limit = request.max_content_length or 0
+            if (request.content_length or 0) <= limit:
+                parts = f"at most {request.max_form_parts}"
+                return BadRequestError(f"The form has too many parts ({parts} are taken), or one that is too long.")
+            is_usual = limit == current_app.config["MAX_CONTENT_LENGTH"]
+            return too_many_bytes(services.settings.max_upload_bytes if is_usual else limit)
+        case NotFound():
+            return UnknownRouteError("There is nothing at this address; /docs lists what there is.")
+        case MethodNotAllowed():
+            allowed = ", ".join(sorted(error.valid_methods or ()))
+            return MethodNotAllowedError(f"{request.method} cannot be done here; allowed are {allowed}.")
+        case _:
+            return _HttpError(error)
+
+
 class _HttpError(SakugaError):
-    """What Flask itself refuses: no such route, a method that is not allowed, a body that is no form."""
+    """What Flask itself refuses for another reason, like a body that is no form."""
 
     def __init__(self, error: HTTPException) -> None:
         super().__init__(error.description or "")
         self.http_status = error.code or 500
         self.phrase = HTTPStatus(self.http_status).phrase
-        self.headers = [header for header in error.get_headers() if header[0] != "Content-Type"]
 
 
 def _problem(error: SakugaError) -> Response:
@@ -137,8 +164,6 @@ def _problem(error: SakugaError) -> Response:
         response.headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, UnauthorizedError):
         ask_for_key(response)
-    if isinstance(error, _HttpError):
-        response.headers.extend(error.headers)
     return response
 
 

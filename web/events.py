@@ -91,7 +91,7 @@ def _follow_album(
 ) -> Iterator[str]:
     spoke = told = time.monotonic()
     while room.is_open():
-        is_over = not albums.unfinished(album_id)  # asked first: what ended it is then among the events
+        is_over = albums.has_ended(album_id)  # asked first: what ended it is then among the events
         events = albums.events(album_id, after=last, wait_s=0 if is_over else PATIENCE_S)
         latest = {event.name: event.id for event in events}
         for entry in albums.some(album_id, list(latest)):

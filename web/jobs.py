@@ -44,6 +44,7 @@ _WAIT_HEADER = {"Prefer": f"`wait=20` holds the answer until the job has ended, 
         **_WAIT_HEADER,
         "Idempotency-Key": "Any string of up to 255 characters; the same key and photo give the same job",
     },
+    sends={202: ("Location", "Retry-After"), 200: ("Location",)},
     access=Access.SUBMIT,
 )
 def create_job(options: JobOptions) -> Response:

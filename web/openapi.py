@@ -12,8 +12,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
-from shared.errors import BadRequestError, InvalidValueError
+from shared.errors import BadRequestError, InvalidValueError, UnknownFieldError
 from shared.keys import Scope
+from shared.wording import allowed
 from web.schemas import NoOptions, Problem
 from web.sessions import COOKIE
 
@@ -23,6 +24,7 @@ Answers = Mapping[int, type[BaseModel] | str | None]
 """By status: a JSON model, the content type of something else, or nothing."""
 
 _REF = "#/components/schemas/{model}"
+_UNKNOWN = "extra_forbidden"  # as pydantic calls a field that is none of the model's
 _LICENCE = {"name": "MIT", "identifier": "MIT"}
 _PHOTO = {"type": "string", "contentMediaType": "application/octet-stream"}
 
@@ -53,7 +55,7 @@ class Access(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What is known of a view: its summary, options, answers by status, which problems it may end in, and for whom."""
+    """What is known of a view: its summary, options, answers and what they send by status, problems, and for whom."""
 
     summary: str
     options: type[BaseModel]
@@ -61,10 +63,21 @@ class Operation:
     problems: tuple[int, ...]
     takes: Takes
     headers: Mapping[str, str] = field(default_factory=dict)
+    sends: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     access: Access = Access.CALLER
 
 
-def operation(
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """What the service tells somebody else: in which words, with which body and headers."""
+
+    summary: str
+    description: str
+    body: type[BaseModel]
+    headers: Mapping[str, str]
+
+
+def operation(  # noqa: PLR0913  all but the first are named
     summary: str,
     *,
     answers: Answers,
@@ -72,14 +85,17 @@ def operation(
     problems: tuple[int, ...] = (),
     takes: Takes = Takes.NOTHING,
     headers: Mapping[str, str] | None = None,
+    sends: Mapping[int, tuple[str, ...]] | None = None,
     access: Access = Access.CALLER,
 ) -> Callable[[View], View]:
     """Validate what is given (the query; where they are taken the form, the JSON) and describe the view by the same."""
-    described = Operation(summary, options, answers, problems, takes, headers or {}, access)
+    described = Operation(summary, options, answers, problems, takes, headers or {}, sends or {}, access)
 
     def decorate(view: View) -> View:
         @wraps(view)
         def validated(**path: str) -> Any:  # noqa: ANN401  what Flask takes for a response
+            if options is NoOptions or takes is Takes.JSON:
+                _validate(NoOptions, request.args.to_dict())
             if options is NoOptions:
                 return view(**path)
             return view(options=_validate(options, _given(takes)), **path)
@@ -90,10 +106,14 @@ def operation(
     return decorate
 
 
-def document(app: Flask, *, title: str, version: str, description: str) -> Schema:
-    """Build the OpenAPI 3.1 document of every view that `operation` decorates."""
+def document(
+    app: Flask, *, title: str, version: str, description: str, webhooks: Mapping[str, Webhook] | None = None
+) -> Schema:
+    """Build the OpenAPI 3.1 document of every view that `operation` decorates, and of the webhooks by their events."""
+    told = webhooks or {}
     described = [(rule, found) for rule in app.url_map.iter_rules() if (found := _operation_of(app, rule))]
     models = {model for _, operation_ in described for model in _models(operation_)} | {Problem}
+    models |= {webhook.body for webhook in told.values()}
     _, definitions = models_json_schema(
         [(model, "serialization") for model in sorted(models, key=lambda model: model.__name__)], ref_template=_REF
     )
@@ -106,6 +126,7 @@ def document(app: Flask, *, title: str, version: str, description: str) -> Schem
         "openapi": "3.1.0",
         "info": {"title": title, "version": version, "description": description, "license": _LICENCE},
         "paths": paths,
+        "webhooks": {name: {"post": _describe_webhook(name, webhook)} for name, webhook in told.items()},
         "components": {"schemas": definitions["$defs"], "securitySchemes": _SECURITY_SCHEMES},
     }
 
@@ -127,21 +148,17 @@ def _validate(model: type[BaseModel], given: dict[str, Any]) -> BaseModel:
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        sentences = [_sentence(model, item) for item in error.errors()]
-        raise InvalidValueError(" ".join(sentences)) from error
+        problems = error.errors()
+        kind = UnknownFieldError if all(item["type"] == _UNKNOWN for item in problems) else InvalidValueError
+        raise kind(" ".join(_sentence(model, item) for item in problems)) from error
 
 
 def _sentence(model: type[BaseModel], item: Mapping[str, Any]) -> str:
     name = ".".join(str(part) for part in item["loc"])
-    if item["type"] == "extra_forbidden":
-        return f"{name}: there is no such field; allowed are {', '.join(model.model_fields)}."
-    return f"{name} must be {_allowed(item)}."
-
-
-def _allowed(item: Mapping[str, Any]) -> str:
-    """What would have been right, in words."""
-    context = {name: str(value).replace("'", "") for name, value in item.get("ctx", {}).items()}
-    return _ALLOWED.get(item["type"], "something else ({msg})").format(msg=item["msg"], **context)
+    if item["type"] == _UNKNOWN:
+        known = ", ".join(model.model_fields)
+        return f"{name}: there is no such field; {f'allowed are {known}' if known else 'the query takes none here'}."
+    return f"{name} must be {allowed(item)}."
 
 
 def _operation_of(app: Flask, rule: Rule) -> Operation | None:
@@ -156,17 +173,14 @@ def _describe(rule: Rule, operation_: Operation) -> Schema:
     path = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in sorted(rule.arguments)
     ]
-    headers = [
-        {"name": name, "in": "header", "required": False, "description": text, "schema": {"type": "string"}}
-        for name, text in operation_.headers.items()
-    ]
     content = _CONTENT[operation_.takes](operation_.options)
-    body = {"requestBody": {"required": True, "content": content}} if content else {}
+    may_be_empty = operation_.takes is Takes.JSON and not _required(operation_.options)
+    body = {"requestBody": {"required": not may_be_empty, "content": content}} if content else {}
     return {
         "operationId": rule.endpoint.rsplit(".", 1)[-1],
         "tags": [rule.endpoint.split(".", maxsplit=1)[0]],
         "summary": operation_.summary,
-        "parameters": [*path, *_query(operation_), *headers],
+        "parameters": [*path, *_query(operation_), *_headers(operation_.headers, required=False)],
         **body,
         "responses": _answers(operation_) | _problems(operation_),
         "security": _security(operation_.access),
@@ -177,6 +191,26 @@ def _security(access: Access) -> list[Schema]:
     """Which keys open an operation, where keys are asked for; for anybody none."""
     scopes = [access.scope.value] if access.scope else []
     return [] if access is Access.ANYBODY else [{name: scopes} for name in _SECURITY_SCHEMES]
+
+
+def _describe_webhook(name: str, webhook: Webhook) -> Schema:
+    body = {"application/json": {"schema": {"$ref": _REF.format(model=webhook.body.__name__)}}}
+    return {
+        "operationId": name,
+        "tags": ["webhooks"],
+        "summary": webhook.summary,
+        "description": webhook.description,
+        "parameters": _headers(webhook.headers, required=True),
+        "requestBody": {"required": True, "content": body},
+        "responses": {"2XX": {"description": "Heard"}},
+    }
+
+
+def _headers(meanings: Mapping[str, str], *, required: bool) -> list[Schema]:
+    return [
+        {"name": name, "in": "header", "required": required, "description": text, "schema": {"type": "string"}}
+        for name, text in meanings.items()
+    ]
 
 
 def _query(operation_: Operation) -> list[Schema]:
@@ -201,8 +235,12 @@ def _photos_form(_: type[BaseModel]) -> Schema:
 
 
 def _json_body(options: type[BaseModel]) -> Schema:
-    required = [name for name, one in options.model_fields.items() if one.is_required()]
-    return {"application/json": {"schema": {"type": "object", "required": required, "properties": _fields(options)}}}
+    schema = {"type": "object", "required": _required(options), "properties": _fields(options)}
+    return {"application/json": {"schema": schema}}
+
+
+def _required(options: type[BaseModel]) -> list[str]:
+    return [name for name, one in options.model_fields.items() if one.is_required()]
 
 
 _CONTENT: Mapping[Takes, Callable[[type[BaseModel]], Schema]] = {
@@ -228,11 +266,17 @@ def _inline(value: Schema, schema: Schema) -> Schema:
 
 
 def _answers(operation_: Operation) -> Schema:
-    return {str(status): _answer(status, answer) for status, answer in operation_.answers.items()}
+    return {
+        str(status): _answer(status, answer, operation_.sends.get(status, ()))
+        for status, answer in operation_.answers.items()
+    }
 
 
-def _answer(status: int, answer: type[BaseModel] | str | None) -> Schema:
-    described: Schema = {"description": _PHRASES.get(status, "Done")}
+def _answer(status: int, answer: type[BaseModel] | str | None, sends: tuple[str, ...]) -> Schema:
+    told = " and ".join(f"{name} says {_SENT[name]}" for name in sends)
+    described: Schema = {"description": _PHRASES.get(status, "Done") + (f"; {told}" if told else "")}
+    if sends:
+        described["headers"] = {name: {"schema": {"type": "string"}} for name in sends}
     if isinstance(answer, str):
         described["content"] = {answer: {"schema": {"type": "string"}}}
     elif answer is not None:
@@ -261,25 +305,11 @@ _SECURITY_SCHEMES: Schema = {
     },
 }
 
-_ALLOWED = {
-    "enum": "one of {expected}",
-    "int_parsing": "a whole number",
-    "int_from_float": "a whole number",
-    "bool_parsing": "true or false",
-    "greater_than_equal": "at least {ge}",
-    "less_than_equal": "at most {le}",
-    "string_too_long": "at most {max_length} characters long",
-    "string_pattern_mismatch": "like {pattern}",
-    "too_long": "a list of at most {max_length}",
-    "list_type": "a list",
-    "missing": "given",
-    "string_type": "text",
-}
-
+_SENT = {"Location": "where it is", "Retry-After": "when to look"}
 _PHRASES = {
     200: "Done",
-    201: "Made; Location says where it is",
-    202: "Accepted; Location and Retry-After say where and when to look",
+    201: "Made",
+    202: "Accepted",
     204: "Gone",
     206: "The part of the picture that was asked for",
     303: "The picture is at Location, for five minutes",

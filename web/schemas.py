@@ -1,7 +1,7 @@
 """What goes over the wire: validated on the way in, rendered on the way out, and described in OpenAPI from here."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from flask import Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,8 +12,9 @@ from shared.lanes import Lane, Outlook
 from shared.pipeline import Stage
 from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
 from shared.styles import Size
+from shared.wording import SHA256_PATTERN
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, Field(pattern=SHA256_PATTERN)]
 
 
 class JobOptions(BaseModel):
@@ -50,6 +51,8 @@ class ResultOptions(BaseModel):
 
 class NoOptions(BaseModel):
     """A call that takes no query."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 class JobLinks(BaseModel):
@@ -92,7 +95,7 @@ class JobBody(BaseModel):
         return cls(
             **values,
             position=outlook.position,
-            eta_s=None if outlook.eta_s is None else round(outlook.eta_s, 1),
+            eta_s=rounded(outlook.eta_s),
             created_at=utc(job.created_at),
             started_at=utc(job.started_at) if job.started_at else None,
             finished_at=utc(job.finished_at) if job.finished_at else None,
@@ -112,7 +115,9 @@ class JobPage(BaseModel):
 class AlbumOptions(JobOptions):
     """What may be chosen for all photos of an album."""
 
-    name: Annotated[str | None, Field(max_length=200, description="What its owner calls it.")] = None
+    name: Annotated[str | None, Field(max_length=200, description="What its owner calls it.", examples=["Summer"])] = (
+        None
+    )
     webhook: Annotated[
         str | None,
         Field(max_length=2000, description="An address that is told when all photos have come to their end."),
@@ -124,7 +129,14 @@ class CheckOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    sha256: Annotated[list[Sha256], Field(max_length=10_000, description="SHA-256 digests of photos, in hex.")]
+    sha256: Annotated[
+        list[Sha256],
+        Field(
+            max_length=10_000,
+            description="SHA-256 digests of photos, in hex.",
+            examples=[["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"]],
+        ),
+    ]
 
 
 class PhotoPageOptions(BaseModel):
@@ -171,6 +183,22 @@ class AlbumBody(BaseModel):
     created_at: datetime
     expires_at: Annotated[datetime, Field(description="Moves with every photo that is added.")]
     links: AlbumLinks
+
+
+class EndedAlbum(BaseModel):
+    """What a webhook tells of an album."""
+
+    id: str
+    name: str | None
+    counts: Counts
+
+
+class AlbumEnded(BaseModel):
+    """All photos of an album have come to their end."""
+
+    type: Literal["album.ended"]
+    timestamp: Annotated[datetime, Field(description="When it was noticed.")]
+    data: EndedAlbum
 
 
 class NewAlbumBody(AlbumBody):
@@ -309,6 +337,11 @@ class Problem(BaseModel):
 def answer(body: BaseModel, status: int = 200, content_type: str = "application/json") -> Response:
     """Render a body; the line ends, so that a terminal's prompt does not stick to it."""
     return Response(body.model_dump_json() + "\n", status, content_type=content_type)
+
+
+def rounded(eta_s: float | None) -> float | None:
+    """An estimate, as far as it is one."""
+    return None if eta_s is None else round(eta_s, 1)
 
 
 def utc(seconds: float) -> datetime:
