@@ -12,14 +12,8 @@ from cli.words import counted
 from shared import images
 from shared.errors import InvalidValueError, SakugaError
 from shared.images import Limits
-from shared.names import is_clutter
+from shared.names import is_clutter, is_photo_name
 
-# Whoever has such a file takes it for a photo, and wants to hear why it is none we read. Of all others in a folder only
-# those that are photos count: texts, films and what programs keep beside photos would be said to have failed for ever.
-SUFFIXES: Final = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff", ".gif", ".bmp"}
-    | {".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"}
-)
 _ANY_SIZE: Final = Limits(1 << 62, math.inf)
 
 
@@ -99,7 +93,7 @@ def _files(folder: Path, found: Found, output: Path) -> Iterator[Path]:
 
 
 def _counts(path: Path) -> bool:
-    if path.suffix.lower() in SUFFIXES:
+    if is_photo_name(path.name):
         return True
     try:
         with path.open("rb") as file:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from os import SEEK_END
 from typing import BinaryIO, Final
 
+from shared import images
 from shared.albums import Album, Item
 from shared.errors import (
     AlbumFullError,
@@ -29,7 +30,7 @@ from shared.errors import (
 from shared.images import too_many_bytes
 from shared.jobs import Job, State, error_info, new_id
 from shared.lanes import Lane
-from shared.names import is_clutter, numbered, safe_name
+from shared.names import is_clutter, is_photo_name, numbered, safe_name
 from shared.pipeline import Options
 from shared.services import Order, Services
 from shared.spool import SPOOL_BYTES, spooled
@@ -90,12 +91,15 @@ def add_photo(services: Services, album: Album, name: str, photo: BinaryIO, *, i
 
 
 def add_archive(services: Services, album: Album, archive: BinaryIO) -> Iterator[Taken]:
-    """Take in every photo of a ZIP archive, one after the other; what is no photo is refused by its name.
+    """Take in every photo of a ZIP archive, one after the other.
+
+    As in a folder, what is neither a photo nor called like one is left out; what is only called like one is refused.
 
     Raises:
-        ArchiveError: it is no ZIP archive, or more than one should be.
+        ArchiveError: it is no ZIP archive, more than one should be, or there are no photos in it.
     """
     left = services.settings.max_album_upload_bytes  # to unpack: entries may share their bytes, and unpack to far more
+    is_empty = True
     with _opened(archive) as opened:
         for entry in opened.infolist():
             name = safe_name(_name_in(entry), otherwise="photo")
@@ -105,10 +109,18 @@ def add_archive(services: Services, album: Album, archive: BinaryIO) -> Iterator
                 with closing(_unpacked(opened, entry, min(left, services.settings.max_upload_bytes))) as photo:
                     left -= photo.seek(0, SEEK_END)
                     photo.seek(0)
+                    if not is_photo_name(name):
+                        images.inspect(photo, services.limits)
+                        photo.seek(0)
                     taken = add_photo(services, album, name, photo)
             except SakugaError as error:
+                if _is_final(error) and not is_photo_name(name):
+                    continue
                 taken = _refuse(services, album, name, error)
+            is_empty = False
             yield taken
+    if is_empty:
+        raise ArchiveError("There are no photos in this archive.")
 
 
 def _add(services: Services, album: Album, item: Item, before: Item | None, photo: BinaryIO) -> Taken:

@@ -14,6 +14,12 @@ from shared.errors import InvalidValueError
 
 _NAME_BYTES: Final = 255  # of a part of a name, as file systems have it
 _PARTS: Final = 8
+# Whoever has such a file takes it for a photo, and wants to hear why it is none we read. Of all others in a folder only
+# those that are photos count: texts, films and what programs keep beside photos would be said to have failed for ever.
+_PHOTOS: Final = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff", ".gif", ".bmp"}
+    | {".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"}
+)
 _CLUTTER: Final = re.compile(r"(^|/)(__MACOSX/|\._|\.DS_Store$|Thumbs\.db$|desktop\.ini$|\.)", re.IGNORECASE)
 _WINDOWS_DEVICES: Final = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 
@@ -21,6 +27,11 @@ _WINDOWS_DEVICES: Final = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.
 def is_clutter(name: str) -> bool:
     """Whether a file, or a folder whose name ends with `/`, is what systems add and hide, and nobody's photo."""
     return bool(_CLUTTER.search(name))
+
+
+def is_photo_name(name: str) -> bool:
+    """Whether a file is meant to be a photo by its name; without it must be one by its content to count."""
+    return PurePosixPath(name).suffix.lower() in _PHOTOS
 
 
 def safe_name(name: str, *, otherwise: str = "") -> str:

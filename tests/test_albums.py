@@ -229,7 +229,6 @@ class TestArchives:
                 "/abs/olute.png": photo_bytes(seed=2),
                 "C:\\windows\\x.png": photo_bytes(seed=3),
                 link: b"/etc/passwd",
-                "nested.zip": zip_of({"a.png": photo_bytes()}),
             }
         )
         answer = upload(client, album, ("a.zip", archive), ("b.zip", bomb), ("c.zip", b"PK\x03\x04 cut short"))
@@ -240,9 +239,33 @@ class TestArchives:
         ]
         assert {one["name"]: one["error"]["code"] for one in answer["rejected"]} == {
             "link.png": "bad_archive",
-            "nested.zip": "not_a_photo",
             "bomb.png": "bad_archive",
             "c.zip": "bad_archive",
+        }
+
+    def test_a_folder_s_other_files_are_left_out_and_what_is_called_a_photo_is_refused(
+        self, client: FlaskClient, album: str
+    ) -> None:
+        archive = zip_of(
+            {
+                "notes.txt": b"hi",
+                "film.mov": bytes(33 << 20),
+                "inner.zip": zip_of({"a.png": photo_bytes()}),
+                "photo without suffix": photo_bytes(seed=1),
+                "broken.jpg": b"no photo",
+                "a.png": photo_bytes(seed=2),
+            },
+            zipfile.ZIP_DEFLATED,
+        )
+        answer = upload(client, album, ("folder.zip", archive), ("texts.zip", zip_of({"a.txt": b"hi", "b": b"ho"})))
+        assert [one["name"] for one in answer["accepted"]] == ["photo without suffix", "a.png"]
+        assert {one["name"]: one["error"]["code"] for one in answer["rejected"]} == {
+            "broken.jpg": "not_a_photo",
+            "texts.zip": "bad_archive",
+        }
+        assert body(client.get(album))["counts"]["failed"] == 1
+        assert body(client.post(f"{album}/check", json={"sha256": [hashlib.sha256(b"no photo").hexdigest()]})) == {
+            "missing": []
         }
 
     def test_two_photos_of_one_name_are_both_kept(self, client: FlaskClient, album: str) -> None:
