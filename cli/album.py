@@ -33,7 +33,6 @@ from shared.names import safe_name
 AT_ONCE: Final = 4  # photos on their way there, and as many pictures on theirs back
 LOOK_S: Final = 1.0
 FAILURES: Final = "failures.json"
-INTERRUPTED: Final = 130  # as shells have it
 
 Copies = Mapping[str, list[Task]]
 """Tasks by the digest of their photo; photos of the same content are one to the server."""
@@ -57,11 +56,10 @@ def convert_album(
         make_folder(output)
         return _convert_album(folder, found, ledger, extension, remote, limits, console)
     except KeyboardInterrupt:
-        console.print(
-            f"Stopped. {escape(remote.url)} goes on with the photos that it has. The same command sends the rest"
-        )
-        console.print("and fetches the pictures.")
-        return INTERRUPTED
+        raise KeyboardInterrupt(
+            f"Stopped. {remote.url} goes on with the photos that it has. The same command sends the rest and fetches "
+            "the pictures."
+        ) from None
 
 
 def _found(folder: Path, output: Path) -> Found:

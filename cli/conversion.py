@@ -6,8 +6,9 @@ photo after the other over a pipe, whose end tells it that the command has ended
 """
 
 import multiprocessing
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+import signal
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import islice
 from multiprocessing.connection import Connection, wait
 from typing import Final
@@ -32,7 +33,9 @@ STOP_LIMIT_S: Final = 10
 LOST: Final = Outcome("The process that converted it was ended; too little memory is the usual reason.")
 
 
-def convert_each(tasks: Sequence[Task], options: Options, settings: Settings) -> Iterator[tuple[Task, Outcome]]:
+def convert_each(
+    tasks: Sequence[Task], options: Options, settings: Settings
+) -> Generator[tuple[Task, Outcome], None, None]:
     """Convert every photo with all that this machine has; yields what became of each as it is known.
 
     Raises:
@@ -80,7 +83,7 @@ def _convert(task: Task, options: Options, settings: Settings, engine: Engine) -
 
 def _convert_apart(
     tasks: Sequence[Task], options: Options, settings: Settings, capacity: Capacity
-) -> Iterator[tuple[Task, Outcome]]:
+) -> Generator[tuple[Task, Outcome], None, None]:
     waiting = iter(tasks)
     at_work: dict[object, tuple[Process, Task]] = {}
     try:
@@ -104,6 +107,16 @@ def _convert_apart(
             process.stop()
 
 
+@contextmanager
+def _ctrl_c_ignored() -> Iterator[None]:
+    """Start a process that Ctrl-C does not reach: whoever started it stops it."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 class Process:
     """One that converts a photo after the other, until it is stopped or the command is no more."""
 
@@ -111,7 +124,9 @@ class Process:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, options, settings, capacity), daemon=True)
-        self._process.start()
+        self._has_begun = False
+        with _ctrl_c_ignored():
+            self._process.start()
         theirs.close()
 
     def give(self, task: Task) -> None:
@@ -125,14 +140,16 @@ class Process:
         except (EOFError, OSError):
             self.stop()
             return LOST
+        self._has_begun = True
         if isinstance(told, SakugaError):
             raise told
         return told
 
     def stop(self) -> None:
-        """Let it finish the photo in hand."""
+        """Let it finish the photo in hand, unless it has only begun to start."""
         self.connection.close()
-        self._process.join(STOP_LIMIT_S)
+        if self._has_begun:
+            self._process.join(STOP_LIMIT_S)
         self._process.terminate()
 
 
@@ -140,7 +157,7 @@ def _serve(connection: Connection, options: Options, settings: Settings, capacit
     limit_threads(capacity.threads)
     share_one_arena()
     configure_logs("WARNING")
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):  # the command has ended
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the command has ended
         try:
             engine = _engine(settings, capacity)
         except SakugaError as error:

@@ -15,10 +15,11 @@ from rich.markup import escape
 
 from shared.errors import SakugaError, WeightsError
 from shared.images import Format
-from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN, Settings, load_settings
+from shared.settings import CLIENT_SERVER, MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN, Settings, load_settings
 from shared.styles import Style, installed_styles
 from shared.telemetry import configure_logs
 
+INTERRUPTED = 130  # as shells have it
 SERVER = "http://127.0.0.1:8000"
 
 P = ParamSpec("P")
@@ -29,7 +30,7 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def plain_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """Print our own errors and the system's as one sentence and exit with 1."""
+    """Print our own errors and the system's as one sentence and exit with 1; say where Ctrl-C ended the command."""
 
     @wraps(command)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -37,6 +38,9 @@ def plain_errors(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except SakugaError as error:
             _give_up(error.detail)
+        except KeyboardInterrupt as stopped:
+            err.print(escape(str(stopped) or "Stopped."))
+            sys.exit(INTERRUPTED)
         except BrokenPipeError:
             raise  # whoever read our output has gone; click ends quietly
         except OSError as error:
@@ -86,7 +90,15 @@ def picture_options(command: Callable[P, R]) -> Callable[P, R]:
 def server_options(command: Callable[P, R]) -> Callable[P, R]:
     """Options of every command that uses a server: where it is, and the key that it is shown."""
     options = (
-        click.option("--server", default=SERVER, show_default=True, metavar="URL", help="Where Sakuga runs."),
+        click.option(
+            "--server",
+            default=SERVER,
+            show_default=True,
+            envvar=CLIENT_SERVER,
+            show_envvar=True,
+            metavar="URL",
+            help="Where Sakuga runs.",
+        ),
         click.option(
             "--key-file",
             type=click.Path(path_type=Path, exists=True, dir_okay=False),

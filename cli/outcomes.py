@@ -1,6 +1,7 @@
 """What became of photos, and how a person is told. Imported by the commands."""
 
-from collections.abc import Iterable
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cli.photos import Found
 from cli.pictures import Task
+from cli.words import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,19 +27,31 @@ def complain(console: Console, photo: Path, what: str, *, colour: str = "red") -
     console.print(f"[{colour}]{escape(str(photo))}[/]: {escape(what)}")
 
 
-def follow(outcomes: Iterable[tuple[Task, Outcome]], total: int, what: str, console: Console) -> list[Path]:
-    """Show how far it is, and what is to be known of each photo; returns those that failed."""
-    failed = []
+def follow(
+    outcomes: Generator[tuple[Task, Outcome], None, None], total: int, folder: Path, what: str, console: Console
+) -> list[Path]:
+    """Show how far it is, and what is to be known of each photo; returns those that failed.
+
+    Raises:
+        KeyboardInterrupt: with a sentence on how far it had come.
+    """
+    failed: list[Path] = []
+    pictures = 0
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task(what, total=total)
-        for task, outcome in outcomes:
-            if outcome.failure:
-                complain(console, task.photo.path, outcome.failure)
-                failed.append(task.photo.path)
-            for note in outcome.notes:
-                complain(console, task.photo.path, note, colour="yellow")
-            progress.advance(bar)
+    try:
+        with closing(outcomes), Progress(*columns, console=console) as progress:
+            bar = progress.add_task(what, total=total)
+            for task, outcome in outcomes:
+                if outcome.failure:
+                    complain(console, task.photo.path, outcome.failure)
+                    failed.append(task.photo.path)
+                for note in outcome.notes:
+                    complain(console, task.photo.path, note, colour="yellow")
+                pictures += not outcome.failure
+                progress.advance(bar)
+    except KeyboardInterrupt:
+        done = f"{pictures} of {counted(total, 'picture', 'pictures')}"
+        raise KeyboardInterrupt(f"Stopped. {done} in {folder}") from None
     return failed
 
 

@@ -23,6 +23,7 @@ DELAYS_S: Final = (0.5, 1, 2, 4, 8, 15, 30)  # after connections that were lost;
 LONGEST_WAIT_S: Final = 30  # at a time, whatever the server says: it may get better sooner
 PATIENCE_S: Final = 1800  # with a server that has no room for one request
 HOLD_S: Final = 5  # how long an answer about a job is held open, and Ctrl-C may have to wait
+CANCEL_S: Final = 2  # for whoever has pressed Ctrl-C
 POLL_S: Final = 1.0  # where the server has no room to hold it
 TIMEOUT: Final = httpx.Timeout(30, connect=10, pool=None)
 DIGESTS_AT_ONCE: Final = 10_000
@@ -166,6 +167,14 @@ class Remote:
             if job.state not in ENDED and "Preference-Applied" not in answer.headers:
                 self.pause(POLL_S)
         return job
+
+    def cancel(self, job: RemoteJob) -> bool:
+        """Cancel a job that nobody waits for any more, with a single try; returns whether the server was there."""
+        try:
+            self._client.post(job.links["cancel"], timeout=CANCEL_S)
+        except httpx.RequestError:
+            return False
+        return True
 
     def picture(self, job: RemoteJob) -> bytes:
         """The picture of a job that has succeeded.

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import closing
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +12,7 @@ from rich.console import Console
 from cli.outcomes import Outcome, complain, conclude, follow
 from cli.photos import find
 from cli.pictures import Task, make_folder, plan, write
-from cli.remote import Fields, Remote, UnreachableError
+from cli.remote import Fields, Remote, RemoteJob, UnreachableError
 from shared import images
 from shared.errors import SakugaError
 from shared.images import Limits
@@ -38,8 +38,8 @@ def submit_all(
     if tasks:
         limits = remote.limits().of_photo
         make_folder(folder)
-        with closing(_submit_each(tasks, fields, limits, remote)) as outcomes:
-            failed += follow(outcomes, len(tasks), "Converting", console)
+        outcomes = _submit_each(tasks, fields, limits, remote)
+        failed += follow(outcomes, len(tasks), folder, "Converting", console)
     conclude(found, tasks, failed, folder, console)
     return failed
 
@@ -47,23 +47,48 @@ def submit_all(
 def _submit_each(
     tasks: list[Task], fields: Fields, limits: Limits, remote: Remote
 ) -> Generator[tuple[Task, Outcome], None, None]:
-    pool = ThreadPoolExecutor(AT_ONCE)
+    """Yield what became of each; jobs that nobody waits for any more are canceled."""
+    pool, at_work = ThreadPoolExecutor(AT_ONCE), AtWork(remote)
     try:
-        asked = {pool.submit(_submit, task, fields, limits, remote): task for task in tasks}
+        asked = {pool.submit(_submit, task, fields, limits, at_work): task for task in tasks}
         for future in as_completed(asked):
             yield asked[future], future.result()
     finally:
         remote.stop()
+        at_work.cancel()  # lets those go that wait for them
         pool.shutdown(cancel_futures=True)
+        at_work.cancel()  # what was on its way meanwhile
 
 
-def _submit(task: Task, fields: Fields, limits: Limits, remote: Remote) -> Outcome:
+class AtWork:
+    """The jobs that have been started and have not ended, as far as this command knows."""
+
+    def __init__(self, remote: Remote) -> None:
+        self.remote = remote
+        self._jobs: dict[str, RemoteJob] = {}
+
+    def finish(self, photo: bytes, fields: Fields) -> RemoteJob:
+        """Start a job and wait for its end."""
+        job = self.remote.start_job(photo, fields)
+        self._jobs[job.id] = job
+        ended = self.remote.ended(job)
+        self._jobs.pop(job.id, None)
+        return ended
+
+    def cancel(self) -> None:
+        """Cancel them, unless the server is away."""
+        with suppress(KeyError):  # there are no more
+            while self.remote.cancel(self._jobs.popitem()[1]):
+                pass
+
+
+def _submit(task: Task, fields: Fields, limits: Limits, at_work: AtWork) -> Outcome:
     try:
         require_sendable(task.photo.path, limits)
-        job = remote.ended(remote.start_job(task.photo.path.read_bytes(), fields))
+        job = at_work.finish(task.photo.path.read_bytes(), fields)
         if job.state is not State.SUCCEEDED:
             return Outcome(reason(job.state, job.error).detail)
-        write(task.picture, remote.picture(job))
+        write(task.picture, at_work.remote.picture(job))
     except UnreachableError:
         raise  # it is no better for the others
     except SakugaError as error:

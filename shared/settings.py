@@ -20,6 +20,7 @@ MAX_SIDE_DEFAULT, MAX_SIDE_MIN, MAX_SIDE_MAX = 512, 16, 2048
 WEB_THREADS = 64
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 CLIENT_KEY = "SAKUGA_API_KEY"  # no setting: what the commands that use a server show it
+CLIENT_SERVER = "SAKUGA_SERVER"  # nor is this: which server that is
 
 
 def default_data_dir() -> Path:
@@ -122,7 +123,8 @@ def _masked(value: object) -> object:
 def _unknown_names() -> list[str]:
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     problems = []
-    for name in sorted({name for name in os.environ if name.startswith(PREFIX)} - known - {CLIENT_KEY}):
+    ours = known | {CLIENT_KEY, CLIENT_SERVER}
+    for name in sorted({name for name in os.environ if name.startswith(PREFIX)} - ours):
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
         problems.append(f"{name}: no such setting" + (f"; did you mean {near[0]}?" if near else ""))
     return problems

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import structlog
 import torch
 from click.testing import CliRunner, Result
 from PIL import Image
+from rich.progress import Progress, TaskID
 
 from cli import conversion
 from cli.main import main
@@ -57,8 +59,8 @@ def checkpoint(tmp_path: Path) -> Path:
     return tmp_path / "weights.pt"
 
 
-def sakuga(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
+def sakuga(*arguments: object, env: dict[str, str] | None = None) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], env=env, catch_exceptions=False)
 
 
 def photo_at(path: Path, size: tuple[int, int] = (64, 48), seed: int = 0) -> Path:
@@ -373,7 +375,7 @@ def test_folders_are_converted_with_all_that_is_below_them(tmp_path: Path) -> No
     assert result.exit_code == 1
     assert "bad.jpg" in result.stderr
     assert "5 of 6 converted" in result.stderr
-    assert "1 failed; 1 file left out" in result.stderr
+    assert "1 failed; 1 file left out: it is no photo" in result.stderr
     assert pictures_in(tmp_path / "out") == [
         "beach/cat.jpg",
         "beach/far/cat.jpg",
@@ -396,6 +398,27 @@ def test_a_folder_is_left_by_no_link_and_its_pictures_are_no_photos_of_it(tmp_pa
     refused = sakuga("convert", holiday, "-o", holiday)
     assert refused.exit_code == 1
     assert "choose another folder" in refused.stderr
+
+
+@pytest.mark.usefixtures("data_dir")
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_ctrl_c_says_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: str) -> None:
+    for seed in range(8):
+        photo_at(tmp_path / "in" / f"{seed}.jpg", seed=seed)
+    shown: list[str] = []
+
+    def show(self: Progress, bar: TaskID) -> None:  # noqa: ARG001
+        shown.append("one")
+        if len(shown) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(conversion, "WORTH_IT", 1)
+    monkeypatch.setenv("SAKUGA_PROCESSES", processes)
+    monkeypatch.setattr(Progress, "advance", show)
+    stopped = sakuga("convert", tmp_path / "in", "-o", tmp_path / "out")
+    assert stopped.exit_code == 130
+    assert f"Stopped. 2 of 8 pictures in {tmp_path / 'out'}" in stopped.stderr
+    assert 2 <= len(pictures_in(tmp_path / "out")) < 8
 
 
 @pytest.mark.usefixtures("data_dir")

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 
 import httpx
 import pytest
@@ -120,6 +121,59 @@ def test_photos_are_submitted_as_jobs(service: RunningService, tmp_path: Path) -
     assert pictures_in(tmp_path / "out") == ["cat-2.jpg", "cat.jpg"]
     with Image.open(tmp_path / "out" / "cat.jpg") as picture:
         assert picture.size == (32, 24)
+
+
+def test_ctrl_c_cancels_what_was_submitted_and_says_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(12):
+        photo_at(tmp_path / "in" / f"{seed}.jpg", seed=seed)
+    server = NeverDone(interrupt_after=3)
+    monkeypatch.setattr("cli.remote.Remote", lambda *_, **__: speaking_to(server.answer))
+    stopped = sakuga("submit", tmp_path / "in", "-o", tmp_path / "out")
+    assert stopped.exit_code == 130
+    assert f"Stopped. 0 of 12 pictures in {tmp_path / 'out'}" in stopped.stderr
+    assert len(server.started) >= 3
+    assert server.canceled == server.started
+
+
+class NeverDone:
+    """A server whose jobs take for ever; somebody presses Ctrl-C after a few."""
+
+    def __init__(self, *, interrupt_after: int) -> None:
+        self.started: set[str] = set()
+        self.canceled: set[str] = set()
+        self._interrupt_after = interrupt_after
+        self._lock = Lock()
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        path = request.url.path
+        if path.endswith("/limits"):
+            return httpx.Response(200, json={"max_upload_bytes": 1 << 20, "max_megapixels": 1, "max_album_photos": 1})
+        if path.endswith("/cancel"):
+            self.canceled.add(path.split("/")[-2])
+        if path == "/api/v1/jobs":
+            self._start(request.headers["Idempotency-Key"])
+        return httpx.Response(200, json=waiting_job(request.headers.get("Idempotency-Key", path.split("/")[-1])))
+
+    def _start(self, job_id: str) -> None:
+        with self._lock:
+            self.started.add(job_id)
+            if len(self.started) == self._interrupt_after:
+                os.kill(os.getpid(), signal.SIGINT)
+
+
+def waiting_job(job_id: str) -> dict[str, object]:
+    links = {"self": f"/api/v1/jobs/{job_id}", "cancel": f"/api/v1/jobs/{job_id}/cancel"}
+    return {"id": job_id, "state": "queued", "result": None, "error": None, "notes": [], "links": links}
+
+
+def test_the_server_may_be_named_in_the_environment(holiday: Path, tmp_path: Path) -> None:
+    for command in ("album", "submit"):
+        done = sakuga(command, holiday, "-o", tmp_path / "out", env={"SAKUGA_SERVER": "http://127.0.0.1:1"})
+        assert "http://127.0.0.1:1 cannot be reached" in done.stderr
+        assert "SAKUGA_SERVER" in sakuga(command, "--help").stdout
+    assert sakuga("styles", env={"SAKUGA_SERVER": "http://127.0.0.1:1"}).exit_code == 0
 
 
 def test_a_style_that_the_server_lacks_is_said(service: RunningService, holiday: Path, tmp_path: Path) -> None:
