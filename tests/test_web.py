@@ -492,6 +492,22 @@ def test_the_examples_of_the_api_page_can_be_typed(client: FlaskClient) -> None:
     assert "the options go into the query" not in put
 
 
+@pytest.mark.parametrize(
+    ("ttl_s", "english", "chinese"),
+    [
+        (24 * 3600, "after 24 hours.", "会在 24 小时后"),
+        (7 * 24 * 3600, "after 7 days.", "会在 7 天后"),
+        (5400, "after 90 minutes.", "会在 90 分钟后"),
+        (30, "after 30 seconds.", "会在 30 秒后"),
+    ],
+)
+def test_the_page_says_how_long_photos_are_kept(services: Services, ttl_s: int, english: str, chinese: str) -> None:
+    settings = services.settings.model_copy(update={"ttl_s": ttl_s})
+    client = create_app(replace(services, settings=settings)).test_client()
+    assert english in client.get("/?lang=en").text
+    assert chinese in client.get("/?lang=zh").text
+
+
 def test_every_error_code_is_explained_where_its_type_points(client: FlaskClient) -> None:
     page = client.get("/docs").text
     target = body(client.get(f"{JOBS}/none"))["type"]

@@ -13,6 +13,9 @@ COOKIE: Final = "sakuga_lang"
 LANGUAGES: Final = {"en": "English", "zh": "中文"}
 DEFAULT: Final = "en"
 
+UNITS_S: Final = (24 * 3600, 3600, 60, 1)
+UNITS: Final = {"en": ("days", "hours", "minutes", "seconds"), "zh": ("天", "小时", "分钟", "秒")}
+
 CHINESE: Final = {
     "A moment later, a frame from a film.": "稍等片刻，便是电影里的一帧。",
     "An example, photo by NASA. Drag the line.": "示例照片来自 NASA。拖动中间的线看看。",
@@ -48,7 +51,7 @@ CHINESE: Final = {
     "No preview of this photo here.": "此处无法预览这张照片。",
     "No style is installed on this service yet, so nothing can be drawn.": "服务尚未安装任何风格，暂时无法绘制。",
     "Photo": "照片",
-    "Photos and pictures are erased on their own after a while.": "照片和图片会在一段时间后自动删除。",
+    "Photos and pictures are erased on their own after {time}.": "照片和图片会在 {time}后自动删除。",
     "Photos of the album": "相册中的照片",
     "Previous": "上一张",
     "Progress": "进度",
@@ -96,3 +99,10 @@ def language_of(request: Request) -> str:
 def words_of(language: str) -> Words:
     """What turns an English sentence of the template into one of this language."""
     return CHINESE.__getitem__ if language == "zh" else str
+
+
+def time_in_words(seconds: int, language: str) -> str:
+    """A time in the largest unit of which it has two or more."""
+    units = zip(UNITS_S, UNITS[language], strict=True)
+    unit_s, unit = next(one for one in units if seconds >= 2 * one[0] or one[0] == 1)
+    return f"{round(seconds / unit_s)} {unit}"

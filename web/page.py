@@ -9,7 +9,7 @@ from shared.images import Format
 from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
 from shared.styles import Style, Styles
 from web.access import known_caller
-from web.languages import COOKIE, LANGUAGES, language_of, words_of
+from web.languages import COOKIE, LANGUAGES, language_of, time_in_words, words_of
 from web.sessions import COOKIE as SESSION_COOKIE
 from web.sessions import SESSION_S, begin_session, end_session
 
@@ -120,5 +120,6 @@ def _page(language: str) -> str:
         max_album_upload_bytes=services.settings.max_album_upload_bytes,
         max_megapixels=services.settings.max_megapixels,
         is_signed_in=services.keys.are_asked_for,
+        kept_for=time_in_words(services.settings.ttl_s, language),
         version=version("sakuga"),
     )
