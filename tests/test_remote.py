@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
@@ -13,14 +13,17 @@ from threading import Lock
 import httpx
 import pytest
 from PIL import Image
+from redis import Redis
 from rich.console import Console
 
 from cli.album import upload_names
 from cli.bars import Bars
 from cli.ledger import NAME as LEDGER
 from cli.remote import DELAYS_S, LONGEST_WAIT_S, PATIENCE_S, RefusedError, Remote, RemoteJob, UnreachableError
-from shared.jobs import State
-from tests.conftest import ROOT, RunningService, photo_bytes
+from shared.jobs import EXPIRY, State
+from shared.services import redis_client
+from shared.settings import Settings
+from tests.conftest import ROOT, RunningService, photo_bytes, wait_until
 from tests.test_cli import photo_at, pictures_in, sakuga
 
 # Runs the command, and sends itself a signal before the photo that comes after so many.
@@ -369,16 +372,31 @@ def test_an_album_that_the_server_no_longer_has_is_begun_anew_with_what_has_no_p
     assert pictures(out) == GOOD
 
 
+@pytest.fixture(scope="module")
+def forgetful(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningService, Redis]]:
+    """A service, and its Redis, in which one can let pictures expire."""
+    redis = redis_client(Settings(redis_url=redis_url))
+    redis.flushall()
+    running = RunningService(tmp_path_factory.mktemp("forgetful"), environment={"SAKUGA_REDIS_URL": redis_url})
+    running.start()
+    yield running, redis
+    running.stop()
+    redis.close()
+
+
 @pytest.mark.parametrize("name", ["0.jpg", "renamed.jpg"])
 def test_photos_whose_pictures_expired_before_they_were_fetched_are_sent_again(
-    service: RunningService, holiday: Path, tmp_path: Path, traffic: Traffic, name: str
+    forgetful: tuple[RunningService, Redis], holiday: Path, tmp_path: Path, traffic: Traffic, name: str
 ) -> None:
+    service, redis = forgetful
     out = tmp_path / "out"
     command = ("album", holiday, "--server", service.url, "-o", out)
     sakuga(*command)
     listed = httpx.get(f"{service.url}/api/v1/albums/{album_of(out)}/photos").json()["photos"]
-    photo = next(one for one in listed if one["name"] == "0.jpg")
-    httpx.delete(f"{service.url}{photo['job']['links']['self']}")
+    job = next(one for one in listed if one["name"] == "0.jpg")["job"]
+    redis.zadd(EXPIRY, {job["id"]: 1})
+    look = f"{service.url}{job['links']['self']}"
+    wait_until(lambda: httpx.get(look).json()["state"] == "expired", "the picture has expired")
     (out / "0.jpg").unlink()
     (holiday / "0.jpg").rename(holiday / name)
     traffic.requests.clear()

@@ -43,6 +43,7 @@ export default {
     unauthorized: { title: "您已退出登录", detail: "请重新加载页面，并用密钥登录。" },
     unavailable: { title: "服务暂时没有回应", detail: "请稍后再试。" },
     unknown_album: { title: "找不到这个相册", detail: "它可能已被删除，或早已过期。" },
+    unknown_field: { title: "未知的字段", detail: "服务不认识其中某个选项。" },
     unknown_job: { title: "找不到这张图片", detail: "它可能已被删除，或早已过期。" },
     unknown_style: { title: "没有这种风格", detail: "请选择另一种风格。" },
     unusable_photo: { title: "这张照片无法转换", detail: "它太小，或形状不合适。" },
