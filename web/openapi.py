@@ -286,7 +286,8 @@ def _answer(status: int, answer: type[BaseModel] | str | None, sends: tuple[str,
 
 def _problems(operation_: Operation) -> Schema:
     content = {"application/problem+json": {"schema": {"$ref": _REF.format(model="Problem")}}}
-    statuses = {*operation_.problems, *_REFUSALS[operation_.access is Access.ANYBODY]}
+    # what unknown fields of a query get, and who has no key for it
+    statuses = {*operation_.problems, 422, *_REFUSALS[operation_.access is Access.ANYBODY]}
     return {str(status): {"description": _PHRASES[status], "content": content} for status in sorted(statuses)}
 
 
@@ -322,7 +323,7 @@ _PHRASES = {
     410: "Expired",
     413: "Too many bytes or megapixels",
     415: "Not an image we read",
-    422: "A damaged image, an unknown style or a value out of range",
+    422: "A damaged image, an unknown style or field, or a value out of range",
     429: "Above the caller's rate or quota; Retry-After says when to try again",
     503: "Full or not ready; Retry-After says when to try again",
 }
