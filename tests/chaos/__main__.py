@@ -24,7 +24,7 @@ from tests.chaos.faults import (
     small_disk,
     suffer,
 )
-from tests.chaos.rig import Rig
+from tests.chaos.rig import Rig, die_in_order
 from tests.chaos.supervised import Supervised
 from tests.chaos.workload import Outcome
 from tests.conftest import s3_server
@@ -71,6 +71,7 @@ class Report:
 
 def main() -> int:
     """Run the faults whose titles have one of the words on the command line, or all."""
+    die_in_order()
     words = sys.argv[1:]
     report = Report(lambda fault: not words or any(word in fault.title for word in words))
     with tempfile.TemporaryDirectory(prefix="sakuga-chaos-") as folder:

@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import psutil
 
-from tests.chaos.rig import Rig, wait_for
+from tests.chaos.rig import Rig, die_in_order, wait_for
 from tests.chaos.workload import ENDED, photo_of
 
 TIMES = 10
@@ -174,6 +174,7 @@ def _seconds(time_told: str) -> float:
 
 
 def main() -> int:
+    die_in_order()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=300)
     arguments = parser.parse_args()

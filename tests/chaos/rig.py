@@ -26,6 +26,11 @@ NODES = 2
 START_LIMIT_S = 180
 
 
+def die_in_order() -> None:
+    """When told to stop (SIGTERM), end what was started on the way out."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
 def wait_for(condition: Callable[[], bool], what: str, limit_s: float) -> None:
     """Poll `condition` until it holds.
 

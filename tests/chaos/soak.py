@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from tests.chaos.overload import Flood, memory_of
-from tests.chaos.rig import Rig, wait_for
+from tests.chaos.rig import Rig, die_in_order, wait_for
 
 PARTS = 5
 TTL_S = 20
@@ -56,6 +56,7 @@ def grew(first: State, last: State) -> list[str]:
 
 
 def main() -> int:
+    die_in_order()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument("--per-second", type=float, default=60)
