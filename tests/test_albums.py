@@ -196,6 +196,8 @@ class TestUploads:
         assert problem(client.post(f"{album}/photos", data={"photos": "text"})) == (400, "bad_request")
         assert problem(client.post(ALBUMS, json={"style": "nobody"})) == (422, "unknown_style")
         assert problem(client.post(ALBUMS, json={"colour": "red"})) == (422, "invalid_value")
+        for cursor in (-1, (1 << 63) - 1, 10**30):
+            assert problem(client.get(f"{album}/photos?cursor={cursor}")) == (422, "invalid_value")
 
 
 class TestArchives:
@@ -242,6 +244,15 @@ class TestArchives:
             "bomb.png": "bad_archive",
             "c.zip": "bad_archive",
         }
+
+    @pytest.mark.parametrize("packing", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+    def test_what_could_unpack_to_any_size_at_once_is_not_unpacked(
+        self, client: FlaskClient, album: str, monkeypatch: pytest.MonkeyPatch, packing: int
+    ) -> None:
+        archive = zip_of({"a.png": photo_bytes()}, packing)
+        monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_: pytest.fail("it is unpacked"))
+        (refused,) = upload(client, album, ("a.zip", archive))["rejected"]
+        assert refused["error"]["code"] == "bad_archive"
 
     def test_two_photos_of_one_name_are_both_kept(self, client: FlaskClient, album: str) -> None:
         archive = zip_of({"a.png": photo_bytes(seed=1), "b.png": photo_bytes(seed=2)}).replace(b"b.png", b"a.png")

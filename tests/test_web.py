@@ -24,7 +24,7 @@ from tests.conftest import ToyEngine, photo_bytes
 from web.app import create_app
 from worker import tasks
 
-JOBS = "/api/v1/jobs"
+JOBS, ALBUMS = "/api/v1/jobs", "/api/v1/albums"
 
 
 @pytest.fixture
@@ -286,6 +286,9 @@ BROKEN: dict[str, Broken] = {
     "no such job": (lambda client: client.get(f"{JOBS}/{'0' * 40}"), 404, "unknown_job"),
     "no such page": (lambda client: client.get("/api/v1/nothing"), 404, "not_found"),
     "wrong method": (lambda client: client.put(JOBS), 405, "method_not_allowed"),
+    "an origin that is no address": (lambda client: send(client, headers={"Origin": "http://["}), 400, "bad_request"),
+    "deep json": (lambda client: client.post(ALBUMS, data=b"[" * 100_000), 400, "bad_request"),
+    "long json": (lambda client: client.post(ALBUMS, data=b" " * (2 << 20) + b"{}"), 400, "bad_request"),
     "limit": (lambda client: client.get(f"{JOBS}?limit=0"), 422, "invalid_value"),
     "no such style": (lambda client: client.get("/api/v1/styles/nope/preview"), 404, "unknown_preview"),
 }  # fmt: skip
@@ -302,6 +305,12 @@ def test_a_value_out_of_range_names_the_field_and_what_is_allowed(client: FlaskC
     detail = body(send(client, max_side="4096"))["detail"]
     assert "max_side" in detail
     assert "2048" in detail
+
+
+def test_what_is_wrong_with_a_request_is_told_in_short(client: FlaskClient) -> None:
+    answer = client.post(ALBUMS, json={f"{n}{'x' * 10_000}": n for n in range(90)})
+    assert problem(answer) == (422, "invalid_value")
+    assert len(answer.data) < 2000
 
 
 @pytest.mark.parametrize("as_form", [True, False])

@@ -90,9 +90,15 @@ def _refuse_cross_site() -> None:
     """Let no other web site make a visitor's browser send or erase anything here. Other clients are not asked."""
     if request.method in {"GET", "HEAD", "OPTIONS"}:
         return
-    origin = urlsplit(request.headers.get("Origin", "")).netloc
-    if request.headers.get("Sec-Fetch-Site") == "cross-site" or (origin and origin != request.host):
+    if request.headers.get("Sec-Fetch-Site") == "cross-site" or _origin() not in {"", request.host}:
         raise CrossSiteError("A web page may use this service only from its own address.")
+
+
+def _origin() -> str:
+    try:
+        return urlsplit(request.headers.get("Origin", "")).netloc
+    except ValueError as error:
+        raise BadRequestError("Origin must be an address.") from error
 
 
 def _translated(error: Exception, services: Services) -> SakugaError:

@@ -10,6 +10,7 @@ from typing import Any
 from flask import Flask, request
 from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import models_json_schema
+from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.routing import Rule
 
 from shared.errors import BadRequestError, InvalidValueError
@@ -21,6 +22,10 @@ View = Callable[..., Any]
 Schema = dict[str, Any]
 Answers = Mapping[int, type[BaseModel] | str | None]
 """By status: a JSON model, the content type of something else, or nothing."""
+
+JSON_BYTES = 1 << 20  # as objects it takes thirty times the memory; a full list of digests has two thirds of this
+MOST_SENTENCES = 5  # about what is wrong with a request: each tells of a name or value, however many it has
+MOST_NAME = 100  # characters of such a name
 
 _REF = "#/components/schemas/{model}"
 _LICENCE = {"name": "MIT", "identifier": "MIT"}
@@ -112,10 +117,7 @@ def document(app: Flask, *, title: str, version: str, description: str) -> Schem
 
 def _given(takes: Takes) -> dict[str, Any]:
     if takes is Takes.JSON:
-        body = request.get_json(force=True, silent=True) if request.get_data(cache=True) else {}
-        if not isinstance(body, dict):
-            raise BadRequestError("Send a JSON object.")
-        return body
+        return _json_object()
     given = request.args.to_dict()
     if takes is Takes.PHOTO:
         given |= request.form.to_dict()
@@ -123,16 +125,29 @@ def _given(takes: Takes) -> dict[str, Any]:
     return given
 
 
+def _json_object() -> dict[str, Any]:
+    request.max_content_length = JSON_BYTES
+    try:
+        body = request.get_json(force=True, silent=True) if request.get_data(cache=True) else {}
+    except RequestEntityTooLarge as error:
+        raise BadRequestError(f"A JSON object may have at most {JSON_BYTES >> 20} MiB here.") from error
+    except RecursionError as error:
+        raise BadRequestError("The JSON is nested far deeper than anything here.") from error
+    if not isinstance(body, dict):
+        raise BadRequestError("Send a JSON object.")
+    return body
+
+
 def _validate(model: type[BaseModel], given: dict[str, Any]) -> BaseModel:
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        sentences = [_sentence(model, item) for item in error.errors()]
+        sentences = [_sentence(model, item) for item in error.errors()[:MOST_SENTENCES]]
         raise InvalidValueError(" ".join(sentences)) from error
 
 
 def _sentence(model: type[BaseModel], item: Mapping[str, Any]) -> str:
-    name = ".".join(str(part) for part in item["loc"])
+    name = ".".join(str(part) for part in item["loc"])[:MOST_NAME]
     if item["type"] == "extra_forbidden":
         return f"{name}: there is no such field; allowed are {', '.join(model.model_fields)}."
     return f"{name} must be {_allowed(item)}."
