@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pillow_heif
 from PIL import Image, ImageCms, UnidentifiedImageError
 
+from shared import headers
 from shared.errors import DamagedPhotoError, NotAPhotoError, PhotoTooLargeError, SakugaError, UnusablePhotoError
 
 MIN_SIDE = 16
@@ -145,7 +146,7 @@ class _HeaderReader:
 
 
 def inspect(file: BinaryIO, limits: Limits) -> Header:
-    """Judge a photo by its header alone, in constant memory and a bounded number of reads.
+    """Judge a photo by its header alone, in constant memory and a bounded number of reads; no codec is run.
 
     Raises:
         PhotoTooLargeError: too many bytes or megapixels.
@@ -157,16 +158,13 @@ def inspect(file: BinaryIO, limits: Limits) -> Header:
     if size > limits.max_bytes:
         raise too_many_bytes(limits.max_bytes)
     reader = _HeaderReader(file)
+    signature = _signature(reader)
+    if headers.is_known(signature):
+        return _measured(reader, limits, size)
     image = _open(reader, limits)
-    width, height = image.size
-    if width * height > limits.max_megapixels * 1e6:
-        raise _too_many_pixels(limits, width * height)
-    if min(width, height) < MIN_SIDE:
-        raise UnusablePhotoError(f"The photo is {width}x{height} pixels; each side must have at least {MIN_SIDE}.")
+    _require_size(image.size, limits)
     _require_whole(reader, image.format or "", size)
-    if _stands_sideways(image):
-        width, height = height, width
-    return Header(width, height, image.format or "unknown")
+    return _header(image.format or "unknown", image.size, is_sideways=_stands_sideways(image))
 
 
 def decode(file: BinaryIO, limits: Limits, *, max_side: int) -> Photo:
@@ -178,6 +176,7 @@ def decode(file: BinaryIO, limits: Limits, *, max_side: int) -> Photo:
     inspect(file, limits)
     reader = _HeaderReader(file)
     image = _open(reader, limits)
+    _require_size(image.size, limits)  # a codec may see another size than its file's header tells
     try:
         notes = _notes(image)
         reader.lift_limits()
@@ -227,6 +226,10 @@ def _not_a_photo() -> NotAPhotoError:
     return NotAPhotoError("Send a JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF or BMP image.")
 
 
+def _cut_short() -> DamagedPhotoError:
+    return DamagedPhotoError("The photo is damaged or cut short.")
+
+
 def _too_many_pixels(limits: Limits, pixels: int | None) -> PhotoTooLargeError:
     allowed = f"A photo may have at most {limits.max_megapixels:g} megapixels"
     if pixels is None:
@@ -248,10 +251,44 @@ def readable_formats() -> list[str]:
     return sorted(_FORMATS & set(Image.OPEN))
 
 
+def _signature(reader: _HeaderReader) -> bytes:
+    reader.seek(0)
+    return reader.read(16)
+
+
+def _measured(reader: _HeaderReader, limits: Limits, size: int) -> Header:
+    """Judge a photo that only a codec could open."""
+    try:
+        sides = headers.measure(reader, size)
+    except EOFError as error:
+        raise _cut_short() from error
+    except _CODEC_ERRORS as error:
+        raise DamagedPhotoError("The photo's header is damaged.") from error
+    _require_size(sides.stored, limits)
+    _require_size(sides.seen, limits)
+    _require_whole(reader, sides.format, size)
+    image = Image.Image()
+    image.info |= {"exif": sides.exif} if sides.exif else {}
+    image.info |= {"xmp": sides.xmp} if sides.xmp else {}
+    return _header(sides.format, sides.seen, is_sideways=_stands_sideways(image))
+
+
+def _header(format_name: str, size: tuple[int, int], *, is_sideways: bool) -> Header:
+    width, height = reversed(size) if is_sideways else size
+    return Header(width, height, format_name)
+
+
+def _require_size(size: tuple[int, int], limits: Limits) -> None:
+    width, height = size
+    if width * height > limits.max_megapixels * 1e6:
+        raise _too_many_pixels(limits, width * height)
+    if min(width, height) < MIN_SIDE:
+        raise UnusablePhotoError(f"The photo is {width}x{height} pixels; each side must have at least {MIN_SIDE}.")
+
+
 def _open(reader: _HeaderReader, limits: Limits) -> Image.Image:
     formats = readable_formats()
-    reader.seek(0)
-    signature = reader.read(16)
+    signature = _signature(reader)
     if signature.startswith(_ICON):
         raise _not_a_photo()
     if signature.startswith(_WALKED):
@@ -299,7 +336,7 @@ def _require_whole(reader: _HeaderReader, format_name: str, size: int) -> None:
         case _:
             whole = True
     if not whole:
-        raise DamagedPhotoError("The photo is damaged or cut short.")
+        raise _cut_short()
 
 
 def _jpeg_has_end(reader: _HeaderReader, size: int) -> bool:
