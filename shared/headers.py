@@ -158,7 +158,8 @@ def _places(ipma: bytes, wanted: int) -> list[int]:
 
 
 def _sides(kind: str, properties: list[tuple[bytes, bytes]]) -> Sides:
-    width, height = next(struct.unpack(">4xII", content[:12]) for name, content in properties if name == b"ispe")
+    extent = next((content for name, content in properties if name == b"ispe"), b"")
+    width, height = struct.unpack(">4xII", extent[:12])
     stored = (width, height)
     for name, content in properties:
         if name == b"irot" and content[0] & 1:

@@ -136,6 +136,13 @@ def test_an_unchanged_job_is_not_sent_again(client: FlaskClient) -> None:
     assert client.get(link, headers={"If-None-Match": first.headers["ETag"]}).status_code == 200
 
 
+@pytest.mark.usefixtures("work")
+def test_a_precondition_that_fails_is_explained(client: FlaskClient) -> None:
+    links = body(send(client, headers={"Prefer": "wait=20"}))["links"]
+    for link in (links["self"], links["result"]):
+        assert problem(client.get(link, headers={"If-Match": '"another"'})) == (412, "precondition_failed")
+
+
 def test_the_same_idempotency_key_gives_the_first_answer_again(client: FlaskClient) -> None:
     first = send(client, headers={"Idempotency-Key": '"abc"'})
     again = send(client, headers={"Idempotency-Key": "abc"})
@@ -358,6 +365,11 @@ def test_ready_means_a_warm_worker_answers(client: FlaskClient, services: Servic
     assert client.get("/readyz").status_code == 503
     services.lanes.beat("host/1")
     assert body(client.get("/readyz")) == {"ready": True, "redis": True, "store": True, "workers": 1}
+
+
+def test_a_style_that_takes_no_time_at_all_breaks_nothing(client: FlaskClient, services: Services) -> None:
+    services.lanes.record_pace("hinata-light", 0.0)
+    assert client.get("/api/v1/stats").status_code == client.get("/api/v1/styles").status_code == 200
 
 
 def test_styles_limits_and_stats_say_what_the_service_offers(client: FlaskClient) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import structlog
 from flask import Flask, Request, Response, current_app, request
 from redis.exceptions import RedisError
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, PreconditionFailed, RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from shared.errors import BadRequestError, CrossSiteError, SakugaError, UnauthorizedError, UnavailableError
@@ -66,6 +66,7 @@ def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: T
     app.register_error_handler(Exception, lambda error: _problem(_translated(error, services)))
     app.after_request(tell_rate)
     app.after_request(_securing(services.store.public_origin))
+    app.after_request(_explained)  # the last is the first: it answers anew
     app.extensions["sakuga-openapi"] = document(
         app,
         title="Sakuga",
@@ -146,6 +147,14 @@ def _problem(error: SakugaError) -> Response:
     if isinstance(error, _HttpError):
         response.headers.extend(error.headers)
     return response
+
+
+def _explained(response: Response) -> Response:
+    """Say why where a precondition fails: werkzeug leaves the body as it would have been."""
+    if response.status_code != HTTPStatus.PRECONDITION_FAILED:
+        return response
+    response.close()
+    return _problem(_HttpError(PreconditionFailed()))
 
 
 def _securing(picture_origin: str | None) -> Callable[[Response], Response]:

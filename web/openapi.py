@@ -204,7 +204,7 @@ def _query(operation_: Operation) -> list[Schema]:
 
 
 def _photo_form(options: type[BaseModel]) -> Schema:
-    form = {"type": "object", "required": ["photo"], "properties": {"photo": _PHOTO, **_fields(options)}}
+    form = _object(["photo"], {"photo": _PHOTO, **_fields(options)})
     return {"multipart/form-data": {"schema": form}, "image/*": {"schema": {}}}
 
 
@@ -217,7 +217,12 @@ def _photos_form(_: type[BaseModel]) -> Schema:
 
 def _json_body(options: type[BaseModel]) -> Schema:
     required = [name for name, one in options.model_fields.items() if one.is_required()]
-    return {"application/json": {"schema": {"type": "object", "required": required, "properties": _fields(options)}}}
+    return {"application/json": {"schema": _object(required, _fields(options))}}
+
+
+def _object(required: list[str], properties: Schema) -> Schema:
+    """One that has these fields and no other, as every model of options demands."""
+    return {"type": "object", "required": required, "properties": properties, "additionalProperties": False}
 
 
 _CONTENT: Mapping[Takes, Callable[[type[BaseModel]], Schema]] = {
@@ -249,7 +254,8 @@ def _answers(operation_: Operation) -> Schema:
 def _answer(status: int, answer: type[BaseModel] | str | None) -> Schema:
     described: Schema = {"description": _PHRASES.get(status, "Done")}
     if isinstance(answer, str):
-        described["content"] = {answer: {"schema": {"type": "string"}}}
+        # OpenAPI 3.1 has no schema for a stream of events, and readers differ in what they take one to be of.
+        described["content"] = {answer: {} if answer == "text/event-stream" else {"schema": {"type": "string"}}}
     elif answer is not None:
         described["content"] = {"application/json": {"schema": {"$ref": _REF.format(model=answer.__name__)}}}
     return described
@@ -305,8 +311,10 @@ _PHRASES = {
     404: "There is no such thing",
     409: "Not possible in the job's state",
     410: "Expired",
+    412: "It is another one than If-Match or If-Unmodified-Since names",
     413: "Too many bytes or megapixels",
     415: "Not an image we read",
+    416: "The picture is not that long",
     422: "A damaged image, an unknown style or a value out of range",
     429: "Above the caller's rate or quota; Retry-After says when to try again",
     503: "Full or not ready; Retry-After says when to try again",
