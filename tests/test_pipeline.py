@@ -492,6 +492,20 @@ def tiff_of_strips(strips: int) -> bytes:
     return b"II*\0" + struct.pack("<IH", 8, len(entries)) + b"".join(sorted(entries)) + bytes(4 + 4 * strips)
 
 
+def box(kind: bytes, content: bytes, *, full: bool = False) -> bytes:
+    """A box of ISO/IEC 14496-12, a full one of version 0 without flags."""
+    return struct.pack(">I4s", 8 + 4 * full + len(content), kind) + bytes(4 * full) + content
+
+
+def heic_of_items(items: int, tables: int) -> bytes:
+    """A HEIC whose tables tell of so many items each, and only the last of the one that is shown."""
+    extent = box(b"ispe", struct.pack(">II", 64, 64), full=True)
+    table = box(b"ipma", struct.pack(">I", items) + b"\0\2\0" * items, full=True)
+    properties = box(b"iprp", box(b"ipco", extent) + tables * table)
+    shown = box(b"pitm", b"\0\1", full=True)
+    return box(b"ftyp", b"heic" + bytes(4) + b"heic") + box(b"meta", shown + properties, full=True)
+
+
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n%%EndComments\nshowpage\n"
 REFUSED: dict[str, tuple[bytes, type[SakugaError]]] = {
     "nothing": (b"", NotAPhotoError),
@@ -584,6 +598,8 @@ COSTLY: dict[str, tuple[Callable[[], bytes], int]] = {
     "png of empty chunks": (lambda: png_of(png_chunk(b"abCd")), 422),
     "png of empty data": (lambda: photo_bytes()[:-12] + png_chunk(b"IDAT") * 2_700_000 + png_chunk(b"IEND"), 422),
     "tiff of strips": (lambda: tiff_of_strips(8_000_000), 422),
+    "heic of items": (lambda: heic_of_items(340_000, 30), 422),
+    "heic of boxes": (lambda: heic_of_items(0, 2_000_000), 422),
     "png within an icon": (lambda: icon(blank_png(13_000)), 415),
 }
 
