@@ -99,7 +99,7 @@ def add_archive(services: Services, album: Album, archive: BinaryIO) -> Iterator
     with _opened(archive) as opened:
         for entry in opened.infolist():
             name = safe_name(_name_in(entry), otherwise="photo")
-            if entry.is_dir() or is_clutter(name):
+            if entry.filename.endswith("/") or is_clutter(name):  # not is_dir(), which fails where there is no name
                 continue
             try:
                 with closing(_unpacked(opened, entry, min(left, services.settings.max_upload_bytes))) as photo:

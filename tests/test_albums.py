@@ -254,6 +254,14 @@ class TestArchives:
         (refused,) = upload(client, album, ("a.zip", archive))["rejected"]
         assert refused["error"]["code"] == "bad_archive"
 
+    def test_an_entry_without_a_name_gets_one(self, client: FlaskClient, album: str) -> None:
+        archive = bytearray(zip_of({"a": photo_bytes(seed=1), "b.png": photo_bytes(seed=2)}))
+        for place, length in ((archive.index(b"PK\3\4"), 26), (archive.index(b"PK\1\2"), 28)):
+            archive[place + length] = 0  # the name's length; its letter becomes what an extra field might be
+            archive[place + length + 2] = 1
+        taken = upload(client, album, ("a.zip", bytes(archive)))["accepted"]
+        assert [one["name"] for one in taken] == ["photo", "b.png"]
+
     def test_two_photos_of_one_name_are_both_kept(self, client: FlaskClient, album: str) -> None:
         archive = zip_of({"a.png": photo_bytes(seed=1), "b.png": photo_bytes(seed=2)}).replace(b"b.png", b"a.png")
         answer = upload(client, album, ("a.zip", archive))

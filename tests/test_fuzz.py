@@ -37,6 +37,7 @@ from shared.services import Order, Services, connect
 from tests.conftest import ToyEngine, photo_bytes
 from tests.fuzzing import MOST_MIB, Converter, ConverterDiedError, damaged, fuzz
 from web.app import create_app
+from web.waiting import WaitingRoom
 from worker import tasks
 
 pytestmark = pytest.mark.filterwarnings(
@@ -48,8 +49,10 @@ Json = dict[str, Any]
 
 @pytest.fixture
 def app(services: Services) -> Flask:
-    """One that lets nobody wait: what is held open ends at once."""
-    return create_app(services, is_serving=lambda: False)
+    """One that lets nobody wait: what is held open ends at once, and gives back no seat where nobody closes it."""
+    app = create_app(services, is_serving=lambda: False)
+    app.extensions["sakuga-waiting"] = WaitingRoom(1_000_000, lambda: False)
+    return app
 
 
 @pytest.fixture
