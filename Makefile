@@ -39,7 +39,7 @@ soak: $(VENV)/.dev ## ten thousand jobs; memory, files, keys and disk must stay 
 	$(VENV)/bin/python -m tests.chaos.soak $(SOAK)
 
 fuzz: $(VENV)/.dev ## hostile input for longer than `test` does: MINUTES=2 for each test (SEED= what a failure printed)
-	FUZZ_MINUTES=$(or $(MINUTES),2) FUZZ_SEED=$(SEED) $(VENV)/bin/python -m pytest tests/test_fuzz.py --timeout 0 --capture no
+	FUZZ_MINUTES=$(or $(MINUTES),2) FUZZ_SEED=$(SEED) $(VENV)/bin/python -m pytest tests/test_fuzz.py --timeout 0 --capture sys
 
 audit: $(VENV)/.dev ## ask whether anything is known against the pinned versions (needs the network)
 	$(VENV)/bin/python deploy/audit.py $(AUDIT)

@@ -1,7 +1,7 @@
 """Hostile input for `tests/test_fuzz.py`: hypothesis in rounds, damage to files, and a process that may die of them.
 
 A run of the suite checks the same few examples every time. `make fuzz MINUTES=10` goes on with new ones for so many
-minutes in each test; the seed of the round that failed is printed, and `SEED=…` repeats it.
+minutes in each test; the seed of each round is printed, and `SEED=…` repeats the one that failed.
 """
 
 import os
@@ -48,7 +48,7 @@ def fuzz(strategy: st.SearchStrategy[T], check: Callable[[T], None], *, examples
     while True:
         run = given(strategy)(lambda example: check(example))  # noqa: PLW0108  hypothesis marks what it is given
         if MINUTES or SEED:
-            print(f"fuzzing with FUZZ_SEED={number}", flush=True)  # noqa: T201  it is read when this fails
+            print(f"fuzzing with SEED={number}", file=sys.__stderr__, flush=True)  # noqa: T201  past what pytest keeps
             seed(number)(run)
         _set_up(examples)(run)()
         number += 1
