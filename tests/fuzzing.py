@@ -48,7 +48,7 @@ def fuzz(strategy: st.SearchStrategy[T], check: Callable[[T], None], *, examples
     while True:
         run = given(strategy)(lambda example: check(example))  # noqa: PLW0108  hypothesis marks what it is given
         if MINUTES or SEED:
-            print(f"fuzzing with SEED={number}", file=sys.__stderr__, flush=True)  # noqa: T201  past what pytest keeps
+            print(f"fuzzing with SEED={number}", file=sys.__stderr__, flush=True)
             seed(number)(run)
         _set_up(examples)(run)()
         number += 1
