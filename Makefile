@@ -4,7 +4,7 @@ VENV ?= .venv
 EXTRA ?= worker
 REQUIREMENTS = pyproject.toml constraints.txt deploy/install.py
 .DEFAULT_GOAL := help
-.PHONY: help install up test lint types check compose-test chaos overload soak bench train-smoke format lock clean
+.PHONY: help install up test lint types check compose-test chaos overload soak fuzz audit bench train-smoke format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -37,6 +37,12 @@ overload: $(VENV)/.dev ## ten times more photos than can be converted, for five 
 
 soak: $(VENV)/.dev ## ten thousand jobs; memory, files, keys and disk must stay as they are
 	$(VENV)/bin/python -m tests.chaos.soak $(SOAK)
+
+fuzz: $(VENV)/.dev ## hostile input for longer than `test` does: MINUTES=2 for each test (SEED= what a failure printed)
+	FUZZ_MINUTES=$(or $(MINUTES),2) FUZZ_SEED=$(SEED) $(VENV)/bin/python -m pytest tests/test_fuzz.py --timeout 0 --capture sys
+
+audit: $(VENV)/.dev ## ask whether anything is known against the pinned versions (needs the network)
+	$(VENV)/bin/python deploy/audit.py $(AUDIT)
 
 bench: $(VENV)/.dev ## measure engines, stages, service and queue side by side, a quarter of an hour; writes bench.json (BENCH=options)
 	$(VENV)/bin/python -m benchmarks $(BENCH)

@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 CONSTRAINTS = Path(__file__).resolve().parent.parent / "constraints.txt"
 OURS = Requirement("sakuga[dev]")
-UNPINNED = {"sakuga", "setuptools", "torch"}  # deploy/install.py names the version of torch
+UNPINNED = {"pip", "sakuga", "setuptools", "torch"}  # deploy/install.py names the version of torch
 
 
 def main() -> None:

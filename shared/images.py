@@ -17,8 +17,9 @@ from typing import BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 import pillow_heif
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import AvifImagePlugin, Image, ImageCms, UnidentifiedImageError
 
+from shared import headers
 from shared.errors import DamagedPhotoError, NotAPhotoError, PhotoTooLargeError, SakugaError, UnusablePhotoError
 
 MIN_SIDE = 16
@@ -43,6 +44,8 @@ _BAND_PIXELS = 1 << 20  # what is converted at once: a few MB, whatever the phot
 # photos against LANCZOS alone: PSNR 46 dB or more, SSIM 0.995, and half the time to decode a phone's 12 megapixels.
 # With 1 it would be 38 dB, and less where a side is odd.
 _SHARP = 1.5
+# Measured with 64 megapixels, bytes a pixel: JPEG 2 (drafted), TIFF 5, HEIF and AVIF 8 to 11, WebP 16, JPEG 2000 24.
+_DECODING_BYTES, _DECODING_BYTES_PER_PIXEL = 256 << 20, 32
 # What codecs raise on hostile bytes besides OSError; MemoryError is a header that lies about its own tables.
 _CODEC_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, EOFError,
@@ -100,6 +103,11 @@ class Limits:
     max_bytes: int
     max_megapixels: float
 
+    @property
+    def decoding_bytes(self) -> int:
+        """More than decoding the largest photo takes; what asks for this much is not what its header says."""
+        return _DECODING_BYTES + int(_DECODING_BYTES_PER_PIXEL * self.max_megapixels * 1e6)
+
 
 @dataclass(frozen=True, slots=True)
 class Header:
@@ -145,7 +153,7 @@ class _HeaderReader:
 
 
 def inspect(file: BinaryIO, limits: Limits) -> Header:
-    """Judge a photo by its header alone, in constant memory and a bounded number of reads.
+    """Judge a photo by its header alone, in constant memory and a bounded number of reads; no codec is run.
 
     Raises:
         PhotoTooLargeError: too many bytes or megapixels.
@@ -157,16 +165,13 @@ def inspect(file: BinaryIO, limits: Limits) -> Header:
     if size > limits.max_bytes:
         raise too_many_bytes(limits.max_bytes)
     reader = _HeaderReader(file)
+    signature = _signature(reader)
+    if headers.is_known(signature):
+        return _measured(reader, limits, size)
     image = _open(reader, limits)
-    width, height = image.size
-    if width * height > limits.max_megapixels * 1e6:
-        raise _too_many_pixels(limits, width * height)
-    if min(width, height) < MIN_SIDE:
-        raise UnusablePhotoError(f"The photo is {width}x{height} pixels; each side must have at least {MIN_SIDE}.")
+    _require_size(image.size, limits)
     _require_whole(reader, image.format or "", size)
-    if _stands_sideways(image):
-        width, height = height, width
-    return Header(width, height, image.format or "unknown")
+    return _header(image.format or "unknown", image.size, is_sideways=_stands_sideways(image))
 
 
 def decode(file: BinaryIO, limits: Limits, *, max_side: int) -> Photo:
@@ -178,6 +183,7 @@ def decode(file: BinaryIO, limits: Limits, *, max_side: int) -> Photo:
     inspect(file, limits)
     reader = _HeaderReader(file)
     image = _open(reader, limits)
+    _require_size(image.size, limits)  # a codec may see another size than its file's header tells
     try:
         notes = _notes(image)
         reader.lift_limits()
@@ -192,6 +198,8 @@ def decode(file: BinaryIO, limits: Limits, *, max_side: int) -> Photo:
         raise
     except Image.DecompressionBombError as error:
         raise _too_many_pixels(limits, _pixels_of(error)) from error
+    except MemoryError as error:
+        raise PhotoTooLargeError("The photo takes more memory to decode than one of its size may.") from error
     except _CODEC_ERRORS as error:
         raise DamagedPhotoError("The photo's data is damaged or cut short; it opens but cannot be decoded.") from error
 
@@ -232,6 +240,10 @@ def _tenths(number: float) -> str:
     return f"{math.ceil(number * 10) / 10:.1f}".removesuffix(".0")
 
 
+def _cut_short() -> DamagedPhotoError:
+    return DamagedPhotoError("The photo is damaged or cut short.")
+
+
 def _too_many_pixels(limits: Limits, pixels: int | None) -> PhotoTooLargeError:
     allowed = f"A photo may have at most {limits.max_megapixels:g} megapixels"
     if pixels is None:
@@ -249,14 +261,49 @@ def _pixels_of(error: Image.DecompressionBombError) -> int | None:
 def readable_formats() -> list[str]:
     """The names of all formats that are accepted."""
     pillow_heif.register_heif_opener()
+    AvifImagePlugin.DEFAULT_MAX_THREADS = pillow_heif.options.DECODE_THREADS  # and not as many as the machine has cores
     Image.init()
     return sorted(_FORMATS & set(Image.OPEN))
 
 
+def _signature(reader: _HeaderReader) -> bytes:
+    reader.seek(0)
+    return reader.read(16)
+
+
+def _measured(reader: _HeaderReader, limits: Limits, size: int) -> Header:
+    """Judge a photo that only a codec could open."""
+    try:
+        sides = headers.measure(reader, size)
+    except EOFError as error:
+        raise _cut_short() from error
+    except _CODEC_ERRORS as error:
+        raise DamagedPhotoError("The photo's header is damaged.") from error
+    _require_size(sides.stored, limits)
+    _require_size(sides.seen, limits)
+    _require_whole(reader, sides.format, size)
+    image = Image.Image()
+    image.info |= {"exif": sides.exif} if sides.exif else {}
+    image.info |= {"xmp": sides.xmp} if sides.xmp else {}
+    return _header(sides.format, sides.seen, is_sideways=_stands_sideways(image))
+
+
+def _header(format_name: str, size: tuple[int, int], *, is_sideways: bool) -> Header:
+    width, height = reversed(size) if is_sideways else size
+    return Header(width, height, format_name)
+
+
+def _require_size(size: tuple[int, int], limits: Limits) -> None:
+    width, height = size
+    if width * height > limits.max_megapixels * 1e6:
+        raise _too_many_pixels(limits, width * height)
+    if min(width, height) < MIN_SIDE:
+        raise UnusablePhotoError(f"The photo is {width}x{height} pixels; each side must have at least {MIN_SIDE}.")
+
+
 def _open(reader: _HeaderReader, limits: Limits) -> Image.Image:
     formats = readable_formats()
-    reader.seek(0)
-    signature = reader.read(16)
+    signature = _signature(reader)
     if signature.startswith(_ICON):
         raise _not_a_photo()
     if signature.startswith(_WALKED):
@@ -304,7 +351,7 @@ def _require_whole(reader: _HeaderReader, format_name: str, size: int) -> None:
         case _:
             whole = True
     if not whole:
-        raise DamagedPhotoError("The photo is damaged or cut short.")
+        raise _cut_short()
 
 
 def _jpeg_has_end(reader: _HeaderReader, size: int) -> bool:

@@ -34,6 +34,7 @@ FORGOTTEN_AFTER_S = 3600.0
 PROMISES = "sakuga:promises"
 DRIFT = "sakuga:drift"
 OVERHEAD_MS = 60  # decoding, encoding and the store, per job
+LEAST_MS = 0.1  # for a megapixel; quicker than any engine is, and not nothing, which has no pace
 LEAST_PIXELS = 50_000  # what a job counts for at the least: it takes Redis and a worker's time, however small its photo
 # Milliseconds per megapixel until a worker has measured its own, one process, one thread.
 FIRST_GUESS_MS = {Size.FULL: 4000.0, Size.LIGHT: 800.0}
@@ -158,7 +159,7 @@ class Lanes:
         """Learn from a finished conversion: a moving average, so that one odd photo does not move it far."""
         before = self._redis.hget(PACE, style_name)
         after = ms_per_megapixel if before is None else _average(float(before), ms_per_megapixel)
-        self._redis.hset(PACE, style_name, f"{after:.1f}")
+        self._redis.hset(PACE, style_name, f"{max(after, LEAST_MS):.1f}")
 
     def record_promise(self, promised_s: float | None, took_s: float) -> None:
         """Learn how far off the time was that a job's owner was told, as a share of the time it took."""

@@ -5,7 +5,7 @@ Pure: no files, no queue, no ML runtime; the engine is handed in. Imported by `w
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
 from io import BytesIO
@@ -100,15 +100,18 @@ def convert(
     limits: Limits,
     *,
     checkpoint: Checkpoint = lambda _stage, _progress: None,
+    decoding: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Picture:
     """Convert one photo; `checkpoint` is called before every stage and within long ones, and may raise to stop.
+
+    What is decoded is decoded within `decoding`, which may limit what that takes.
 
     Raises:
         SakugaError: when the photo is too large, damaged, or no photo at all.
     """
     file = BytesIO(photo) if isinstance(photo, bytes) else photo
     clock = _Clock(checkpoint)
-    with clock.stage(Stage.DECODE):
+    with clock.stage(Stage.DECODE), decoding():
         decoded = images.decode(file, limits, max_side=options.max_side)
     with clock.stage(Stage.PREPROCESS):
         prepared, box = preprocess(_on_white(decoded), engine)

@@ -198,6 +198,8 @@ class TestUploads:
         assert problem(client.post(f"{album}/photos", data={"photos": "text"})) == (400, "bad_request")
         assert problem(client.post(ALBUMS, json={"style": "nobody"})) == (422, "unknown_style")
         assert problem(client.post(ALBUMS, json={"colour": "red"})) == (422, "unknown_field")
+        for cursor in (-1, (1 << 63) - 1, 10**30):
+            assert problem(client.get(f"{album}/photos?cursor={cursor}")) == (422, "invalid_value")
 
 
 class TestArchives:
@@ -267,6 +269,23 @@ class TestArchives:
         assert body(client.post(f"{album}/check", json={"sha256": [hashlib.sha256(b"no photo").hexdigest()]})) == {
             "missing": []
         }
+
+    @pytest.mark.parametrize("packing", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+    def test_what_could_unpack_to_any_size_at_once_is_not_unpacked(
+        self, client: FlaskClient, album: str, monkeypatch: pytest.MonkeyPatch, packing: int
+    ) -> None:
+        archive = zip_of({"a.png": photo_bytes()}, packing)
+        monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_: pytest.fail("it is unpacked"))
+        (refused,) = upload(client, album, ("a.zip", archive))["rejected"]
+        assert refused["error"]["code"] == "bad_archive"
+
+    def test_an_entry_without_a_name_gets_one(self, client: FlaskClient, album: str) -> None:
+        archive = bytearray(zip_of({"a": photo_bytes(seed=1), "b.png": photo_bytes(seed=2)}))
+        for place, length in ((archive.index(b"PK\3\4"), 26), (archive.index(b"PK\1\2"), 28)):
+            archive[place + length] = 0  # the name's length; its letter becomes what an extra field might be
+            archive[place + length + 2] = 1
+        taken = upload(client, album, ("a.zip", bytes(archive)))["accepted"]
+        assert [one["name"] for one in taken] == ["photo", "b.png"]
 
     def test_two_photos_of_one_name_are_both_kept(self, client: FlaskClient, album: str) -> None:
         archive = zip_of({"a.png": photo_bytes(seed=1), "b.png": photo_bytes(seed=2)}).replace(b"b.png", b"a.png")

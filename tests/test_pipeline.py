@@ -48,6 +48,7 @@ def quadrants(size: tuple[int, int] = (64, 48)) -> Image.Image:
 
 
 def saved(image: Image.Image, image_format: str, **options: Any) -> bytes:  # noqa: ANN401
+    readable_formats()  # so that HEIF is known
     buffer = BytesIO()
     image.save(buffer, image_format, **options)
     return buffer.getvalue()
@@ -144,6 +145,50 @@ def test_the_header_tells_the_size_upright(image_format: str) -> None:
     photo = saved(TURNS[6](quadrants()), image_format, exif=exif)
     header = inspect(BytesIO(photo), LIMITS)
     assert (header.width, header.height) == opened(run(photo)).size == (64, 48)
+
+
+SELDOM_RUN = {"AVIF": {}, "HEIF": {}, "WEBP": {}, "WEBP without loss": {"lossless": True}}
+
+
+@pytest.mark.parametrize("kind", SELDOM_RUN)
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+@pytest.mark.parametrize("orientation", [1, 3, 5, 6])
+def test_the_header_tells_what_only_a_codec_could(kind: str, mode: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for size in ((64, 48), (101, 33)):
+        photo = saved(grainy(size).convert(mode), kind.split(maxsplit=1)[0], exif=exif, **SELDOM_RUN[kind])
+        header, decoded = inspect(BytesIO(photo), LIMITS), decode(BytesIO(photo), LIMITS, max_side=2048)
+        assert (header.height, header.width) == decoded.rgb.shape[:2]
+        assert header.format == kind.split(maxsplit=1)[0]
+
+
+@pytest.mark.parametrize("image_format", ["AVIF", "HEIF", "WEBP"])
+def test_the_header_of_an_animation_tells_its_size(image_format: str) -> None:
+    photo = saved(quadrants(), image_format, save_all=True, append_images=[quadrants(), quadrants()])
+    assert (inspect(BytesIO(photo), LIMITS).width, inspect(BytesIO(photo), LIMITS).height) == (64, 48)
+
+
+CODECS = (
+    *("PIL._webp.WebPAnimDecoder", "PIL._avif.AvifDecoder", "_pillow_heif.load_file"),  # decode, and open
+    *("PIL.Image._getdecoder", "PIL.Image.core.new", "PIL.ImageFile.ImageFile.load", "PIL.ImageCms.getOpenProfile"),
+)
+
+
+def test_no_codec_is_run_to_judge_a_photo(monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = {name: saved(quadrants(), name) for name in sorted(set(readable_formats()) - {"MPO", "PSD", "QOI"})}
+    profile = matrix_profile(np.eye(3), 2.2)
+    photos |= {
+        f"{name} with a profile": saved(quadrants(), name, icc_profile=profile) for name in ("AVIF", "HEIF", "WEBP")
+    }
+
+    def crash(*_: object, **__: object) -> None:
+        pytest.fail("a codec is run")
+
+    for codec in CODECS:
+        monkeypatch.setattr(codec, crash)
+    for name, photo in photos.items():
+        assert inspect(BytesIO(photo), LIMITS).width == 64, name
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
@@ -447,6 +492,20 @@ def tiff_of_strips(strips: int) -> bytes:
     return b"II*\0" + struct.pack("<IH", 8, len(entries)) + b"".join(sorted(entries)) + bytes(4 + 4 * strips)
 
 
+def box(kind: bytes, content: bytes, *, full: bool = False) -> bytes:
+    """A box of ISO/IEC 14496-12, a full one of version 0 without flags."""
+    return struct.pack(">I4s", 8 + 4 * full + len(content), kind) + bytes(4 * full) + content
+
+
+def heic_of_items(items: int, tables: int) -> bytes:
+    """A HEIC whose tables tell of so many items each, and only the last of the one that is shown."""
+    extent = box(b"ispe", struct.pack(">II", 64, 64), full=True)
+    table = box(b"ipma", struct.pack(">I", items) + b"\0\2\0" * items, full=True)
+    properties = box(b"iprp", box(b"ipco", extent) + tables * table)
+    shown = box(b"pitm", b"\0\1", full=True)
+    return box(b"ftyp", b"heic" + bytes(4) + b"heic") + box(b"meta", shown + properties, full=True)
+
+
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n%%EndComments\nshowpage\n"
 REFUSED: dict[str, tuple[bytes, type[SakugaError]]] = {
     "nothing": (b"", NotAPhotoError),
@@ -459,6 +518,9 @@ REFUSED: dict[str, tuple[bytes, type[SakugaError]]] = {
     "jpeg cut short": (photo_bytes((300, 300), "JPEG")[:-200], DamagedPhotoError),
     "png cut short": (photo_bytes((300, 300), "PNG")[:-200], DamagedPhotoError),
     "webp cut short": (photo_bytes((300, 300), "WEBP")[:-200], DamagedPhotoError),
+    "heic cut short": (saved(Image.new("RGB", (300, 300)), "HEIF")[:-20], DamagedPhotoError),
+    "avif cut short": (saved(Image.new("RGB", (300, 300)), "AVIF")[:-20], DamagedPhotoError),
+    "heic without a picture": (b"\0\0\0\x10ftypheic" + bytes(4) + b"\0\0\0\x0cmeta" + bytes(4), DamagedPhotoError),
     "too narrow": (photo_bytes((15, 300)), UnusablePhotoError),
 }
 
@@ -486,7 +548,7 @@ def test_a_first_frame_of_countless_blocks_is_still_a_photo() -> None:
     assert_quadrants(opened(picture), tolerance=30)
 
 
-@pytest.mark.parametrize(("side", "megapixels"), [(9000, "81.0"), (20_000, "400.0")])
+@pytest.mark.parametrize(("side", "megapixels"), [(9000, "81"), (20_000, "400")])
 def test_a_photo_of_too_many_pixels_is_told_how_many_it_has(side: int, megapixels: str) -> None:
     with pytest.raises(PhotoTooLargeError, match=f"at most 64 megapixels; this one has {megapixels}"):
         inspect(BytesIO(blank_png(side)), LIMITS)
@@ -536,6 +598,8 @@ COSTLY: dict[str, tuple[Callable[[], bytes], int]] = {
     "png of empty chunks": (lambda: png_of(png_chunk(b"abCd")), 422),
     "png of empty data": (lambda: photo_bytes()[:-12] + png_chunk(b"IDAT") * 2_700_000 + png_chunk(b"IEND"), 422),
     "tiff of strips": (lambda: tiff_of_strips(8_000_000), 422),
+    "heic of items": (lambda: heic_of_items(340_000, 30), 422),
+    "heic of boxes": (lambda: heic_of_items(0, 2_000_000), 422),
     "png within an icon": (lambda: icon(blank_png(13_000)), 415),
 }
 

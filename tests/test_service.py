@@ -29,6 +29,22 @@ def tell(event, arguments):
 
 sys.addaudithook(tell)
 """
+HOSTILE_CODEC = """
+import ctypes
+from PIL import ImageFile
+
+load = ImageFile.ImageFile.load
+ours = []
+
+def hostile(image):
+    if image.size == (71, 53):
+        ctypes.string_at(0)
+    while image.size == (73, 51):
+        ours.append(b"x" * (1 << 24))
+    return load(image)
+
+ImageFile.ImageFile.load = hostile
+"""
 SHORT_OF_TIME = {  # for a large picture of a full style, not for small ones
     "SAKUGA_JOB_TIME_LIMIT_S": "4",
     "SAKUGA_PROCESSES": "1",
@@ -61,10 +77,14 @@ def finished(service: RunningService, job: dict[str, Any], limit_s: float = 60) 
     return look(service, job)
 
 
-def worker_children(service: RunningService) -> list[psutil.Process]:
+def part_of(service: RunningService, name: str) -> psutil.Process:
     assert service.process is not None
     parts = psutil.Process(service.process.pid).children()
-    worker = next(part for part in parts if part.cmdline()[1:] == ["-m", "worker"])
+    return next(part for part in parts if part.cmdline()[1:] == ["-m", name])
+
+
+def worker_children(service: RunningService) -> list[psutil.Process]:
+    worker = part_of(service, "worker")
     return [child for child in worker.children() if _is_forked(child)]
 
 
@@ -189,6 +209,38 @@ def test_nothing_is_called_but_the_queue_and_the_page(tmp_path: Path) -> None:
     queue = {line for line in called if line.endswith("/valkey.sock'")}
     assert queue
     assert called - queue <= {repr(("127.0.0.1", service.port))}  # the supervisor looks whether the page answers
+
+
+@pytest.fixture
+def service_of_a_hostile_codec(tmp_path: Path) -> Iterator[RunningService]:
+    """Photos of certain sizes make its codec crash, or take all the memory it gets."""
+    (tmp_path / "hook").mkdir()
+    (tmp_path / "hook" / "sitecustomize.py").write_text(HOSTILE_CODEC)
+    environment = {
+        "PYTHONPATH": str(tmp_path / "hook"),
+        "SAKUGA_PROCESSES": "2",
+        "SAKUGA_MAX_MEGAPIXELS": "1",
+    }
+    running = RunningService(tmp_path / "data", environment=environment)
+    running.start()
+    yield running
+    running.stop()
+
+
+def test_a_codec_that_crashes_or_takes_all_memory_costs_one_job_and_no_other(
+    service_of_a_hostile_codec: RunningService,
+) -> None:
+    service = service_of_a_hostile_codec
+    web = part_of(service, "web")
+    crashing, greedy = submit(service, photo_bytes((71, 53))), submit(service, photo_bytes((73, 51)))
+    good = [submit(service, photo_bytes(seed=seed)) for seed in range(1, 7)]
+    assert [finished(service, job)["state"] for job in good] == ["succeeded"] * 6
+    refused = finished(service, greedy)
+    assert (refused["state"], refused["error"]["code"], refused["attempts"]) == ("failed", "photo_too_large", 1)
+    lost = finished(service, crashing)
+    assert (lost["state"], lost["error"]["code"], lost["attempts"]) == ("failed", "attempts_exhausted", 3)
+    assert finished(service, submit(service, photo_bytes(seed=9)))["state"] == "succeeded"
+    assert part_of(service, "web") == web
 
 
 def test_clients_that_fall_silent_in_the_middle_keep_nobody_out(service: RunningService) -> None:

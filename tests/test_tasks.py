@@ -9,11 +9,11 @@ from typing import BinaryIO
 
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
-from PIL import Image
+from PIL import Image, ImageFile
 
 from shared import holdings
 from shared.errors import DamagedPhotoError, SakugaError, UnavailableError
-from shared.images import Format
+from shared.images import Format, Limits
 from shared.jobs import HINDRANCE_S, LONGEST_PAUSE_S, Job, Jobs, ResultInfo, State
 from shared.pipeline import Engine, Options, Tensor, Told
 from shared.services import Order, Services
@@ -268,6 +268,22 @@ def test_a_photo_that_is_gone_is_a_clear_failure(services: Services) -> None:
     failed = services.jobs.get(job.id)
     assert failed.error is not None
     assert failed.error.code == "missing_object"
+
+
+def test_a_photo_that_takes_more_memory_than_its_size_allows_is_refused(services: Services) -> None:
+    small = replace(services, limits=Limits(max_bytes=32 << 20, max_megapixels=0.01))
+    job = submit(small, photo_bytes((64, 48)))
+
+    def blow_up(*_: object) -> None:
+        bytearray(2 * small.limits.decoding_bytes)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ImageFile.ImageFile, "load", blow_up)
+        tasks.convert(job.id, small, toy)
+    failed = services.jobs.get(job.id)
+    assert failed.error is not None
+    assert failed.error.code == "photo_too_large"
+    bytearray(2 * small.limits.decoding_bytes)  # the limit holds no longer
 
 
 @pytest.mark.parametrize("frames", [1, 3])

@@ -25,7 +25,7 @@ from tests.conftest import ToyEngine, photo_bytes
 from web.app import create_app
 from worker import tasks
 
-JOBS = "/api/v1/jobs"
+JOBS, ALBUMS = "/api/v1/jobs", "/api/v1/albums"
 
 
 @pytest.fixture
@@ -135,6 +135,13 @@ def test_an_unchanged_job_is_not_sent_again(client: FlaskClient) -> None:
     assert client.get(link, headers={"If-None-Match": first.headers["ETag"]}).status_code == 304
     client.post(f"{link}/cancel")
     assert client.get(link, headers={"If-None-Match": first.headers["ETag"]}).status_code == 200
+
+
+@pytest.mark.usefixtures("work")
+def test_a_precondition_that_fails_is_explained(client: FlaskClient) -> None:
+    links = body(send(client, headers={"Prefer": "wait=20"}))["links"]
+    for link in (links["self"], links["result"]):
+        assert problem(client.get(link, headers={"If-Match": '"another"'})) == (412, "precondition_failed")
 
 
 def test_the_same_idempotency_key_gives_the_first_answer_again(client: FlaskClient) -> None:
@@ -290,6 +297,9 @@ BROKEN: dict[str, Broken] = {
     "no such job": (lambda client: client.get(f"{JOBS}/{'0' * 40}"), 404, "unknown_job"),
     "no such page": (lambda client: client.get("/api/v1/nothing"), 404, "not_found"),
     "wrong method": (lambda client: client.put(JOBS), 405, "method_not_allowed"),
+    "an origin that is no address": (lambda client: send(client, headers={"Origin": "http://["}), 400, "bad_request"),
+    "deep json": (lambda client: client.post(ALBUMS, data=b"[" * 100_000), 400, "bad_request"),
+    "long json": (lambda client: client.post(ALBUMS, data=b" " * (2 << 20) + b"{}"), 400, "bad_request"),
     "limit": (lambda client: client.get(f"{JOBS}?limit=0"), 422, "invalid_value"),
     "no such style": (lambda client: client.get("/api/v1/styles/nope/preview"), 404, "unknown_preview"),
 }  # fmt: skip
@@ -306,6 +316,12 @@ def test_a_value_out_of_range_names_the_field_and_what_is_allowed(client: FlaskC
     detail = body(send(client, max_side="4096"))["detail"]
     assert "max_side" in detail
     assert "2048" in detail
+
+
+def test_what_is_wrong_with_a_request_is_told_in_short(client: FlaskClient) -> None:
+    answer = client.post(ALBUMS, json={f"{n}{'x' * 10_000}": n for n in range(90)})
+    assert problem(answer) == (422, "unknown_field")
+    assert len(answer.data) < 2000
 
 
 @pytest.mark.parametrize("as_form", [True, False])
@@ -353,6 +369,11 @@ def test_ready_means_a_warm_worker_answers(client: FlaskClient, services: Servic
     assert client.get("/readyz").status_code == 503
     services.lanes.beat("host/1")
     assert body(client.get("/readyz")) == {"ready": True, "redis": True, "store": True, "workers": 1}
+
+
+def test_a_style_that_takes_no_time_at_all_breaks_nothing(client: FlaskClient, services: Services) -> None:
+    services.lanes.record_pace("hinata-light", 0.0)
+    assert client.get("/api/v1/stats").status_code == client.get("/api/v1/styles").status_code == 200
 
 
 def test_styles_limits_and_stats_say_what_the_service_offers(client: FlaskClient) -> None:

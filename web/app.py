@@ -10,7 +10,13 @@ from urllib.parse import urlsplit
 import structlog
 from flask import Flask, Request, Response, current_app, request
 from redis.exceptions import RedisError
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+from werkzeug.exceptions import (
+    HTTPException,
+    MethodNotAllowed,
+    NotFound,
+    PreconditionFailed,
+    RequestEntityTooLarge,
+)
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from shared.errors import (
@@ -75,6 +81,7 @@ def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: T
     app.register_error_handler(Exception, lambda error: _answered(error, services))
     app.after_request(tell_rate)
     app.after_request(_securing(services.store.public_origin))
+    app.after_request(_explained)  # the last is the first: it answers anew
     app.extensions["sakuga-openapi"] = document(
         app,
         title="Sakuga",
@@ -100,8 +107,7 @@ def _refuse_cross_site() -> None:
     """Let no other web site make a visitor's browser send or erase anything here. Other clients are not asked."""
     if request.method in {"GET", "HEAD", "OPTIONS"}:
         return
-    origin = urlsplit(request.headers.get("Origin", "")).netloc
-    if request.headers.get("Sec-Fetch-Site") == "cross-site" or (origin and origin != request.host):
+    if request.headers.get("Sec-Fetch-Site") == "cross-site" or _origin() not in {"", request.host}:
         raise CrossSiteError("A web page may use this service only from its own address.")
 
 
@@ -110,6 +116,13 @@ def _answered(error: Exception, services: Services) -> Response:
     if isinstance(error, HTTPException):  # of which some have more to say, as Allow or Content-Range
         response.headers.extend(header for header in error.get_headers() if header[0] != "Content-Type")
     return response
+
+
+def _origin() -> str:
+    try:
+        return urlsplit(request.headers.get("Origin", "")).netloc
+    except ValueError as error:
+        raise BadRequestError("Origin must be an address.") from error
 
 
 def _translated(error: Exception, services: Services) -> SakugaError:
@@ -165,6 +178,14 @@ def _problem(error: SakugaError) -> Response:
     if isinstance(error, UnauthorizedError):
         ask_for_key(response)
     return response
+
+
+def _explained(response: Response) -> Response:
+    """Say why where a precondition fails: werkzeug leaves the body as it would have been."""
+    if response.status_code != HTTPStatus.PRECONDITION_FAILED:
+        return response
+    response.close()
+    return _problem(_HttpError(PreconditionFailed()))
 
 
 def _securing(picture_origin: str | None) -> Callable[[Response], Response]:

@@ -70,7 +70,11 @@ def list_jobs(options: PageOptions) -> Response:
 
 @blueprint.get("/<job_id>")
 @operation(
-    "Look at a job", answers={200: JobBody, 304: None}, problems=(404,), headers=_WAIT_HEADER, access=Access.READ
+    "Look at a job",
+    answers={200: JobBody, 304: None},
+    problems=(404, 412),
+    headers=_WAIT_HEADER,
+    access=Access.READ,
 )
 def get_job(job_id: str) -> Response:
     job, waited = _wait_if_preferred(own_job(job_id))
@@ -87,7 +91,7 @@ def get_job(job_id: str) -> Response:
     "Fetch the picture",
     options=ResultOptions,
     answers={200: "image/*", 206: "image/*", 303: None, 304: None},
-    problems=(404, 409, 410, 422),
+    problems=(404, 409, 410, 412, 416, 422),
     access=Access.READ,
 )
 def get_result(job_id: str, options: ResultOptions) -> Response:
@@ -111,7 +115,7 @@ def get_result(job_id: str, options: ResultOptions) -> Response:
 @operation(
     "Listen to a job",
     answers={200: "text/event-stream", 204: None},
-    problems=(404, 503),
+    problems=(400, 404, 503),
     headers={"Last-Event-ID": "Resume after this event"},
     access=Access.READ,
 )

@@ -10,6 +10,7 @@ from typing import Any
 from flask import Flask, request
 from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import models_json_schema
+from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.routing import Rule
 
 from shared.errors import BadRequestError, InvalidValueError, UnknownFieldError
@@ -22,6 +23,10 @@ View = Callable[..., Any]
 Schema = dict[str, Any]
 Answers = Mapping[int, type[BaseModel] | str | None]
 """By status: a JSON model, the content type of something else, or nothing."""
+
+JSON_BYTES = 1 << 20  # as objects it takes thirty times the memory; a full list of digests has two thirds of this
+MOST_SENTENCES = 5  # about what is wrong with a request: each tells of a name or value, however many it has
+MOST_NAME = 100  # characters of such a name
 
 _REF = "#/components/schemas/{model}"
 _UNKNOWN = "extra_forbidden"  # as pydantic calls a field that is none of the model's
@@ -133,10 +138,7 @@ def document(
 
 def _given(takes: Takes) -> dict[str, Any]:
     if takes is Takes.JSON:
-        body = request.get_json(force=True, silent=True) if request.get_data(cache=True) else {}
-        if not isinstance(body, dict):
-            raise BadRequestError("Send a JSON object.")
-        return body
+        return _json_object()
     given = request.args.to_dict()
     if takes is Takes.PHOTO:
         given |= request.form.to_dict()
@@ -144,17 +146,30 @@ def _given(takes: Takes) -> dict[str, Any]:
     return given
 
 
+def _json_object() -> dict[str, Any]:
+    request.max_content_length = JSON_BYTES
+    try:
+        body = request.get_json(force=True, silent=True) if request.get_data(cache=True) else {}
+    except RequestEntityTooLarge as error:
+        raise BadRequestError(f"A JSON object may have at most {JSON_BYTES >> 20} MiB here.") from error
+    except RecursionError as error:
+        raise BadRequestError("The JSON is nested far deeper than anything here.") from error
+    if not isinstance(body, dict):
+        raise BadRequestError("Send a JSON object.")
+    return body
+
+
 def _validate(model: type[BaseModel], given: dict[str, Any]) -> BaseModel:
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        problems = error.errors()
+        problems = error.errors()[:MOST_SENTENCES]
         kind = UnknownFieldError if all(item["type"] == _UNKNOWN for item in problems) else InvalidValueError
         raise kind(" ".join(_sentence(model, item) for item in problems)) from error
 
 
 def _sentence(model: type[BaseModel], item: Mapping[str, Any]) -> str:
-    name = ".".join(str(part) for part in item["loc"])
+    name = ".".join(str(part) for part in item["loc"])[:MOST_NAME]
     if item["type"] == _UNKNOWN:
         known = ", ".join(model.model_fields)
         return f"{name}: there is no such field; {f'allowed are {known}' if known else 'the query takes none here'}."
@@ -223,7 +238,7 @@ def _query(operation_: Operation) -> list[Schema]:
 
 
 def _photo_form(options: type[BaseModel]) -> Schema:
-    form = {"type": "object", "required": ["photo"], "properties": {"photo": _PHOTO, **_fields(options)}}
+    form = _object(["photo"], {"photo": _PHOTO, **_fields(options)})
     return {"multipart/form-data": {"schema": form}, "image/*": {"schema": {}}}
 
 
@@ -235,12 +250,16 @@ def _photos_form(_: type[BaseModel]) -> Schema:
 
 
 def _json_body(options: type[BaseModel]) -> Schema:
-    schema = {"type": "object", "required": _required(options), "properties": _fields(options)}
-    return {"application/json": {"schema": schema}}
+    return {"application/json": {"schema": _object(_required(options), _fields(options))}}
 
 
 def _required(options: type[BaseModel]) -> list[str]:
     return [name for name, one in options.model_fields.items() if one.is_required()]
+
+
+def _object(required: list[str], properties: Schema) -> Schema:
+    """One that has these fields and no other, as every model of options demands."""
+    return {"type": "object", "required": required, "properties": properties, "additionalProperties": False}
 
 
 _CONTENT: Mapping[Takes, Callable[[type[BaseModel]], Schema]] = {
@@ -278,7 +297,8 @@ def _answer(status: int, answer: type[BaseModel] | str | None, sends: tuple[str,
     if sends:
         described["headers"] = {name: {"schema": {"type": "string"}} for name in sends}
     if isinstance(answer, str):
-        described["content"] = {answer: {"schema": {"type": "string"}}}
+        # OpenAPI 3.1 has no schema for a stream of events, and readers differ in what they take one to be of.
+        described["content"] = {answer: {} if answer == "text/event-stream" else {"schema": {"type": "string"}}}
     elif answer is not None:
         described["content"] = {"application/json": {"schema": {"$ref": _REF.format(model=answer.__name__)}}}
     return described
@@ -321,8 +341,10 @@ _PHRASES = {
     404: "There is no such thing",
     409: "Not possible in the job's state",
     410: "Expired",
+    412: "It is another one than If-Match or If-Unmodified-Since names",
     413: "Too many bytes or megapixels",
     415: "Not an image we read",
+    416: "The picture is not that long",
     422: "A damaged image, an unknown style or field, or a value out of range",
     429: "Above the caller's rate or quota; Retry-After says when to try again",
     503: "Full or not ready; Retry-After says when to try again",

@@ -14,6 +14,8 @@ from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
 from shared.styles import Size
 from shared.wording import SHA256_PATTERN
 
+MOST_CURSOR = (1 << 53) - 1  # what every JSON reader can tell apart; Redis takes more, but not everything
+
 Sha256 = Annotated[str, Field(pattern=SHA256_PATTERN)]
 
 
@@ -145,7 +147,7 @@ class PhotoPageOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: Annotated[int, Field(ge=1, le=500, description="Photos per page.")] = 100
-    cursor: Annotated[int, Field(ge=0, description="`next_cursor` of the page before.")] = 0
+    cursor: Annotated[int, Field(ge=0, le=MOST_CURSOR, description="`next_cursor` of the page before.")] = 0
 
 
 class AlbumLinks(BaseModel):

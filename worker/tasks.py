@@ -21,6 +21,7 @@ from shared.lanes import Lane
 from shared.pipeline import Engine, Options, Picture, Stage
 from shared.services import Services
 from shared.store import MissingObjectError
+from worker import memory
 
 TELL_EVERY_S = 0.5
 
@@ -87,6 +88,7 @@ def _convert_claimed(job: Job, services: Services, engine_of: Callable[[str], En
             engine,
             services.limits,
             checkpoint=_Telling(job, services),
+            decoding=lambda: memory.at_most(services.limits.decoding_bytes),
         )
     with _taking_result(job, services):
         picture = replace(picture, data=_kept(job, picture.data, services))

@@ -1,0 +1,262 @@
+"""Hostile input for `tests/test_fuzz.py`: hypothesis in rounds, damage to files, and a process that may die of them.
+
+A run of the suite checks the same few examples every time. `make fuzz MINUTES=10` goes on with new ones for so many
+minutes in each test; the seed of each round is printed, and `SEED=…` repeats the one that failed.
+"""
+
+import os
+import random
+import re
+import resource
+import struct
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from queue import Empty, Queue
+from threading import Thread
+from types import TracebackType
+from typing import IO, Self, TypeVar
+
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from shared import images, pipeline
+from shared.errors import SakugaError
+from shared.images import Format, Limits
+from shared.pipeline import Options, Tensor, Told
+
+T = TypeVar("T")
+MINUTES = float(os.environ.get("FUZZ_MINUTES") or 0)
+SEED = int(os.environ.get("FUZZ_SEED") or 0)
+
+PHOTO_LIMITS = Limits(max_bytes=1 << 20, max_megapixels=2)
+# Of the photos that these limits allow, each may take this much of the process that converts it.
+MOST_CPU_S, MOST_WAIT_S, MOST_MIB = 10, 60, 250
+_ALL_MIB = 4096  # mapped; only so that a blow-up ends the process and not the machine
+_SIGNATURE_BYTES = 16  # mostly spared: what is no photo at first sight reaches nothing that could break
+_EDGES = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, (1 << 64) - 1)
+
+
+def fuzz(strategy: st.SearchStrategy[T], check: Callable[[T], None], *, examples: int, share: float = 1) -> None:
+    """Check examples: always the same few, or, where there are minutes for it, new ones until this share is over."""
+    deadline = time.monotonic() + 60 * MINUTES * share
+    number = SEED or random.randrange(1 << 32)
+    while True:
+        run = given(strategy)(lambda example: check(example))  # noqa: PLW0108  hypothesis marks what it is given
+        if MINUTES or SEED:
+            print(f"fuzzing with SEED={number}", file=sys.__stderr__, flush=True)
+            seed(number)(run)
+        _set_up(examples)(run)()
+        number += 1
+        if time.monotonic() >= deadline:
+            return
+
+
+def _set_up(examples: int) -> settings:
+    return settings(
+        max_examples=examples * (10 if MINUTES else 1),
+        derandomize=not (MINUTES or SEED),
+        deadline=None,  # of an example: a machine that is busy is no failure
+        database=None,
+        print_blob=True,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+@st.composite
+def damaged(draw: st.DrawFn, files: list[bytes], *, at_end: bool = False) -> bytes:
+    """One of the files, changed in up to six places, of which most are in its header (or directory, at its end)."""
+    data = bytearray(draw(st.sampled_from(files)))
+    for _ in range(draw(st.integers(1, 6))):
+        change = draw(st.sampled_from(_CHANGES))
+        change(draw, data, _place(draw, len(data), at_end=at_end), files)
+        if not data:
+            break
+    return bytes(data)
+
+
+def _place(draw: st.DrawFn, length: int, *, at_end: bool) -> int:
+    reach, spared = draw(st.sampled_from([100, 400, length])), draw(st.sampled_from([0, *3 * [_SIGNATURE_BYTES]]))
+    last = max(0, min(reach, length) - 1)
+    place = draw(st.integers(min(spared, last), last))
+    return length - 1 - place if at_end else place
+
+
+_Change = Callable[[st.DrawFn, bytearray, int, list[bytes]], None]
+
+
+def _flip(draw: st.DrawFn, data: bytearray, place: int, _: list[bytes]) -> None:
+    data[place] ^= 1 << draw(st.integers(0, 7))
+
+
+def _overwrite(draw: st.DrawFn, data: bytearray, place: int, _: list[bytes]) -> None:
+    fresh = draw(st.one_of(st.binary(min_size=1, max_size=16), st.sampled_from([bytes(64), b"\xff" * 64])))
+    data[place : place + len(fresh)] = fresh
+
+
+def _set_number(draw: st.DrawFn, data: bytearray, place: int, _: list[bytes]) -> None:
+    """A length, a width, a count or an offset that lies."""
+    width, order = draw(st.sampled_from([1, 2, 4, 8])), draw(st.sampled_from(["<", ">"]))
+    value = draw(st.one_of(st.sampled_from(_EDGES), st.integers(0, 1 << 64))) & ((1 << 8 * width) - 1)
+    data[place : place + width] = value.to_bytes(width, "little" if order == "<" else "big")
+
+
+def _cut(_draw: st.DrawFn, data: bytearray, place: int, _: list[bytes]) -> None:
+    del data[place:]
+
+
+def _leave_out(draw: st.DrawFn, data: bytearray, place: int, _: list[bytes]) -> None:
+    del data[place : place + draw(st.integers(1, 200))]
+
+
+def _double(draw: st.DrawFn, data: bytearray, place: int, _: list[bytes]) -> None:
+    part = data[place : place + draw(st.integers(1, 200))]
+    data[place:place] = part * draw(st.sampled_from([1, 2, 50]))
+
+
+def _insert(draw: st.DrawFn, data: bytearray, place: int, _: list[bytes]) -> None:
+    data[place:place] = draw(st.binary(min_size=1, max_size=32))
+
+
+def _splice(draw: st.DrawFn, data: bytearray, place: int, files: list[bytes]) -> None:
+    other = draw(st.sampled_from(files))
+    data[place:] = other[draw(st.integers(0, len(other) - 1)) :]
+
+
+_CHANGES: list[_Change] = [
+    *[_flip, _overwrite, _set_number, _set_number, _cut, _leave_out],
+    *[_double, _insert, _splice],
+]
+
+
+class ConverterDiedError(AssertionError):
+    """The process that converted a photo crashed, hung or said something unforeseen."""
+
+
+class Converter:
+    """A process that judges and converts photos, as a worker does, and may die of one; the next gets a new one."""
+
+    def __enter__(self) -> Self:
+        self._start()
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
+        self._stop()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def convert(self, photo: bytes) -> str:
+        """What became of a photo: `picture`, or the status and code of a SakugaError.
+
+        Raises:
+            ConverterDiedError: it was neither, took too long, or the process died.
+        """
+        assert self._process.stdin is not None
+        self._process.stdin.write(struct.pack(">I", len(photo)) + photo)
+        self._process.stdin.flush()
+        try:
+            answer = self._answers.get(timeout=MOST_WAIT_S)
+        except Empty:
+            answer = ""
+        if answer.startswith(("picture", "4")):
+            return answer
+        self._stop()
+        died = answer or f"the process ended with {self._process.returncode}"
+        self._start()
+        raise ConverterDiedError(died)
+
+    def _start(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "tests.fuzzing"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # codecs complain there
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+        )
+        self._answers: Queue[str] = Queue()
+        assert self._process.stdout is not None
+        self._listener = Thread(target=_listen, args=(self._process.stdout, self._answers), daemon=True)
+        self._listener.start()
+
+    def _stop(self) -> None:
+        self._process.kill()
+        self._process.wait(10)
+        self._listener.join(10)
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            try:
+                pipe.close()
+            except BrokenPipeError:
+                continue
+
+
+def _listen(lines: IO[bytes], answers: "Queue[str]") -> None:
+    for line in lines:
+        answers.put(line.decode().strip())
+    answers.put("")
+
+
+class _Negative:
+    multiple, margin = 4, 0
+
+    def generate(self, photo: Tensor, tell: Told) -> Tensor:  # noqa: ARG002
+        return -photo
+
+
+@dataclass
+class _Cost:
+    """What the process took for one photo."""
+
+    cpu_s: float
+    mib: int
+
+    @classmethod
+    def start(cls) -> Self:
+        with open("/proc/self/clear_refs", "w") as peak:  # noqa: PTH123  the peak begins anew
+            peak.write("5")
+        return cls(time.process_time(), _peak_mib())
+
+    def excess(self) -> str:
+        cpu_s, mib = time.process_time() - self.cpu_s, _peak_mib() - self.mib
+        return f"took {cpu_s:.1f} s and {mib} MiB" if cpu_s > MOST_CPU_S or mib > MOST_MIB else ""
+
+
+def _peak_mib() -> int:
+    with open("/proc/self/status") as status:  # noqa: PTH123
+        found = re.search(r"VmHWM:\s+(\d+)", status.read())
+    return int(found[1]) >> 10 if found else 0
+
+
+def _outcome(photo: bytes) -> str:
+    try:
+        header = images.inspect(BytesIO(photo), PHOTO_LIMITS)
+        assert header.width * header.height <= 1e6 * PHOTO_LIMITS.max_megapixels
+        picture = pipeline.convert(photo, Options(64, Format.PNG), _Negative(), PHOTO_LIMITS)
+        assert max(picture.width, picture.height) <= 64
+    except SakugaError as error:
+        return f"{error.status} {error.code}"
+    except BaseException:  # noqa: BLE001  it is what this looks for
+        return "unforeseen: " + traceback.format_exc().replace("\n", " | ")
+    return "picture"
+
+
+def main() -> None:
+    """Answer each photo from standard input with a line: what became of it."""
+    resource.setrlimit(resource.RLIMIT_AS, (_ALL_MIB << 20, _ALL_MIB << 20))
+    while size := sys.stdin.buffer.read(4):
+        photo = sys.stdin.buffer.read(struct.unpack(">I", size)[0])
+        cost = _Cost.start()
+        answer = _outcome(photo)
+        sys.stdout.write((cost.excess() or answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
