@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 CONVERT = "sakuga.convert"
+UNACKED, UNACKED_INDEX = "unacked", "unacked_index"  # kombu's messages in somebody's hands; by when they were heard of
 DRAIN_S = 25  # how long a worker that was told to stop may finish what it has begun; below the containers' grace
 
 
@@ -83,10 +84,15 @@ class Queue:
         """How many messages wait in a lane."""
         return int(self._redis.llen(lane.value))
 
-    def handed_out(self) -> set[str]:
-        """The ids of jobs whose messages are in somebody's hands, as far as the queue knows."""
-        messages = cast("list[str]", self._redis.hvals("unacked"))  # kombu's, no more than there are processes
-        return {str(json.loads(message)[0]["headers"]["id"]) for message in messages}
+    def handed_out(self, timeout_s: float) -> set[str]:
+        """The ids of jobs whose messages are in the hands of somebody who lived within the last `timeout_s` seconds.
+
+        What a node noted whose clock is wrong does not count: the queue would wait for that clock.
+        """
+        seconds, _ = self._redis.time()
+        tags = cast("list[str]", self._redis.zrangebyscore(UNACKED_INDEX, seconds - timeout_s, seconds + timeout_s))
+        messages = cast("list[str | None]", self._redis.hmget(UNACKED, tags)) if tags else []
+        return {str(json.loads(message)[0]["headers"]["id"]) for message in messages if message}
 
     def oldest(self, lane: Lane) -> str | None:
         """The id of the job whose message is next in a lane; None when there is none. Kombu takes from a list's end."""

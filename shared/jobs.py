@@ -111,7 +111,7 @@ class Job(BaseModel):
     stage: Stage | None = None
     attempts: int = 0
     forgiven: int = 0  # attempts that do not count: before the owner asked for another try, or not the photo's fault
-    hindered_since: float | None = None  # by something that is not there, and that may come back
+    hindered_s: float = 0.0  # how long attempts and pauses took while something was not there that may come back
     cancel_requested: bool = False
     created_at: float
     started_at: float | None = None
@@ -257,13 +257,15 @@ class Jobs:
                 found[job_id] = _parse(record)
         return found
 
-    def claim(self, job_id: str) -> Job | None:
-        """Begin an attempt, or return None when there is nothing (more) to do: ended, erased, tried too often.
+    def claim(self, job_id: str, holder: str = "") -> Job | None:
+        """Begin an attempt in the hands of `holder`.
+
+        Returns None when there is nothing (more) to do: ended, erased, tried too often.
 
         Attempts are counted here and not by the queue, so they count whatever died: a child, a node, Redis. One that
         runs is overtaken only when its lease has lapsed: a message sent or delivered twice starts nothing twice.
         """
-        claim = secrets.token_hex(8)
+        claim = f"{holder} {secrets.token_hex(8)}"
 
         def begin(job: Job) -> Job:
             if job.ended or job.claim == claim:  # ours already, where the answer to our write was lost
@@ -361,24 +363,37 @@ class Jobs:
         """Let this attempt's job wait for another; returns for how many seconds, None when there is to be no other.
 
         Of a job that was `hindered`, by a store that does not answer say, the attempt does not count: it waits as long
-        again as that lasts, for `HINDRANCE_S` at the most.
+        again as that has lasted, for `HINDRANCE_S` in all.
         """
         now = time.time()
+        hindered_s = job.hindered_s + now - (job.started_at or now) if hindered else 0.0
+        pause_s = min(LONGEST_PAUSE_S, max(SHORTEST_PAUSE_S, hindered_s))
 
         def wait(current: Job) -> Job:
-            since = current.hindered_since or now
-            had_its_tries = now - since > HINDRANCE_S if hindered else self._was_tried_enough(current)
+            had_its_tries = current.hindered_s > HINDRANCE_S if hindered else self._was_tried_enough(current)
             if not _is_current(current, job) or had_its_tries:
                 return current
-            waiting = current.model_copy(update={"state": State.QUEUED, "stage": None, "progress": 0.0})
+            waiting = self._waiting(current)
             if not hindered:
                 return waiting
-            return waiting.model_copy(update={"hindered_since": since, "forgiven": current.forgiven + 1})
+            return waiting.model_copy(update={"forgiven": current.forgiven + 1, "hindered_s": hindered_s + pause_s})
 
-        waiting = self._change(job.id, wait)
-        if waiting.state is not State.QUEUED:
-            return None
-        return min(LONGEST_PAUSE_S, max(SHORTEST_PAUSE_S, now - (waiting.hindered_since or now)))
+        return pause_s if self._change(job.id, wait).state is State.QUEUED else None
+
+    def give_back(self, job_id: str, holder: str) -> None:
+        """Let a job wait again whose attempt in the hands of `holder` has died; that of anybody else is left alone."""
+
+        def wait(current: Job) -> Job:
+            is_theirs = current.state is State.RUNNING and current.claim and current.claim.startswith(f"{holder} ")
+            return self._waiting(current) if is_theirs else current
+
+        with suppress(UnknownJobError):
+            self._change(job_id, wait)
+
+    def _waiting(self, job: Job) -> Job:
+        """The job as it is when it waits again, behind all others."""
+        behind = {"ticket_ms": self._lanes.ticket(job.lane, 0)}  # its own work is in the total already
+        return job.model_copy(update=behind | {"state": State.QUEUED, "stage": None, "progress": 0.0})
 
     def _was_tried_enough(self, job: Job) -> bool:
         return job.attempts - job.forgiven >= self._max_attempts
@@ -401,10 +416,9 @@ class Jobs:
         def begin(job: Job) -> Job:
             if job.state not in {State.FAILED, State.CANCELED}:
                 return job
-            anew = {"state": State.QUEUED, "error": None, "finished_at": None, "started_at": None, "progress": 0.0}
-            return job.model_copy(
-                update=anew | {"cancel_requested": False, "forgiven": job.attempts, "hindered_since": None}
-            )
+            waiting = self._waiting(job)
+            anew = {"error": None, "finished_at": None, "started_at": None, "cancel_requested": False}
+            return waiting.model_copy(update=anew | {"forgiven": job.attempts, "hindered_s": 0.0})
 
         return self._change(job_id, begin)
 
@@ -449,7 +463,11 @@ class Jobs:
 
     def may_send_again(self, job_id: str) -> bool:
         """Whether the asker is the one to send a lost job's message again; nobody else may for a while."""
-        return bool(self._redis.set(f"sakuga:resent:{job_id}", "1", nx=True, ex=RESEND_S))
+        return bool(self._redis.set(_resent(job_id), "1", nx=True, ex=RESEND_S))
+
+    def was_not_sent(self, job_id: str) -> None:
+        """The asker could not send it after all: anybody may."""
+        self._redis.delete(_resent(job_id))
 
     def page(self, caller: str, *, cursor: str | None, count: int) -> Page:
         """List a caller's jobs, newest first, `count` at a time, from where the page before ended.
@@ -683,6 +701,10 @@ def _record(job_id: str) -> str:
 
 def _stream(job_id: str) -> str:
     return f"sakuga:job:{job_id}:events"
+
+
+def _resent(job_id: str) -> str:
+    return f"sakuga:resent:{job_id}"
 
 
 def _index(caller: str) -> str:

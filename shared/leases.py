@@ -17,11 +17,17 @@ LEASES: Final = "sakuga:leases"  # jobs that are being converted, by their worke
 LAPSE: Final = 0.8
 VANISH: Final = 1.5
 
-# Redis runs a script as one step. KEYS: the leases. ARGV: what ZADD is to do, the jobs.
-_SIGN: Final = """
+# Redis runs a script as one step. KEYS: the leases. ARGV: the job.
+_BEGIN: Final = """
 local time = redis.call('TIME')
-for number = 2, #ARGV do
-    redis.call('ZADD', KEYS[1], ARGV[1], time[1] + time[2] / 1e6, ARGV[number])
+redis.call('ZADD', KEYS[1], time[1] + time[2] / 1e6, ARGV[1])
+"""
+
+# KEYS: the leases. ARGV: the jobs.
+_RENEW: Final = """
+local time = redis.call('TIME')
+for _, job in ipairs(ARGV) do
+    redis.call('ZADD', KEYS[1], 'XX', time[1] + time[2] / 1e6, job)
 end
 """
 
@@ -53,12 +59,7 @@ class Leases:
     def renew(self, ids: list[str]) -> None:
         """Give a sign of life for these jobs; those that nobody is at work on any more are left alone."""
         if ids:
-            self._redis.eval(_SIGN, 1, LEASES, "XX", *ids)
-
-    def release(self, ids: list[str]) -> None:
-        """Let whoever gets these jobs next have them at once: their worker has died."""
-        if ids:
-            self._redis.zadd(LEASES, dict.fromkeys(ids, 0), xx=True)
+            self._redis.eval(_RENEW, 1, LEASES, *ids)
 
     def vanished(self, count: int) -> list[str]:
         """Name up to `count` jobs whose worker fell silent, and that the queue should have given to another by now."""
@@ -67,7 +68,7 @@ class Leases:
 
 def begin(pipe: "Pipeline", job_id: str) -> None:
     """Lease a job, inside the caller's transaction."""
-    pipe.eval(_SIGN, 1, LEASES, "CH", job_id)
+    pipe.eval(_BEGIN, 1, LEASES, job_id)
 
 
 def end(pipe: "Pipeline", job_id: str) -> None:

@@ -210,9 +210,11 @@ class Services:
         """Let the photos of an album that failed or were canceled be tried anew; returns how many."""
         retried = 0
         for entry in self.albums.entries(album_id):
-            if entry.job and entry.job.state in {State.FAILED, State.CANCELED}:
+            job = entry.job
+            # what is in quarantine may kill workers: that is for the operator to try
+            if job and job.state in {State.FAILED, State.CANCELED} and not job.is_quarantined:
                 with suppress(UnknownJobError):
-                    self.jobs.retry(entry.job.id)
+                    self.jobs.retry(job.id)
                     retried += 1
         self.feed()
         return retried
@@ -261,16 +263,21 @@ class Services:
         """
         lost = [job_id for lane in Lane for job_id in self._waiting_in_vain(lane, count)]
         if vanished := self.leases.vanished(count):
-            lost += sorted(set(vanished) - self.queue.handed_out())
-        sent = 0
-        for job_id in lost:
-            with suppress(UnknownJobError):
-                job = self.jobs.get(job_id)
-                if self.jobs.may_send_again(job_id):
-                    self.queue.send(job)
-                    log.warning("a job whose message was lost is queued again", job_id=job_id)
-                    sent += 1
-        return sent
+            lost += sorted(set(vanished) - self.queue.handed_out(2 * self.settings.visibility_timeout_s))
+        return sum(self._send_again(job_id) for job_id in lost)
+
+    def _send_again(self, job_id: str) -> bool:
+        job = self.jobs.find(job_id)
+        if job is None or not self.jobs.may_send_again(job_id):
+            return False
+        try:
+            self.queue.send(job)
+        except UnavailableError as error:
+            self.jobs.was_not_sent(job_id)
+            log.warning("a lost message cannot be sent again now", job_id=job_id, error=error.detail)
+            return False
+        log.warning("a job whose message was lost is queued again", job_id=job_id)
+        return True
 
     def _waiting_in_vain(self, lane: Lane, count: int) -> list[str]:
         oldest = self.queue.oldest(lane)

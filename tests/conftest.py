@@ -23,6 +23,8 @@ from PIL import Image
 from redis import Redis
 
 from cli import valkey
+from shared.jobs import Job
+from shared.leases import LEASES
 from shared.pipeline import Tensor, Told
 from shared.services import Services, connect, redis_client
 from shared.settings import Settings
@@ -156,6 +158,11 @@ def guarded(services: Services, key_file: Path) -> Iterator[Services]:
     guarded = connect(services.settings.model_copy(update={"api_keys": key_file}))
     yield guarded
     guarded.redis.close()
+
+
+def fall_silent(services: Services, job: Job) -> None:
+    """As if nothing had been heard for long of the worker that has a job in hand."""
+    services.redis.zadd(LEASES, {job.id: 1}, xx=True)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from shared.names import safe_name
 from shared.services import Order, Services, connect
 from shared.settings import Settings
 from shared.turns import Turns
-from tests.conftest import ToyEngine, photo_bytes
+from tests.conftest import ToyEngine, fall_silent, photo_bytes
 from web.app import create_app
 from web.archive import BrokenOffError
 from worker import tasks
@@ -474,6 +474,16 @@ class TestAfterwards:
         assert body(client.post(f"{album}/retry"))["counts"]["queued"] == 1
         assert names(services, work(services)) == ["unlucky.png"]
         assert body(client.get(album))["counts"]["succeeded"] == 2
+
+    def test_what_may_kill_workers_is_tried_again_by_the_operator_alone(
+        self, client: FlaskClient, services: Services, album: str
+    ) -> None:
+        job_id = put(client, album, "poison.png")["job"]
+        for _ in range(4):
+            services.jobs.claim(job_id)
+            fall_silent(services, services.jobs.get(job_id))
+        assert body(client.post(f"{album}/retry"))["counts"]["failed"] == 1
+        assert [job.id for job in services.jobs.quarantined()] == [job_id]
 
     def test_a_canceled_album_stops_and_can_go_on(self, client: FlaskClient, services: Services, album: str) -> None:
         for seed in range(12):

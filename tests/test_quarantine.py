@@ -10,7 +10,7 @@ from shared.jobs import Job, State
 from shared.lanes import Lane
 from shared.pipeline import Options
 from shared.services import Order, Services
-from tests.conftest import photo_bytes
+from tests.conftest import fall_silent, photo_bytes
 from tests.test_cli import sakuga
 
 
@@ -21,7 +21,7 @@ def poison(services: Services, monkeypatch: pytest.MonkeyPatch) -> Job:
     job = services.submit(BytesIO(photo_bytes()), Order("hinata-light", Options(64, Format.JPEG)))
     for _ in range(4):
         services.jobs.claim(job.id)
-        services.leases.release([job.id])
+        fall_silent(services, job)
     services.redis.delete(Lane.INTERACTIVE)
     return job
 

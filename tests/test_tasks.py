@@ -18,7 +18,7 @@ from shared.jobs import HINDRANCE_S, LONGEST_PAUSE_S, Job, Jobs, ResultInfo, Sta
 from shared.pipeline import Engine, Options, Tensor, Told
 from shared.services import Order, Services
 from shared.store import DiskStore
-from tests.conftest import ToyEngine, photo_bytes
+from tests.conftest import ToyEngine, fall_silent, photo_bytes
 from worker import tasks
 
 
@@ -129,7 +129,7 @@ def test_an_attempt_that_is_overtaken_leaves_the_other_ones_picture(services: Se
     job = submit(services, photo_bytes())
 
     def run_again_meanwhile(photo: Tensor) -> Tensor:
-        services.leases.release([job.id])
+        fall_silent(services, job)
         tasks.convert(job.id, services, toy)
         return photo
 
@@ -145,7 +145,7 @@ def test_an_attempt_that_is_overtaken_while_it_commits_leaves_the_other_ones_pic
     class Slow(Jobs):
         def succeed(self, job: Job, result: ResultInfo, *, timings: dict[str, float], notes: tuple[str, ...]) -> Job:
             services.redis.delete(f"sakuga:lock:{job.result_key}")  # as if its time had run out
-            services.leases.release([job.id])
+            fall_silent(services, job)
             tasks.convert(job.id, services, toy)
             return super().succeed(job, result, timings=timings, notes=notes)
 
@@ -159,7 +159,7 @@ def test_of_two_attempts_whose_pictures_differ_the_first_one_s_is_what_the_recor
     job = submit(services, photo_bytes())
 
     def be_overtaken(photo: Tensor) -> Tensor:
-        services.leases.release([job.id])
+        fall_silent(services, job)
         tasks.convert(job.id, services, toy)
         return 1 - photo
 

@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
 import structlog
 from billiard.exceptions import TimeLimitExceeded
@@ -23,6 +22,7 @@ from redis.exceptions import RedisError
 
 from shared.broker import CONVERT, DRAIN_S, celery_app
 from shared.errors import SakugaError, UnknownJobError
+from shared.jobs import LONGEST_PAUSE_S
 from shared.lanes import HEARTBEAT_S, Lanes
 from shared.services import connect
 from shared.settings import Settings
@@ -44,6 +44,7 @@ class Node:
         """Plan a node of `capacity`; nothing is loaded, and nothing reached, yet."""
         self.settings = settings
         self.capacity = capacity
+        self.name = process_name(os.getpid())  # its children's too: whoever of them has a job, the node has it
 
         self.services = connect(settings)
         self.models = loader_for(settings, self.services.styles, threads=capacity.threads, memory=capacity.memory)
@@ -148,11 +149,18 @@ def _leave(node: Node) -> None:
 
 def _add_task(app: Celery, node: Node) -> None:
     class ConvertRequest(Request):  # type: ignore[misc]
+        """A message in hand, in the parent; what goes back to the queue is no longer this node's."""
+
         def reject(self, requeue: bool = False) -> None:  # noqa: FBT001, FBT002  as Celery calls it
-            """In the parent, when a child was killed or could not write the record: its attempt is over."""
+            """A child was killed, or could not write the record."""
             if requeue:
-                _release(node, self.id)
+                _give_back(node, self.id)
             super().reject(requeue)
+
+        def cancel(self, pool: object, signal: str | None = None, emit_retry: bool = True) -> None:  # noqa: FBT001, FBT002
+            """A stop has taken too long."""
+            _give_back(node, self.id)
+            super().cancel(pool, signal, emit_retry)
 
     class ConvertTask(Task):  # type: ignore[misc]
         Request = ConvertRequest
@@ -165,7 +173,7 @@ def _add_task(app: Celery, node: Node) -> None:
     @app.task(bind=True, base=ConvertTask, name=CONVERT, max_retries=None)  # type: ignore[untyped-decorator]
     def convert(self: Task, job_id: str) -> None:
         try:
-            pause_s = tasks.convert(job_id, node.services, node.models.engine)
+            pause_s = tasks.convert(job_id, node.services, node.models.engine, holder=node.name)
         except RedisError as error:
             log.warning("the record cannot be written; the job goes back to the queue", job_id=job_id, error=str(error))
             time.sleep(RETRY_DELAY_S)  # nothing else could be done meanwhile
@@ -174,11 +182,11 @@ def _add_task(app: Celery, node: Node) -> None:
             raise self.retry(countdown=pause_s, queue=self.request.delivery_info["routing_key"])
 
 
-def _release(node: Node, job_id: str) -> None:
+def _give_back(node: Node, job_id: str) -> None:
     try:
-        node.services.leases.release([job_id])
+        node.services.jobs.give_back(job_id, node.name)
     except RedisError as error:
-        log.warning("a job cannot be given up; others wait until its lease lapses", job_id=job_id, error=str(error))
+        log.warning("a job cannot be given back; others wait until its lease lapses", job_id=job_id, error=str(error))
 
 
 def _fail_killed(node: Node, job_id: str) -> None:
@@ -201,13 +209,9 @@ def _add_lease(app: Celery, node: Node) -> None:
         requires = ("celery.worker.components:Pool",)
 
         def start(self, worker: object) -> None:  # noqa: ARG002
-            longest_s = node.settings.hard_time_limit_s + timeout_s
-            self.lease = Lease(node.services.redis, node.services.leases, longest_s=longest_s)
-            Repeating("lease", timeout_s / RENEWALS, self.lease.renew).start()
-
-        def terminate(self, worker: object) -> None:  # noqa: ARG002
-            with suppress(RedisError):  # then it lapses
-                self.lease.give_up()
+            longest_s = LONGEST_PAUSE_S + node.settings.hard_time_limit_s + timeout_s
+            lease = Lease(node.services.redis, node.services.leases, longest_s=longest_s)
+            Repeating("lease", timeout_s / RENEWALS, lease.renew).start()
 
     app.steps["worker"].add(LeaseStep)
 

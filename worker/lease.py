@@ -11,13 +11,13 @@ from weakref import WeakKeyDictionary
 
 from celery.worker import state
 
+from shared.broker import UNACKED_INDEX
 from shared.leases import Leases
 
 if TYPE_CHECKING:
     from celery.worker.request import Request
     from redis import Redis
 
-UNACKED_INDEX: Final = "unacked_index"  # kombu's messages in somebody's hands, by when they were last heard of
 RENEWALS: Final = 3  # within a visibility timeout
 
 
@@ -43,10 +43,6 @@ class Lease:
             # never added anew: what is acknowledged in this moment is gone
             self._redis.zadd(UNACKED_INDEX, {one.message.delivery_tag: time.time() for one in held}, xx=True)
             self._leases.renew([one.id for one in held])
-
-    def give_up(self) -> None:
-        """Let others have what is in hand, at once."""
-        self._leases.release([one.id for one in _in_hand()])
 
 
 def _in_hand() -> list["Request"]:

@@ -1,6 +1,7 @@
 """The task: thin, around the pipeline. Imported by `worker.app`.
 
-What a job becomes is written into its record here and nowhere else, whatever the queue believes.
+What a job becomes is written into its record here, and in `worker.app` for a process that died of it, whatever the
+queue believes.
 """
 
 import hashlib
@@ -28,13 +29,15 @@ TELL_EVERY_S = 0.5
 log = structlog.get_logger()
 
 
-def convert(job_id: str, services: Services, engine_of: Callable[[str], Engine]) -> float | None:
-    """Run one attempt at a job; returns in how many seconds it should be tried again, if it should.
+def convert(job_id: str, services: Services, engine_of: Callable[[str], Engine], *, holder: str = "") -> float | None:
+    """Run one attempt at a job in the hands of the node `holder`.
+
+    Returns in how many seconds it should be tried again, if it should.
 
     Raises:
         RedisError: the record could not be written; the job stays with the queue.
     """
-    job = services.jobs.claim(job_id)
+    job = services.jobs.claim(job_id, holder)
     if job is None:
         return None
     if job.lane is Lane.BULK:
