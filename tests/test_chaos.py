@@ -9,12 +9,12 @@ from tests.chaos.faults import Fault, suffer
 from tests.chaos.rig import Rig
 
 QUICK = [
-    Fault("a child is killed", faults.kill_child, photos=16),
-    Fault("a node is killed", faults.kill_node, photos=16),
-    Fault("a node is paused and wakes", faults.pause_node, photos=16),
+    Fault("a child is killed", faults.kill_child, photos=16, again=1),
+    Fault("a node is killed", faults.kill_node, photos=16, again=1),
+    Fault("a node is paused and wakes", faults.pause_node, photos=16, again=1),
     Fault("the queue is killed", faults.kill_queue, photos=16),
     Fault("a clock jumps", faults.put_clock_forward, photos=16),
-    Fault("a photo crashes its process", faults.crash, photos=16, costs={"attempts_exhausted": 1}),
+    Fault("a photo crashes its process", faults.crash, photos=16, costs={"attempts_exhausted": 1}, again=1),
 ]
 
 
@@ -31,3 +31,4 @@ def test_every_photo_has_one_end(rig: Rig, fault: Fault[Rig]) -> None:
     assert outcome.failed == fault.costs
     assert outcome.accepted == fault.photos + len(fault.costs)
     assert outcome.succeeded == fault.photos
+    assert fault.again is None or outcome.again >= fault.again, "it did no harm"

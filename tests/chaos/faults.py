@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from shared.lanes import Lane
-from tests.chaos.node import CRASHES, EATS_MEMORY, HANGS
+from tests.chaos.node import CRASHES, EATS_MEMORY, HANGS, SLEEPS
 from tests.chaos.proxy import Line
 from tests.chaos.rig import AnyRig, Rig, wait_for
 from tests.chaos.supervised import Supervised
@@ -32,6 +32,8 @@ class Fault(Generic[R]):
     harm: Callable[[R, Workload], float]
     photos: int = 50
     costs: dict[str, int] = field(default_factory=dict)
+    again: int | None = None  # how many photos must have taken another attempt, at the least: else it did no harm
+    recovery_s: float = 60
 
 
 def suffer(fault: Fault[R], rig: R, *, seed: int, photos: int | None = None) -> Outcome:
@@ -47,12 +49,10 @@ def suffer(fault: Fault[R], rig: R, *, seed: int, photos: int | None = None) -> 
         rig.mend()
 
 
-def nothing(rig: Rig, workload: Workload) -> float:  # noqa: ARG001  as all faults
-    return time.time()
-
-
 def kill_child(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
-    for child in rig.nodes[0].forks():
+    victims = rig.nodes[0].forks()
+    assert victims, "a node has children"
+    for child in victims:
         child.kill()
     return time.time()
 
@@ -66,6 +66,16 @@ def stop_node(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
     since = time.time()
     rig.nodes[0].end(signal.SIGTERM)
     return since
+
+
+def stop_node_too_long(rig: Rig, workload: Workload) -> float:
+    """Stop a node that cannot finish in time: with SIGTERM, and with a photo in hand that takes longer than it may."""
+    photo = workload.send(photo_of(0, SLEEPS))
+    wait_for(lambda: photo in rig.in_hand(), "the long one is in hand", 60)
+    holder = rig.services.jobs.get(photo).claim or ""
+    victim = next(node for node in rig.nodes if holder.partition(" ")[0].endswith(f"/{node.pid}"))
+    victim.end(signal.SIGTERM)
+    return time.time()
 
 
 def kill_web(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
@@ -238,11 +248,12 @@ def _poison(workload: Workload, width: int) -> float:
 
 
 PLAIN = (
-    Fault("a child is killed with -9", kill_child),
-    Fault("a node is killed with -9, its children with it", kill_node),
+    Fault("a child is killed with -9", kill_child, again=1),
+    Fault("a node is killed with -9, its children with it", kill_node, again=1, recovery_s=10),
     Fault("a node is told to stop (SIGTERM) while it works", stop_node),
-    Fault("a node is paused (SIGSTOP) for three timeouts and wakes", pause_node),
-    Fault("a node is cut off from the queue for three timeouts and comes back", cut_node_off),
+    Fault("a node is told to stop with a photo in hand that takes too long", stop_node_too_long, again=1, photos=100),
+    Fault("a node is paused (SIGSTOP) for three timeouts and wakes", pause_node, again=1, recovery_s=10),
+    Fault("a node is cut off from the queue for three timeouts and comes back", cut_node_off, again=1, recovery_s=10),
     Fault("a node's clock jumps an hour ahead, and back", put_clock_forward),
     Fault("a node's clock jumps an hour back, and ahead", put_clock_back),
     Fault("the web is killed with -9", kill_web),
@@ -251,12 +262,12 @@ PLAIN = (
     Fault("the queue is out of memory for 8 s (noeviction)", fill_queue),
     Fault("the queue is paused for 40 s", pause_queue),
     Fault("the queue loses all messages, waiting and in hand", lose_messages),
-    Fault("a photo crashes the process that converts it", crash, costs={"attempts_exhausted": 1}),
+    Fault("a photo crashes the process that converts it", crash, costs={"attempts_exhausted": 1}, again=1),
 )
 HANGING = Fault("a photo hangs the process that converts it", hang, costs={"timed_out": 1})
 EATING = Fault("a photo takes all memory of a node (control group)", eat_memory, costs={"attempts_exhausted": 1})
 SUPERVISOR = Fault("`sakuga up` itself is killed with -9, and started again", kill_supervisor)
-NODE_DEATH = Fault("the same, at production settings (timeout 30 s)", kill_node, photos=100)
+NODE_DEATH = Fault("the same, at production settings (timeout 30 s)", kill_node, photos=100, again=1, recovery_s=35)
 S3 = (
     Fault("S3 is down for 8 s", break_store(Line.DOWN)),
     Fault("S3 is slow for 8 s (every request a second more)", break_store(Line.SLOW)),

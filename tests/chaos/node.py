@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, BinaryIO, Concatenate, ParamSpec, TypeVar
 if TYPE_CHECKING:
     from shared.pipeline import Tensor, Told
 
-CRASHES, EATS_MEMORY, HANGS = 61, 67, 73  # widths in pixels
+CRASHES, EATS_MEMORY, HANGS, SLEEPS = 61, 67, 73, 79  # widths in pixels
+SLEEP_S = 40  # longer than a node that stops may take
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -46,6 +47,8 @@ def harmed(convert: Callable[Concatenate[BinaryIO, P], R]) -> Callable[Concatena
         if width == HANGS:
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             time.sleep(3600)
+        if width == SLEEPS:
+            time.sleep(SLEEP_S)
         return convert(photo, *args, **kwargs)
 
     return convert_or_die

@@ -101,8 +101,9 @@ class Program:
 
     def forks(self) -> list[psutil.Process]:
         """The children that convert photos."""
-        mine = psutil.Process(self.pid).cmdline()
-        return [child for child in psutil.Process(self.pid).children() if child.cmdline() == mine]
+        process = psutil.Process(self.pid)
+        alive = [child for child in process.children() if child.status() != psutil.STATUS_ZOMBIE]
+        return [child for child in alive if child.cmdline() == process.cmdline()]
 
     def end(self, number: signal.Signals = signal.SIGKILL) -> None:
         """End it, and wait until it and its children have gone."""
