@@ -51,6 +51,12 @@ S3_KEYS = {
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _hears_ctrl_c() -> None:
+    """A shell lets what it runs in the background hear no Ctrl-C; our commands and those we start do."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Engines are prepared once for all tests, and nothing of earlier runs is taken."""
     with pytest.MonkeyPatch.context() as patch:
