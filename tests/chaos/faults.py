@@ -1,4 +1,7 @@
-"""The faults: what is done to a rig while photos are being converted. Each returns when recovery begins to count."""
+"""The faults: what is done to a rig while photos are being converted.
+
+Each returns when recovery begins to count, as seconds since the epoch.
+"""
 
 import signal
 import time
@@ -29,7 +32,7 @@ class Fault(Generic[R]):
     """One kind of harm, and what it may cost: the errors that owners of some photos are told, by code."""
 
     title: str
-    harm: Callable[[R, Workload], float]
+    harm: Callable[[R, Workload], float | None]
     photos: int = 50
     costs: dict[str, int] = field(default_factory=dict)
     again: int | None = None  # how many photos must have taken another attempt, at the least: else it did no harm
@@ -132,12 +135,12 @@ def pause_node(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
     return since
 
 
-def put_clock_forward(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
-    return _wrong_clock(rig, JUMP_S)
+def put_clock_forward(rig: Rig, workload: Workload) -> None:  # noqa: ARG001
+    _wrong_clock(rig, JUMP_S)
 
 
-def put_clock_back(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
-    return _wrong_clock(rig, -JUMP_S)
+def put_clock_back(rig: Rig, workload: Workload) -> None:  # noqa: ARG001
+    _wrong_clock(rig, -JUMP_S)
 
 
 def crash(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
@@ -233,12 +236,11 @@ def small_disk(folder: Path) -> Iterator[Path]:
         Rig.run("umount", str(folder))
 
 
-def _wrong_clock(rig: Rig, seconds: float) -> float:
-    since = time.time()
+def _wrong_clock(rig: Rig, seconds: float) -> None:
+    """Nothing can be said of recovery: when its jobs ended, the node says by its own clock."""
     rig.clock_of(0).write_text(str(seconds))
     time.sleep(3 * rig.timeout_s)
     rig.clock_of(0).unlink()
-    return since
 
 
 def _poison(workload: Workload, width: int) -> float:
