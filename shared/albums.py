@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 LOCK_S = 60  # of one who died holding it
 NO_SUCH_ALBUM = "No such album; it may have been deleted, or it expired long ago."
+CLOSED = "closed"  # a field of the record of an album that is being erased
 REFUSED = "refused"  # among an album's counts: photos that never became jobs
 
 
@@ -164,8 +165,17 @@ class Albums:
                 lock.release()
 
     def is_there(self, album_id: str) -> bool:
-        """Whether the album has not been erased."""
-        return bool(self._redis.exists(_record(album_id)))
+        """Whether the album has not been erased, nor is about to be."""
+        # Whatever is put into an album writes into its record; only one that was created has an id.
+        known, closed = cast("list[str | None]", self._redis.hmget(_record(album_id), ["id", CLOSED]))
+        return known is not None and closed is None
+
+    def close(self, album_id: str) -> None:
+        """Mark an album that is about to be erased. Its record goes last, so that erasing can be asked for again."""
+        with self._redis.pipeline() as pipe:
+            pipe.hset(_record(album_id), CLOSED, "true")
+            pipe.expire(_record(album_id), RECORD_GRACE_S, nx=True)  # where it was gone already
+            pipe.execute()
 
     def put(self, album: Album, item: Item, before: Item | None, *, expires_at: float | None = None) -> None:
         """Put `item` under its name in place of what was `before` there; the album lives as long as its photos."""
@@ -222,6 +232,10 @@ class Albums:
             page = self.page(album_id, cursor=cursor, count=100)
             yield from page.entries
             cursor = page.next_cursor
+
+    def names(self, album_id: str) -> list[str]:
+        """The names of all photos, in the order they came."""
+        return cast("list[str]", self._redis.zrange(_order(album_id), 0, -1))
 
     def some(self, album_id: str, names: list[str]) -> Iterator[Entry]:
         """The photos of these names, as far as they are there."""

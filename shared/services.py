@@ -233,11 +233,18 @@ class Services:
             self.queue.send(job)
 
     def erase_album(self, album_id: str) -> None:
-        """Remove an album with all its photos and pictures: the records now, the files of so many jobs soon after."""
-        for entry in self.albums.entries(album_id):
-            if entry.job:
-                with suppress(UnknownJobError):
-                    self.jobs.erase(entry.job.id)
+        """Remove an album with all its photos and pictures: the records now, the files of so many jobs soon after.
+
+        A photo that comes meanwhile is named before the album is closed, and found here, or its sender sees that the
+        album is closed, and erases it.
+        """
+        self.albums.close(album_id)
+        names = self.albums.names(album_id)  # all at once: places move when a name is freed meanwhile
+        for place in range(0, len(names), 100):
+            for entry in self.albums.some(album_id, names[place : place + 100]):
+                if entry.job:
+                    with suppress(UnknownJobError):
+                        self.jobs.erase(entry.job.id)
         self.albums.erase(album_id)
 
     def erase(self, job_id: str) -> None:
