@@ -2,14 +2,18 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import BytesIO
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 
 import pytest
 from standardwebhooks import Webhook
 
+from shared import webhooks
 from shared.jobs import State
 from shared.services import Services, connect
 from shared.settings import Settings
@@ -162,6 +166,41 @@ def test_what_is_told_is_described(services: Services) -> None:
     page = client.get("/docs").text
     assert 'id="album.ended"' in page
     assert "SAKUGA_WEBHOOK_HOSTS" in page
+
+
+@pytest.fixture
+def dripping() -> Iterator[str]:
+    """The address of a server that tells a byte now and then, and never comes to an end of its headers."""
+    is_over = threading.Event()
+
+    class Handler(BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+            with suppress(OSError):
+                while not is_over.wait(0.05):
+                    self.request.sendall(b"x")
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://localhost:{server.server_address[1]}/"
+        is_over.set()
+        server.shutdown()
+        thread.join()
+
+
+def test_who_drips_is_cut_off_and_keeps_nobody_else_waiting(
+    trusting: Services, receiver: Receiver, dripping: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "DEADLINE_S", 1)
+    began = time.monotonic()
+    for number in range(webhooks.SENDERS):
+        trusting.webhooks.put(Message(f"msg_{number}", dripping, new_secret(), "{}"), keep_s=60)
+    trusting.webhooks.put(Message("msg_heard", receiver.url, new_secret(), "{}"), keep_s=60)
+    assert trusting.webhooks.send_due() == 1
+    assert time.monotonic() - began < 5  # all at once, each until its deadline
+    assert trusting.redis.hget("sakuga:webhook:msg_0", "tries") == "1"
+    assert webhooks.DEADLINE_S < webhooks.CLAIM_S
 
 
 @pytest.mark.parametrize(
