@@ -128,10 +128,15 @@ class Albums:
 
     def counts(self, album_id: str) -> dict[State, int]:
         """How many photos are in which state; those that were refused have failed."""
-        found = cast("dict[str, str]", self._redis.hgetall(album_counts(album_id)))
-        counts = {state: max(0, int(found.get(state, 0))) for state in State}
-        counts[State.FAILED] += int(found.get(REFUSED, 0))
-        return counts
+        return _counts(self._redis.hgetall(album_counts(album_id)))
+
+    def counts_at(self, album_id: str) -> tuple[dict[State, int], str]:
+        """The counts, and the event after which they were so."""
+        with self._redis.pipeline() as pipe:
+            pipe.hgetall(album_counts(album_id))
+            pipe.xrevrange(album_stream(album_id), count=1)
+            found, newest = pipe.execute()
+        return _counts(found), _newest(newest)
 
     def missing(self, album_id: str, digests: list[str]) -> list[str]:
         """Which of these SHA-256 digests are of no photo that the album has, or has refused."""
@@ -215,9 +220,20 @@ class Albums:
         """Name up to `count` albums of which a photo has come to its end since `seen_ended`."""
         return [str(album_id) for album_id in cast("list[str]", self._redis.srandmember(ALBUMS_ENDED, count))]
 
-    def seen_ended(self, album_id: str) -> None:
-        """Somebody has looked, and told whom it concerns."""
-        self._redis.srem(ALBUMS_ENDED, album_id)
+    def seen_ended(self, album_id: str, last_event: str) -> None:
+        """Somebody who knew of everything up to `last_event` has told whom it concerns.
+
+        An album to which more has happened stays named: that its last photo came to its end is told with that event,
+        and only once.
+        """
+
+        def remove(pipe: "Pipeline") -> None:
+            is_all = _newest(pipe.xrevrange(album_stream(album_id), count=1)) == last_event
+            pipe.multi()
+            if is_all:
+                pipe.srem(ALBUMS_ENDED, album_id)
+
+        self._redis.transaction(remove, album_stream(album_id))
 
     def page(self, album_id: str, *, cursor: int, count: int) -> ItemPage:
         """List the photos of an album, `count` at a time, from the place `cursor`."""
@@ -265,8 +281,7 @@ class Albums:
 
     def last_event(self, album_id: str) -> str:
         """The id of the newest event, to listen from now on."""
-        newest = cast("list[tuple[str, object]]", self._redis.xrevrange(album_stream(album_id), count=1))
-        return newest[0][0] if newest else "0-0"
+        return _newest(self._redis.xrevrange(album_stream(album_id), count=1))
 
     def erase(self, album_id: str) -> None:
         """Forget the album; its jobs are erased before."""
@@ -288,6 +303,18 @@ class Albums:
 def have_ended(counts: Mapping[State, int]) -> bool:
     """Whether photos of these counts have come to their end, which those that are yet to come have not."""
     return any(counts.values()) and not counts[State.QUEUED] + counts[State.RUNNING]
+
+
+def _counts(found: object) -> dict[State, int]:
+    numbers = cast("dict[str, str]", found)
+    counts = {state: max(0, int(numbers.get(state, 0))) for state in State}
+    counts[State.FAILED] += int(numbers.get(REFUSED, 0))
+    return counts
+
+
+def _newest(found: object) -> str:
+    events = cast("list[tuple[str, object]]", found)
+    return events[0][0] if events else "0-0"
 
 
 def _keys(album_id: str) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ Imported by the entry points of `web`, `worker` and `cli`.
 
 import hashlib
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -185,16 +186,17 @@ class Services:
     def tell_ended(self, count: int = 100) -> None:
         """Tell the webhooks of albums that have come to their end lately."""
         for album_id in self.albums.perhaps_ended(count):
-            self._tell_if_ended(album_id)
-            self.albums.seen_ended(album_id)
+            counts, last = self.albums.counts_at(album_id)  # whatever happens to a photo moves the last event
+            if have_ended(counts):
+                self._tell_end(album_id, counts, last)
+            self.albums.seen_ended(album_id, last)
 
-    def _tell_if_ended(self, album_id: str) -> None:
-        """Tell the album's webhook when all its photos have come to their end; again only after some began anew."""
+    def _tell_end(self, album_id: str, counts: Mapping[State, int], last: str) -> None:
+        """Tell the album's webhook that all its photos have come to their end; once, unless some began anew."""
         with suppress(UnknownAlbumError):
-            album, counts = self.albums.get(album_id), self.albums.counts(album_id)
-            if album.webhook is None or album.secret is None or not have_ended(counts):
+            album = self.albums.get(album_id)
+            if album.webhook is None or album.secret is None:
                 return
-            last = self.albums.last_event(album_id)  # whatever happens to a photo moves it
             news = hashlib.sha256(f"{album_id} {last}".encode()).hexdigest()[:32]
             body = event("album.ended", {"id": album.id, "name": album.name, "counts": counts})
             self.webhooks.put(Message(f"msg_{news}", album.webhook, album.secret, body), keep_s=self.settings.ttl_s)

@@ -14,6 +14,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from shared import webhooks
+from shared.albums import Albums
 from shared.jobs import State
 from shared.services import Services, connect
 from shared.settings import Settings
@@ -79,9 +80,17 @@ def ended_album(services: Services, url: str) -> str:
 
 def work(services: Services) -> None:
     """Convert what waits, and look for albums that have ended, as a worker node does."""
-    while message := services.redis.rpop("bulk"):
-        tasks.convert(json.loads(str(message))["headers"]["id"], services, lambda _: ToyEngine())
+    while convert_one(services):
+        pass
     services.tell_ended()
+
+
+def convert_one(services: Services) -> bool:
+    """Convert one photo; returns whether there was one."""
+    message = services.redis.rpop("bulk")
+    if message:
+        tasks.convert(json.loads(str(message))["headers"]["id"], services, lambda _: ToyEngine())
+    return message is not None
 
 
 def make_due(services: Services) -> None:
@@ -222,6 +231,30 @@ def test_an_album_that_ends_again_is_told_again(trusting: Services, receiver: Re
         work(trusting)
         trusting.webhooks.send_due()
     assert [json.loads(data)["data"]["counts"]["succeeded"] for _, data in receiver.heard] == [1, 2]
+
+
+def test_a_photo_that_ends_while_its_album_is_looked_at_is_not_lost(
+    trusting: Services, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = create_app(trusting).test_client()
+    album = str(client.post("/api/v1/albums", json={"webhook": receiver.url}).headers["Location"])
+    for seed in range(2):
+        client.put(f"{album}/photos/{seed}.png", data=photo_bytes(seed=seed), content_type="image/png")
+    tell_ended, counts_at = trusting.tell_ended, Albums.counts_at
+
+    def before_the_last_ended(self: Albums, album_id: str) -> tuple[dict[State, int], str]:
+        found = counts_at(self, album_id)
+        monkeypatch.setattr(Albums, "counts_at", counts_at)
+        convert_one(trusting)
+        return found
+
+    convert_one(trusting)
+    monkeypatch.setattr(Albums, "counts_at", before_the_last_ended)
+    for _ in range(3):
+        tell_ended()
+        trusting.webhooks.send_due()
+    assert [json.loads(data)["data"]["counts"]["succeeded"] for _, data in receiver.heard] == [2]
+    assert trusting.albums.perhaps_ended(9) == []
 
 
 @pytest.mark.parametrize(
