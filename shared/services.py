@@ -91,14 +91,15 @@ class Services:
             return earlier
         pixels = max(LEAST_PIXELS, pipeline.working_pixels((header.width, header.height), order.options.max_side))
         info = PhotoInfo(width=header.width, height=header.height, bytes=photo.seek(0, 2), sha256=sha256)
-        with self.quotas.spending(order.caller, pixels) as give_back:
+        with self.quotas.spending(order.caller, pixels) as spending:
             self.lanes.admit(order.lane, pixels, order.album or order.caller)
             job = self._new_job(order, style, info, pixels)
             with self.holdings.taking(job.photo_holding, until=job.expires_at):
                 self.store.put(job.photo_key, photo, content_type="application/octet-stream")
+            spending.may_stand = True
             entered = self._enter(job, idempotency)
             if entered.id != job.id:
-                give_back()  # another request with the same idempotency key was quicker, and has paid
+                spending.give_back()  # another request with the same idempotency key was quicker, and has paid
         return entered
 
     def _new_job(self, order: Order, style: Style, photo: PhotoInfo, pixels: int) -> Job:
