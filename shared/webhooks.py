@@ -36,7 +36,9 @@ DELAYS_S: Final = (5, 60, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600)
 TIMEOUT_S: Final = 10  # of each step: to connect, to agree on TLS, to be told anything more
 DEADLINE_S: Final = 20  # of all steps: one who tells a byte now and then keeps within the other
 SENDERS: Final = 4  # at once, so that a slow receiver keeps few others waiting
-_TUNNELS: Final = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("2002::/16"))  # to IPv4, private ones too
+_TUNNELS: Final = tuple(  # to IPv4, private ones too: NAT64, the local kind of it (RFC 8215), 6to4, mere IPv4
+    map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "::/96"))
+)
 CLAIM_S: Final = 120  # of a sender that died; above the deadline and what resolving a name takes
 
 log = structlog.get_logger()

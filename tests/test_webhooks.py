@@ -258,7 +258,20 @@ def test_a_photo_that_ends_while_its_album_is_looked_at_is_not_lost(
 
 
 @pytest.mark.parametrize(
-    "address", ["fec0::1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "::1", "fd00::1", "10.0.0.1", "224.0.0.1"]
+    "address",
+    [
+        "fec0::1",
+        "64:ff9b::a9fe:a9fe",
+        "64:ff9b:1::a9fe:a9fe",
+        "64:ff9b:1:ffff::8.8.8.8",
+        "2002:7f00:1::",
+        "::169.254.169.254",
+        "::8.8.8.8",
+        "::1",
+        "fd00::1",
+        "10.0.0.1",
+        "224.0.0.1",
+    ],
 )
 def test_addresses_that_lead_inwards_are_known(address: str) -> None:
     assert not is_public(address)
