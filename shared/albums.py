@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 LOCK_S = 60  # of one who died holding it
 NO_SUCH_ALBUM = "No such album; it may have been deleted, or it expired long ago."
+CLOSED = "closed"  # a field of the record of an album that is being erased
 REFUSED = "refused"  # among an album's counts: photos that never became jobs
 
 
@@ -127,10 +128,15 @@ class Albums:
 
     def counts(self, album_id: str) -> dict[State, int]:
         """How many photos are in which state; those that were refused have failed."""
-        found = cast("dict[str, str]", self._redis.hgetall(album_counts(album_id)))
-        counts = {state: max(0, int(found.get(state, 0))) for state in State}
-        counts[State.FAILED] += int(found.get(REFUSED, 0))
-        return counts
+        return _counts(self._redis.hgetall(album_counts(album_id)))
+
+    def counts_at(self, album_id: str) -> tuple[dict[State, int], str]:
+        """The counts, and the event after which they were so."""
+        with self._redis.pipeline() as pipe:
+            pipe.hgetall(album_counts(album_id))
+            pipe.xrevrange(album_stream(album_id), count=1)
+            found, newest = pipe.execute()
+        return _counts(found), _newest(newest)
 
     def missing(self, album_id: str, digests: list[str]) -> list[str]:
         """Which of these SHA-256 digests are of no photo that the album has, or has refused."""
@@ -164,8 +170,17 @@ class Albums:
                 lock.release()
 
     def is_there(self, album_id: str) -> bool:
-        """Whether the album has not been erased."""
-        return bool(self._redis.exists(_record(album_id)))
+        """Whether the album has not been erased, nor is about to be."""
+        # Whatever is put into an album writes into its record; only one that was created has an id.
+        known, closed = cast("list[str | None]", self._redis.hmget(_record(album_id), ["id", CLOSED]))
+        return known is not None and closed is None
+
+    def close(self, album_id: str) -> None:
+        """Mark an album that is about to be erased. Its record goes last, so that erasing can be asked for again."""
+        with self._redis.pipeline() as pipe:
+            pipe.hset(_record(album_id), CLOSED, "true")
+            pipe.expire(_record(album_id), RECORD_GRACE_S, nx=True)  # where it was gone already
+            pipe.execute()
 
     def put(self, album: Album, item: Item, before: Item | None, *, expires_at: float | None = None) -> None:
         """Put `item` under its name in place of what was `before` there; the album lives as long as its photos."""
@@ -205,9 +220,20 @@ class Albums:
         """Name up to `count` albums of which a photo has come to its end since `seen_ended`."""
         return [str(album_id) for album_id in cast("list[str]", self._redis.srandmember(ALBUMS_ENDED, count))]
 
-    def seen_ended(self, album_id: str) -> None:
-        """Somebody has looked, and told whom it concerns."""
-        self._redis.srem(ALBUMS_ENDED, album_id)
+    def seen_ended(self, album_id: str, last_event: str) -> None:
+        """Somebody who knew of everything up to `last_event` has told whom it concerns.
+
+        An album to which more has happened stays named: that its last photo came to its end is told with that event,
+        and only once.
+        """
+
+        def remove(pipe: "Pipeline") -> None:
+            is_all = _newest(pipe.xrevrange(album_stream(album_id), count=1)) == last_event
+            pipe.multi()
+            if is_all:
+                pipe.srem(ALBUMS_ENDED, album_id)
+
+        self._redis.transaction(remove, album_stream(album_id))
 
     def page(self, album_id: str, *, cursor: int, count: int) -> ItemPage:
         """List the photos of an album, `count` at a time, from the place `cursor`."""
@@ -222,6 +248,10 @@ class Albums:
             page = self.page(album_id, cursor=cursor, count=100)
             yield from page.entries
             cursor = page.next_cursor
+
+    def names(self, album_id: str) -> list[str]:
+        """The names of all photos, in the order they came."""
+        return cast("list[str]", self._redis.zrange(_order(album_id), 0, -1))
 
     def some(self, album_id: str, names: list[str]) -> Iterator[Entry]:
         """The photos of these names, as far as they are there."""
@@ -251,8 +281,7 @@ class Albums:
 
     def last_event(self, album_id: str) -> str:
         """The id of the newest event, to listen from now on."""
-        newest = cast("list[tuple[str, object]]", self._redis.xrevrange(album_stream(album_id), count=1))
-        return newest[0][0] if newest else "0-0"
+        return _newest(self._redis.xrevrange(album_stream(album_id), count=1))
 
     def erase(self, album_id: str) -> None:
         """Forget the album; its jobs are erased before."""
@@ -274,6 +303,18 @@ class Albums:
 def have_ended(counts: Mapping[State, int]) -> bool:
     """Whether photos of these counts have come to their end, which those that are yet to come have not."""
     return any(counts.values()) and not counts[State.QUEUED] + counts[State.RUNNING]
+
+
+def _counts(found: object) -> dict[State, int]:
+    numbers = cast("dict[str, str]", found)
+    counts = {state: max(0, int(numbers.get(state, 0))) for state in State}
+    counts[State.FAILED] += int(numbers.get(REFUSED, 0))
+    return counts
+
+
+def _newest(found: object) -> str:
+    events = cast("list[tuple[str, object]]", found)
+    return events[0][0] if events else "0-0"
 
 
 def _keys(album_id: str) -> tuple[str, ...]:

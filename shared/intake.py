@@ -113,6 +113,8 @@ def add_archive(services: Services, album: Album, archive: BinaryIO) -> Iterator
                         images.inspect(photo, services.limits)
                         photo.seek(0)
                     taken = add_photo(services, album, name, photo)
+            except UnknownAlbumError:
+                raise  # it was erased meanwhile: there is nothing that could remember the others
             except SakugaError as error:
                 if _is_final(error) and not is_photo_name(name):
                     continue
@@ -142,14 +144,28 @@ def _add(services: Services, album: Album, item: Item, before: Item | None, phot
         services.albums.put(album, coming, before)
         job = services.submit(photo, order)
     except SakugaError as error:
-        return _refused(services, album, item, error, before)
-    if not services.albums.is_there(album.id):
-        with suppress(UnknownJobError):
-            services.erase(job.id)
-        services.albums.erase(album.id)
-        raise UnknownAlbumError("The album was erased.")
-    services.albums.put(album, item, coming, expires_at=job.expires_at)
-    return Taken(item.name, job)
+        taken = _refused(services, album, item, error, before)
+    else:
+        services.albums.put(album, item, coming, expires_at=job.expires_at)
+        taken = Taken(item.name, job)
+    _require_there(services, album, item, before)
+    return taken
+
+
+def _require_there(services: Services, album: Album, item: Item, before: Item | None) -> None:
+    """Leave nothing in an album that was erased while a photo came: who erased it may have looked too early to see it.
+
+    Raises:
+        UnknownAlbumError: it was erased.
+    """
+    if services.albums.is_there(album.id):
+        return
+    for job_id in (item.job_id, before and before.job_id):
+        if job_id:
+            with suppress(UnknownJobError):
+                services.erase(job_id)
+    services.erase_album(album.id)  # with the others that whoever erases it would no longer find, were this to go first
+    raise UnknownAlbumError("The album was erased.")
 
 
 def _refused(services: Services, album: Album, item: Item, error: SakugaError, before: Item | None) -> Taken:

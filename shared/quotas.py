@@ -6,6 +6,7 @@ by `shared.services`.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from math import ceil
@@ -30,6 +31,14 @@ return 1
 """
 
 
+@dataclass(slots=True)
+class Spending:
+    """What was counted for a photo that is being admitted."""
+
+    give_back: Callable[[], None]
+    may_stand: bool = False  # whether its record may have been written: then only a refusal says that it was not
+
+
 class Quotas:
     """What callers have used of their quotas, in one Redis."""
 
@@ -39,8 +48,10 @@ class Quotas:
         self._keys = keys
 
     @contextmanager
-    def spending(self, caller_id: str, pixels: int) -> Iterator[Callable[[], None]]:
-        """Count a photo while the block admits it; one that is refused costs nothing, nor where the block says so.
+    def spending(self, caller_id: str, pixels: int) -> Iterator[Spending]:
+        """Count a photo while the block admits it.
+
+        One that is refused costs nothing, nor one that fails before it may stand, nor where the block gives it back.
 
         Raises:
             QuotaExceededError: the quota of today has no room for it; with the seconds until tomorrow.
@@ -48,14 +59,15 @@ class Quotas:
         """
         most = self._most(caller_id)
         if most is None:
-            yield lambda: None
+            yield Spending(lambda: None)
             return
         key = self._take(caller_id, pixels, most)
-        give_back = partial(self._give_back, key, pixels)
+        spending = Spending(partial(self._give_back, key, pixels))
         try:
-            yield give_back
-        except SakugaError:
-            give_back()
+            yield spending
+        except BaseException as error:
+            if isinstance(error, SakugaError) or not spending.may_stand:
+                spending.give_back()
             raise
 
     def left(self, caller_id: str) -> float | None:

@@ -5,6 +5,7 @@ Imported by the entry points of `web`, `worker` and `cli`.
 
 import hashlib
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -90,14 +91,15 @@ class Services:
             return earlier
         pixels = max(LEAST_PIXELS, pipeline.working_pixels((header.width, header.height), order.options.max_side))
         info = PhotoInfo(width=header.width, height=header.height, bytes=photo.seek(0, 2), sha256=sha256)
-        with self.quotas.spending(order.caller, pixels) as give_back:
+        with self.quotas.spending(order.caller, pixels) as spending:
             self.lanes.admit(order.lane, pixels, order.album or order.caller)
             job = self._new_job(order, style, info, pixels)
             with self.holdings.taking(job.photo_holding, until=job.expires_at):
                 self.store.put(job.photo_key, photo, content_type="application/octet-stream")
+            spending.may_stand = True
             entered = self._enter(job, idempotency)
             if entered.id != job.id:
-                give_back()  # another request with the same idempotency key was quicker, and has paid
+                spending.give_back()  # another request with the same idempotency key was quicker, and has paid
         return entered
 
     def _new_job(self, order: Order, style: Style, photo: PhotoInfo, pixels: int) -> Job:
@@ -185,16 +187,17 @@ class Services:
     def tell_ended(self, count: int = 100) -> None:
         """Tell the webhooks of albums that have come to their end lately."""
         for album_id in self.albums.perhaps_ended(count):
-            self._tell_if_ended(album_id)
-            self.albums.seen_ended(album_id)
+            counts, last = self.albums.counts_at(album_id)  # whatever happens to a photo moves the last event
+            if have_ended(counts):
+                self._tell_end(album_id, counts, last)
+            self.albums.seen_ended(album_id, last)
 
-    def _tell_if_ended(self, album_id: str) -> None:
-        """Tell the album's webhook when all its photos have come to their end; again only after some began anew."""
+    def _tell_end(self, album_id: str, counts: Mapping[State, int], last: str) -> None:
+        """Tell the album's webhook that all its photos have come to their end; once, unless some began anew."""
         with suppress(UnknownAlbumError):
-            album, counts = self.albums.get(album_id), self.albums.counts(album_id)
-            if album.webhook is None or album.secret is None or not have_ended(counts):
+            album = self.albums.get(album_id)
+            if album.webhook is None or album.secret is None:
                 return
-            last = self.albums.last_event(album_id)  # whatever happens to a photo moves it
             news = hashlib.sha256(f"{album_id} {last}".encode()).hexdigest()[:32]
             body = event("album.ended", {"id": album.id, "name": album.name, "counts": counts})
             self.webhooks.put(Message(f"msg_{news}", album.webhook, album.secret, body), keep_s=self.settings.ttl_s)
@@ -233,11 +236,18 @@ class Services:
             self.queue.send(job)
 
     def erase_album(self, album_id: str) -> None:
-        """Remove an album with all its photos and pictures: the records now, the files of so many jobs soon after."""
-        for entry in self.albums.entries(album_id):
-            if entry.job:
-                with suppress(UnknownJobError):
-                    self.jobs.erase(entry.job.id)
+        """Remove an album with all its photos and pictures: the records now, the files of so many jobs soon after.
+
+        A photo that comes meanwhile is named before the album is closed, and found here, or its sender sees that the
+        album is closed, and erases it.
+        """
+        self.albums.close(album_id)
+        names = self.albums.names(album_id)  # all at once: places move when a name is freed meanwhile
+        for place in range(0, len(names), 100):
+            for entry in self.albums.some(album_id, names[place : place + 100]):
+                if entry.job:
+                    with suppress(UnknownJobError):
+                        self.jobs.erase(entry.job.id)
         self.albums.erase(album_id)
 
     def erase(self, job_id: str) -> None:

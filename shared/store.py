@@ -3,6 +3,8 @@
 Keys are relative paths of letters, digits, `-`, `_`, `.` and `/`. Imported by everyone.
 """
 
+import errno
+import fcntl
 import io
 import os
 import re
@@ -10,7 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 URL_TTL_S = 300
 ABANDONED_S = 3600  # a file that has not become whole by then has lost its writer
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}  # FAT, network file systems, FUSE
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
 
 
@@ -61,7 +64,11 @@ class Store(Protocol):
         ...
 
     def put_new(self, key: str, data: bytes, *, content_type: str) -> bool:
-        """Write an object unless there is one, as one step; returns whether it was written."""
+        """Write an object unless there is one, as one step; returns whether it was written.
+
+        A backend that cannot do that in one step looks first. Two who write under the same key may then both think that
+        theirs stands, so callers hold a lock on it; a reader still never sees a part.
+        """
         ...
 
     def open(self, key: str) -> BinaryIO:
@@ -122,13 +129,11 @@ class DiskStore:
             path.parent.mkdir(parents=True, exist_ok=True)
             aside = self._write_aside(data)
             try:
-                path.hardlink_to(aside)
-            except FileExistsError:
-                return False
+                is_new = _linked(aside, path)
             finally:
-                aside.unlink()
+                aside.unlink(missing_ok=True)
             _sync_folder(path.parent)
-        return True
+        return is_new
 
     def open(self, key: str) -> BinaryIO:
         with _translated_os_errors():
@@ -181,6 +186,33 @@ class DiskStore:
         return Path(file.name)
 
 
+def _linked(aside: Path, path: Path) -> bool:
+    """Give a file that is whole its place unless that is taken; returns whether it was free."""
+    try:
+        path.hardlink_to(aside)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return _moved(aside, path)
+    return True
+
+
+def _moved(aside: Path, path: Path) -> bool:
+    """The same where there are no links: one after the other on this machine, others' writers by the caller's lock."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks, either
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        if path.exists():
+            return False
+        aside.replace(path)
+    finally:
+        os.close(folder)
+    return True
+
+
 class S3Store:
     """Objects in one bucket, under a prefix. Credentials and endpoint are boto3's own variables."""
 
@@ -206,9 +238,17 @@ class S3Store:
         except ClientError as error:
             if _s3_status(error) == HTTPStatus.PRECONDITION_FAILED:
                 return False
+            if _s3_status(error) == HTTPStatus.NOT_IMPLEMENTED:  # an older server, which knows no conditions
+                return self._put_unless_there(key, data, content_type=content_type)
             raise _unavailable() from error
         except BotoCoreError as error:
             raise _unavailable() from error
+        return True
+
+    def _put_unless_there(self, key: str, data: bytes, *, content_type: str) -> bool:
+        if self.head(key):
+            return False
+        self.put(key, data, content_type=content_type)
         return True
 
     def open(self, key: str) -> BinaryIO:

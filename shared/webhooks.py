@@ -11,10 +11,13 @@ import json
 import secrets
 import socket
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
+from threading import Timer
 from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlsplit
 
@@ -25,13 +28,18 @@ from standardwebhooks import Webhook
 from shared.errors import InvalidValueError, SakugaError
 
 if TYPE_CHECKING:
+    import httpcore
     from redis import Redis
 
 DUE: Final = "sakuga:webhooks"  # messages that were not heard yet, by when they are to be sent
 DELAYS_S: Final = (5, 60, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600)
-TIMEOUT_S: Final = 10
-_TUNNELS: Final = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("2002::/16"))  # to IPv4, private ones too
-CLAIM_S: Final = 60  # of a sender that died
+TIMEOUT_S: Final = 10  # of each step: to connect, to agree on TLS, to be told anything more
+DEADLINE_S: Final = 20  # of all steps: one who tells a byte now and then keeps within the other
+SENDERS: Final = 4  # at once, so that a slow receiver keeps few others waiting
+_TUNNELS: Final = tuple(  # to IPv4, private ones too: NAT64, the local kind of it (RFC 8215), 6to4, mere IPv4
+    map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "::/96"))
+)
+CLAIM_S: Final = 120  # of a sender that died; above the deadline and what resolving a name takes
 
 log = structlog.get_logger()
 
@@ -92,7 +100,8 @@ class Webhooks:
     def send_due(self, count: int = 10) -> int:
         """Send up to `count` messages whose time has come; returns how many were heard."""
         due = cast("list[str]", self._redis.zrangebyscore(DUE, 0, time.time(), start=0, num=count))
-        return sum(self._send_one(message_id) for message_id in due)
+        with ThreadPoolExecutor(SENDERS, "webhook") as pool:
+            return sum(pool.map(self._send_one, due))
 
     def _send_one(self, message_id: str) -> bool:
         if not self._redis.set(f"{_message(message_id)}:claim", "1", nx=True, ex=CLAIM_S):
@@ -135,17 +144,18 @@ class Webhooks:
         try:
             client = httpx.Client(timeout=TIMEOUT_S, trust_env=False)
             with (
+                _cut_off_after(DEADLINE_S) as watch,
                 client,
                 client.stream(  # to the address, and still under the name for the certificate
                     "POST",
                     httpx.URL(message.url).copy_with(host=address),
                     content=message.body.encode(),
                     headers=headers,
-                    extensions={"sni_hostname": host},
+                    extensions={"sni_hostname": host, "trace": watch},
                 ) as answer,
             ):  # what it says beyond that is not read
                 status = answer.status_code
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise UnreachableError(f"{type(error).__name__}") from error
         if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
             raise UnreachableError(f"It answered {status}.")
@@ -160,6 +170,37 @@ class Webhooks:
         if host not in self._private_hosts and not all(is_public(address) for address in found):
             raise UnreachableError("It is not a public address; SAKUGA_WEBHOOK_HOSTS may allow it.")
         return found[0]
+
+
+@contextmanager
+def _cut_off_after(seconds: float) -> Iterator[Callable[[str, Mapping[str, object]], None]]:
+    """Shut down the connection of a request that takes longer than so; yields what is to watch the request.
+
+    Shut down, and not closed: that wakes whoever reads from it. By a descriptor of our own, which stays that
+    connection's whatever the reader does, and while TLS is put over it.
+    """
+    lines: list[socket.socket] = []
+
+    def watch(happened: str, about: Mapping[str, object]) -> None:
+        if happened == "connection.connect_tcp.complete":
+            stream = cast("httpcore.NetworkStream", about["return_value"])
+            lines.append(cast("socket.socket", stream.get_extra_info("socket")).dup())
+
+    def cut() -> None:
+        for line in lines:
+            with suppress(OSError):  # the other side was quicker
+                line.shutdown(socket.SHUT_RDWR)
+
+    timer = Timer(seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield watch
+    finally:
+        timer.cancel()
+        timer.join()
+        for line in lines:
+            line.close()
 
 
 def _is_private(host: str) -> bool:

@@ -13,9 +13,10 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from shared.albums import Item
 from shared.broker import celery_app
 from shared.errors import InvalidValueError
-from shared.jobs import Job
+from shared.jobs import Job, Jobs
 from shared.lanes import BULK_SHARE, DRIFT, FLOW_PIXELS, OUTSTANDING, Lane, sent_key
 from shared.names import safe_name
 from shared.services import Order, Services, connect
@@ -404,6 +405,53 @@ class TestEvents:
         assert services.redis.keys("sakuga:job:*") == []
         assert services.redis.hgetall("sakuga:outstanding") == {}
         assert [key for key in services.redis.keys("sakuga:album:*") if services.redis.ttl(key) < 0] == []
+
+    def test_a_photo_that_comes_while_its_album_is_being_erased_leaves_nothing(
+        self, client: FlaskClient, services: Services, album: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for seed in range(2):
+            put(client, album, f"{seed}.png", seed)
+        answers = []
+        erase = Jobs.erase
+
+        def with_another(self: Jobs, job_id: str) -> Job:
+            monkeypatch.setattr(Jobs, "erase", erase)
+            for name in ("new.png", "1.png"):  # one of a name that was looked at already, and in place of another
+                photo = photo_bytes(seed=7)
+                answers.append(client.put(f"{album}/photos/{name}", data=photo, content_type="image/png"))
+            return self.erase(job_id)
+
+        monkeypatch.setattr(Jobs, "erase", with_another)
+        services.erase_album(album.rsplit("/", 1)[1])
+        assert [problem(answer) for answer in answers] == [(404, "unknown_album")] * 2
+        assert services.redis.keys("sakuga:job:*") == []
+        assert services.redis.keys("sakuga:album:*") == []
+        assert services.redis.hgetall("sakuga:outstanding") == {}
+
+    def test_an_album_whose_erasing_broke_off_can_be_erased_again(
+        self, client: FlaskClient, services: Services, album: str
+    ) -> None:
+        put(client, album, "a.png")
+        services.albums.close(album.rsplit("/", 1)[1])
+        assert client.delete(album).status_code == 204
+        assert services.redis.keys("sakuga:job:*") == []
+
+    def test_a_photo_that_comes_into_a_closed_album_takes_the_others_along(
+        self, client: FlaskClient, services: Services, album: str
+    ) -> None:
+        put(client, album, "a.png")
+        services.albums.close(album.rsplit("/", 1)[1])
+        refused = client.put(f"{album}/photos/b.png", data=photo_bytes(seed=2), content_type="image/png")
+        assert problem(refused) == (404, "unknown_album")
+        assert services.redis.keys("sakuga:job:*") + services.redis.keys("sakuga:album:*") == []
+
+    def test_what_is_put_into_an_erased_album_brings_no_part_of_it_back(
+        self, client: FlaskClient, services: Services, album: str
+    ) -> None:
+        found = services.albums.get(album.rsplit("/", 1)[1])
+        client.delete(album)
+        services.albums.put(found, Item("a.png", "job"), None, expires_at=found.expires_at)
+        assert not services.albums.is_there(found.id)
 
     @pytest.mark.filterwarnings(
         "ignore::pytest.PytestUnraisableExceptionWarning"

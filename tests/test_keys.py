@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 from flask.testing import FlaskClient
 from redis import Redis
+from redis.exceptions import RedisError
 from werkzeug.test import TestResponse
 
 from cli.keys import Allowance, create_caller, revoke_keys, rotate_key
@@ -526,6 +527,21 @@ def test_what_is_refused_or_was_sent_before_costs_nothing(
     again = send(alice, {"Idempotency-Key": "k"})
     assert body(first)["id"] == body(again)["id"]
     assert body(alice.get("/api/v1/limits"))["megapixels_left"] == 0.05
+
+
+@pytest.mark.parametrize(("breaks", "left"), [("admit", 0.1), ("create", 0.05)])
+def test_a_failure_costs_nothing_unless_the_photo_may_have_been_admitted(
+    caller: Callable[..., FlaskClient], guarded: Services, monkeypatch: pytest.MonkeyPatch, breaks: str, left: float
+) -> None:
+    alice = caller("alice", megapixels_per_day=0.1)
+
+    def lose_redis(*_: object) -> None:
+        raise RedisError("the connection broke")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(guarded.lanes if breaks == "admit" else guarded.jobs, breaks, lose_redis)
+        assert send(alice).status_code == 503
+    assert body(alice.get("/api/v1/limits"))["megapixels_left"] == left
 
 
 def test_of_those_who_send_at_once_none_gets_past_the_quota(caller: Callable[..., FlaskClient]) -> None:

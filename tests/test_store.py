@@ -1,5 +1,6 @@
 """One contract, every backend: a folder and a real S3 server."""
 
+import errno
 import io
 import os
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from botocore.exceptions import ClientError
 
 from shared.errors import UnavailableError
 from shared.store import DiskStore, MissingObjectError, S3Store, Store
@@ -35,9 +37,21 @@ def _takes_objects(store: Store) -> bool:
     return True
 
 
-@pytest.fixture(params=["disk", "s3"])
+@pytest.fixture
+def no_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that has no hard links."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+
+
+@pytest.fixture(params=["disk", "disk without links", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    if request.param == "disk":
+    if request.param == "disk without links":
+        request.getfixturevalue("no_links")
+    if request.param != "s3":
         return DiskStore(tmp_path / "store")
     found: S3Store = request.getfixturevalue("s3_store")
     return found
@@ -72,6 +86,41 @@ def test_of_many_who_put_a_new_object_one_is_first_and_its_own_stands(store: Sto
     assert sum(first) == 1
     with store.open("a/b") as file:
         assert file.read() == b"%d" % first.index(True)
+
+
+def test_a_new_object_leaves_no_file_aside(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    for key in ("a/b", "a/c"):
+        assert DiskStore(tmp_path).put_new(key, b"1", content_type=TYPE)
+        assert not DiskStore(tmp_path).put_new(key, b"2", content_type=TYPE)
+        assert list((tmp_path / ".part").iterdir()) == []
+        request.getfixturevalue("no_links")
+
+
+def test_a_disk_that_fails_otherwise_is_not_taken_for_one_without_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "hardlink_to", fail)
+    with pytest.raises(UnavailableError):
+        DiskStore(tmp_path).put_new(KEY, b"1", content_type=TYPE)
+
+
+def test_a_server_that_knows_no_conditions_is_asked_first(s3_store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = s3_store._client  # noqa: SLF001  an older server, of which there is none here
+    put_object = client.put_object
+
+    def refuse_conditions(**given: object) -> object:
+        if "IfNoneMatch" in given:
+            metadata = {"HTTPStatusCode": 501}
+            raise ClientError({"Error": {"Code": "NotImplemented"}, "ResponseMetadata": metadata}, "PutObject")  # type: ignore[typeddict-item]
+        return put_object(**given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(client, "put_object", refuse_conditions)
+    assert s3_store.put_new(KEY, b"first", content_type=TYPE)
+    assert not s3_store.put_new(KEY, b"second", content_type=TYPE)
+    assert read(s3_store, KEY) == b"first"
 
 
 def test_a_missing_object_is_a_clear_error(store: Store) -> None:

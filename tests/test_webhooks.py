@@ -2,14 +2,19 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import BytesIO
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 
 import pytest
 from standardwebhooks import Webhook
 
+from shared import webhooks
+from shared.albums import Albums
 from shared.jobs import State
 from shared.services import Services, connect
 from shared.settings import Settings
@@ -75,9 +80,17 @@ def ended_album(services: Services, url: str) -> str:
 
 def work(services: Services) -> None:
     """Convert what waits, and look for albums that have ended, as a worker node does."""
-    while message := services.redis.rpop("bulk"):
-        tasks.convert(json.loads(str(message))["headers"]["id"], services, lambda _: ToyEngine())
+    while convert_one(services):
+        pass
     services.tell_ended()
+
+
+def convert_one(services: Services) -> bool:
+    """Convert one photo; returns whether there was one."""
+    message = services.redis.rpop("bulk")
+    if message:
+        tasks.convert(json.loads(str(message))["headers"]["id"], services, lambda _: ToyEngine())
+    return message is not None
 
 
 def make_due(services: Services) -> None:
@@ -164,6 +177,41 @@ def test_what_is_told_is_described(services: Services) -> None:
     assert "SAKUGA_WEBHOOK_HOSTS" in page
 
 
+@pytest.fixture
+def dripping() -> Iterator[str]:
+    """The address of a server that tells a byte now and then, and never comes to an end of its headers."""
+    is_over = threading.Event()
+
+    class Handler(BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+            with suppress(OSError):
+                while not is_over.wait(0.05):
+                    self.request.sendall(b"x")
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://localhost:{server.server_address[1]}/"
+        is_over.set()
+        server.shutdown()
+        thread.join()
+
+
+def test_who_drips_is_cut_off_and_keeps_nobody_else_waiting(
+    trusting: Services, receiver: Receiver, dripping: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "DEADLINE_S", 1)
+    began = time.monotonic()
+    for number in range(webhooks.SENDERS):
+        trusting.webhooks.put(Message(f"msg_{number}", dripping, new_secret(), "{}"), keep_s=60)
+    trusting.webhooks.put(Message("msg_heard", receiver.url, new_secret(), "{}"), keep_s=60)
+    assert trusting.webhooks.send_due() == 1
+    assert time.monotonic() - began < 5  # all at once, each until its deadline
+    assert trusting.redis.hget("sakuga:webhook:msg_0", "tries") == "1"
+    assert webhooks.DEADLINE_S < webhooks.CLAIM_S
+
+
 @pytest.mark.parametrize(
     "url", ["ftp://example.com", "example.com/hook", "https://user:pw@example.com/", "http://", "http://x:99999/"]
 )
@@ -185,8 +233,45 @@ def test_an_album_that_ends_again_is_told_again(trusting: Services, receiver: Re
     assert [json.loads(data)["data"]["counts"]["succeeded"] for _, data in receiver.heard] == [1, 2]
 
 
+def test_a_photo_that_ends_while_its_album_is_looked_at_is_not_lost(
+    trusting: Services, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = create_app(trusting).test_client()
+    album = str(client.post("/api/v1/albums", json={"webhook": receiver.url}).headers["Location"])
+    for seed in range(2):
+        client.put(f"{album}/photos/{seed}.png", data=photo_bytes(seed=seed), content_type="image/png")
+    tell_ended, counts_at = trusting.tell_ended, Albums.counts_at
+
+    def before_the_last_ended(self: Albums, album_id: str) -> tuple[dict[State, int], str]:
+        found = counts_at(self, album_id)
+        monkeypatch.setattr(Albums, "counts_at", counts_at)
+        convert_one(trusting)
+        return found
+
+    convert_one(trusting)
+    monkeypatch.setattr(Albums, "counts_at", before_the_last_ended)
+    for _ in range(3):
+        tell_ended()
+        trusting.webhooks.send_due()
+    assert [json.loads(data)["data"]["counts"]["succeeded"] for _, data in receiver.heard] == [2]
+    assert trusting.albums.perhaps_ended(9) == []
+
+
 @pytest.mark.parametrize(
-    "address", ["fec0::1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "::1", "fd00::1", "10.0.0.1", "224.0.0.1"]
+    "address",
+    [
+        "fec0::1",
+        "64:ff9b::a9fe:a9fe",
+        "64:ff9b:1::a9fe:a9fe",
+        "64:ff9b:1:ffff::8.8.8.8",
+        "2002:7f00:1::",
+        "::169.254.169.254",
+        "::8.8.8.8",
+        "::1",
+        "fd00::1",
+        "10.0.0.1",
+        "224.0.0.1",
+    ],
 )
 def test_addresses_that_lead_inwards_are_known(address: str) -> None:
     assert not is_public(address)

@@ -10,6 +10,7 @@ from flask import Response, current_app, g, request
 from shared.errors import ForbiddenError, UnauthorizedError
 from shared.keys import PUBLIC, Caller, Keys
 from shared.services import Services
+from web.current import services
 from web.openapi import Access, Operation
 from web.sessions import COOKIE, key_of_session
 
@@ -19,10 +20,9 @@ UNWATCHED: Final = {"static", "service.livez", "service.readyz"}  # answered who
 
 def identify() -> None:
     """Find out who sent this request, before anything else of it is looked at."""
-    services: Services = current_app.extensions["sakuga"]
     g.caller = None
     if request.endpoint not in UNWATCHED:
-        g.caller = _caller(services) if services.keys.are_asked_for else PUBLIC
+        g.caller = _caller(services()) if services().keys.are_asked_for else PUBLIC
 
 
 def require_access() -> None:

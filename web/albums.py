@@ -13,8 +13,9 @@ from shared.intake import Taken, add_archive, add_photo
 from shared.jobs import State, error_info
 from shared.pipeline import Options
 from web.archive import archive_of
+from web.current import services
 from web.events import album_stream
-from web.incoming import caller_id, own_album, services, spooled_body
+from web.incoming import caller_id, own_album, spooled_body
 from web.jobs import job_body, job_links
 from web.openapi import Access, Takes, operation
 from web.schemas import (

@@ -1,23 +1,18 @@
-"""What views need of the request: the services, what is the caller's own, the body. Imported by the blueprints."""
+"""What views need of the request: what is the caller's own, the body. Imported by the blueprints."""
 
 from os import SEEK_END
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
-from flask import current_app, request
+from flask import request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from shared.albums import NO_SUCH_ALBUM, Album
 from shared.errors import BadRequestError, UnknownAlbumError, UnknownJobError
 from shared.images import too_many_bytes
 from shared.jobs import NO_SUCH_JOB, Job
-from shared.services import Services
 from shared.spool import spooled
 from web.access import require_caller
-
-
-def services() -> Services:
-    """Everything this process works with."""
-    return cast("Services", current_app.extensions["sakuga"])
+from web.current import services
 
 
 def caller_id() -> str:

@@ -19,8 +19,9 @@ from shared.errors import (
 from shared.jobs import Job, ResultInfo, State
 from shared.pipeline import Options
 from shared.services import Order
+from web.current import services
 from web.events import stream
-from web.incoming import caller_id, own_job, services, spooled_body
+from web.incoming import caller_id, own_job, spooled_body
 from web.openapi import Access, Takes, operation
 from web.schemas import JobBody, JobLinks, JobOptions, JobPage, PageOptions, ResultOptions, answer
 from web.waiting import held_open, last_event_id, waiting_room

@@ -1,20 +1,18 @@
 """The page: one template, rendered with what the service offers; another for who has to sign in first."""
 
 from importlib.metadata import version
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
-from flask import Blueprint, Response, current_app, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 
 from shared.images import Format
 from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
 from shared.styles import Style, Styles
+from web import current
 from web.access import known_caller
 from web.languages import COOKIE, LANGUAGES, language_of, time_in_words, words_of
 from web.sessions import COOKIE as SESSION_COOKIE
 from web.sessions import SESSION_S, begin_session, end_session
-
-if TYPE_CHECKING:
-    from shared.services import Services
 
 YEAR_S = 365 * 24 * 3600
 
@@ -44,7 +42,7 @@ def index() -> Response:
 @blueprint.post("/")
 def sign_in() -> Response:
     """Begin a session with a key. The answer leads back, and what the address names after a # is kept by browsers."""
-    services = _services()
+    services = current.services()
     found = services.keys.find(request.form.get("key", "").strip()) if services.keys.are_asked_for else None
     response = _back(is_refused=services.keys.are_asked_for and found is None)
     if found:
@@ -63,7 +61,7 @@ def sign_in() -> Response:
 def sign_out() -> Response:
     """End the session, and let the browser forget what it has of the jobs and albums that were sent in it."""
     if session := request.cookies.get(SESSION_COOKIE):
-        end_session(_services().redis, session)
+        end_session(current.services().redis, session)
     response = _back()
     response.delete_cookie(SESSION_COOKIE)
     response.headers["Clear-Site-Data"] = '"storage"'
@@ -73,10 +71,6 @@ def sign_out() -> Response:
 def _back(*, is_refused: bool = False) -> Response:
     address = url_for("page.index", refused="key" if is_refused else None, lang=request.args.get("lang"))
     return cast("Response", redirect(address, 303))
-
-
-def _services() -> "Services":
-    return cast("Services", current_app.extensions["sakuga"])
 
 
 def _door(language: str) -> str:
@@ -92,7 +86,7 @@ def _door(language: str) -> str:
 
 
 def _page(language: str) -> str:
-    services = _services()
+    services = current.services()
     styles = [
         {
             "name": style.name,

@@ -9,10 +9,10 @@ from redis.exceptions import RedisError
 from shared.errors import SakugaError, UnknownPreviewError, public_errors
 from shared.images import MIN_SIDE, Format
 from shared.lanes import Lane
-from shared.services import Services
 from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
 from shared.styles import Style
 from web.access import require_caller
+from web.current import services as _services
 from web.openapi import Access, operation
 from web.schemas import LaneBody, LimitsBody, Range, ReadyBody, StatsBody, StyleBody, StyleList, answer
 
@@ -110,10 +110,6 @@ def openapi() -> Response:
 def docs() -> str:
     spec = current_app.extensions["sakuga-openapi"]
     return render_template("docs.html", spec=spec, base_url=request.host_url, errors=public_errors())
-
-
-def _services() -> Services:
-    return cast("Services", current_app.extensions["sakuga"])
 
 
 def _style_body(style: Style, megapixels_per_s: float | None) -> StyleBody:
