@@ -234,13 +234,27 @@ def test_any_name_is_served_where_the_operator_listens_to_the_world(services: Se
 
 
 @pytest.mark.parametrize(
-    "headers", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.example"}, {"Origin": "http://localhost:1"}]
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "http://localhost:1"},
+        {"Origin": "null"},
+        {"Origin": ""},
+    ],
 )
 def test_another_web_site_cannot_send_or_erase(client: FlaskClient, headers: dict[str, str]) -> None:
     link = body(send(client))["links"]["self"]
     assert problem(send(client, headers=headers)) == (403, "cross_site")
     assert problem(client.delete(link, headers=headers)) == (403, "cross_site")
     assert send(client, headers={"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}).status_code == 202
+
+
+def test_the_pages_own_forms_are_not_told_to_hide_where_they_are_from(client: FlaskClient) -> None:
+    for path in ("/", "/docs"):
+        answer = client.get(path)
+        assert answer.headers["Referrer-Policy"] == "same-origin"
+        assert "referrer" not in answer.text
 
 
 @pytest.mark.usefixtures("work")

@@ -104,10 +104,13 @@ def _refusing_foreign_names(known: list[str] | None) -> Callable[[], None]:
 
 
 def _refuse_cross_site() -> None:
-    """Let no other web site make a visitor's browser send or erase anything here. Other clients are not asked."""
+    """Let no other web site make a visitor's browser send or erase anything here. Other clients are not asked.
+
+    A page that hides where it is from, as `Origin: null`, is as foreign as any.
+    """
     if request.method in {"GET", "HEAD", "OPTIONS"}:
         return
-    if request.headers.get("Sec-Fetch-Site") == "cross-site" or _origin() not in {"", request.host}:
+    if request.headers.get("Sec-Fetch-Site") == "cross-site" or _origin() not in {None, request.host}:
         raise CrossSiteError("A web page may use this service only from its own address.")
 
 
@@ -118,9 +121,11 @@ def _answered(error: Exception, services: Services) -> Response:
     return response
 
 
-def _origin() -> str:
+def _origin() -> str | None:
+    """The host of the page that sent this: empty where the page hides it, None where no page did."""
+    origin = request.headers.get("Origin")
     try:
-        return urlsplit(request.headers.get("Origin", "")).netloc
+        return None if origin is None else urlsplit(origin).netloc
     except ValueError as error:
         raise BadRequestError("Origin must be an address.") from error
 
@@ -199,7 +204,8 @@ def _securing(picture_origin: str | None) -> Callable[[Response], Response]:
     def secure(response: Response) -> Response:
         response.headers.setdefault("Content-Security-Policy", policy)
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
-        response.headers.setdefault("Referrer-Policy", "no-referrer")
+        # With "no-referrer" browsers would send the page's own forms with `Origin: null`.
+        response.headers.setdefault("Referrer-Policy", "same-origin")
         response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
         return response
 
