@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from flask.testing import FlaskClient
@@ -16,14 +16,19 @@ from PIL import Image
 from redis import Redis
 from werkzeug.test import TestResponse
 
-from shared.errors import public_errors
+from shared.errors import UnavailableError, public_errors
 from shared.lanes import Lanes
 from shared.services import Services
 from shared.settings import Settings
 from shared.styles import Size, Style, Styles, write_manifest
-from tests.conftest import ToyEngine, photo_bytes
+from tests.conftest import ToyEngine, photo_bytes, wait_until
+from web import readiness
 from web.app import create_app
+from web.readiness import StoreCheck
 from worker import tasks
+
+if TYPE_CHECKING:
+    from shared.store import Store
 
 JOBS, ALBUMS = "/api/v1/jobs", "/api/v1/albums"
 
@@ -383,6 +388,47 @@ def test_ready_means_a_warm_worker_answers(client: FlaskClient, services: Servic
     assert client.get("/readyz").status_code == 503
     services.lanes.beat("host/1")
     assert body(client.get("/readyz")) == {"ready": True, "redis": True, "store": True, "workers": 1}
+
+
+class Watched:
+    """A store of which every look is counted, and takes until it is let go."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.fails = False
+        self.let_go = threading.Event()
+        self.let_go.set()
+
+    def check(self) -> None:
+        self.looks += 1
+        assert self.let_go.wait(20)
+        if self.fails:
+            raise UnavailableError("away")
+
+
+def test_many_who_ask_whether_the_service_is_ready_cost_the_store_one_look() -> None:
+    store = Watched()
+    check = StoreCheck(cast("Store", store))
+    assert all(check.answers() for _ in range(50))
+    assert store.looks == 1
+
+
+def test_whether_the_store_answers_is_soon_known_anew_and_nobody_waits_for_a_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(readiness, "REMEMBERED_S", 0)
+    store = Watched()
+    check = StoreCheck(cast("Store", store))
+    assert check.answers()
+    store.fails = True
+    store.let_go.clear()
+    looking = threading.Thread(target=check.answers)
+    looking.start()
+    wait_until(lambda: store.looks == 2, "somebody looks")
+    assert check.answers()  # as it was seen before
+    store.let_go.set()
+    looking.join()
+    assert not check.answers()
 
 
 def test_a_style_that_takes_no_time_at_all_breaks_nothing(client: FlaskClient, services: Services) -> None:

@@ -35,6 +35,7 @@ from web import albums, jobs, metrics, page, service
 from web.access import ask_for_key, identify, require_access
 from web.openapi import document
 from web.rates import Rates, tell_rate
+from web.readiness import StoreCheck
 from web.schemas import Problem, answer
 from web.waiting import WaitingRoom
 from web.webhooks import WEBHOOKS
@@ -69,6 +70,7 @@ def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: T
     app.config["MAX_FORM_PARTS"] = MAX_FORM_PARTS
     app.extensions["sakuga"] = services
     app.extensions["sakuga-waiting"] = WaitingRoom(WEB_THREADS // 2, is_serving)
+    app.extensions["sakuga-store-check"] = StoreCheck(services.store)
     app.extensions["sakuga-metrics"] = metrics.install(app, services)
     for blueprint in (jobs.blueprint, albums.blueprint, service.blueprint, page.blueprint):
         app.register_blueprint(blueprint)

@@ -1,12 +1,12 @@
 """What is not a job: styles, limits, how busy the service is, whether it is well, its API document."""
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from flask import Blueprint, Response, current_app, jsonify, render_template, request, send_file, url_for
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from redis.exceptions import RedisError
 
-from shared.errors import SakugaError, UnknownPreviewError, public_errors
+from shared.errors import UnknownPreviewError, public_errors
 from shared.images import MIN_SIDE, Format
 from shared.lanes import Lane
 from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
@@ -15,6 +15,9 @@ from web.access import require_caller
 from web.current import services as _services
 from web.openapi import Access, operation
 from web.schemas import LaneBody, LimitsBody, Range, ReadyBody, StatsBody, StyleBody, StyleList, answer
+
+if TYPE_CHECKING:
+    from web.readiness import StoreCheck
 
 blueprint = Blueprint("service", __name__)
 
@@ -89,7 +92,8 @@ def livez() -> Response:
 @operation("Whether photos can be converted now", answers={200: ReadyBody, 503: ReadyBody}, access=Access.ANYBODY)
 def readyz() -> Response:
     redis, workers = _workers()
-    store = _store_answers()
+    check: StoreCheck = current_app.extensions["sakuga-store-check"]
+    store = check.answers()
     body = ReadyBody(ready=redis and store and workers > 0, redis=redis, store=store, workers=workers)
     return answer(body, 200 if body.ready else 503)
 
@@ -124,11 +128,3 @@ def _workers() -> tuple[bool, int]:
         return True, _services().lanes.processes()
     except RedisError:
         return False, 0
-
-
-def _store_answers() -> bool:
-    try:
-        _services().store.check()
-    except SakugaError:
-        return False
-    return True
