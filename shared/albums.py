@@ -100,11 +100,12 @@ class AlbumEvent:
 class Albums:
     """All albums in one Redis."""
 
-    def __init__(self, redis: "Redis", jobs: Jobs, *, max_photos: int) -> None:
-        """Hold up to `max_photos` photos in an album."""
+    def __init__(self, redis: "Redis", jobs: Jobs, *, max_photos: int, wait_s: float) -> None:
+        """Hold up to `max_photos` photos in an album; wait up to `wait_s` for a name that is in other hands."""
         self._redis = redis
         self._jobs = jobs
         self._max_photos = max_photos
+        self._wait_s = wait_s
 
     def create(self, album: Album) -> Album:
         """Write a new record."""
@@ -160,7 +161,7 @@ class Albums:
     @contextmanager
     def naming(self, album_id: str, name: str) -> Iterator[Item | None]:
         """Be the only one who puts a photo under this name; yields what is there."""
-        lock = self._redis.lock(f"sakuga:lock:album:{album_id}:{name}", timeout=LOCK_S, blocking_timeout=LOCK_S + 5)
+        lock = self._redis.lock(f"sakuga:lock:album:{album_id}:{name}", timeout=LOCK_S, blocking_timeout=self._wait_s)
         if not lock.acquire():
             raise UnavailableError("A photo of this name is being handled elsewhere; try again.", retry_after_s=5)
         try:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 LAPSES = "sakuga:holdings"  # every holding, as "holder key", by when it lapses
 LOCK_S = 60  # of one who died holding it
-WAIT_S = 65  # so that one death is waited out and costs no attempt
+WAIT_S = 65  # for a lock: so that one death is waited out and costs no attempt
 TRY_AGAIN_S = 60
 
 log = structlog.get_logger()
@@ -55,10 +55,11 @@ def lapse_now(pipe: "Pipeline", *holdings: Holding) -> None:
 class Holdings:
     """Counts the holders of every object in Redis."""
 
-    def __init__(self, redis: "Redis", store: Store) -> None:
-        """Count in `redis` what lies in `store`."""
+    def __init__(self, redis: "Redis", store: Store, *, wait_s: float = WAIT_S) -> None:
+        """Count in `redis` what lies in `store`; wait up to `wait_s` for an object that is in other hands."""
         self._redis = redis
         self._store = store
+        self._wait_s = wait_s
 
     @contextmanager
     def taking(self, holding: Holding, *, until: float, kept: Callable[[], bool] = lambda: False) -> Iterator[None]:
@@ -107,7 +108,7 @@ class Holdings:
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:
         """One writer or deleter of an object at a time: else a delete could follow the next holder's write."""
-        lock = self._redis.lock(f"sakuga:lock:{key}", timeout=LOCK_S, blocking_timeout=WAIT_S)
+        lock = self._redis.lock(f"sakuga:lock:{key}", timeout=LOCK_S, blocking_timeout=self._wait_s)
         if not lock.acquire():
             raise UnavailableError("This photo is being handled elsewhere; try again.", retry_after_s=5)
         try:

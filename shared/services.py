@@ -21,7 +21,7 @@ from shared import images, pipeline
 from shared.albums import Album, Albums, have_ended
 from shared.broker import Queue, celery_app
 from shared.errors import SakugaError, UnavailableError, UnknownAlbumError, UnknownJobError
-from shared.holdings import Holdings
+from shared.holdings import WAIT_S, Holdings
 from shared.images import Limits
 from shared.jobs import Idempotency, Job, Jobs, PhotoInfo, State, new_id
 from shared.keys import PUBLIC_ID, Keys
@@ -304,8 +304,11 @@ class Services:
                 log.info("job expired", job_id=job_id)
 
 
-def connect(settings: Settings) -> Services:
-    """Put the services together; Redis and the store are reached when first used."""
+def connect(settings: Settings, *, wait_s: float = WAIT_S) -> Services:
+    """Put the services together; Redis and the store are reached when first used.
+
+    Who finds a photo in other hands waits up to `wait_s` for it.
+    """
     redis = redis_client(settings)
     keys = Keys(settings.api_keys)
     store = open_store(settings)
@@ -322,9 +325,9 @@ def connect(settings: Settings) -> Services:
         lanes=lanes,
         leases=leases,
         jobs=jobs,
-        albums=Albums(redis, jobs, max_photos=settings.max_album_photos),
+        albums=Albums(redis, jobs, max_photos=settings.max_album_photos, wait_s=wait_s),
         webhooks=Webhooks(redis, private_hosts=frozenset(settings.webhook_hosts.replace(",", " ").split())),
-        holdings=Holdings(redis, store),
+        holdings=Holdings(redis, store, wait_s=wait_s),
         queue=Queue(celery_app(settings), redis),
         limits=Limits(settings.max_upload_bytes, settings.max_megapixels),
     )

@@ -644,3 +644,15 @@ def test_the_end_of_an_album_is_foretold(client: FlaskClient, services: Services
     assert eta_s == round(eta_s, 1)
     work(services)
     assert body(client.get(album))["eta_s"] is None
+
+
+def test_a_name_or_a_photo_in_other_hands_keeps_no_caller_waiting_for_long(settings: Settings, album: str) -> None:
+    services, photo = connect(settings, wait_s=0.1), photo_bytes()
+    client = create_app(services).test_client()
+    services.redis.set(f"sakuga:lock:album:{album.rsplit('/', maxsplit=1)[-1]}:a.png", "another", px=60_000)
+    services.redis.set(f"sakuga:lock:public/photos/{hashlib.sha256(photo).hexdigest()}", "another", px=60_000)
+    for name in ("a.png", "b.png"):
+        refused = client.put(f"{album}/photos/{name}", data=photo)
+        assert problem(refused) == (503, "unavailable")
+        assert refused.headers["Retry-After"] == "5"
+    services.redis.close()

@@ -196,11 +196,8 @@ def test_time_that_runs_out_right_after_the_commit_takes_no_picture_away(service
     assert services.store.head(job.result_key) is not None
 
 
-def test_a_lock_left_by_a_process_that_was_killed_is_waited_out(
-    services: Services, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_left_by_a_process_that_was_killed_is_waited_out(services: Services) -> None:
     assert holdings.WAIT_S > holdings.LOCK_S
-    monkeypatch.setattr(holdings, "WAIT_S", 5)
     job = submit(services, photo_bytes())
     services.redis.set(f"sakuga:lock:{job.result_key}", "of the dead", px=1000)
     tasks.convert(job.id, services, toy)

@@ -20,6 +20,7 @@ from shared.telemetry import configure_logs
 from web.app import create_app
 
 SILENCE_S = 10  # of a client in the middle of a request or an answer
+LOCK_WAIT_S = 5  # for a photo in other hands: of the few threads a worker that died would hold many
 GRACE_S = 10  # for requests in hand; those that merely wait are let go at once
 
 log = structlog.get_logger()
@@ -51,7 +52,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
-        return create_app(connect(self._settings), is_serving=self._is_serving)
+        return create_app(connect(self._settings, wait_s=LOCK_WAIT_S), is_serving=self._is_serving)
 
     def _remember(self, _arbiter: object, worker: ThreadWorker) -> None:
         self._worker = worker
