@@ -245,7 +245,21 @@ def stay_locked(stack: Stack) -> str:
         _require(published == wanted, f"{name} publishes {published}")
     web = "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is not None)"
     stack.compose("exec", "-T", "web", "python", "-c", web)
-    return f"{len(names)} containers, no torch in web"
+    _require_keys_elsewhere(stack)
+    return f"{len(names)} containers, no torch in web, keys needed off loopback"
+
+
+def _require_keys_elsewhere(stack: Stack) -> None:
+    """Published on all addresses, and nothing else said, the web refuses to start."""
+    stack.environment["PUBLISH_ADDRESS"] = "0.0.0.0"  # noqa: S104
+    try:
+        stack.compose("run", "--rm", "--no-deps", "-T", "web")
+    except CheckError as error:
+        _require("sakuga keys create" in str(error), f"the web failed otherwise: {error}")
+    else:
+        raise CheckError("the web serves strangers without keys")
+    finally:
+        del stack.environment["PUBLISH_ADDRESS"]
 
 
 def _identity(stack: Stack, container: str) -> int:

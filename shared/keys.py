@@ -192,14 +192,15 @@ def require_guarded(settings: Settings) -> None:
     """Let nobody serve strangers by accident.
 
     Raises:
-        SettingsError: the keys cannot be used; or there are none, the web would listen to more than this machine, and
-            nobody has said that anyone may use it.
+        SettingsError: the keys cannot be used; or there are none, the web would be reached from more than this machine,
+            and nobody has said that anyone may use it.
     """
     Keys(settings.api_keys).require()
-    if settings.api_keys or settings.allow_anyone or settings.host in LOOPBACK:
+    if settings.api_keys or settings.allow_anyone or settings.reached_at in LOOPBACK:
         return
+    where = "SAKUGA_PUBLISHED_AT" if settings.published_at else "SAKUGA_HOST"
     raise SettingsError(
-        f"On SAKUGA_HOST={settings.host} anybody who reaches it could convert photos and see those of all others. Give "
+        f"On {where}={settings.reached_at} anybody could convert photos and see those of all others. Give "
         "out keys (`sakuga keys create NAME`, and SAKUGA_API_KEYS names their file), or say that anybody may, with "
         "SAKUGA_ALLOW_ANYONE=true."
     )

@@ -59,6 +59,7 @@ class Settings(BaseSettings):
     trusted_hosts: str = ""
     webhook_hosts: str = ""
     api_keys: Path | None = None
+    published_at: str = ""
     allow_anyone: bool = False
     requests_per_minute: Annotated[int, Field(ge=1)] | None = None
     trusted_proxies: Annotated[int, Field(ge=0, le=10)] = 0
@@ -92,6 +93,11 @@ class Settings(BaseSettings):
         if self.trusted_hosts:
             return None if self.trusted_hosts == "*" else self.trusted_hosts.lower().replace(",", " ").split()
         return list(LOOPBACK) if self.host in LOOPBACK else None
+
+    @property
+    def reached_at(self) -> str:
+        """The address that decides who reaches the web: where it is published, or else where it listens."""
+        return self.published_at.strip("[]") or self.host
 
     @property
     def effective_store_url(self) -> str:

@@ -233,6 +233,24 @@ def test_without_keys_only_this_machine_is_served_unless_asked_for(host: str, ke
         require_guarded(Settings(host=own))
 
 
+@pytest.mark.parametrize("published", ["0.0.0.0", "192.168.1.7", "[::]", "photos.example"])  # noqa: S104
+def test_where_it_is_published_decides_who_is_served_without_keys(published: str) -> None:
+    inside = Settings(host="0.0.0.0", published_at="127.0.0.1")  # noqa: S104  of a container
+    require_guarded(inside)
+    require_guarded(inside.model_copy(update={"published_at": "[::1]"}))
+    with pytest.raises(SettingsError, match="SAKUGA_PUBLISHED_AT"):
+        require_guarded(inside.model_copy(update={"published_at": published}))
+    with pytest.raises(SettingsError, match="SAKUGA_PUBLISHED_AT"):
+        require_guarded(Settings(published_at=published))
+
+
+def test_containers_are_told_where_they_are_published_and_never_to_serve_anyone() -> None:
+    compose = (ROOT / "docker-compose.yml").read_text("utf-8")
+    assert "- ${PUBLISH_ADDRESS:-127.0.0.1}:${SAKUGA_PORT" in compose
+    assert "SAKUGA_PUBLISHED_AT: ${PUBLISH_ADDRESS:-127.0.0.1}\n" in compose
+    assert "SAKUGA_ALLOW_ANYONE:\n" in compose
+
+
 @pytest.mark.parametrize("command", [["cli.main", "up"], ["web"]])
 def test_a_service_for_strangers_does_not_start_by_accident(tmp_path: Path, command: list[str]) -> None:
     environment = {"SAKUGA_HOST": "0.0.0.0", "SAKUGA_DATA_DIR": str(tmp_path / "data")}  # noqa: S104
