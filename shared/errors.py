@@ -43,6 +43,13 @@ class BadRequestError(SakugaError):
     status = 400
 
 
+class TooSlowError(SakugaError):
+    code = "too_slow"
+    title = "The request comes too slowly"
+    status = 408
+    retryable = True
+
+
 class UnauthorizedError(SakugaError):
     code = "unauthorized"
     title = "A key is needed"

@@ -307,7 +307,8 @@ def _answer(status: int, answer: type[BaseModel] | str | None, sends: tuple[str,
 def _problems(operation_: Operation) -> Schema:
     content = {"application/problem+json": {"schema": {"$ref": _REF.format(model="Problem")}}}
     # what unknown fields of a query get, and who has no key for it
-    statuses = {*operation_.problems, 422, *_REFUSALS[operation_.access is Access.ANYBODY]}
+    slowly = () if operation_.takes is Takes.NOTHING else (408,)
+    statuses = {*operation_.problems, *slowly, 422, *_REFUSALS[operation_.access is Access.ANYBODY]}
     return {str(status): {"description": _PHRASES[status], "content": content} for status in sorted(statuses)}
 
 
@@ -339,6 +340,7 @@ _PHRASES = {
     401: "A key is needed, or this one is none of this service",
     403: "The key lacks the scope for it, or the request comes from another web site",
     404: "There is no such thing",
+    408: "The request comes too slowly",
     409: "Not possible in the job's state",
     410: "Expired",
     412: "It is another one than If-Match or If-Unmodified-Since names",

@@ -1,0 +1,128 @@
+"""Clients that send slowly, but are never silent: real sockets, and a web with short limits."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+from shared.errors import TooSlowError
+from shared.settings import WEB_THREADS
+from tests.conftest import ROOT, free_port, photo_bytes, wait_until
+from web import patience
+from web.patience import Paced
+
+IMPATIENT = """
+from web import patience
+
+patience.HEAD_S, patience.BODY_GRACE_S = 2, 1
+
+from web.__main__ import main
+
+main()
+"""
+LIMIT_S = 30
+
+
+@pytest.fixture
+def port(redis_url: str, tmp_path: Path) -> Iterator[int]:
+    """Where a web listens that is soon tired of waiting."""
+    port = free_port()
+    settings = {"SAKUGA_PORT": str(port), "SAKUGA_REDIS_URL": redis_url, "SAKUGA_DATA_DIR": str(tmp_path)}
+    web = subprocess.Popen([sys.executable, "-c", IMPATIENT], cwd=ROOT, env=os.environ | settings)
+    try:
+        wait_until(lambda: lives(port), "the web answers")
+        yield port
+    finally:
+        web.terminate()
+        web.wait(20)
+
+
+def lives(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/livez", timeout=1).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def dripping(connections: list[socket.socket], drop: bytes) -> Callable[[], None]:
+    def drip() -> None:
+        for connection in connections:
+            with suppress(OSError):  # the web has closed it
+                connection.sendall(drop)
+
+    return drip
+
+
+def test_heads_that_come_byte_by_byte_keep_nobody_out(port: int) -> None:
+    slow = [socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) for _ in range(WEB_THREADS)]
+    try:
+        for connection in slow:
+            connection.sendall(b"GET /livez HTTP/1.1\r\nX-Slow: ")
+        drip = dripping(slow, b"x")
+        wait_until(lambda: (drip(), lives(port))[1], "the web answers others", LIMIT_S)
+        assert [connection for connection in slow if not ended(connection)] == []
+    finally:
+        for connection in slow:
+            connection.close()
+
+
+def ended(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("kind", "start"),
+    [
+        ("image/png", b""),
+        ("multipart/form-data; boundary=b", b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n'),
+    ],
+)
+def test_a_body_that_comes_byte_by_byte_is_told_so(port: int, kind: str, start: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=0.1) as slow:
+        head = f"POST /api/v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\nContent-Length: 90000\r\n\r\n"
+        slow.sendall(head.encode() + start)
+        drip, answer = dripping([slow], b"x"), bytearray()
+
+        def is_answered() -> bool:
+            drip()
+            with suppress(TimeoutError, ConnectionError):
+                answer.extend(slow.recv(65536))
+            return b'"too_slow"' in answer
+
+        wait_until(is_answered, "the web has had enough", LIMIT_S)
+        assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_photo_that_comes_in_time_in_pieces_is_taken(port: int) -> None:
+    photo = photo_bytes((400, 300))
+    pieces = (photo[place : place + 20_000] for place in range(0, len(photo), 20_000))
+    answer = httpx.post(f"http://127.0.0.1:{port}/api/v1/jobs", content=pieces, headers={"Content-Type": "image/png"})
+    assert answer.status_code == 202, answer.text
+
+
+def test_only_the_waiting_counts_and_nothing_is_saved_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    data, wait_s = b"x" * (patience.BODY_BYTES_PER_S * 100), 0.0
+
+    def read(_: int | None) -> bytes:
+        now[0] += wait_s
+        return data
+
+    paced = Paced(read)
+    assert paced() == data
+    now[0] += 1000  # of our own work
+    data, wait_s = b"x", patience.BODY_GRACE_S - 1
+    assert paced() == b"x"
+    with pytest.raises(TooSlowError):
+        paced()
