@@ -28,6 +28,7 @@ from shared.settings import Settings, load_settings
 from tests.conftest import ROOT, photo_bytes
 from tests.test_web import JOBS, body, problem
 from web.app import create_app
+from web.rates import ALBUMS_PER_MINUTE
 
 ALBUMS = "/api/v1/albums"
 BOTH = Allowance((Scope.SUBMIT, Scope.READ))
@@ -461,6 +462,19 @@ def test_after_the_time_that_was_told_there_is_room(caller: Callable[..., FlaskC
     guarded.redis.delete(key)
     guarded.redis.rpush(key, *[time - wait_s for time in times])
     assert alice.get(JOBS).status_code == 200
+
+
+def test_a_caller_starts_so_many_albums_a_minute(caller: Callable[..., FlaskClient], guarded: Services) -> None:
+    alice, bob = caller("alice"), caller("bob")
+    for _ in range(ALBUMS_PER_MINUTE):
+        assert alice.post(ALBUMS, json={}).status_code == 201
+    count = len(guarded.redis.keys("sakuga:album:*"))
+    refused = alice.post(ALBUMS, json={})
+    assert problem(refused) == (429, "too_many_requests")
+    assert 1 <= int(refused.headers["Retry-After"]) <= 60
+    assert len(guarded.redis.keys("sakuga:album:*")) == count
+    assert alice.get(JOBS).status_code == bob.get(JOBS).status_code == 200
+    assert bob.post(ALBUMS, json={}).status_code == 201
 
 
 def test_every_way_to_look_counts_and_refused_requests_do_not(caller: Callable[..., FlaskClient]) -> None:

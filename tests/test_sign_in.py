@@ -24,7 +24,7 @@ from tests.test_keys import BOTH, HOUR
 from tests.test_page import expect_picture
 from tests.test_web import JOBS
 from web.app import create_app
-from web.sessions import COOKIE, SESSION_S
+from web.sessions import COOKIE, SESSION_S, SESSIONS
 
 THRIFTY = Allowance((Scope.SUBMIT, Scope.READ), megapixels_per_day=0.1)  # two small photos
 OPERATOR = Allowance((Scope.OPERATE,))
@@ -112,6 +112,22 @@ def test_a_session_ends_with_the_key_that_began_it(client: FlaskClient, key: str
     revoke_keys(key_file, "alice", None)
     assert client.get(JOBS).status_code == 401
     assert 'name="key"' in client.get("/").text
+
+
+def test_a_key_has_so_many_sessions_and_one_more_ends_the_oldest(
+    client: FlaskClient, key: str, guarded: Services
+) -> None:
+    sessions = [cookie_of(sign_in(client, key)).value for _ in range(SESSIONS + 2)]
+    client.post("/sign-out")  # of the last
+    opened = []
+    for session in sessions:
+        client.set_cookie(COOKIE, session)
+        opened.append(client.get(JOBS).status_code)
+    assert opened == [401, 401] + [200] * (SESSIONS - 1) + [401]
+    assert len(guarded.redis.keys("sakuga:session:*")) == SESSIONS - 1
+    (begun,) = guarded.redis.keys("sakuga:sessions:*")
+    assert guarded.redis.zcard(begun) == SESSIONS - 1
+    assert 0 < guarded.redis.ttl(begun) <= SESSION_S
 
 
 def test_a_made_up_session_opens_nothing(client: FlaskClient) -> None:

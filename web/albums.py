@@ -1,10 +1,10 @@
 """The albums API: many photos, one resource."""
 
 import re
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import quote
 
-from flask import Blueprint, Response, request, url_for
+from flask import Blueprint, Response, current_app, request, url_for
 from werkzeug.datastructures import FileStorage
 
 from shared.albums import Album, Entry
@@ -38,6 +38,9 @@ from web.schemas import (
 )
 from web.waiting import held_open, last_event_id
 
+if TYPE_CHECKING:
+    from web.rates import Rates
+
 FORM_PARTS = 500  # files of one request, each of which is open until its end; archives hold more
 ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 
@@ -56,6 +59,8 @@ blueprint = Blueprint("albums", __name__, url_prefix="/api/v1/albums")
 )
 def create_album(options: AlbumOptions) -> Response:
     style = services().styles[options.style or services().settings.style]
+    rates: Rates = current_app.extensions["sakuga-rates"]
+    rates.count_album()
     album = services().start_album(
         caller_id(), options.name, style, Options(options.max_side, options.format), webhook=options.webhook
     )

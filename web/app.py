@@ -70,6 +70,7 @@ def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: T
     app.config["MAX_FORM_PARTS"] = MAX_FORM_PARTS
     app.extensions["sakuga"] = services
     app.extensions["sakuga-waiting"] = WaitingRoom(WEB_THREADS // 2, is_serving)
+    rates = app.extensions["sakuga-rates"] = Rates(services)
     app.extensions["sakuga-store-check"] = StoreCheck(services.store)
     app.extensions["sakuga-metrics"] = metrics.install(app, services)
     for blueprint in (jobs.blueprint, albums.blueprint, service.blueprint, page.blueprint):
@@ -77,7 +78,7 @@ def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: T
     app.before_request(_refusing_foreign_names(services.settings.host_names))
     app.before_request(_refuse_cross_site)
     app.before_request(identify)
-    app.before_request(Rates(services).count)
+    app.before_request(rates.count)
     app.before_request(require_access)
     app.register_error_handler(SakugaError, _problem)
     app.register_error_handler(Exception, lambda error: _answered(error, services))

@@ -1,6 +1,7 @@
 """How many requests a minute are answered: for a caller, or for an address where nobody says who calls.
 
-The last minute counts, whenever it began. Imported by `web.app`.
+New albums have a rate of their own: an empty one takes room in Redis, and nothing else limits them. The last minute
+counts, whenever it began. Imported by `web.app` and `web.albums`.
 """
 
 import time
@@ -22,6 +23,7 @@ from shared.services import Services
 from web.access import UNWATCHED, known_caller
 
 WINDOW_S: Final = 60
+ALBUMS_PER_MINUTE: Final = 60
 _SHARED_BITS: Final = 64  # of an IPv6 address: what one subscriber has is a network
 
 log = structlog.get_logger()
@@ -56,19 +58,35 @@ class Rates:
         quota = (caller.requests_per_minute if caller else None) or self._default
         if quota is None or request.endpoint in UNWATCHED:
             return
-        limit = RateLimitItemPerMinute(quota)
-        whose = caller.id if caller and caller is not PUBLIC else _network(request.remote_addr)
         try:
-            is_within = self._limiter.hit(limit, whose)
-            reset_at, left = self._limiter.get_window_stats(limit, whose)
+            is_within, g.rate = self._hit(RateLimitItemPerMinute(quota))
         except RedisError as error:
             log.warning("requests are not counted: Redis does not answer", error=str(error))
             return
-        g.rate = Rate(quota, left, max(1, ceil(reset_at - time.time())))
         if not is_within:
             raise TooManyRequestsError(
                 f"{quota} requests a minute are answered; wait a moment.", retry_after_s=g.rate.reset_s
             )
+
+    def count_album(self) -> None:
+        """Count an album that is about to be started.
+
+        Raises:
+            TooManyRequestsError: there were too many in the last minute.
+        """
+        is_within, rate = self._hit(RateLimitItemPerMinute(ALBUMS_PER_MINUTE, namespace="albums"))
+        if not is_within:
+            raise TooManyRequestsError(
+                f"{rate.quota} albums may be started in a minute; wait a moment.", retry_after_s=rate.reset_s
+            )
+
+    def _hit(self, limit: RateLimitItemPerMinute) -> tuple[bool, Rate]:
+        """Whether one more is within a limit, and where its sender stands."""
+        caller = known_caller()
+        whose = caller.id if caller and caller is not PUBLIC else _network(request.remote_addr)
+        is_within = self._limiter.hit(limit, whose)
+        reset_at, left = self._limiter.get_window_stats(limit, whose)
+        return is_within, Rate(limit.amount, left, max(1, ceil(reset_at - time.time())))
 
 
 def tell_rate(response: Response) -> Response:

@@ -1,10 +1,11 @@
 """Sessions: how a browser calls with a key that it was shown once, since its event streams can send no header.
 
-A session knows which key began it, and ends with it. Redis holds digests of both. Imported by `web.access`, the page
-and `web.openapi`.
+A session knows which key began it, and ends with it. Redis holds digests of both. A key has a few sessions at a time.
+Imported by `web.access`, the page and `web.openapi`.
 """
 
 import secrets
+import time
 from typing import TYPE_CHECKING, Final, cast
 
 from shared.keys import digest_of
@@ -14,12 +15,22 @@ if TYPE_CHECKING:
 
 COOKIE: Final = "sakuga_session"
 SESSION_S: Final = 30 * 24 * 3600
+SESSIONS: Final = 20  # of a key; beyond, the oldest ends
 
 
 def begin_session(redis: "Redis", key_digest: str) -> str:
     """Begin a session of the key with this digest; what is returned is the browser's to keep."""
     session = secrets.token_urlsafe(32)
-    redis.set(_record(session), key_digest, ex=SESSION_S)
+    record, begun = _record(session), _begun(key_digest)
+    with redis.pipeline() as pipe:
+        pipe.set(record, key_digest, ex=SESSION_S)
+        pipe.zadd(begun, {record: time.time()})
+        pipe.expire(begun, SESSION_S)
+        pipe.zrange(begun, 0, -SESSIONS - 1)
+        *_, too_many = cast("tuple[object, object, object, list[str]]", pipe.execute())
+    if too_many:
+        redis.delete(*too_many)
+        redis.zrem(begun, *too_many)
     return session
 
 
@@ -30,8 +41,15 @@ def key_of_session(redis: "Redis", session: str) -> str | None:
 
 def end_session(redis: "Redis", session: str) -> None:
     """Let a session open nothing any more."""
-    redis.delete(_record(session))
+    record = _record(session)
+    if key_digest := cast("str | None", redis.getdel(record)):
+        redis.zrem(_begun(key_digest), record)
 
 
 def _record(session: str) -> str:
     return f"sakuga:session:{digest_of(session)}"
+
+
+def _begun(key_digest: str) -> str:
+    """The records of a key's sessions, by when they began."""
+    return f"sakuga:sessions:{key_digest}"
