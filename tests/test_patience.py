@@ -80,6 +80,21 @@ def ended(connection: socket.socket) -> bool:
         return True
 
 
+def test_clients_that_do_not_go_after_the_last_answer_keep_nobody_waiting(port: int) -> None:
+    staying = [socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) for _ in range(20)]
+    began = time.monotonic()
+    try:
+        for connection in staying:
+            connection.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
+        for connection in staying:
+            assert connection.recv(9) == b"HTTP/1.0 "
+        assert lives(port)
+        assert time.monotonic() - began < 10
+    finally:
+        for connection in staying:
+            connection.close()
+
+
 @pytest.mark.parametrize(
     ("kind", "start"),
     [

@@ -14,6 +14,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 from shared.errors import TooSlowError
 
 HEAD_S: Final = 10  # from its first byte until all of a request's head is there
+GOODBYE_S: Final = 2  # after an answer that is the last
 BODY_BYTES_PER_S: Final = 4000
 BODY_GRACE_S: Final = 20  # by which a client may fall behind that rate
 
@@ -30,9 +31,12 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         """Serve a request, as far as its head comes in time."""
         self._heads[conn] = time.monotonic() + HEAD_S
         try:
-            return super().handle(conn)
+            is_kept = super().handle(conn)
         finally:
             self._heads.pop(conn, None)
+        if not is_kept:
+            _hang_up(conn.sock)
+        return is_kept
 
     def handle_request(self, req: object, conn: TConn) -> object:
         """Answer a request whose head is there."""
@@ -52,6 +56,19 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             if now > deadline:
                 with suppress(OSError):  # it has gone by itself
                     conn.sock.shutdown(socket.SHUT_RD)  # its thread reads the end
+
+
+def _hang_up(connection: socket.socket) -> None:
+    """Let the client take the answer and go, here in a thread: the loop, which serves everybody, would wait for it."""
+    deadline = time.monotonic() + GOODBYE_S
+    with suppress(OSError):  # it has gone, or does not go
+        connection.shutdown(socket.SHUT_WR)
+        while (left := deadline - time.monotonic()) > 0:
+            connection.settimeout(left)
+            if not connection.recv(1 << 16):
+                return
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RD)  # whoever closes it sees an end at once
 
 
 class Paced:
