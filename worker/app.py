@@ -155,7 +155,10 @@ def _add_task(app: Celery, node: Node) -> None:
             """A child was killed, or could not write the record."""
             if requeue:
                 _give_back(node, self.id)
-            super().reject(requeue)
+            try:
+                super().reject(requeue)
+            except RedisError as error:  # which would end the node
+                log.warning("a message cannot be given back; it comes by itself", job_id=self.id, error=str(error))
 
         def cancel(self, pool: object, signal: str | None = None, emit_retry: bool = True) -> None:  # noqa: FBT001, FBT002
             """A stop has taken too long."""

@@ -103,6 +103,7 @@ def fill_queue(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
     rig.services.redis.config_set("maxmemory", 1)
     time.sleep(OUTAGE_S)
     rig.services.redis.config_set("maxmemory", 0)
+    rig.revive()  # a node whose message is refused when it takes it ends
     return time.time()
 
 

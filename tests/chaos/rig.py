@@ -175,9 +175,14 @@ class Rig:
             self.clock_of(number).unlink(missing_ok=True)
         for program in self.programs:
             program.send_signal(signal.SIGCONT)
+        self.revive()
+        wait_for(lambda: self.workers() == NODES, "all nodes are ready again", START_LIMIT_S)
+
+    def revive(self) -> None:
+        """Start what has ended, as a supervisor would."""
+        for program in self.programs:
             if program.process is None or program.process.poll() is not None:
                 program.start()
-        wait_for(lambda: self.workers() == NODES, "all nodes are ready again", START_LIMIT_S)
 
     @staticmethod
     def run(*command: str) -> None:
