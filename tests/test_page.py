@@ -441,7 +441,7 @@ def test_every_link_of_the_api_page_leads_somewhere(open_page: OpenPage) -> None
     page = open_page("/docs")
     links = page.evaluate("[...document.querySelectorAll('a[href^=\"#\"]')].map((link) => link.hash)")
     assert len(links) > 10
-    assert [link for link in links if page.locator(link).count() != 1] == []
+    assert [link for link in links if page.locator(f'[id="{link[1:]}"]').count() != 1] == []
 
 
 def test_a_picture_in_an_s3_store_is_shown_and_saved(
