@@ -43,7 +43,10 @@ def suffer(fault: Fault[R], rig: R, *, seed: int, photos: int | None = None) -> 
     """Let a rig at work suffer a fault, and count what became of the photos; then all parts run again."""
     workload = Workload(rig, photos or fault.photos, seed=seed)
     workload.start()
-    rig.wait_until_busy()
+    try:
+        rig.wait_until_busy()
+    except TimeoutError as error:
+        raise workload.problem or error from error
     in_hand = rig.in_hand()
     try:
         since = fault.harm(rig, workload)
@@ -270,7 +273,9 @@ PLAIN = (
 HANGING = Fault("a photo hangs the process that converts it", hang, costs={"timed_out": 1})
 EATING = Fault("a photo takes all memory of a node (control group)", eat_memory, costs={"attempts_exhausted": 1})
 SUPERVISOR = Fault("`sakuga up` itself is killed with -9, and started again", kill_supervisor)
-NODE_DEATH = Fault("the same, at production settings (timeout 30 s)", kill_node, photos=100, again=1, recovery_s=35)
+NODE_DEATH = Fault(
+    "a node is killed with -9, at the usual timeout of 30 s", kill_node, photos=100, again=1, recovery_s=35
+)
 S3 = (
     Fault("S3 is down for 8 s", break_store(Line.DOWN)),
     Fault("S3 is slow for 8 s (every request a second more)", break_store(Line.SLOW)),
