@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -153,20 +153,20 @@ def run(settings: Settings, console: Console) -> int:
     require_guarded(settings)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     installed_styles(settings.data_dir)[settings.style]  # an unknown one is said now, not in a log
-    with _only_one(settings.data_dir), _short_folder() as runtime, ExitStack() as running:
+    with _only_one(settings.data_dir), _short_folder() as runtime:
         settings = _completed(settings, runtime)
         supervisor = Supervisor(_parts(settings, runtime), console)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, supervisor.ask_to_stop)
-        running.enter_context(valkey.known_address(settings.data_dir, settings.redis_url))
-        try:
-            _start(supervisor, settings)
-            if not supervisor.stopping:
-                _announce(settings, console)
-            supervisor.watch()
-            console.print("Stopping: pictures in hand are finished first.")
-        finally:
-            supervisor.stop()
+        with valkey.known_address(settings.data_dir, settings.redis_url):
+            try:
+                _start(supervisor, settings)
+                if not supervisor.stopping:
+                    _announce(settings, console)
+                supervisor.watch()
+                console.print("Stopping: pictures in hand are finished first.")
+            finally:
+                supervisor.stop()
         console.print("Stopped. What still waits goes on at the next start.")
     return 0
 

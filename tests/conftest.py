@@ -10,6 +10,7 @@ import sys
 import sysconfig
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -248,6 +249,14 @@ def photo_bytes(size: tuple[int, int] = (64, 48), image_format: str = "PNG", see
     pixels = base + across[..., None] * slope[0] + down[..., None] * slope[1]
     buffer = BytesIO()
     Image.fromarray(pixels.astype(np.uint8)).save(buffer, image_format)
+    return buffer.getvalue()
+
+
+def zip_of(files: dict[str | zipfile.ZipInfo, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+    buffer = BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
     return buffer.getvalue()
 
 

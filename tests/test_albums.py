@@ -22,7 +22,7 @@ from shared.names import safe_name
 from shared.services import Order, Services, connect
 from shared.settings import Settings
 from shared.turns import Turns
-from tests.conftest import ToyEngine, fall_silent, photo_bytes
+from tests.conftest import ToyEngine, fall_silent, photo_bytes, zip_of
 from web.app import create_app
 from web.archive import BrokenOffError
 from worker import tasks
@@ -54,14 +54,6 @@ def problem(response: TestResponse) -> tuple[int, str]:
 
 def put(client: FlaskClient, album: str, name: str, seed: int = 0) -> dict[str, Any]:
     return body(client.put(f"{album}/photos/{name}", data=photo_bytes(seed=seed), content_type="image/png"))
-
-
-def zip_of(files: dict[str | zipfile.ZipInfo, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
-    buffer = BytesIO()
-    with zipfile.ZipFile(buffer, "w", compression) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return buffer.getvalue()
 
 
 def upload(client: FlaskClient, album: str, *files: tuple[str, bytes]) -> dict[str, Any]:

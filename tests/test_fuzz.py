@@ -36,7 +36,7 @@ from shared.jobs import Job, State
 from shared.keys import Scope
 from shared.pipeline import Options
 from shared.services import Order, Services, connect
-from tests.conftest import ToyEngine, photo_bytes
+from tests.conftest import ToyEngine, photo_bytes, zip_of
 from tests.fuzzing import MOST_MIB, Converter, ConverterDiedError, damaged, fuzz
 from web import rates
 from web.app import create_app
@@ -320,11 +320,7 @@ def test_no_body_brings_a_request_down(client: FlaskClient, album: str) -> None:
 
 
 def zipped(files: dict[str | zipfile.ZipInfo, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
-    buffer = BytesIO()
-    with zipfile.ZipFile(buffer, "w", compression) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return buffer.getvalue()
+    return zip_of(files, compression)
 
 
 def big_zipped(name: str, data: bytes) -> bytes:

@@ -13,7 +13,6 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ import httpx
 import psutil
 
 from tests.chaos.rig import Rig, die_in_order, wait_for
-from tests.chaos.workload import ENDED, photo_of
+from tests.chaos.workload import ENDED, photo_of, seconds_of
 
 TIMES = 10
 SENDERS = 16
@@ -149,7 +148,7 @@ def judge(rig: Rig, flood: Flood, before: dict[str, int]) -> bool:
     """Print what was seen; returns whether every promise was kept."""
     seen = flood.seen
     jobs = ended(rig, seen)
-    took = {job["id"]: _seconds(job["finished_at"]) - _seconds(job["created_at"]) for job in jobs}
+    took = {job["id"]: seconds_of(job["finished_at"]) - seconds_of(job["created_at"]) for job in jobs}
     signed = [(told - took[one]) / took[one] for one, told in seen.accepted.items() if told]
     errors = [abs(error) for error in signed]
     good = sum(job["state"] == "succeeded" for job in jobs)
@@ -172,10 +171,6 @@ def judge(rig: Rig, flood: Flood, before: dict[str, int]) -> bool:
 
 def _ms(seconds: list[float], percent: int) -> int:
     return round(1000 * statistics.quantiles(seconds, n=100)[percent - 1])
-
-
-def _seconds(time_told: str) -> float:
-    return datetime.fromisoformat(time_told).timestamp()
 
 
 def main() -> int:

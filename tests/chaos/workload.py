@@ -84,7 +84,7 @@ class Workload:
         outcome = Outcome(accepted=len(self.accepted))
         for job_id in self.accepted:
             self._count_one(job_id, jobs.get(job_id), outcome)
-        ends = [_seconds(jobs[one]["finished_at"]) for one in in_hand if jobs.get(one) and jobs[one]["finished_at"]]
+        ends = [seconds_of(jobs[one]["finished_at"]) for one in in_hand if jobs.get(one) and jobs[one]["finished_at"]]
         if since and ends:
             outcome.recovery_s = max(0.0, max(ends) - since)
         return outcome
@@ -153,5 +153,6 @@ def photo_of(seed: int, width: int = SIDE) -> bytes:
     return buffer.getvalue()
 
 
-def _seconds(time_told: str) -> float:
+def seconds_of(time_told: str) -> float:
+    """A time of the API as seconds since the epoch."""
     return datetime.fromisoformat(time_told).timestamp()
