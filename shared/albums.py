@@ -5,7 +5,6 @@ counted in their own transactions (`shared.jobs`), so an album's counts are neve
 """
 
 import json
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 from pydantic import BaseModel, ConfigDict, ValidationError
 from redis.exceptions import LockError
 
+from shared import clock
 from shared.errors import AlbumFullError, UnavailableError, UnknownAlbumError
 from shared.images import Format
 from shared.jobs import (
@@ -188,7 +188,7 @@ class Albums:
         refused = int(item.error is not None) - int(before is not None and before.error is not None)
         with self._redis.pipeline() as pipe:
             pipe.hset(_items(album.id), item.name, _value(item))
-            pipe.zadd(_order(album.id), {item.name: time.time()}, nx=True)
+            pipe.zadd(_order(album.id), {item.name: clock.now(self._redis)}, nx=True)
             if item.error:
                 pipe.xadd(album_stream(album.id), {"name": item.name, "state": State.FAILED}, maxlen=ALBUM_EVENTS_KEPT)
                 pipe.sadd(ALBUMS_ENDED, album.id)

@@ -7,8 +7,9 @@ queue at a time; the rest waits here, where it can be reordered and taken back. 
 `shared.services`.
 """
 
-import time
 from typing import TYPE_CHECKING, Final
+
+from shared import clock
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -60,7 +61,7 @@ def take(redis: "Redis", sent_key: str, record_prefix: str) -> str | None:
 
     Its work is read from its record, whose key is `record_prefix` and its id; one without a record is passed over.
     """
-    found = redis.eval(_TAKE, 2, FLOWS, sent_key, str(time.time()), _jobs(""), record_prefix)
+    found = redis.eval(_TAKE, 2, FLOWS, sent_key, str(clock.now(redis)), _jobs(""), record_prefix)
     return None if found is None else str(found)
 
 

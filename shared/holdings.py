@@ -5,7 +5,6 @@ the other's picture away. Every holding lapses at a time written down before the
 when it dies between two steps is found by its holding. Imported by `web`, `worker` and `shared.services`.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 from redis.exceptions import LockError
 
+from shared import clock
 from shared.errors import UnavailableError
 from shared.store import Store
 
@@ -87,14 +87,14 @@ class Holdings:
 
     def release_lapsed(self) -> None:
         """Let go of the holdings whose time has passed; those of objects that cannot be reached are tried again."""
-        while lapsed := self._redis.zrangebyscore(LAPSES, 0, time.time(), start=0, num=100):
+        while lapsed := self._redis.zrangebyscore(LAPSES, 0, clock.now(self._redis), start=0, num=100):
             for entry in map(str, lapsed):
                 holder, key = entry.split(" ", 1)
                 try:
                     self.release(Holding(key, holder))
                 except UnavailableError as error:
                     log.warning("an object could not be let go; it is tried again", error=error.detail)
-                    self._redis.zadd(LAPSES, {entry: time.time() + TRY_AGAIN_S}, xx=True)
+                    self._redis.zadd(LAPSES, {entry: clock.now(self._redis) + TRY_AGAIN_S}, xx=True)
 
     def _give_back(self, holding: Holding) -> None:
         """The object goes before the note that it is there: one who dies in between leaves a holding that lapses."""

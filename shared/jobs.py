@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from shared import leases
+from shared import clock, leases
 from shared.errors import (
     AttemptsExhaustedError,
     CanceledError,
@@ -273,7 +273,7 @@ class Jobs:
             if job.state is State.RUNNING and self._leases.is_held(job_id):
                 return job
             if job.cancel_requested:
-                return _ended(job, State.CANCELED)
+                return _ended(job, State.CANCELED, self._now())
             if self._was_tried_enough(job):
                 return self._exhausted(job)
             return job.model_copy(
@@ -281,7 +281,7 @@ class Jobs:
                     "state": State.RUNNING,
                     "claim": claim,
                     "attempts": job.attempts + 1,
-                    "started_at": time.time(),
+                    "started_at": self._now(),
                     "progress": 0.0,
                     "stage": None,
                 }
@@ -295,8 +295,8 @@ class Jobs:
 
     def _exhausted(self, job: Job) -> Job:
         tries = f"It was tried {job.attempts - job.forgiven} times and never came to an end."
-        kept_until = max(job.expires_at, time.time() + self._quarantine_ttl_s)
-        return _ended(job, State.FAILED, error=error_info(AttemptsExhaustedError(tries)), expires_at=kept_until)
+        now, error = self._now(), error_info(AttemptsExhaustedError(tries))
+        return _ended(job, State.FAILED, now, error=error, expires_at=max(job.expires_at, now + self._quarantine_ttl_s))
 
     def advance(self, job: Job, stage: Stage, progress: float) -> None:
         """Publish how far (0..1) this attempt has come.
@@ -324,7 +324,8 @@ class Jobs:
                 return current  # the answer to our write was lost, not the write
             _require_current(current, job)
             queued = {"queued_s": round((job.started_at or job.created_at) - job.created_at, 4)}
-            return _ended(current, State.SUCCEEDED, result=result, timings=queued | timings, notes=notes, progress=1.0)
+            made = {"result": result, "timings": queued | timings, "notes": notes, "progress": 1.0}
+            return _ended(current, State.SUCCEEDED, self._now(), **made)
 
         return self._change(job.id, finish)
 
@@ -344,9 +345,10 @@ class Jobs:
         def finish(current: Job) -> Job:
             if current.state is not State.RUNNING or attempt not in {None, current.attempts}:
                 return current
-            if time.time() - (current.started_at or 0) < running_for_s:
+            now = self._now()
+            if now - (current.started_at or 0) < running_for_s:
                 return current
-            return _ended(current, State.FAILED, error=error_info(error))
+            return _ended(current, State.FAILED, now, error=error_info(error))
 
         self._change(job_id, finish)
 
@@ -357,7 +359,11 @@ class Jobs:
 
     def stop(self, job: Job) -> None:
         """End a canceled attempt."""
-        self._change(job.id, lambda now: _ended(now, State.CANCELED) if _is_current(now, job) else now)
+
+        def finish(current: Job) -> Job:
+            return _ended(current, State.CANCELED, self._now()) if _is_current(current, job) else current
+
+        self._change(job.id, finish)
 
     def requeue(self, job: Job, *, hindered: bool = False) -> float | None:
         """Let this attempt's job wait for another; returns for how many seconds, None when there is to be no other.
@@ -365,7 +371,7 @@ class Jobs:
         Of a job that was `hindered`, by a store that does not answer say, the attempt does not count: it waits as long
         again as that has lasted, for `HINDRANCE_S` in all.
         """
-        now = time.time()
+        now = self._now()
         hindered_s = job.hindered_s + now - (job.started_at or now) if hindered else 0.0
         pause_s = min(LONGEST_PAUSE_S, max(SHORTEST_PAUSE_S, hindered_s))
 
@@ -405,7 +411,7 @@ class Jobs:
             if job.ended:
                 return job
             if job.state is State.QUEUED:
-                return _ended(job, State.CANCELED)
+                return _ended(job, State.CANCELED, self._now())
             return job.model_copy(update={"cancel_requested": True})
 
         return self._change(job_id, ask)
@@ -425,7 +431,7 @@ class Jobs:
     def expire(self, job_id: str) -> None:
         """Mark a job whose time to live has passed, whatever it was; an erased one is forgotten."""
         with suppress(UnknownJobError):
-            self._change(job_id, _expired)
+            self._change(job_id, lambda job: _expired(job, self._now()))
         self._redis.zrem(EXPIRY, job_id)
 
     def erase(self, job_id: str) -> Job:
@@ -438,7 +444,7 @@ class Jobs:
                 self._lanes.leave(pipe, job)
             if not job.ended:
                 self._lanes.finish(pipe, job)
-            _tell_album(pipe, job, job.state, None)
+            _tell_album(pipe, job, job.state, None, self._now())
             pipe.delete(_record(job_id), _stream(job_id))
             pipe.zrem(_index(job.caller), job_id)
             pipe.zrem(EXPIRY, job_id)
@@ -453,9 +459,9 @@ class Jobs:
         """Counts of jobs by how they ended and seconds by stage, since the beginning."""
         return {str(name): float(value) for name, value in cast("dict[str, str]", self._redis.hgetall(TOTALS)).items()}
 
-    def due(self, now: float, count: int) -> list[str]:
+    def due(self, count: int) -> list[str]:
         """Name up to `count` jobs whose time to live has passed and that are not expired yet."""
-        return cast("list[str]", self._redis.zrangebyscore(EXPIRY, 0, now, start=0, num=count))
+        return cast("list[str]", self._redis.zrangebyscore(EXPIRY, 0, self._now(), start=0, num=count))
 
     def quarantined(self) -> list[Job]:
         """The jobs that were tried too often, as far as they are still there, the oldest first."""
@@ -537,7 +543,7 @@ class Jobs:
         self._lanes.submit(pipe, job)
         self._lanes.join(pipe, job)
         _announce(pipe, job, "state")
-        _tell_album(pipe, job, None, job.state)
+        _tell_album(pipe, job, None, job.state, self._now())
         return job
 
     def _change(self, job_id: str, decide: Callable[[Job], Job]) -> Job:
@@ -581,11 +587,14 @@ class Jobs:
                 pipe.hincrbyfloat(TOTALS, f"seconds_{stage.removesuffix('_s')}", seconds)
         _keep_quarantine(pipe, before, after)
         moved = before.state is not after.state
-        _tell_album(pipe, after, before.state, after.state)
+        _tell_album(pipe, after, before.state, after.state, self._now())
         _announce(pipe, after, "done" if moved and after.ended else "state" if moved else "progress")
         if after.ended:
             pipe.expireat(_record(after.id), int(after.expires_at) + RECORD_GRACE_S)
             pipe.expire(_stream(after.id), STREAM_GRACE_S)
+
+    def _now(self) -> float:
+        return clock.now(self._redis)
 
     def _listed(self, index: str, ids: list[str]) -> list[Job]:
         """The jobs of an index, from which those that are gone are removed."""
@@ -600,14 +609,12 @@ def error_info(error: SakugaError) -> ErrorInfo:
     return ErrorInfo(code=error.code, title=error.title, detail=error.detail)
 
 
-def _ended(job: Job, state: State, **changes: object) -> Job:
-    return job.model_copy(update={"finished_at": time.time(), "state": state, "stage": None, **changes})
+def _ended(job: Job, state: State, at: float, **changes: object) -> Job:
+    return job.model_copy(update={"finished_at": at, "state": state, "stage": None, **changes})
 
 
-def _expired(job: Job) -> Job:
-    if job.state is State.EXPIRED:
-        return job
-    return _ended(job, State.EXPIRED, result=None, finished_at=job.finished_at or time.time())
+def _expired(job: Job, at: float) -> Job:
+    return job if job.state is State.EXPIRED else _ended(job, State.EXPIRED, job.finished_at or at, result=None)
 
 
 def _has_committed(current: Job, attempt: Job) -> bool:
@@ -636,7 +643,7 @@ def _announce(pipe: "Pipeline", job: Job, kind: str) -> None:
     pipe.xadd(_stream(job.id), {"kind": kind}, maxlen=EVENTS_KEPT)
 
 
-def _tell_album(pipe: "Pipeline", job: Job, before: State | None, after: State | None) -> None:
+def _tell_album(pipe: "Pipeline", job: Job, before: State | None, after: State | None, now: float) -> None:
     """Keep the counts of a job's album, and tell its listeners, as part of what changes the job."""
     if job.album is None or before is after:
         return
@@ -646,7 +653,7 @@ def _tell_album(pipe: "Pipeline", job: Job, before: State | None, after: State |
         pipe.hincrby(album_counts(job.album), after.value, 1)
     pipe.xadd(album_stream(job.album), {"name": job.name or "", "state": after or ""}, maxlen=ALBUM_EVENTS_KEPT)
     for key in (album_counts(job.album), album_stream(job.album)):  # the album itself may be gone already
-        pipe.expireat(key, int(max(time.time(), job.expires_at)) + RECORD_GRACE_S, nx=True)
+        pipe.expireat(key, int(max(now, job.expires_at)) + RECORD_GRACE_S, nx=True)
     if after is None or after in ENDED:
         pipe.sadd(ALBUMS_ENDED, job.album)
 

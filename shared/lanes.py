@@ -7,13 +7,12 @@ subtraction, whatever the queue's length. In the bulk lane jobs overtake each ot
 of an album and not of a job. Imported by `shared.jobs` and `web`.
 """
 
-import time
 from dataclasses import dataclass
 from enum import StrEnum
 from math import ceil
 from typing import TYPE_CHECKING
 
-from shared import backlog
+from shared import backlog, clock
 from shared.errors import QueueFullError
 from shared.styles import Size, Style
 
@@ -134,7 +133,7 @@ class Lanes:
         if job.lane is Lane.BULK and not again:
             backlog.enter(pipe, job.flow, job.id)
         else:
-            pipe.zadd(sent_key(job.lane), {job.id: time.time()})
+            pipe.zadd(sent_key(job.lane), {job.id: clock.now(self._redis)})
 
     def leave(self, pipe: "Pipeline", job: "Job") -> None:
         """Take a job that no longer waits off the books."""
@@ -198,7 +197,7 @@ class Lanes:
 
     def beat(self, process: str) -> None:
         """Say that a warm worker process is alive."""
-        self._redis.zadd(WORKERS, {process: time.time()})
+        self._redis.zadd(WORKERS, {process: clock.now(self._redis)})
 
     def leave_work(self, process: str) -> None:
         self._redis.zrem(WORKERS, process)
@@ -210,12 +209,13 @@ class Lanes:
 
     def alive_on(self, host: str) -> list[str]:
         """The warm worker processes of one node heard of lately, as `host/pid`."""
-        self._redis.zremrangebyscore(WORKERS, 0, time.time() - FORGOTTEN_AFTER_S)
-        alive = self._redis.zrangebyscore(WORKERS, time.time() - SILENT_AFTER_S, "+inf")
+        now = clock.now(self._redis)
+        self._redis.zremrangebyscore(WORKERS, 0, now - FORGOTTEN_AFTER_S)
+        alive = self._redis.zrangebyscore(WORKERS, now - SILENT_AFTER_S, "+inf")
         return [str(name) for name in alive if str(name).startswith(f"{host}/")]
 
     def processes(self) -> int:
-        return int(self._redis.zcount(WORKERS, time.time() - SILENT_AFTER_S, "+inf"))
+        return int(self._redis.zcount(WORKERS, clock.now(self._redis) - SILENT_AFTER_S, "+inf"))
 
     def outlook(self, job: "Job") -> Outlook:
         """Where a job that has not ended stands. Constant work per call, whatever the queue's length.
@@ -224,16 +224,17 @@ class Lanes:
         """
         if job.ended:
             return Outlook(None, None)
+        now = clock.now(self._redis)
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.zrank(sent_key(job.lane), job.id)
             pipe.hget(totals_key(job.lane), "finished_ms")
             pipe.hget(totals_key(Lane.BULK), "jobs")
-            pipe.zcount(WORKERS, time.time() - SILENT_AFTER_S, "+inf")
+            pipe.zcount(WORKERS, now - SILENT_AFTER_S, "+inf")
             pipe.get(DRIFT)
             rank, finished, bulk_jobs, processes, drift = pipe.execute()
         own_s = job.work_ms * float(drift or 1) / 1000
         if job.state == "running":
-            left_s = own_s - (time.time() - (job.started_at or 0))
+            left_s = own_s - (now - (job.started_at or 0))
             return Outlook(0, max(0.1, left_s) if processes else None)
         position = None if rank is None else int(rank) + 1
         if job.lane is Lane.BULK or not processes:
@@ -248,10 +249,11 @@ class Lanes:
 
         Flows are served alike, so until this one ends every other gets as much as it, or less if it has less.
         """
+        now = clock.now(self._redis)
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.hgetall(OUTSTANDING)
             pipe.hmget(totals_key(Lane.INTERACTIVE), ["submitted_ms", "finished_ms"])
-            pipe.zcount(WORKERS, time.time() - SILENT_AFTER_S, "+inf")
+            pipe.zcount(WORKERS, now - SILENT_AFTER_S, "+inf")
             pipe.get(DRIFT)
             outstanding, singles, processes, drift = pipe.execute()
         own_ms = int(outstanding.get(flow, 0))

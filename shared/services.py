@@ -4,7 +4,6 @@ Imported by the entry points of `web`, `worker` and `cli`.
 """
 
 import hashlib
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from shared import images, pipeline
+from shared import clock, images, pipeline
 from shared.albums import Album, Albums, have_ended
 from shared.broker import Queue, celery_app
 from shared.errors import SakugaError, UnavailableError, UnknownAlbumError, UnknownJobError
@@ -103,7 +102,7 @@ class Services:
         return entered
 
     def _new_job(self, order: Order, style: Style, photo: PhotoInfo, pixels: int) -> Job:
-        now = time.time()
+        now = clock.now(self.redis)
         work_ms = self.lanes.estimate_ms(style, pixels / 1e6)
         digest = pipeline.result_digest(photo.sha256, style.sha256, order.options)
         job = Job(
@@ -168,7 +167,7 @@ class Services:
         Raises:
             InvalidValueError: `webhook` is no address that may be called.
         """
-        now = time.time()
+        now = clock.now(self.redis)
         return self.albums.create(
             Album(
                 id=new_id(),
@@ -291,14 +290,14 @@ class Services:
 
     def _waiting_in_vain(self, lane: Lane, count: int) -> list[str]:
         oldest = self.queue.oldest(lane)
-        since = time.time() if oldest is None else self.lanes.waiting_since(lane, oldest)
+        since = clock.now(self.redis) if oldest is None else self.lanes.waiting_since(lane, oldest)
         if since is None:
             return []  # the oldest message is of a job that no longer waits; it goes soon, and says nothing
         return self.lanes.waiting_before(lane, since - LOST_AFTER_S, count)
 
     def expire_due(self) -> None:
         """Expire the jobs whose time to live has passed."""
-        while due := self.jobs.due(time.time(), count=100):
+        while due := self.jobs.due(count=100):
             for job_id in due:
                 self.jobs.expire(job_id)
                 log.info("job expired", job_id=job_id)

@@ -10,7 +10,6 @@ import ipaddress
 import json
 import secrets
 import socket
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -25,6 +24,7 @@ import httpx
 import structlog
 from standardwebhooks import Webhook
 
+from shared import clock
 from shared.errors import InvalidValueError, SakugaError
 
 if TYPE_CHECKING:
@@ -94,12 +94,12 @@ class Webhooks:
             ):
                 pipe.hset(key, name, value)
             pipe.expire(key, int(keep_s))
-            pipe.zadd(DUE, {message.id: time.time()})
+            pipe.zadd(DUE, {message.id: clock.now(self._redis)})
             pipe.execute()
 
     def send_due(self, count: int = 10) -> int:
         """Send up to `count` messages whose time has come; returns how many were heard."""
-        due = cast("list[str]", self._redis.zrangebyscore(DUE, 0, time.time(), start=0, num=count))
+        due = cast("list[str]", self._redis.zrangebyscore(DUE, 0, clock.now(self._redis), start=0, num=count))
         with ThreadPoolExecutor(SENDERS, "webhook") as pool:
             return sum(pool.map(self._send_one, due))
 
@@ -126,7 +126,7 @@ class Webhooks:
             return
         with self._redis.pipeline() as pipe:
             pipe.hincrby(_message(message_id), "tries", 1)
-            pipe.zadd(DUE, {message_id: time.time() + DELAYS_S[tries]})
+            pipe.zadd(DUE, {message_id: clock.now(self._redis) + DELAYS_S[tries]})
             pipe.delete(f"{_message(message_id)}:claim")
             pipe.execute()
 

@@ -237,6 +237,21 @@ def test_an_expired_job_says_so_and_its_photo_is_gone(services: Services) -> Non
     assert services.store.head(job.photo_key) is None
 
 
+@pytest.mark.parametrize("ahead_s", [10 * 86_400, -10 * 86_400])
+def test_a_wrong_clock_expires_nothing_and_tells_right_times(
+    services: Services, monkeypatch: pytest.MonkeyPatch, ahead_s: int
+) -> None:
+    began = time.time()
+    monkeypatch.setattr(time, "time", lambda: began + ahead_s)
+    job = claimed(services)
+    services.expire_due()
+    services.holdings.release_lapsed()
+    done = services.jobs.succeed(job, RESULT, timings={}, notes=())
+    assert services.store.head(job.photo_key) is not None
+    times = [done.created_at, done.started_at, done.finished_at, done.expires_at - services.settings.ttl_s]
+    assert times == [pytest.approx(began, abs=60)] * 4
+
+
 def test_a_photo_whose_submitter_died_before_writing_the_record_goes_in_time(services: Services) -> None:
     job = submit(services)
     services.redis.delete(f"sakuga:job:{job.id}")  # leaves what was there before the record: the photo and its holding

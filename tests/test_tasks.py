@@ -1,7 +1,6 @@
 """The task: what becomes of a job when the conversion goes well, badly, or is interrupted."""
 
 import hashlib
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
@@ -11,7 +10,7 @@ import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 from PIL import Image, ImageFile
 
-from shared import holdings
+from shared import clock, holdings
 from shared.errors import DamagedPhotoError, SakugaError, UnavailableError
 from shared.images import Format, Limits
 from shared.jobs import HINDRANCE_S, LONGEST_PAUSE_S, Job, Jobs, ResultInfo, State
@@ -245,7 +244,7 @@ def test_a_store_that_stays_away_is_the_reason_in_the_end(services: Services, mo
     down = replace(services, store=Down(services.settings.data_dir))
     job = submit(services, photo_bytes())
     passed = [0.0]
-    monkeypatch.setattr(time, "time", lambda now=time.time: now() + passed[0])
+    monkeypatch.setattr(clock, "now", lambda redis, now=clock.now: now(redis) + passed[0])
     pauses = []
     while services.jobs.get(job.id).state is State.QUEUED:
         pauses.append(tasks.convert(job.id, down, toy))

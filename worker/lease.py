@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from celery.worker import state
 
+from shared import clock
 from shared.broker import UNACKED_INDEX
 from shared.leases import Leases
 
@@ -41,7 +42,8 @@ class Lease:
         held = [one for one in _in_hand() if now - self._since.setdefault(one, now) < self._longest_s]
         if held:
             # never added anew: what is acknowledged in this moment is gone
-            self._redis.zadd(UNACKED_INDEX, {one.message.delivery_tag: time.time() for one in held}, xx=True)
+            seen = clock.now(self._redis)
+            self._redis.zadd(UNACKED_INDEX, {one.message.delivery_tag: seen for one in held}, xx=True)
             self._leases.renew([one.id for one in held])
 
 
