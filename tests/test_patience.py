@@ -23,9 +23,18 @@ from web import patience
 
 patience.HEAD_S, patience.BODY_GRACE_S = 2, 1
 
-from web.__main__ import main
+from web import __main__
 
-main()
+__main__.SILENCE_S = 2
+create_app = __main__.create_app
+
+def with_more_than_buffers_hold(*args, **kwargs):
+    app = create_app(*args, **kwargs)
+    app.get("/endless")(lambda: (bytes(1 << 20) for _ in range(1000)))
+    return app
+
+__main__.create_app = with_more_than_buffers_hold
+__main__.main()
 """
 LIMIT_S = 30
 
@@ -68,6 +77,28 @@ def test_heads_that_come_byte_by_byte_keep_nobody_out(port: int) -> None:
         drip = dripping(slow, b"x")
         wait_until(lambda: (drip(), lives(port))[1], "the web answers others", LIMIT_S)
         assert [connection for connection in slow if not ended(connection)] == []
+    finally:
+        for connection in slow:
+            connection.close()
+
+
+def test_answers_that_are_taken_in_drops_keep_nobody_out(port: int) -> None:
+    slow = [socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) for _ in range(WEB_THREADS)]
+    sips: list[int] = []
+
+    def sip_until(is_answered: Callable[[], bool]) -> bool:
+        for connection in slow:
+            with suppress(OSError):  # the web has closed it
+                sips.append(len(connection.recv(500)))
+        return is_answered()
+
+    try:
+        for connection in slow:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.sendall(b"GET /endless HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert not lives(port), "there is a thread left for others"
+        wait_until(lambda: sip_until(lambda: lives(port)), "the web answers others", LIMIT_S)
+        assert sum(sips) > 0
     finally:
         for connection in slow:
             connection.close()

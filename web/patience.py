@@ -3,6 +3,7 @@
 Silence alone is no measure, for one who sends a byte now and then is never silent. Imported by `web.__main__`.
 """
 
+import errno
 import socket
 import time
 from collections.abc import Callable
@@ -45,6 +46,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         unreader.chunk = Paced(unreader.chunk)
         try:
             return super().handle_request(req, conn)
+        except BlockingIOError as error:  # it took nothing for as long as the system waits, which is no fault of ours
+            raise BrokenPipeError(errno.EPIPE, "The client does not take its answer.") from error
         finally:
             del unreader.chunk  # what nobody asked for is drained after the answer, within a time of its own
 
