@@ -101,11 +101,15 @@ def missing(reason: str) -> str:
 
 
 def wait_until(condition: Callable[[], bool], what: str, limit_s: float = 30) -> None:
-    """Poll `condition` until it holds."""
+    """Poll `condition` until it holds.
+
+    Raises:
+        TimeoutError: it does not.
+    """
     deadline = time.monotonic() + limit_s
     while not condition():
         if time.monotonic() > deadline:
-            pytest.fail(f"not within {limit_s} s: {what}")
+            raise TimeoutError(f"not within {limit_s:g} s: {what}")
         time.sleep(0.02)
 
 

@@ -1,5 +1,6 @@
 """`python -m web`: serve the application with gunicorn until told to stop."""
 
+import gc
 import socket
 import struct
 import sys
@@ -45,6 +46,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "keepalive": 75,
             "timeout": 60,
             "post_fork": self._remember,
+            "pre_fork": _share_memory,
             "when_ready": _limit_waiting,
             "loglevel": "warning",
             "control_socket_disable": True,
@@ -60,6 +62,11 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def _is_serving(self) -> bool:
         return self._worker is None or bool(self._worker.alive)
+
+
+def _share_memory(_arbiter: object, _worker: object) -> None:
+    """Let parent and child go on sharing what is loaded: the collector would write into all of it."""
+    gc.freeze()
 
 
 def _limit_waiting(arbiter: Arbiter) -> None:

@@ -16,16 +16,17 @@ from tests.chaos.faults import (
     EATING,
     HANGING,
     NODE_DEATH,
+    PARTITION,
     PLAIN,
     S3,
     SUPERVISOR,
     Fault,
     R,
     memory_limit,
-    small_disk,
     suffer,
 )
-from tests.chaos.rig import Rig, die_in_order
+from tests.chaos.machine import Switch, small_disk
+from tests.chaos.rig import NODES, Rig, die_in_order
 from tests.chaos.supervised import Supervised
 from tests.chaos.workload import Outcome
 from tests.conftest import s3_server
@@ -95,6 +96,13 @@ def _plain(report: Report, folder: Path) -> None:
                 report.suffer(fault, rig)
 
 
+def _partition(report: Report, folder: Path) -> None:
+    if report.chosen(PARTITION):
+        switch = Switch()
+        with switch.hosts(NODES), Rig(folder, switch=switch) as rig:
+            report.suffer(PARTITION, rig)
+
+
 def _production(report: Report, folder: Path) -> None:
     if report.chosen(NODE_DEATH):
         with Rig(folder, timeout_s=PRODUCTION_TIMEOUT_S) as rig:
@@ -134,7 +142,7 @@ def _disk(report: Report, folder: Path) -> None:
                 report.suffer(fault, rig)
 
 
-PARTS = (_plain, _production, _supervisor, _hanging, _eating, _s3, _disk)
+PARTS = (_plain, _partition, _production, _supervisor, _hanging, _eating, _s3, _disk)
 
 if __name__ == "__main__":
     sys.exit(main())

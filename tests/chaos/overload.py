@@ -11,7 +11,9 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,9 @@ from typing import Any
 import httpx
 import psutil
 
-from tests.chaos.rig import Rig, die_in_order, wait_for
+from tests.chaos.rig import Rig, die_in_order
 from tests.chaos.workload import ENDED, photo_of, seconds_of
+from tests.conftest import wait_until
 
 TIMES = 10
 SENDERS = 16
@@ -103,18 +106,21 @@ class Flood:
 
 
 def memory_of(rig: Rig) -> dict[str, int]:
-    """Bytes that belong to a program and its children alone."""
+    """Bytes of a program and its children; what they share with each other, or with others, counts in parts (PSS)."""
+    return each_program(rig, lambda process: int(process.memory_full_info().pss))
+
+
+def each_program(rig: Rig, measure: Callable[[psutil.Process], int]) -> dict[str, int]:
+    """The sum of a measure over the processes of each program."""
     names = ("queue", "web", "node 0", "node 1")
-    return {name: _own_bytes(program.pid) for name, program in zip(names, rig.programs, strict=True)}
+    return {name: _sum(program.pid, measure) for name, program in zip(names, rig.programs, strict=True)}
 
 
-def _own_bytes(pid: int) -> int:
+def _sum(pid: int, measure: Callable[[psutil.Process], int]) -> int:
     total = 0
     for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
-        try:
-            total += process.memory_full_info().uss
-        except psutil.Error:
-            continue  # it has just ended
+        with suppress(psutil.Error):  # it has just ended
+            total += measure(process)
     return total
 
 
@@ -140,7 +146,7 @@ def ended(rig: Rig, seen: Seen, limit_s: float = 300) -> list[dict[str, Any]]:
                 jobs[job_id] = job
             return True
 
-        wait_for(look, "all that was accepted has ended", limit_s)
+        wait_until(look, "all that was accepted has ended", limit_s)
     return list(jobs.values())
 
 

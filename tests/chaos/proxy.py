@@ -14,7 +14,6 @@ class Line(StrEnum):
     """What becomes of what is sent."""
 
     GOOD = "good"
-    CUT = "cut"  # nothing arrives and nobody is told, as when a network is split
     DOWN = "down"  # connections are refused, as when the server is not there
     SLOW = "slow"  # everything takes a second longer
     BROKEN = "broken"  # HTTP requests are answered with 500
@@ -43,8 +42,6 @@ class Proxy:
             threading.Thread(target=self._connect, args=(near,), daemon=True).start()
 
     def _connect(self, near: socket.socket) -> None:
-        while self.line is Line.CUT:
-            time.sleep(LOOK_S)
         if self.line is Line.DOWN:
             near.close()
             return
@@ -61,8 +58,6 @@ class Proxy:
             source.settimeout(LOOK_S)
             while True:
                 data = self._received(source)
-                while self.line is Line.CUT:
-                    time.sleep(LOOK_S)
                 if not data or self.line is Line.DOWN:
                     return
                 if is_request and self.line is Line.SLOW:

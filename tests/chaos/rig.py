@@ -4,12 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Self
 
 import httpx
 import psutil
@@ -19,8 +18,9 @@ from shared.lanes import Lane
 from shared.leases import LEASES
 from shared.services import Services, connect
 from shared.settings import Settings
-from tests.chaos.proxy import Line, Proxy
-from tests.conftest import ROOT, S3_KEYS, free_port
+from tests.chaos.machine import Switch
+from tests.chaos.proxy import Proxy
+from tests.conftest import ROOT, S3_KEYS, free_port, wait_until
 
 NODES = 2
 START_LIMIT_S = 180
@@ -31,38 +31,35 @@ def die_in_order() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
-def wait_for(condition: Callable[[], bool], what: str, limit_s: float) -> None:
-    """Poll `condition` until it holds.
-
-    Raises:
-        TimeoutError: it does not.
-    """
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {limit_s:g} s: {what}")
-        time.sleep(0.05)
-
-
-class AnyRig(Protocol):
+class AnyRig(ABC):
     """What photos are sent to while it suffers."""
 
     services: Services
 
     @property
+    @abstractmethod
     def url(self) -> str: ...
+
+    @abstractmethod
+    def is_busy(self) -> bool:
+        """Whether something is in hand everywhere."""
+
+    @abstractmethod
+    def mend(self) -> None:
+        """Let everything be as it was."""
 
     def in_hand(self) -> set[str]:
         """The jobs that are being converted now."""
-        ...
+        return {str(job_id) for job_id in self.services.redis.zrange(LEASES, 0, -1)}
 
-    def wait_until_busy(self) -> None:
-        """Wait until something is in hand everywhere."""
-        ...
+    def waiting(self) -> int:
+        """How many jobs wait."""
+        return sum(self.services.lanes.stats(lane).jobs for lane in Lane)
 
-    def mend(self) -> None:
-        """Let everything be as it was."""
-        ...
+    def state(self) -> str:
+        """What there is to do and who is there, to explain what should not be."""
+        totals = self.services.jobs.totals()
+        return f"{self.services.lanes.processes()} workers, {self.waiting()} wait, in hand {self.in_hand()}, {totals}"
 
 
 @dataclass
@@ -118,8 +115,8 @@ class Program:
 
 
 @dataclass
-class Rig:
-    """A queue, a store, a web and two nodes of one process each; each node reaches the queue through a line of its own.
+class Rig(AnyRig):
+    """A queue, a store, a web and two nodes of one process each, with a switch on hosts of their own.
 
     With `s3_port` the store is the S3 server there, which all reach through one line; else it is a folder.
     """
@@ -128,22 +125,18 @@ class Rig:
     timeout_s: int = 6  # of visibility
     s3_port: int | None = None
     store: Path | None = None
+    switch: Switch | None = None
     environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Choose ports; nothing is started."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.port, self.queue_port = free_port(), free_port()
-        self.lines = [Proxy(self.queue_port) for _ in range(NODES)]
         self.s3_line = Proxy(self.s3_port) if self.s3_port else None
-        command = [*valkey.command(self.folder, self.folder / "unused.sock"), "--port", str(self.queue_port)]
-        self.queue = Program([*command, "--unixsocket", ""], {}, self._log("queue"))
-        self.web = self._part("web", "web", self.queue_port)
-        nodes = enumerate(self.lines)
-        self.nodes = [self._part("tests.chaos.node", f"node-{number}", line.port) for number, line in nodes]
-        for number, node in enumerate(self.nodes):
-            node.environment["CHAOS_CLOCK"] = str(self.clock_of(number))
-        self.services = connect(Settings(data_dir=self.folder, redis_url=_redis(self.queue_port)))
+        self.queue = self._queue()
+        self.web = self._part("web", "web")
+        self.nodes = [self._node(number) for number in range(NODES)]
+        self.services = connect(Settings(data_dir=self.folder, redis_url=self._address()))
 
     def __enter__(self) -> Self:
         """Start everything and wait until it is ready.
@@ -153,15 +146,15 @@ class Rig:
         """
         for program in self.programs:
             program.start()
-        wait_for(lambda: self.workers() == NODES, "all nodes are ready", START_LIMIT_S)
+        wait_until(lambda: self.workers() == NODES, "all nodes are ready", START_LIMIT_S)
         return self
 
     def __exit__(self, *_: object) -> None:
         for program in reversed(self.programs):
             program.send_signal(signal.SIGCONT)
             program.end()
-        for line in [*self.lines, *([self.s3_line] if self.s3_line else [])]:
-            line.close()
+        if self.s3_line:
+            self.s3_line.close()
         self.services.redis.close()
 
     def mend(self) -> None:
@@ -170,23 +163,18 @@ class Rig:
         Raises:
             TimeoutError: it does not get ready.
         """
-        for number, line in enumerate(self.lines):
-            line.line = Line.GOOD
+        for number in range(NODES):
             self.clock_of(number).unlink(missing_ok=True)
         for program in self.programs:
             program.send_signal(signal.SIGCONT)
         self.revive()
-        wait_for(lambda: self.workers() == NODES, "all nodes are ready again", START_LIMIT_S)
+        wait_until(lambda: self.workers() == NODES, "all nodes are ready again", START_LIMIT_S)
 
     def revive(self) -> None:
         """Start what has ended, as a supervisor would."""
         for program in self.programs:
             if program.process is None or program.process.poll() is not None:
                 program.start()
-
-    @staticmethod
-    def run(*command: str) -> None:
-        subprocess.run(command, check=True, capture_output=True)
 
     @property
     def programs(self) -> list[Program]:
@@ -208,24 +196,28 @@ class Rig:
         except httpx.TransportError:
             return 0
 
-    def in_hand(self) -> set[str]:
-        """The jobs that are being converted now."""
-        return {str(job_id) for job_id in self.services.redis.zrange(LEASES, 0, -1)}
+    def is_busy(self) -> bool:
+        return len(self.in_hand()) == NODES
 
-    def waiting(self) -> int:
-        """How many jobs wait."""
-        return sum(self.services.lanes.stats(lane).jobs for lane in Lane)
+    def _queue(self) -> Program:
+        hosts = ["127.0.0.1", *([self.switch.address] if self.switch else [])]
+        options = ["--port", str(self.queue_port), "--unixsocket", "", "--bind", *hosts, "--protected-mode", "no"]
+        return Program([*valkey.command(self.folder, self.folder / "no.sock"), *options], {}, self._log("queue"))
 
-    def wait_until_busy(self) -> None:
-        """Wait until every node has a job in hand."""
-        wait_for(lambda: len(self.in_hand()) == NODES, "every node has a photo in hand", 60)
+    def _node(self, number: int) -> Program:
+        node = self._part("tests.chaos.node", f"node-{number}")
+        node.environment["CHAOS_CLOCK"] = str(self.clock_of(number))
+        if self.switch:
+            node.command = self.switch.at(number, node.command)
+            node.environment["SAKUGA_REDIS_URL"] = self._address(self.switch.address)
+        return node
 
-    def _part(self, module: str, name: str, queue_port: int) -> Program:
+    def _part(self, module: str, name: str) -> Program:
         environment = {
             "SAKUGA_DATA_DIR": str(self.folder),
             "SAKUGA_PORT": str(self.port),
             "SAKUGA_PROCESSES": "1",
-            "SAKUGA_REDIS_URL": _redis(queue_port),
+            "SAKUGA_REDIS_URL": self._address(),
             "SAKUGA_STYLE": "hinata-full",
             "SAKUGA_THREADS": "1",
             "SAKUGA_VISIBILITY_TIMEOUT_S": str(self.timeout_s),
@@ -240,6 +232,5 @@ class Rig:
     def _log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
 
-
-def _redis(port: int) -> str:
-    return f"redis://127.0.0.1:{port}/0"
+    def _address(self, host: str = "127.0.0.1") -> str:
+        return f"redis://{host}:{self.queue_port}/0"

@@ -8,16 +8,15 @@ from typing import Self
 import psutil
 
 from cli.valkey import address_of
-from shared.leases import LEASES
 from shared.services import connect
 from shared.settings import Settings
-from tests.chaos.rig import wait_for
-from tests.conftest import RunningService
+from tests.chaos.rig import AnyRig
+from tests.conftest import RunningService, wait_until
 
 GONE_LIMIT_S = 60
 
 
-class Supervised:
+class Supervised(AnyRig):
     """What a workload and a fault need of a rig, with everything under one supervisor."""
 
     def __init__(self, folder: Path) -> None:
@@ -37,14 +36,11 @@ class Supervised:
     def url(self) -> str:
         return self._service.url
 
-    def in_hand(self) -> set[str]:
-        return {str(job_id) for job_id in self.services.redis.zrange(LEASES, 0, -1)}
-
-    def wait_until_busy(self) -> None:
-        wait_for(lambda: bool(self.in_hand()), "a photo is in hand", 60)
+    def is_busy(self) -> bool:
+        return bool(self.in_hand())
 
     def mend(self) -> None:
-        wait_for(self._service.ready, "all is ready again", 60)
+        wait_until(self._service.ready, "all is ready again", 60)
 
     def kill(self) -> None:
         """Kill the supervisor, wait until its parts have gone too, and start anew."""
@@ -52,7 +48,7 @@ class Supervised:
         family = psutil.Process(self._service.process.pid).children(recursive=True)
         os.kill(self._service.process.pid, signal.SIGKILL)
         self._service.process.wait()
-        wait_for(lambda: not any(part.is_running() for part in family), "the parts have gone", GONE_LIMIT_S)
+        wait_until(lambda: not any(part.is_running() for part in family), "the parts have gone", GONE_LIMIT_S)
         self._start()
 
     def _start(self) -> None:

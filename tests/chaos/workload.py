@@ -15,7 +15,8 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from tests.chaos.rig import AnyRig, wait_for
+from tests.chaos.rig import AnyRig
+from tests.conftest import wait_until
 
 SIDE = 320  # about 0.2 s of a process in a full style
 AHEAD = 6  # photos that wait or are in hand, so that something always is
@@ -120,7 +121,7 @@ class Workload:
             return all(job_id in jobs and jobs[job_id]["state"] in ENDED for job_id in self.accepted)
 
         with suppress(TimeoutError):  # those are lost
-            wait_for(all_ended, "every photo has its end", limit_s)
+            wait_until(all_ended, "every photo has its end", limit_s)
         return jobs
 
     def _job(self, job_id: str) -> dict[str, Any] | None:
