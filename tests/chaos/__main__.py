@@ -1,14 +1,18 @@
 """`make chaos`: every fault, and a table of what became of the photos. With words, only faults whose titles have them.
 
 Exits with 1 when a photo was lost, seen twice, or failed without a reason that belongs to the fault; when it took too
-long; and when a fault did no harm.
+long; and when a fault did no harm. What this machine does not allow to set up is named in the table, and with CI=true
+counts as a broken promise.
 """
 
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 from benchmarks.machine import describe
 from tests.chaos.faults import (
@@ -25,15 +29,23 @@ from tests.chaos.faults import (
     memory_limit,
     suffer,
 )
-from tests.chaos.machine import Switch, small_disk
+from tests.chaos.machine import NotPossibleError, Switch, small_disk
 from tests.chaos.rig import NODES, Rig, die_in_order
 from tests.chaos.supervised import Supervised
 from tests.chaos.workload import Outcome
-from tests.conftest import s3_server
+from tests.conftest import IN_CI, s3_server
 
 MEMORY_BYTES = 1500 << 20
 PRODUCTION_TIMEOUT_S = 30
 HEAD = "| fault | accepted | succeeded | failed | took another attempt | lost | seen twice | recovery |"
+
+
+@dataclass(frozen=True)
+class Part(Generic[R]):
+    """Faults that a rig of the same kind suffers, one after the other."""
+
+    rig: Callable[[Path], AbstractContextManager[R]]  # set up in a folder
+    faults: tuple[Fault[R], ...]
 
 
 class Report:
@@ -51,12 +63,23 @@ class Report:
             flush=True,
         )
 
-    def chosen(self, *faults: Fault[R]) -> list[Fault[R]]:
-        return [fault for fault in faults if self._is_chosen(fault)]
+    def suffer(self, part: Part[R], folder: Path) -> None:
+        """Let a rig suffer those faults of a part that are chosen, unless it cannot be set up here."""
+        chosen = [fault for fault in part.faults if self._is_chosen(fault)]
+        if not chosen:
+            return
+        try:
+            with part.rig(folder) as rig:
+                for fault in chosen:
+                    self._seed += 1
+                    self._add(fault, suffer(fault, rig, seed=self._seed))
+        except NotPossibleError as error:
+            self._pass_over(chosen, str(error))
 
-    def suffer(self, fault: Fault[R], rig: R) -> None:
-        self._seed += 1
-        self._add(fault, suffer(fault, rig, seed=self._seed))
+    def _pass_over(self, faults: list[Fault[R]], reason: str) -> None:
+        self.bad += IN_CI * len(faults)
+        for fault in faults:
+            print(f"| {fault.title} | not possible here: {reason} |{' |' * 6}", flush=True)
 
     def _add(self, fault: Fault[R], outcome: Outcome) -> None:
         self._photos += outcome.accepted
@@ -85,64 +108,46 @@ def main() -> int:
     report = Report(lambda fault: not words or any(word in fault.title for word in words))
     with tempfile.TemporaryDirectory(prefix="sakuga-chaos-") as folder:
         for number, part in enumerate(PARTS):
-            part(report, Path(folder) / str(number))
+            report.suffer(part, Path(folder) / str(number))
     return report.end()
 
 
-def _plain(report: Report, folder: Path) -> None:
-    if chosen := report.chosen(*PLAIN):
-        with Rig(folder) as rig:
-            for fault in chosen:
-                report.suffer(fault, rig)
+@contextmanager
+def _on_hosts(folder: Path) -> Iterator[Rig]:
+    switch = Switch()
+    with switch.hosts(NODES), Rig(folder, switch=switch) as rig:
+        yield rig
 
 
-def _partition(report: Report, folder: Path) -> None:
-    if report.chosen(PARTITION):
-        switch = Switch()
-        with switch.hosts(NODES), Rig(folder, switch=switch) as rig:
-            report.suffer(PARTITION, rig)
+@contextmanager
+def _with_little_memory(folder: Path) -> Iterator[Rig]:
+    with Rig(folder) as rig, memory_limit(rig, MEMORY_BYTES):
+        yield rig
 
 
-def _production(report: Report, folder: Path) -> None:
-    if report.chosen(NODE_DEATH):
-        with Rig(folder, timeout_s=PRODUCTION_TIMEOUT_S) as rig:
-            report.suffer(NODE_DEATH, rig)
+@contextmanager
+def _with_s3(folder: Path) -> Iterator[Rig]:
+    folder.mkdir()
+    with s3_server(folder) as port, Rig(folder / "rig", s3_port=port) as rig:
+        yield rig
 
 
-def _supervisor(report: Report, folder: Path) -> None:
-    if report.chosen(SUPERVISOR):
-        with Supervised(folder) as rig:
-            report.suffer(SUPERVISOR, rig)
+@contextmanager
+def _with_a_small_disk(folder: Path) -> Iterator[Rig]:
+    with small_disk(folder / "store") as store, Rig(folder / "rig", store=store) as rig:
+        yield rig
 
 
-def _hanging(report: Report, folder: Path) -> None:
-    if report.chosen(HANGING):
-        with Rig(folder, environment={"SAKUGA_JOB_TIME_LIMIT_S": "8"}) as rig:
-            report.suffer(HANGING, rig)
-
-
-def _eating(report: Report, folder: Path) -> None:
-    if report.chosen(EATING):
-        with Rig(folder) as rig, memory_limit(rig, MEMORY_BYTES):
-            report.suffer(EATING, rig)
-
-
-def _s3(report: Report, folder: Path) -> None:
-    if chosen := report.chosen(*S3):
-        folder.mkdir()
-        with s3_server(folder) as port, Rig(folder / "rig", s3_port=port) as rig:
-            for fault in chosen:
-                report.suffer(fault, rig)
-
-
-def _disk(report: Report, folder: Path) -> None:
-    if chosen := report.chosen(*DISK):
-        with small_disk(folder / "store") as store, Rig(folder / "rig", store=store) as rig:
-            for fault in chosen:
-                report.suffer(fault, rig)
-
-
-PARTS = (_plain, _partition, _production, _supervisor, _hanging, _eating, _s3, _disk)
+PARTS: tuple[Part[Any], ...] = (
+    Part(Rig, PLAIN),
+    Part(_on_hosts, (PARTITION,)),
+    Part(partial(Rig, timeout_s=PRODUCTION_TIMEOUT_S), (NODE_DEATH,)),
+    Part(Supervised, (SUPERVISOR,)),
+    Part(partial(Rig, environment={"SAKUGA_JOB_TIME_LIMIT_S": "8"}), (HANGING,)),
+    Part(_with_little_memory, (EATING,)),
+    Part(_with_s3, S3),
+    Part(_with_a_small_disk, DISK),
+)
 
 if __name__ == "__main__":
     sys.exit(main())

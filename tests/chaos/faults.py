@@ -1,18 +1,25 @@
 """The faults: what is done to a rig while photos are being converted.
 
-Each returns when recovery begins to count, as seconds since the epoch.
+Each returns when recovery begins to count, as seconds since the epoch. Where it is not plain that harm was done (it
+waits for the end of what it ends, or photos must have taken another attempt, or failed), it proves so: else it raises
+AssertionError, or TimeoutError.
 """
 
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Generic, TypeVar
 
+import httpx
+from redis import Redis
+from redis.exceptions import OutOfMemoryError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from shared.broker import UNACKED, UNACKED_INDEX
 from shared.lanes import Lane
-from tests.chaos.machine import run
+from tests.chaos.machine import memory_group, run, setting_up
 from tests.chaos.node import CRASHES, EATS_MEMORY, HANGS, SLEEPS
 from tests.chaos.proxy import Line
 from tests.chaos.rig import AnyRig, Rig
@@ -24,6 +31,8 @@ OUTAGE_S = 8
 LONG_OUTAGE_S = 40
 END_LIMIT_S = 180
 JUMP_S = 48 * 3600  # longer than anything is kept
+CLOCK_GRACE_S = 300  # by which times may differ that are told by the same wrong clock
+STORE_CHECK_LIMIT_S = 10  # the web looks every other second
 
 
 R = TypeVar("R", bound=AnyRig)
@@ -49,10 +58,10 @@ def suffer(fault: Fault[R], rig: R, *, seed: int, photos: int | None = None) -> 
         wait_until(rig.is_busy, "something is in hand everywhere", 60)
     except TimeoutError as error:
         raise workload.problem or TimeoutError(f"{error}; {rig.state()}") from error
-    in_hand = rig.in_hand()
+    owed = list(workload.accepted)
     try:
         since = fault.harm(rig, workload)
-        return workload.finish(END_LIMIT_S, since=since, in_hand=in_hand)
+        return workload.finish(END_LIMIT_S, since=since, owed=owed)
     finally:
         rig.mend()
 
@@ -106,6 +115,7 @@ def kill_queue(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
 
 def fill_queue(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
     rig.services.redis.config_set("maxmemory", 1)
+    assert _fails(lambda: rig.services.redis.set("chaos", "1"), OutOfMemoryError), "the queue takes nothing"
     time.sleep(OUTAGE_S)
     rig.services.redis.config_set("maxmemory", 0)
     rig.revive()  # a node whose message is refused when it takes it ends
@@ -113,13 +123,16 @@ def fill_queue(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
 
 
 def lose_messages(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
-    since = time.time()
-    rig.services.redis.delete(*Lane, "unacked", "unacked_index")
-    return since
+    redis = rig.services.redis
+    wait_until(lambda: bool(redis.delete(*Lane)), "messages wait, and are lost")
+    redis.delete(UNACKED, UNACKED_INDEX)
+    return time.time()
 
 
 def pause_queue(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
     rig.queue.send_signal(signal.SIGSTOP)
+    with Redis(port=rig.queue_port, socket_timeout=1) as client:
+        assert _fails(client.ping, RedisTimeoutError), "the queue is silent"
     time.sleep(LONG_OUTAGE_S)
     rig.queue.send_signal(signal.SIGCONT)
     return time.time()
@@ -168,6 +181,7 @@ def break_store(line: Line) -> Callable[[Rig, Workload], float]:
     def harm(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
         assert rig.s3_line is not None
         rig.s3_line.line = line
+        assert _felt(rig.s3_line.port) is line, "requests suffer"
         time.sleep(OUTAGE_S)
         rig.s3_line.line = Line.GOOD
         return time.time()
@@ -184,6 +198,7 @@ def fill_disk(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
                 file.write(bytes(1 << 16))
                 file.flush()
         except OSError:
+            _require_no_store(rig)
             time.sleep(OUTAGE_S)
     filler.unlink()
     return time.time()
@@ -192,6 +207,7 @@ def fill_disk(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
 def make_disk_read_only(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
     assert rig.store is not None
     run("mount", "-o", "remount,ro", str(rig.store))
+    _require_no_store(rig)
     time.sleep(OUTAGE_S)
     run("mount", "-o", "remount,rw", str(rig.store))
     return time.time()
@@ -208,31 +224,60 @@ def memory_limit(rig: Rig, limit_bytes: int) -> Iterator[None]:
     """Let the nodes have so much memory each and no more, as a container has.
 
     Raises:
-        OSError: control groups cannot be made here.
+        NotPossibleError: control groups cannot be made here.
     """
-    groups = []
-    for number, node in enumerate(rig.nodes):
-        group = Path(f"/sys/fs/cgroup/memory/sakuga-chaos-{node.pid}-{number}")
-        group.mkdir()
-        groups.append(group)
-        (group / "memory.limit_in_bytes").write_text(str(limit_bytes))
-        for pid in (node.pid, *(child.pid for child in node.children())):
-            (group / "cgroup.procs").write_text(str(pid))
-    try:
-        yield
-    finally:
+    with ExitStack() as made:
         for node in rig.nodes:
-            node.end()
-        wait_until(
-            lambda: not any((group / "cgroup.procs").read_text() for group in groups), "the groups are empty", 30
-        )
-        for group in groups:
-            group.rmdir()
+            group = made.enter_context(memory_group(f"sakuga-chaos-{node.pid}", limit_bytes))
+            made.callback(node.end)
+            with setting_up():
+                for pid in (node.pid, *(child.pid for child in node.children())):
+                    (group / "cgroup.procs").write_text(str(pid))
+        yield
+
+
+def _fails(act: Callable[[], object], error: type[Exception]) -> bool:
+    try:
+        act()
+    except error:
+        return True
+    return False
+
+
+def _felt(port: int) -> Line:
+    """What a line is like for an HTTP request."""
+    began = time.monotonic()
+    try:
+        answer = httpx.get(f"http://127.0.0.1:{port}", timeout=10)
+    except httpx.TransportError:
+        return Line.DOWN
+    if answer.status_code == 500:
+        return Line.BROKEN
+    return Line.SLOW if time.monotonic() - began >= 1 else Line.GOOD
+
+
+def _require_no_store(rig: Rig) -> None:
+    """Raise unless nothing can be written into the store, and the web soon says so."""
+    assert rig.store is not None
+    probe = rig.store / "probe"
+    assert _fails(lambda: probe.write_bytes(bytes(1 << 16)), OSError), "nothing can be written"
+
+    def is_said() -> bool:
+        answer = httpx.get(f"{rig.url}/readyz", timeout=10)
+        return answer.status_code == 503 and not answer.json()["store"]
+
+    wait_until(is_said, "/readyz says that the store takes nothing", STORE_CHECK_LIMIT_S)
 
 
 def _wrong_clock(rig: Rig, seconds: float) -> float:
+    """Let a node's clock be wrong, and see that it takes it for right: kombu notes by it when a message was taken."""
     since = time.time()
     rig.clock_of(0).write_text(str(seconds))
+    wrong = since + seconds
+    wait_until(
+        lambda: int(rig.services.redis.zcount(UNACKED_INDEX, wrong - CLOCK_GRACE_S, wrong + CLOCK_GRACE_S)) > 0,
+        "the node believes its clock",
+    )
     time.sleep(3 * rig.timeout_s)
     rig.clock_of(0).unlink()
     return since
@@ -257,7 +302,7 @@ PLAIN = (
     Fault("the queue is killed with -9", kill_queue),
     Fault("the queue is out of memory for 8 s (noeviction)", fill_queue),
     Fault("the queue is paused for 40 s", pause_queue),
-    Fault("the queue loses all messages, waiting and in hand", lose_messages),
+    Fault("the queue loses all messages, waiting and in hand", lose_messages, recovery_s=90),
     Fault("a photo crashes the process that converts it", crash, costs={"attempts_exhausted": 1}, again=1),
 )
 HANGING = Fault("a photo hangs the process that converts it", hang, costs={"timed_out": 1})

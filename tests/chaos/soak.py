@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.chaos.overload import Flood, each_program, memory_of
+from tests.chaos.overload import Flood, memory_of, open_files
 from tests.chaos.rig import Rig, die_in_order
 from tests.conftest import wait_until
 
@@ -34,7 +34,7 @@ def state_of(rig: Rig) -> State:
     store = rig.folder / "store"
     return {
         "memory": memory_of(rig),
-        "open files": each_program(rig, lambda process: int(process.num_fds())),
+        "open files": open_files(rig),
         "keys": {"Redis": int(redis.dbsize())},
         "files": {"the store": sum(path.is_file() for path in store.rglob("*")) if store.exists() else 0},
     }
@@ -87,7 +87,7 @@ def _soak(rig: Rig, jobs: int, per_s: float) -> int:
         flood.run(jobs / PARTS / per_s)
         wait_until(lambda: not rig.in_hand() and not rig.waiting(), "all that was accepted has ended", 300)
         rate = len(flood.seen.accepted) / (time.monotonic() - began)
-        odd += len(flood.seen.odd) + len(flood.seen.refused)
+        odd += len(flood.seen.odd) + len(flood.seen.unhealthy) + len(flood.seen.refused)
         states.append(state_of(rig))
         totals = rig.services.jobs.totals()
         odd += int(totals["jobs_submitted"] - totals["jobs_succeeded"])

@@ -3,7 +3,7 @@
 import hashlib
 import threading
 import time
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,6 +15,7 @@ import httpx
 import numpy as np
 from PIL import Image
 
+from shared.keys import PUBLIC_ID
 from tests.chaos.rig import AnyRig
 from tests.conftest import wait_until
 
@@ -22,6 +23,7 @@ SIDE = 320  # about 0.2 s of a process in a full style
 AHEAD = 6  # photos that wait or are in hand, so that something always is
 SEND_LIMIT_S = 240
 ENDED = {"succeeded", "failed", "canceled", "expired"}
+MOST_JOBS = 10_000  # that one rig is sent in all
 
 
 @dataclass
@@ -32,9 +34,9 @@ class Outcome:
     succeeded: int = 0
     failed: dict[str, int] = field(default_factory=dict)  # by code
     lost: int = 0  # unknown, or without an end
-    twice: int = 0  # that ended more than once, or whose picture is not the one that was told
+    twice: int = 0  # that are two jobs, ended more than once, or whose picture is not the one that was told
     again: int = 0  # that took more than one attempt
-    recovery_s: float | None = None  # from the fault until what was in hand had ended
+    recovery_s: float | None = None  # from the fault until all that had been accepted before it had ended
 
 
 class Workload:
@@ -46,6 +48,7 @@ class Workload:
         self._count = count
         self._seed = seed
         self.accepted: list[str] = []
+        self._before = self._listed()
         self.problem: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -76,8 +79,8 @@ class Workload:
             time.sleep(0.2)
         raise TimeoutError(f"no photo is accepted for {SEND_LIMIT_S} s")
 
-    def finish(self, limit_s: float, *, since: float | None = None, in_hand: AbstractSet[str] = frozenset()) -> Outcome:
-        """Wait until all is sent and has ended; count, with the recovery of what was `in_hand` at the time `since`."""
+    def finish(self, limit_s: float, *, since: float, owed: Iterable[str]) -> Outcome:
+        """Wait until all is sent and has ended; count, with the recovery of what was `owed` at the time `since`."""
         self._thread.join(SEND_LIMIT_S)
         if self.problem:
             raise self.problem
@@ -85,10 +88,18 @@ class Workload:
         outcome = Outcome(accepted=len(self.accepted))
         for job_id in self.accepted:
             self._count_one(job_id, jobs.get(job_id), outcome)
-        ends = [seconds_of(jobs[one]["finished_at"]) for one in in_hand if jobs.get(one) and jobs[one]["finished_at"]]
-        if since and ends:
-            outcome.recovery_s = max(0.0, max(ends) - since)
+        outcome.twice += len(self._listed() - self._before - set(self.accepted))
+        told = [jobs[job_id]["finished_at"] for job_id in owed if job_id in jobs]
+        outcome.recovery_s = max((0.0, *(seconds_of(end) - since for end in told if end)))
         return outcome
+
+    def _listed(self) -> set[str]:
+        """Every job that an owner would see: a photo whose first answer was lost must not be there as a second one.
+
+        The total of jobs that were submitted would not do: it counts those that were taken back, too, because the
+        queue did not take them.
+        """
+        return {job.id for job in self._rig.services.jobs.page(PUBLIC_ID, cursor=None, count=MOST_JOBS).jobs}
 
     def _run(self) -> None:
         try:
