@@ -58,10 +58,9 @@ def suffer(fault: Fault[R], rig: R, *, seed: int, photos: int | None = None) -> 
         wait_until(rig.is_busy, "something is in hand everywhere", 60)
     except TimeoutError as error:
         raise workload.problem or TimeoutError(f"{error}; {rig.state()}") from error
-    owed = list(workload.accepted)
     try:
         since = fault.harm(rig, workload)
-        return workload.finish(END_LIMIT_S, since=since, owed=owed)
+        return workload.finish(END_LIMIT_S, since=since)
     finally:
         rig.mend()
 
@@ -123,9 +122,14 @@ def fill_queue(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
 
 
 def lose_messages(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
+    """The nodes stand still meanwhile: else what is sent may be taken at once, and none wait that could be lost."""
     redis = rig.services.redis
+    for node in rig.nodes:
+        node.send_signal(signal.SIGSTOP)
     wait_until(lambda: bool(redis.delete(*Lane)), "messages wait, and are lost")
     redis.delete(UNACKED, UNACKED_INDEX)
+    for node in rig.nodes:
+        node.send_signal(signal.SIGCONT)
     return time.time()
 
 

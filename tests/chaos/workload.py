@@ -3,7 +3,6 @@
 import hashlib
 import threading
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -36,7 +35,7 @@ class Outcome:
     lost: int = 0  # unknown, or without an end
     twice: int = 0  # that are two jobs, ended more than once, or whose picture is not the one that was told
     again: int = 0  # that took more than one attempt
-    recovery_s: float | None = None  # from the fault until all that had been accepted before it had ended
+    recovery_s: float = 0  # from the fault until all that had been accepted before it had ended
 
 
 class Workload:
@@ -79,8 +78,8 @@ class Workload:
             time.sleep(0.2)
         raise TimeoutError(f"no photo is accepted for {SEND_LIMIT_S} s")
 
-    def finish(self, limit_s: float, *, since: float, owed: Iterable[str]) -> Outcome:
-        """Wait until all is sent and has ended; count, with the recovery of what was `owed` at the time `since`."""
+    def finish(self, limit_s: float, *, since: float) -> Outcome:
+        """Wait until all is sent and has ended; count, with the recovery of all that was accepted before `since`."""
         self._thread.join(SEND_LIMIT_S)
         if self.problem:
             raise self.problem
@@ -89,8 +88,8 @@ class Workload:
         for job_id in self.accepted:
             self._count_one(job_id, jobs.get(job_id), outcome)
         outcome.twice += len(self._listed() - self._before - set(self.accepted))
-        told = [jobs[job_id]["finished_at"] for job_id in owed if job_id in jobs]
-        outcome.recovery_s = max((0.0, *(seconds_of(end) - since for end in told if end)))
+        owed = [job for job in jobs.values() if job["finished_at"] and seconds_of(job["created_at"]) <= since]
+        outcome.recovery_s = max((0.0, *(seconds_of(job["finished_at"]) - since for job in owed)))
         return outcome
 
     def _listed(self) -> set[str]:
