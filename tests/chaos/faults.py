@@ -14,8 +14,10 @@ from typing import Generic, TypeVar
 
 import httpx
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import OutOfMemoryError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
 
 from shared.broker import UNACKED, UNACKED_INDEX
 from shared.lanes import Lane
@@ -135,7 +137,7 @@ def lose_messages(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
 
 def pause_queue(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
     rig.queue.send_signal(signal.SIGSTOP)
-    with Redis(port=rig.queue_port, socket_timeout=1) as client:
+    with Redis(port=rig.queue_port, socket_timeout=1, retry=Retry(NoBackoff(), 0)) as client:
         assert _fails(client.ping, RedisTimeoutError), "the queue is silent"
     time.sleep(LONG_OUTAGE_S)
     rig.queue.send_signal(signal.SIGCONT)

@@ -31,7 +31,7 @@ def setting_up() -> Iterator[None]:
     try:
         yield
     except subprocess.CalledProcessError as error:
-        raise NotPossibleError(error.stderr.decode().strip()) from error
+        raise NotPossibleError(error.stderr.decode().partition("\n")[0]) from error
     except OSError as error:
         raise NotPossibleError(str(error)) from error
 
