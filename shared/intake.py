@@ -22,6 +22,7 @@ from shared.errors import (
     ArchiveError,
     DamagedPhotoError,
     InvalidValueError,
+    QueueFullError,
     SakugaError,
     UnknownAlbumError,
     UnknownJobError,
@@ -140,7 +141,7 @@ def _add(services: Services, album: Album, item: Item, before: Item | None, phot
     coming = Item(item.name, item.job_id)  # written first: one who dies in between leaves no job that nobody names
     try:
         if before is None:
-            services.albums.require_room(album.id)
+            _require_room(services, album)
         services.albums.put(album, coming, before)
         job = services.submit(photo, order)
     except SakugaError as error:
@@ -190,12 +191,18 @@ def _refuse(services: Services, album: Album, name: str, error: SakugaError) -> 
             if before:
                 continue
             try:
-                services.albums.require_room(album.id)
-            except AlbumFullError as full:
+                _require_room(services, album)
+            except (AlbumFullError, QueueFullError) as full:
                 return Taken(wanted, error=full)
             services.albums.put(album, replace(refused, name=wanted), None)
             return Taken(wanted, error=error)
     raise AssertionError  # numbers do not end
+
+
+def _require_room(services: Services, album: Album) -> None:
+    """Refuse a name that the album, or Redis, has no room for; why a photo was refused takes room like any other."""
+    services.albums.require_room(album.id)
+    services.lanes.require_memory()
 
 
 def _is_final(error: SakugaError | None) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from shared import backlog, clock
 from shared.errors import QueueFullError
+from shared.memory import Memory
 from shared.styles import Size, Style
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class Lanes:
     def __init__(self, redis: "Redis", *, max_queued_megapixels: float) -> None:
         """Admit up to `max_queued_megapixels` of waiting work per lane."""
         self._redis = redis
+        self._memory = Memory(redis)
         self._max_pixels = int(max_queued_megapixels * 1e6)
 
     def estimate_ms(self, style: Style, megapixels: float) -> int:
@@ -102,14 +104,23 @@ class Lanes:
         The bulk lane has room for ten times as much, and gives half of that to one flow: an album shuts out no other.
 
         Raises:
-            QueueFullError: with the seconds after which half of the queue will be done.
+            QueueFullError: with the seconds after which half of the queue will be done; or Redis is nearly full.
         """
+        self.require_memory()
         submitted, finished, waiting = self._totals(lane)
         most = self._max_pixels * (BULK_ROOM if lane is Lane.BULK else 1)
         own = int(self._redis.hget(FLOW_PIXELS, flow) or 0) if lane is Lane.BULK else 0
         if (waiting and waiting + pixels > most) or (own and own + pixels > most // 2):
             wait_s = max(1, ceil((submitted - finished) / 2000 / max(1, self.processes())))
             raise QueueFullError("The queue is full; please try again later.", retry_after_s=wait_s)
+
+    def require_memory(self) -> None:
+        """Refuse what Redis would have to remember and has hardly any memory for.
+
+        Raises:
+            QueueFullError: as soon as that could keep what is there from going on.
+        """
+        self._memory.require_room()
 
     def ticket(self, lane: Lane, work_ms: int) -> int:
         """The total of submitted work that would include a job of `work_ms`; two asking at once may get the same."""

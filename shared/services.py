@@ -166,7 +166,9 @@ class Services:
 
         Raises:
             InvalidValueError: `webhook` is no address that may be called.
+            QueueFullError: Redis is nearly full.
         """
+        self.lanes.require_memory()
         now = clock.now(self.redis)
         return self.albums.create(
             Album(

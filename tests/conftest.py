@@ -171,6 +171,17 @@ def guarded(services: Services, key_file: Path) -> Iterator[Services]:
     guarded.redis.close()
 
 
+@pytest.fixture
+def crowded(services: Services) -> Iterator[Services]:
+    """The services on a Redis that has used more than three quarters of its memory."""
+    before = str(services.redis.config_get("maxmemory")["maxmemory"])
+    services.redis.config_set("maxmemory", int(services.redis.info("memory")["used_memory"] / 0.8))
+    crowded = connect(services.settings)
+    yield crowded
+    crowded.redis.close()
+    services.redis.config_set("maxmemory", before)
+
+
 def fall_silent(services: Services, job: Job) -> None:
     """As if nothing had been heard for long of the worker that has a job in hand."""
     services.redis.zadd(LEASES, {job.id: 1}, xx=True)

@@ -175,6 +175,16 @@ class TestUploads:
         assert client.get(first["links"]["self"]).status_code == 200
         busy.redis.close()
 
+    def test_where_redis_is_nearly_full_no_album_is_started_and_nothing_more_remembered(
+        self, album: str, crowded: Services
+    ) -> None:
+        client = create_app(crowded).test_client()
+        assert problem(client.post(ALBUMS, json={})) == (503, "queue_full")
+        bad = photo_bytes()[:500]
+        refused = upload(client, album, ("bad.png", bad), ("a.zip", zip_of({"worse.png": bad})))["rejected"]
+        assert [one["error"]["code"] for one in refused] == ["queue_full"] * 2
+        assert body(client.get(f"{album}/photos"))["photos"] == []
+
     def test_photos_are_listed_by_pages(self, client: FlaskClient, album: str) -> None:
         for seed in range(5):
             put(client, album, f"{seed}.png", seed)

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from rich.progress import Progress, TaskID
 
-from cli import conversion
+from cli import conversion, valkey
 from cli.main import main
 from cli.photos import Photo
 from cli.pictures import Task, plan
@@ -275,6 +275,15 @@ def test_the_doctor_misses_engines_and_folders_that_can_be_written(
     assert "fail engine: No engine that draws hinata-light is installed" in found.stdout
     assert "fail cache folder: " in found.stdout
     assert f"data folder: {data_dir}" in found.stdout
+
+
+@pytest.mark.parametrize(("gib", "mib"), [(1, 256), (16, 2048)])
+def test_the_embedded_queue_takes_an_eighth_of_the_memory_or_what_it_needs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, gib: int, mib: int
+) -> None:
+    monkeypatch.setattr(valkey, "available_memory", lambda: gib << 30)
+    words = valkey.command(tmp_path, tmp_path / "socket")
+    assert words[words.index("--maxmemory") + 1] == str(mib << 20)
 
 
 def test_a_setting_that_does_not_exist_is_said_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:

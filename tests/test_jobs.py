@@ -6,9 +6,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import BytesIO
+from unittest.mock import Mock
 
 import pytest
 
+from shared import memory
 from shared.broker import Queue, celery_app
 from shared.errors import (
     CanceledError,
@@ -26,7 +28,7 @@ from shared.jobs import EXPIRY, Idempotency, Job, Jobs, ResultInfo, State, error
 from shared.lanes import Lane, Lanes, sent_key
 from shared.leases import LEASES
 from shared.pipeline import PROGRESS_AT, Options, Stage
-from shared.services import Order, Services
+from shared.services import Order, Services, connect
 from shared.store import DiskStore
 from tests.conftest import fall_silent, photo_bytes
 
@@ -558,6 +560,36 @@ def test_a_full_queue_refuses_with_a_time_to_come_back(services: Services) -> No
         submit(tight, 1)
     assert refused.value.retry_after_s is not None
     assert refused.value.retry_after_s >= 1
+
+
+def test_a_redis_that_is_nearly_full_takes_no_more_and_goes_on(
+    services: Services, request: pytest.FixtureRequest
+) -> None:
+    job = submit(services)
+    crowded: Services = request.getfixturevalue("crowded")
+    with pytest.raises(QueueFullError, match="memory is nearly full") as refused:
+        submit(crowded, 1)
+    assert refused.value.retry_after_s == 60
+    taken = crowded.jobs.claim(job.id)
+    assert taken is not None
+    crowded.jobs.succeed(taken, RESULT, timings={}, notes=())
+    crowded.erase(job.id)
+    crowded.redis.config_set("maxmemory", 0)  # no limit, no share of it
+    assert submit(connect(services.settings), 2).state is State.QUEUED
+
+
+def test_how_full_redis_is_is_not_asked_for_every_photo(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "READ_AGAIN_S", 60)
+    look = Mock(wraps=services.redis.info)
+    monkeypatch.setattr(services.redis, "info", look)
+    for seed in range(3):
+        submit(services, seed)
+    assert look.call_count == 1
+    monkeypatch.setattr(services.lanes, "_memory", memory.Memory(services.redis))
+    monkeypatch.setattr(memory, "READ_AGAIN_S", 0)
+    for seed in range(3):
+        submit(services, seed)
+    assert look.call_count == 4
 
 
 def test_a_worker_that_falls_silent_is_no_longer_counted(services: Services) -> None:
