@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -88,11 +89,14 @@ class Settings(BaseSettings):
     def host_names(self) -> list[str] | None:
         """The names by which the web may be called; None for any.
 
-        On loopback only the machine itself is to be heard, and not a web page that has a name pointed at it.
+        Reached on loopback alone, as a container's may be that listens on all addresses, it hears what it is called
+        itself and what its operator names, and not a web page that has a name of its own pointed at it.
         """
-        if self.trusted_hosts:
-            return None if self.trusted_hosts == "*" else self.trusted_hosts.lower().replace(",", " ").split()
-        return list(LOOPBACK) if self.host in LOOPBACK else None
+        named = self.trusted_hosts.lower().replace(",", " ").split()
+        if "*" in named or (not named and self.reached_at not in LOOPBACK):
+            return None
+        public = urlsplit(self.store_public_url).hostname  # clients fetch pictures there, so they come from there, too
+        return [*LOOPBACK, socket.gethostname().lower(), *([public] if public else []), *named]
 
     @property
     def reached_at(self) -> str:

@@ -250,6 +250,8 @@ def test_containers_are_told_where_they_are_published_and_never_to_serve_anyone(
     assert "- ${PUBLISH_ADDRESS:-127.0.0.1}:${SAKUGA_PORT" in compose
     assert "SAKUGA_PUBLISHED_AT: ${PUBLISH_ADDRESS:-127.0.0.1}\n" in compose
     assert "SAKUGA_ALLOW_ANYONE:\n" in compose
+    assert "SAKUGA_TRUSTED_HOSTS:\n" in compose
+    assert "hostname: web " in compose  # by which it is asked from inside
 
 
 @pytest.mark.parametrize("command", [["cli.main", "up"], ["web"]])
