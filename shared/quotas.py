@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import RedisError
 
+from shared import clock
 from shared.errors import PhotoTooLargeError, QuotaExceededError, SakugaError
 from shared.keys import Keys
 
@@ -75,7 +76,7 @@ class Quotas:
         most = self._most(caller_id)
         if most is None:
             return None
-        return max(0, most - int(self._redis.get(_key(caller_id, datetime.now(UTC))) or 0)) / 1e6
+        return max(0, most - int(self._redis.get(_key(caller_id, self._now())) or 0)) / 1e6
 
     def _most(self, caller_id: str) -> int | None:
         caller = self._keys.caller(caller_id)
@@ -87,7 +88,7 @@ class Quotas:
                 f"To draw this photo takes {pixels / 1e6:g} megapixels; your quota is {most / 1e6:g} a day. A smaller "
                 "max_side takes fewer."
             )
-        now = datetime.now(UTC)
+        now = self._now()
         tomorrow = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
         key = _key(caller_id, now)
         gone = int((tomorrow + timedelta(days=1)).timestamp())
@@ -97,6 +98,10 @@ class Quotas:
                 retry_after_s=max(1, ceil((tomorrow - now).total_seconds())),
             )
         return key
+
+    def _now(self) -> datetime:
+        """By the clock of Redis: else a web whose clock is wrong would give everybody another day's quota."""
+        return datetime.fromtimestamp(clock.now(self._redis), UTC)
 
     def _give_back(self, key: str, pixels: int) -> None:
         with suppress(RedisError):  # the photo was refused; that is what its sender is to hear

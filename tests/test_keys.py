@@ -8,9 +8,10 @@ import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from io import BytesIO
 from pathlib import Path
+from typing import Self
 
 import pytest
 from click.testing import CliRunner, Result
@@ -21,6 +22,7 @@ from werkzeug.test import TestResponse
 
 from cli.keys import Allowance, create_caller, revoke_keys, rotate_key
 from cli.main import main
+from shared import quotas
 from shared.errors import InvalidValueError, SettingsError
 from shared.keys import Keys, Scope, digest_of, new_key, read_keys, require_guarded
 from shared.services import Services
@@ -545,6 +547,26 @@ def test_a_quota_of_megapixels_is_kept_until_midnight(caller: Callable[..., Flas
     assert send(caller("bob"), seed=2).status_code == 202
     (key,) = guarded.redis.keys("sakuga:quota*")
     assert 24 * 3600 < guarded.redis.ttl(key) <= 48 * 3600
+
+
+@pytest.mark.parametrize("ahead_s", [86_400, -86_400])
+def test_a_web_with_a_wrong_clock_gives_nobody_another_quota(
+    caller: Callable[..., FlaskClient], guarded: Services, monkeypatch: pytest.MonkeyPatch, ahead_s: int
+) -> None:
+    alice = caller("alice", megapixels_per_day=0.1)
+    assert [send(alice, seed=seed).status_code for seed in range(2)] == [202, 202]
+
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + timedelta(seconds=ahead_s)
+
+    monkeypatch.setattr(quotas, "datetime", Wrong)
+    refused = send(alice, seed=2)
+    assert problem(refused) == (429, "quota_exceeded")
+    assert 0 < int(refused.headers["Retry-After"]) <= 24 * 3600
+    assert body(alice.get("/api/v1/limits"))["megapixels_left"] == 0
+    assert len(guarded.redis.keys("sakuga:quota*")) == 1
 
 
 def test_what_is_refused_or_was_sent_before_costs_nothing(
