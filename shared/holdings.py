@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 from redis.exceptions import LockError
+from redis.lock import Lock
 
 from shared import clock
 from shared.errors import UnavailableError
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from redis.client import Pipeline
 
 LAPSES = "sakuga:holdings"  # every holding, as "holder key", by when it lapses
-LOCK_S = 60  # of one who died holding it
+LOCK_S = 60  # of one who died holding it; longer than any one call of the store takes
 WAIT_S = 65  # for a lock: so that one death is waited out and costs no attempt
 TRY_AGAIN_S = 60
 
@@ -68,7 +69,7 @@ class Holdings:
         A block may fail after it has committed (the answer was lost, the time ran out): `kept` tells, and nothing that
         was promised is deleted.
         """
-        with self._locked(holding.key):
+        with self._locked(holding.key) as lock:
             with self._redis.pipeline() as pipe:
                 pipe.sadd(_holders(holding.key), holding.holder)
                 pipe.zadd(LAPSES, {holding.entry: until})
@@ -77,13 +78,14 @@ class Holdings:
                 yield
             except BaseException:
                 if not kept():
-                    self._give_back(holding)
+                    with suppress(UnavailableError):  # the holding lapses; what went wrong first is to be told
+                        self._give_back(holding, lock)
                 raise
 
     def release(self, holding: Holding) -> None:
         """Let go of an object; the last holder deletes it."""
-        with self._locked(holding.key):
-            self._give_back(holding)
+        with self._locked(holding.key) as lock:
+            self._give_back(holding, lock)
 
     def release_lapsed(self) -> None:
         """Let go of the holdings whose time has passed; those of objects that cannot be reached are tried again."""
@@ -96,9 +98,11 @@ class Holdings:
                     log.warning("an object could not be let go; it is tried again", error=error.detail)
                     self._redis.zadd(LAPSES, {entry: clock.now(self._redis) + TRY_AGAIN_S}, xx=True)
 
-    def _give_back(self, holding: Holding) -> None:
+    def _give_back(self, holding: Holding, lock: Lock) -> None:
         """The object goes before the note that it is there: one who dies in between leaves a holding that lapses."""
-        if not set(self._redis.smembers(_holders(holding.key))) - {holding.holder}:
+        others = set(self._redis.smembers(_holders(holding.key))) - {holding.holder}
+        _renew(lock)
+        if not others:
             self._store.delete(holding.key)
         with self._redis.pipeline() as pipe:
             pipe.srem(_holders(holding.key), holding.holder)
@@ -106,16 +110,31 @@ class Holdings:
             pipe.execute()
 
     @contextmanager
-    def _locked(self, key: str) -> Iterator[None]:
+    def _locked(self, key: str) -> Iterator[Lock]:
         """One writer or deleter of an object at a time: else a delete could follow the next holder's write."""
         lock = self._redis.lock(f"sakuga:lock:{key}", timeout=LOCK_S, blocking_timeout=self._wait_s)
         if not lock.acquire():
             raise UnavailableError("This photo is being handled elsewhere; try again.", retry_after_s=5)
         try:
-            yield
+            yield lock
         finally:
             with suppress(LockError):  # it ran out in a slow write, and what was written stands
                 lock.release()
+
+
+def _renew(lock: Lock) -> None:
+    """Begin the time of a lock anew, right before a delete, which then has all of it.
+
+    A block may have written for longer than the lock lasts. Then another may hold the object by now, and have put it
+    where the delete would find it: so nothing is touched, and the holding lapses or is let go of in another try.
+
+    Raises:
+        UnavailableError: the lock is no longer ours.
+    """
+    try:
+        lock.reacquire()
+    except LockError as error:
+        raise UnavailableError("This photo was handled elsewhere meanwhile; try again.", retry_after_s=5) from error
 
 
 def _holders(key: str) -> str:

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 URL_TTL_S = 300
+# So long an S3 server may say nothing in one call, and so often it is asked: a call ends well within the lock of
+# `shared.holdings`, for a delete that went on after it could take what the next holder has just put.
+CONNECT_S, READ_S, TRIES = 3, 20, 2
 ABANDONED_S = 3600  # a file that has not become whole by then has lost its writer
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}  # FAT, network file systems, FUSE
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
@@ -325,9 +328,9 @@ def _sync_folder(folder: Path) -> None:
 
 def _s3_client(endpoint: str | None) -> "S3Client":
     config = Config(
-        connect_timeout=3,
-        read_timeout=20,
-        retries={"mode": "standard", "max_attempts": 3},
+        connect_timeout=CONNECT_S,
+        read_timeout=READ_S,
+        retries={"mode": "standard", "total_max_attempts": TRIES},  # the first included, as not in `max_attempts`
         signature_version="s3v4",
         s3={"addressing_style": "path"},
         request_checksum_calculation="when_required",

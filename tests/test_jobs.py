@@ -3,9 +3,11 @@
 import json
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
@@ -22,7 +24,7 @@ from shared.errors import (
     UnknownJobError,
     UnknownStyleError,
 )
-from shared.holdings import LAPSES, Holdings
+from shared.holdings import LAPSES, LOCK_S, Holding, Holdings
 from shared.images import Format
 from shared.jobs import EXPIRY, Idempotency, Job, Jobs, ResultInfo, State, error_info, new_id
 from shared.lanes import Lane, Lanes, sent_key
@@ -252,6 +254,37 @@ def test_a_wrong_clock_expires_nothing_and_tells_right_times(
     assert services.store.head(job.photo_key) is not None
     times = [done.created_at, done.started_at, done.finished_at, done.expires_at - services.settings.ttl_s]
     assert times == [pytest.approx(began, abs=60)] * 4
+
+
+def break_off(holdings: Holdings, holding: Holding, meanwhile: Callable[[], object]) -> None:
+    """Begin to write an object, let something happen, and fail."""
+    with holdings.taking(holding, until=time.time() + 60):
+        meanwhile()
+        raise BrokenPipeError
+
+
+def test_who_lost_its_lock_deletes_nothing_until_its_holding_lapses(services: Services) -> None:
+    late = submit(services).photo_holding
+    lock = f"sakuga:lock:{late.key}"
+    with pytest.raises(BrokenPipeError):
+        break_off(services.holdings, late, lambda: services.redis.delete(lock))  # as if its time had run out
+    assert services.store.head(late.key) is not None
+    make_overdue(services)
+    services.holdings.release_lapsed()
+    assert services.store.head(late.key) is None
+
+
+def test_a_delete_has_all_the_time_of_its_lock(services: Services, tmp_path: Path) -> None:
+    late, left = submit(services).photo_holding, []
+
+    class Watched(DiskStore):
+        def delete(self, key: str) -> None:
+            left.append(services.redis.pttl(f"sakuga:lock:{key}"))
+
+    lock, own = f"sakuga:lock:{late.key}", Holdings(services.redis, Watched(tmp_path))
+    with pytest.raises(BrokenPipeError):
+        break_off(own, late, lambda: services.redis.pexpire(lock, 1000))  # as if the upload had taken most of it
+    assert left == [pytest.approx(1000 * LOCK_S, abs=5000)]
 
 
 def test_a_photo_whose_submitter_died_before_writing_the_record_goes_in_time(services: Services) -> None:

@@ -5,18 +5,22 @@ import io
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import httpx
 import pytest
 from botocore.exceptions import ClientError
 
 from shared.errors import UnavailableError
-from shared.store import DiskStore, MissingObjectError, S3Store, Store
-from tests.conftest import free_port, wait_until
+from shared.holdings import LOCK_S
+from shared.store import CONNECT_S, READ_S, TRIES, DiskStore, MissingObjectError, S3Store, Store
+from tests.conftest import S3_KEYS, free_port, wait_until
 
 KEY = "public/photos/0a1b"
 TYPE = "image/png"
+BACKOFF_S = 2  # at most, of botocore before its second try
 
 
 @pytest.fixture
@@ -231,3 +235,25 @@ def test_a_server_that_is_not_there_is_unavailable(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{free_port()}")
     with pytest.raises(UnavailableError):
         S3Store("bucket", "").head(KEY)
+
+
+def test_a_call_to_a_server_that_fails_is_over_before_the_lock_on_its_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    class Failing(BaseHTTPRequestHandler):
+        def do_DELETE(self) -> None:
+            calls.append(self.path)
+            self.send_error(500)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Failing) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        for name, value in (S3_KEYS | {"AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{server.server_port}"}).items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(UnavailableError):
+            S3Store("bucket", "").delete(KEY)
+        server.shutdown()
+    assert len(calls) == TRIES
+    assert TRIES * (CONNECT_S + READ_S) + (TRIES - 1) * BACKOFF_S < LOCK_S
