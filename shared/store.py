@@ -34,6 +34,7 @@ URL_TTL_S = 300
 # So long an S3 server may say nothing in one call, and so often it is asked: a call ends well within the lock of
 # `shared.holdings`, for a delete that went on after it could take what the next holder has just put.
 CONNECT_S, READ_S, TRIES = 3, 20, 2
+PROBE_BYTES = 4096  # written to see whether there is room
 ABANDONED_S = 3600  # a file that has not become whole by then has lost its writer
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}  # FAT, network file systems, FUSE
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
@@ -159,8 +160,10 @@ class DiskStore:
     def check(self) -> None:
         with _translated_os_errors():
             self._root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self._root):
-                pass
+            with tempfile.TemporaryFile(dir=self._root) as file:
+                file.write(bytes(PROBE_BYTES))  # a full disk still makes empty files
+                file.flush()
+                os.fsync(file.fileno())  # network file systems say only now that there is no room
 
     def sweep(self) -> None:
         with _translated_os_errors():

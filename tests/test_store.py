@@ -3,8 +3,11 @@
 import errno
 import io
 import os
+import resource
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -197,6 +200,26 @@ def test_a_folder_that_cannot_be_written_fails_the_check(tmp_path: Path) -> None
     in_the_way.write_text("not a folder")
     with pytest.raises(UnavailableError):
         DiskStore(in_the_way).check()
+
+
+@contextmanager
+def no_room() -> Iterator[None]:
+    """Every file may be made and none may have a byte, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_fails_the_check(tmp_path: Path) -> None:
+    store = DiskStore(tmp_path / "store")
+    store.check()
+    with no_room(), pytest.raises(UnavailableError):
+        store.check()
+    store.check()
+    assert list((tmp_path / "store").iterdir()) == []
 
 
 def test_the_disk_store_leaves_serving_to_the_web(tmp_path: Path) -> None:
