@@ -13,7 +13,8 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from queue import Empty, Queue
@@ -34,7 +35,7 @@ MINUTES = float(os.environ.get("FUZZ_MINUTES") or 0)
 SEED = int(os.environ.get("FUZZ_SEED") or 0)
 
 PHOTO_LIMITS = Limits(max_bytes=1 << 20, max_megapixels=2)
-# Of the photos that these limits allow, each may take this much of the process that converts it.
+# Of the photos that these limits allow, each may take this much of the process that converts it; a request, of the web.
 MOST_CPU_S, MOST_WAIT_S, MOST_MIB = 10, 60, 250
 _ALL_MIB = 4096  # mapped; only so that a blow-up ends the process and not the machine
 _SIGNATURE_BYTES = 16  # mostly spared: what is no photo at first sight reaches nothing that could break
@@ -212,7 +213,7 @@ class _Negative:
 
 @dataclass
 class _Cost:
-    """What the process took for one photo."""
+    """What this process took for one photo, or one request."""
 
     cpu_s: float
     mib: int
@@ -226,6 +227,15 @@ class _Cost:
     def excess(self) -> str:
         cpu_s, mib = time.process_time() - self.cpu_s, _peak_mib() - self.mib
         return f"took {cpu_s:.1f} s and {mib} MiB" if cpu_s > MOST_CPU_S or mib > MOST_MIB else ""
+
+
+@contextmanager
+def within_bounds() -> Iterator[None]:
+    """Let what happens meanwhile take no more than one photo may, of memory at any time of it."""
+    cost = _Cost.start()
+    yield
+    excess = cost.excess()
+    assert not excess, excess
 
 
 def _peak_mib() -> int:
