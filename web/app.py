@@ -35,7 +35,7 @@ from web import albums, jobs, metrics, page, service
 from web.access import ask_for_key, identify, require_access
 from web.openapi import document
 from web.rates import Rates, tell_rate
-from web.readiness import StoreCheck
+from web.readiness import Check, queue_check, require_queue
 from web.schemas import Problem, answer
 from web.waiting import WaitingRoom
 from web.webhooks import WEBHOOKS
@@ -71,12 +71,14 @@ def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: T
     app.extensions["sakuga"] = services
     app.extensions["sakuga-waiting"] = WaitingRoom(WEB_THREADS // 2, is_serving)
     rates = app.extensions["sakuga-rates"] = Rates(services)
-    app.extensions["sakuga-store-check"] = StoreCheck(services.store)
+    app.extensions["sakuga-store-check"] = Check(services.store.check)
+    app.extensions["sakuga-queue-check"] = queue_check(services.settings)
     app.extensions["sakuga-metrics"] = metrics.install(app, services)
     for blueprint in (jobs.blueprint, albums.blueprint, service.blueprint, page.blueprint):
         app.register_blueprint(blueprint)
     app.before_request(_refusing_foreign_names(services.settings.host_names))
     app.before_request(_refuse_cross_site)
+    app.before_request(require_queue)
     app.before_request(identify)
     app.before_request(rates.count)
     app.before_request(require_access)

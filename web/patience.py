@@ -1,64 +1,155 @@
-"""How long the web waits for a client that sends: a thread is lent to it, and there are few.
+"""How long the web waits for a client, and for how many: a thread is lent to each, and there are few.
 
 Silence alone is no measure, for one who sends a byte now and then is never silent. Imported by `web.__main__`.
 """
 
 import errno
 import socket
+import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final
 
 from gunicorn.workers.gthread import TConn, ThreadWorker
+from werkzeug.wsgi import ClosingIterator
 
-from shared.errors import TooSlowError
+from shared.errors import TooSlowError, UnavailableError
+from shared.settings import WEB_THREADS
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 HEAD_S: Final = 10  # from its first byte until all of a request's head is there
 GOODBYE_S: Final = 2  # after an answer that is the last
 BODY_BYTES_PER_S: Final = 4000
 BODY_GRACE_S: Final = 20  # by which a client may fall behind that rate
+MOST_AWAITED: Final = WEB_THREADS * 3 // 4  # clients at a time; the other threads are for those who are quick
 
 
 class PatientWorker(ThreadWorker):  # type: ignore[misc]
-    """Ends the connections of clients that take too long to say what they want, or to send it."""
+    """Ends the connections of clients that take too long to say what they want, to send it, or to take the answer."""
 
     def init_process(self) -> None:
         """Serve until told to stop."""
-        self._heads: dict[TConn, float] = {}  # those that are being read, by when they must be there
+        self._clients: dict[TConn, Client] = {}
+        self._crowd = Crowd(MOST_AWAITED)
         super().init_process()
+
+    def load_wsgi(self) -> None:
+        """Load the application, whose answers are sent to clients in the crowd."""
+        super().load_wsgi()
+        self.wsgi: WSGIApplication = _crowding(self.wsgi, self._crowd)
 
     def handle(self, conn: TConn) -> object:
         """Serve a request, as far as its head comes in time."""
-        self._heads[conn] = time.monotonic() + HEAD_S
+        client = self._clients[conn] = Client(conn.sock, socket.SHUT_RD, head_until=time.monotonic() + HEAD_S)
         try:
-            is_kept = super().handle(conn)
+            with self._crowd.awaiting(client):
+                is_kept = super().handle(conn)
+                if not is_kept:
+                    _hang_up(conn.sock)
+                return is_kept
         finally:
-            self._heads.pop(conn, None)
-        if not is_kept:
-            _hang_up(conn.sock)
-        return is_kept
+            del self._clients[conn]
 
     def handle_request(self, req: object, conn: TConn) -> object:
-        """Answer a request whose head is there."""
-        self._heads.pop(conn, None)
+        """Answer a request whose head is there; before and after, its client is awaited."""
+        client = self._clients[conn]
+        client.head_until = None
+        self._crowd.leave(client)
         unreader = conn.parser.unreader
-        unreader.chunk = Paced(unreader.chunk)
+        unreader.chunk = Paced(unreader.chunk, client, self._crowd)
         try:
             return super().handle_request(req, conn)
         except BlockingIOError as error:  # it took nothing for as long as the system waits, which is no fault of ours
             raise BrokenPipeError(errno.EPIPE, "The client does not take its answer.") from error
         finally:
             del unreader.chunk  # what nobody asked for is drained after the answer, within a time of its own
+            self._crowd.enter(client)
 
     def murder_pending(self) -> None:
         """Close what is overdue; the loop of the worker calls this every second or more often."""
         super().murder_pending()
         now = time.monotonic()
-        for conn, deadline in list(self._heads.items()):
-            if now > deadline:
-                with suppress(OSError):  # it has gone by itself
-                    conn.sock.shutdown(socket.SHUT_RD)  # its thread reads the end
+        for client in list(self._clients.values()):
+            if client.head_until and now > client.head_until:
+                client.send_away()  # its thread reads the end
+
+
+class Client:
+    """The other end of a request that is read or answered, and for how long threads have waited for it."""
+
+    def __init__(self, connection: socket.socket, direction: int, *, head_until: float | None = None) -> None:
+        """Wait for what comes (`SHUT_RD`) or for what goes to be taken (`SHUT_RDWR`)."""
+        self.head_until = head_until
+        self.is_sent_away = False
+        self.waited_s = 0.0
+        self._connection = connection
+        self._direction = direction
+
+    def send_away(self) -> None:
+        """Let the thread that waits for it go on: it sees the end."""
+        self.is_sent_away = True
+        with suppress(OSError):  # it has gone by itself
+            self._connection.shutdown(self._direction)
+
+
+class Crowd:
+    """The clients that threads are waiting for right now. Whoever comes is let in; too many, and the slowest goes."""
+
+    def __init__(self, most: int) -> None:
+        """Wait for up to `most` clients at a time."""
+        self._most = most
+        self._since: dict[Client, float] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def awaiting(self, client: Client) -> Iterator[None]:
+        """Count a client while the block waits for it."""
+        self.enter(client)
+        try:
+            yield
+        finally:
+            self.leave(client)
+
+    def enter(self, client: Client) -> None:
+        """Count a client from now on."""
+        with self._lock:
+            self._since[client] = time.monotonic()
+            slowest = self._slowest() if len(self._since) > self._most else None
+        if slowest:
+            slowest.send_away()
+
+    def leave(self, client: Client) -> None:
+        """Count a client no longer, if it still is."""
+        with self._lock:
+            since = self._since.pop(client, None)
+            if since is not None:
+                client.waited_s += time.monotonic() - since
+
+    def _slowest(self) -> Client:
+        now = time.monotonic()
+        slowest = max(self._since, key=lambda client: client.waited_s + now - self._since[client])
+        del self._since[slowest]  # the next time it is another's turn
+        return slowest
+
+
+def _crowding(application: "WSGIApplication", crowd: Crowd) -> "WSGIApplication":
+    """The application, each of whose answers is sent to a client in the crowd."""
+
+    def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        body = application(environ, start_response)
+        client = Client(environ["gunicorn.socket"], socket.SHUT_RDWR)
+        return ClosingIterator(_sent(body, client, crowd), getattr(body, "close", None))
+
+    return answer
+
+
+def _sent(body: Iterable[bytes], client: Client, crowd: Crowd) -> Iterator[bytes]:
+    for chunk in body:
+        with crowd.awaiting(client):
+            yield chunk  # which the server sends before it asks for more
 
 
 def _hang_up(connection: socket.socket) -> None:
@@ -77,8 +168,10 @@ def _hang_up(connection: socket.socket) -> None:
 class Paced:
     """Reads of a body, which must come at `BODY_BYTES_PER_S`. Only the waiting counts, not what is done in between."""
 
-    def __init__(self, read: Callable[[int | None], bytes]) -> None:
+    def __init__(self, read: Callable[[int | None], bytes], client: Client, crowd: Crowd) -> None:
         self._read = read
+        self._client = client
+        self._crowd = crowd
         self._credit_s: float = BODY_GRACE_S
 
     def __call__(self, size_hint: int | None = None) -> bytes:
@@ -86,10 +179,14 @@ class Paced:
 
         Raises:
             TooSlowError: they come too slowly.
+            UnavailableError: too many clients send, and this is the slowest of them.
         """
         began = time.monotonic()
-        data = self._read(size_hint)
+        with self._crowd.awaiting(self._client):
+            data = self._read(size_hint)
         waited = time.monotonic() - began
+        if self._client.is_sent_away:
+            raise UnavailableError("Too many send slowly at the moment; please try again.", retry_after_s=10)
         # Nothing is saved up beyond the grace: one who was quick at first may not be slow for hours.
         self._credit_s = min(BODY_GRACE_S, self._credit_s - waited + len(data) / BODY_BYTES_PER_S)
         if self._credit_s < 0:

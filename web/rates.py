@@ -56,7 +56,7 @@ class Rates:
         """
         caller = known_caller()
         quota = (caller.requests_per_minute if caller else None) or self._default
-        if quota is None or request.endpoint in UNWATCHED:
+        if quota is None or request.endpoint in UNWATCHED or g.is_queue_away:
             return
         try:
             is_within, g.rate = self._hit(RateLimitItemPerMinute(quota))

@@ -1,31 +1,39 @@
-"""Whether the store answers, asked of it seldom: anybody may ask, and each look costs a call to it.
+"""Whether the store and the queue answer, looked at seldom: anybody may ask, and each look costs something.
 
-Imported by `web.app` and `web.service`.
+While the queue hangs, a request that asked it would hold a thread until its patience ends, and a few a second would
+take all. So requests are refused at once then, but for those that can do without. Imported by `web.app` and
+`web.service`.
 """
 
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final, cast
 
-from shared.errors import SakugaError
+from flask import current_app, g, request
+from redis.exceptions import RedisError
 
-if TYPE_CHECKING:
-    from shared.store import Store
+from shared.errors import SakugaError, UnavailableError
+from shared.services import redis_client
+from shared.settings import Settings
+from web.access import OPEN_VIEWS, UNWATCHED
 
 REMEMBERED_S: Final = 2
+QUEUE_ANSWERS_S: Final = 2  # it is away if it takes longer
 
 
-class StoreCheck:
-    """Looks at the store at most every `REMEMBERED_S` seconds, one thread at a time; all others hear what was seen."""
+class Check:
+    """Looks at most every `REMEMBERED_S` seconds, one thread at a time; all others hear what was seen."""
 
-    def __init__(self, store: "Store") -> None:
-        self._store = store
+    def __init__(self, look: Callable[[], object]) -> None:
+        """Know that what is looked at does not answer when `look` raises a SakugaError or RedisError."""
+        self._look = look
         self._looking = threading.Lock()
         self._seen: bool | None = None
         self._again_at = 0.0
 
     def answers(self) -> bool:
-        """Whether the store answered when last looked at; only who comes before the first look waits for it."""
+        """Whether it answered when last looked at; only who comes before the first look waits for it."""
         if self._looking.acquire(blocking=self._seen is None):
             try:
                 self._look_if_due()
@@ -37,8 +45,34 @@ class StoreCheck:
         if time.monotonic() < self._again_at:
             return
         try:
-            self._store.check()
+            self._look()
             self._seen = True
-        except SakugaError:
+        except (SakugaError, RedisError):
             self._seen = False
         self._again_at = time.monotonic() + REMEMBERED_S
+
+
+def queue_check(settings: Settings) -> Check:
+    """Look at the queue, with less patience than those who need it."""
+
+    def look() -> None:
+        with redis_client(settings, patience_s=QUEUE_ANSWERS_S, tries=1) as client:
+            client.ping()
+
+    return Check(look)
+
+
+def check_of(what: str) -> Check:
+    """What is known of the `store` or the `queue` in this application."""
+    return cast("Check", current_app.extensions[f"sakuga-{what}-check"])
+
+
+def require_queue() -> None:
+    """Refuse what needs the queue while it does not answer.
+
+    Raises:
+        UnavailableError: it does not.
+    """
+    g.is_queue_away = request.endpoint not in UNWATCHED and not check_of("queue").answers()
+    if g.is_queue_away and request.endpoint not in OPEN_VIEWS:
+        raise UnavailableError("The service's database does not answer; please try again.", retry_after_s=5)

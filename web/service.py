@@ -1,6 +1,6 @@
 """What is not a job: styles, limits, how busy the service is, whether it is well, its API document."""
 
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from flask import Blueprint, Response, current_app, jsonify, render_template, request, send_file, url_for
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -14,10 +14,8 @@ from shared.styles import Style
 from web.access import require_caller
 from web.current import services as _services
 from web.openapi import Access, operation
+from web.readiness import check_of
 from web.schemas import LaneBody, LimitsBody, Range, ReadyBody, StatsBody, StyleBody, StyleList, answer
-
-if TYPE_CHECKING:
-    from web.readiness import StoreCheck
 
 blueprint = Blueprint("service", __name__)
 
@@ -92,8 +90,7 @@ def livez() -> Response:
 @operation("Whether photos can be converted now", answers={200: ReadyBody, 503: ReadyBody}, access=Access.ANYBODY)
 def readyz() -> Response:
     redis, workers = _workers()
-    check: StoreCheck = current_app.extensions["sakuga-store-check"]
-    store = check.answers()
+    store = check_of("store").answers()
     body = ReadyBody(ready=redis and store and workers > 0, redis=redis, store=store, workers=workers)
     return answer(body, 200 if body.ready else 503)
 
@@ -124,6 +121,8 @@ def _style_body(style: Style, megapixels_per_s: float | None) -> StyleBody:
 
 
 def _workers() -> tuple[bool, int]:
+    if not check_of("queue").answers():
+        return False, 0
     try:
         return True, _services().lanes.processes()
     except RedisError:
