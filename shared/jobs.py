@@ -386,12 +386,17 @@ class Jobs:
 
         return pause_s if self._change(job.id, wait).state is State.QUEUED else None
 
-    def give_back(self, job_id: str, holder: str) -> None:
-        """Let a job wait again whose attempt in the hands of `holder` has died; that of anybody else is left alone."""
+    def give_back(self, job_id: str, holder: str, *, counts: bool) -> None:
+        """Let a job wait again whose attempt in the hands of `holder` has ended; that of anybody else is left alone.
+
+        The attempt `counts` unless something else than the photo ended it.
+        """
 
         def wait(current: Job) -> Job:
             is_theirs = current.state is State.RUNNING and current.claim and current.claim.startswith(f"{holder} ")
-            return self._waiting(current) if is_theirs else current
+            if not is_theirs:
+                return current
+            return self._waiting(current).model_copy(update={"forgiven": current.forgiven + (not counts)})
 
         with suppress(UnknownJobError):
             self._change(job_id, wait)
@@ -536,6 +541,7 @@ class Jobs:
         pipe.hset(_record(job.id), mapping=record_fields(job))
         if job.album is None:  # an album lists its own
             pipe.zadd(_index(job.caller), {job.id: job.created_at})
+            pipe.expireat(_index(job.caller), int(job.expires_at) + RECORD_GRACE_S)
             oldest_kept = 2 * job.created_at - job.expires_at - RECORD_GRACE_S
             pipe.zremrangebyscore(_index(job.caller), 0, oldest_kept)
         pipe.zadd(EXPIRY, {job.id: job.expires_at})
@@ -583,6 +589,7 @@ class Jobs:
             if after.result:
                 pipe.hset(_card(after.result_key), mapping={"result": new["result"], "notes": new["notes"]})
                 pipe.expireat(_card(after.result_key), int(after.expires_at))
+                lapse_now(pipe, after.photo_holding)  # nobody needs the photo any more
             for stage, seconds in (after.timings or {}).items():
                 pipe.hincrbyfloat(TOTALS, f"seconds_{stage.removesuffix('_s')}", seconds)
         _keep_quarantine(pipe, before, after)

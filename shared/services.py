@@ -211,16 +211,23 @@ class Services:
                     self.jobs.cancel(entry.job.id)
 
     def retry_album(self, album_id: str) -> int:
-        """Let the photos of an album that failed or were canceled be tried anew; returns how many."""
+        """Let the photos of an album that failed or were canceled be tried anew; returns how many.
+
+        Raises:
+            QueueFullError: there is no room for the rest; those before are tried.
+        """
         retried = 0
-        for entry in self.albums.entries(album_id):
-            job = entry.job
-            # what is in quarantine may kill workers: that is for the operator to try
-            if job and job.state in {State.FAILED, State.CANCELED} and not job.is_quarantined:
-                with suppress(UnknownJobError):
-                    self.jobs.retry(job.id)
-                    retried += 1
-        self.feed()
+        try:
+            for entry in self.albums.entries(album_id):
+                job = entry.job
+                # what is in quarantine may kill workers: that is for the operator to try
+                if job and job.state in {State.FAILED, State.CANCELED} and not job.is_quarantined:
+                    self.lanes.admit(job.lane, job.pixels, job.flow)
+                    with suppress(UnknownJobError):
+                        self.jobs.retry(job.id)
+                        retried += 1
+        finally:
+            self.feed()
         return retried
 
     def retry(self, job_id: str) -> None:

@@ -6,6 +6,7 @@ import re
 import stat
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from typing import Any, BinaryIO
 
@@ -17,7 +18,7 @@ from shared.albums import Item
 from shared.broker import celery_app
 from shared.errors import InvalidValueError
 from shared.jobs import Job, Jobs
-from shared.lanes import BULK_SHARE, DRIFT, FLOW_PIXELS, OUTSTANDING, Lane, sent_key
+from shared.lanes import BULK_SHARE, DRIFT, FLOW_PIXELS, OUTSTANDING, Lane, Lanes, sent_key
 from shared.names import safe_name
 from shared.services import Order, Services, connect
 from shared.settings import Settings
@@ -546,6 +547,21 @@ class TestAfterwards:
         client.post(f"{album}/retry")
         work(services)
         assert body(client.get(album))["counts"]["succeeded"] == 12
+
+    def test_what_is_tried_again_needs_room_like_what_is_new(
+        self, client: FlaskClient, services: Services, album: str
+    ) -> None:
+        for seed in range(5):
+            put(client, album, f"{seed}.png", seed)
+        client.post(f"{album}/cancel")
+        narrow = replace(services, lanes=Lanes(services.redis, max_queued_megapixels=0.02))  # two photos of an album
+        tight = create_app(narrow).test_client()
+        assert problem(tight.post(f"{album}/retry")) == (503, "queue_full")
+        assert body(client.get(album))["counts"]["queued"] == 2
+        work(services)
+        assert problem(tight.post(f"{album}/retry")) == (503, "queue_full")
+        work(services)
+        assert body(tight.post(f"{album}/retry"))["counts"]["queued"] == 1
 
     def test_an_erased_album_leaves_nothing(self, client: FlaskClient, services: Services, album: str) -> None:
         upload(client, album, *((f"{seed}.png", photo_bytes(seed=seed)) for seed in range(3)), ("no.txt", b"hi"))

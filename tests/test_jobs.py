@@ -429,15 +429,43 @@ def test_a_message_that_is_still_handed_out_is_not_taken_for_lost(services: Serv
     assert services.send_lost() == 1
 
 
+def test_an_attempt_that_a_stop_of_its_node_ended_does_not_count(services: Services) -> None:
+    job = submit(services)
+    for _ in range(services.settings.max_attempts):
+        assert services.jobs.claim(job.id, "here/1")
+        services.jobs.give_back(job.id, "here/1", counts=False)
+    for _ in range(services.settings.max_attempts):
+        assert services.jobs.claim(job.id, "here/1")
+        services.jobs.give_back(job.id, "here/1", counts=True)
+    assert services.jobs.claim(job.id, "here/1") is None
+    assert services.jobs.get(job.id).state is State.FAILED
+
+
+def test_the_photo_goes_once_its_picture_is_there_and_the_picture_in_its_time(services: Services) -> None:
+    job = claimed(services)
+    services.store.put_new(job.result_key, b"picture", content_type="image/png")
+    services.jobs.succeed(job, RESULT, timings={}, notes=())
+    services.holdings.release_lapsed()
+    assert services.store.head(job.photo_key) is None
+    assert services.store.head(job.result_key) is not None
+
+
+def test_a_photo_that_failed_is_kept_to_be_tried_again(services: Services) -> None:
+    job = claimed(services)
+    services.jobs.fail(job.id, DamagedPhotoError("It ends too soon."))
+    services.holdings.release_lapsed()
+    assert services.store.head(job.photo_key) is not None
+
+
 def test_what_a_node_gives_back_waits_behind_the_others(services: Services) -> None:
     job = services.jobs.claim(submit(services).id, "here/1")
     assert job is not None
     for seed in (1, 2):
         submit(services, seed)
     services.lanes.beat("here/2")
-    services.jobs.give_back(job.id, "there/1")
+    services.jobs.give_back(job.id, "there/1", counts=True)
     assert services.jobs.get(job.id).state is State.RUNNING, "it is none of theirs"
-    services.jobs.give_back(job.id, "here/1")
+    services.jobs.give_back(job.id, "here/1", counts=True)
     waiting = services.jobs.get(job.id)
     outlook = services.lanes.outlook(waiting)
     assert (waiting.state, outlook.position) == (State.QUEUED, 3)

@@ -187,7 +187,7 @@ def get_archive(album_id: str) -> Response:
 
 
 @blueprint.post("/<album_id>/retry")
-@operation("Try the photos again that failed", answers={200: AlbumBody}, problems=(404,), access=Access.SUBMIT)
+@operation("Try the photos again that failed", answers={200: AlbumBody}, problems=(404, 503), access=Access.SUBMIT)
 def retry_album(album_id: str) -> Response:
     album = own_album(album_id)
     services().retry_album(album.id)

@@ -51,7 +51,9 @@ CHINESE: Final = {
     "No preview of this photo here.": "此处无法预览这张照片。",
     "No style is installed on this service yet, so nothing can be drawn.": "服务尚未安装任何风格，暂时无法绘制。",
     "Photo": "照片",
-    "Photos and pictures are erased on their own after {time}.": "照片和图片会在 {time}后自动删除。",
+    "A photo is erased once its picture is there, the picture after {time}.": (
+        "图片完成后照片即被删除，图片会在 {time}后自动删除。"
+    ),
     "Photos of the album": "相册中的照片",
     "Previous": "上一张",
     "Progress": "进度",

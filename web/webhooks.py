@@ -12,7 +12,7 @@ _TOLD: Final = (
     "its answer is what this is signed with, after Standard Webhooks 1.0 (https://www.standardwebhooks.com).\n\n"
     f"Answer with any 2xx within {TIMEOUT_S} seconds. Whatever else comes, a redirect too, counts as not heard: it is "
     f"told up to {len(DELAYS_S) + 1} times, after pauses that grow from {DELAYS_S[0]} seconds to "
-    f"{DELAYS_S[-1] // 3600} hours, for as long as photos are kept. What comes twice has the same `webhook-id`.\n\n"
+    f"{DELAYS_S[-1] // 3600} hours, for as long as pictures are kept. What comes twice has the same `webhook-id`.\n\n"
     "Only public addresses are called. Others are called where the service's operator names their hosts in "
     "`SAKUGA_WEBHOOK_HOSTS`."
 )

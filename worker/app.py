@@ -22,7 +22,6 @@ from redis.exceptions import RedisError
 
 from shared.broker import CONVERT, DRAIN_S, celery_app
 from shared.errors import SakugaError, UnknownJobError
-from shared.jobs import LONGEST_PAUSE_S
 from shared.lanes import HEARTBEAT_S, Lanes
 from shared.services import connect
 from shared.settings import Settings
@@ -147,14 +146,22 @@ def _leave(node: Node) -> None:
         log.warning("could not sign off; the others notice by silence")
 
 
-def _add_task(app: Celery, node: Node) -> None:
+def _request_of(node: Node) -> type[Request]:
     class ConvertRequest(Request):  # type: ignore[misc]
         """A message in hand, in the parent; what goes back to the queue is no longer this node's."""
+
+        is_hindered = False
+
+        def on_failure(self, exc_info: object, *args: object, **kwargs: object) -> object:
+            """The task raised something, or the child is gone."""
+            raised = getattr(exc_info, "exception", None)
+            self.is_hindered = isinstance(getattr(raised, "exc", raised), Reject)
+            return super().on_failure(exc_info, *args, **kwargs)
 
         def reject(self, requeue: bool = False) -> None:  # noqa: FBT001, FBT002  as Celery calls it
             """A child was killed, or could not write the record."""
             if requeue:
-                _give_back(node, self.id)
+                _give_back(node, self.id, counts=not self.is_hindered)
             try:
                 super().reject(requeue)
             except RedisError as error:  # which would end the node
@@ -162,11 +169,15 @@ def _add_task(app: Celery, node: Node) -> None:
 
         def cancel(self, pool: object, signal: str | None = None, emit_retry: bool = True) -> None:  # noqa: FBT001, FBT002
             """A stop has taken too long."""
-            _give_back(node, self.id)
+            _give_back(node, self.id, counts=False)
             super().cancel(pool, signal, emit_retry)
 
+    return ConvertRequest
+
+
+def _add_task(app: Celery, node: Node) -> None:
     class ConvertTask(Task):  # type: ignore[misc]
-        Request = ConvertRequest
+        Request = _request_of(node)
 
         def on_failure(self, exc: Exception, task_id: str, args: list[str], kwargs: object, einfo: object) -> None:  # noqa: ARG002
             """In the parent, after a child that ignored the soft time limit was killed."""
@@ -185,9 +196,9 @@ def _add_task(app: Celery, node: Node) -> None:
             raise self.retry(countdown=pause_s, queue=self.request.delivery_info["routing_key"])
 
 
-def _give_back(node: Node, job_id: str) -> None:
+def _give_back(node: Node, job_id: str, *, counts: bool) -> None:
     try:
-        node.services.jobs.give_back(job_id, node.name)
+        node.services.jobs.give_back(job_id, node.name, counts=counts)
     except RedisError as error:
         log.warning("a job cannot be given back; others wait until its lease lapses", job_id=job_id, error=str(error))
 
@@ -212,7 +223,7 @@ def _add_lease(app: Celery, node: Node) -> None:
         requires = ("celery.worker.components:Pool",)
 
         def start(self, worker: object) -> None:  # noqa: ARG002
-            longest_s = LONGEST_PAUSE_S + node.settings.hard_time_limit_s + timeout_s
+            longest_s = node.settings.hard_time_limit_s + timeout_s
             lease = Lease(node.services.redis, node.services.leases, longest_s=longest_s)
             Repeating("lease", timeout_s / RENEWALS, lease.renew).start()
 

@@ -26,7 +26,7 @@ class Lease:
     """Renews what is in hand. A thread calls it: the node's main loop stands still while it shuts down."""
 
     def __init__(self, redis: "Redis", leases: Leases, *, longest_s: float) -> None:
-        """Keep nothing for longer than `longest_s` seconds: it would have been killed if the main loop still ran."""
+        """Keep nothing that runs for longer than `longest_s`: it would have been killed if the main loop still ran."""
         self._redis = redis
         self._leases = leases
         self._longest_s = longest_s
@@ -39,7 +39,8 @@ class Lease:
             RedisError: nobody heard it.
         """
         now = time.monotonic()
-        held = [one for one in _in_hand() if now - self._since.setdefault(one, now) < self._longest_s]
+        running, waiting = _in_hand()
+        held = waiting + [one for one in running if now - self._since.setdefault(one, now) < self._longest_s]
         if held:
             # never added anew: what is acknowledged in this moment is gone
             seen = clock.now(self._redis)
@@ -47,9 +48,11 @@ class Lease:
             self._leases.renew([one.id for one in held])
 
 
-def _in_hand() -> list["Request"]:
+def _in_hand() -> tuple[list["Request"], list["Request"]]:
+    """What children are at work on, and what waits for one, or for its time to come again."""
     while True:
         try:
-            return list(state.reserved_requests | state.active_requests | state.scheduled_requests)
+            running = set(state.active_requests)
+            return list(running), list((state.reserved_requests | state.scheduled_requests) - running)
         except RuntimeError:  # the main loop took or gave something meanwhile
             continue
