@@ -291,7 +291,10 @@ class Jobs:
             job = self._change(job_id, begin)
         except UnknownJobError:
             return None
-        return job if job.state is State.RUNNING and job.claim == claim else None
+        if job.state is State.RUNNING and job.claim == claim:
+            return job
+        self.was_heard_of(job_id)
+        return None
 
     def _exhausted(self, job: Job) -> Job:
         tries = f"It was tried {job.attempts - job.forgiven} times and never came to an end."
@@ -476,8 +479,8 @@ class Jobs:
         """Whether the asker is the one to send a lost job's message again; nobody else may for a while."""
         return bool(self._redis.set(_resent(job_id), "1", nx=True, ex=RESEND_S))
 
-    def was_not_sent(self, job_id: str) -> None:
-        """The asker could not send it after all: anybody may."""
+    def was_heard_of(self, job_id: str) -> None:
+        """The message that was sent again has come, or could not be sent: if it is lost again, anybody may send it."""
         self._redis.delete(_resent(job_id))
 
     def page(self, caller: str, *, cursor: str | None, count: int) -> Page:
@@ -581,6 +584,7 @@ class Jobs:
             self._lanes.join(pipe, after, again=not before.ended)
         if after.state is State.RUNNING and after.claim != before.claim:
             leases.begin(pipe, after.id)
+            pipe.delete(_resent(after.id))
         if after.state is not State.RUNNING:
             leases.end(pipe, after.id)
         if after.ended and not before.ended:

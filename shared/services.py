@@ -291,7 +291,7 @@ class Services:
         try:
             self.queue.send(job)
         except UnavailableError as error:
-            self.jobs.was_not_sent(job_id)
+            self.jobs.was_heard_of(job_id)
             log.warning("a lost message cannot be sent again now", job_id=job_id, error=error.detail)
             return False
         log.warning("a job whose message was lost is queued again", job_id=job_id)

@@ -382,6 +382,19 @@ def test_a_job_whose_message_is_lost_behind_others_is_queued_again(services: Ser
     assert services.jobs.claim(lost.id) is not None
 
 
+def test_a_message_that_was_sent_again_and_came_too_early_is_sent_once_more(services: Services) -> None:
+    job = claimed(services)
+    services.redis.delete(Lane.INTERACTIVE)
+    make_overdue(services)
+    assert services.send_lost() == 1
+    services.redis.zadd(LEASES, {job.id: time.time()})  # as if a worker still had it
+    assert services.jobs.claim(job.id) is None
+    services.redis.delete(Lane.INTERACTIVE)
+    make_overdue(services)
+    assert services.send_lost() == 1
+    assert services.jobs.claim(job.id) is not None
+
+
 def test_an_attempt_that_was_lost_with_its_message_is_made_again(services: Services) -> None:
     job = claimed(services)
     services.redis.delete(Lane.INTERACTIVE)

@@ -1,14 +1,23 @@
 """The worker node: what its parent and its children share, and what they must not."""
 
 import os
+from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from celery.worker import state
 
+from shared.broker import UNACKED_INDEX
+from shared.images import Format
+from shared.pipeline import Options
+from shared.services import Order, Services
 from shared.settings import Settings
-from tests.conftest import wait_until
+from tests.conftest import fall_silent, photo_bytes, wait_until
 from worker.app import Node, Repeating
 from worker.choice import Capacity
+from worker.lease import Lease
 
 PLENTY = 4 << 30
 
@@ -47,6 +56,36 @@ def _forked(node: Node, key: str, expected: bytes) -> int:
 def _read(node: Node, key: str) -> bytes:
     with node.services.store.open(key) as photo:
         return photo.read()
+
+
+@dataclass(eq=False)
+class InHand:
+    """What a node knows of a message, as far as its lease needs that."""
+
+    id: str
+    message: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(delivery_tag="tag"))
+
+
+def test_what_waits_for_a_process_is_kept_but_no_lease_of_another_is_renewed_for_it(services: Services) -> None:
+    """A message of a node that died, which came to one that is not warm yet, kept the dead attempt's lease alive."""
+    job = services.submit(BytesIO(photo_bytes()), Order(style="hinata-light", options=Options(512, Format.PNG)))
+    assert services.jobs.claim(job.id, "dead/1")
+    fall_silent(services, job)
+    services.redis.zadd(UNACKED_INDEX, {"tag": 1})
+    lease, message = Lease(services.redis, services.leases, longest_s=60), InHand(job.id)
+    state.reserved_requests.add(message)
+    try:
+        lease.renew()
+        assert services.redis.zscore(UNACKED_INDEX, "tag") != 1
+        assert not services.leases.is_held(job.id)
+        assert services.jobs.claim(job.id, "here/1")
+        fall_silent(services, job)
+        state.active_requests.add(message)
+        lease.renew()
+        assert services.leases.is_held(job.id)
+    finally:
+        state.reserved_requests.discard(message)
+        state.active_requests.discard(message)
 
 
 def test_periodic_work_goes_on_whatever_becomes_of_one_turn() -> None:

@@ -40,12 +40,13 @@ class Lease:
         """
         now = time.monotonic()
         running, waiting = _in_hand()
-        held = waiting + [one for one in running if now - self._since.setdefault(one, now) < self._longest_s]
-        if held:
+        running = [one for one in running if now - self._since.setdefault(one, now) < self._longest_s]
+        if held := running + waiting:
             # never added anew: what is acknowledged in this moment is gone
             seen = clock.now(self._redis)
             self._redis.zadd(UNACKED_INDEX, {one.message.delivery_tag: seen for one in held}, xx=True)
-            self._leases.renew([one.id for one in held])
+        # What waits here for a process to be warm may be leased to an attempt elsewhere that has died.
+        self._leases.renew([one.id for one in running])
 
 
 def _in_hand() -> tuple[list["Request"], list["Request"]]:
