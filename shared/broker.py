@@ -33,6 +33,8 @@ def celery_app(settings: Settings) -> Celery:
             "queue_order_strategy": "shared.turns:Turns",
             # every client of a broker must agree on this
             "visibility_timeout": settings.visibility_timeout_s,
+            # who dies giving messages back holds up all others for so long
+            "unacked_mutex_expire": settings.visibility_timeout_s,
             "unacked_restore_interval": 1,
             "unacked_restore_throttle": 1,
             "socket_connect_timeout": 3,

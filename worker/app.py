@@ -12,12 +12,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 from billiard.exceptions import TimeLimitExceeded
 from celery import Celery, Task, bootsteps, signals
 from celery.exceptions import Reject
 from celery.worker.request import Request
+from kombu.transport.virtual import QoS
 from redis.exceptions import RedisError
 
 from shared.broker import CONVERT, DRAIN_S, celery_app
@@ -162,10 +164,23 @@ def _request_of(node: Node) -> type[Request]:
             """A child was killed, or could not write the record."""
             if requeue:
                 _give_back(node, self.id, counts=not self.is_hindered)
+            self._tell(partial(super().reject, requeue))
+
+        def acknowledge(self) -> None:
+            """Its job has come to its end, or is none of this node's."""
+            self._tell(super().acknowledge)
+
+        def _tell(self, tell: Callable[[], object]) -> None:
+            """Tell the queue what becomes of the message. One that it does not hear of comes again by itself.
+
+            Until then it must not count as in hand: a node that takes its hands for full asks for nothing more.
+            """
             try:
-                super().reject(requeue)
+                tell()
             except RedisError as error:  # which would end the node
-                log.warning("a message cannot be given back; it comes by itself", job_id=self.id, error=str(error))
+                log.warning("the queue did not hear of a message; it comes again", job_id=self.id, error=str(error))
+            if not self.message.acknowledged:
+                QoS.ack(self.message.channel.qos, self.message.delivery_tag)  # type: ignore[no-untyped-call]  # here alone
 
         def cancel(self, pool: object, signal: str | None = None, emit_retry: bool = True) -> None:  # noqa: FBT001, FBT002
             """A stop has taken too long."""
