@@ -15,10 +15,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import tomli_w
+from pydantic import ValidationError
 
 from cli.words import counted
 from shared.errors import InvalidValueError
-from shared.keys import Caller, Key, KeyFile, Scope, new_key, read_keys
+from shared.keys import Caller, Key, KeyFile, Scope, new_key, read_keys, sentences
 from shared.settings import Settings
 
 NAME = "keys.toml"
@@ -42,22 +43,29 @@ def create_caller(file: Path, name: str, allowance: Allowance, *, expires_in: ti
     """Add a caller with a first key, which is returned and kept nowhere.
 
     Raises:
-        InvalidValueError: there is one of that name.
+        InvalidValueError: there is one of that name, or there can be none.
     """
     now = _now()
     with _changing(file) as callers:
         if name in callers:
             raise InvalidValueError(f"There is a caller {name} already; `sakuga keys rotate {name}` gives another key.")
         key, kept = new_key(now, now + expires_in if expires_in else None)
-        callers[name] = Caller(
+        callers[name] = _new_caller(name, allowance, kept)
+    return key, kept
+
+
+def _new_caller(name: str, allowance: Allowance, key: Key) -> Caller:
+    try:
+        return Caller(
             name=name,
             id=secrets.token_hex(16),
             scopes=allowance.scopes,
             requests_per_minute=allowance.requests_per_minute,
             megapixels_per_day=allowance.megapixels_per_day,
-            keys=(kept,),
+            keys=(key,),
         )
-    return key, kept
+    except ValidationError as error:
+        raise InvalidValueError(f"There can be no such caller: {sentences(error)}.") from error
 
 
 def rotate_key(file: Path, name: str, *, old_expire_in: timedelta, expires_in: timedelta | None) -> tuple[str, Key]:

@@ -391,7 +391,7 @@ scope_option = click.option(
     help="submit: make and erase jobs and albums of its own; read: look at them; operate: metrics. May be repeated.",
 )
 expires_option = click.option(
-    "--expires-in", type=click.IntRange(min=1), metavar="DAYS", help="By default it does not."
+    "--expires-in", type=click.IntRange(1, 36_500), metavar="DAYS", help="By default it does not."
 )
 
 
@@ -425,7 +425,7 @@ def create_key(
 @click.argument("name")
 @click.option(
     "--old-expires-in",
-    type=click.FloatRange(min=0),
+    type=click.FloatRange(0, 24 * 365),
     default=24,
     show_default=True,
     metavar="HOURS",

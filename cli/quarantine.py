@@ -5,6 +5,7 @@ Such a photo may be what kills workers: it is converted no more, and kept until 
 
 from datetime import UTC, datetime
 
+from redis.exceptions import RedisError
 from rich.console import Console
 from rich.markup import escape
 
@@ -22,13 +23,20 @@ def open_services(settings: Settings) -> Services:
     Raises:
         UnavailableError: nothing runs.
     """
-    if "redis_url" in settings.model_fields_set:
-        return connect(settings)
-    url = address_of(settings.data_dir)
+    where = f"with the data folder {settings.data_dir}"
+    nothing = UnavailableError(f"No Sakuga runs {where}; start it, or set SAKUGA_DATA_DIR or SAKUGA_REDIS_URL.")
+    is_named = "redis_url" in settings.model_fields_set
+    url = settings.redis_url if is_named else address_of(settings.data_dir)
     if url is None:
-        where = f"with the data folder {settings.data_dir}"
-        raise UnavailableError(f"No Sakuga runs {where}; start it, or set SAKUGA_DATA_DIR or SAKUGA_REDIS_URL.")
-    return connect(settings.model_copy(update={"redis_url": url}))
+        raise nothing
+    services = connect(settings.model_copy(update={"redis_url": url}))
+    try:
+        services.redis.ping()
+    except RedisError as error:  # what it left behind when it was killed
+        if not is_named:
+            raise nothing from error
+        raise UnavailableError(f"The queue that SAKUGA_REDIS_URL names does not answer: {error}.") from error
+    return services
 
 
 def show(services: Services, console: Console) -> None:
@@ -38,8 +46,10 @@ def show(services: Services, console: Console) -> None:
         seen = datetime.fromtimestamp(job.finished_at or job.created_at, UTC)
         kept = datetime.fromtimestamp(job.expires_at, UTC)
         size = f"{job.photo.width}x{job.photo.height}, {job.photo.bytes} bytes"
-        console.print(f"[bold]{job.id}[/]  {seen:%Y-%m-%d %H:%M} UTC, {job.attempts} attempts, {job.style}")
+        attempts = counted(job.attempts, "attempt", "attempts")
+        console.print(f"[bold]{job.id}[/]  {seen:%Y-%m-%d %H:%M} UTC, {attempts}, {job.style}")
         console.print(f"    {escape(job.name or 'photo')}: {size}, in the store as {job.photo_key}")
+        console.print(f"    {escape(job.error.detail if job.error else '')}")
         console.print(f"    kept until {kept:%Y-%m-%d %H:%M} UTC, then erased")
     console.print(
         f"{counted(len(jobs), 'photo', 'photos')} in quarantine in {escape(services.settings.effective_store_url)}"
@@ -71,5 +81,6 @@ def drop(services: Services, ids: tuple[str, ...], console: Console) -> None:
 def _chosen(services: Services, ids: tuple[str, ...]) -> list[Job]:
     jobs = {job.id: job for job in services.jobs.quarantined()}
     if unknown := [job_id for job_id in ids if job_id not in jobs]:
-        raise InvalidValueError(f"Not in quarantine: {', '.join(unknown)}; `sakuga quarantine list` shows what is.")
+        which = f"Not in quarantine: {', '.join(unknown)}; nothing was done."
+        raise InvalidValueError(f"{which} `sakuga quarantine list` shows what is.")
     return [jobs[job_id] for job_id in ids]

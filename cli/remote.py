@@ -266,7 +266,10 @@ class Remote:
         except httpx.TimeoutException:
             return UnreachableError(f"{self.url} does not answer.")
         except httpx.RequestError as error:
-            return UnreachableError(f"{self.url} cannot be reached ({error}); is Sakuga running there?")
+            return UnreachableError(
+                f"{self.url} cannot be reached ({error}); is Sakuga running there? "
+                "--server or SAKUGA_SERVER names another."
+            )
         if answer.status_code in _PROXY_LOST_IT:
             return UnreachableError(f"{self.url} is a proxy whose server does not answer.")
         return answer

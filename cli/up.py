@@ -24,6 +24,7 @@ from redis.exceptions import RedisError
 from rich.console import Console
 
 from cli import valkey
+from cli.keys import file_of
 from shared.broker import DRAIN_S
 from shared.errors import SettingsError
 from shared.keys import require_guarded
@@ -189,6 +190,10 @@ def _start(supervisor: Supervisor, settings: Settings) -> None:
 def _announce(settings: Settings, console: Console) -> None:
     console.print(f"[bold]Sakuga is ready: http://{settings.host}:{settings.port}[/]", style="#c2185b")
     console.print(f"Data and logs are in {settings.data_dir}. Ctrl-C stops.")
+    if settings.api_keys:
+        console.print("It answers callers with keys.")
+    elif file_of(settings).exists():
+        console.print(f"No keys are asked for: SAKUGA_API_KEYS={file_of(settings)} would.", style="yellow")
 
 
 def _completed(settings: Settings, runtime: Path) -> Settings:

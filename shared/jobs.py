@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shared import clock, leases
@@ -51,6 +52,9 @@ RESEND_S = 300  # how long a message that was sent again is given to be heard of
 NO_SUCH_JOB = "No such job; it may have been deleted, or it expired long ago."
 MOST_AT_ONCE = 16  # jobs that may have been made in the same microsecond
 PATIENCE_S = 1.0  # how often a waiting reader looks whether it should go on
+
+
+log = structlog.get_logger()
 
 
 class State(StrEnum):
@@ -294,11 +298,14 @@ class Jobs:
         if job.state is State.RUNNING and job.claim == claim:
             return job
         self.was_heard_of(job_id)
+        if job.is_quarantined:
+            log.warning("a job was tried too often; it is in quarantine", job_id=job_id, attempts=job.attempts)
         return None
 
     def _exhausted(self, job: Job) -> Job:
-        tries = f"It was tried {job.attempts - job.forgiven} times and never came to an end."
-        now, error = self._now(), error_info(AttemptsExhaustedError(tries))
+        tries = job.attempts - job.forgiven
+        often = "once" if tries == 1 else f"{tries} times"
+        now, error = self._now(), error_info(AttemptsExhaustedError(f"It was tried {often} and never came to an end."))
         return _ended(job, State.FAILED, now, error=error, expires_at=max(job.expires_at, now + self._quarantine_ttl_s))
 
     def advance(self, job: Job, stage: Stage, progress: float) -> None:

@@ -60,11 +60,11 @@ class Caller(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Annotated[str, Field(min_length=1, max_length=100)]
+    name: Annotated[str, Field(max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]  # in one line
     id: Annotated[str, Field(pattern=rf"^([0-9a-f]{{32}}|{PUBLIC_ID})$")]
     scopes: tuple[Scope, ...]
     requests_per_minute: Annotated[int | None, Field(ge=1)] = None
-    megapixels_per_day: Annotated[float | None, Field(gt=0)] = None
+    megapixels_per_day: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
     keys: tuple[Key, ...] = ()
 
 
@@ -183,7 +183,7 @@ def read_keys(file: Path) -> KeyFile:
     except OSError as error:
         raise SettingsError(f"The file of keys {file} cannot be read: {error.strerror}.") from error
     except ValidationError as error:
-        raise SettingsError(f"The file of keys {file} is wrong: {_sentences(error)}.") from error
+        raise SettingsError(f"The file of keys {file} is wrong: {sentences(error)}.") from error
     except ValueError as error:  # no TOML, or no text
         raise SettingsError(f"The file of keys {file} is no TOML: {error}.") from error
 
@@ -221,7 +221,8 @@ def _signature(file: Path) -> object:
     return found.st_mtime_ns, found.st_ino, found.st_size
 
 
-def _sentences(error: ValidationError) -> str:
+def sentences(error: ValidationError) -> str:
+    """What is wrong, and where."""
     return "; ".join(
         f"{'.'.join(map(str, item['loc']))}: {item['msg'].removeprefix('Value error, ')}".removeprefix(": ")
         for item in error.errors(include_input=False)

@@ -221,6 +221,20 @@ def test_a_caller_that_is_not_there_is_one_sentence(tmp_path: Path, monkeypatch:
     assert "There is no caller bob; there are alice." in refused.stderr
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [[""], ["two\nlines"], ["a" * 101], ["a", "--megapixels-per-day", "inf"], ["a", "--megapixels-per-day", "nan"]],
+)
+def test_a_caller_that_cannot_be_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: list[str]
+) -> None:
+    monkeypatch.setenv("SAKUGA_API_KEYS", str(tmp_path / "mine.toml"))
+    refused = sakuga_keys("create", *asked)
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith("Error: There can be no such caller: ")
+    assert not (tmp_path / "mine.toml").exists()
+
+
 # Open, or guarded
 
 
@@ -453,7 +467,7 @@ def test_a_callers_rate_is_told_and_kept(caller: Callable[..., FlaskClient]) -> 
     assert left(refused) == (0, int(refused.headers["Retry-After"]))
     assert 1 <= int(refused.headers["Retry-After"]) <= 60
     assert bob.get(JOBS).status_code == 200
-    assert set(statuses(alice, ("/livez", "/static/sakura.svg")).values()) == {200}
+    assert set(statuses(alice, ("/livez", "/static/sakura.svg", "/", "/docs", "/openapi.json")).values()) == {200}
 
 
 def test_after_the_time_that_was_told_there_is_room(caller: Callable[..., FlaskClient], guarded: Services) -> None:

@@ -57,6 +57,9 @@ def test_what_is_not_in_it_is_said_and_nothing_happens(services: Services, poiso
 
 def test_where_nothing_runs_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAKUGA_DATA_DIR", str(tmp_path))
-    done = sakuga("quarantine", "list")
-    assert done.exit_code == 1
-    assert "No Sakuga runs" in done.stderr
+    for left_behind in (False, True):
+        if left_behind:  # by one that was killed
+            (tmp_path / "queue.address").write_text(f"redis+socket://{tmp_path / 'gone.sock'}")
+        done = sakuga("quarantine", "list")
+        assert done.exit_code == 1
+        assert "No Sakuga runs" in done.stderr

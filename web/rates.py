@@ -20,10 +20,11 @@ from redis.exceptions import RedisError
 from shared.errors import TooManyRequestsError
 from shared.keys import PUBLIC
 from shared.services import Services
-from web.access import UNWATCHED, known_caller
+from web.access import OPEN_VIEWS, UNWATCHED, known_caller
 
 WINDOW_S: Final = 60
 ALBUMS_PER_MINUTE: Final = 60
+_UNCOUNTED: Final = UNWATCHED | OPEN_VIEWS - {"page.sign_in"}  # the page, which could not say so
 _SHARED_BITS: Final = 64  # of an IPv6 address: what one subscriber has is a network
 
 log = structlog.get_logger()
@@ -56,7 +57,7 @@ class Rates:
         """
         caller = known_caller()
         quota = (caller.requests_per_minute if caller else None) or self._default
-        if quota is None or request.endpoint in UNWATCHED or g.is_queue_away:
+        if quota is None or request.endpoint in _UNCOUNTED or g.is_queue_away:
             return
         try:
             is_within, g.rate = self._hit(RateLimitItemPerMinute(quota))

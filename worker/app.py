@@ -163,6 +163,8 @@ def _request_of(node: Node) -> type[Request]:
         def reject(self, requeue: bool = False) -> None:  # noqa: FBT001, FBT002  as Celery calls it
             """A child was killed, or could not write the record."""
             if requeue:
+                if not self.is_hindered:
+                    log.warning("the process that converted a job died; the job is tried again", job_id=self.id)
                 _give_back(node, self.id, counts=not self.is_hindered)
             self._tell(partial(super().reject, requeue))
 
