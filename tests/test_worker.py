@@ -5,17 +5,21 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from celery.worker import state
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from shared.broker import UNACKED_INDEX
+from shared.broker import CONVERT, UNACKED_INDEX, celery_app
 from shared.images import Format
+from shared.jobs import Job
+from shared.lanes import Lane
 from shared.pipeline import Options
 from shared.services import Order, Services
 from shared.settings import Settings
 from tests.conftest import fall_silent, photo_bytes, wait_until
-from worker.app import Node, Repeating
+from worker.app import Node, Repeating, request_of
 from worker.choice import Capacity
 from worker.lease import Lease
 
@@ -68,7 +72,7 @@ class InHand:
 
 def test_what_waits_for_a_process_is_kept_but_no_lease_of_another_is_renewed_for_it(services: Services) -> None:
     """A message of a node that died, which came to one that is not warm yet, kept the dead attempt's lease alive."""
-    job = services.submit(BytesIO(photo_bytes()), Order(style="hinata-light", options=Options(512, Format.PNG)))
+    job = submit(services)
     assert services.jobs.claim(job.id, "dead/1")
     fall_silent(services, job)
     services.redis.zadd(UNACKED_INDEX, {"tag": 1})
@@ -86,6 +90,41 @@ def test_what_waits_for_a_process_is_kept_but_no_lease_of_another_is_renewed_for
     finally:
         state.reserved_requests.discard(message)
         state.active_requests.discard(message)
+
+
+@pytest.mark.parametrize("end", ["basic_ack", "basic_reject"])
+def test_a_message_that_the_queue_does_not_hear_of_is_no_longer_in_hand(
+    services: Services, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """A node whose acknowledgement was lost took its hands for full, and asked for no other message, for ever."""
+    submit(services)
+    app = celery_app(services.settings)
+    app.task(name=CONVERT)(away)
+    node = cast("Node", SimpleNamespace(services=services, name="here/1"))
+    with app.connection_for_read() as connection:
+        channel = connection.default_channel
+        message = channel.basic_get(Lane.INTERACTIVE)
+        channel.qos.prefetch_count = 1
+        request = request_of(node)(
+            message,
+            app=app,
+            connection_errors=connection.connection_errors,
+            on_ack=message.ack_log_error,
+            on_reject=message.reject_log_error,
+        )
+        assert not channel.qos.can_consume()
+        monkeypatch.setattr(channel, end, away)
+        request.acknowledge() if end == "basic_ack" else request.reject(requeue=True)
+        assert channel.qos.can_consume()
+        assert services.redis.zcard(UNACKED_INDEX) == 1, "it comes again by itself"
+
+
+def away(*_: object, **__: object) -> None:
+    raise RedisTimeoutError("Timeout reading from socket")
+
+
+def submit(services: Services) -> Job:
+    return services.submit(BytesIO(photo_bytes()), Order(style="hinata-light", options=Options(512, Format.PNG)))
 
 
 def test_periodic_work_goes_on_whatever_becomes_of_one_turn() -> None:

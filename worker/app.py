@@ -148,7 +148,9 @@ def _leave(node: Node) -> None:
         log.warning("could not sign off; the others notice by silence")
 
 
-def _request_of(node: Node) -> type[Request]:
+def request_of(node: Node) -> type[Request]:
+    """What Celery makes of a message that comes to a node."""
+
     class ConvertRequest(Request):  # type: ignore[misc]
         """A message in hand, in the parent; what goes back to the queue is no longer this node's."""
 
@@ -194,7 +196,7 @@ def _request_of(node: Node) -> type[Request]:
 
 def _add_task(app: Celery, node: Node) -> None:
     class ConvertTask(Task):  # type: ignore[misc]
-        Request = _request_of(node)
+        Request = request_of(node)
 
         def on_failure(self, exc: Exception, task_id: str, args: list[str], kwargs: object, einfo: object) -> None:  # noqa: ARG002
             """In the parent, after a child that ignored the soft time limit was killed."""
