@@ -112,6 +112,7 @@ def test_a_session_ends_with_the_key_that_began_it(client: FlaskClient, key: str
     revoke_keys(key_file, "alice", None)
     assert client.get(JOBS).status_code == 401
     assert 'name="key"' in client.get("/").text
+    assert "none of this service, or no longer" in client.get("/").text
 
 
 def test_a_key_has_so_many_sessions_and_one_more_ends_the_oldest(

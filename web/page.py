@@ -3,7 +3,7 @@
 from importlib.metadata import version
 from typing import cast
 
-from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, Response, g, make_response, redirect, render_template, request, url_for
 
 from shared.images import Format
 from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
@@ -74,12 +74,13 @@ def _back(*, is_refused: bool = False) -> Response:
 
 
 def _door(language: str) -> str:
+    is_signed_out = SESSION_COOKIE in request.cookies and not g.is_queue_away  # else nobody knows
     return render_template(
         "sign-in.html",
         lang=language,
         languages=LANGUAGES,
         _=words_of(language),
-        is_refused="refused" in request.args,
+        is_refused="refused" in request.args or is_signed_out,
         may_be_signed_in=request.headers.get("Sec-Fetch-Site") == "cross-site" and "again" not in request.args,
         version=version("sakuga"),
     )
