@@ -43,6 +43,7 @@ def command(folder: Path, socket: Path) -> list[str]:
         "maxmemory-policy": "noeviction",
         "daemonize": "no",
         "loglevel": "warning",
+        "stream-node-max-bytes": "512",  # a job's stream takes as much at once, else 4 kB
     }
     return [str(binary()), *(word for name, value in options.items() for word in (f"--{name}", value))]
 
