@@ -23,6 +23,7 @@ from typing import Any
 import httpx
 import psutil
 
+from shared.settings import WEB_THREADS
 from tests.chaos.rig import Rig, die_in_order
 from tests.chaos.workload import ENDED, photo_of, seconds_of
 from tests.conftest import wait_until
@@ -33,7 +34,7 @@ QUEUE_MEGAPIXELS = 30  # about half a minute of work
 GRACE = 0.25  # how far off a time may be that was told,
 NEAR = 0.75  # and of how many jobs
 MAY_GROW_BYTES = 64 << 20
-MAY_OPEN = 16  # files more: connections, which are opened when they are needed, and kept
+MAY_OPEN = WEB_THREADS  # files more: each thread may need a connection to the queue, which is kept
 KEYS_PER_JOB = 5  # its record, its events, its result, and who holds its photo and its picture
 KEYS_BESIDES = 5
 HEALTH_S = 1  # within which health checks are answered

@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.chaos.overload import Flood, memory_of, open_files
+from tests.chaos.overload import MAY_OPEN, Flood, memory_of, open_files
 from tests.chaos.rig import Rig, die_in_order
 from tests.conftest import wait_until
 
@@ -19,7 +19,7 @@ TTL_S = 20
 GRACE_S = 5  # how long a record outlives that, instead of an hour
 TIME_LIMIT_S = 10  # until when a node remembers the limit of a job that has ended
 # Each program's memory by 750 bytes a job, and its connections, which are opened when they are needed, and kept.
-MAY_GROW_BY = {"memory": 6 << 20, "open files": 16, "keys": 5, "files": 0}
+MAY_GROW_BY = {"memory": 6 << 20, "open files": MAY_OPEN, "keys": 5, "files": 0}
 
 HEAD = "| jobs | per second | memory of queue, web, nodes (MB) | open files | keys in Redis | files in the store |"
 
