@@ -25,7 +25,6 @@ from shared.errors import (
     MethodNotAllowedError,
     SakugaError,
     UnauthorizedError,
-    UnavailableError,
     UnknownRouteError,
 )
 from shared.images import too_many_bytes
@@ -35,7 +34,7 @@ from web import albums, jobs, metrics, page, service
 from web.access import ask_for_key, identify, require_access
 from web.openapi import document
 from web.rates import Rates, tell_rate
-from web.readiness import Check, queue_check, require_queue
+from web.readiness import Check, queue_check, queue_is_away, require_queue
 from web.schemas import Problem, answer
 from web.waiting import WaitingRoom
 from web.webhooks import WEBHOOKS
@@ -143,7 +142,7 @@ def _translated(error: Exception, services: Services) -> SakugaError:
             return BadRequestError("The request stopped coming before its end.")
         case RedisError():
             log.warning("Redis does not answer", error=str(error))
-            return UnavailableError("The service's database does not answer; please try again.", retry_after_s=5)
+            return queue_is_away()
         case _:
             log.error("a request failed for a reason nobody foresaw", path=request.path, exc_info=error)
             return SakugaError("The request could not be answered; the operator finds the reason in the log.")

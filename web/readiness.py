@@ -75,4 +75,9 @@ def require_queue() -> None:
     """
     g.is_queue_away = request.endpoint not in UNWATCHED and not check_of("queue").answers()
     if g.is_queue_away and request.endpoint not in OPEN_VIEWS:
-        raise UnavailableError("The service's database does not answer; please try again.", retry_after_s=5)
+        raise queue_is_away()
+
+
+def queue_is_away() -> UnavailableError:
+    """What is told to whoever needs it."""
+    return UnavailableError("The service's database does not answer; please try again.", retry_after_s=5)
