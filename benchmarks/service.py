@@ -1,6 +1,7 @@
 """A real Sakuga under load: `sakuga up`, HTTP from outside, open-loop arrivals. Imported by `benchmarks`."""
 
 import http.client
+import itertools
 import json
 import random
 import shutil
@@ -11,10 +12,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -161,29 +161,20 @@ class Service:
         self, photo_of: Callable[[int], bytes], *, submits_per_s: float, polls_per_s: float, seconds: float
     ) -> tuple[Latency, Latency]:
         """Latency of submits and polls that arrive when they are due, whatever became of those before."""
-        paths = [
-            self.client.submit(photo_of(number)) for number in range(10)
-        ]  # so that every process is busy from the start
-        submits = [(at, number) for number, at in enumerate(np.arange(0, seconds, 1 / submits_per_s), 10)]
-        bodies = {number: photo_of(number) for _, number in submits}
-        polls = np.arange(0, seconds, 1 / polls_per_s)
-        begun = time.perf_counter()
+        first = 10 * (self.settings.processes or 1)  # so that every process is busy from the start
+        paths = [self.client.submit(photo_of(number)) for number in range(first)]
+        numbers = itertools.count(first)
 
-        def submit(number: int) -> None:
-            paths.append(self.client.submit(bodies[number]))
+        def submit() -> None:
+            paths.append(self.client.submit(photo_of(next(numbers))))
 
         def look() -> None:
             self.client.look(random.choice(paths))  # noqa: S311
 
-        def due(at: float, request: Callable[[], object]) -> float:
-            time.sleep(max(0.0, begun + at - time.perf_counter()))
-            request()
-            return (time.perf_counter() - begun - at) * 1000
-
-        with ThreadPoolExecutor(len(submits) + 64) as clients:
-            sent = [clients.submit(due, at, partial(submit, number)) for at, number in submits]
-            seen = [clients.submit(due, at, look) for at in polls]
-            return _latency(one.result() for one in sent), _latency(one.result() for one in seen)
+        submits = [(float(at), submit) for at in np.arange(0, seconds, 1 / submits_per_s)]
+        polls = [(float(at), look) for at in np.arange(0, seconds, 1 / polls_per_s)]
+        latencies = when_due(submits + polls)
+        return _latency(latencies[: len(submits)]), _latency(latencies[len(submits) :])
 
     def wait_until_idle(self) -> None:
         while True:
@@ -231,6 +222,26 @@ class Service:
             "SAKUGA_THREADS": str(self.settings.threads),
             "SAKUGA_MAX_QUEUED_MEGAPIXELS": "1000000",
         }
+
+
+def when_due(requests: Sequence[tuple[float, Callable[[], object]]]) -> list[float]:
+    """Make each request when it is due, in seconds from now; returns by how many milliseconds later each was answered.
+
+    There are as many clients as requests that wait for their answer, however many there are in all.
+    """
+    begun = time.perf_counter()
+
+    def make(at: float, request: Callable[[], object]) -> float:
+        request()
+        return (time.perf_counter() - begun - at) * 1000
+
+    made: dict[int, Future[float]] = {}
+    with ThreadPoolExecutor(len(requests)) as clients:
+        for index in sorted(range(len(requests)), key=lambda index: requests[index][0]):
+            at, request = requests[index]
+            time.sleep(max(0.0, begun + at - time.perf_counter()))
+            made[index] = clients.submit(make, at, request)
+    return [made[index].result() for index in range(len(requests))]
 
 
 def network_share(timings: Sequence[Mapping[str, float]]) -> float:

@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -167,9 +166,16 @@ class DiskStore:
 
     def sweep(self) -> None:
         with _translated_os_errors():
-            for file in self._aside.glob("*"):
-                if file.stat().st_mtime < time.time() - ABANDONED_S:
+            left = {file: file.stat().st_mtime for file in self._aside.glob("*")}
+            if left:
+                began = self._now() - ABANDONED_S
+                for file in [file for file, written in left.items() if written < began]:
                     file.unlink(missing_ok=True)
+
+    def _now(self) -> float:
+        """What time it is by the clock that dates the files, which is right for them where our own is wrong."""
+        with tempfile.TemporaryFile(dir=self._aside) as file:
+            return os.fstat(file.fileno()).st_mtime
 
     def _path(self, key: str) -> Path:
         return self._root / _checked(key)

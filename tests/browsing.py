@@ -3,11 +3,11 @@
 import base64
 import io
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import httpx
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -118,23 +118,10 @@ def page(open_page: OpenPage) -> Page:
 
 @pytest.fixture
 def busy(service: "RunningService") -> Iterator[Callable[[], None]]:
-    """Keep the workers at work, so that a photo sent now waits or runs for a while; call it to set them free."""
-    with httpx.Client(base_url=service.url, timeout=60) as client:
-        count = 2 * client.get("/api/v1/stats").json()["worker_processes"] + 4
-        jobs = [submit(client, scene(seed=100 + n, size=(1024, 1024)), max_side=1024) for n in range(count)]
-
-        def release() -> None:
-            while jobs:
-                client.delete(jobs.pop()).raise_for_status()
-
-        yield release
-        release()
-
-
-def submit(client: httpx.Client, photo: bytes, *, max_side: int) -> str:
-    answer = client.post("/api/v1/jobs", files={"photo": photo}, data={"max_side": max_side})
-    answer.raise_for_status()
-    return str(answer.headers["Location"])
+    """Keep the workers at work, so that a photo sent now waits; call it to set them free."""
+    with ExitStack() as stack:
+        stack.enter_context(service.busy())
+        yield stack.close
 
 
 def scene(*, seed: int = 1, size: tuple[int, int] = (640, 427), kind: str = "JPEG") -> bytes:

@@ -1,5 +1,6 @@
 """What many tests share: real servers, real photos where they are, a toy engine where the picture does not matter."""
 
+import itertools
 import os
 import random
 import shutil
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 from redis import Redis
@@ -250,6 +252,7 @@ class ToyEngine:
 
     multiple = 4
     margin = 0
+    drawn_at: int | None = None
 
     def generate(self, photo: Tensor, tell: Told) -> Tensor:  # noqa: ARG002
         return -photo
@@ -275,6 +278,30 @@ def zip_of(files: dict[str | zipfile.ZipInfo, bytes], compression: int = zipfile
     return buffer.getvalue()
 
 
+# Photos of one size wait in the process that decodes them for as long as a file is there: that something is in hand
+# must not hang on how fast this machine draws.
+HELD = (67, 59)
+HOLD = f"""
+import os, time
+from PIL import ImageFile
+
+load = ImageFile.ImageFile.load
+
+def held(image):
+    while image.size == {HELD} and os.path.exists(os.environ["HOLD"]):
+        time.sleep(0.01)
+    return load(image)
+
+ImageFile.ImageFile.load = held
+"""
+_seeds = itertools.count(50_000)
+
+
+def held_photo() -> bytes:
+    """A photo that stays in hand while a service holds it; a new one each time."""
+    return photo_bytes(HELD, seed=next(_seeds))
+
+
 @dataclass
 class RunningService:
     """`sakuga up` as a user starts it, in a data folder of its own."""
@@ -289,8 +316,11 @@ class RunningService:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        settings = {"SAKUGA_DATA_DIR": str(self.data_dir), "SAKUGA_PORT": str(self.port)} | self.environment
-        self.data_dir.mkdir(parents=True, exist_ok=True)
+        settings = {"SAKUGA_DATA_DIR": str(self.data_dir), "SAKUGA_PORT": str(self.port)}
+        hook = self.data_dir / "hook"
+        hook.mkdir(parents=True, exist_ok=True)
+        (hook / "sitecustomize.py").write_text(HOLD)
+        settings |= {"HOLD": str(self._hold), "PYTHONPATH": str(hook)} | self.environment
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "cli.main", "up"],
@@ -301,6 +331,42 @@ class RunningService:
             )
         wait_until(self._says_so, "sakuga up says that it is ready", limit_s=120)
         wait_until(self.ready, "sakuga up is ready", limit_s=10)
+
+    def hold(self) -> None:
+        """Keep every `held_photo` in hand until `let_go`."""
+        self._hold.touch()
+
+    def let_go(self) -> None:
+        self._hold.unlink(missing_ok=True)
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Give every process a photo that it has in hand meanwhile; what is sent waits."""
+        self.hold()
+        with httpx.Client(base_url=f"{self.url}/api/v1", timeout=60) as client:
+            count = client.get("stats").json()["worker_processes"]
+            jobs = [client.post("jobs", files={"photo": held_photo()}).json()["links"]["self"] for _ in range(count)]
+
+            def are_in_hand() -> bool:
+                return all(client.get(f"{self.url}{job}").json()["state"] == "running" for job in jobs)
+
+            wait_until(are_in_hand, "every process has a photo in hand")
+            try:
+                yield
+                for job in jobs:
+                    client.delete(f"{self.url}{job}").raise_for_status()
+            finally:
+                self.let_go()
+
+    def parts(self, name: str) -> list[psutil.Process]:
+        """The processes that the supervisor runs under a name: one, or none while it is being started again."""
+        assert self.process is not None
+        children = psutil.Process(self.process.pid).children()
+        return [child for child in children if child.cmdline()[1:] == ["-m", name]]
+
+    @property
+    def _hold(self) -> Path:
+        return self.data_dir / "hold"
 
     def _says_so(self) -> bool:
         """From then on what dies is started again; before, it is an error in starting."""
@@ -324,8 +390,12 @@ class RunningService:
             return False
 
     def stop(self) -> None:
+        """Stop it as its user does; what is held is let go as soon as the web has ended."""
         if self.process is not None and self.process.poll() is None:
+            web = self.parts("web")
             self.process.send_signal(signal.SIGINT)
+            psutil.wait_procs(web, timeout=60)
+            self.let_go()
             self.process.wait(60)
 
 

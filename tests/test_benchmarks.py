@@ -6,16 +6,19 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import psutil
 import pytest
+from PIL import Image
 
 from benchmarks import ways
 from benchmarks.crew import Crew, Draw
 from benchmarks.queue_cost import counted
-from benchmarks.service import Service, network_share
+from benchmarks.service import Service, network_share, when_due
 from shared.engines import EngineName
 from shared.errors import EngineError, SakugaError, WeightsError
 from shared.services import redis_client
@@ -114,6 +117,20 @@ def test_a_service_starts_with_an_empty_cache_and_tells_the_share_of_the_network
 def test_the_time_in_the_queue_is_no_part_of_the_network_s_share() -> None:
     one = {"queued_s": 90.0, "decode_s": 1.0, "preprocess_s": 0.25, "generate_s": 8.0, "postprocess_s": 0.25}
     assert network_share([one | {"encode_s": 0.5}, one | {"encode_s": 0.5}]) == 0.8
+
+
+def test_a_request_that_takes_long_keeps_no_other_from_being_made() -> None:
+    answered = Event()
+    requests: list[tuple[float, Callable[[], object]]] = [(0.0, lambda: answered.wait(30)), (0.02, answered.set)]
+    assert len(when_due(requests)) == 2
+    assert answered.is_set()
+
+
+def test_photos_differ_though_their_pictures_repeat() -> None:
+    one, other = ways.photo(0), ways.photo(ways.VARIETY)
+    assert one != other
+    with Image.open(BytesIO(one)) as first, Image.open(BytesIO(other)) as second:
+        assert first.tobytes() == second.tobytes()
 
 
 def test_what_redis_is_asked_by_the_counting_is_not_counted(redis_url: str) -> None:

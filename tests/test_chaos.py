@@ -29,6 +29,6 @@ def test_every_photo_has_one_end(rig: Rig, fault: Fault[Rig]) -> None:
     outcome = suffer(fault, rig, seed=1 + QUICK.index(fault))
     assert (outcome.lost, outcome.twice) == (0, 0)
     assert outcome.failed == fault.costs
-    assert outcome.accepted == fault.photos + len(fault.costs)
-    assert outcome.succeeded == fault.photos
+    assert outcome.accepted >= fault.photos + len(fault.costs)
+    assert outcome.succeeded == outcome.accepted - len(fault.costs)
     assert fault.again is None or outcome.again >= fault.again, "it did no harm"

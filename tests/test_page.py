@@ -24,10 +24,9 @@ from tests.browsing import (
     hand_over,
     payload,
     scene,
-    submit,
     way_in,
 )
-from tests.conftest import RunningService
+from tests.conftest import RunningService, held_photo
 
 DROP_FILE_OF_SIZE = """(size) => {
   const transfer = new DataTransfer();
@@ -310,18 +309,16 @@ def test_a_service_that_is_gone_for_a_while_is_waited_for(browser: Browser, tmp_
     service = RunningService(tmp_path)
     service.start()
     try:
-        with httpx.Client(base_url=service.url) as client, browser.new_context(base_url=service.url) as context:
-            ahead = [submit(client, scene(seed=seed, size=(1024, 1024)), max_side=1024) for seed in range(12)]
+        with browser.new_context(base_url=service.url) as context:
             page = context.new_page()
             page.goto("/")
-            choose(page, payload(scene(seed=22)))
+            service.hold()
+            choose(page, payload(held_photo(), "held.png", "image/png"))
             expect_under_way(page)
             service.stop()
             expect(page.get_by_role("heading", name="The service does not answer")).to_be_visible(timeout=WAIT_MS)
             expect(story(page)).to_contain_text("Trying again")
             service.start()
-            for job in ahead:
-                client.delete(job).raise_for_status()
             expect_picture(page)
     finally:
         service.stop()

@@ -150,7 +150,12 @@ def test_a_deleted_object_is_gone_and_deleting_again_is_no_error(store: Store) -
     assert store.head(KEY) is None
 
 
-def test_what_a_writer_that_died_left_behind_is_swept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ahead_s", [-48 * 3600, 0, 48 * 3600])
+def test_what_a_writer_that_died_left_behind_is_swept_whatever_the_time_is_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead_s: float
+) -> None:
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + ahead_s)
     store = DiskStore(tmp_path)
     store.put(KEY, b"whole", content_type=TYPE)
     left, fresh = tmp_path / ".part" / "left", tmp_path / ".part" / "fresh"

@@ -24,7 +24,7 @@ from shared.lanes import Lane
 from tests.chaos.machine import memory_group, run, setting_up
 from tests.chaos.node import CRASHES, EATS_MEMORY, HANGS, SLEEPS
 from tests.chaos.proxy import Line
-from tests.chaos.rig import AnyRig, Rig
+from tests.chaos.rig import HOLD_LIMIT_S, AnyRig, Rig
 from tests.chaos.supervised import Supervised
 from tests.chaos.workload import Outcome, Workload, photo_of
 from tests.conftest import wait_until
@@ -46,7 +46,7 @@ class Fault(Generic[R]):
 
     title: str
     harm: Callable[[R, Workload], float]
-    photos: int = 50
+    photos: int = 50  # that are sent, at the least
     costs: dict[str, int] = field(default_factory=dict)
     again: int | None = None  # how many photos must have taken another attempt, at the least: else it did no harm
     recovery_s: float = 60
@@ -57,14 +57,20 @@ def suffer(fault: Fault[R], rig: R, *, seed: int, photos: int | None = None) -> 
     workload = Workload(rig, photos or fault.photos, seed=seed)
     workload.start()
     try:
-        wait_until(rig.is_busy, "something is in hand everywhere", 60)
-    except TimeoutError as error:
-        raise workload.problem or TimeoutError(f"{error}; {rig.state()}") from error
-    try:
+        with rig.holding():
+            _wait_until_busy(rig, workload)
         since = fault.harm(rig, workload)
         return workload.finish(END_LIMIT_S, since=since)
     finally:
         rig.mend()
+        workload.stop()
+
+
+def _wait_until_busy(rig: AnyRig, workload: Workload) -> None:
+    try:
+        wait_until(rig.is_busy, "something is in hand everywhere", HOLD_LIMIT_S)
+    except TimeoutError as error:
+        raise workload.problem or TimeoutError(f"{error}; {rig.state()}") from error
 
 
 def kill_child(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
@@ -299,7 +305,7 @@ PLAIN = (
     Fault("a child is killed with -9", kill_child, again=1),
     Fault("a node is killed with -9, its children with it", kill_node, again=1, recovery_s=10),
     Fault("a node is told to stop (SIGTERM) while it works", stop_node),
-    Fault("a node is told to stop with a photo in hand that takes too long", stop_node_too_long, again=1, photos=100),
+    Fault("a node is told to stop with a photo in hand that takes too long", stop_node_too_long, again=1),
     Fault("a node is paused (SIGSTOP) for three timeouts and wakes", pause_node, again=1, recovery_s=10),
     Fault("a node's clock jumps two days ahead, and back", put_clock_forward),
     Fault("a node's clock jumps two days back, and ahead", put_clock_back),
@@ -317,9 +323,7 @@ SUPERVISOR = Fault("`sakuga up` itself is killed with -9, and started again", ki
 PARTITION = Fault(
     "a node is cut off from the network for three timeouts and comes back", cut_node_off, again=1, recovery_s=10
 )
-NODE_DEATH = Fault(
-    "a node is killed with -9, at the usual timeout of 30 s", kill_node, photos=100, again=1, recovery_s=35
-)
+NODE_DEATH = Fault("a node is killed with -9, at the usual timeout of 30 s", kill_node, again=1, recovery_s=35)
 S3 = (
     Fault("S3 is down for 8 s", break_store(Line.DOWN)),
     Fault("S3 is slow for 8 s (every request a second more)", break_store(Line.SLOW)),

@@ -1,8 +1,9 @@
 """A worker node that can be harmed from inside: `python -m tests.chaos.node` instead of `python -m worker`.
 
 Photos of certain widths do to the process that converts them what broken codecs do, and the node's clock can be put
-forward or back while it runs: by the seconds that the file CHAOS_CLOCK says. With CHAOS_STUB it does everything but
-draw; CHAOS_GRACE_S is how long records outlive their time, in seconds.
+forward or back while it runs: by the seconds that the file CHAOS_CLOCK says. Until the time that the file CHAOS_HOLD
+says, by the clock of the machine that only runs ahead, a photo in hand stays there: it is converted again and again.
+With CHAOS_STUB a node does everything but draw; CHAOS_GRACE_S is how long records outlive their time, in seconds.
 """
 
 import os
@@ -26,10 +27,20 @@ _clock = os.environ.get("CHAOS_CLOCK")
 
 def shifted_time() -> float:
     """What time it is by this node's clock."""
+    return _true_time() + _told(_clock)
+
+
+def held_until() -> float:
+    """Until what time, as `time.monotonic` tells it, photos stay in hand."""
+    return _told(os.environ.get("CHAOS_HOLD"))
+
+
+def _told(file: str | None) -> float:
+    """The number in a file; 0 where there is none."""
     try:
-        return _true_time() + float(Path(_clock or "").read_text())
+        return float(Path(file or "").read_text())
     except (OSError, ValueError):
-        return _true_time()
+        return 0.0
 
 
 def harmed(convert: Callable[Concatenate[BinaryIO, P], R]) -> Callable[Concatenate[BinaryIO, P], R]:
@@ -49,7 +60,11 @@ def harmed(convert: Callable[Concatenate[BinaryIO, P], R]) -> Callable[Concatena
             time.sleep(3600)
         if width == SLEEPS:
             time.sleep(SLEEP_S)
-        return convert(photo, *args, **kwargs)
+        picture = convert(photo, *args, **kwargs)
+        while time.monotonic() < held_until():
+            photo.seek(0)
+            picture = convert(photo, *args, **kwargs)
+        return picture
 
     return convert_or_die
 
@@ -59,6 +74,7 @@ class Stub:
 
     multiple = 4
     margin = 0
+    drawn_at: int | None = None
 
     def generate(self, photo: "Tensor", tell: "Told") -> "Tensor":  # noqa: ARG002  as engines do
         return photo

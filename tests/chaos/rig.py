@@ -2,10 +2,13 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from abc import ABC, abstractmethod
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -21,9 +24,12 @@ from shared.settings import Settings
 from tests.chaos.machine import Switch
 from tests.chaos.proxy import Proxy
 from tests.conftest import ROOT, S3_KEYS, free_port, wait_until
+from worker.app import process_name
 
 NODES = 2
 START_LIMIT_S = 180
+HOLD_LIMIT_S = 60
+MOMENT_S = 1  # that photos are held on, so that what is done to them then meets them
 
 
 def die_in_order() -> None:
@@ -43,6 +49,11 @@ class AnyRig(ABC):
     @abstractmethod
     def is_busy(self) -> bool:
         """Whether something is in hand everywhere."""
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Let what is in hand stay there meanwhile, and a moment longer, where that can be arranged."""
+        yield
 
     @abstractmethod
     def mend(self) -> None:
@@ -157,6 +168,14 @@ class Rig(AnyRig):
             self.s3_line.close()
         self.services.redis.close()
 
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        self._hold(HOLD_LIMIT_S)
+        try:
+            yield
+        finally:
+            self._hold(MOMENT_S)
+
     def mend(self) -> None:
         """Let everything be as it was: what was killed starts again, what was paused goes on, clocks are right.
 
@@ -168,7 +187,7 @@ class Rig(AnyRig):
         for program in self.programs:
             program.send_signal(signal.SIGCONT)
         self.revive()
-        wait_until(lambda: self.workers() == NODES, "all nodes are ready again", START_LIMIT_S)
+        wait_until(self._is_manned, "all nodes are ready again", START_LIMIT_S)
 
     def revive(self) -> None:
         """Start what has ended, as a supervisor would."""
@@ -188,6 +207,11 @@ class Rig(AnyRig):
         """The file that says how many seconds a node's clock is wrong."""
         return self.folder / f"clock-{number}"
 
+    def _hold(self, seconds: float) -> None:
+        told = self.folder / "hold.new"
+        told.write_text(str(time.monotonic() + seconds))
+        told.replace(self.folder / "hold")
+
     def workers(self) -> int:
         """How many warm processes the web knows of, 0 while it does not answer."""
         try:
@@ -199,6 +223,13 @@ class Rig(AnyRig):
     def is_busy(self) -> bool:
         return len(self.in_hand()) == NODES
 
+    def _is_manned(self) -> bool:
+        """Whether every node has a warm process; one that was killed is counted until its silence is noticed."""
+        if self.workers() < NODES:
+            return False
+        warm = self.services.lanes.alive_on(socket.gethostname())
+        return all(any(process_name(fork.pid) in warm for fork in node.forks()) for node in self.nodes)
+
     def _queue(self) -> Program:
         hosts = ["127.0.0.1", *([self.switch.address] if self.switch else [])]
         options = ["--port", str(self.queue_port), "--unixsocket", "", "--bind", *hosts, "--protected-mode", "no"]
@@ -207,6 +238,7 @@ class Rig(AnyRig):
     def _node(self, number: int) -> Program:
         node = self._part("tests.chaos.node", f"node-{number}")
         node.environment["CHAOS_CLOCK"] = str(self.clock_of(number))
+        node.environment["CHAOS_HOLD"] = str(self.folder / "hold")
         if self.switch:
             node.command = self.switch.at(number, node.command)
             node.environment["SAKUGA_REDIS_URL"] = self._address(self.switch.address)

@@ -1,6 +1,7 @@
 """Photos that are sent through HTTP while something goes wrong, and what became of each that was accepted."""
 
 import hashlib
+import itertools
 import threading
 import time
 from contextlib import suppress
@@ -18,8 +19,10 @@ from shared.keys import PUBLIC_ID
 from tests.chaos.rig import AnyRig
 from tests.conftest import wait_until
 
-SIDE = 320  # about 0.2 s of a process in a full style
-AHEAD = 6  # photos that wait or are in hand, so that something always is
+SIDE = 320
+PIXELS = SIDE * SIDE * 3 // 4
+PAUSE_S = 0.1  # between photos: how many a fault meets must not hang on how fast this machine draws
+AHEAD = 6  # photos that wait, so that something always is in hand
 SEND_LIMIT_S = 240
 ENDED = {"succeeded", "failed", "canceled", "expired"}
 MOST_JOBS = 10_000  # that one rig is sent in all
@@ -39,20 +42,27 @@ class Outcome:
 
 
 class Workload:
-    """Sends photos until told to stop, a few ahead of the workers, each until it is accepted."""
+    """Sends photos until told to finish, a few ahead of the workers, each until it is accepted."""
 
-    def __init__(self, rig: AnyRig, count: int, *, seed: int = 0) -> None:
-        """Send `count` photos, different for every seed."""
+    def __init__(self, rig: AnyRig, least: int, *, seed: int = 0) -> None:
+        """Send photos, different for every seed, and `least` of them however soon it is to finish."""
         self._rig = rig
-        self._count = count
+        self._least = least
         self._seed = seed
         self.accepted: list[str] = []
         self._before = self._listed()
+        self._told_to_finish = threading.Event()
         self.problem: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
         self._thread.start()
+
+    def stop(self) -> None:
+        """Send no more."""
+        self._least = 0
+        self._told_to_finish.set()
+        self._thread.join(SEND_LIMIT_S)
 
     def send(self, photo: bytes, **fields: str | int) -> str:
         """Send one photo, again and again with the same key until it is accepted; returns the job's id.
@@ -80,6 +90,7 @@ class Workload:
 
     def finish(self, limit_s: float, *, since: float) -> Outcome:
         """Wait until all is sent and has ended; count, with the recovery of all that was accepted before `since`."""
+        self._told_to_finish.set()
         self._thread.join(SEND_LIMIT_S)
         if self.problem:
             raise self.problem
@@ -102,20 +113,23 @@ class Workload:
 
     def _run(self) -> None:
         try:
-            for number in range(self._count):
+            for number in itertools.count():
                 while self._waiting() >= AHEAD:
-                    time.sleep(0.05)
+                    time.sleep(0.02)
+                if number >= self._least and self._told_to_finish.is_set():
+                    return
                 self.send(photo_of(self._seed * 100_000 + number))
+                time.sleep(PAUSE_S)
         except BaseException as error:  # noqa: BLE001  told by `finish`
             self.problem = error
 
     def _waiting(self) -> int:
-        """How many of the last photos have no end yet; 0 while nobody knows."""
+        """How many photos wait; 0 while nobody knows."""
         try:
-            recent = [self._job(job_id) for job_id in self.accepted[-AHEAD:]]
+            answer = httpx.get(f"{self._rig.url}/api/v1/stats", timeout=10)
         except httpx.TransportError:
             return 0
-        return sum(job is not None and job["state"] not in ENDED for job in recent)
+        return sum(lane["jobs"] for lane in answer.json()["lanes"].values()) if answer.status_code == 200 else 0
 
     def _wait_for_ends(self, limit_s: float) -> dict[str, dict[str, Any]]:
         jobs: dict[str, dict[str, Any]] = {}
