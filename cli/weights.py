@@ -78,7 +78,7 @@ def quantise_style(
     style = installed_styles(settings.data_dir)[name]
     _require_room_for_recipe(style, replace=replace)  # first: calibrating takes minutes
     limits = Limits(settings.max_upload_bytes, settings.max_megapixels)
-    recipe = make_recipe(style, [_read(photo, limits) for photo in photos], tell)
+    recipe = make_recipe(style, [_read(photo, style, limits) for photo in photos], tell)
     write_recipe(style, recipe)
     return recipe
 
@@ -93,10 +93,10 @@ def _require_room_for_recipe(style: Style, *, replace: bool) -> None:
         raise WeightsError(f"{style.folder} cannot take the 8 bit recipe of {style.name}: {reason}.") from error
 
 
-def _read(photo: Path, limits: Limits) -> Rgb:
+def _read(photo: Path, style: Style, limits: Limits) -> Rgb:
     try:
         with photo.open("rb") as file:
-            return decode(file, limits, max_side=MAX_SIDE_DEFAULT).rgb
+            return decode(file, limits, max_side=style.drawn_at or MAX_SIDE_DEFAULT).rgb
     except SakugaError as error:
         raise InvalidValueError(f"{photo}: {error.detail}") from error
 

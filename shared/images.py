@@ -120,11 +120,15 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A decoded photo: sRGB (H, W, 3), its alpha (H, W) or None, and what the user should be told about it."""
+    """A decoded photo: sRGB (H, W, 3), its alpha (H, W) or None, and what the user should be told about it.
+
+    `size` is its own (width, height), upright, before it was shrunk.
+    """
 
     rgb: Rgb
     alpha: Alpha | None
     notes: tuple[str, ...]
+    size: tuple[int, int]
 
 
 class _HeaderReader:
@@ -174,8 +178,10 @@ def inspect(file: BinaryIO, limits: Limits) -> Header:
     return _header(image.format or "unknown", image.size, is_sideways=_stands_sideways(image))
 
 
-def decode(file: BinaryIO, limits: Limits, *, max_side: int) -> Photo:
+def decode(file: BinaryIO, limits: Limits, *, max_side: int, drawn_at: int | None = None) -> Photo:
     """Decode a photo upright, in sRGB, at most `max_side` pixels on its longest side (LANCZOS, aspect kept).
+
+    Where it is to be drawn larger than that, it is left as large as `drawn_side` tells.
 
     Raises:
         SakugaError: what `inspect` raises, and DamagedPhotoError when the pixels cannot be read.
@@ -188,12 +194,14 @@ def decode(file: BinaryIO, limits: Limits, *, max_side: int) -> Photo:
         notes = _notes(image)
         reader.lift_limits()
         # A JPEG decodes at a half, a quarter or an eighth of its size for less, and says which part of that is photo.
-        drafted = image.draft(None, _spared(fit(image.size, max_side)))
+        side = max(max_side, drawn_side(image.size, drawn_at)) if drawn_at else max_side
+        upright = image.size[::-1] if _stands_sideways(image) else image.size
+        drafted = image.draft(None, _spared(fit(image.size, side)))
         image.load()
         extent = drafted[1][2:] if drafted else image.size
-        small = _shrunk(image, extent, fit(extent, max_side))
+        small = _shrunk(image, extent, fit(extent, side))
         colour, alpha = _to_srgb(_turned(small, _orientation(image)), image.info.get("icc_profile"))
-        return Photo(np.array(colour), np.array(alpha) if alpha else None, notes)
+        return Photo(np.array(colour), np.array(alpha) if alpha else None, notes, upright)
     except SakugaError:
         raise
     except Image.DecompressionBombError as error:
@@ -225,6 +233,16 @@ def fit(size: tuple[float, float], max_side: int) -> tuple[int, int]:
     """The (width, height) of `size` shrunk to `max_side` on its longest side; never enlarged, never under 1."""
     scale = min(1.0, max_side / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def drawn_side(size: tuple[int, int], drawn_at: int) -> int:
+    """The longest side, in pixels, at which weights that draw at `drawn_at` draw a photo of `size`.
+
+    Of a long photo the shortest side would not be enough to see anything in. It is a third of `drawn_at` at the least,
+    as long as that is no more to draw than a square.
+    """
+    shape = max(size) / min(size)
+    return round(drawn_at * max(1.0, min(shape / 3, math.sqrt(shape))))
 
 
 def too_many_bytes(max_bytes: int) -> PhotoTooLargeError:

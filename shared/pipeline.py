@@ -1,5 +1,8 @@
 """From the bytes of a photo to the bytes of a picture: decode, preprocess, generate, postprocess, encode.
 
+Weights may draw at one size alone: the photo is then shrunk to that in preprocessing, and the drawing brought to the
+size that was asked for in postprocessing. So a style looks the same at every size, and costs nearly the same.
+
 Pure: no files, no queue, no ML runtime; the engine is handed in. Imported by `worker`, `cli` and `benchmarks`.
 """
 
@@ -14,11 +17,14 @@ from typing import BinaryIO, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from shared import images
-from shared.images import Format, Limits, Rgb
+from shared.enlarge import enlarge
+from shared.images import Alpha, Format, Limits, Rgb
 
-VERSION = 3  # of what the same photo and weights give; part of a result's key
+VERSION = 4  # of what the same photo and weights give; part of a result's key
+_GAP = 1.5  # times the size, to which whole pixels are averaged before a photo is resampled
 SMALLEST_SIDE = 32  # what every generator can take, in pixels
 
 Tensor = npt.NDArray[np.float32]  # (1, 3, H, W), RGB in -1..1
@@ -55,6 +61,11 @@ class Engine(Protocol):
 
     multiple: int  # height and width must be multiples of this
     margin: int  # reflected pixels wanted around the picture
+
+    @property
+    def drawn_at(self) -> int | None:
+        """Longest side in pixels at which the style is drawn; None: at that of the picture."""
+        ...
 
     def generate(self, photo: Tensor, tell: Told) -> Tensor:
         """Map (1, 3, H, W) in -1..1 to the same shape and, before clipping, range; `tell` may raise to stop."""
@@ -112,17 +123,29 @@ def convert(
     file = BytesIO(photo) if isinstance(photo, bytes) else photo
     clock = _Clock(checkpoint)
     with clock.stage(Stage.DECODE), decoding():
-        decoded = images.decode(file, limits, max_side=options.max_side)
+        decoded = images.decode(file, limits, max_side=options.max_side, drawn_at=engine.drawn_at)
     with clock.stage(Stage.PREPROCESS):
-        prepared, box = preprocess(_on_white(decoded), engine)
+        whole = _on_white(decoded)
+        base = _to_draw(whole, engine, decoded.size)
+        prepared, box = preprocess(base, engine)
     with clock.stage(Stage.GENERATE):
         generated = engine.generate(prepared, lambda share: checkpoint(Stage.GENERATE, _generating(share)))
     with clock.stage(Stage.POSTPROCESS):
-        picture = postprocess(generated, box)
+        size = images.fit(decoded.size, options.max_side) if engine.drawn_at else _size(whole)
+        picture = _brought_to(size, postprocess(generated, box), base, whole)
+        alpha = None if decoded.alpha is None else _shrunk(decoded.alpha, size)
     with clock.stage(Stage.ENCODE):
-        data = images.encode(picture, decoded.alpha, options.format)
+        data = images.encode(picture, alpha, options.format)
     height, width = picture.shape[:2]
     return Picture(data, width, height, _all_notes(decoded, options), clock.timings)
+
+
+def draw(photo: Rgb, engine: Engine) -> Rgb:
+    """The picture of a photo that is decoded already, as large as that, drawn as `convert` does."""
+    base = _to_draw(photo, engine, _size(photo))
+    prepared, box = preprocess(base, engine)
+    drawing = postprocess(engine.generate(prepared, lambda _share: None), box)
+    return _brought_to(_size(photo), drawing, base, photo)
 
 
 def preprocess(rgb: Rgb, engine: Engine) -> tuple[Tensor, tuple[slice, slice]]:
@@ -159,6 +182,33 @@ def working_pixels(size: tuple[int, int], max_side: int) -> int:
     """What a conversion costs: the pixels of the picture, for a photo of `size` (width, height)."""
     width, height = images.fit(size, max_side)
     return width * height
+
+
+def _to_draw(photo: Rgb, engine: Engine, size: tuple[int, int]) -> Rgb:
+    """Shrink the photo, of which `size` is the own, to where the engine draws it."""
+    if engine.drawn_at is None:
+        return photo
+    return _shrunk(photo, images.fit(size, images.drawn_side(size, engine.drawn_at)))
+
+
+def _brought_to(size: tuple[int, int], drawing: Rgb, base: Rgb, photo: Rgb) -> Rgb:
+    """The drawing of `base` at the size of the picture, (width, height), which `photo` has if it is the larger one."""
+    if size <= _size(drawing):
+        return _shrunk(drawing, size, Image.Resampling.HAMMING)  # no rings beside lines
+    return enlarge(drawing, base, _shrunk(photo, size))
+
+
+def _shrunk(
+    levels: Rgb | Alpha, size: tuple[int, int], resampling: Image.Resampling = Image.Resampling.LANCZOS
+) -> Rgb | Alpha:
+    if _size(levels) == size:
+        return levels
+    return np.asarray(Image.fromarray(levels).resize(size, resampling, reducing_gap=_GAP))
+
+
+def _size(levels: Rgb | Alpha) -> tuple[int, int]:
+    height, width = levels.shape[:2]
+    return width, height
 
 
 def _generating(share: float) -> float:

@@ -27,7 +27,7 @@ class Size(StrEnum):
     @property
     def gmac_per_megapixel(self) -> int:
         """Billions of multiply-adds that a megapixel of picture costs; counted by a test."""
-        return {Size.FULL: 401, Size.LIGHT: 25}[self]
+        return {Size.FULL: 401, Size.LIGHT: 30}[self]
 
 
 class Style(BaseModel):
@@ -42,6 +42,7 @@ class Style(BaseModel):
     file: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     upsample: Literal["align_corners", "half_pixel", "asymmetric"] = "half_pixel"
+    drawn_at: Annotated[int, Field(ge=64, le=2048)] | None = None  # longest side in pixels; None: as large as asked for
     licence: str
     provenance: str = ""
     preview: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]*$")] = ""
@@ -116,7 +117,7 @@ def read_manifest(folder: Path) -> list[Style]:
 
 def write_manifest(folder: Path, styles: list[Style]) -> None:
     """Replace the folder's manifest as one step."""
-    content = tomli_w.dumps({"style": [style.model_dump(mode="json") for style in styles]})
+    content = tomli_w.dumps({"style": [style.model_dump(mode="json", exclude_none=True) for style in styles]})
     temporary = folder / f".{MANIFEST}.new"
     temporary.write_text(content, "utf-8")
     temporary.replace(folder / MANIFEST)

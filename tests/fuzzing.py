@@ -206,6 +206,7 @@ def _listen(lines: IO[bytes], answers: "Queue[str]") -> None:
 
 class _Negative:
     multiple, margin = 4, 0
+    drawn_at: int | None = None
 
     def generate(self, photo: Tensor, tell: Told) -> Tensor:  # noqa: ARG002
         return -photo

@@ -17,8 +17,19 @@ from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from shared.errors import DamagedPhotoError, NotAPhotoError, PhotoTooLargeError, SakugaError, UnusablePhotoError
-from shared.images import Format, Limits, Rgb, decode, encode, fit, inspect, readable_formats
-from shared.pipeline import Options, Picture, Stage, Tensor, Told, convert, postprocess, preprocess
+from shared.images import Format, Limits, Rgb, decode, drawn_side, encode, fit, inspect, readable_formats
+from shared.pipeline import (
+    Options,
+    Picture,
+    Stage,
+    Tensor,
+    Told,
+    convert,
+    draw,
+    postprocess,
+    preprocess,
+    working_pixels,
+)
 from tests.conftest import ROOT, ToyEngine, photo_bytes
 from worker.engines.probe import PHOTO, psnr_db
 
@@ -36,6 +47,20 @@ class IdentityEngine(ToyEngine):
         assert photo.min() >= -1
         assert photo.max() <= 1
         return photo
+
+
+class SmallEngine(IdentityEngine):
+    """Draws at 64 pixels alone, and keeps the (width, height) of what it drew."""
+
+    drawn_at = 64
+    margin = 0
+
+    def __init__(self) -> None:
+        self.drawn: list[tuple[int, int]] = []
+
+    def generate(self, photo: Tensor, tell: Told) -> Tensor:
+        self.drawn.append((photo.shape[3], photo.shape[2]))
+        return super().generate(photo, tell)
 
 
 def quadrants(size: tuple[int, int] = (64, 48)) -> Image.Image:
@@ -441,6 +466,83 @@ def test_a_checkpoint_can_stop_a_conversion() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         convert(photo_bytes(), Options(64, Format.PNG), ToyEngine(), LIMITS, checkpoint=stop_at_generate)
+
+
+LARGE = (400, 304)  # width and height in pixels
+
+
+@pytest.mark.parametrize("max_side", [16, 33, 63, 64, 65, 100, 200, 400, 2048])
+def test_what_draws_at_one_size_draws_every_picture_there(max_side: int) -> None:
+    engine, photo = SmallEngine(), saved(quadrants(LARGE), "JPEG", quality=95)
+    picture = convert(photo, Options(max_side, Format.PNG), engine, LIMITS)
+    assert engine.drawn == [(64, 56)]  # 49 rows, up to a multiple of 8
+    assert (picture.width, picture.height) == opened(picture).size == fit(LARGE, max_side)
+    assert picture.width * picture.height == working_pixels(LARGE, max_side)
+    assert_quadrants(opened(picture), tolerance=30 if max_side < 33 else 12)
+
+
+def test_what_has_no_size_of_its_own_draws_at_that_of_the_picture_as_ever() -> None:
+    photo = saved(grainy((300, 200)), "PNG")
+    picture = convert(photo, Options(150, Format.PNG), IdentityEngine(), LIMITS)
+    assert np.array_equal(np.asarray(opened(picture)), decode(BytesIO(photo), LIMITS, max_side=150).rgb)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (64, 48), (50, 30), (17, 63)])
+def test_a_photo_smaller_than_where_it_would_be_drawn_is_drawn_at_its_own_size(size: tuple[int, int]) -> None:
+    photo = saved(grainy(size), "PNG")
+    picture = convert(photo, Options(512, Format.PNG), SmallEngine(), LIMITS)
+    assert np.array_equal(np.asarray(opened(picture)), np.asarray(grainy(size)))
+
+
+@pytest.mark.parametrize("max_side", [40, 64, 128, 250])
+def test_lines_and_regions_look_alike_at_every_size(max_side: int) -> None:
+    image = Image.new("RGB", (1000, 1000), (250, 250, 250))
+    image.paste((60, 90, 200), (100, 100, 500, 900))
+    image.paste((0, 0, 0), (700, 100, 730, 900))
+    levels = np.asarray(opened(convert(saved(image, "PNG"), Options(max_side, Format.PNG), SmallEngine(), LIMITS)))
+    darkness = (250.0 - levels[..., 2]) / 250
+    half = max_side * 6 // 10
+    assert darkness[:, half:].mean() * 0.4 == pytest.approx(0.03 * 0.8, rel=0.2)
+    assert (levels[:, :half, 0] < 155).mean() * half / max_side == pytest.approx(0.4 * 0.8, rel=0.2)
+
+
+def test_a_long_photo_is_drawn_with_enough_of_its_short_side() -> None:
+    assert drawn_side((3000, 2000), 640) == drawn_side((2000, 3000), 640) == drawn_side((3000, 1000), 640) == 640
+    for shape in (4, 6, 9, 20, 100):
+        longest = drawn_side((shape * 1000, 1000), 640)
+        assert longest / shape >= min(213, 640 / np.sqrt(shape) - 1)
+        assert longest * longest / shape <= 1.01 * 640**2  # no more to draw than a square
+    engine = SmallEngine()
+    picture = convert(saved(grainy((1600, 100)), "PNG"), Options(128, Format.PNG), engine, LIMITS)
+    assert engine.drawn == [(256, 32)]  # 16 rows, up to the smallest side
+    assert (picture.width, picture.height) == (128, 8)
+
+
+@pytest.mark.parametrize("max_side", [32, 64, 160])
+def test_transparency_is_kept_at_every_size(max_side: int) -> None:
+    image = quadrants((320, 240)).convert("RGBA")
+    image.paste((0, 0, 0, 0), (0, 0, 160, 120))
+    picture = opened(convert(saved(image, "PNG"), Options(max_side, Format.PNG), SmallEngine(), LIMITS))
+    alpha = picture.getchannel("A")
+    assert alpha.size == picture.size == fit((320, 240), max_side)
+    assert alpha.getpixel((max_side // 8, max_side // 8)) == 0
+    assert alpha.getpixel((max_side - 3, max_side // 2)) == 255
+
+
+def test_a_decoded_photo_is_drawn_as_one_that_is_sent() -> None:
+    for engine in (IdentityEngine(), SmallEngine()):
+        sent = convert(saved(grainy((200, 150)), "PNG"), Options(200, Format.PNG), engine, LIMITS)
+        assert np.array_equal(draw(np.asarray(grainy((200, 150))), engine), np.asarray(opened(sent)))
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_photo_on_its_side_is_drawn_upright(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    photo = saved(TURNS[orientation](quadrants(LARGE)), "JPEG", quality=95, subsampling=0, exif=exif)
+    picture = opened(convert(photo, Options(101, Format.PNG), SmallEngine(), LIMITS))
+    assert picture.size == fit(LARGE, 101)
+    assert_quadrants(picture)
 
 
 def png_chunk(kind: bytes, content: bytes = b"") -> bytes:

@@ -14,6 +14,7 @@ from shared import clock, holdings
 from shared.errors import DamagedPhotoError, SakugaError, UnavailableError
 from shared.images import Format, Limits
 from shared.jobs import HINDRANCE_S, LONGEST_PAUSE_S, Job, Jobs, ResultInfo, State
+from shared.lanes import LEAST_MS, LEAST_PIXELS, PACE
 from shared.pipeline import Engine, Options, Tensor, Told
 from shared.services import Order, Services
 from shared.store import DiskStore
@@ -57,6 +58,16 @@ def test_a_photo_becomes_a_picture_in_the_store(services: Services) -> None:
         photo = Image.open(BytesIO(photo_bytes((64, 48)))).getpixel((10, 10))
         assert isinstance(photo, tuple)
         assert picture.getpixel((10, 10)) == tuple(255 - value for value in photo)
+
+
+def test_the_pace_of_a_tiny_picture_is_measured_by_what_it_was_admitted_as(services: Services) -> None:
+    job = submit(services, photo_bytes((32, 24)))
+    tasks.convert(job.id, services, toy)
+    timings = services.jobs.get(job.id).timings
+    assert timings is not None
+    took_ms = 1000 * (timings["generate_s"] + timings["postprocess_s"])
+    pace = float(services.redis.hget(PACE, "hinata-light") or 0)
+    assert pace == pytest.approx(max(took_ms / (LEAST_PIXELS / 1e6), LEAST_MS), abs=0.1)
 
 
 def test_a_photo_that_cannot_be_decoded_fails_with_the_reason(services: Services) -> None:

@@ -1,270 +1,199 @@
-"""Training pictures: freely licensed photos out of package archives, varied, and paired with their rendered target.
+"""Renders what a generator is taught: pairs of photo and target, checked by rule.
 
-`photos.toml` says which photos, from which package, by whom and under which licence. A pair is a function of the seed
-and its number alone, so the same seed makes the same data set; it is rendered once and kept in `training/cache/`.
+    python -m training.photos
+    python -m training.data --folder training/cache/photos --folder PORTRAITS --analyses ANALYSES --composed 200
 
-    python -m training.data --style hinata --size light
-
-Imported by `training` only.
+Besides each photo as it is, a piece is rendered of the large ones, and people of some photos before others. Imported
+by `training` only.
 """
 
 import argparse
 import hashlib
-import importlib.util
-import subprocess
-import tomllib
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import cast
 
 import cv2
 import numpy as np
-import numpy.typing as npt
+from PIL import Image
 from tqdm import tqdm
 
-from shared.styles import Size
+from training.analysis import Analysis, nothing_found, read_analysis
+from training.checks import failures
+from training.pairs import FAILED, Pair, pair_names, pair_path, pairs_path, read_pair, write_pair
+from training.photos import CACHE, FOLDER, Rgb, photos_in, read_photo
 from training.props import add_props
-from training.target import GRADES, render
+from training.target import GRADES, drawing_size, render_all
+from training.variants import cut_piece, is_scene, is_sitter, place_person
 
-FOLDER = Path(__file__).resolve().parent
-CACHE = FOLDER / "cache"
-SIDE = 352  # pixels of a training picture; crops are cut from it
-LARGEST_SIDE = 1800  # photos are shrunk to this once, when read
-
-Rgb = npt.NDArray[np.uint8]  # (H, W, 3)
-Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]  # photo and target, (N, 3, H, W) in -1..1
+SIDE = 640  # pixels of the longest side of a pair
+CLOSER = (1.4, 2.4)  # how much larger than in the whole photo things are in a piece of it
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Photos of one package under one licence. Cut-outs have a transparent background."""
+class Picture:
+    """What is to be rendered: a photo, a piece of it, or the person in it before a scene."""
 
-    archive: str
-    package: str
-    licence: str
-    authors: str
-    folder: str
-    files: tuple[str, ...]
-    cut_out: bool = False
-
-    def paths(self, cache: Path) -> list[Path]:
-        """Where the photos are once the package is fetched."""
-        return [self._root(cache) / self.folder / name for name in self.files]
-
-    def _root(self, cache: Path) -> Path:
-        if self.archive == "debian":
-            return cache / "unpacked" / self.package
-        module = importlib.util.find_spec(self.folder.split("/")[0])
-        if module is None or module.origin is None:
-            raise FileNotFoundError(f"install the training extra: {self.package} is missing")
-        return Path(module.origin).parent.parent
+    name: str
+    photo: Path
+    piece: bool = False
+    scene: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
-    """What training pictures are composed of: photos (H, W, 3) and cut-outs (H, W, 4)."""
+class Studio:
+    """Where pictures are rendered, and in which styles. Without analyses nothing is known of any photo."""
 
-    photos: tuple[Rgb, ...]
-    cut_outs: tuple[Rgb, ...]
+    styles: tuple[str, ...]
+    cache: Path = CACHE
+    analyses: Path | None = None
+    seed: int = 1
 
+    def read(self, photo: Path, max_side: int = SIDE) -> tuple[Rgb, Analysis]:
+        """A photo, and what is known of it."""
+        pixels = read_photo(photo, max_side)
+        return pixels, self.know(photo, (pixels.shape[0], pixels.shape[1]))
 
-def sources(path: Path = FOLDER / "photos.toml") -> list[Source]:
-    """Read which photos to use."""
-    entries = tomllib.loads(path.read_text("utf-8"))["source"]
-    return [Source(**{**entry, "files": tuple(entry["files"])}) for entry in entries]
+    def read_whole(self, photo: Path) -> tuple[Rgb, Analysis]:
+        """A photo as large as it is drawn, a small one enlarged, and what is known of it."""
+        pixels = read_photo(photo, SIDE)
+        height, width = drawing_size(pixels.shape[0], pixels.shape[1])
+        enlarged = Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS)
+        return np.array(enlarged, np.uint8), self.know(photo, (height, width))
 
-
-def fetch(listed: list[Source], cache: Path = CACHE) -> None:
-    """Download and unpack the Debian packages that are not there yet. Needs apt and dpkg; installs nothing."""
-    archives = cache / "deb"
-    archives.mkdir(parents=True, exist_ok=True)
-    for package in sorted({source.package for source in listed if source.archive == "debian"}):
-        folder = cache / "unpacked" / package
-        if folder.exists():
-            continue
-        subprocess.run(["apt-get", "download", package], cwd=archives, check=True)
-        archive = next(archives.glob(f"{package}_*.deb"))
-        unfinished = folder.with_suffix(".new")
-        unfinished.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["dpkg", "-x", str(archive), str(unfinished)], check=True)
-        unfinished.rename(folder)
+    def know(self, photo: Path, size: tuple[int, int]) -> Analysis:
+        """What is known of a photo, with masks of (height, width)."""
+        return read_analysis(self.analyses, photo, size) if self.analyses else nothing_found(*size)
 
 
-def pairs_path(style: str, size: Size) -> Path:
-    """Where the pairs of a style are kept for the generator of a size."""
-    return CACHE / f"{style}-{size}.npy"
+def pictures_of(photos: Sequence[Path], studio: Studio, composed: int = 0) -> list[Picture]:
+    """What is made of photos: each as it is, a piece of the large ones, and so many people before scenes."""
+    known = {photo: studio.know(photo, (SIDE // 4, SIDE // 4)) for photo in photos} if composed else {}
+    sitters = [photo for photo in known if is_sitter(known[photo])]
+    scenes = [photo for photo in known if is_scene(known[photo])]
+    rng = np.random.default_rng(studio.seed)
+    return [
+        *(Picture(_name(photo), photo) for photo in photos),
+        *(Picture(f"{_name(photo)}-piece", photo, piece=True) for photo in photos if _is_large(photo)),
+        *(
+            Picture(f"composed-{number:04}", _any(sitters, rng), scene=_any(scenes, rng))
+            for number in range(composed if sitters and scenes else 0)
+        ),
+    ]
 
 
-def read(listed: list[Source], cache: Path = CACHE) -> Pictures:
-    """Decode every photo, shrunk to at most `LARGEST_SIDE`."""
-    photos = [_decode(path) for source in listed if not source.cut_out for path in source.paths(cache)]
-    cut_outs = [_decode(path, alpha=True) for source in listed if source.cut_out for path in source.paths(cache)]
-    return Pictures(tuple(photos), tuple(cut_outs))
-
-
-def compose(pictures: Pictures, seed: int, number: int, side: int = SIDE, *, exposed: bool = True) -> Rgb:
-    """Make training picture `number`: a piece of a photo at some scale, cut-outs and props on it, under some light.
-
-    With `exposed` the exposure and the contrast vary; without, they stay those of the photo.
-    """
-    rng = np.random.default_rng((seed, number))
-    picture = _piece(pictures.photos[number % len(pictures.photos)], side, rng)
-    if pictures.cut_outs and rng.random() < 0.55:
-        for _ in range(rng.integers(1, 4)):
-            picture = _paste(picture, pictures.cut_outs[rng.integers(len(pictures.cut_outs))], rng)
-    return _light(add_props(picture, rng), rng, exposed=exposed)
-
-
-def render_pairs(
-    pictures: Pictures, *, style: str, size: Size, seed: int, count: int, path: Path
-) -> npt.NDArray[np.uint8]:
-    """Compose and render `count` pairs into a memory-mapped (count, 2, SIDE, SIDE, 3) array; a complete one is reused.
-
-    Numbers, not order, decide what a pair is, so an interrupted rendering goes on where it stopped. The full generator
-    normalises contrast away, so for it varied contrast would be a puzzle without an answer.
+def render_pairs(pictures: Sequence[Picture], studio: Studio, processes: int = 1) -> None:
+    """Render the pairs that are missing, so an interrupted rendering goes on where it stopped.
 
     Raises:
-        ValueError: what is there has another number of pairs, or was made by another recipe, style or seed.
+        ValueError: what is there was made by another recipe.
+        FileNotFoundError: a photo has not been analysed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    progress, recipe = path.with_suffix(".done"), _fingerprint(style, size, seed)
-    done, shape = 0, (count, 2, SIDE, SIDE, 3)
-    if progress.exists() and path.exists():
-        rendered, made_by = progress.read_text("ascii").split()
-        if made_by != recipe:
-            raise ValueError(f"{path.name} was made by another recipe, style or seed; remove it")
-        done = int(rendered)
-    pairs = np.lib.format.open_memmap(path, mode="r+" if done else "w+", dtype=np.uint8, shape=None if done else shape)
-    if pairs.shape != shape:
-        raise ValueError(f"{path.name} holds {pairs.shape[0]} pairs, not {count}; remove it")
-    for number in tqdm(range(done, count), initial=done, total=count):
-        photo = compose(pictures, seed, number, exposed=size is Size.LIGHT)
-        pairs[number] = photo, render(photo, style)
-        progress.write_text(f"{number + 1} {recipe}", "ascii")
-    return pairs
+    for style in studio.styles:
+        _claim(studio.cache / style, style)
+    missing = [
+        one
+        for one in pictures
+        if not all(pair_path(studio.cache / style, one.name).exists() for style in studio.styles)
+    ]
+    if processes == 1:
+        for picture in tqdm(missing):
+            render_picture(picture, studio)
+    else:
+        with ProcessPoolExecutor(processes) as pool:
+            list(tqdm(pool.map(partial(render_picture, studio=studio), missing), total=len(missing)))
 
 
-def batch(pairs: npt.NDArray[np.uint8], *, seed: int, step: int, size: int, crop: int) -> Batch:
-    """The batch of a step, a function of the seed and the step alone: random crops, mirrored, turned and degraded."""
-    rng = np.random.default_rng((seed, step))
-    cut = [_crop(pairs[rng.integers(len(pairs))], crop, rng) for _ in range(size)]
-    photos, targets = (np.stack([pair[i] for pair in cut]) for i in (0, 1))
-    return _to_tensor(photos), _to_tensor(targets)
+def render_picture(picture: Picture, studio: Studio) -> None:
+    """Render a picture in every style in which it is missing."""
+    cv2.setNumThreads(1)
+    photo, known = make_picture(picture, studio)
+    targets = render_all(photo, known)
+    for style in studio.styles:
+        if not pair_path(studio.cache / style, picture.name).exists():
+            write_pair(studio.cache / style, Pair(picture.name, photo, targets[style], known.faces))
 
 
-def _fingerprint(style: str, size: Size, seed: int) -> str:
-    """Changes with whatever decides what the pairs are."""
-    files = (FOLDER / name for name in ("data.py", "photos.toml", "props.py", "target.py"))
-    content = b"".join(file.read_bytes() for file in files)
-    return hashlib.sha256(content + f"{style} {size} {seed}".encode()).hexdigest()[:16]
+def make_picture(picture: Picture, studio: Studio) -> tuple[Rgb, Analysis]:
+    """The pixels to be rendered, a function of the picture and the seed, and what is known of them."""
+    rng = np.random.default_rng((studio.seed, *hashlib.sha256(picture.name.encode()).digest()[:8]))
+    if picture.piece:
+        return cut_piece(*studio.read(picture.photo, round(SIDE * rng.uniform(*CLOSER))), SIDE, rng)
+    if picture.scene is None:
+        return studio.read_whole(picture.photo)
+    photo, known = studio.read(picture.photo)
+    scene, around = studio.read(picture.scene)
+    return place_person((photo, known), (add_props(scene, rng), around), rng)
 
 
-def _decode(path: Path, *, alpha: bool = False) -> Rgb:
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED if alpha else cv2.IMREAD_COLOR)
-    if image is None:
-        raise FileNotFoundError(f"no readable photo at {path}")
-    colours = cv2.COLOR_BGRA2RGBA if alpha else cv2.COLOR_BGR2RGB
-    scale = min(1.0, LARGEST_SIDE / max(image.shape[:2]))
-    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return cast("Rgb", cv2.cvtColor(small, colours))
+def check_pairs(folder: Path) -> dict[str, str]:
+    """Find the pairs of a style whose target failed, and note them for `read_pairs` to leave out."""
+    failed = failures(read_pair(folder, name) for name in tqdm(pair_names(folder)))
+    (folder / FAILED).write_text("".join(f"{name}\t{reason}\n" for name, reason in failed.items()), "utf-8")
+    return failed
 
 
-def _piece(photo: Rgb, side: int, rng: np.random.Generator) -> Rgb:
-    """A square piece, shown at its own size or down to where the whole photo fits: near faces and far ones."""
-    shortest = min(photo.shape[:2])
-    span = int(np.exp(rng.uniform(np.log(min(0.7 * side, shortest)), np.log(shortest))))
-    top, left = (int(rng.integers(0, length - span + 1)) for length in photo.shape[:2])
-    piece = photo[top : top + span, left : left + span]
-    how = cv2.INTER_AREA if span > side else cv2.INTER_CUBIC
-    return cast("Rgb", cv2.resize(piece, (side, side), interpolation=how))
+def _claim(folder: Path, style: str) -> None:
+    """Note which recipe makes what is in a folder, or refuse it."""
+    recipe = hashlib.sha256(style.encode() + b"".join(_recipe())).hexdigest()[:16]
+    noted = folder / "recipe.txt"
+    if not noted.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        noted.write_text(recipe, "ascii")
+    if noted.read_text("ascii") != recipe:
+        raise ValueError(f"the pairs in {folder.name} were made by another recipe; remove the folder")
 
 
-def _paste(picture: Rgb, cut_out: Rgb, rng: np.random.Generator) -> Rgb:
-    """Put a cut-out somewhere, at a fifth to the whole of the picture's size, mirrored and tilted at random."""
-    side = picture.shape[0]
-    scale = side * np.exp(rng.uniform(np.log(0.2), np.log(1.0))) / max(cut_out.shape[:2])
-    scale = min(scale, 1.2)
-    height, width = cut_out.shape[:2]
-    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), rng.uniform(-25, 25), scale)
-    if rng.random() < 0.5:
-        matrix[:, 2] += matrix[:, 0] * (width - 1)
-        matrix[:, 0] *= -1
-    matrix[:, 2] += rng.uniform(0, side, 2) - np.array((width / 2, height / 2))
-    sharp = cv2.GaussianBlur(cut_out, (0, 0), 0.4 / scale) if scale < 0.7 else cut_out
-    moved = cv2.warpAffine(sharp, matrix, (side, side), flags=cv2.INTER_LINEAR).astype(np.float32)
-    opacity = moved[..., 3:] / 255
-    return (picture * (1 - opacity) + moved[..., :3] * opacity).round().astype(np.uint8)
+def _recipe() -> Iterator[bytes]:
+    """This module, and those that decide what a target is and all that they import of ours."""
+    yield Path(__file__).read_bytes()
+    names = ["target", "variants", "props"]
+    for name in names:
+        module = (FOLDER / f"{name}.py").read_bytes()
+        yield module
+        imported = re.findall(r"^from training\.(\w+) import", module.decode(), re.MULTILINE)
+        names += [one for one in dict.fromkeys(imported) if one not in names]
 
 
-def _light(picture: Rgb, rng: np.random.Generator, *, exposed: bool) -> Rgb:
-    """Vary exposure, contrast, white balance, saturation and hue; some pictures are left as they are."""
-    if rng.random() < 0.25:
-        return picture
-    linear = (picture.astype(np.float32) / 255) ** 2.2
-    exposure = np.exp(rng.normal(0, 0.45)) * (rng.uniform(0.1, 0.5) if rng.random() < 0.12 else 1) if exposed else 1.0
-    balanced = linear * np.exp(rng.normal(0, 0.08, 3)).astype(np.float32) * np.float32(exposure)
-    shown = np.clip(balanced, 0, None) ** (1 / 2.2)
-    shown = np.where(shown < 0.8, shown, 1 - 0.2 * np.exp((0.8 - shown) / 0.2))  # a soft shoulder instead of clipping
-    middle = np.float32(rng.uniform(0.35, 0.55))
-    contrast = rng.uniform(0.75, 1.2) if exposed else 1.0
-    shown = (shown - middle) * np.float32(contrast) + middle
-    lab = cv2.cvtColor(np.clip(shown, 0, 1).astype(np.float32), cv2.COLOR_RGB2Lab)
-    turn, chroma = rng.normal(0, 0.12), rng.uniform(0.5, 1.35)
-    if rng.random() < 0.1:
-        turn = rng.uniform(-np.pi, np.pi)
-    if rng.random() < 0.04:
-        chroma = 0.0
-    a, b = lab[..., 1].copy(), lab[..., 2].copy()
-    lab[..., 1] = chroma * (np.cos(turn) * a - np.sin(turn) * b)
-    lab[..., 2] = chroma * (np.sin(turn) * a + np.cos(turn) * b)
-    rgb = cv2.cvtColor(lab, cv2.COLOR_Lab2RGB)
-    return (np.clip(rgb, 0, 1) * 255).round().astype(np.uint8)
+def _any(photos: Sequence[Path], rng: np.random.Generator) -> Path:
+    return photos[int(rng.integers(len(photos)))]
 
 
-def _crop(pair: Rgb, crop: int, rng: np.random.Generator) -> Rgb:
-    top, left = rng.integers(0, pair.shape[1] - crop + 1, 2)
-    piece = np.array(pair[:, top : top + crop, left : left + crop])
-    if rng.random() < 0.5:
-        piece = piece[:, :, ::-1]
-    # Quarter turns: rarely, for light falls from above and the target need not know.
-    piece = np.rot90(piece, int(rng.integers(4)) if rng.random() < 0.3 else 0, axes=(1, 2)).copy()
-    piece[0] = _degrade(piece[0], rng)
-    return piece
+def _is_large(photo: Path) -> bool:
+    with Image.open(photo) as image:
+        return max(image.size) >= CLOSER[0] * SIDE
 
 
-def _degrade(photo: Rgb, rng: np.random.Generator) -> Rgb:
-    """Sensor noise and JPEG artefacts on a third of the photos; the target stays that of the clean photo."""
-    if rng.random() < 0.2:
-        noise = rng.normal(0, rng.uniform(1, 8), photo.shape)
-        photo = np.clip(photo + noise, 0, 255).round().astype(np.uint8)
-    if rng.random() < 0.2:
-        coded = cv2.imencode(".jpg", photo, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(45, 95))])[1]
-        photo = cast("Rgb", cv2.imdecode(coded, cv2.IMREAD_COLOR))
-    return photo
-
-
-def _to_tensor(images: Rgb) -> npt.NDArray[np.float32]:
-    return np.ascontiguousarray(images.transpose(0, 3, 1, 2)).astype(np.float32) / np.float32(127.5) - np.float32(1)
+def _name(photo: Path) -> str:
+    return f"{photo.parent.name}-{photo.stem}"
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Fetch the photos and render training pairs.")
-    parser.add_argument("--style", choices=list(GRADES), default="hinata")
-    parser.add_argument("--size", type=Size, choices=list(Size), default=Size.LIGHT, help="of the generator to teach")
-    parser.add_argument("--pairs", type=int, default=1200)
+    parser = argparse.ArgumentParser(description="Render the pairs of photo and target, and check them.")
+    parser.add_argument("--folder", type=Path, action="append", required=True, help="of photos; may be repeated")
+    parser.add_argument("--leave-out", type=Path, help="file with names of photos, one a line, that are not used")
+    parser.add_argument("--analyses", type=Path, help="folder that training/analyse.py wrote")
+    parser.add_argument("--style", choices=list(GRADES), action="append", help="all by default; may be repeated")
+    parser.add_argument("--composed", type=int, default=0, help="so many people of some photos before others")
+    parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
     return parser.parse_args()
 
 
 def main() -> None:
-    """Fetch, read, render; on one core, so that a machine can do something else meanwhile."""
-    cv2.setNumThreads(1)
+    """Render what is missing, check everything, and name what failed."""
     arguments = _arguments()
-    listed = sources()
-    fetch(listed)
-    style, size = arguments.style, arguments.size
-    path = pairs_path(style, size)
-    render_pairs(read(listed), style=style, size=size, seed=arguments.seed, count=arguments.pairs, path=path)
+    left_out = arguments.leave_out.read_text("utf-8").split() if arguments.leave_out else ()
+    studio = Studio(tuple(arguments.style or GRADES), analyses=arguments.analyses, seed=arguments.seed)
+    photos = photos_in(arguments.folder, frozenset(left_out))
+    render_pairs(pictures_of(photos, studio, arguments.composed), studio, arguments.processes)
+    for style in studio.styles:
+        failed = check_pairs(pairs_path(style))
+        print(f"{style}: {len(pair_names(pairs_path(style)))} pairs, {len(failed)} of them failed")
+        print("".join(f"  {name}: {reason}\n" for name, reason in failed.items()), end="")
 
 
 if __name__ == "__main__":

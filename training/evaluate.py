@@ -1,10 +1,11 @@
-"""Judge weights on photos they were never trained on: figures against the rendered target, and a contact sheet.
+"""Judge weights on photos they were never trained on: figures against the rendered target, and contact sheets.
 
     python -m training.evaluate PHOTO_OR_FOLDER … --style hinata --sheet sheet.jpg
-    python -m training.evaluate PHOTO_OR_FOLDER … --style hinata --weights other.pt:asymmetric
+    python -m training.evaluate PHOTO_OR_FOLDER … --style hinata --weights other.pt:asymmetric --pictures BEFORE
+    python -m training.evaluate PHOTO_OR_FOLDER … --style hinata --sides 512 1024 2048
 
-Columns of the sheet: photo, target, and what each of the weights draws (the style's bundled ones, full before light,
-then those named). Imported by `training` only.
+Columns: photo, target, what each of the weights draws (the style's bundled ones, full before light, then those named),
+and pictures of another time. Imported by `training` only.
 """
 
 import argparse
@@ -15,44 +16,42 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
-from flip_evaluator import evaluate as flip
-from PIL import Image, ImageOps
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from PIL import Image
 
-from shared.pipeline import postprocess, preprocess
+from shared import pipeline
 from shared.styles import BUNDLED_WEIGHTS, read_manifest
+from training.analysis import Analysis, read_analysis
+from training.figures import Figures, SizeFigures, compare, compare_sizes, mean_of, reduced
+from training.photos import Rgb, read_photo, shrunk
 from training.target import GRADES, render
+from training.train import CHECKPOINT, read_checkpoint
 from worker.engines.base import PLENTY
 from worker.engines.torch_engine import TorchEngine
 from worker.generator import AnimeGanV2, LightGenerator, Upsample
 from worker.weights import fill, load_generator, new_generator, read_tensors, recognise
 
-Rgb = npt.NDArray[np.uint8]  # (H, W, 3)
-THIN = 5  # pixels; narrower structures are thin
-THIN_CONTRAST = 10.0  # of CIE L*, 0..100, to what is beside them
-THIN_LENGTH = 16  # pixels; shorter ones are texture
 SMALLEST_SIDE = 128  # pixels; smaller files are icons, not photos
-MOST_PIXELS = 30_000_000
 Generator = AnimeGanV2 | LightGenerator
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """How near a picture is to the target. A recall of what a photo has none of is NaN."""
+class Drawer:
+    """Weights ready to draw; `drawn_at` as the style has it."""
 
-    psnr: float  # dB
-    ssim: float  # at most 1
-    flip: float  # perceptual distance 0..1 at 67 pixels per degree. Source: Andersson et al., "FLIP" (2020)
-    l1: float  # colours in -1..1
-    edge_recall: float  # share of the target's edges that the picture has too, within a pixel
-    thin_recall: float  # share of the photo's long thin strokes that keep half their contrast
-    delta_e: float  # mean CIE76 colour difference
-    roughness: float  # fine variation in the target's flat places over the target's own, each + 0.1; 1 is as flat
-    border: float  # L1 of the outermost 8 pixels over that of the rest
+    name: str
+    generator: Generator
+    drawn_at: int | None = None
+
+    def draw(self, photo: Rgb) -> Rgb:
+        """The picture of a photo at the photo's size."""
+        return draw(self.generator, photo, self.drawn_at)
+
+    def draw_at(self, side: int, photo: Rgb) -> Rgb:
+        """The picture of a photo as who asks for `side` pixels gets it; the photo is larger."""
+        return reduced(self.draw(shrunk(photo, max(side, self.drawn_at or side))), side)
 
 
-def photos_in(places: Collection[Path], max_side: int) -> Iterator[tuple[str, Rgb]]:
+def photos_in(places: Collection[Path], max_side: int) -> Iterator[tuple[Path, Rgb]]:
     """Every photo of files and folders, upright, at most `max_side` pixels wide or high.
 
     Raises:
@@ -66,170 +65,170 @@ def photos_in(places: Collection[Path], max_side: int) -> Iterator[tuple[str, Rg
                 raise
             continue  # photos in a folder may be damaged or bombs on purpose
         if min(photo.shape[:2]) >= SMALLEST_SIDE:
-            yield path.name, photo
+            yield path, photo
 
 
-def read_photo(path: Path, max_side: int) -> Rgb:
-    """Decode as RGB on white, upright, shrunk to `max_side`.
-
-    Raises:
-        ValueError: above 30 megapixels.
-        OSError: when it is no image.
-    """
-    with Image.open(path) as image:
-        if image.width * image.height > MOST_PIXELS:
-            raise ValueError(f"{path.name} is too large to evaluate on")
-        upright = ImageOps.exif_transpose(image).convert("RGBA")
-    on_white = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright).convert("RGB")
-    on_white.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
-    return np.array(on_white, np.uint8)
-
-
-def draw(generator: Generator, photo: Rgb) -> Rgb:
-    """Run the generator as the service does."""
+def draw(generator: Generator, photo: Rgb, drawn_at: int | None = None) -> Rgb:
+    """Draw as the service does, at the size of the photo; `drawn_at` as the style has it."""
     engine = TorchEngine(generator, memory=PLENTY)
-    tensor, box = preprocess(photo, engine)
-    return postprocess(engine.generate(tensor), box)
+    engine.drawn_at = drawn_at
+    return pipeline.draw(photo, engine)
 
 
-def compare(picture: Rgb, target: Rgb, photo: Rgb) -> Figures:
-    """Measure a picture against its target, and its thin structures against the photo; all (H, W, 3), 0..255."""
-    error = np.abs(picture.astype(np.float32) - target) / 127.5
-    inner = error[8:-8, 8:-8]
-    rim = (error.sum() - inner.sum()) / (error.size - inner.size)
-    wanted, found = (image.astype(np.float32) / 255 for image in (target, picture))
-    colours = (cv2.cvtColor(image, cv2.COLOR_RGB2Lab) for image in (found, wanted))
-    with np.errstate(divide="ignore"):  # infinite when nothing differs
-        psnr = float(peak_signal_noise_ratio(target, picture))  # type: ignore[no-untyped-call]
-    return Figures(
-        psnr=psnr,
-        ssim=float(structural_similarity(target, picture, channel_axis=2)),  # type: ignore[no-untyped-call]
-        flip=float(flip(wanted, found, "LDR", applyMagma=False)[1]),
-        l1=float(error.mean()),
-        edge_recall=_edge_recall(picture, target),
-        thin_recall=_thin_recall(picture, photo),
-        delta_e=float(np.linalg.norm(np.subtract(*colours), axis=2).mean()),
-        roughness=_roughness(picture, target),
-        border=float(rim / max(float(inner.mean()), 1e-6)),
-    )
-
-
-def mean_of(figures: Iterable[Figures]) -> Figures:
-    """The mean of every figure, where there is one."""
-    columns = np.array([astuple(one) for one in figures]).T
-    known = (column[~np.isnan(column)] for column in columns)
-    return Figures(*(float(values.mean()) if values.size else float("nan") for values in known))
-
-
-def contact_sheet(rows: Sequence[tuple[Rgb, ...]], height: int = 360) -> Image.Image:
-    """One row per photo, every picture `height` pixels high."""
+def contact_sheet(rows: Sequence[tuple[Rgb, ...]], height: int = 360, title: str = "") -> Image.Image:
+    """One row per photo, every picture `height` pixels high, under a line of text if there is one."""
     strips = []
     for row in rows:
         width = round(height * row[0].shape[1] / row[0].shape[0])
         strips.append(np.hstack([cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA) for image in row]))
     widest = max(strip.shape[1] for strip in strips)
+    if title:
+        line = np.full((28, widest, 3), 255, np.uint8)
+        cv2.putText(line, title, (6, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.55, (0, 0, 0), 1, cv2.LINE_AA)
+        strips.insert(0, line)
     framed = [np.pad(strip, ((0, 4), (0, widest - strip.shape[1]), (0, 0)), constant_values=255) for strip in strips]
     return Image.fromarray(np.vstack(framed))
 
 
+def contact_sheets(
+    path: Path, columns: Sequence[tuple[str, Sequence[Rgb]]], *, height: int = 360, rows: int = 10
+) -> list[Path]:
+    """Save sheets of so many rows, numbered when there are several; returns where they are."""
+    pictures = list(zip(*(drawn for _, drawn in columns), strict=True))
+    title = "  |  ".join(name for name, _ in columns)
+    starts = range(0, len(pictures), rows)
+    paths = [path.with_stem(f"{path.stem}-{number}") for number in range(1, len(starts) + 1)] if starts[1:] else [path]
+    for start, place in zip(starts, paths, strict=True):
+        contact_sheet(pictures[start : start + rows], height, title).save(place, quality=88)
+    return paths
+
+
 def load_weights(path: Path, upsample: Upsample = Upsample.HALF_PIXEL) -> Generator:
-    """Weights of either generator, ready to draw."""
-    tensors = read_tensors(path)
+    """Weights of either generator, or what a run has come to, ready to draw."""
+    tensors = read_checkpoint(path)["average"] if path.name == CHECKPOINT else read_tensors(path)
     generator = new_generator(recognise(tensors), upsample)
     fill(generator, tensors)
     return generator.eval()
-
-
-def _edge_recall(picture: Rgb, target: Rgb) -> float:
-    found, wanted = (cv2.Canny(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), 60, 140) > 0 for image in (picture, target))
-    near = cv2.dilate(found.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    return _share(int((wanted & near).sum()), int(wanted.sum()))
-
-
-def _thin_recall(picture: Rgb, photo: Rgb) -> float:
-    """Dark and light strokes of the photo that the picture has within a pixel, with half the contrast at least."""
-    kept = wanted = 0
-    narrow, near = np.ones((THIN, THIN), np.uint8), np.ones((3, 3), np.uint8)
-    lightness = [_lightness(image) for image in (photo, picture)]
-    for dark_or_light in (cv2.MORPH_BLACKHAT, cv2.MORPH_TOPHAT):
-        before, after = (cv2.morphologyEx(image, dark_or_light, narrow) for image in lightness)
-        strokes = _long(before > THIN_CONTRAST)
-        kept += int((strokes & (cv2.dilate(after, near) > before / 2)).sum())
-        wanted += int(strokes.sum())
-    return _share(kept, wanted)
-
-
-def _share(part: int, whole: int) -> float:
-    return part / whole if whole else float("nan")
-
-
-def _lightness(image: Rgb) -> npt.NDArray[np.float32]:
-    return np.ascontiguousarray(cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)[..., 0], np.float32)
-
-
-def _long(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """The connected parts that are `THIN_LENGTH` pixels wide or high."""
-    _, labels, boxes, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-    long = boxes[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(1) >= THIN_LENGTH
-    long[0] = False  # the background
-    return np.asarray(long[labels], np.bool_)
-
-
-def _roughness(picture: Rgb, target: Rgb) -> float:
-    rough, wanted = _fine_variation(picture), _fine_variation(target)
-    flat = cv2.blur(wanted, (5, 5)) < 2.0
-    return float((rough[flat].mean() + 0.1) / (wanted[flat].mean() + 0.1)) if flat.any() else 1.0
-
-
-def _fine_variation(image: Rgb) -> npt.NDArray[np.float32]:
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    return np.abs(np.asarray(cv2.Laplacian(grey, cv2.CV_32F), np.float32))
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Compare weights with the rendered target on photos.")
     parser.add_argument("photos", type=Path, nargs="+", help="files, and folders of them")
     parser.add_argument("--style", required=True, choices=list(GRADES), help="whose target to compare with")
-    parser.add_argument("--weights", action="append", default=[], help="others too: FILE or FILE:UPSAMPLE")
+    parser.add_argument("--analysis", type=Path, help="folder of what training/analyse.py found in the photos")
+    parser.add_argument("--weights", action="append", default=[], help="others too: FILE[:UPSAMPLE][@DRAWN_AT]")
+    parser.add_argument("--pictures", type=Path, action="append", default=[], help="a folder of them, named as photos")
     parser.add_argument("--max-side", type=int, default=640)
-    parser.add_argument("--sheet", type=Path, help="where to save the contact sheet")
+    parser.add_argument("--each", action="store_true", help="figures of every photo, too")
+    parser.add_argument("--sides", type=int, nargs="+", help="instead: how alike pictures of these sizes look")
+    parser.add_argument("--save", type=Path, help="a folder for all that is drawn, for --pictures of another time")
+    parser.add_argument("--sheet", type=Path, help="where to save the contact sheet; several are numbered")
     parser.add_argument("--sheet-height", type=int, default=360, help="of a picture on it, in pixels")
+    parser.add_argument("--sheet-rows", type=int, default=10)
     return parser.parse_args()
 
 
-def _generators(style: str, others: Iterable[str]) -> Iterator[tuple[str, Generator]]:
+def _drawers(style: str, others: Iterable[str]) -> Iterator[Drawer]:
     """The bundled weights of both sizes, then others."""
     for bundled in sorted(read_manifest(BUNDLED_WEIGHTS), key=lambda one: one.name):
         if bundled.look == style:
-            yield bundled.name, load_generator(bundled)
+            yield Drawer(bundled.name, load_generator(bundled), bundled.drawn_at)
     for other in others:
-        file, _, upsample = other.partition(":")
-        if not Path(file).exists():
+        named, _, drawn_at = other.partition("@")
+        name, _, upsample = named.partition(":")
+        file = Path(name)
+        if not file.exists():
             sys.exit(f"there is no weights file {file}")
-        yield Path(file).name, load_weights(Path(file), Upsample(upsample or Upsample.HALF_PIXEL))
+        generator = load_weights(file, Upsample(upsample or Upsample.HALF_PIXEL))
+        title = file.parent.name if file.name == CHECKPOINT else file.stem
+        yield Drawer(title, generator, int(drawn_at) if drawn_at else None)
+
+
+def _columns(
+    photos: Sequence[tuple[Path, Rgb]], found: Sequence[Analysis | None], arguments: argparse.Namespace
+) -> Iterator[tuple[str, list[Rgb]]]:
+    originals = [photo for _, photo in photos]
+    yield "photo", originals
+    yield (
+        "target",
+        [render(photo, arguments.style, analysis) for photo, analysis in zip(originals, found, strict=True)],
+    )
+    for drawer in _drawers(arguments.style, arguments.weights):
+        yield drawer.name, [drawer.draw(photo) for photo in originals]
+    for folder in arguments.pictures:
+        yield folder.name, [_recorded(folder, path, photo) for path, photo in photos]
+
+
+def _recorded(folder: Path, path: Path, photo: Rgb) -> Rgb:
+    """The picture of a folder that is named like the photo, at its size."""
+    picture = next(folder.glob(f"{path.stem}.*"), None)
+    if picture is None:
+        sys.exit(f"{folder} has no picture of {path.name}")
+    recorded = read_photo(picture, max(photo.shape))
+    return np.asarray(cv2.resize(recorded, photo.shape[1::-1], interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def main() -> None:
-    """Print the figures of every photo and their mean, for each of the weights; save the sheet if asked to."""
+    """Print the mean figures of every column; save pictures and sheets if asked to."""
     arguments = _arguments()
-    photos = list(photos_in(arguments.photos, arguments.max_side))
+    photos = list(photos_in(arguments.photos, max(arguments.sides or [arguments.max_side])))
     if not photos:
         sys.exit(f"no photo of {SMALLEST_SIDE} pixels or more among them")
-    targets = [render(photo, arguments.style) for _, photo in photos]
-    columns = [[photo for _, photo in photos], targets]
-    for weights, generator in _generators(arguments.style, arguments.weights):
-        drawn = [draw(generator, photo) for _, photo in photos]
-        _print_figures(weights, [name for name, _ in photos], list(map(compare, drawn, targets, columns[0])))
-        columns.append(drawn)
+    if arguments.sides:
+        _print_sizes([photo for _, photo in photos], _drawers(arguments.style, arguments.weights), arguments.sides)
+        return
+    found = [_analysis(arguments.analysis, path, photo) for path, photo in photos]
+    columns = list(_columns(photos, found, arguments))
+    _print_figures([path.name for path, _ in photos], columns, found, each=arguments.each)
+    for name, drawn in columns if arguments.save else ():
+        _save(arguments.save / name, [path.stem for path, _ in photos], drawn)
     if arguments.sheet:
-        sheet = contact_sheet(list(zip(*columns, strict=True)), arguments.sheet_height)
-        sheet.save(arguments.sheet, quality=85)
+        contact_sheets(arguments.sheet, columns, height=arguments.sheet_height, rows=arguments.sheet_rows)
 
 
-def _print_figures(title: str, names: Sequence[str], figures: Sequence[Figures]) -> None:
-    print(f"{title:28}" + "".join(f"{field.name:>13}" for field in fields(Figures)))
-    for name, one in zip((*names, "mean"), (*figures, mean_of(figures)), strict=True):
-        print(f"{name:28}" + "".join(f"{value:13.4f}" for value in astuple(one)), flush=True)
+def _print_figures(
+    names: Sequence[str],
+    columns: Sequence[tuple[str, Sequence[Rgb]]],
+    found: Sequence[Analysis | None],
+    *,
+    each: bool,
+) -> None:
+    (_, originals), (_, targets) = columns[:2]
+    faces = [analysis.faces if analysis else None for analysis in found]
+    _print_row(f"mean of {len(names)}", [field.name for field in fields(Figures)])
+    for title, drawn in columns:
+        figures = list(map(compare, drawn, targets, originals, faces))
+        for name, one in zip(names, figures, strict=True) if each else ():
+            _print_row(f"  {name}", astuple(one))
+        _print_row(title, astuple(mean_of(figures)))
+
+
+def _print_sizes(photos: Sequence[Rgb], drawers: Iterable[Drawer], sides: Sequence[int]) -> None:
+    """Print the mean figures at every size; colours are compared with those at the first."""
+    large = [photo for photo in photos if max(photo.shape[:2]) >= max(sides)]
+    if not large:
+        sys.exit(f"no photo is {max(sides)} pixels wide or high")
+    _print_row(f"mean of {len(large)}", [field.name for field in fields(SizeFigures)])
+    for drawer in drawers:
+        drawn = [[drawer.draw_at(side, photo) for side in sides] for photo in large]
+        for number, side in enumerate(sides):
+            figures = (compare_sizes(pictures[number], pictures[0]) for pictures in drawn)
+            _print_row(f"{drawer.name} at {side}", astuple(mean_of(figures)))
+
+
+def _print_row(title: str, cells: Iterable[str | float]) -> None:
+    print(f"{title:28}" + "".join(f"{cell:>12}" if isinstance(cell, str) else f"{cell:12.4f}" for cell in cells))
+
+
+def _save(folder: Path, stems: Iterable[str], pictures: Iterable[Rgb]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for stem, picture in zip(stems, pictures, strict=True):
+        Image.fromarray(picture).save(folder / f"{stem}.png")
+
+
+def _analysis(folder: Path | None, path: Path, photo: Rgb) -> Analysis | None:
+    height, width = photo.shape[:2]
+    return read_analysis(folder, path, (height, width)) if folder else None
 
 
 if __name__ == "__main__":

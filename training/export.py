@@ -11,12 +11,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from PIL import Image
 
 from shared.styles import BUNDLED_WEIGHTS, Size, Style, read_manifest, write_manifest
-from training.data import sources
-from training.evaluate import Rgb, draw, load_weights, read_photo
+from training.evaluate import draw, load_weights
+from training.photos import Rgb, collections, read_photo
 from training.train import STORED, Recipe, checkpoint_path, read_checkpoint
 from worker.generator import AnimeGanV2, LightGenerator, Upsample
 from worker.weights import file_sha256, write_tensors
@@ -27,11 +26,10 @@ PREVIEW_SPLIT = 144  # left of this the preview shows the photo, right of it the
 
 def provenance(recipe: Recipe) -> str:
     """Where weights come from, in the words of the manifest."""
-    listed = sources()
-    photos, cut_outs = (sum(len(one.files) for one in listed if one.cut_out is cut_out) for cut_out in (False, True))
+    portraits = " and ".join(one.name for one in collections())
     return (
-        f"trained by training/ from rendered targets: {photos} photos and {cut_outs} cut-outs of package archives "
-        f"under free licences, {recipe.pairs:,} pairs, {recipe.steps:,} steps from {recipe.start}, seed {recipe.seed}"
+        f"trained by training/ from {recipe.pairs:,} rendered targets, of freely licensed photos of packages and "
+        f"repositories and of portraits of {portraits}: {recipe.steps:,} steps from {recipe.start}, seed {recipe.seed}"
     )
 
 
@@ -40,8 +38,7 @@ def export(
 ) -> Style:
     """Write weights, preview and manifest entry; an entry of the same name is replaced.
 
-    The full generator is kept in half precision: that changes 2 % of the values of a picture, by one level of
-    256.
+    Weights are kept in half precision and computed in single.
 
     Raises:
         ValueError: the run has not come to its end.
@@ -51,9 +48,8 @@ def export(
     if state["step"] < recipe.steps:
         raise ValueError(f"the run is at step {state['step']} of {recipe.steps}: --resume it")
     name = f"{recipe.style}-{recipe.size}"
-    kept = torch.float16 if recipe.size is Size.FULL else torch.float32
     file = folder / f"{name}.safetensors"
-    write_tensors(file, {key: value.to(kept).contiguous() for key, value in state["average"].items()})
+    write_tensors(file, {key: value.half().contiguous() for key, value in state["average"].items()})
     preview = write_preview(load_weights(file), photo, folder / f"{name}.webp") if photo else ""
     style = Style(
         name=name,
@@ -63,6 +59,7 @@ def export(
         file=file.name,
         sha256=file_sha256(file),
         upsample=Upsample.HALF_PIXEL.value,
+        drawn_at=recipe.drawn_at,
         licence="MIT",
         provenance=provenance(recipe),
         preview=preview,

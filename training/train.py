@@ -1,47 +1,62 @@
-"""Train a generator to draw what the rendered target draws. CPU-only, seeded, resumable.
+"""Train a generator to draw what the rendered target draws, on a CPU or a GPU. Seeded, resumable.
 
     python -m training.train --style hinata --size light
     python -m training.train --style hinata --size light --resume
 
-A step is a function of the recipe and its number (the batch, the learning rate), and a checkpoint holds its recipe, so
-a resumed run takes the same steps as an uninterrupted one. Imported by `training` only.
+First the generator learns what the target is, by the distance to it; then a discriminator, too, judges what it draws,
+or hard decisions of the target would stay blurred. A step is a function of the recipe and its number (the batch, the
+learning rate), and a checkpoint holds its recipe, so a resumed run takes the same steps as an uninterrupted one.
+Imported by `training` only.
 """
 
 import argparse
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any, Self, TypedDict
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from shared.styles import Size
-from training.data import batch, pairs_path
+from training.batches import Batch, batch
+from training.discriminator import Discriminator, contest
 from training.muon import Muon
+from training.pairs import FAILED, Pairs, pairs_path, read_pairs
 from training.target import GRADES
-from worker.engines.base import GEOMETRY
 from worker.generator import Upsample
 from worker.weights import new_generator, read_tensors
 
+LUMA = torch.tensor((0.299, 0.587, 0.114))  # of red, green and blue; ITU-R BT.601
 RUNS = Path(__file__).resolve().parent / "runs"
+CHECKPOINT = "checkpoint.pt"  # in the folder of its run
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """What a batch is until a share 0..1 of the steps is done."""
+    """What a batch is until a share 0..1 of the steps is done, and what judges it.
+
+    With `adversarial` above 0 the discriminator does, too: its gradient at the picture is made this many times as long
+    as that of the distance to the target, so that the same number suits every style and generator.
+    """
 
     until: float
     batch_size: int
     crop: int  # pixels of a side
+    adversarial: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +72,8 @@ class Recipe:
     phases: tuple[Phase, ...]
     border: int  # pixels on every side of a crop that count for nothing: their target depends on what was cut off
     peak_rate: float  # of learning
+    crispness: float = 2.0  # weight of `crispness_loss`
+    discriminator_rate: float = 4e-4
     muon: bool = False  # for convolutions, with AdamW for the rest; else AdamW for all
     weight_decay: float = 1e-4  # by AdamW
     ema: float = 0.999
@@ -64,6 +81,7 @@ class Recipe:
     bf16: bool = True
     style: str = ""
     pairs: int = 0
+    drawn_at: int = 640  # longest side in pixels of the photos that pairs are cut from, so also of what is drawn
     start: str = "random initialisation"
 
     def __post_init__(self) -> None:
@@ -78,17 +96,17 @@ STORED: TypeAdapter[Recipe] = TypeAdapter(Recipe)
 RECIPES = {
     Size.LIGHT: Recipe(
         size=Size.LIGHT,
-        steps=9000,
-        phases=(Phase(1.0, batch_size=4, crop=144),),
-        border=GEOMETRY[Size.LIGHT].margin,
-        peak_rate=2e-3,
+        steps=10_000,
+        phases=(Phase(0.65, batch_size=3, crop=208), Phase(1.0, batch_size=3, crop=208, adversarial=0.5)),
+        border=16,
+        peak_rate=1.5e-3,
     ),
     # Small batches learn most in a given time; then crops so large that their statistics, by which it normalises, are
     # nearer to a whole photo's.
     Size.FULL: Recipe(
         size=Size.FULL,
         steps=11_000,
-        phases=(Phase(0.64, batch_size=2, crop=96), Phase(1.0, batch_size=1, crop=256)),
+        phases=(Phase(0.6, batch_size=2, crop=128), Phase(1.0, batch_size=1, crop=320, adversarial=0.5)),
         border=4,
         peak_rate=2.5e-4,
         muon=True,
@@ -103,39 +121,49 @@ class Checkpoint(TypedDict):
     step: int
     generator: dict[str, Tensor]
     average: dict[str, Tensor]
-    optimisers: list[dict[str, object]]
+    discriminator: dict[str, Tensor]
+    optimisers: list[dict[str, object]]  # of the generator, then of the discriminator
 
 
 class Run:
-    """A generator in training, its moving average (what is exported) and its optimisers."""
+    """A generator in training, its moving average (what is exported), its discriminator and their optimisers."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        """Initialise at random from the recipe's seed."""
+    def __init__(self, recipe: Recipe, device: str = "cpu") -> None:
+        """Initialise at random from the recipe's seed; the device decides nothing but rounding and pace."""
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
         self.step = 0
+        self._device = torch.device(device)
         generator = new_generator(recipe.size, Upsample.HALF_PIXEL)
         if recipe.size is Size.FULL:
             delta_orthogonal_(generator)
-        self.generator = generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.generator, self.discriminator = (
+            module.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            for module in (generator, Discriminator())
+        )
         self.average = {name: value.detach().clone() for name, value in self.generator.state_dict().items()}
-        self.optimisers = _optimisers(self.generator, recipe)
+        self._optimisers = _optimisers(self.generator, recipe)
+        self._opponent = torch.optim.AdamW(
+            self.discriminator.parameters(), lr=recipe.discriminator_rate, betas=(0.9, 0.99), fused=True
+        )
 
-    def advance(self, pairs: npt.NDArray[np.uint8]) -> float:
-        """Take one step on (count, 2, side, side, 3) pairs and return its loss."""
-        recipe = self.recipe
-        phase = recipe.phase(self.step)
-        photo, target = batch(pairs, seed=recipe.seed, step=self.step, size=phase.batch_size, crop=phase.crop)
-        for group in (group for optimiser in self.optimisers for group in optimiser.param_groups):
+    def advance(self, pictures: Batch) -> float:
+        """Take one step on the photos and targets of `batch_of` and return its distance to the target."""
+        recipe, adversarial = self.recipe, self.recipe.phase(self.step).adversarial
+        for group in (group for optimiser in self._optimisers for group in optimiser.param_groups):
             group["lr"] = recipe.peak_rate * one_cycle(self.step / recipe.steps)
+        photo, target = (self._moved(images) for images in pictures)
         self.generator.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
-            drawn = self.generator(torch.from_numpy(photo).contiguous(memory_format=torch.channels_last))
-        compared = (crop_border(images, recipe.border) for images in (drawn.float(), torch.from_numpy(target)))
-        loss = drawing_loss(*compared)
-        loss.backward()  # type: ignore[no-untyped-call]
+        with self._autocast():
+            drawn = self.generator(photo)
+        photo, drawn, target = (crop_border(images, recipe.border) for images in (photo, drawn.float(), target))
+        loss = drawing_loss(drawn, target) + recipe.crispness * crispness_loss(drawn, target)
+        (gradient,) = torch.autograd.grad(loss, drawn)
+        if adversarial:
+            gradient = gradient + adversarial * self._deceiving(photo, drawn, target, length=gradient.norm())
+        drawn.backward(gradient)  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.generator.parameters(), 1.0)
-        for optimiser in self.optimisers:
+        for optimiser in self._optimisers:
             optimiser.step()
         self.step += 1
         self._follow()
@@ -148,45 +176,67 @@ class Run:
             "step": self.step,
             "generator": self.generator.state_dict(),
             "average": self.average,
-            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+            "discriminator": self.discriminator.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in (*self._optimisers, self._opponent)],
         }
         temporary = path.with_suffix(".new")
         torch.save(state, temporary)
         temporary.replace(path)
 
     @classmethod
-    def resumed(cls, path: Path) -> Self:
-        """The run of a checkpoint, to go on with its recipe."""
+    def resumed(cls, path: Path, device: str = "cpu") -> Self:
+        """The run of a checkpoint, to go on with its recipe, on whatever device."""
         state = read_checkpoint(path)
-        run = cls(STORED.validate_python(state["recipe"]))
+        run = cls(STORED.validate_python(state["recipe"]), device)
         run.step = state["step"]
         run.generator.load_state_dict(state["generator"])
-        run.average = state["average"]
-        for optimiser, its_state in zip(run.optimisers, state["optimisers"], strict=True):
+        run.discriminator.load_state_dict(state["discriminator"])
+        run._start_average(state["average"])
+        for optimiser, its_state in zip((*run._optimisers, run._opponent), state["optimisers"], strict=True):
             optimiser.load_state_dict(its_state)
         return run
 
     def adopt(self, weights: dict[str, Tensor]) -> None:
         """Start from weights of ours whose target differs a little."""
-        self.average = {name: value.float().clone() for name, value in weights.items()}
+        self._start_average(weights)
         self.generator.load_state_dict(self.average)
+
+    def _deceiving(self, photo: Tensor, drawn: Tensor, target: Tensor, *, length: Tensor) -> Tensor:
+        """The gradient, of a given length, that would deceive the discriminator, which then takes a step itself."""
+        self.discriminator.zero_grad(set_to_none=True)
+        with self._autocast():
+            gradient = contest(self.discriminator, photo, drawn, target)
+        self._opponent.step()
+        scaled: Tensor = gradient * (length / (gradient.norm() + 1e-12))
+        return scaled
 
     @torch.no_grad()
     def _follow(self) -> None:
         # Early on the average follows quickly, or the random start would stay in it.
         keep = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
-        for name, value in self.generator.state_dict().items():
-            self.average[name].lerp_(value, 1 - keep)
+        now = self.generator.state_dict()
+        follow = get_ema_multi_avg_fn(keep)  # type: ignore[no-untyped-call]
+        follow([*self.average.values()], [now[name] for name in self.average], self.step)
+
+    def _start_average(self, weights: dict[str, Tensor]) -> None:
+        for name, value in weights.items():
+            self.average[name].copy_(value)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=self.recipe.bf16)
+
+    def _moved(self, images: npt.NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(images).to(self._device).contiguous(memory_format=torch.channels_last)
 
 
 def checkpoint_path(style: str, size: Size, run: str = "") -> Path:
     """Where a run is kept, under the name `run` or else that of its style and size."""
-    return RUNS / (run or f"{style}-{size}") / "checkpoint.pt"
+    return RUNS / (run or f"{style}-{size}") / CHECKPOINT
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read what `Run.save` wrote; as data alone."""
-    state: Checkpoint = torch.load(path, weights_only=True)
+    state: Checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     return state
 
 
@@ -224,30 +274,75 @@ def crop_border(images: Tensor, border: int) -> Tensor:
 
 
 def drawing_loss(drawn: Tensor, target: Tensor) -> Tensor:
-    """L1 of the colours and of their differences between neighbours (lines, cel edges), these at half the size too.
+    """L1 of the colours and of their differences between neighbours, at the whole, half and a quarter of the size.
 
-    Plain L1 hedges where the target decides hard; the differences make it pay for a blurred edge.
+    Plain L1 hedges where the target decides hard; the differences (lines, borders of areas) make it pay for a blurred
+    edge.
     """
     loss = functional.l1_loss(drawn, target)
-    for weight, shrink in ((1.0, 1), (0.5, 2)):
+    for weight, shrink in ((1.0, 1), (0.5, 2), (0.5, 4)):
         small, wanted = (functional.avg_pool2d(images, shrink) if shrink > 1 else images for images in (drawn, target))
         for difference, expected in zip(_differences(small), _differences(wanted), strict=True):
             loss = loss + weight * functional.l1_loss(difference, expected)
     return loss
 
 
+def crispness_loss(drawn: Tensor, target: Tensor, window: int = 16) -> Tensor:
+    """Compare the steps of luma within every window, sorted: as many even places and steep edges as the target has.
+
+    Where an edge lies is left to `drawing_loss`; here an edge that is a pixel off costs nothing and a blurred one does,
+    so it pays to decide. Takes (N, 3, H, W) in -1..1.
+    """
+    steps, wanted = (
+        _sorted_steps((images * LUMA.to(images).view(3, 1, 1)).sum(1), window) for images in (drawn, target)
+    )
+    return functional.l1_loss(steps, wanted)
+
+
+def _sorted_steps(luma: Tensor, window: int) -> Tensor:
+    """The steps to the right and down of (N, H, W), sorted within each whole window: (N, 2, rows, columns, window²)."""
+    rows, columns = ((length - 1) // window for length in luma.shape[1:])
+    corner = luma[:, : rows * window, : columns * window]
+    right = luma[:, : rows * window, 1 : columns * window + 1] - corner
+    down = luma[:, 1 : rows * window + 1, : columns * window] - corner
+    steps = torch.stack((right, down), 1).abs().view(len(luma), 2, rows, window, columns, window)
+    return steps.transpose(3, 4).flatten(4).sort(-1).values
+
+
+def batch_of(pairs: Pairs, recipe: Recipe, step: int) -> Batch:
+    """The batch of a step."""
+    phase = recipe.phase(step)
+    return batch(pairs, seed=recipe.seed, step=step, size=phase.batch_size, crop=phase.crop)
+
+
+def batches(pairs: Pairs, recipe: Recipe, first: int, loaders: int = 1) -> Generator[Batch, None, None]:
+    """The batches of all steps from `first` on, made ahead by so many threads while the step before is taken."""
+    ahead: deque[Future[Batch]] = deque()
+    threads = ThreadPoolExecutor(loaders)
+    try:
+        for step in range(first, recipe.steps):
+            ahead.append(threads.submit(batch_of, pairs, recipe, step))
+            if len(ahead) > loaders:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        threads.shutdown(cancel_futures=True)
+
+
 def train(
-    run: Run, pairs: npt.NDArray[np.uint8], checkpoint: Path, *, every_s: float = 60.0
-) -> Iterator[tuple[int, float]]:
+    run: Run, pairs: Pairs, checkpoint: Path, *, every_s: float = 60.0, loaders: int = 1
+) -> Generator[tuple[int, float], None, None]:
     """Take the remaining steps, saving every `every_s` seconds and at the end; yields each step and its loss."""
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     saved = monotonic()
-    while run.step < run.recipe.steps:
-        loss = run.advance(pairs)
-        yield run.step, loss
-        if monotonic() - saved > every_s:
-            run.save(checkpoint)
-            saved = monotonic()
+    with closing(batches(pairs, run.recipe, run.step, loaders)) as prepared:
+        for pictures in prepared:
+            loss = run.advance(pictures)
+            yield run.step, loss
+            if monotonic() - saved > every_s:
+                run.save(checkpoint)
+                saved = monotonic()
     run.save(checkpoint)
 
 
@@ -256,7 +351,9 @@ def _optimisers(generator: nn.Module, recipe: Recipe) -> list[torch.optim.Optimi
     matrices = [weight for weight in weights if recipe.muon and weight.ndim == 4 and weight.shape[1] > 1]
     chosen = set(matrices)
     others = [weight for weight in weights if weight not in chosen]
-    adam = torch.optim.AdamW(others, lr=recipe.peak_rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay)
+    adam = torch.optim.AdamW(
+        others, lr=recipe.peak_rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay, fused=True
+    )
     return [Muon(matrices, lr=recipe.peak_rate), adam] if matrices else [adam]
 
 
@@ -269,42 +366,63 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--style", required=True, choices=list(GRADES), help="whose pairs in training/cache/ to learn")
     parser.add_argument("--size", type=Size, choices=list(Size), default=Size.LIGHT)
     parser.add_argument("--run", default="", help="name of the run, a folder in training/runs/; style-size by default")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--steps", type=int, help="instead of the recipe's")
-    parser.add_argument("--crop", type=int, help="one crop of so many pixels a step, instead of the recipe's")
+    parser.add_argument("--batch-size", type=int, help="in every phase; a GPU takes far more than the recipe's")
+    parser.add_argument("--crop", type=int, help="pixels of a side in every phase, instead of the recipe's")
+    parser.add_argument("--adversarial", type=float, help="in the phases with a discriminator; 0 goes without")
     parser.add_argument("--peak-rate", type=float, help="instead of the recipe's")
     parser.add_argument("--seed", type=int, help="1 by default")
     parser.add_argument("--start-from", type=Path, help="weights of ours, such as weights/NAME.safetensors")
     parser.add_argument("--resume", action="store_true", help="go on; style and size alone are looked at")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--loaders", type=int, help="threads that prepare batches; 1 beside a CPU, 8 beside a GPU")
     return parser.parse_args()
 
 
 def _recipe(arguments: argparse.Namespace, pairs: int) -> Recipe:
     recipe = replace(RECIPES[arguments.size], style=arguments.style, pairs=pairs)
     chosen = {name: getattr(arguments, name) for name in ("steps", "peak_rate", "seed")}
-    if arguments.crop:
-        chosen["phases"] = (Phase(1.0, batch_size=1, crop=arguments.crop),)
     if arguments.start_from:
         chosen["start"] = arguments.start_from.stem
-    return replace(recipe, **{name: value for name, value in chosen.items() if value is not None})
+    phases = tuple(_phase(phase, arguments) for phase in recipe.phases)
+    return replace(recipe, phases=phases, **_given(chosen))
+
+
+def _phase(phase: Phase, arguments: argparse.Namespace) -> Phase:
+    chosen = {name: getattr(arguments, name) for name in ("batch_size", "crop")}
+    if phase.adversarial:
+        chosen["adversarial"] = arguments.adversarial
+    return replace(phase, **_given(chosen))
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def main() -> None:
     """Train, and print the mean loss of every 100 steps."""
     arguments = _arguments()
+    cv2.setNumThreads(1)  # batches have threads of their own
     torch.set_num_threads(arguments.threads)
+    torch.backends.cudnn.benchmark = True
     checkpoint = checkpoint_path(arguments.style, arguments.size, arguments.run)
     if checkpoint.exists() and not arguments.resume:
         sys.exit(f"{checkpoint} is there already: --resume it, remove it, or give this run a name with --run")
-    rendered = pairs_path(arguments.style, arguments.size)
-    if not rendered.exists():
-        sys.exit(f"{rendered} is missing: python -m training.data --style … --size … first")
-    pairs = np.load(rendered, mmap_mode="r")
-    run = Run.resumed(checkpoint) if arguments.resume else Run(_recipe(arguments, len(pairs)))
+    rendered = pairs_path(arguments.style)
+    if not (rendered / FAILED).exists():
+        sys.exit(f"the pairs in {rendered} are not rendered and checked: python -m training.data … first")
+    pairs = read_pairs(rendered)
+    device, loaders = arguments.device, arguments.loaders or (8 if arguments.device == "cuda" else 1)
+    run = Run.resumed(checkpoint, device) if arguments.resume else Run(_recipe(arguments, len(pairs)), device)
     if arguments.start_from and not arguments.resume:
         run.adopt(read_tensors(arguments.start_from))
+    _report(run, train(run, pairs, checkpoint, loaders=loaders))
+
+
+def _report(run: Run, steps: Iterator[tuple[int, float]]) -> None:
     started, first, losses = monotonic(), run.step, []
-    for step, loss in train(run, pairs, checkpoint):
+    for step, loss in steps:
         losses.append(loss)
         if step % 100 == 0 or step == run.recipe.steps:
             pace = (monotonic() - started) / (step - first)

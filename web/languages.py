@@ -17,7 +17,6 @@ UNITS_S: Final = (24 * 3600, 3600, 60, 1)
 UNITS: Final = {"en": ("days", "hours", "minutes", "seconds"), "zh": ("天", "小时", "分钟", "秒")}
 
 CHINESE: Final = {
-    "A moment later, a frame from a film.": "稍等片刻，便是电影里的一帧。",
     "An example, photo by NASA. Drag the line.": "示例照片来自 NASA。拖动中间的线看看。",
     "Anime": "动漫",
     "Another photo": "换一张照片",
@@ -45,6 +44,7 @@ CHINESE: Final = {
     "Keep it": "保留",
     "Large": "大",
     "Licence of its weights: {licence}": "模型权重许可：{licence}",
+    "Luminous day, glowing dusk, or ink and wash.": "明亮的白昼、泛着光的黄昏，或是水墨。",
     "Medium": "中",
     "Start another": "再来一个",
     "Next": "下一张",

@@ -263,7 +263,7 @@ class StyleBody(BaseModel):
     licence: str
     sha256: Sha256
     provenance: str
-    gmac_per_megapixel: Annotated[int, Field(description="Cost: 10^9 multiply-adds for a megapixel of picture.")]
+    gmac_per_megapixel: Annotated[int, Field(description="Cost: 10^9 multiply-adds for a megapixel drawn.")]
     megapixels_per_s: Annotated[float | None, Field(description="Measured here, one process; null until known.")]
     preview: str | None
 
@@ -293,7 +293,7 @@ class LimitsBody(BaseModel):
     job_time_limit_s: int
     ttl_s: int
     requests_per_minute: Annotated[int | None, Field(description="Yours; null for any number.")]
-    megapixels_per_day: Annotated[float | None, Field(description="Yours, as they are drawn; null for any number.")]
+    megapixels_per_day: Annotated[float | None, Field(description="Yours, of pictures; null for any number.")]
     megapixels_left: Annotated[float | None, Field(description="Of these, until midnight UTC.")]
 
 

@@ -92,7 +92,8 @@ class ModelLoader:
 
     def _open(self, name: str, prepared: "_Prepared") -> DrawingEngine:
         engine = prepared.open(threads=self._threads, memory=self._memory)
-        engine.warm(MAX_SIDE_DEFAULT)
+        engine.drawn_at = self._styles[name].drawn_at
+        engine.warm(engine.drawn_at or MAX_SIDE_DEFAULT)
         give_back()
         log.info("engine warm", style=name, engine=prepared.engine, threads=self._threads)
         return engine

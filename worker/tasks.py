@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 from shared import pipeline
 from shared.errors import CanceledError, SakugaError, TimedOutError, UnavailableError, UnknownJobError
 from shared.jobs import Job, ResultInfo
-from shared.lanes import Lane
+from shared.lanes import LEAST_PIXELS, Lane
 from shared.pipeline import Engine, Options, Picture, Stage
 from shared.services import Services
 from shared.store import MissingObjectError
@@ -129,8 +129,9 @@ class _Telling:
 
 def _learn(job: Job, picture: Picture, services: Services) -> None:
     """Keep what this conversion tells of the pace and of the time that was promised."""
-    generate_ms = picture.timings[f"{Stage.GENERATE}_s"] * 1000
-    services.lanes.record_pace(job.style, generate_ms / (picture.width * picture.height / 1e6))
+    took_ms = 1000 * sum(picture.timings[f"{stage}_s"] for stage in (Stage.GENERATE, Stage.POSTPROCESS))
+    pixels = max(LEAST_PIXELS, picture.width * picture.height)  # as it was admitted; a small one may be drawn larger
+    services.lanes.record_pace(job.style, took_ms / (pixels / 1e6))
     finished_at = job.finished_at or job.created_at
     services.lanes.record_promise(job.promised_s, finished_at - job.created_at)
     services.lanes.record_drift(job.work_ms, 1000 * (finished_at - (job.started_at or finished_at)))
@@ -182,4 +183,5 @@ def _described(job: Job, picture: Picture) -> ResultInfo:
 
 def timed_out(services: Services) -> TimedOutError:
     """What the owner of a job that ran out of time is told."""
-    return TimedOutError(f"A conversion may take {services.settings.job_time_limit_s} seconds; try a smaller max_side.")
+    limit_s = services.settings.job_time_limit_s
+    return TimedOutError(f"A conversion may take {limit_s} seconds; try a light style or a smaller max_side.")

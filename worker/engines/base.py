@@ -40,7 +40,7 @@ class Geometry:
 
 GEOMETRY = {
     Size.FULL: Geometry(multiple=4, margin=0, halo=None),  # GroupNorm takes its statistics over the whole picture
-    Size.LIGHT: Geometry(multiple=8, margin=16, halo=80),  # the receptive field is 73, rounded up to the multiple
+    Size.LIGHT: Geometry(multiple=16, margin=16, halo=256),  # the receptive field is 252 to its farther side
 }
 
 
@@ -63,6 +63,7 @@ def _of_strip(tell: Told, before: float, share: float) -> Told:
 class DrawingEngine(ABC):
     """A generator in the process that made it; make one per process, after the fork."""
 
+    drawn_at: int | None = None  # as the style has it
     resident_bytes: ClassVar[int]  # interpreter, runtime and weights
     failures: ClassVar[tuple[type[Exception], ...]] = (RuntimeError, MemoryError)  # what the runtime raises
 
@@ -122,9 +123,10 @@ class DrawingEngine(ABC):
     def _require_room(self, photo: Tensor) -> None:
         most = self._memory / (self._activation_bytes + PICTURE_BYTES)
         if photo[0, 0].size > most:
+            # Where a style draws at one size, max_side changes nothing of what is drawn.
+            advice = "choose a light style" if self.drawn_at else "choose a smaller max_side or a light style"
             raise PictureTooLargeError(
-                f"There is memory for pictures of up to {max(most, 0) / 1e6:.2f} megapixels in this style; "
-                "choose a smaller max_side or a light style."
+                f"There is memory to draw up to {max(most, 0) / 1e6:.2f} megapixels in this style; {advice}."
             )
 
     def _in_strips(self, photo: Tensor, halo: int, tell: Told) -> Tensor:

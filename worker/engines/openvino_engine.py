@@ -11,7 +11,6 @@ import openvino
 
 from shared.engines import EngineName
 from shared.pipeline import Tensor, Told
-from shared.settings import MAX_SIDE_DEFAULT
 from shared.styles import Size
 from worker.engines.base import DrawingEngine
 
@@ -35,7 +34,7 @@ ACTIVATION_BYTES: Final = {  # per pixel at the peak
     (EngineName.OPENVINO_INT8_BF16, Size.FULL): 430,
     (EngineName.OPENVINO_INT8_BF16, Size.LIGHT): 400,
 }
-KEPT_PIXELS = (MAX_SIDE_DEFAULT + 64) ** 2  # the memory of a picture above this is given back after it
+KEPT_PIXELS = (640 + 64) ** 2  # of a square where styles are drawn; the memory of a larger one is given back after it
 
 
 class OpenVinoEngine(DrawingEngine):

@@ -35,7 +35,7 @@ export default {
     invalid_value: { title: "数值不被接受", detail: "某个选项超出了允许的范围。" },
     not_a_photo: { title: "这不是可以读取的图片", detail: "支持 JPEG、PNG、WebP、HEIC、AVIF、TIFF、GIF 和 BMP。" },
     photo_too_large: { title: "照片太大", detail: "它的字节数或像素数超过了上限。" },
-    picture_too_large: { title: "图片太大", detail: "服务的内存不足以绘制，请选择小一些的尺寸。" },
+    picture_too_large: { title: "图片太大", detail: "服务的内存不足以用这种风格绘制，请换一种风格，或选择小一些的尺寸。" },
     queue_full: { title: "队列已满", detail: "请稍后再试。" },
     quota_exceeded: { title: "配额已用完", detail: "您今天的百万像素配额放不下这张照片，配额在 UTC 午夜恢复。" },
     timed_out: { title: "绘制超时", detail: "这张照片花的时间太长了。" },

@@ -1,0 +1,313 @@
+"""What generators are taught with: photos and where they come from, pairs, rules for failed ones, batches."""
+
+import struct
+import subprocess
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from training import data
+from training.analysis import MESH_POINTS, Analysis, content_key, nothing_found
+from training.batches import batch, cut_crop, degraded
+from training.bundle import read_bundle
+from training.checks import eyes_are_lost, failures, is_one_colour, moved
+from training.data import Studio, check_pairs, make_picture, pictures_of, render_pairs
+from training.pairs import Pair, Pairs, pair_names, read_pair, read_pairs, write_pair
+from training.photos import CACHE, Source, collections, gather, photos_in, read_photo, sources
+from training.props import add_text, add_wires
+from training.variants import cut_piece, place_person
+
+Rgb = npt.NDArray[np.uint8]
+NO_FACES = np.zeros((0, MESH_POINTS, 2), np.float32)
+
+
+def soft_photo(height: int, width: int, seed: int = 0) -> Rgb:
+    """A photo-like picture: smooth blobs of colour."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 7, 3)).astype(np.uint8)
+    return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def saved(path: Path, picture: Rgb) -> Path:
+    Image.fromarray(picture).save(path)
+    return path
+
+
+def face_at(x: float, y: float, radius: float = 0.2) -> npt.NDArray[np.float32]:
+    """A mesh whose points are a disc, with eyes where they belong; (1, 478, 2)."""
+    angles = np.linspace(0, 40, MESH_POINTS)
+    mesh = np.column_stack((np.cos(angles), np.sin(angles))) * np.linspace(0.1, 1, MESH_POINTS)[:, None]
+    for eye, side in (((33, 133, 159, 145), -0.4), ((362, 263, 386, 374), 0.4)):
+        mesh[list(eye)] = [(side - 0.2, -0.2), (side + 0.2, -0.2), (side, -0.27), (side, -0.13)]
+    return (np.array((x, y)) + radius * mesh).astype(np.float32)[None]
+
+
+def portrait(skin: tuple[int, int, int] = (200, 160, 140), eyes: int = 20, side: int = 200) -> Rgb:
+    """A head with two eyes in the middle, where `face_at(0.5, 0.5)` has them, on blue."""
+    picture = np.full((side, side, 3), (60, 90, 200), np.uint8)
+    cv2.circle(picture, (side // 2, side // 2), int(0.22 * side), skin, -1)
+    for x in (-0.08, 0.08):
+        cv2.circle(picture, (round((0.5 + x) * side), round(0.46 * side)), 5, (eyes, eyes, eyes), -1)
+    return picture
+
+
+def paler(photo: Rgb, _analysis: Analysis) -> dict[str, Rgb]:
+    """Stands for the targets of all styles."""
+    return {style: (photo * 0.8 + 40).astype(np.uint8) for style in ("hinata", "yoi", "sumi")}
+
+
+@pytest.fixture
+def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
+    monkeypatch.setattr(data, "render_all", paler)
+    return Studio(("hinata", "sumi"), tmp_path / "cache")
+
+
+def test_photos_are_licensed_and_none_is_held_out() -> None:
+    listed = sources()
+    assert all(source.licence and source.authors and source.files for source in listed)
+    assert all(one.licence and one.address for one in collections())
+    names = " ".join(name for source in listed for name in source.files)
+    assert not any(held_out in names for held_out in ("astronaut", "chelsea", "coffee", "rocket", "cat.png", "kodak"))
+
+
+def test_no_two_photos_are_kept_under_one_name() -> None:
+    kept = [name for source in sources() for name in source.kept_as().values()]
+    assert len(set(kept)) == len(kept)
+
+
+def test_photos_of_a_repository_are_gathered_as_they_were_at_a_commit(tmp_path: Path) -> None:
+    repository = tmp_path / "walls" / "paper"
+    repository.mkdir(parents=True)
+    git = ("git", "-C", str(repository), "-c", "user.name=a", "-c", "user.email=a@b")
+    saved(repository / "a lake.png", soft_photo(200, 2400))
+    for command in (("init", "-q"), ("add", "."), ("commit", "-qm", "one"), ("rm", "-q", "a lake.png")):
+        subprocess.run((*git, *command), check=True)
+    source = Source("git", str(repository), "CC0-1.0", "somebody", ("HEAD:a lake.png",))
+    gather([source], tmp_path / "photos", tmp_path / "cache")
+    (photo,) = photos_in([tmp_path / "photos"])
+    assert photo.name == "walls-paper--a_lake.jpg"
+    assert read_photo(photo, 9999).shape == (150, 1800, 3)
+
+
+def test_photos_of_a_python_package_are_gathered_once(tmp_path: Path) -> None:
+    source = Source("python", "scikit-image", "CC0-1.0", "somebody", ("camera.png",), "skimage/data")
+    gather([source], tmp_path)
+    (photo,) = photos_in([tmp_path])
+    photo.write_bytes(b"as it was")
+    gather([source], tmp_path)
+    assert photo.read_bytes() == b"as it was"
+
+
+def test_photos_that_are_left_out_are_not_in_a_folder(tmp_path: Path) -> None:
+    for name in ("f001.jpg", "f010.jpg"):
+        saved(tmp_path / name, soft_photo(20, 20))
+    (tmp_path / "README.md").write_text("no photo")
+    assert [path.name for path in photos_in([tmp_path], frozenset({"f010.jpg"}))] == ["f001.jpg"]
+
+
+def test_a_resource_bundle_gives_its_files() -> None:
+    """A bundle of version 1: a folder with a file as it is and one that is packed."""
+    names, at = b"", {}
+    for name in ("photos", "cat.webp", "dog.webp"):
+        at[name] = len(names)
+        names += struct.pack(">HI", len(name), 0) + name.encode("utf-16-be")
+    packed = struct.pack(">I", 3) + zlib.compress(b"dog")
+    contents = struct.pack(">i", 3) + b"cat" + struct.pack(">i", len(packed)) + packed
+    nodes = [
+        struct.pack(">iHii", 0, 2, 1, 1),
+        struct.pack(">iHii", at["photos"], 2, 2, 2),
+        struct.pack(">iHHHi", at["cat.webp"], 0, 0, 0, 0),
+        struct.pack(">iHHHi", at["dog.webp"], 1, 0, 0, 7),
+    ]
+    tree = 20 + len(names) + len(contents)
+    bundle = b"qres" + struct.pack(">4i", 1, tree, 20 + len(names), 20) + names + contents + b"".join(nodes)
+    assert read_bundle(bundle) == {"/photos/cat.webp": b"cat", "/photos/dog.webp": b"dog"}
+    with pytest.raises(ValueError, match="no resource bundle"):
+        read_bundle(b"something else")
+
+
+def test_a_large_photo_also_gives_a_piece_of_it(tmp_path: Path, studio: Studio) -> None:
+    small, large = (
+        saved(tmp_path / "small.png", soft_photo(300, 400)),
+        saved(tmp_path / "large.png", soft_photo(1000, 1600)),
+    )
+    pictures = pictures_of([small, large], studio)
+    assert [picture.piece for picture in pictures] == [False, False, True]
+    shapes = [make_picture(picture, studio)[0].shape for picture in pictures]
+    assert shapes == [(300, 400, 3), (400, 640, 3), (400, 640, 3)]
+    one, again = (make_picture(pictures[2], studio)[0] for _ in range(2))
+    np.testing.assert_array_equal(one, again)
+
+
+def test_a_piece_keeps_what_is_known_of_its_part() -> None:
+    known = Analysis(
+        np.concatenate((face_at(0.25, 0.5, 0.01), face_at(0.95, 0.5, 0.01))), *np.zeros((2, 100, 400), np.float32)
+    )
+    known.sky[:, :200] = 1
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        photo, inside = cut_piece(soft_photo(100, 400), known, 200, rng)
+        assert photo.shape == (50, 200, 3)
+        assert inside.sky.shape == (50, 200)
+        left = float(inside.sky.mean()) * 200 if 0 < inside.sky.mean() < 1 else None
+        for face in inside.faces:
+            assert 0 < face.mean(0)[0] < 1
+            if left and face.mean(0)[0] * 200 < left:
+                assert face.mean(0)[0] * 200 == pytest.approx(
+                    left - 100, abs=1
+                )  # the sky ends at 200, the face is at 100
+
+
+def test_a_person_is_put_before_a_scene_with_what_is_known_of_both() -> None:
+    known = Analysis(face_at(0.5, 0.5), np.zeros((200, 200), np.float32), np.zeros((200, 200), np.float32))
+    cv2.circle(known.person, (100, 100), 44, (1.0,), -1)
+    scene = np.full((300, 500, 3), (90, 160, 60), np.uint8)
+    around = Analysis(NO_FACES, np.zeros((300, 500), np.float32), np.ones((300, 500), np.float32))
+    picture, together = place_person((portrait(), known), (scene, around), np.random.default_rng(1))
+    middle = (together.faces[0].mean(0) * (500, 300)).round().astype(int)
+    assert together.person[middle[1], middle[0]] > 0.99
+    assert together.sky[middle[1], middle[0]] < 0.01
+    assert picture.shape == scene.shape
+    blue = picture[..., 2].astype(int) - picture[..., 1] > 40
+    assert not blue.any()  # nothing of the backdrop has come along
+    untouched = together.person == 0
+    np.testing.assert_array_equal(picture[untouched], scene[untouched])
+
+
+def test_people_are_composed_with_scenes_of_other_photos(tmp_path: Path, studio: Studio) -> None:
+    sitter, scene = saved(tmp_path / "sitter.png", portrait()), saved(tmp_path / "scene.png", soft_photo(200, 300))
+    analyses = tmp_path / "analyses"
+    analyses.mkdir()
+    person = np.full((200, 200), 120, np.uint8)
+    for photo, faces, mask in ((sitter, face_at(0.5, 0.5), person), (scene, NO_FACES, person * 0)):
+        np.savez(analyses / f"{content_key(photo)}.npz", faces=faces, person=mask, sky=mask * 0)
+    knowing = Studio(studio.styles, studio.cache, analyses)
+    pictures = pictures_of([sitter, scene], knowing, composed=3)
+    assert [picture.name.split("-")[0] for picture in pictures[2:]] == ["composed"] * 3
+    assert {(picture.photo, picture.scene) for picture in pictures[2:]} == {(sitter, scene)}
+    composed, known = make_picture(pictures[2], knowing)
+    assert (composed.shape, len(known.faces)) == ((200, 300, 3), 1)
+
+
+def test_an_interrupted_rendering_goes_on_where_it_stopped(tmp_path: Path, studio: Studio) -> None:
+    photos = [saved(tmp_path / f"{number}.png", soft_photo(60, 80, number)) for number in range(3)]
+    pictures = pictures_of(photos, studio)
+    render_pairs(pictures[:2], studio)
+    kept = studio.cache / "sumi" / f"{pictures[0].name}.npy"
+    before = kept.stat().st_mtime_ns
+    render_pairs(pictures, studio)
+    assert kept.stat().st_mtime_ns == before
+    for style in studio.styles:
+        assert pair_names(studio.cache / style) == sorted(picture.name for picture in pictures)
+    pair = read_pair(studio.cache / "sumi", pictures[2].name)
+    np.testing.assert_array_equal(pair.photo, soft_photo(60, 80, 2))
+    np.testing.assert_array_equal(pair.target, paler(soft_photo(60, 80, 2), nothing_found(60, 80))["sumi"])
+
+
+def test_pairs_of_another_recipe_are_refused(tmp_path: Path, studio: Studio) -> None:
+    pictures = pictures_of([saved(tmp_path / "a.png", soft_photo(60, 80))], studio)
+    render_pairs(pictures, studio)
+    (studio.cache / "hinata" / "recipe.txt").write_text("another")
+    with pytest.raises(ValueError, match="another recipe"):
+        render_pairs(pictures, studio)
+
+
+def test_pairs_whose_target_failed_are_not_learnt_from(tmp_path: Path) -> None:
+    photo = portrait()
+    blind = photo.copy()
+    cv2.circle(blind, (100, 100), 44, (200, 160, 140), -1)
+    targets = {"good": photo, "blind": blind, "empty": np.full_like(photo, 240), "also_good": photo // 4 * 3 + 40}
+    for name, target in targets.items():
+        faces = face_at(0.5, 0.5) if name != "empty" else NO_FACES
+        write_pair(tmp_path, Pair(name, soft_photo(200, 200) if name == "empty" else photo, target, faces))
+    assert set(check_pairs(tmp_path)) == {"blind", "empty"}
+    assert [pair.name for pair in read_pairs(tmp_path).people] == ["also_good", "good"]
+
+
+def test_eyes_that_are_too_small_to_judge_are_not_lost() -> None:
+    photo = np.random.default_rng(0).uniform(0, 100, (200, 200)).astype(np.float32)
+    assert eyes_are_lost(photo, np.full_like(photo, 50), face_at(0.5, 0.5)[0])
+    assert not eyes_are_lost(photo, np.full_like(photo, 50), face_at(0.5, 0.5, 0.03)[0])
+
+
+def test_skin_is_judged_by_what_the_style_does_to_skin_of_its_lightness() -> None:
+    """A style that lifts dark skin by 30 and fair skin by 5 fails nobody; one that moves a single face does."""
+    usual = [(f"{before}", float(before), 35 + 0.6 * before) for before in range(20, 85, 5)]
+    assert moved(usual) == []
+    assert moved([*usual, ("pale", 45.0, 95.0)]) == ["pale"]
+
+
+def test_a_picture_that_was_of_one_colour_before_has_not_failed() -> None:
+    even = np.full((50, 50, 3), 200, np.uint8)
+    assert not is_one_colour(even, even)
+    assert is_one_colour(soft_photo(50, 50), even)
+
+
+def test_nothing_fails_without_faces_when_the_target_is_the_photo() -> None:
+    assert failures([Pair("a", soft_photo(50, 50), soft_photo(50, 50), NO_FACES)]) == {}
+
+
+@pytest.fixture
+def pairs() -> Pairs:
+    others = [Pair(f"scene-{i}", soft_photo(90, 120, i), soft_photo(90, 120, i), NO_FACES) for i in range(3)]
+    people = [Pair("person", portrait(), portrait(), face_at(0.5, 0.5))]
+    return Pairs.of([*others, *people])
+
+
+def test_a_batch_is_a_function_of_the_step(pairs: Pairs) -> None:
+    first, again, other = (batch(pairs, seed=1, step=step, size=2, crop=48) for step in (7, 7, 8))
+    np.testing.assert_array_equal(first[0], again[0])
+    assert not np.array_equal(first[0], other[0])
+    assert first[0].shape == first[1].shape == (2, 3, 48, 48)
+    assert -1 <= first[1].min() <= first[1].max() <= 1
+
+
+def test_not_quite_half_of_the_crops_show_people(pairs: Pairs) -> None:
+    rng = np.random.default_rng(0)
+    drawn = [pairs.draw(rng).name for _ in range(2000)]
+    assert drawn.count("person") / len(drawn) == pytest.approx(0.45, abs=0.05)
+    assert {Pairs((), pairs.others).draw(rng).name for _ in range(30)} == {"scene-0", "scene-1", "scene-2"}
+
+
+def test_a_crop_is_the_same_of_photo_and_target_and_often_near_a_face(pairs: Pairs) -> None:
+    rng = np.random.default_rng(0)
+    near = 0
+    for _ in range(200):
+        photo, target = cut_crop(pairs.people[0], 60, rng)
+        np.testing.assert_array_equal(photo, target)
+        near += (photo == 20).all(2).any()  # an eye is in it
+    assert near > 100
+
+
+def test_a_picture_smaller_than_a_crop_is_reflected(pairs: Pairs) -> None:
+    photo, _ = cut_crop(pairs.others[0], 110, np.random.default_rng(3))
+    assert photo.shape == (110, 110, 3)
+    np.testing.assert_array_equal(photo[90:], photo[70:90][::-1])
+
+
+def test_photos_are_degraded_mildly() -> None:
+    rng = np.random.default_rng(0)
+    photo = soft_photo(64, 64)
+    apart = [np.abs(degraded(photo, rng).astype(int) - photo).mean() for _ in range(100)]
+    assert 0 < np.mean([off == 0 for off in apart]) < 0.6
+    assert max(apart) < 35
+
+
+@pytest.mark.parametrize("draw", [add_wires, add_text])
+def test_props_are_small(draw: object) -> None:
+    assert callable(draw)
+    for seed in range(10):
+        canvas = soft_photo(200, 300)
+        draw(canvas, np.random.default_rng(seed))
+        changed = (canvas != soft_photo(200, 300)).any(2).mean()
+        assert 0 <= changed < 0.5
+
+
+def test_the_cache_is_not_in_the_tree_that_is_committed() -> None:
+    ignored = (CACHE.parent.parent / ".gitignore").read_text("utf-8").split()
+    assert "/training/cache/" in ignored
+    assert "/training/runs/" in ignored

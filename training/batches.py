@@ -1,0 +1,79 @@
+"""Batches: random crops of the pairs, their photos as other cameras might have taken them. Imported by `training` only.
+
+Crops are cut at the size at which a style is drawn alone: a target that is resampled would be blurred.
+"""
+
+from collections.abc import Sequence
+from typing import cast
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from training.pairs import Pair, Pairs
+from training.photos import Rgb
+
+NEAR_FACE = 0.6  # share of the crops of people that are cut around a face
+
+Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]  # photo and target, (N, 3, H, W) in -1..1
+
+
+def batch(pairs: Pairs, *, seed: int, step: int, size: int, crop: int) -> Batch:
+    """The batch of a step, a function of the seed and the step alone: random crops, mirrored, their photos degraded."""
+    rng = np.random.default_rng((seed, step))
+    cut = [cut_crop(pairs.draw(rng), crop, rng) for _ in range(size)]
+    photos = [degraded(photo, rng) for photo, _ in cut]
+    return _to_tensor(photos), _to_tensor([target for _, target in cut])
+
+
+def cut_crop(pair: Pair, crop: int, rng: np.random.Generator) -> tuple[Rgb, Rgb]:
+    """Cut a square from a pair, near a face or anywhere, mirrored or not.
+
+    A picture that is too small is reflected at its border.
+    """
+    room = [max(0, length - crop) for length in pair.photo.shape[:2]]
+    top, left = (int(rng.integers(0, length + 1)) for length in room)
+    if len(pair.faces) and rng.random() < NEAR_FACE:
+        x, y = pair.faces[int(rng.integers(len(pair.faces)))].mean(0)
+        middle = np.array((y, x)) * pair.photo.shape[:2]
+        top, left = (int(at) for at in np.clip(middle - crop * rng.uniform(0.25, 0.75, 2), 0, room))
+    mirrored = rng.random() < 0.5
+    photo, target = (_filled(whole[top : top + crop, left : left + crop], crop) for whole in (pair.photo, pair.target))
+    return (photo[:, ::-1], target[:, ::-1]) if mirrored else (photo, target)
+
+
+def degraded(photo: Rgb, rng: np.random.Generator) -> Rgb:
+    """The photo as another camera might have taken it, while the target stays: light, softness, noise, JPEG."""
+    if rng.random() < 0.5:
+        photo = _in_other_light(photo, rng)
+    if rng.random() < 0.15:
+        photo = np.asarray(cv2.GaussianBlur(photo, (0, 0), rng.uniform(0.3, 0.9)), np.uint8)
+    if rng.random() < 0.25:
+        noise = rng.standard_normal(photo.shape, np.float32) * np.float32(rng.uniform(1, 7))
+        photo = np.clip(photo + noise, 0, 255).round().astype(np.uint8)
+    if rng.random() < 0.25:
+        coded = cv2.imencode(".jpg", photo, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(50, 95))])[1]
+        photo = cast("Rgb", cv2.imdecode(coded, cv2.IMREAD_COLOR))
+    return photo
+
+
+def _in_other_light(photo: Rgb, rng: np.random.Generator) -> Rgb:
+    """Mildly another exposure, white balance and contrast."""
+    gain = np.exp(rng.normal(0, 0.10) + rng.normal(0, 0.03, 3))
+    contrast, middle = rng.normal(1, 0.06), rng.uniform(0.35, 0.55)
+    levels = np.linspace(0, 1, 256)[:, None] ** 2.2 * gain
+    shown = (np.clip(levels, 0, 1) ** (1 / 2.2) - middle) * contrast + middle
+    table = (np.clip(shown, 0, 1) * 255).round().astype(np.uint8)
+    return np.asarray(cv2.LUT(np.ascontiguousarray(photo), table[:, None]), np.uint8)
+
+
+def _filled(cut: Rgb, side: int) -> Rgb:
+    low, right = side - cut.shape[0], side - cut.shape[1]
+    if not low and not right:
+        return cut
+    return np.asarray(np.pad(cut, ((0, low), (0, right), (0, 0)), mode="symmetric"), np.uint8)
+
+
+def _to_tensor(images: Sequence[Rgb]) -> npt.NDArray[np.float32]:
+    stacked = np.stack(images).transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(stacked).astype(np.float32) / np.float32(127.5) - np.float32(1)

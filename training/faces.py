@@ -1,0 +1,124 @@
+"""Where faces are and what is in them, as masks, from the points of the face mesh. Imported by `training` only.
+
+The points are numbered as in MediaPipe's canonical face model (Kartynnik et al., "Real-time facial surface geometry
+from monocular video on mobile GPUs", 2019), with ten for the irises behind. "Left" is left in an unmirrored photo.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from training.planes import Plane, Points, blur, narrowed, polygon
+
+# fmt: off
+OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149,
+        150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
+JAW = (234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323, 454)
+LEFT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
+RIGHT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
+LEFT_LID = (33, 246, 161, 160, 159, 158, 157, 173, 133)  # the upper one, from the outer corner to the inner
+RIGHT_LID = (263, 466, 388, 387, 386, 385, 384, 398, 362)
+LEFT_BROW = (46, 53, 52, 65, 55, 107, 66, 105, 63, 70)
+RIGHT_BROW = (276, 283, 282, 295, 285, 336, 296, 334, 293, 300)
+LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
+NOSTRILS = (64, 98, 97, 2, 326, 327, 294, 275, 4, 45)
+LEFT_IRIS = (468, 469, 470, 471, 472)  # its middle, then four points of its rim
+RIGHT_IRIS = (473, 474, 475, 476, 477)
+OUTER_CORNERS = (33, 263)  # of the eyes
+# fmt: on
+
+_SMALLEST = 24  # pixels of a face's height
+# What is drawn as the photo has it, how much larger than the mesh says it is in x and y, and how much of it.
+_FEATURES = (
+    (LEFT_EYE, (1.35, 1.9), 1.0),
+    (RIGHT_EYE, (1.35, 1.9), 1.0),
+    (LEFT_BROW, (1.12, 1.5), 1.0),
+    (RIGHT_BROW, (1.12, 1.5), 1.0),
+    (LIPS, (1.12, 1.12), 1.0),
+    (NOSTRILS, (1.1, 1.1), 0.8),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A face in pixels of the photo: the points of its mesh, its height, and masks of the whole and of its features."""
+
+    points: Points
+    height: float
+    oval: Plane
+    features: Plane
+
+    @property
+    def middle(self) -> Points:
+        """The mean of its points."""
+        middle: Points = self.points.mean(0)
+        return middle
+
+    def part(self, numbers: tuple[int, ...]) -> Points:
+        """Some of its points."""
+        part: Points = self.points[list(numbers)]
+        return part
+
+    @property
+    def bare(self) -> npt.NDArray[np.bool_]:
+        """Where skin is sure: within the oval, off its rim, beside the features."""
+        return (narrowed(self.oval, 3) > 0.5) & (self.features < 0.2)
+
+
+def find_faces(meshes: Points, shape: tuple[int, int]) -> list[Face]:
+    """Lay masks over the faces of a photo of (height, width) pixels; `meshes` are in units of the photo."""
+    size = np.array(shape[::-1], np.float32)
+    points = [mesh.astype(np.float32) * size for mesh in meshes]
+    return [_face(mesh, shape) for mesh in points if np.ptp(mesh[:, 1]) >= _SMALLEST]
+
+
+def all_ovals(faces: list[Face], shape: tuple[int, int]) -> Plane:
+    return _together([face.oval for face in faces], shape)
+
+
+def all_features(faces: list[Face], shape: tuple[int, int]) -> Plane:
+    return _together([face.features for face in faces], shape)
+
+
+def jaws(faces: list[Face], shape: tuple[int, int]) -> Plane:
+    """A soft band along each jaw, where a line may part the face from the neck."""
+    return _together([_jaw(face, shape) for face in faces], shape)
+
+
+def around_eyes(faces: list[Face], shape: tuple[int, int]) -> Plane:
+    """Where glasses would sit."""
+    return _together([_around_eyes(face, shape) for face in faces], shape)
+
+
+def _face(points: Points, shape: tuple[int, int]) -> Face:
+    height = float(np.ptp(points[:, 1]))
+    features = np.zeros(shape, np.float32)
+    for numbers, growth, share in _FEATURES:
+        part = points[list(numbers)]
+        middle = part.mean(0)
+        feature = polygon(shape, middle + (part - middle) * np.array(growth), softness=0.012 * height)
+        features = np.maximum(features, np.float32(share) * feature)
+    return Face(points, height, polygon(shape, points[list(OVAL)]), features)
+
+
+def _together(masks: list[Plane], shape: tuple[int, int]) -> Plane:
+    together: Plane = np.max([np.zeros(shape, np.float32), *masks], axis=0)
+    return together
+
+
+def _jaw(face: Face, shape: tuple[int, int]) -> Plane:
+    band = np.zeros(shape, np.uint8)
+    course = np.round(face.part(JAW) * 8).astype(np.int32)
+    cv2.polylines(band, [course], False, 255, max(3, int(0.05 * face.height)), cv2.LINE_AA, 3)  # noqa: FBT003 - not closed
+    return blur(band.astype(np.float32) / 255, 1.5)
+
+
+def _around_eyes(face: Face, shape: tuple[int, int]) -> Plane:
+    eyes = face.part(LEFT_EYE + RIGHT_EYE)
+    least, most = eyes.min(0), eyes.max(0)
+    middle = (least + most) / 2
+    half = (most - least) / 2 * np.array([1.32, 1.0]) + np.array([0, 0.13 * face.height])
+    corners = middle + half * np.array([(-1, -0.75), (1, -0.75), (1, 1.1), (-1, 1.1)])
+    return polygon(shape, corners, softness=0.03 * face.height)

@@ -1,0 +1,188 @@
+"""The colours, skies, light and ink of each style, over a drawing that all share. Imported by `training` only.
+
+Tints are a and b of CIE Lab.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from training.planes import Colour, Floats, Plane, blur, fall, masked_blur, mixed, rise, to_rgb
+
+_HIGH = 220  # pixels above the horizon, where a painted sky is deepest
+# The evening sky from the horizon up: how high, and its colour there.
+_DUSK = np.array(
+    ((0, 83, 20, 38), (0.16, 74, 36, 22), (0.42, 57, 38, -18), (0.75, 40, 26, -42), (1, 30, 20, -44)), np.float32
+)
+_HINATA_INK = np.array((0.20, 0.10, 0.16), np.float32)
+_YOI_INK = np.array((0.13, 0.07, 0.22), np.float32)
+_SUMI_INK = np.array((0.07, 0.07, 0.085), np.float32)
+_SUMI_TONES = ((0, 10, 24, 42, 62, 82, 100), (0, 0.07, 0.32, 0.60, 0.82, 0.96, 1))  # lightness, and ink's answer
+_WASHES = 5  # tones of thinned ink
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """What the styles share. All planes are 0..1."""
+
+    paint: Colour
+    ink: Plane  # of fine lines
+    brush: Plane  # of broad ones
+    lids: Plane  # ink of eyelids
+    borders: Plane  # how near the border of a region is
+    skin: Plane
+    features: Plane  # of faces
+    sky: Plane
+    night: float  # how dark the sky is
+
+
+def hinata(drawing: Drawing) -> Colour:
+    """*A sunny place*: luminous daylight, clear colours, blue-violet shadows, azure skies. Colours 0..1."""
+    light, a, b = _channels(drawing)
+    skin = drawing.skin
+    tone = _contrasted((light / 100) ** 0.80, 0.11, middle=0.5)
+    chroma = np.hypot(a, b)
+    skin_like = _of_hue(a, b, 0.95, 0.4) * rise(chroma, 6, 14) * fall(chroma, 45, 65)
+    gain = 1 + 0.62 * np.exp(-chroma / 48) * (1 - 0.72 * np.maximum(0.6 * skin_like, skin))
+    a = a * gain + 1.5 * tone + 4 * (1 - tone)
+    b = b * gain + 5 * tone * (1 - 0.3 * skin) - 13 * (1 - tone) * (1 - 0.5 * skin)
+    lifted = 100 * np.clip(tone + 0.035 * np.sin(np.pi * np.clip(tone, 0, 1)), 0, 1)
+    lightness = lifted * (1 - 0.55 * skin) + 1.03 * light * 0.55 * skin
+    rgb = to_rgb(_azure_sky(np.dstack((lightness, a, b)), drawing))
+    rgb = _inked(rgb, 0.9 * drawing.ink, drawing.lids, _HINATA_INK)
+    return _lit_by(rgb, 0.55 * blur(np.clip(rgb - 0.72, 0, 1), 9))
+
+
+def yoi(drawing: Drawing) -> Colour:
+    """*Early evening*: violet-blue shadows, rosy lights, a sky from peach to violet, lights that glow. Colours 0..1."""
+    light, a, b = _channels(drawing)
+    skin = drawing.skin
+    tone = _contrasted(0.055 + 0.80 * (light / 100) ** 1.06, 0.05, middle=0.45)
+    gain = 1 + 0.35 * np.exp(-np.hypot(a, b) / 50)
+    lit = rise(light, 15, 85)
+    a = 0.92 * a * gain + 13 * (1 - lit) + 11 * lit
+    b = 0.80 * b * gain - 36 * (1 - lit) * (1 - 0.35 * skin) + 7 * lit
+    lightness = 100 * tone * (1 - 0.5 * skin) + 0.93 * light * 0.5 * skin
+    rgb = to_rgb(_dusky_sky(np.dstack((lightness, a, b)), drawing))
+    rgb = _inked(rgb, 0.95 * drawing.ink, drawing.lids, _YOI_INK)
+    rgb = _lit_by(_lit_by(rgb, _glow_of_lamps(drawing)), _glow_of_horizon(drawing))
+    return np.clip(rgb * np.array((1, 0.985, 0.99), np.float32), 0, 1)
+
+
+def sumi(drawing: Drawing) -> Colour:
+    """*Ink*: brush lines and washes of thinned ink on paper; strong reds stay. Colours 0..1."""
+    light, a, b = _channels(drawing)
+    skin, sky = drawing.skin, drawing.sky
+    tone = _washes(light)
+    lightness = 10 + 88 * tone
+    lightness = lightness + skin * (1 - 0.8 * drawing.features) * 0.4 * np.clip(93 - lightness, 0, 45)
+    # A wash dries darkest at its border.
+    lightness = lightness - 5 * blur(drawing.borders, 1.0) * fall(lightness, 72, 88) * (1 - skin)
+    red = _of_hue(a, b, 0.55, 0.5) * rise(np.hypot(a, b), 32, 55) * (1 - skin)
+    gain = 0.26 + 0.5 * red + 0.12 * skin
+    a, b = a * gain + 0.4, b * gain + 4.2 * tone - 1.5 * (1 - tone)
+    height, share = _sky_height(sky) * sky, sky * 0.75 * (1 - drawing.night)
+    paper = 97.5 - 8 * height**1.4 - 0.16 * np.clip(70 - light, 0, 60)
+    lightness, a = mixed(lightness, paper, share), a * (1 - 0.6 * share)
+    b = b * (1 - 0.6 * share) + 1.8 * share - 2 * height
+    return _brushed(to_rgb(np.dstack((lightness, a, b))), drawing)
+
+
+def _channels(drawing: Drawing) -> tuple[Plane, Plane, Plane]:
+    paint = drawing.paint
+    return np.clip(paint[..., 0], 0, 100), paint[..., 1], paint[..., 2]
+
+
+def _contrasted(tone: Plane, amount: float, middle: float) -> Plane:
+    """More contrast around the middle of tones 0..1; black and white stay about what they are."""
+    contrasted: Plane = tone + amount * np.sin(2 * np.pi * (tone - middle)) / np.pi
+    return contrasted
+
+
+def _of_hue(a: Plane, b: Plane, hue: float, width: float) -> Plane:
+    """How near a colour is to a hue, in radians."""
+    near: Plane = np.exp(-(((np.arctan2(b, a) - hue) / width) ** 2))
+    return near
+
+
+def _washes(lightness: Plane) -> Plane:
+    """Tones 0..1 of ink: five washes, softly parted."""
+    tone = np.interp(lightness, *_SUMI_TONES).astype(np.float32)
+    wash = np.floor(tone * _WASHES)
+    within = tone * _WASHES - wash - 0.5
+    parted = (wash + 0.5 + 0.5 * np.tanh(7 * within) / np.tanh(3.5)) / _WASHES
+    washes: Plane = (0.4 * tone + 0.6 * parted).astype(np.float32)
+    return washes
+
+
+def _azure_sky(lab: Colour, drawing: Drawing) -> Colour:
+    """Paint the sky of the day azure above and luminous below, most where it was grey; clouds keep their light."""
+    light, _, b = _channels(drawing)
+    sky, height = drawing.sky, _sky_height(drawing.sky)
+    grey = rise(b, -24, -6)
+    cloud = rise(light - masked_blur(light, sky, 30), 1, 7)
+    lightness = 0.45 * (86 - 14 * height) + 0.55 * np.minimum(lab[..., 0], 97)
+    azure = np.dstack((lightness, -8 - 2 * height, -16 - 20 * height))
+    share = sky * rise(light, 38, 60) * (0.5 * grey * (1 - 0.8 * cloud) + 0.25 * (1 - grey))
+    return mixed(lab, azure, share)
+
+
+def _dusky_sky(lab: Colour, drawing: Drawing) -> Colour:
+    """Paint the sky from peach at the horizon to violet above; clouds catch the last light, a night stays night."""
+    light, sky = _channels(drawing)[0], drawing.sky
+    height = _sky_height(sky)
+    dusk = np.dstack([np.interp(height, _DUSK[:, 0], channel) for channel in _DUSK[:, 1:].T])
+    cloud = np.clip((light - masked_blur(light, sky, 26)) / 14, -1, 1)
+    lit = np.clip(cloud, 0, 1)
+    return mixed(lab, dusk + np.dstack((9 * cloud, 10 * lit, 14 * lit)), sky * np.float32(0.86 - 0.72 * drawing.night))
+
+
+def _sky_height(sky: Plane) -> Plane:
+    """How high in the sky: 0 at the horizon, 1 far above it. The horizon is where the sky ends below, evened out."""
+    height, width = sky.shape
+    clear = sky > 0.5
+    if not clear.any():
+        return np.zeros_like(sky)
+    seen = clear.any(0).astype(np.float32)
+    lowest = (height - 1 - clear[::-1].argmax(0)).astype(np.float32) * seen
+    # The lowest sky of the columns near by counts: towers do not lift the horizon.
+    near = np.ones((1, int(width / 9) | 1), np.uint8)
+    lowest, seen = (np.asarray(cv2.dilate(row.reshape(1, -1), near), np.float32) for row in (lowest, seen))
+    horizon = blur(lowest * seen, width / 7) / (blur(seen, width / 7) + np.float32(1e-3))
+    above: Plane = np.clip((horizon - np.arange(height, dtype=np.float32)[:, None]) / _HIGH, 0, 1)
+    return above
+
+
+def _glow_of_lamps(drawing: Drawing) -> Colour:
+    """Warm light around what is nearly white, but the sky and skin."""
+    lamps = rise(drawing.paint[..., 0], 80, 95) * (1 - drawing.sky) * (1 - 0.8 * drawing.skin)
+    glow = 0.5 * (0.75 * blur(lamps, 5) + 0.9 * blur(lamps, 18))
+    return np.clip(glow[..., None] * np.array((1, 0.80, 0.52), np.float32), 0, 0.8)
+
+
+def _glow_of_horizon(drawing: Drawing) -> Colour:
+    """The light of the horizon on what stands before it; there is none at night."""
+    low = drawing.sky * np.exp(-((_sky_height(drawing.sky) / 0.16) ** 2))
+    glow = 0.32 * (1 - drawing.night) * blur(low, 16) * (1 - drawing.sky)
+    colours: Colour = glow[..., None] * np.array((0.9, 0.42, 0.28), np.float32)
+    return colours
+
+
+def _lit_by(rgb: Colour, glow: Colour) -> Colour:
+    """Add light without ever passing white."""
+    lit: Colour = 1 - (1 - rgb) * (1 - glow)
+    return np.clip(lit, 0, 1)
+
+
+def _inked(rgb: Colour, ink: Plane, lids: Plane, colour: Floats) -> Colour:
+    """Darken along the lines towards a deep tone of the colour below, as a colour trace does."""
+    under = rgb * colour * 1.7 + colour * 0.28
+    return mixed(rgb, np.minimum(under, rgb), np.maximum(ink, lids))
+
+
+def _brushed(rgb: Colour, drawing: Drawing) -> Colour:
+    """Lay ink over the washes, nearly black."""
+    ink = np.clip(np.maximum(np.maximum(1.25 * drawing.ink, drawing.brush), drawing.lids), 0, 1)
+    under = 0.12 * rgb + 0.55 * _SUMI_INK
+    return mixed(rgb, np.minimum(under, rgb), 0.95 * ink)

@@ -1,0 +1,73 @@
+"""Lines: few, thin, at borders, none in skin, none where the photo is out of focus. Imported by `training` only.
+
+Sources: Kang, Lee, Chui, "Coherent line drawing" (2007): the difference of Gaussians along a flow. Winnemöller, "XDoG"
+(2011): its soft threshold.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from training.faces import jaws
+from training.flow import difference_across
+from training.planes import Colour, Labels, Plane, bilateral, blur, gradient, narrowed, rise, widened
+from training.regions import borders
+from training.view import View
+
+_CONTRAST = np.array((1, 1.2, 1.2), np.float32)  # of Lab, when it is judged whether a border deserves an outline
+_FAINT = 0.12  # of the ink of a line that is at no border
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Ink 0..1: fine lines, and broad strokes of a brush; and how near a border between regions is."""
+
+    fine: Plane
+    broad: Plane
+    borders: Plane
+
+
+def draw_lines(view: View, base: Colour, labels: Labels, skin: Plane, glasses: Plane) -> Lines:
+    """Draw the lines of a photo, given what was painted from, its regions and the skin that was painted."""
+    edge, contrast = borders(labels, base * _CONTRAST)
+    near = np.clip(2.2 * blur(widened(edge, 3), 1.2), 0, 1)
+    fine, broad = _ink(view)
+    jaw = jaws(view.faces, edge.shape)
+    bare = narrowed(skin, 5) * (1 - view.features) * (1 - jaw)
+    clear = 1 - 0.95 * narrowed(view.sky, 5)
+    wanted = _FAINT + (1 - _FAINT) * np.maximum(np.maximum(near, 0.8 * jaw), glasses)
+    fine = np.maximum(fine * wanted, _outlines(edge, contrast, view.person)) * _in_focus(view.lab[..., 0] / 100)
+    fine *= (1 - 0.97 * bare * (1 - 0.8 * glasses)) * clear * (1 - 0.55 * view.texture)
+    broad *= (0.3 + 0.7 * near) * (1 - 0.97 * bare) * clear * (1 - 0.5 * view.texture)
+    return Lines(np.clip(fine, 0, 1), np.clip(broad, 0, 1), near)
+
+
+def _ink(view: View) -> tuple[Plane, Plane]:
+    """Fine and broad dark lines of a photo; what is dark needs less difference (Weber's law)."""
+    grey = bilateral(view.lab, colour=8, space=3)[..., 0] / 100
+    weber = 0.8 / (0.3 + grey)
+    needed = 1.8 - view.flow.coherence
+    fine = difference_across(grey, view.flow, sigma=view.unit + 0.05, length=4) * weber
+    broad = difference_across(grey, view.flow, sigma=1.9 * view.unit, length=5) * weber
+    return _soft_threshold(fine, 0.0045 * needed, slope=75), _soft_threshold(broad, 0.012 * needed, slope=26)
+
+
+def _soft_threshold(difference: Plane, needed: Plane, slope: float) -> Plane:
+    """Ink where the difference is more negative than needed."""
+    ink: Plane = np.tanh(slope * np.clip(-difference - needed, 0, None)).astype(np.float32)
+    return ink
+
+
+def _outlines(edge: Plane, contrast: Plane, person: Plane) -> Plane:
+    """Thin lines along borders of much contrast, clearer around people."""
+    thin = np.asarray(cv2.dilate(edge, np.ones((2, 2), np.uint8), anchor=(0, 0)), np.float32)
+    deserved = rise(blur(widened(contrast, 3), 1.5), 9, 26) * (0.42 + 0.4 * np.clip(1.2 * person, 0, 1))
+    outlines: Plane = np.clip(1.6 * blur(thin, 0.75), 0, 1) * deserved
+    return outlines
+
+
+def _in_focus(grey: Plane) -> Plane:
+    """1 beside edges as sharp as the photo, 0 where an edge is out of focus: nobody outlines a blurred background."""
+    sharp, soft = (widened(np.hypot(*gradient(blur(grey, sigma))), 5) for sigma in (0.8, 2.8))
+    return rise(sharp / (soft + np.float32(1e-3)), 1.02, 1.45)

@@ -1,0 +1,82 @@
+"""The paint of a picture: masses instead of texture, tones within regions, and what must not get lost.
+
+Sources: Papari, Petkov, Campisi, "Artistic edge and corner enhancing smoothing" (2007), and Kyprianidis, Kang, Döllner,
+"Image and video abstraction by anisotropic Kuwahara filtering" (2009): the Kuwahara filter of soft sectors, and their
+weights. Imported by `training` only.
+"""
+
+import cv2
+import numpy as np
+
+from training.flow import edge_flow, smooth_along
+from training.planes import BORDER, Colour, Labels, Plane, blur, mixed, rise
+from training.regions import spread
+
+_SECTORS = 8
+_SHADE = np.array((0, 1.5, -4), np.float32)  # what a full shadow adds to a colour: shadows are cooler
+_LARGEST_LOSS = 25.0  # units of Lab that one pixel may count for when it is judged how much is lost around it
+_LEAST_THRESHOLD = 6.0
+
+
+def soft_kuwahara(image: Colour, radius: int, *, sharpness: int = 8, sensitivity: float = 40) -> Colour:
+    """The mean of eight soft sectors, each weighted by how uniform it is. Values of about 0..1."""
+    dy, dx = np.mgrid[-radius : radius + 1, -radius : radius + 1].astype(np.float32)
+    angle, disc = np.arctan2(dy, dx), np.exp(-(dx * dx + dy * dy) / (2 * (radius / 2) ** 2))
+    squares, total = image * image, np.zeros_like(image)
+    weight = np.zeros((*image.shape[:2], 1), np.float32)
+    for sector in range(_SECTORS):
+        off_axis = np.angle(np.exp(1j * (angle - sector * 2 * np.pi / _SECTORS)))
+        kernel = disc * np.clip(np.cos(off_axis), 0, None) ** 4
+        kernel[radius, radius] = 1
+        kernel = (kernel / kernel.sum()).astype(np.float32)
+        mean = cv2.filter2D(image, -1, kernel, borderType=BORDER)
+        variance = cv2.filter2D(squares, -1, kernel, borderType=BORDER) - mean * mean
+        deviation = np.sqrt(np.abs(variance).sum(2, keepdims=True))
+        share = 1 / (1 + (sensitivity * deviation) ** sharpness)
+        total, weight = total + mean * share, weight + share
+    return np.asarray(total / weight, np.float32)
+
+
+def masses(even: Colour, texture: Plane) -> Colour:
+    """Brush-like masses where there is texture: foliage, ground, fur."""
+    return mixed(even, soft_kuwahara(even / 100, 4) * 100, texture)
+
+
+def add_tones(filled: Colour, labels: Labels, lightness: Plane, skin: Plane) -> Colour:
+    """Give regions up to two tones of shadow and one of light, where they are darker or lighter than their fill.
+
+    The more a region's lightness varies, the more it takes; little is needed where the fill is dark. Skin has tones of
+    its own.
+    """
+    difference = lightness - filled[..., 0]
+    needed = np.clip(0.9 * spread(difference, labels), 4.2, 14) * (0.5 + 0.5 * rise(filled[..., 0], 0, 55))
+    softness = 1.4 + 0.1 * needed
+    shadow, deep_shadow, light = (
+        rise((side * difference - share * needed) / softness, -0.5, 0.5)
+        for side, share in ((-1, 1.0), (-1, 2.3), (1, 1.15))
+    )
+    depth = np.clip(1.35 * needed, 5, 18)
+    tone = depth * (0.95 * light - shadow - 0.8 * deep_shadow) * (1 - skin)
+    painted = filled + np.clip(-tone / 14, 0, 1)[..., None] * _SHADE
+    painted[..., 0] += tone
+    return np.asarray(painted, np.float32)
+
+
+def restore(painted: Colour, detail: Colour, threshold: Plane, unit: float) -> Colour:
+    """Bring back what the paint lost and is stronger than the threshold: text, wires, eyes, jewellery.
+
+    Where much was lost around a pixel (fur, grass), more of it stays away.
+    """
+    lost = detail - painted
+    strength = np.sqrt(np.square(blur(lost, 0.7)).sum(2))
+    crowd = blur(np.minimum(strength, _LARGEST_LOSS), 9 * unit)
+    threshold = np.maximum(threshold + 1.5 * np.clip(crowd - 3, 0, 9), _LEAST_THRESHOLD)
+    kept = strength**4 / (strength**4 + threshold**4)
+    restored: Colour = painted + 1.05 * lost * kept[..., None]
+    return restored
+
+
+def round_edges(painted: Colour, features: Plane) -> Colour:
+    """Make edges crisp and rounded: smooth along the painting's own edges, but the features of faces."""
+    flow = edge_flow(painted[..., 0], outer=1.5, reach=3)
+    return mixed(smooth_along(painted, flow, 1.6), painted, features)

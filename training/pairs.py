@@ -1,0 +1,94 @@
+"""Pairs of photo and target as they are kept: a file each, mapped into memory. Imported by `training` only."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from training.photos import CACHE, Rgb
+
+PEOPLE = 0.45  # share of the crops that are cut from pictures of people
+FAILED = "failed.tsv"  # name and reason of each pair of a style that is not to be learnt from
+
+Faces = npt.NDArray[np.float32]  # (N, 478, 2) in units of the photo
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A photo and its target, both (H, W, 3), and the faces in them."""
+
+    name: str
+    photo: Rgb
+    target: Rgb
+    faces: Faces
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """What a generator learns from. Those with faces have a share of their own."""
+
+    people: tuple[Pair, ...]
+    others: tuple[Pair, ...]
+
+    @classmethod
+    def of(cls, pairs: Iterable[Pair]) -> Self:
+        """Sort pairs by whether there are faces in them."""
+        listed = list(pairs)
+        return cls(
+            tuple(pair for pair in listed if len(pair.faces)), tuple(pair for pair in listed if not len(pair.faces))
+        )
+
+    def __len__(self) -> int:
+        return len(self.people) + len(self.others)
+
+    def draw(self, rng: np.random.Generator) -> Pair:
+        """Choose one at random."""
+        with_faces = self.people and (not self.others or rng.random() < PEOPLE)
+        kind = self.people if with_faces else self.others
+        return kind[int(rng.integers(len(kind)))]
+
+
+def pairs_path(style: str) -> Path:
+    """Where the pairs of a style are kept."""
+    return CACHE / style
+
+
+def pair_path(folder: Path, name: str) -> Path:
+    return folder / f"{name}.npy"
+
+
+def write_pair(folder: Path, pair: Pair) -> None:
+    """Keep a pair; it is there whole or not at all."""
+    np.save(_faces_path(folder, pair.name), pair.faces)
+    unfinished = folder / f"{pair.name}.new"
+    with unfinished.open("wb") as file:
+        np.save(file, np.stack((pair.photo, pair.target)))
+    unfinished.replace(pair_path(folder, pair.name))
+
+
+def read_pair(folder: Path, name: str) -> Pair:
+    """Map a pair into memory."""
+    photo, target = np.load(pair_path(folder, name), mmap_mode="r")
+    return Pair(name, photo, target, np.load(_faces_path(folder, name)))
+
+
+def read_pairs(folder: Path) -> Pairs:
+    """Map all pairs of a style into memory but those whose target failed.
+
+    Raises:
+        FileNotFoundError: they have not been rendered and checked.
+    """
+    failed = {line.split("\t")[0] for line in (folder / FAILED).read_text("utf-8").splitlines()}
+    return Pairs.of(read_pair(folder, name) for name in pair_names(folder) if name not in failed)
+
+
+def pair_names(folder: Path) -> list[str]:
+    """The names of all pairs that are there, failed ones too."""
+    return sorted(path.stem for path in folder.glob("*.npy") if not path.stem.endswith(".faces"))
+
+
+def _faces_path(folder: Path, name: str) -> Path:
+    return folder / f"{name}.faces.npy"

@@ -1,0 +1,151 @@
+"""Skin: where it is, and its two tones. Imported by `training` only.
+
+Source: Otsu, "A threshold selection method from gray-level histograms" (1979), for where light ends and shade begins.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from training.faces import OUTER_CORNERS, Face, all_ovals
+from training.planes import Colour, Floats, Plane, blur, fall, masked_blur, mixed, narrowed, rise
+
+_FEWEST = 30  # pixels of a face to know its skin by
+_FARTHEST = 4.0  # heights of a face from its middle: where its hands and shoulders end
+_DEEPEST = 24.0  # of lightness, between the two tones
+
+
+@dataclass(frozen=True, slots=True)
+class _Complexion:
+    """What the skin of a face is like: lightness, colours, and how rough it looks."""
+
+    median: Floats  # Lab
+    darkest: float
+    lightest: float
+    precision: Floats  # inverse covariance of a and b
+    roughness: float
+
+    @classmethod
+    def of(cls, face: Face, lab: Colour, roughness: Plane) -> "_Complexion":
+        """What is seen where the face is bare; the darkest eighth is hair, glasses or shade."""
+        pixels = lab[face.bare]
+        darkest, lightest = np.percentile(pixels[:, 0], (12, 98))
+        lit = pixels[pixels[:, 0] > darkest]
+        median = np.median(lit, axis=0).astype(np.float32)
+        covariance = 0.8 * np.cov((lit[:, 1:] - median[1:]).T) + 5 * np.eye(2)
+        precision = np.linalg.inv(covariance).astype(np.float32)
+        return cls(median, float(darkest), float(lightest), precision, max(1.0, float(np.median(roughness[face.bare]))))
+
+    def strangeness(self, lab: Colour) -> Plane:
+        """The squared Mahalanobis distance of a and b; where light glances off, skin loses its colour."""
+        away = lab[..., 1:] - self.median[1:]
+        distance = (away @ self.precision * away).sum(-1)
+        strangeness: Plane = distance / (1 + np.clip(lab[..., 0] - self.median[0] - 6, 0, 40) / 8)
+        return strangeness
+
+
+def find_skin(lab: Colour, faces: list[Face], person: Plane, roughness: Plane) -> Plane:
+    """Find what is coloured like the skin of one of the faces and about as smooth: 0..1."""
+    found = np.zeros_like(person)
+    for face in faces:
+        if np.count_nonzero(face.bare) >= _FEWEST:
+            found = np.maximum(found, _skin_of(face, lab, person, roughness))
+    return _tidied(found, faces) if found.max() > 0 else found
+
+
+def paint_skin(lab: Colour, skin: Plane, faces: list[Face]) -> tuple[Colour, Plane]:
+    """Paint skin in two tones with a soft edge between; returns the picture and where it was painted."""
+    painted, done = lab.copy(), np.zeros_like(skin)
+    for face, own in zip(faces, _nearest(faces, skin.shape), strict=True):
+        bare = skin * own * (1 - 0.9 * face.features)
+        if bare.sum() < 40 or bare.max() <= 0.5:
+            continue
+        painted = mixed(painted, _two_tones(lab, bare, face.height), skin * own)
+        done = np.maximum(done, skin * own)
+    return painted, done
+
+
+def _skin_of(face: Face, lab: Colour, person: Plane, roughness: Plane) -> Plane:
+    complexion = _Complexion.of(face, lab, roughness)
+    light, strange = lab[..., 0], complexion.strangeness(lab)
+    rough = roughness / complexion.roughness
+    away = _distance(face, person.shape)
+    alike = (
+        fall(strange, 3, 7)
+        * rise(light, complexion.darkest - 9, complexion.darkest - 2)
+        * fall(light, complexion.lightest + 4, complexion.lightest + 12)
+        * fall(rough, 1.3, 2.1)
+    )
+    median = float(complexion.median[0])
+    bald = fall(strange, 2.5, 5) * rise(light, median - 15, median - 8) * fall(rough, 1.1, 1.7) * fall(away, 0.75, 0.95)
+    body = alike * np.maximum(_below_eyes(face, person.shape), bald) * fall(away, _FARTHEST - 1, _FARTHEST)
+    # Within the oval all is skin but what is dark (a fringe, a beard) or of quite another colour.
+    face_itself = face.oval * fall(strange, 12, 22) * rise(light, complexion.darkest - 20, complexion.darkest - 12)
+    skin: Plane = np.maximum(body * rise(person, 0.4, 0.7), face_itself)
+    return skin
+
+
+def _below_eyes(face: Face, shape: tuple[int, ...]) -> Plane:
+    """0 above the eyes, where blond hair looks like skin; 1 below."""
+    eyes = float(face.part(OUTER_CORNERS)[:, 1].mean())
+    rows = np.arange(shape[0], dtype=np.float32)[:, None]
+    return rise(rows, eyes - 0.02 * face.height, eyes + 0.06 * face.height)
+
+
+def _distance(face: Face, shape: tuple[int, ...]) -> Plane:
+    """How far every pixel is from the middle of a face, in heights of it."""
+    x, y = face.middle
+    rows, columns = (np.arange(length, dtype=np.float32) for length in shape)
+    distance: Plane = np.hypot(rows[:, None] - y, columns - x).astype(np.float32) / np.float32(face.height)
+    return distance
+
+
+def _nearest(faces: list[Face], shape: tuple[int, ...]) -> list[npt.NDArray[np.bool_]]:
+    """For each face, the pixels that it is the nearest to."""
+    if len(faces) < 2:
+        return [np.ones(shape, np.bool_) for _ in faces]
+    nearest = np.argmin([_distance(face, shape) for face in faces], axis=0)
+    return [nearest == number for number in range(len(faces))]
+
+
+def _tidied(skin: Plane, faces: list[Face]) -> Plane:
+    """Without specks and holes; within the faces nothing is too small to be skin."""
+    height = max(face.height for face in faces)
+    ovals = narrowed(all_ovals(faces, skin.shape), 3)
+    without_specks = np.maximum(_morphed(skin, cv2.MORPH_OPEN, 0.045 * height), skin * ovals)
+    return rise(blur(_morphed(without_specks, cv2.MORPH_CLOSE, 0.03 * height), 1.5), 0.3, 0.7)
+
+
+def _morphed(plane: Plane, operation: int, size: float) -> Plane:
+    width = max(3, int(size) | 1)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
+    return np.asarray(cv2.morphologyEx(plane, operation, disc), np.float32)
+
+
+def _two_tones(lab: Colour, bare: Plane, height: float) -> Colour:
+    """The skin of a face: light and shade as the photo parts them, about their mean; evenly lit skin stays one tone."""
+    smooth = masked_blur(lab[..., 0], bare, max(1.6, 0.045 * height))
+    clear = bare > 0.5
+    middle, difference = _otsu(smooth[clear])
+    shade = 1 / (1 + np.exp(np.clip((smooth - np.float32(middle)) / np.float32(0.35 + 0.02 * difference), -30, 30)))
+    depth = min(difference, _DEEPEST * float(np.tanh(difference / _DEEPEST)) + 2)
+    mean = float(smooth[clear].mean())
+    light = mean + float(shade[clear].mean()) * depth
+    parted = 0.86 * (light - depth * shade) + 0.14 * smooth
+    even = 0.55 * mean + 0.45 * masked_blur(lab[..., 0], bare, 0.12 * height)
+    share = rise(np.array(difference), 6, 13)
+    tint = masked_blur(lab[..., 1:], bare, 0.05 * height + 1)
+    return np.dstack((share * parted + (1 - share) * even, tint)).astype(np.float32)
+
+
+def _otsu(values: Floats) -> tuple[float, float]:
+    """Where values part best into two groups, and how far the means of the two are apart."""
+    counts, edges = np.histogram(values, 64)
+    middles = (edges[1:] + edges[:-1]) / 2
+    below, total = np.cumsum(counts), np.cumsum(counts * middles)
+    above = below[-1] - below
+    distance = (total[-1] - total) / np.maximum(above, 1) - total / np.maximum(below, 1)
+    best = int((below * above * distance**2)[:-1].argmax())
+    return float(middles[best]), float(distance[best])

@@ -1,0 +1,73 @@
+"""What a photo shows, found before anything is painted: edges, texture, people and sky. Imported by `training` only."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.analysis import Analysis
+from training.faces import Face, all_features, find_faces
+from training.flow import Flow, edge_flow
+from training.planes import Colour, Plane, Rgb, bilateral, blur, fall, masked_mean, rise, to_lab
+from training.skin import find_skin
+
+SIDE = 640  # pixels of the longest side for which all lengths are meant
+
+_STUDIO_FACE = 0.38  # of the photo's height; with a larger face in it …
+_STUDIO_SKY = 0.2  # … and more sky than this, the sky is a backdrop
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A photo as its painter sees it; planes are 0..1."""
+
+    lab: Colour
+    even: Colour  # without grain and the finest texture
+    unit: float  # pixels of the photo for one of a photo of `SIDE`
+    flow: Flow
+    texture: Plane
+    faces: list[Face]
+    features: Plane  # eyes, brows, nostrils and mouths
+    person: Plane
+    skin: Plane
+    sky: Plane
+    night: float  # how dark the sky is
+
+
+def look_at(photo: Rgb, analysis: Analysis) -> View:
+    """See what is in a photo."""
+    shape = photo.shape[0], photo.shape[1]
+    unit = max(shape) / SIDE
+    lab = to_lab(photo.astype(np.float32) / 255)
+    even = bilateral(lab, colour=9, space=5, times=3)
+    roughness = blur(np.abs(lab[..., 0] - even[..., 0]), 5 * unit)
+    faces = find_faces(analysis.faces, shape)
+    skin = find_skin(bilateral(lab, colour=10, space=4), faces, analysis.person, blur(roughness, 2))
+    sky = _sky(analysis)
+    return View(
+        lab=lab,
+        even=even,
+        unit=unit,
+        flow=edge_flow(even[..., 0]),
+        texture=rise(roughness, 1.1, 2.6),
+        faces=faces,
+        features=all_features(faces, shape),
+        person=analysis.person,
+        skin=skin,
+        sky=sky,
+        night=_night(lab[..., 0], sky),
+    )
+
+
+def _sky(analysis: Analysis) -> Plane:
+    """The sky, if it is one, behind everybody."""
+    largest = max((float(np.ptp(face[:, 1])) for face in analysis.faces), default=0.0)
+    if largest > _STUDIO_FACE and analysis.sky.mean() > _STUDIO_SKY:
+        return np.zeros_like(analysis.sky)
+    sky: Plane = rise(analysis.sky, 0.35, 0.75) * fall(analysis.person, 0.4, 0.7)
+    return sky
+
+
+def _night(lightness: Plane, sky: Plane) -> float:
+    if sky.max() <= 0.5:
+        return 0.0
+    return float(fall(np.array(masked_mean(lightness, sky)), 12, 32))
