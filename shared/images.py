@@ -22,6 +22,7 @@ from PIL import AvifImagePlugin, Image, ImageCms, UnidentifiedImageError
 from shared import headers
 from shared.errors import DamagedPhotoError, NotAPhotoError, PhotoTooLargeError, SakugaError, UnusablePhotoError
 
+MOST_ENLARGED = 2  # times, of a small photo to be drawn
 MIN_SIDE = 16
 # Raster formats whose plugins read nothing but a header when they open a file, and decode it by themselves; MPO comes
 # as a JPEG. Left out for a reason: EPS starts Ghostscript, and IPTC opens its payload as whatever that is, an EPS too;
@@ -232,6 +233,16 @@ def encode(rgb: Rgb, alpha: Alpha | None, picture_format: Format) -> bytes:
 def fit(size: tuple[float, float], max_side: int) -> tuple[int, int]:
     """The (width, height) of `size` shrunk to `max_side` on its longest side; never enlarged, never under 1."""
     scale = min(1.0, max_side / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def drawn_size(size: tuple[int, int], drawn_at: int) -> tuple[int, int]:
+    """The (width, height) at which weights that draw at `drawn_at` draw a photo of `size`.
+
+    A small photo is enlarged for it, up to twofold: lines and areas have their width in pixels, and would be too coarse
+    for the eyes in it.
+    """
+    scale = min(MOST_ENLARGED, drawn_side(size, drawn_at) / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 

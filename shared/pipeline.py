@@ -133,7 +133,7 @@ def convert(
     with clock.stage(Stage.POSTPROCESS):
         size = images.fit(decoded.size, options.max_side) if engine.drawn_at else _size(whole)
         picture = _brought_to(size, postprocess(generated, box), base, whole)
-        alpha = None if decoded.alpha is None else _shrunk(decoded.alpha, size)
+        alpha = None if decoded.alpha is None else _resized(decoded.alpha, size)
     with clock.stage(Stage.ENCODE):
         data = images.encode(picture, alpha, options.format)
     height, width = picture.shape[:2]
@@ -185,20 +185,20 @@ def working_pixels(size: tuple[int, int], max_side: int) -> int:
 
 
 def _to_draw(photo: Rgb, engine: Engine, size: tuple[int, int]) -> Rgb:
-    """Shrink the photo, of which `size` is the own, to where the engine draws it."""
+    """Bring the photo, of which `size` is the own, to the size at which the engine draws it."""
     if engine.drawn_at is None:
         return photo
-    return _shrunk(photo, images.fit(size, images.drawn_side(size, engine.drawn_at)))
+    return _resized(photo, images.drawn_size(size, engine.drawn_at))
 
 
 def _brought_to(size: tuple[int, int], drawing: Rgb, base: Rgb, photo: Rgb) -> Rgb:
     """The drawing of `base` at the size of the picture, (width, height), which `photo` has if it is the larger one."""
     if size <= _size(drawing):
-        return _shrunk(drawing, size, Image.Resampling.HAMMING)  # no rings beside lines
-    return enlarge(drawing, base, _shrunk(photo, size))
+        return _resized(drawing, size, Image.Resampling.HAMMING)  # no rings beside lines
+    return enlarge(drawing, base, _resized(photo, size))
 
 
-def _shrunk(
+def _resized(
     levels: Rgb | Alpha, size: tuple[int, int], resampling: Image.Resampling = Image.Resampling.LANCZOS
 ) -> Rgb | Alpha:
     if _size(levels) == size:

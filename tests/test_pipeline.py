@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from shared.errors import DamagedPhotoError, NotAPhotoError, PhotoTooLargeError, SakugaError, UnusablePhotoError
-from shared.images import Format, Limits, Rgb, decode, drawn_side, encode, fit, inspect, readable_formats
+from shared.images import Format, Limits, Rgb, decode, drawn_side, drawn_size, encode, fit, inspect, readable_formats
 from shared.pipeline import (
     Options,
     Picture,
@@ -487,11 +487,15 @@ def test_what_has_no_size_of_its_own_draws_at_that_of_the_picture_as_ever() -> N
     assert np.array_equal(np.asarray(opened(picture)), decode(BytesIO(photo), LIMITS, max_side=150).rgb)
 
 
-@pytest.mark.parametrize("size", [(16, 16), (64, 48), (50, 30), (17, 63)])
-def test_a_photo_smaller_than_where_it_would_be_drawn_is_drawn_at_its_own_size(size: tuple[int, int]) -> None:
-    photo = saved(grainy(size), "PNG")
-    picture = convert(photo, Options(512, Format.PNG), SmallEngine(), LIMITS)
-    assert np.array_equal(np.asarray(opened(picture)), np.asarray(grainy(size)))
+@pytest.mark.parametrize(
+    ("size", "drawn"), [((16, 16), (32, 32)), ((64, 48), (64, 48)), ((50, 30), (64, 38)), ((17, 63), (21, 79))]
+)
+def test_a_small_photo_is_enlarged_up_to_twofold_to_be_drawn(size: tuple[int, int], drawn: tuple[int, int]) -> None:
+    assert drawn_size(size, 64) == drawn
+    picture = convert(saved(grainy(size), "PNG"), Options(512, Format.PNG), SmallEngine(), LIMITS)
+    assert (picture.width, picture.height) == size
+    if drawn == size:
+        assert np.array_equal(np.asarray(opened(picture)), np.asarray(grainy(size)))
 
 
 @pytest.mark.parametrize("max_side", [40, 64, 128, 250])

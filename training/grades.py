@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from training.planes import Colour, Floats, Plane, blur, fall, masked_blur, mixed, rise, to_rgb
+from training.planes import Colour, Floats, Plane, blur, fall, masked_blur, mixed, rise, to_lab, to_rgb
 
 _HIGH = 220  # pixels above the horizon, where a painted sky is deepest
 # The evening sky from the horizon up: how high, and its colour there.
@@ -20,6 +20,8 @@ _YOI_INK = np.array((0.13, 0.07, 0.22), np.float32)
 _SUMI_INK = np.array((0.07, 0.07, 0.085), np.float32)
 _SUMI_TONES = ((0, 10, 24, 42, 62, 82, 100), (0, 0.07, 0.32, 0.60, 0.82, 0.96, 1))  # lightness, and ink's answer
 _WASHES = 5  # tones of thinned ink
+_SUMI_TINT = 0.6  # of the colours of `hinata`
+_SUMI_SKIN = 0.65  # how far skin goes back from paper to its own tone
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +73,25 @@ def yoi(drawing: Drawing) -> Colour:
 
 
 def sumi(drawing: Drawing) -> Colour:
-    """*Ink*: brush lines and washes of thinned ink on paper; strong reds stay. Colours 0..1."""
-    light, a, b = _channels(drawing)
+    """*Ink and wash*: brush lines and thinly tinted washes on paper; skin keeps its tone. Colours 0..1."""
+    washed, painted = (to_lab(picture) for picture in (_in_ink(drawing), hinata(drawing)))
+    paler = np.clip(washed[..., 0] - painted[..., 0], 0, None)
+    lightness = washed[..., 0] - _SUMI_SKIN * drawing.skin * paler
+    return to_rgb(np.dstack((lightness, _SUMI_TINT * painted[..., 1:])))
+
+
+def _in_ink(drawing: Drawing) -> Colour:
+    light, _, _ = _channels(drawing)
     skin, sky = drawing.skin, drawing.sky
-    tone = _washes(light)
-    lightness = 10 + 88 * tone
+    lightness = 10 + 88 * _washes(light)
     lightness = lightness + skin * (1 - 0.8 * drawing.features) * 0.4 * np.clip(93 - lightness, 0, 45)
     # A wash dries darkest at its border.
     lightness = lightness - 5 * blur(drawing.borders, 1.0) * fall(lightness, 72, 88) * (1 - skin)
-    red = _of_hue(a, b, 0.55, 0.5) * rise(np.hypot(a, b), 32, 55) * (1 - skin)
-    gain = 0.26 + 0.5 * red + 0.12 * skin
-    a, b = a * gain + 0.4, b * gain + 4.2 * tone - 1.5 * (1 - tone)
     height, share = _sky_height(sky) * sky, sky * 0.75 * (1 - drawing.night)
     paper = 97.5 - 8 * height**1.4 - 0.16 * np.clip(70 - light, 0, 60)
-    lightness, a = mixed(lightness, paper, share), a * (1 - 0.6 * share)
-    b = b * (1 - 0.6 * share) + 1.8 * share - 2 * height
-    return _brushed(to_rgb(np.dstack((lightness, a, b))), drawing)
+    lightness = mixed(lightness, paper, share)
+    grey = np.zeros_like(lightness)
+    return _brushed(to_rgb(np.dstack((lightness, grey, grey))), drawing)
 
 
 def _channels(drawing: Drawing) -> tuple[Plane, Plane, Plane]:

@@ -214,25 +214,24 @@ class _Decision(nn.Module):
 
     def forward(self, picture: Tensor) -> Tensor:
         """Map a picture in places of 2x2 pixels, (N, 12, H, W) in -1..1."""
-        steep = self._steepened(picture)
-        difference, luma = self.lines(steep).chunk(2, dim=1)
-        lack = (difference + (1 - self.share)) / (luma + 1.4).clamp(min=0.3)
-        ink = ((-lack - self.least_ink) * self.slope).clamp(0, 1) * self.darkening
-        out: Tensor = steep - ink.repeat(1, 3, 1, 1) * (steep + 1)
-        return out
-
-    def _steepened(self, picture: Tensor) -> Tensor:
-        most, least = self._highest(picture), -self._highest(-picture)
-        middle = (most + least) / 2
-        return torch.minimum(torch.maximum(middle + (picture - middle) * self.steepness, least), most)
-
-    def _highest(self, picture: Tensor) -> Tensor:
-        """The highest value of each colour in the places around, a little smoothed, for each pixel of a place."""
         count, _, height, width = picture.shape
-        of_place = picture.view(count, 3, 4, height, width).amax(2)
-        around = functional.max_pool2d(of_place, 2 * self.reach + 1, stride=1, padding=self.reach)
-        smooth = functional.avg_pool2d(around, 3, stride=1, padding=1, count_include_pad=False)
-        return smooth.repeat_interleave(4, dim=1)
+        steep = self._steepened(picture.view(count, 3, 4, height, width))
+        difference, luma = self.lines(steep.flatten(1, 2)).chunk(2, dim=1)
+        lack = (difference + (1 - self.share)) / (luma + 1.4).clamp(min=0.3)
+        ink = ((lack + self.least_ink) * -self.slope).clamp(0, 1) * self.darkening
+        out: Tensor = steep - ink[:, None] * (steep + 1)
+        return out.flatten(1, 2)
+
+    def _steepened(self, colours: Tensor) -> Tensor:
+        """Steepen the colours of the four pixels of every place, (N, 3, 4, H, W).
+
+        What is the same for the four of them is computed once: here memory is slower than arithmetic.
+        """
+        extremes = torch.cat((colours.amax(2), -colours.amin(2)), dim=1)
+        around = functional.max_pool2d(extremes, 2 * self.reach + 1, stride=1, padding=self.reach)
+        most, least = functional.avg_pool2d(around, 3, stride=1, padding=1, count_include_pad=False).chunk(2, dim=1)
+        middle, room = (((most + sign * least) / 2)[:, :, None] for sign in (-1, 1))
+        return middle + torch.minimum(torch.maximum((colours - middle) * self.steepness, -room), room)
 
 
 def _line_kernel(sigmas: tuple[float, float], share: float) -> Tensor:
