@@ -24,15 +24,15 @@ HINTS: Final = {
 }
 ACTIVATION_BYTES: Final = {  # per pixel at the peak
     (EngineName.OPENVINO, Size.FULL): 1250,
-    (EngineName.OPENVINO, Size.LIGHT): 1000,
+    (EngineName.OPENVINO, Size.LIGHT): 250,
     (EngineName.OPENVINO_BF16, Size.FULL): 680,
-    (EngineName.OPENVINO_BF16, Size.LIGHT): 550,
+    (EngineName.OPENVINO_BF16, Size.LIGHT): 220,
     (EngineName.OPENVINO_F16, Size.FULL): 680,
-    (EngineName.OPENVINO_F16, Size.LIGHT): 550,
+    (EngineName.OPENVINO_F16, Size.LIGHT): 220,
     (EngineName.OPENVINO_INT8, Size.FULL): 750,
-    (EngineName.OPENVINO_INT8, Size.LIGHT): 400,
+    (EngineName.OPENVINO_INT8, Size.LIGHT): 250,
     (EngineName.OPENVINO_INT8_BF16, Size.FULL): 430,
-    (EngineName.OPENVINO_INT8_BF16, Size.LIGHT): 400,
+    (EngineName.OPENVINO_INT8_BF16, Size.LIGHT): 250,
 }
 KEPT_PIXELS = (640 + 64) ** 2  # of a square where styles are drawn; the memory of a larger one is given back after it
 

@@ -10,7 +10,7 @@ from shared.styles import Size
 from worker.engines.base import DrawingEngine, nothing_told
 from worker.generator import AnimeGanV2, LightGenerator
 
-ACTIVATION_BYTES: Final = {Size.FULL: 1350, Size.LIGHT: 900}  # per pixel at the peak
+ACTIVATION_BYTES: Final = {Size.FULL: 1350, Size.LIGHT: 420}  # per pixel at the peak
 
 
 class TorchEngine(DrawingEngine):
