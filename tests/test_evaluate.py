@@ -199,7 +199,8 @@ def test_export_writes_an_entry_whose_digest_matches_and_loads(tmp_path: Path, r
     style = read_manifest(folder)[1]
     assert hashlib.sha256(style.weights_path.read_bytes()).hexdigest() == style.sha256
     assert style.weights_path.stat().st_mode & 0o044  # the server may run as another user
-    assert "4 pairs, 6 steps from random initialisation, seed 1" in style.provenance
+    assert "from 4 rendered targets" in style.provenance
+    assert "6 steps from random initialisation, seed 1" in style.provenance
     assert style.drawn_at == 640
     weights = load_generator(style).state_dict()
     for name, value in run.average.items():

@@ -15,7 +15,7 @@ from shared.styles import Size
 from worker.engines.base import DrawingEngine
 
 MODEL = "model.onnx"
-ACTIVATION_BYTES: Final = {Size.FULL: 1150, Size.LIGHT: 700}  # per pixel at the peak
+ACTIVATION_BYTES: Final = {Size.FULL: 1150, Size.LIGHT: 300}  # per pixel at the peak
 FAILURES: Final = tuple(
     error for error in vars(raised).values() if isinstance(error, type) and issubclass(error, Exception)
 )
