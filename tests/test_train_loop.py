@@ -159,7 +159,7 @@ def test_the_phases_of_a_recipe_cover_all_steps() -> None:
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_a_recipe_ends_with_the_discriminator(recipe: Recipe) -> None:
     assert [phase.adversarial > 0 for phase in recipe.phases] == [False, True]
-    assert all(phase.crop % 32 == 0 for phase in recipe.phases)
+    assert all(phase.crop % 16 == 0 for phase in recipe.phases)
 
 
 def test_a_run_starts_from_bundled_weights(pairs: Pairs) -> None:
