@@ -179,8 +179,8 @@ def test_everything_starts_again_after_it_was_killed(own_service: RunningService
     family = killed + [child for part in killed for child in part.children(recursive=True)]
     for part in killed:
         part.kill()
-    wait_until(lambda: not any(process.is_running() for process in family), "the old processes are gone", limit_s=60)
-    wait_until(own_service.ready, "the service is ready again", limit_s=60)
+    wait_until(lambda: not any(process.is_running() for process in family), "the old processes are gone", limit_s=120)
+    wait_until(own_service.ready, "the service is ready again", limit_s=120)
     assert finished(own_service, submit(own_service, photo_bytes()))["state"] == "succeeded"
 
 
