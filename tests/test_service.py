@@ -173,9 +173,7 @@ def test_waiting_jobs_and_pictures_survive_a_restart(own_service: RunningService
 
 
 def test_everything_starts_again_after_it_was_killed(own_service: RunningService) -> None:
-    assert own_service.process is not None
-    parts = psutil.Process(own_service.process.pid).children()
-    killed = [part for part in parts if part.cmdline()[1:] in (["-m", "web"], ["-m", "worker"])]
+    killed = own_service.parts("web") + own_service.parts("worker")
     family = killed + [child for part in killed for child in part.children(recursive=True)]
     for part in killed:
         part.kill()

@@ -28,8 +28,8 @@ from training.photos import CACHE, FOLDER, Rgb, photos_in, read_photo
 from training.props import add_props
 from training.target import GRADES, drawing_size, render_all
 from training.variants import cut_piece, is_scene, is_sitter, place_person
+from training.view import SIDE
 
-SIDE = 640  # pixels of the longest side of a pair
 CLOSER = (1.4, 2.4)  # how much larger than in the whole photo things are in a piece of it
 
 

@@ -37,6 +37,7 @@ from training.discriminator import Discriminator, contest
 from training.muon import Muon
 from training.pairs import FAILED, Pairs, pairs_path, read_pairs
 from training.target import GRADES
+from training.view import SIDE
 from worker.generator import Upsample
 from worker.weights import new_generator, read_tensors
 
@@ -81,7 +82,7 @@ class Recipe:
     bf16: bool = True
     style: str = ""
     pairs: int = 0
-    drawn_at: int = 640  # longest side in pixels of the photos that pairs are cut from, so also of what is drawn
+    drawn_at: int = SIDE  # longest side in pixels of the photos that pairs are cut from, so also of what is drawn
     start: str = "random initialisation"
 
     def __post_init__(self) -> None:
