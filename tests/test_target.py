@@ -20,7 +20,7 @@ from training.faces import (
 from training.figures import shares
 from training.flow import difference_across, edge_flow, smooth_along
 from training.regions import fill, rounded, segment
-from training.target import GRADES, STYLES, draw, drawing_size, render, render_all
+from training.target import GRADES, draw, render, render_all
 
 Rgb = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
@@ -150,11 +150,12 @@ def test_skin_of_every_tone_keeps_its_lightness(skin: Colour) -> None:
     after = {style: lightness(drawn)[cheeks()].mean() for style, drawn in render_all(photo, known).items()}
     assert after["hinata"] == pytest.approx(before, abs=10)
     assert after["yoi"] == pytest.approx(before, abs=16)
+    assert after["sumi"] == pytest.approx(before, abs=16)
 
 
 def test_darker_skin_stays_the_darker() -> None:
     drawn = [render_all(*portrait(skin)) for skin in SKINS[::2]]
-    for style in STYLES:
+    for style in GRADES:
         assert (np.diff([lightness(pictures[style])[cheeks()].mean() for pictures in drawn]) > 4).all()
 
 
@@ -197,13 +198,13 @@ def test_glasses_stay() -> None:
     assert drawn[151:156, 100:110].min() < drawn[168, 105] - 20
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", GRADES)
 def test_a_smooth_wall_gets_no_contour_bands(style: str) -> None:
     ramp = np.linspace(120, 200, 320)[None, :, None] * np.array((1, 0.97, 0.9)) * np.ones((200, 1, 1))
     assert steepest(render(grainy(ramp), style)) <= 3
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", GRADES)
 def test_a_sky_gets_no_contour_bands(style: str) -> None:
     photo, known = landscape()
     for drawn in (render(photo, style, known), render(photo, style)):
@@ -213,12 +214,12 @@ def test_a_sky_gets_no_contour_bands(style: str) -> None:
 def test_a_sky_is_painted_where_it_is_known() -> None:
     photo, known = landscape()
     plain, painted = render_all(photo), render_all(photo, known)
-    shift = {style: np.abs(painted[style].astype(int) - plain[style])[:150].mean() for style in STYLES}
+    shift = {style: np.abs(painted[style].astype(int) - plain[style])[:150].mean() for style in GRADES}
     assert min(shift.values()) > 3
-    assert shift["yoi"] > 25
+    assert shift["yoi"] > 18
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", GRADES)
 @pytest.mark.parametrize("width", [1, 2])
 @pytest.mark.parametrize("end", [(300, 60), (300, 150), (20, 150)])
 def test_a_wire_survives(end: tuple[int, int], width: int, style: str) -> None:
@@ -256,7 +257,7 @@ def test_all_styles_at_once_are_those_one_by_one_and_the_same_every_time() -> No
     photo, known = portrait()
     before = photo.copy()
     together = render_all(photo, known)
-    assert tuple(together) == STYLES == tuple(GRADES)
+    assert list(together) == list(GRADES)
     for style, drawn in together.items():
         np.testing.assert_array_equal(render(photo, style, known), drawn)
     np.testing.assert_array_equal(photo, before)
@@ -282,7 +283,8 @@ def test_a_face_at_the_edge_and_one_too_small_to_draw_do_no_harm() -> None:
     tiny = 0.1 * known.faces
     faces = np.concatenate((moved, tiny, known.faces - np.float32(2)))
     drawn = render(photo, "hinata", Analysis(faces, known.person, known.sky))
-    assert drawn.shape == photo.shape
+    without = render(photo, "hinata", Analysis(known.faces[:0], known.person, known.sky))
+    np.testing.assert_array_equal(drawn[:80, :80], without[:80, :80])
 
 
 def test_a_photo_in_greys_with_a_face_can_be_drawn() -> None:
@@ -290,22 +292,6 @@ def test_a_photo_in_greys_with_a_face_can_be_drawn() -> None:
     grey = np.asarray(cv2.cvtColor(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), np.uint8)
     drawn = render(grey, "hinata", known)
     assert lightness(drawn)[cheeks()].mean() == pytest.approx(lightness(grey)[cheeks()].mean(), abs=12)
-
-
-@pytest.mark.parametrize(
-    ("photo", "drawn"),
-    [
-        ((3000, 4000), (480, 640)),
-        ((512, 400), (640, 500)),
-        ((400, 300), (520, 390)),
-        ((200, 300), (380, 570)),
-        ((1, 99), (2, 188)),
-    ],
-)
-def test_photos_are_drawn_at_640_pixels_and_small_ones_are_enlarged_somewhat(
-    photo: tuple[int, int], drawn: tuple[int, int]
-) -> None:
-    assert drawing_size(*photo) == drawn
 
 
 def test_two_colours_are_two_regions_and_a_ramp_is_one() -> None:

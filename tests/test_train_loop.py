@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from shared.styles import BUNDLED_WEIGHTS, Size, read_manifest
-from training.discriminator import Discriminator, contest, preference
+from training.discriminator import Discriminator, adversarial_gradient, relativistic_loss
 from training.muon import Muon, orthogonalised
 from training.pairs import Pair, Pairs
 from training.train import (
@@ -123,13 +123,13 @@ def test_a_discriminator_comes_to_tell_a_blurred_picture_from_its_target(pairs: 
         photo, target = (torch.from_numpy(images) for images in batch_of(pairs, recipe, step % 6))
         blurred = torch.nn.functional.avg_pool2d(target, 5, stride=1, padding=2)
         optimiser.zero_grad()
-        push = contest(discriminator, photo, blurred, target)
+        push = adversarial_gradient(discriminator, photo, blurred, target)
         optimiser.step()
     of_target, of_blurred, of_pushed = (
         discriminator(photo, picture) for picture in (target, blurred, blurred - push * (5 / push.norm()))
     )
     assert (of_target > of_blurred).float().mean() > 0.9
-    assert preference(of_pushed, of_target) < preference(of_blurred, of_target)
+    assert relativistic_loss(of_pushed, of_target) < relativistic_loss(of_blurred, of_target)
 
 
 def test_batches_made_ahead_are_those_of_their_steps(pairs: Pairs) -> None:
@@ -159,7 +159,11 @@ def test_the_phases_of_a_recipe_cover_all_steps() -> None:
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_a_recipe_ends_with_the_discriminator(recipe: Recipe) -> None:
     assert [phase.adversarial > 0 for phase in recipe.phases] == [False, True]
-    assert all(phase.crop % 16 == 0 for phase in recipe.phases)
+
+
+def test_crops_that_a_generator_cannot_take_are_refused() -> None:
+    with pytest.raises(ValueError, match="multiples of 32"):
+        replace(RECIPE, size=Size.LIGHT, phases=(Phase(1.0, batch_size=1, crop=208),))
 
 
 def test_a_run_starts_from_bundled_weights(pairs: Pairs) -> None:

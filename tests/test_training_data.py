@@ -12,15 +12,13 @@ import pytest
 from PIL import Image
 
 from training import data
-from training.analysis import MESH_POINTS, Analysis, content_key
+from training.analysis import MESH_POINTS, Analysis
 from training.batches import batch, cut_crop, degraded
 from training.bundle import read_bundle
 from training.checks import eyes_are_lost, failures, is_one_colour, moved
-from training.data import Studio, check_pairs, make_picture, pictures_of, render_pairs
-from training.pairs import Pair, Pairs, pair_names, read_pair, read_pairs, write_pair
+from training.data import Studio, check_pairs, cut_piece, make_picture, pictures_of, render_pairs
+from training.pairs import Pair, Pairs, read_pair, read_pairs, write_pair
 from training.photos import CACHE, Source, collections, gather, photos_in, read_photo, sources
-from training.props import add_text, add_wires
-from training.variants import cut_piece, place_person
 
 Rgb = npt.NDArray[np.uint8]
 NO_FACES = np.zeros((0, MESH_POINTS, 2), np.float32)
@@ -135,10 +133,10 @@ def test_a_large_photo_also_gives_a_piece_of_it(tmp_path: Path, studio: Studio) 
         saved(tmp_path / "small.png", soft_photo(300, 400)),
         saved(tmp_path / "large.png", soft_photo(1000, 1600)),
     )
-    pictures = pictures_of([small, large], studio)
+    pictures = pictures_of([small, large])
     assert [picture.piece for picture in pictures] == [False, False, True]
     shapes = [make_picture(picture, studio)[0].shape for picture in pictures]
-    assert shapes == [(390, 520, 3), (400, 640, 3), (400, 640, 3)]  # the small one is enlarged
+    assert shapes == [(480, 640, 3), (400, 640, 3), (400, 640, 3)]  # the small one is enlarged
     one, again = (make_picture(pictures[2], studio)[0] for _ in range(2))
     np.testing.assert_array_equal(one, again)
 
@@ -162,47 +160,17 @@ def test_a_piece_keeps_what_is_known_of_its_part() -> None:
                 )  # the sky ends at 200, the face is at 100
 
 
-def test_a_person_is_put_before_a_scene_with_what_is_known_of_both() -> None:
-    known = Analysis(face_at(0.5, 0.5), np.zeros((200, 200), np.float32), np.zeros((200, 200), np.float32))
-    cv2.circle(known.person, (100, 100), 44, (1.0,), -1)
-    scene = np.full((300, 500, 3), (90, 160, 60), np.uint8)
-    around = Analysis(NO_FACES, np.zeros((300, 500), np.float32), np.ones((300, 500), np.float32))
-    picture, together = place_person((portrait(), known), (scene, around), np.random.default_rng(1))
-    middle = (together.faces[0].mean(0) * (500, 300)).round().astype(int)
-    assert together.person[middle[1], middle[0]] > 0.99
-    assert together.sky[middle[1], middle[0]] < 0.01
-    assert picture.shape == scene.shape
-    blue = picture[..., 2].astype(int) - picture[..., 1] > 40
-    assert not blue.any()  # nothing of the backdrop has come along
-    untouched = together.person == 0
-    np.testing.assert_array_equal(picture[untouched], scene[untouched])
-
-
-def test_people_are_composed_with_scenes_of_other_photos(tmp_path: Path, studio: Studio) -> None:
-    sitter, scene = saved(tmp_path / "sitter.png", portrait()), saved(tmp_path / "scene.png", soft_photo(200, 300))
-    analyses = tmp_path / "analyses"
-    analyses.mkdir()
-    person = np.full((200, 200), 120, np.uint8)
-    for photo, faces, mask in ((sitter, face_at(0.5, 0.5), person), (scene, NO_FACES, person * 0)):
-        np.savez(analyses / f"{content_key(photo)}.npz", faces=faces, person=mask, sky=mask * 0)
-    knowing = Studio(studio.styles, studio.cache, analyses)
-    pictures = pictures_of([sitter, scene], knowing, composed=3)
-    assert [picture.name.split("-")[0] for picture in pictures[2:]] == ["composed"] * 3
-    assert {(picture.photo, picture.scene) for picture in pictures[2:]} == {(sitter, scene)}
-    composed, known = make_picture(pictures[2], knowing)
-    assert (composed.shape, len(known.faces)) == ((200, 300, 3), 1)
-
-
 def test_an_interrupted_rendering_goes_on_where_it_stopped(tmp_path: Path, studio: Studio) -> None:
     photos = [saved(tmp_path / f"{number}.png", soft_photo(60, 80, number)) for number in range(3)]
-    pictures = pictures_of(photos, studio)
+    pictures = pictures_of(photos)
     render_pairs(pictures[:2], studio)
     kept = studio.cache / "sumi" / f"{pictures[0].name}.npy"
     before = kept.stat().st_mtime_ns
     render_pairs(pictures, studio)
     assert kept.stat().st_mtime_ns == before
     for style in studio.styles:
-        assert pair_names(studio.cache / style) == sorted(picture.name for picture in pictures)
+        check_pairs(studio.cache / style, [picture.name for picture in pictures])
+        assert len(read_pairs(studio.cache / style)) == len(pictures)
     pair = read_pair(studio.cache / "sumi", pictures[2].name)
     photo, known = make_picture(pictures[2], studio)
     np.testing.assert_array_equal(pair.photo, photo)
@@ -210,7 +178,7 @@ def test_an_interrupted_rendering_goes_on_where_it_stopped(tmp_path: Path, studi
 
 
 def test_pairs_of_another_recipe_are_refused(tmp_path: Path, studio: Studio) -> None:
-    pictures = pictures_of([saved(tmp_path / "a.png", soft_photo(60, 80))], studio)
+    pictures = pictures_of([saved(tmp_path / "a.png", soft_photo(60, 80))])
     render_pairs(pictures, studio)
     (studio.cache / "hinata" / "recipe.txt").write_text("another")
     with pytest.raises(ValueError, match="another recipe"):
@@ -225,8 +193,21 @@ def test_pairs_whose_target_failed_are_not_learnt_from(tmp_path: Path) -> None:
     for name, target in targets.items():
         faces = face_at(0.5, 0.5) if name != "empty" else NO_FACES
         write_pair(tmp_path, Pair(name, soft_photo(200, 200) if name == "empty" else photo, target, faces))
-    assert set(check_pairs(tmp_path)) == {"blind", "empty"}
-    assert [pair.name for pair in read_pairs(tmp_path).people] == ["also_good", "good"]
+    assert set(check_pairs(tmp_path, list(targets))) == {"blind", "empty"}
+    assert [pair.name for pair in read_pairs(tmp_path).people] == ["good", "also_good"]
+
+
+def test_pairs_of_photos_that_are_left_out_now_are_not_learnt_from(tmp_path: Path) -> None:
+    for name in ("asked_for", "left_out"):
+        write_pair(tmp_path, Pair(name, soft_photo(60, 80), soft_photo(60, 80), NO_FACES))
+    check_pairs(tmp_path, ["asked_for"])
+    assert [pair.name for pair in read_pairs(tmp_path).others] == ["asked_for"]
+
+
+def test_photos_of_one_name_are_refused(tmp_path: Path) -> None:
+    photos = [saved(tmp_path / name, soft_photo(60, 80)) for name in ("a.png", "a.jpg")]
+    with pytest.raises(ValueError, match="several photos are called"):
+        pictures_of(photos)
 
 
 def test_eyes_that_are_too_small_to_judge_are_not_lost() -> None:
@@ -296,16 +277,6 @@ def test_photos_are_degraded_mildly() -> None:
     apart = [np.abs(degraded(photo, rng).astype(int) - photo).mean() for _ in range(100)]
     assert 0 < np.mean([off == 0 for off in apart]) < 0.6
     assert max(apart) < 35
-
-
-@pytest.mark.parametrize("draw", [add_wires, add_text])
-def test_props_are_small(draw: object) -> None:
-    assert callable(draw)
-    for seed in range(10):
-        canvas = soft_photo(200, 300)
-        draw(canvas, np.random.default_rng(seed))
-        changed = (canvas != soft_photo(200, 300)).any(2).mean()
-        assert 0 <= changed < 0.5
 
 
 def test_the_cache_is_not_in_the_tree_that_is_committed() -> None:

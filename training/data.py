@@ -1,16 +1,16 @@
 """Renders what a generator is taught: pairs of photo and target, checked by rule.
 
     python -m training.photos
-    python -m training.data --folder training/cache/photos --folder PORTRAITS --analyses ANALYSES --composed 200
+    python -m training.data --folder training/cache/photos --folder PORTRAITS --analyses ANALYSES
 
-Besides each photo as it is, a piece is rendered of the large ones, and people of some photos before others. Imported
-by `training` only.
+Besides each photo as it is, a piece is rendered of the large ones. Imported by `training` only.
 """
 
 import argparse
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -21,13 +21,12 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from shared.pipeline import to_draw
 from training.analysis import Analysis, nothing_found, read_analysis
 from training.checks import failures
-from training.pairs import FAILED, Pair, pair_names, pair_path, pairs_path, read_pair, write_pair
-from training.photos import CACHE, FOLDER, Rgb, photos_in, read_photo
-from training.props import add_props
-from training.target import GRADES, drawing_size, render_all
-from training.variants import cut_piece, is_scene, is_sitter, place_person
+from training.pairs import Pair, pair_path, pairs_path, read_pair, write_checked, write_pair
+from training.photos import CACHE, FOLDER, LARGEST_SIDE, Rgb, photos_in, read_photo
+from training.target import GRADES, render_all
 from training.view import SIDE
 
 CLOSER = (1.4, 2.4)  # how much larger than in the whole photo things are in a piece of it
@@ -35,12 +34,11 @@ CLOSER = (1.4, 2.4)  # how much larger than in the whole photo things are in a p
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What is to be rendered: a photo, a piece of it, or the person in it before a scene."""
+    """What is to be rendered: a photo, or a piece of it."""
 
     name: str
     photo: Path
     piece: bool = False
-    scene: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,30 +56,26 @@ class Studio:
         return pixels, self.know(photo, (pixels.shape[0], pixels.shape[1]))
 
     def read_whole(self, photo: Path) -> tuple[Rgb, Analysis]:
-        """A photo as large as it is drawn, a small one enlarged, and what is known of it."""
-        pixels = read_photo(photo, SIDE)
-        height, width = drawing_size(pixels.shape[0], pixels.shape[1])
-        enlarged = Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS)
-        return np.array(enlarged, np.uint8), self.know(photo, (height, width))
+        """A photo as large as the service draws it, and what is known of it."""
+        pixels = to_draw(read_photo(photo, LARGEST_SIDE), SIDE)
+        return pixels, self.know(photo, (pixels.shape[0], pixels.shape[1]))
 
     def know(self, photo: Path, size: tuple[int, int]) -> Analysis:
         """What is known of a photo, with masks of (height, width)."""
         return read_analysis(self.analyses, photo, size) if self.analyses else nothing_found(*size)
 
 
-def pictures_of(photos: Sequence[Path], studio: Studio, composed: int = 0) -> list[Picture]:
-    """What is made of photos: each as it is, a piece of the large ones, and so many people before scenes."""
-    known = {photo: studio.know(photo, (SIDE // 4, SIDE // 4)) for photo in photos} if composed else {}
-    sitters = [photo for photo in known if is_sitter(known[photo])]
-    scenes = [photo for photo in known if is_scene(known[photo])]
-    rng = np.random.default_rng(studio.seed)
+def pictures_of(photos: Sequence[Path]) -> list[Picture]:
+    """What is made of photos: each as it is, and a piece of the large ones.
+
+    Raises:
+        ValueError: two of them would have one name.
+    """
+    if doubled := [name for name, count in Counter(map(_name, photos)).items() if count > 1]:
+        raise ValueError(f"several photos are called {', '.join(doubled)}: give folders and files names of their own")
     return [
         *(Picture(_name(photo), photo) for photo in photos),
         *(Picture(f"{_name(photo)}-piece", photo, piece=True) for photo in photos if _is_large(photo)),
-        *(
-            Picture(f"composed-{number:04}", _any(sitters, rng), scene=_any(scenes, rng))
-            for number in range(composed if sitters and scenes else 0)
-        ),
     ]
 
 
@@ -93,7 +87,7 @@ def render_pairs(pictures: Sequence[Picture], studio: Studio, processes: int = 1
         FileNotFoundError: a photo has not been analysed.
     """
     for style in studio.styles:
-        _claim(studio.cache / style, style)
+        _claim(studio.cache / style, style, seed=studio.seed, analysed=studio.analyses is not None)
     missing = [
         one
         for one in pictures
@@ -122,23 +116,34 @@ def make_picture(picture: Picture, studio: Studio) -> tuple[Rgb, Analysis]:
     rng = np.random.default_rng((studio.seed, *hashlib.sha256(picture.name.encode()).digest()[:8]))
     if picture.piece:
         return cut_piece(*studio.read(picture.photo, round(SIDE * rng.uniform(*CLOSER))), SIDE, rng)
-    if picture.scene is None:
-        return studio.read_whole(picture.photo)
-    photo, known = studio.read(picture.photo)
-    scene, around = studio.read(picture.scene)
-    return place_person((photo, known), (add_props(scene, rng), around), rng)
+    return studio.read_whole(picture.photo)
 
 
-def check_pairs(folder: Path) -> dict[str, str]:
-    """Find the pairs of a style whose target failed, and note them for `read_pairs` to leave out."""
-    failed = failures(read_pair(folder, name) for name in tqdm(pair_names(folder)))
-    (folder / FAILED).write_text("".join(f"{name}\t{reason}\n" for name, reason in failed.items()), "utf-8")
+def cut_piece(photo: Rgb, analysis: Analysis, side: int, rng: np.random.Generator) -> tuple[Rgb, Analysis]:
+    """Cut a piece of the photo's proportions, `side` pixels on its longer side, somewhere; its analysis with it."""
+    share = min(1.0, side / max(photo.shape[:2]))
+    height, width = (round(length * share) for length in photo.shape[:2])
+    top, left = (
+        int(rng.integers(0, length - part + 1)) for length, part in zip(photo.shape, (height, width), strict=False)
+    )
+    cut = slice(top, top + height), slice(left, left + width)
+    whole = np.array((photo.shape[1], photo.shape[0]), np.float32)
+    faces = (analysis.faces * whole - (left, top)) / (width, height)
+    middles = faces.mean(1)
+    inside = ((middles > 0) & (middles < 1)).all(1)
+    return photo[cut], Analysis(faces[inside].astype(np.float32), analysis.person[cut], analysis.sky[cut])
+
+
+def check_pairs(folder: Path, names: Collection[str]) -> dict[str, str]:
+    """Find those of a style's pairs whose target failed; `read_pairs` then reads these pairs, but the failed ones."""
+    failed = failures(read_pair(folder, name) for name in tqdm(names))
+    write_checked(folder, {name: failed.get(name, "") for name in names})
     return failed
 
 
-def _claim(folder: Path, style: str) -> None:
+def _claim(folder: Path, style: str, *, seed: int, analysed: bool) -> None:
     """Note which recipe makes what is in a folder, or refuse it."""
-    recipe = hashlib.sha256(style.encode() + b"".join(_recipe())).hexdigest()[:16]
+    recipe = hashlib.sha256(f"{style} {seed} {analysed}".encode() + b"".join(_recipe())).hexdigest()[:16]
     noted = folder / "recipe.txt"
     if not noted.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -150,16 +155,12 @@ def _claim(folder: Path, style: str) -> None:
 def _recipe() -> Iterator[bytes]:
     """This module, and those that decide what a target is and all that they import of ours."""
     yield Path(__file__).read_bytes()
-    names = ["target", "variants", "props"]
+    names = ["target"]
     for name in names:
         module = (FOLDER / f"{name}.py").read_bytes()
         yield module
         imported = re.findall(r"^from training\.(\w+) import", module.decode(), re.MULTILINE)
         names += [one for one in dict.fromkeys(imported) if one not in names]
-
-
-def _any(photos: Sequence[Path], rng: np.random.Generator) -> Path:
-    return photos[int(rng.integers(len(photos)))]
 
 
 def _is_large(photo: Path) -> bool:
@@ -177,7 +178,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--leave-out", type=Path, help="file with names of photos, one a line, that are not used")
     parser.add_argument("--analyses", type=Path, help="folder that training/analyse.py wrote")
     parser.add_argument("--style", choices=list(GRADES), action="append", help="all by default; may be repeated")
-    parser.add_argument("--composed", type=int, default=0, help="so many people of some photos before others")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
     return parser.parse_args()
@@ -189,10 +189,11 @@ def main() -> None:
     left_out = arguments.leave_out.read_text("utf-8").split() if arguments.leave_out else ()
     studio = Studio(tuple(arguments.style or GRADES), analyses=arguments.analyses, seed=arguments.seed)
     photos = photos_in(arguments.folder, frozenset(left_out))
-    render_pairs(pictures_of(photos, studio, arguments.composed), studio, arguments.processes)
+    pictures = pictures_of(photos)
+    render_pairs(pictures, studio, arguments.processes)
     for style in studio.styles:
-        failed = check_pairs(pairs_path(style))
-        print(f"{style}: {len(pair_names(pairs_path(style)))} pairs, {len(failed)} of them failed")
+        failed = check_pairs(pairs_path(style), [picture.name for picture in pictures])
+        print(f"{style}: {len(pictures)} pairs, {len(failed)} of them failed")
         print("".join(f"  {name}: {reason}\n" for name, reason in failed.items()), end="")
 
 

@@ -44,19 +44,19 @@ class Discriminator(nn.Module):
         return scores.float()
 
 
-def contest(discriminator: Discriminator, photo: Tensor, drawn: Tensor, target: Tensor) -> Tensor:
+def adversarial_gradient(discriminator: Discriminator, photo: Tensor, drawn: Tensor, target: Tensor) -> Tensor:
     """Let the discriminator's gradients point to telling `target` from `drawn`; return what would deceive it.
 
     That is the gradient at the drawn picture of the loss that the generator has by being found out.
     """
     shown = drawn.detach().requires_grad_()
     of_target, of_drawn = discriminator(photo, target), discriminator(photo, shown)
-    (deceiving,) = torch.autograd.grad(preference(of_drawn, of_target), shown, retain_graph=True)
-    torch.autograd.backward(preference(of_target, of_drawn), inputs=list(discriminator.parameters()))
+    (deceiving,) = torch.autograd.grad(relativistic_loss(of_drawn, of_target), shown, retain_graph=True)
+    torch.autograd.backward(relativistic_loss(of_target, of_drawn), inputs=list(discriminator.parameters()))
     return deceiving
 
 
-def preference(liked: Tensor, other: Tensor) -> Tensor:
+def relativistic_loss(liked: Tensor, other: Tensor) -> Tensor:
     """The loss of whoever wants `liked` to score above `other` in every place.
 
     Source: Jolicoeur-Martineau, "The relativistic discriminator" (2018). Both show the same place of the same photo, so

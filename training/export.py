@@ -15,7 +15,7 @@ from PIL import Image
 
 from shared.styles import BUNDLED_WEIGHTS, Size, Style, read_manifest, write_manifest
 from training.evaluate import draw, load_weights
-from training.photos import Rgb, collections, read_photo
+from training.photos import Rgb, read_photo
 from training.train import STORED, Recipe, checkpoint_path, read_checkpoint
 from worker.generator import AnimeGanV2, LightGenerator, Upsample
 from worker.weights import file_sha256, write_tensors
@@ -26,10 +26,9 @@ PREVIEW_SPLIT = 144  # left of this the preview shows the photo, right of it the
 
 def provenance(recipe: Recipe) -> str:
     """Where weights come from, in the words of the manifest."""
-    portraits = " and ".join(one.name for one in collections())
     return (
-        f"trained by training/ from {recipe.pairs:,} rendered targets, of freely licensed photos of packages and "
-        f"repositories and of portraits of {portraits}: {recipe.steps:,} steps from {recipe.start}, seed {recipe.seed}"
+        f"trained by training/ on {recipe.pairs:,} pairs of photo and rendered target (training/README.md says which): "
+        f"{recipe.steps:,} steps from {recipe.start}, seed {recipe.seed}"
     )
 
 
@@ -50,7 +49,7 @@ def export(
     name = f"{recipe.style}-{recipe.size}"
     file = folder / f"{name}.safetensors"
     write_tensors(file, {key: value.half().contiguous() for key, value in state["average"].items()})
-    preview = write_preview(load_weights(file), photo, folder / f"{name}.webp") if photo else ""
+    preview = write_preview(load_weights(file), photo, folder / f"{name}.webp", recipe.drawn_at) if photo else ""
     style = Style(
         name=name,
         title=title,
@@ -70,13 +69,13 @@ def export(
     return style
 
 
-def write_preview(generator: AnimeGanV2 | LightGenerator, photo: Path, path: Path) -> str:
+def write_preview(generator: AnimeGanV2 | LightGenerator, photo: Path, path: Path, drawn_at: int) -> str:
     """Save a square preview, the photo on its left and the picture on its right; returns its file name."""
     before = _square(read_photo(photo, max_side=4096))
-    after = draw(generator, before)
-    after[:, :PREVIEW_SPLIT] = before[:, :PREVIEW_SPLIT]
-    after[:, PREVIEW_SPLIT - 1 : PREVIEW_SPLIT + 1] = 255
-    Image.fromarray(after).save(path, "WEBP", quality=82, method=6)
+    after = draw(generator, before, drawn_at)
+    preview = np.hstack((before[:, :PREVIEW_SPLIT], after[:, PREVIEW_SPLIT:]))
+    preview[:, PREVIEW_SPLIT - 1 : PREVIEW_SPLIT + 1] = 255
+    Image.fromarray(preview).save(path, "WEBP", quality=82, method=6)
     return path.name
 
 

@@ -15,13 +15,14 @@ _HIGH = 220  # pixels above the horizon, where a painted sky is deepest
 _DUSK = np.array(
     ((0, 83, 20, 38), (0.16, 74, 36, 22), (0.42, 57, 38, -18), (0.75, 40, 26, -42), (1, 30, 20, -44)), np.float32
 )
-_HINATA_INK = np.array((0.20, 0.10, 0.16), np.float32)
-_YOI_INK = np.array((0.13, 0.07, 0.22), np.float32)
+_HINATA_INK = np.array((0.15, 0.08, 0.14), np.float32)
+_YOI_INK = np.array((0.10, 0.05, 0.17), np.float32)
 _SUMI_INK = np.array((0.07, 0.07, 0.085), np.float32)
 _SUMI_TONES = ((0, 10, 24, 42, 62, 82, 100), (0, 0.07, 0.32, 0.60, 0.82, 0.96, 1))  # lightness, and ink's answer
 _WASHES = 5  # tones of thinned ink
-_SUMI_TINT = 0.6  # of the colours of `hinata`
-_SUMI_SKIN = 0.65  # how far skin goes back from paper to its own tone
+_SUMI_TINT = 0.38  # of the colours of `hinata` …
+_SUMI_SKIN_TINT = 0.34  # … and as much more in skin
+_SUMI_SKIN = 0.85  # how far skin goes back from paper to its own tone
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +44,16 @@ def hinata(drawing: Drawing) -> Colour:
     """*A sunny place*: luminous daylight, clear colours, blue-violet shadows, azure skies. Colours 0..1."""
     light, a, b = _channels(drawing)
     skin = drawing.skin
-    tone = _contrasted((light / 100) ** 0.80, 0.11, middle=0.5)
+    tone = _contrasted((light / 100) ** 0.78, 0.18, middle=0.5)
     chroma = np.hypot(a, b)
     skin_like = _of_hue(a, b, 0.95, 0.4) * rise(chroma, 6, 14) * fall(chroma, 45, 65)
-    gain = 1 + 0.62 * np.exp(-chroma / 48) * (1 - 0.72 * np.maximum(0.6 * skin_like, skin))
+    gain = 1 + 0.95 * np.exp(-chroma / 48) * (1 - 0.85 * np.maximum(0.6 * skin_like, skin))
     a = a * gain + 1.5 * tone + 4 * (1 - tone)
     b = b * gain + 5 * tone * (1 - 0.3 * skin) - 13 * (1 - tone) * (1 - 0.5 * skin)
     lifted = 100 * np.clip(tone + 0.035 * np.sin(np.pi * np.clip(tone, 0, 1)), 0, 1)
     lightness = lifted * (1 - 0.55 * skin) + 1.03 * light * 0.55 * skin
     rgb = to_rgb(_azure_sky(np.dstack((lightness, a, b)), drawing))
-    rgb = _inked(rgb, 0.9 * drawing.ink, drawing.lids, _HINATA_INK)
+    rgb = _inked(rgb, drawing.ink, drawing.lids, _HINATA_INK)
     return _lit_by(rgb, 0.55 * blur(np.clip(rgb - 0.72, 0, 1), 9))
 
 
@@ -60,14 +61,14 @@ def yoi(drawing: Drawing) -> Colour:
     """*Early evening*: violet-blue shadows, rosy lights, a sky from peach to violet, lights that glow. Colours 0..1."""
     light, a, b = _channels(drawing)
     skin = drawing.skin
-    tone = _contrasted(0.055 + 0.80 * (light / 100) ** 1.06, 0.05, middle=0.45)
+    tone = _contrasted(0.06 + 0.84 * (light / 100) ** 1.02, 0.13, middle=0.45)
     gain = 1 + 0.35 * np.exp(-np.hypot(a, b) / 50)
     lit = rise(light, 15, 85)
-    a = 0.92 * a * gain + 13 * (1 - lit) + 11 * lit
-    b = 0.80 * b * gain - 36 * (1 - lit) * (1 - 0.35 * skin) + 7 * lit
+    a = 0.95 * a * gain + 11 * (1 - lit) + 10 * lit
+    b = 0.85 * b * gain - 27 * (1 - lit) * (1 - 0.35 * skin) + 8 * lit
     lightness = 100 * tone * (1 - 0.5 * skin) + 0.93 * light * 0.5 * skin
     rgb = to_rgb(_dusky_sky(np.dstack((lightness, a, b)), drawing))
-    rgb = _inked(rgb, 0.95 * drawing.ink, drawing.lids, _YOI_INK)
+    rgb = _inked(rgb, drawing.ink, drawing.lids, _YOI_INK)
     rgb = _lit_by(_lit_by(rgb, _glow_of_lamps(drawing)), _glow_of_horizon(drawing))
     return np.clip(rgb * np.array((1, 0.985, 0.99), np.float32), 0, 1)
 
@@ -77,7 +78,9 @@ def sumi(drawing: Drawing) -> Colour:
     washed, painted = (to_lab(picture) for picture in (_in_ink(drawing), hinata(drawing)))
     paler = np.clip(washed[..., 0] - painted[..., 0], 0, None)
     lightness = washed[..., 0] - _SUMI_SKIN * drawing.skin * paler
-    return to_rgb(np.dstack((lightness, _SUMI_TINT * painted[..., 1:])))
+    tint = (_SUMI_TINT + _SUMI_SKIN_TINT * drawing.skin) * (1 - 0.75 * drawing.sky)
+    paper = 3 * rise(lightness, 60, 100)
+    return to_rgb(np.dstack((lightness, tint * painted[..., 1], tint * painted[..., 2] + paper)))
 
 
 def _in_ink(drawing: Drawing) -> Colour:
@@ -128,8 +131,8 @@ def _azure_sky(lab: Colour, drawing: Drawing) -> Colour:
     grey = rise(b, -24, -6)
     cloud = rise(light - masked_blur(light, sky, 30), 1, 7)
     lightness = 0.45 * (86 - 14 * height) + 0.55 * np.minimum(lab[..., 0], 97)
-    azure = np.dstack((lightness, -8 - 2 * height, -16 - 20 * height))
-    share = sky * rise(light, 38, 60) * (0.5 * grey * (1 - 0.8 * cloud) + 0.25 * (1 - grey))
+    azure = np.dstack((lightness, -9 - 3 * height, -20 - 24 * height))
+    share = sky * rise(light, 34, 56) * (0.8 * grey * (1 - 0.7 * cloud) + 0.3 * (1 - grey))
     return mixed(lab, azure, share)
 
 

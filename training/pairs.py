@@ -1,6 +1,6 @@
 """Pairs of photo and target as they are kept: a file each, mapped into memory. Imported by `training` only."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from training.photos import CACHE, Rgb
 
 PEOPLE = 0.45  # share of the crops that are cut from pictures of people
-FAILED = "failed.tsv"  # name and reason of each pair of a style that is not to be learnt from
+CHECKED = "checked.tsv"  # the name of each pair that was asked for, and why it is not to be learnt from, if it is not
 
 Faces = npt.NDArray[np.float32]  # (N, 478, 2) in units of the photo
 
@@ -76,18 +76,18 @@ def read_pair(folder: Path, name: str) -> Pair:
 
 
 def read_pairs(folder: Path) -> Pairs:
-    """Map all pairs of a style into memory but those whose target failed.
+    """Map the pairs of a style that passed the last check into memory; others that lie there are left out.
 
     Raises:
         FileNotFoundError: they have not been rendered and checked.
     """
-    failed = {line.split("\t")[0] for line in (folder / FAILED).read_text("utf-8").splitlines()}
-    return Pairs.of(read_pair(folder, name) for name in pair_names(folder) if name not in failed)
+    checked = (line.split("\t") for line in (folder / CHECKED).read_text("utf-8").splitlines())
+    return Pairs.of(read_pair(folder, name) for name, failure in checked if not failure)
 
 
-def pair_names(folder: Path) -> list[str]:
-    """The names of all pairs that are there, failed ones too."""
-    return sorted(path.stem for path in folder.glob("*.npy") if not path.stem.endswith(".faces"))
+def write_checked(folder: Path, failures: Mapping[str, str]) -> None:
+    """Note the pairs that are to be read: the name of each and why it failed, or nothing."""
+    (folder / CHECKED).write_text("".join(f"{name}\t{failure}\n" for name, failure in failures.items()), "utf-8")
 
 
 def _faces_path(folder: Path, name: str) -> Path:

@@ -74,11 +74,12 @@ def spread(plane: Plane, labels: Labels) -> Plane:
 def steps(labels: Labels, features: Floats, axis: int) -> tuple[Labels, Labels, Plane]:
     """Every two neighbours along an axis: their labels, and how the features change from the one before to that behind.
 
-    A row or column is missing before them and two behind.
+    The change is from one further before to one further behind: borders are soft.
     """
     along, values = np.moveaxis(labels, axis, 0), np.moveaxis(features, axis, 0)
-    change = np.sqrt(np.square(values[:-3] - values[3:]).sum(-1))
-    return along[1:-2], along[2:-1], change
+    wider = np.concatenate((values[:1], values, values[-1:]))
+    change = np.sqrt(np.square(wider[:-3] - wider[3:]).sum(-1))
+    return along[:-1], along[1:], change
 
 
 def borders(labels: Labels, features: Floats) -> tuple[Plane, Plane]:
@@ -87,8 +88,8 @@ def borders(labels: Labels, features: Floats) -> tuple[Plane, Plane]:
     for axis in (0, 1):
         before, behind, change = steps(labels, features, axis)
         meeting = before != behind
-        np.moveaxis(edge, axis, 0)[1:-2][meeting] = 1
-        there = np.moveaxis(contrast, axis, 0)[1:-2]
+        np.moveaxis(edge, axis, 0)[:-1][meeting] = 1
+        there = np.moveaxis(contrast, axis, 0)[:-1]
         np.maximum(there, change * meeting, out=there)
     return edge, contrast
 

@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from training.faces import OUTER_CORNERS, Face, all_ovals
+from training.faces import OUTER_CORNERS, Face, all_ovals, around_eyes
 from training.planes import Colour, Floats, Plane, blur, fall, masked_blur, mixed, narrowed, rise
 
+_NO_GLASSES = 0.5  # of what `around_eyes` says
 _FEWEST = 30  # pixels of a face to know its skin by
 _FARTHEST = 4.0  # heights of a face from its middle: where its hands and shoulders end
 _DEEPEST = 24.0  # of lightness, between the two tones
@@ -29,8 +30,9 @@ class _Complexion:
 
     @classmethod
     def of(cls, face: Face, lab: Colour, roughness: Plane) -> "_Complexion":
-        """What is seen where the face is bare; the darkest eighth is hair, glasses or shade."""
-        pixels = lab[face.bare]
+        """What is seen where the face is bare and no glasses are; the darkest eighth is hair or shade."""
+        bare = face.bare & (around_eyes([face], roughness.shape) < _NO_GLASSES)
+        pixels = lab[bare if np.count_nonzero(bare) >= _FEWEST else face.bare]
         darkest, lightest = np.percentile(pixels[:, 0], (12, 98))
         lit = pixels[pixels[:, 0] > darkest]
         median = np.median(lit, axis=0).astype(np.float32)

@@ -27,8 +27,20 @@ from training.train import RECIPES, Phase, Recipe, Run, train
 from worker.weights import load_generator
 
 PAIRS = 4  # as many as there are photos
-LIGHT = replace(RECIPES[Size.LIGHT], steps=160, phases=(Phase(1.0, 2, 96),), style="hinata", pairs=PAIRS)
-FULL = replace(RECIPES[Size.FULL], steps=24, phases=(Phase(0.75, 2, 96), Phase(1.0, 1, 128)), style="sumi", pairs=PAIRS)
+LIGHT = replace(
+    RECIPES[Size.LIGHT],
+    steps=160,
+    phases=(Phase(0.8, 2, 96), Phase(1.0, 1, 128, adversarial=0.5)),
+    style="hinata",
+    pairs=PAIRS,
+)
+FULL = replace(
+    RECIPES[Size.FULL],
+    steps=24,
+    phases=(Phase(0.75, 2, 96), Phase(1.0, 1, 128, adversarial=0.5)),
+    style="sumi",
+    pairs=PAIRS,
+)
 
 
 def main() -> None:
@@ -45,7 +57,7 @@ def main() -> None:
             before, after = _learn(recipe, pairs, checkpoint)
             made = export(checkpoint, "A smoke test", folder)
             target = render(photo, recipe.style, nothing_found(*photo.shape[:2]))
-            figures = compare(draw(load_generator(made), photo), target, photo)
+            figures = compare(draw(load_generator(made), photo, made.drawn_at), target, photo)
             print(f"{made.name}: loss {before:.3f} → {after:.3f} in {recipe.steps} steps, {figures.psnr:.1f} dB")
             if not after < 0.8 * before:
                 sys.exit(f"the loss of {made.name} does not fall")
@@ -53,9 +65,10 @@ def main() -> None:
 
 def _pairs(photos: Sequence[Path], studio: Studio) -> Pairs:
     """Render and check the pairs of a single style."""
-    render_pairs(pictures_of(photos, studio), studio)
+    pictures = pictures_of(photos)
+    render_pairs(pictures, studio)
     folder = studio.cache / studio.styles[0]
-    check_pairs(folder)
+    check_pairs(folder, [picture.name for picture in pictures])
     return read_pairs(folder)
 
 

@@ -17,27 +17,13 @@ from training.painting import add_tones, masses, restore, round_edges
 from training.planes import Colour, Labels, Plane, Rgb, bilateral, blur, mixed, rise
 from training.regions import fill, rounded, segment
 from training.skin import paint_skin
-from training.view import SIDE, View, look_at
+from training.view import View, look_at
 
 GRADES: dict[str, Callable[[Drawing], Colour]] = {"hinata": hinata, "yoi": yoi, "sumi": sumi}
-STYLES = tuple(GRADES)
 
-_SMALL_PHOTO = 300  # pixels of the longest side
-_ENLARGED, _SMALL_ENLARGED = 1.3, 1.9  # times, at most
 _COLOUR_WEIGHT = np.array((1, 1.4, 1.4), np.float32)  # of Lab: regions part by colour rather than by light
 _APART = 22.0  # how far skin is from what is no skin, and sky from what is no sky; a person 9
 _LEAST_DIFFERENCE = 9.0  # of two regions beside each other
-
-
-def drawing_size(height: int, width: int) -> tuple[int, int]:
-    """The height and width at which a photo is drawn: 640 pixels on its longer side, or what enlarging it comes to.
-
-    Lines and regions have their size in pixels, so in a small photo they would be too coarse for an eye. Enlarged much,
-    though, a photo is blurred, and would teach that soft edges get no lines.
-    """
-    longest = max(height, width)
-    scale = min(SIDE / longest, _ENLARGED if longest > _SMALL_PHOTO else _SMALL_ENLARGED)
-    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def render(photo: Rgb, style: str, analysis: Analysis | None = None) -> Rgb:
@@ -92,7 +78,7 @@ def _lightness(base: Colour, view: View) -> Plane:
 def _with_detail(painted: Colour, view: View, skin: Plane, glasses: Plane) -> Colour:
     """The painting with what it lost and needs: the strong and the line-like, hardly any in skin, less in texture."""
     detail = smooth_along(bilateral(view.lab, colour=6, space=2, size=5), view.flow, 1.2)
-    threshold = 17 - 6 * view.flow.coherence + 6 * view.texture + 26 * skin * (1 - view.features) - 27 * glasses
+    threshold = 14 - 6 * view.flow.coherence + 8 * view.texture + 26 * skin * (1 - view.features) - 27 * glasses
     return restore(painted, detail, threshold, view.unit)
 
 

@@ -33,11 +33,12 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from shared.styles import Size
 from training.batches import Batch, batch
-from training.discriminator import Discriminator, contest
+from training.discriminator import Discriminator, adversarial_gradient
 from training.muon import Muon
-from training.pairs import FAILED, Pairs, pairs_path, read_pairs
+from training.pairs import CHECKED, Pairs, pairs_path, read_pairs
 from training.target import GRADES
 from training.view import SIDE
+from worker.engines.base import GEOMETRY
 from worker.generator import Upsample
 from worker.weights import new_generator, read_tensors
 
@@ -65,7 +66,7 @@ class Recipe:
     """All that decides what a run makes of its pairs.
 
     Raises:
-        ValueError: the last phase does not reach the end.
+        ValueError: the last phase does not reach the end, or the generator cannot take a crop.
     """
 
     size: Size
@@ -86,8 +87,11 @@ class Recipe:
     start: str = "random initialisation"
 
     def __post_init__(self) -> None:
+        multiple = GEOMETRY[self.size].multiple
         if self.phases[-1].until < 1:
             raise ValueError("the last phase must last until 1")
+        if any(phase.crop % multiple for phase in self.phases):
+            raise ValueError(f"crops for {self.size} must be multiples of {multiple} pixels")
 
     def phase(self, step: int) -> Phase:
         return next(phase for phase in self.phases if step < phase.until * self.steps)
@@ -97,10 +101,12 @@ STORED: TypeAdapter[Recipe] = TypeAdapter(Recipe)
 RECIPES = {
     Size.LIGHT: Recipe(
         size=Size.LIGHT,
-        steps=10_000,
-        phases=(Phase(0.65, batch_size=3, crop=208), Phase(1.0, batch_size=3, crop=208, adversarial=0.5)),
+        # Crops in which much of a photo is to be seen: what is sky, and how high in it, the small ones do not tell.
+        steps=30_000,
+        phases=(Phase(0.8, batch_size=1, crop=416), Phase(1.0, batch_size=1, crop=416, adversarial=0.5)),
         border=16,
-        peak_rate=1.5e-3,
+        peak_rate=3e-4,
+        muon=True,
     ),
     # Small batches learn most in a given time; then crops so large that their statistics, by which it normalises, are
     # nearer to a whole photo's.
@@ -144,12 +150,12 @@ class Run:
         )
         self.average = {name: value.detach().clone() for name, value in self.generator.state_dict().items()}
         self._optimisers = _optimisers(self.generator, recipe)
-        self._opponent = torch.optim.AdamW(
+        self._discriminator_optimiser = torch.optim.AdamW(
             self.discriminator.parameters(), lr=recipe.discriminator_rate, betas=(0.9, 0.99), fused=True
         )
 
     def advance(self, pictures: Batch) -> float:
-        """Take one step on the photos and targets of `batch_of` and return its distance to the target."""
+        """Take one step on the photos and targets of `batch_of`; return its loss, without the discriminator's part."""
         recipe, adversarial = self.recipe, self.recipe.phase(self.step).adversarial
         for group in (group for optimiser in self._optimisers for group in optimiser.param_groups):
             group["lr"] = recipe.peak_rate * one_cycle(self.step / recipe.steps)
@@ -161,7 +167,7 @@ class Run:
         loss = drawing_loss(drawn, target) + recipe.crispness * crispness_loss(drawn, target)
         (gradient,) = torch.autograd.grad(loss, drawn)
         if adversarial:
-            gradient = gradient + adversarial * self._deceiving(photo, drawn, target, length=gradient.norm())
+            gradient = gradient + adversarial * self._adversarial_gradient(photo, drawn, target, length=gradient.norm())
         drawn.backward(gradient)  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.generator.parameters(), 1.0)
         for optimiser in self._optimisers:
@@ -178,7 +184,7 @@ class Run:
             "generator": self.generator.state_dict(),
             "average": self.average,
             "discriminator": self.discriminator.state_dict(),
-            "optimisers": [optimiser.state_dict() for optimiser in (*self._optimisers, self._opponent)],
+            "optimisers": [optimiser.state_dict() for optimiser in (*self._optimisers, self._discriminator_optimiser)],
         }
         temporary = path.with_suffix(".new")
         torch.save(state, temporary)
@@ -193,7 +199,9 @@ class Run:
         run.generator.load_state_dict(state["generator"])
         run.discriminator.load_state_dict(state["discriminator"])
         run._start_average(state["average"])
-        for optimiser, its_state in zip((*run._optimisers, run._opponent), state["optimisers"], strict=True):
+        for optimiser, its_state in zip(
+            (*run._optimisers, run._discriminator_optimiser), state["optimisers"], strict=True
+        ):
             optimiser.load_state_dict(its_state)
         return run
 
@@ -202,12 +210,12 @@ class Run:
         self._start_average(weights)
         self.generator.load_state_dict(self.average)
 
-    def _deceiving(self, photo: Tensor, drawn: Tensor, target: Tensor, *, length: Tensor) -> Tensor:
+    def _adversarial_gradient(self, photo: Tensor, drawn: Tensor, target: Tensor, *, length: Tensor) -> Tensor:
         """The gradient, of a given length, that would deceive the discriminator, which then takes a step itself."""
         self.discriminator.zero_grad(set_to_none=True)
         with self._autocast():
-            gradient = contest(self.discriminator, photo, drawn, target)
-        self._opponent.step()
+            gradient = adversarial_gradient(self.discriminator, photo, drawn, target)
+        self._discriminator_optimiser.step()
         scaled: Tensor = gradient * (length / (gradient.norm() + 1e-12))
         return scaled
 
@@ -372,6 +380,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, help="in every phase; a GPU takes far more than the recipe's")
     parser.add_argument("--crop", type=int, help="pixels of a side in every phase, instead of the recipe's")
     parser.add_argument("--adversarial", type=float, help="in the phases with a discriminator; 0 goes without")
+    parser.add_argument("--judged-from", type=float, help="share of the steps before the discriminator judges, too")
     parser.add_argument("--peak-rate", type=float, help="instead of the recipe's")
     parser.add_argument("--seed", type=int, help="1 by default")
     parser.add_argument("--start-from", type=Path, help="weights of ours, such as weights/NAME.safetensors")
@@ -386,8 +395,10 @@ def _recipe(arguments: argparse.Namespace, pairs: int) -> Recipe:
     chosen = {name: getattr(arguments, name) for name in ("steps", "peak_rate", "seed")}
     if arguments.start_from:
         chosen["start"] = arguments.start_from.stem
-    phases = tuple(_phase(phase, arguments) for phase in recipe.phases)
-    return replace(recipe, phases=phases, **_given(chosen))
+    before, judged = (_phase(phase, arguments) for phase in recipe.phases)
+    if arguments.judged_from is not None:
+        before = replace(before, until=arguments.judged_from)
+    return replace(recipe, phases=(before, judged), **_given(chosen))
 
 
 def _phase(phase: Phase, arguments: argparse.Namespace) -> Phase:
@@ -411,7 +422,7 @@ def main() -> None:
     if checkpoint.exists() and not arguments.resume:
         sys.exit(f"{checkpoint} is there already: --resume it, remove it, or give this run a name with --run")
     rendered = pairs_path(arguments.style)
-    if not (rendered / FAILED).exists():
+    if not (rendered / CHECKED).exists():
         sys.exit(f"the pairs in {rendered} are not rendered and checked: python -m training.data … first")
     pairs = read_pairs(rendered)
     device, loaders = arguments.device, arguments.loaders or (8 if arguments.device == "cuda" else 1)

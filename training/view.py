@@ -42,7 +42,7 @@ def look_at(photo: Rgb, analysis: Analysis) -> View:
     roughness = blur(np.abs(lab[..., 0] - even[..., 0]), 5 * unit)
     faces = find_faces(analysis.faces, shape)
     skin = find_skin(bilateral(lab, colour=10, space=4), faces, analysis.person, blur(roughness, 2))
-    sky = _sky(analysis)
+    sky = _sky(analysis, even)
     return View(
         lab=lab,
         even=even,
@@ -58,12 +58,14 @@ def look_at(photo: Rgb, analysis: Analysis) -> View:
     )
 
 
-def _sky(analysis: Analysis) -> Plane:
-    """The sky, if it is one, behind everybody."""
+def _sky(analysis: Analysis, even: Colour) -> Plane:
+    """The sky, if it is one, behind everybody; nothing that is as red as a poppy or as green as a leaf."""
     largest = max((float(np.ptp(face[:, 1])) for face in analysis.faces), default=0.0)
     if largest > _STUDIO_FACE and analysis.sky.mean() > _STUDIO_SKY:
         return np.zeros_like(analysis.sky)
-    sky: Plane = rise(analysis.sky, 0.35, 0.75) * fall(analysis.person, 0.4, 0.7)
+    a, b = (blur(even[..., channel], 2) for channel in (1, 2))
+    possible = fall(a + 0.4 * b, 24, 40) * fall(0.5 * b - a, 28, 44)
+    sky: Plane = rise(analysis.sky, 0.35, 0.75) * fall(analysis.person, 0.4, 0.7) * possible
     return sky
 
 
