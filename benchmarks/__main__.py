@@ -39,19 +39,22 @@ Result = dict[str, object]
 def main() -> None:
     arguments = _arguments()
     configure_logs("WARNING")
-    settings = load_settings(style=arguments.style)
-    result: Result = {"machine": machine.describe(), "style": settings.style}
+    result: Result = {"machine": machine.describe()}
     out.print(*(f"{name}: {value}" for name, value in machine.describe().items()), sep="\n")
     rounds, seconds = arguments.rounds, arguments.seconds
-    measures: dict[str, Callable[[], Result]] = {
-        "engines": lambda: engines(settings, arguments.engines, rounds, seconds / 3),
-        "stages": lambda: stages(settings, rounds),
-        "service": lambda: service(settings, rounds, seconds),
-        "queue": lambda: queue(settings, arguments.queued),
+    measures: dict[str, Callable[[Settings], Result]] = {
+        "engines": lambda settings: engines(settings, arguments.engines, rounds, seconds / 3),
+        "stages": lambda settings: stages(settings, rounds),
+        "service": lambda settings: service(settings, rounds, seconds),
+        "queue": lambda settings: queue(settings, arguments.queued),
     }
-    for name in arguments.only or measures:
-        result[name] = measures[name]()
-        arguments.output.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+    for style in arguments.style:
+        settings = load_settings(style=style)
+        found: Result = {}
+        result[settings.style] = found
+        for name in arguments.only or measures:
+            found[name] = measures[name](settings)
+            arguments.output.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
     out.print(f"\nwritten to {arguments.output}")
 
 
@@ -60,7 +63,7 @@ def engines(settings: Settings, names: Sequence[EngineName], rounds: int, second
     style = ways.style_of(settings)
     table = _table(f"{style.name}, 512 x 512, one thread", "engine", "s per picture", "recipe's s", "times as fast")
     found: Result = {}
-    with Crew(partial(ways.recipe, style), 1, 1) as recipe:
+    with Crew(ways.recipe, 1, 1) as recipe:
         for name in (name for name in names if is_possible(name, style)):
             try:
                 with Crew(partial(ways.whole, settings, name, style), 1, 1) as engine:
@@ -95,7 +98,7 @@ def service(settings: Settings, rounds: int, seconds: float) -> Result:
     style, capacity = ways.style_of(settings), plan(settings)
     layout = {"processes": capacity.processes, "threads": capacity.threads}
     chosen = settings.model_copy(update={"engine": candidates(settings, style)[0], **layout})
-    best, tried = _best_layout(partial(ways.recipe, style), seconds)
+    best, tried = _best_layout(ways.recipe, seconds)
     with Service(chosen) as running:
         cold_s = running.start()
         running.wait_until_prepared(ways.photo(0))
@@ -117,7 +120,7 @@ def service(settings: Settings, rounds: int, seconds: float) -> Result:
         "start_cold_s": round(cold_s, 2),
         "start_again_s": round(again_s, 2),
     }
-    _show(f"The service, {style.name}, 512 x 512", found)
+    _show(f"The service, {style.name}, pictures of 512 x 512 from photos of 1024 x 1024", found)
     return found
 
 
@@ -143,7 +146,7 @@ def _turns(running: Service, best: tuple[int, int], rounds: int, seconds: float)
     settings, style = running.settings, ways.style_of(running.settings)
     name, layout = EngineName(settings.engine), (settings.processes or 1, settings.threads or 1)
     with (
-        Crew(partial(ways.recipe, style), *best) as recipe,
+        Crew(ways.recipe, *best) as recipe,
         Crew(partial(ways.bare, settings, name, style), *layout) as bare,
         Crew(partial(ways.whole, settings, name, style), *layout) as whole,
     ):
@@ -223,7 +226,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__.splitlines()[0] if __doc__ else ""
     )
-    parser.add_argument("--style", default="hinata-full")
+    parser.add_argument("--style", nargs="+", default=["hinata-light", "hinata-full"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--queued", type=int, nargs="+", default=[10, 1_000, 100_000], help="lengths of the queue")
     parser.add_argument("--only", nargs="+", choices=["engines", "stages", "service", "queue"])

@@ -10,6 +10,7 @@ import numpy as np
 
 from shared.errors import InvalidValueError, SakugaError, UnknownStyleError, WeightsError
 from shared.images import Limits, Rgb, decode
+from shared.pipeline import to_draw
 from shared.settings import MAX_SIDE_DEFAULT, Settings
 from shared.styles import BUNDLED_WEIGHTS, Style, imported_weights, installed_styles, read_manifest, write_manifest
 from worker.capacity import available_memory
@@ -96,7 +97,8 @@ def _require_room_for_recipe(style: Style, *, replace: bool) -> None:
 def _read(photo: Path, style: Style, limits: Limits) -> Rgb:
     try:
         with photo.open("rb") as file:
-            return decode(file, limits, max_side=style.drawn_at or MAX_SIDE_DEFAULT).rgb
+            decoded = decode(file, limits, max_side=MAX_SIDE_DEFAULT, drawn_at=style.drawn_at)
+            return to_draw(decoded.rgb, style.drawn_at, decoded.size)
     except SakugaError as error:
         raise InvalidValueError(f"{photo}: {error.detail}") from error
 

@@ -3,7 +3,7 @@
 Nothing of a style is decided here. Where two regions of the small drawing meet, a large pixel is of the one, of the
 other, or on the line between their colours. Where on that line it lies is told by the drawing, steepened, and by what
 the large photo shows there and the small one did not, as far as the drawing follows the photo. No channel leaves what
-it had in the nine small pixels around: there are no halos, and what is flat stays flat to the bit.
+it had in the sixteen small pixels around: there are no halos, and what is flat stays flat to the bit.
 
 Imported by `shared.pipeline` and `training`.
 """
@@ -69,7 +69,8 @@ def enlarge(drawing: Rgb, photo: Rgb, guide: Rgb) -> Rgb:
 
 
 def _bands(height: int, width: int) -> Iterable[tuple[int, int]]:
-    return pairwise([*range(0, height, max(1, _BAND_PIXELS // width)), height])
+    rows = max(1, _BAND_PIXELS // width // 2) * 2  # even: the slope is found for every second row of the whole
+    return pairwise([*range(0, height, rows), height])
 
 
 def _planes(drawing: Rgb, luma: Luma, scale: float) -> Lanes:

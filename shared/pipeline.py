@@ -126,7 +126,7 @@ def convert(
         decoded = images.decode(file, limits, max_side=options.max_side, drawn_at=engine.drawn_at)
     with clock.stage(Stage.PREPROCESS):
         whole = _on_white(decoded)
-        base = _to_draw(whole, engine, decoded.size)
+        base = to_draw(whole, engine.drawn_at, decoded.size)
         prepared, box = preprocess(base, engine)
     with clock.stage(Stage.GENERATE):
         generated = engine.generate(prepared, lambda share: checkpoint(Stage.GENERATE, _generating(share)))
@@ -142,10 +142,18 @@ def convert(
 
 def draw(photo: Rgb, engine: Engine) -> Rgb:
     """The picture of a photo that is decoded already, as large as that, drawn as `convert` does."""
-    base = _to_draw(photo, engine, _size(photo))
+    base = to_draw(photo, engine.drawn_at)
     prepared, box = preprocess(base, engine)
     drawing = postprocess(engine.generate(prepared, lambda _share: None), box)
     return _brought_to(_size(photo), drawing, base, photo)
+
+
+def to_draw(photo: Rgb, drawn_at: int | None, size: tuple[int, int] | None = None) -> Rgb:
+    """Bring a photo to the size at which weights draw it.
+
+    `size` (width, height) is that of the photo before it was decoded smaller.
+    """
+    return photo if drawn_at is None else _resized(photo, images.drawn_size(size or _size(photo), drawn_at))
 
 
 def preprocess(rgb: Rgb, engine: Engine) -> tuple[Tensor, tuple[slice, slice]]:
@@ -184,16 +192,9 @@ def working_pixels(size: tuple[int, int], max_side: int) -> int:
     return width * height
 
 
-def _to_draw(photo: Rgb, engine: Engine, size: tuple[int, int]) -> Rgb:
-    """Bring the photo, of which `size` is the own, to the size at which the engine draws it."""
-    if engine.drawn_at is None:
-        return photo
-    return _resized(photo, images.drawn_size(size, engine.drawn_at))
-
-
 def _brought_to(size: tuple[int, int], drawing: Rgb, base: Rgb, photo: Rgb) -> Rgb:
     """The drawing of `base` at the size of the picture, (width, height), which `photo` has if it is the larger one."""
-    if size <= _size(drawing):
+    if max(size) <= max(_size(drawing)):
         return _resized(drawing, size, Image.Resampling.HAMMING)  # no rings beside lines
     return enlarge(drawing, base, _resized(photo, size))
 

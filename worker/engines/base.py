@@ -18,7 +18,6 @@ from shared.pipeline import Tensor, Told, preprocess
 from shared.styles import Size
 
 PLENTY = 1 << 40  # bytes: where memory is no matter
-STRIP_PIXELS = 1 << 20  # drawn at a time where a generator allows; more would take memory and save nothing
 LOWEST_STRIP = 64  # rows; below, nearly all work would go into the overlap
 PICTURE_BYTES = 64  # per pixel of a whole picture: the photo, the tensors in and out
 TELL_EVERY_S: Final = 0.5
@@ -40,7 +39,7 @@ class Geometry:
 
 GEOMETRY = {
     Size.FULL: Geometry(multiple=4, margin=0, halo=None),  # GroupNorm takes its statistics over the whole picture
-    Size.LIGHT: Geometry(multiple=16, margin=16, halo=256),  # the receptive field is 252 to its farther side
+    Size.LIGHT: Geometry(multiple=32, margin=16, halo=544),  # the receptive field is 536 to its farther side
 }
 
 
@@ -74,7 +73,7 @@ class DrawingEngine(ABC):
         """
         geometry = GEOMETRY[size]
         self.multiple, self.margin, self._halo = geometry.multiple, geometry.margin, geometry.halo
-        self._activation_bytes = activation_bytes
+        self.activation_bytes = activation_bytes
         self._memory = memory - self.resident_bytes
         self._s_per_pixel = 0.0
 
@@ -121,16 +120,21 @@ class DrawingEngine(ABC):
             raise translated(error, "The engine failed") from error
 
     def _require_room(self, photo: Tensor) -> None:
-        most = self._memory / (self._activation_bytes + PICTURE_BYTES)
-        if photo[0, 0].size > most:
-            # Where a style draws at one size, max_side changes nothing of what is drawn.
-            advice = "choose a light style" if self.drawn_at else "choose a smaller max_side or a light style"
-            raise PictureTooLargeError(
-                f"There is memory to draw up to {max(most, 0) / 1e6:.2f} megapixels in this style; {advice}."
-            )
+        if photo[0, 0].size > self._most_pixels():
+            raise self._too_large()
+
+    def _most_pixels(self) -> float:
+        return max(0.0, self._memory / (self.activation_bytes + PICTURE_BYTES))
+
+    def _too_large(self) -> PictureTooLargeError:
+        # Where a style draws at one size, max_side changes nothing of what is drawn.
+        advice = "choose a light style" if self.drawn_at else "choose a smaller max_side or a light style"
+        return PictureTooLargeError(
+            f"There is memory to draw up to {self._most_pixels() / 1e6:.2f} megapixels in this style; {advice}."
+        )
 
     def _in_strips(self, photo: Tensor, halo: int, tell: Told) -> Tensor:
-        """Draw strips of rows that overlap by what they depend on: the same picture in memory that does not grow."""
+        """Draw strips of rows that overlap by what they depend on: the same picture in less memory."""
         height, width = photo.shape[2:]
         rows = self._strip_rows(height, width, halo)
         strips: list[Tensor] = []
@@ -143,9 +147,14 @@ class DrawingEngine(ABC):
         return np.concatenate(strips, axis=2) if len(strips) > 1 else strips[0]
 
     def _strip_rows(self, height: int, width: int, halo: int) -> int:
-        """As many rows as fit the memory with the halo on both sides; the whole picture where that fits."""
-        fitting = int((self._memory - PICTURE_BYTES * height * width) / self._activation_bytes / width)
-        if height <= fitting and height * width <= STRIP_PIXELS:
+        """The whole picture where it fits the memory, else as many rows as fit with the halo on both sides.
+
+        Raises:
+            PictureTooLargeError: not even the lowest strip fits.
+        """
+        fitting = int((self._memory - PICTURE_BYTES * height * width) / self.activation_bytes / width)
+        if height <= fitting:
             return height
-        rows = max(LOWEST_STRIP, min(STRIP_PIXELS // width, fitting - 2 * halo))
-        return rows // self.multiple * self.multiple
+        if fitting < LOWEST_STRIP + 2 * halo:
+            raise self._too_large()
+        return (fitting - 2 * halo) // self.multiple * self.multiple
