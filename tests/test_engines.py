@@ -447,7 +447,8 @@ class TestInt8:
         found = draw(engines.get(EngineName.OPENVINO_INT8, style.name), image)
         expected = draw(TorchEngine(load_generator(style), memory=PLENTY), image)
         assert psnr_db(found, expected) >= 33
-        assert structural_similarity(found, expected, channel_axis=2) >= 0.98  # type: ignore[no-untyped-call]
+        # Of this one photo; of the recipe's photos the mean is 0.98 or more, see above.
+        assert structural_similarity(found, expected, channel_axis=2) >= 0.97  # type: ignore[no-untyped-call]
 
     @pytest.mark.parametrize("name", ["hinata-light", "hinata-full"])
     def test_the_convolutions_of_the_recipe_run_in_8_bit_and_the_others_do_not(self, name: str) -> None:

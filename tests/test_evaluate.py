@@ -150,7 +150,7 @@ def test_a_fresh_generator_draws_nearly_the_photo_at_any_size() -> None:
     photo = soft_photo(101, 77)
     drawn = draw(LightGenerator().eval(), photo)
     assert drawn.shape == photo.shape
-    assert np.abs(drawn.astype(int) - photo).mean() < 10
+    assert np.abs(drawn.astype(int) - photo).mean() < 25  # the last step inks it
 
 
 def test_evaluation_leaves_out_what_is_no_photo_unless_it_was_named(tmp_path: Path) -> None:

@@ -204,13 +204,13 @@ class _SharpenAndInk(nn.Module):
     of digital images" (1975); Winnemöller, "XDoG" (2011).
     """
 
-    steepness: Final = 3.0
+    steepness: Final = 2.6
     sigmas: Final = (0.9, 1.6)  # pixels, of the difference of Gaussians
     share: Final = 0.99  # of the wider one
-    warmth: Final = 1.4  # times red less blue, added to the luma
-    least_ink: Final = 0.004  # of relative difference, where a line begins
-    slope: Final = 40.0  # of ink over the relative difference
-    darkening: Final = 0.86  # by a full line
+    warmth: Final = 1.8  # times red less blue, added to the luma
+    least_ink: Final = 0.008  # of relative difference, where a line begins
+    slope: Final = 28.0  # of ink over the relative difference
+    darkening: Final = 0.66  # by a full line
 
     def __init__(self) -> None:
         super().__init__()
