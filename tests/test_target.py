@@ -284,7 +284,7 @@ def test_a_face_at_the_edge_and_one_too_small_to_draw_do_no_harm() -> None:
     faces = np.concatenate((moved, tiny, known.faces - np.float32(2)))
     drawn = render(photo, "hinata", Analysis(faces, known.person, known.sky))
     without = render(photo, "hinata", Analysis(known.faces[:0], known.person, known.sky))
-    np.testing.assert_array_equal(drawn[:80, :80], without[:80, :80])
+    assert np.abs(drawn[:80, :80].astype(int) - without[:80, :80]).max() <= 1
 
 
 def test_a_photo_in_greys_with_a_face_can_be_drawn() -> None:
