@@ -44,7 +44,7 @@ fuzz: $(VENV)/.dev ## hostile input for longer than `test` does: MINUTES=2 for e
 audit: $(VENV)/.dev ## ask whether anything is known against the pinned versions (needs the network)
 	$(VENV)/bin/python deploy/audit.py $(AUDIT)
 
-bench: $(VENV)/.dev ## measure engines, stages, service and queue side by side, a quarter of an hour; writes bench.json (BENCH=options)
+bench: $(VENV)/.dev ## measure engines, stages, service and queue side by side, half an hour; writes bench.json (BENCH=options)
 	$(VENV)/bin/python -m benchmarks $(BENCH)
 
 train-smoke: $(VENV)/.dev ## the whole training recipe in miniature; the loss must fall

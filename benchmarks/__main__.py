@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 Result = dict[str, object]
+QUEUE = "queue"  # what is measured for no style in particular
 
 
 def main() -> None:
@@ -42,19 +43,22 @@ def main() -> None:
     result: Result = {"machine": machine.describe()}
     out.print(*(f"{name}: {value}" for name, value in machine.describe().items()), sep="\n")
     rounds, seconds = arguments.rounds, arguments.seconds
-    measures: dict[str, Callable[[Settings], Result]] = {
+    of_a_style: dict[str, Callable[[Settings], Result]] = {
         "engines": lambda settings: engines(settings, arguments.engines, rounds, seconds / 3),
         "stages": lambda settings: stages(settings, rounds),
         "service": lambda settings: service(settings, rounds, seconds),
-        "queue": lambda settings: queue(settings, arguments.queued),
     }
+    wanted = arguments.only or (*of_a_style, QUEUE)
     for style in arguments.style:
         settings = load_settings(style=style)
         found: Result = {}
         result[settings.style] = found
-        for name in arguments.only or measures:
-            found[name] = measures[name](settings)
-            arguments.output.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+        for name in (name for name in of_a_style if name in wanted):
+            found[name] = of_a_style[name](settings)
+            _write(result, arguments.output)
+    if QUEUE in wanted:  # once: it draws in a style of its own
+        result[QUEUE] = queue(load_settings(), arguments.queued)
+        _write(result, arguments.output)
     out.print(f"\nwritten to {arguments.output}")
 
 
@@ -98,7 +102,7 @@ def service(settings: Settings, rounds: int, seconds: float) -> Result:
     style, capacity = ways.style_of(settings), plan(settings)
     layout = {"processes": capacity.processes, "threads": capacity.threads}
     chosen = settings.model_copy(update={"engine": candidates(settings, style)[0], **layout})
-    best, tried = _best_layout(ways.recipe, seconds)
+    best, tried = _best_layout_of_recipe(seconds)
     with Service(chosen) as running:
         cold_s = running.start()
         running.wait_until_prepared(ways.photo(0))
@@ -188,14 +192,18 @@ def _speed(crew: Crew, seconds: float) -> float:
     return crew.pace(seconds).pictures_per_s
 
 
-def _best_layout(
-    make: Callable[[int], Callable[[int], object]], seconds: float
-) -> tuple[tuple[int, int], dict[tuple[int, int], float]]:
+@cache
+def _best_layout_of_recipe(seconds: float) -> tuple[tuple[int, int], dict[tuple[int, int], float]]:
+    """Processes and threads, and the pictures per second of every layout that was tried; the same for every style."""
     paces = {}
     for processes, threads in layouts(available_cores()):
-        with Crew(make, processes, threads) as crew:
+        with Crew(ways.recipe, processes, threads) as crew:
             paces[processes, threads] = median(_speed(crew, seconds) for _ in range(2))
     return max(paces, key=lambda layout: paces[layout]), paces
+
+
+def _write(result: Result, output: Path) -> None:
+    output.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -229,7 +237,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--style", nargs="+", default=["hinata-light", "hinata-full"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--queued", type=int, nargs="+", default=[10, 1_000, 100_000], help="lengths of the queue")
-    parser.add_argument("--only", nargs="+", choices=["engines", "stages", "service", "queue"])
+    parser.add_argument("--only", nargs="+", choices=["engines", "stages", "service", QUEUE])
     parser.add_argument("--engines", type=EngineName, nargs="+", choices=list(EngineName), default=list(EngineName))
     parser.add_argument("--seconds", type=float, default=6, help="of one way of drawing in its turn")
     parser.add_argument("-o", "--output", type=Path, default=Path("bench.json"))

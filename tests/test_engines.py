@@ -133,7 +133,9 @@ def known_photo(name: str, width: int, height: int) -> Rgb:
 def memory_for_strips(engine: DrawingEngine, picture: Tensor, rows: int) -> int:
     """The bytes with which an engine draws a picture in strips of so many rows."""
     height, width = picture.shape[2:]
-    drawing = engine.activation_bytes * width * (rows + 2 * 544 + 1)
+    halo = base.GEOMETRY[Size.LIGHT].halo
+    assert halo is not None
+    drawing = engine.activation_bytes * width * (rows + 2 * halo + 1)
     return int(engine.resident_bytes + base.PICTURE_BYTES * height * width + drawing)
 
 

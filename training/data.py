@@ -50,7 +50,7 @@ class Studio:
     analyses: Path | None = None
     seed: int = 1
 
-    def read(self, photo: Path, max_side: int = SIDE) -> tuple[Rgb, Analysis]:
+    def read(self, photo: Path, max_side: int) -> tuple[Rgb, Analysis]:
         """A photo, and what is known of it."""
         pixels = read_photo(photo, max_side)
         return pixels, self.know(photo, (pixels.shape[0], pixels.shape[1]))

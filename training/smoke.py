@@ -27,20 +27,6 @@ from training.train import RECIPES, Phase, Recipe, Run, train
 from worker.weights import load_generator
 
 PAIRS = 4  # as many as there are photos
-LIGHT = replace(
-    RECIPES[Size.LIGHT],
-    steps=160,
-    phases=(Phase(0.8, 2, 96), Phase(1.0, 1, 128, adversarial=0.5)),
-    style="hinata",
-    pairs=PAIRS,
-)
-FULL = replace(
-    RECIPES[Size.FULL],
-    steps=24,
-    phases=(Phase(0.75, 2, 96), Phase(1.0, 1, 128, adversarial=0.5)),
-    style="sumi",
-    pairs=PAIRS,
-)
 
 
 def main() -> None:
@@ -51,7 +37,7 @@ def main() -> None:
         gather([source for source in sources() if source.archive == "python"], folder / "photos")
         photos = photos_in([folder / "photos"])
         photo = read_photo(photos[-1], 320)
-        for recipe in (LIGHT, FULL):
+        for recipe in (_miniature(Size.LIGHT, "hinata", steps=160), _miniature(Size.FULL, "sumi", steps=24)):
             pairs = _pairs(photos, Studio((recipe.style,), folder / "pairs"))
             checkpoint = folder / recipe.style / "checkpoint.pt"
             before, after = _learn(recipe, pairs, checkpoint)
@@ -61,6 +47,11 @@ def main() -> None:
             print(f"{made.name}: loss {before:.3f} → {after:.3f} in {recipe.steps} steps, {figures.psnr:.1f} dB")
             if not after < 0.8 * before:
                 sys.exit(f"the loss of {made.name} does not fall")
+
+
+def _miniature(size: Size, style: str, steps: int) -> Recipe:
+    phases = Phase(0.75, batch_size=2, crop=96), Phase(1.0, batch_size=1, crop=128, adversarial=0.5)
+    return replace(RECIPES[size], steps=steps, phases=phases, style=style, pairs=PAIRS)
 
 
 def _pairs(photos: Sequence[Path], studio: Studio) -> Pairs:

@@ -184,7 +184,7 @@ class Run:
             "generator": self.generator.state_dict(),
             "average": self.average,
             "discriminator": self.discriminator.state_dict(),
-            "optimisers": [optimiser.state_dict() for optimiser in (*self._optimisers, self._discriminator_optimiser)],
+            "optimisers": [optimiser.state_dict() for optimiser in self._all_optimisers()],
         }
         temporary = path.with_suffix(".new")
         torch.save(state, temporary)
@@ -199,9 +199,7 @@ class Run:
         run.generator.load_state_dict(state["generator"])
         run.discriminator.load_state_dict(state["discriminator"])
         run._start_average(state["average"])
-        for optimiser, its_state in zip(
-            (*run._optimisers, run._discriminator_optimiser), state["optimisers"], strict=True
-        ):
+        for optimiser, its_state in zip(run._all_optimisers(), state["optimisers"], strict=True):
             optimiser.load_state_dict(its_state)
         return run
 
@@ -209,6 +207,9 @@ class Run:
         """Start from weights of ours whose target differs a little."""
         self._start_average(weights)
         self.generator.load_state_dict(self.average)
+
+    def _all_optimisers(self) -> list[torch.optim.Optimizer]:
+        return [*self._optimisers, self._discriminator_optimiser]
 
     def _adversarial_gradient(self, photo: Tensor, drawn: Tensor, target: Tensor, *, length: Tensor) -> Tensor:
         """The gradient, of a given length, that would deceive the discriminator, which then takes a step itself."""
