@@ -128,7 +128,10 @@ class DrawingEngine(ABC):
 
     def _too_large(self) -> PictureTooLargeError:
         # Where a style draws at one size, max_side changes nothing of what is drawn.
-        advice = "choose a light style" if self.drawn_at else "choose a smaller max_side or a light style"
+        if self._halo is None:
+            advice = "choose a light style" if self.drawn_at else "choose a smaller max_side or a light style"
+        else:  # it is a light one
+            advice = "the operator may give processes more memory" if self.drawn_at else "choose a smaller max_side"
         return PictureTooLargeError(
             f"There is memory to draw up to {self._most_pixels() / 1e6:.2f} megapixels in this style; {advice}."
         )
