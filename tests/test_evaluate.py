@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from shared.styles import Size, Style, read_manifest, write_manifest
-from training.evaluate import Drawer, contact_sheets, draw, load_weights, photos_in
+from training.evaluate import Drawer, contact_sheets, draw, load_weights, read_photos
 from training.export import export
 from training.figures import compare, compare_sizes, crispness, mean_of, shares
 from training.train import Phase, Recipe, Run
@@ -157,10 +157,10 @@ def test_evaluation_leaves_out_what_is_no_photo_unless_it_was_named(tmp_path: Pa
     (tmp_path / "damaged.jpg").write_bytes(b"\xff\xd8\xff nothing")
     Image.fromarray(soft_photo(300, 200)).save(tmp_path / "photo.png")
     Image.fromarray(soft_photo(40, 40)).save(tmp_path / "icon.png")
-    found = list(photos_in([tmp_path], max_side=225))
+    found = list(read_photos([tmp_path], max_side=225))
     assert [(path.name, photo.shape) for path, photo in found] == [("photo.png", (225, 150, 3))]
     with pytest.raises(OSError, match="damaged"):
-        list(photos_in([tmp_path / "damaged.jpg"], max_side=225))
+        list(read_photos([tmp_path / "damaged.jpg"], max_side=225))
 
 
 def test_sheets_are_numbered_when_one_is_not_enough(tmp_path: Path) -> None:

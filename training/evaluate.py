@@ -51,7 +51,7 @@ class Drawer:
         return reduced(self.draw(shrunk(photo, max(side, self.drawn_at or side))), side)
 
 
-def photos_in(places: Collection[Path], max_side: int) -> Iterator[tuple[Path, Rgb]]:
+def read_photos(places: Collection[Path], max_side: int) -> Iterator[tuple[Path, Rgb]]:
     """Every photo of files and folders, upright, at most `max_side` pixels wide or high.
 
     Raises:
@@ -171,7 +171,7 @@ def _recorded(folder: Path, path: Path, photo: Rgb) -> Rgb:
 def main() -> None:
     """Print the mean figures of every column; save pictures and sheets if asked to."""
     arguments = _arguments()
-    photos = list(photos_in(arguments.photos, max(arguments.sides or [arguments.max_side])))
+    photos = list(read_photos(arguments.photos, max(arguments.sides or [arguments.max_side])))
     if not photos:
         sys.exit(f"no photo of {SMALLEST_SIDE} pixels or more among them")
     if arguments.sides:

@@ -16,7 +16,7 @@ from training.faces import (
     Face,
     around_eyes,
 )
-from training.planes import Colour, Floats, Plane, Points, bilateral, blur, mixed, polygon, rise
+from training.planes import Colour, Floats, Plane, Points, bilateral, blend, blur, polygon, smoothstep
 
 _STRONGER = np.array((1.3, 1.25, 1.25), np.float32)  # how much more features differ from what is around them, Lab
 _LIGHT_IN_EYE = np.array((97, 0, 0), np.float32)  # Lab
@@ -78,7 +78,7 @@ def find_glasses(lightness: Plane, faces: list[Face], skin: Plane, unit: float) 
     square = np.ones((size, size), np.uint8)
     dark, light = (cv2.morphologyEx(lightness, way, square) for way in (cv2.MORPH_BLACKHAT, cv2.MORPH_TOPHAT))
     thin = blur(np.maximum(dark, light), 0.8)
-    glasses: Plane = rise(thin, 6, 12) * around_eyes(faces, skin.shape) * skin
+    glasses: Plane = smoothstep(thin, 6, 12) * around_eyes(faces, skin.shape) * skin
     return glasses
 
 
@@ -96,7 +96,7 @@ def _draw_stronger(drawn: Colour, photo: Colour, face: Face) -> None:
     near = _window(np.array([(columns.min(), rows.min()), (columns.max(), rows.max())]), 4 * sigma + 8, drawn)
     around = blur(photo[near], sigma)
     stronger = bilateral(around + (photo[near] - around) * _STRONGER, colour=14, space=2, size=5)
-    drawn[near] = mixed(drawn[near], stronger, face.features[near])
+    drawn[near] = blend(drawn[near], stronger, face.features[near])
 
 
 def _is_seen(eye: _Eye, lightness: Plane, skin: float) -> bool:
@@ -125,9 +125,9 @@ def _draw_iris(drawn: Colour, eye: _Eye) -> None:
     iris = _polygon(near, _circle(middle, 1.02 * radius), 0.5) * opening
     pupil = _polygon(near, _circle(middle, 0.48 * radius), 0.6) * opening
     light = _polygon(near, _circle(middle - np.array((0.32, 0.38)) * radius, max(0.9, 0.27 * radius), 12), 0.35)
-    coloured = mixed(drawn[near], _iris_colours(drawn[near], iris, near, middle[1], radius), 0.7 * iris)
+    coloured = blend(drawn[near], _iris_colours(drawn[near], iris, near, middle[1], radius), 0.7 * iris)
     coloured[..., 0] -= 0.6 * pupil * np.clip(coloured[..., 0] - 10, 0, 60)
-    drawn[near] = mixed(coloured, np.broadcast_to(_LIGHT_IN_EYE, coloured.shape), 0.9 * light)
+    drawn[near] = blend(coloured, np.broadcast_to(_LIGHT_IN_EYE, coloured.shape), 0.9 * light)
 
 
 def _iris_colours(photo: Colour, iris: Plane, near: Window, middle: float, radius: float) -> Colour:

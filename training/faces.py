@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from training.planes import Plane, Points, blur, narrowed, polygon
+from training.planes import Plane, Points, blur, erode, polygon
 
 # fmt: off
 OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149,
@@ -64,7 +64,7 @@ class Face:
     @property
     def bare(self) -> npt.NDArray[np.bool_]:
         """Where skin is sure: within the oval, off its rim, beside the features."""
-        return (narrowed(self.oval, 3) > 0.5) & (self.features < 0.2)
+        return (erode(self.oval, 3) > 0.5) & (self.features < 0.2)
 
 
 def find_faces(meshes: Points, shape: tuple[int, int]) -> list[Face]:

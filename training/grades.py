@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from training.planes import Colour, Floats, Plane, blur, fall, masked_blur, mixed, rise, to_lab, to_rgb
+from training.planes import Colour, Floats, Plane, blend, blur, masked_blur, smoothstep, smoothstep_down, to_lab, to_rgb
 
 _HIGH = 220  # pixels above the horizon, where a painted sky is deepest
 # The evening sky from the horizon up: how high, and its colour there.
@@ -18,10 +18,10 @@ _DUSK = np.array(
 _HINATA_INK = np.array((0.15, 0.08, 0.14), np.float32)
 _YOI_INK = np.array((0.10, 0.05, 0.17), np.float32)
 _SUMI_INK = np.array((0.07, 0.07, 0.085), np.float32)
-_SUMI_TONES = ((0, 10, 24, 42, 62, 82, 100), (0, 0.07, 0.32, 0.60, 0.82, 0.96, 1))  # lightness, and ink's answer
+_SUMI_TONES = ((0, 10, 24, 42, 62, 82, 100), (0, 0.06, 0.34, 0.70, 0.92, 1, 1))  # lightness, and ink's answer
 _WASHES = 5  # tones of thinned ink
-_SUMI_TINT = 0.38  # of the colours of `hinata` …
-_SUMI_SKIN_TINT = 0.34  # … and as much more in skin
+_SUMI_TINT = 0.5  # of the colours of `hinata` …
+_SUMI_SKIN_TINT = 0.3  # … and as much more in skin
 _SUMI_SKIN = 0.85  # how far skin goes back from paper to its own tone
 
 
@@ -46,7 +46,7 @@ def hinata(drawing: Drawing) -> Colour:
     skin = drawing.skin
     tone = _contrasted((light / 100) ** 0.78, 0.18, middle=0.5)
     chroma = np.hypot(a, b)
-    skin_like = _of_hue(a, b, 0.95, 0.4) * rise(chroma, 6, 14) * fall(chroma, 45, 65)
+    skin_like = _of_hue(a, b, 0.95, 0.4) * smoothstep(chroma, 6, 14) * smoothstep_down(chroma, 45, 65)
     gain = 1 + 0.95 * np.exp(-chroma / 48) * (1 - 0.85 * np.maximum(0.6 * skin_like, skin))
     a = a * gain + 1.5 * tone + 4 * (1 - tone)
     b = b * gain + 5 * tone * (1 - 0.3 * skin) - 13 * (1 - tone) * (1 - 0.5 * skin)
@@ -63,9 +63,9 @@ def yoi(drawing: Drawing) -> Colour:
     skin = drawing.skin
     tone = _contrasted(0.06 + 0.84 * (light / 100) ** 1.02, 0.13, middle=0.45)
     gain = 1 + 0.35 * np.exp(-np.hypot(a, b) / 50)
-    lit = rise(light, 15, 85)
-    a = 0.95 * a * gain + 11 * (1 - lit) + 10 * lit
-    b = 0.85 * b * gain - 27 * (1 - lit) * (1 - 0.35 * skin) + 8 * lit
+    lit = smoothstep(light, 15, 85)
+    a = 0.95 * a * gain + 11 * (1 - lit) * (1 - 0.6 * skin) + 10 * lit * (1 - 0.7 * skin)
+    b = 0.85 * b * gain - 27 * (1 - lit) * (1 - 0.75 * skin) + 8 * lit
     lightness = 100 * tone * (1 - 0.5 * skin) + 0.93 * light * 0.5 * skin
     rgb = to_rgb(_dusky_sky(np.dstack((lightness, a, b)), drawing))
     rgb = _inked(rgb, drawing.ink, drawing.lids, _YOI_INK)
@@ -74,12 +74,12 @@ def yoi(drawing: Drawing) -> Colour:
 
 
 def sumi(drawing: Drawing) -> Colour:
-    """*Ink and wash*: brush lines and thinly tinted washes on paper; skin keeps its tone. Colours 0..1."""
+    """*Ink and wash*: brush lines and tinted washes on paper; skin keeps its tone. Colours 0..1."""
     washed, painted = (to_lab(picture) for picture in (_in_ink(drawing), hinata(drawing)))
     paler = np.clip(washed[..., 0] - painted[..., 0], 0, None)
     lightness = washed[..., 0] - _SUMI_SKIN * drawing.skin * paler
     tint = (_SUMI_TINT + _SUMI_SKIN_TINT * drawing.skin) * (1 - 0.75 * drawing.sky)
-    paper = 3 * rise(lightness, 60, 100)
+    paper = 3 * smoothstep(lightness, 60, 100)
     return to_rgb(np.dstack((lightness, tint * painted[..., 1], tint * painted[..., 2] + paper)))
 
 
@@ -89,10 +89,10 @@ def _in_ink(drawing: Drawing) -> Colour:
     lightness = 10 + 88 * _washes(light)
     lightness = lightness + skin * (1 - 0.8 * drawing.features) * 0.4 * np.clip(93 - lightness, 0, 45)
     # A wash dries darkest at its border.
-    lightness = lightness - 5 * blur(drawing.borders, 1.0) * fall(lightness, 72, 88) * (1 - skin)
+    lightness = lightness - 5 * blur(drawing.borders, 1.0) * smoothstep_down(lightness, 72, 88) * (1 - skin)
     height, share = _sky_height(sky) * sky, sky * 0.75 * (1 - drawing.night)
     paper = 97.5 - 8 * height**1.4 - 0.16 * np.clip(70 - light, 0, 60)
-    lightness = mixed(lightness, paper, share)
+    lightness = blend(lightness, paper, share)
     grey = np.zeros_like(lightness)
     return _brushed(to_rgb(np.dstack((lightness, grey, grey))), drawing)
 
@@ -128,12 +128,12 @@ def _azure_sky(lab: Colour, drawing: Drawing) -> Colour:
     """Paint the sky of the day azure above and luminous below, most where it was grey; clouds keep their light."""
     light, _, b = _channels(drawing)
     sky, height = drawing.sky, _sky_height(drawing.sky)
-    grey = rise(b, -24, -6)
-    cloud = rise(light - masked_blur(light, sky, 30), 1, 7)
+    grey = smoothstep(b, -24, -6)
+    cloud = smoothstep(light - masked_blur(light, sky, 30), 1, 7)
     lightness = 0.45 * (86 - 14 * height) + 0.55 * np.minimum(lab[..., 0], 97)
     azure = np.dstack((lightness, -9 - 3 * height, -20 - 24 * height))
-    share = sky * rise(light, 34, 56) * (0.8 * grey * (1 - 0.7 * cloud) + 0.3 * (1 - grey))
-    return mixed(lab, azure, share)
+    share = sky * smoothstep(light, 34, 56) * (0.8 * grey * (1 - 0.7 * cloud) + 0.3 * (1 - grey))
+    return blend(lab, azure, share)
 
 
 def _dusky_sky(lab: Colour, drawing: Drawing) -> Colour:
@@ -143,7 +143,7 @@ def _dusky_sky(lab: Colour, drawing: Drawing) -> Colour:
     dusk = np.dstack([np.interp(height, _DUSK[:, 0], channel) for channel in _DUSK[:, 1:].T])
     cloud = np.clip((light - masked_blur(light, sky, 26)) / 14, -1, 1)
     lit = np.clip(cloud, 0, 1)
-    return mixed(lab, dusk + np.dstack((9 * cloud, 10 * lit, 14 * lit)), sky * np.float32(0.86 - 0.72 * drawing.night))
+    return blend(lab, dusk + np.dstack((9 * cloud, 10 * lit, 14 * lit)), sky * np.float32(0.86 - 0.72 * drawing.night))
 
 
 def _sky_height(sky: Plane) -> Plane:
@@ -164,7 +164,7 @@ def _sky_height(sky: Plane) -> Plane:
 
 def _glow_of_lamps(drawing: Drawing) -> Colour:
     """Warm light around what is nearly white, but the sky and skin."""
-    lamps = rise(drawing.paint[..., 0], 80, 95) * (1 - drawing.sky) * (1 - 0.8 * drawing.skin)
+    lamps = smoothstep(drawing.paint[..., 0], 80, 95) * (1 - drawing.sky) * (1 - 0.8 * drawing.skin)
     glow = 0.5 * (0.75 * blur(lamps, 5) + 0.9 * blur(lamps, 18))
     return np.clip(glow[..., None] * np.array((1, 0.80, 0.52), np.float32), 0, 0.8)
 
@@ -186,11 +186,11 @@ def _lit_by(rgb: Colour, glow: Colour) -> Colour:
 def _inked(rgb: Colour, ink: Plane, lids: Plane, colour: Floats) -> Colour:
     """Darken along the lines towards a deep tone of the colour below, as a colour trace does."""
     under = rgb * colour * 1.7 + colour * 0.28
-    return mixed(rgb, np.minimum(under, rgb), np.maximum(ink, lids))
+    return blend(rgb, np.minimum(under, rgb), np.maximum(ink, lids))
 
 
 def _brushed(rgb: Colour, drawing: Drawing) -> Colour:
     """Lay ink over the washes, nearly black."""
     ink = np.clip(np.maximum(np.maximum(1.25 * drawing.ink, drawing.brush), drawing.lids), 0, 1)
     under = 0.12 * rgb + 0.55 * _SUMI_INK
-    return mixed(rgb, np.minimum(under, rgb), 0.95 * ink)
+    return blend(rgb, np.minimum(under, rgb), 0.95 * ink)

@@ -11,7 +11,7 @@ import numpy as np
 
 from training.faces import jaws
 from training.flow import difference_across
-from training.planes import Colour, Labels, Plane, bilateral, blur, gradient, narrowed, rise, widened
+from training.planes import Colour, Labels, Plane, bilateral, blur, dilate, erode, gradient, smoothstep
 from training.regions import borders
 from training.view import View
 
@@ -31,11 +31,11 @@ class Lines:
 def draw_lines(view: View, base: Colour, labels: Labels, skin: Plane, glasses: Plane) -> Lines:
     """Draw the lines of a photo, given what was painted from, its regions and the skin that was painted."""
     edge, contrast = borders(labels, base * _CONTRAST)
-    near = np.clip(2.2 * blur(widened(edge, 3), 1.2), 0, 1)
+    near = np.clip(2.2 * blur(dilate(edge, 3), 1.2), 0, 1)
     fine, broad = _ink(view)
     jaw = jaws(view.faces, edge.shape)
-    bare = narrowed(skin, 5) * (1 - view.features) * (1 - jaw)
-    clear = 1 - 0.95 * narrowed(view.sky, 5)
+    bare = erode(skin, 5) * (1 - view.features) * (1 - jaw)
+    clear = 1 - 0.95 * erode(view.sky, 5)
     wanted = _FAINT + (1 - _FAINT) * np.maximum(np.maximum(near, 0.8 * jaw), glasses)
     fine = np.maximum(fine * wanted, _outlines(edge, contrast, view.person)) * _in_focus(view.lab[..., 0] / 100)
     fine *= (1 - 0.97 * bare * (1 - 0.8 * glasses)) * clear * (1 - 0.55 * view.texture)
@@ -62,12 +62,12 @@ def _soft_threshold(difference: Plane, needed: Plane, slope: float) -> Plane:
 def _outlines(edge: Plane, contrast: Plane, person: Plane) -> Plane:
     """Thin lines along borders of much contrast, clearer around people."""
     thin = np.asarray(cv2.dilate(edge, np.ones((2, 2), np.uint8), anchor=(0, 0)), np.float32)
-    deserved = rise(blur(widened(contrast, 3), 1.5), 9, 26) * (0.6 + 0.4 * np.clip(1.2 * person, 0, 1))
+    deserved = smoothstep(blur(dilate(contrast, 3), 1.5), 7, 20) * (0.6 + 0.4 * np.clip(1.2 * person, 0, 1))
     outlines: Plane = np.clip(1.6 * blur(thin, 0.75), 0, 1) * deserved
     return outlines
 
 
 def _in_focus(grey: Plane) -> Plane:
     """1 beside edges as sharp as the photo, 0 where an edge is out of focus: nobody outlines a blurred background."""
-    sharp, soft = (widened(np.hypot(*gradient(blur(grey, sigma))), 5) for sigma in (0.8, 2.8))
-    return rise(sharp / (soft + np.float32(1e-3)), 1.02, 1.45)
+    sharp, soft = (dilate(np.hypot(*gradient(blur(grey, sigma))), 5) for sigma in (0.8, 2.8))
+    return smoothstep(sharp / (soft + np.float32(1e-3)), 1.02, 1.45)

@@ -61,26 +61,10 @@ class Source:
         return {name: f"{self.label}--{_stem(name)}.jpg" for name in self.files}
 
 
-@dataclass(frozen=True, slots=True)
-class Collection:
-    """Photos that are too many to list, to be had from their publisher and named with `--folder`."""
-
-    name: str
-    licence: str
-    authors: str
-    address: str
-    chosen: str  # which of them were trained on
-
-
 def sources(path: Path = FOLDER / "photos.toml") -> list[Source]:
     """Read which single photos to use."""
     entries = tomllib.loads(path.read_text("utf-8"))["source"]
     return [Source(**{**entry, "files": tuple(entry["files"])}) for entry in entries]
-
-
-def collections(path: Path = FOLDER / "photos.toml") -> list[Collection]:
-    """Read which collections the bundled styles were trained on besides."""
-    return [Collection(**entry) for entry in tomllib.loads(path.read_text("utf-8"))["collection"]]
 
 
 def gather(listed: Sequence[Source], folder: Path, cache: Path = CACHE) -> None:

@@ -66,29 +66,29 @@ def gradient(plane: Plane) -> tuple[Plane, Plane]:
     return np.asarray(x, np.float32), np.asarray(y, np.float32)
 
 
-def widened(plane: Plane, size: int) -> Plane:
+def dilate(plane: Plane, size: int) -> Plane:
     """The most within a square of `size` pixels."""
     return np.asarray(cv2.dilate(plane, np.ones((size, size), np.uint8)), np.float32)
 
 
-def narrowed(plane: Plane, size: int) -> Plane:
+def erode(plane: Plane, size: int) -> Plane:
     """The least within a square of `size` pixels."""
     return np.asarray(cv2.erode(plane, np.ones((size, size), np.uint8)), np.float32)
 
 
-def rise(values: Floats, low: float, high: float) -> Floats:
+def smoothstep(values: Floats, low: float, high: float) -> Floats:
     """0 below `low`, 1 above `high`, smooth between."""
     t = np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
-    risen: Floats = (t * t * (3 - 2 * t)).astype(np.float32)
-    return risen
+    smooth: Floats = (t * t * (3 - 2 * t)).astype(np.float32)
+    return smooth
 
 
-def fall(values: Floats, low: float, high: float) -> Floats:
-    """1 below `low`, 0 above `high`, smooth between."""
-    return 1 - rise(values, low, high)
+def smoothstep_down(values: Floats, low: float, high: float) -> Floats:
+    """The complement of `smoothstep`: 1 below `low`, 0 above `high`."""
+    return 1 - smoothstep(values, low, high)
 
 
-def mixed(image: Floats, other: Floats, share: Plane) -> Floats:
+def blend(image: Floats, other: Floats, share: Plane) -> Floats:
     """The image, and as much of the other as `share` (H, W) says."""
     of_other = _over(share, image)
     both: Floats = (image * (1 - of_other) + other * of_other).astype(np.float32)

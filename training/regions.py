@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from skimage.segmentation import felzenszwalb
 
-from training.planes import Colour, Floats, Labels, Plane, blur, narrowed, shrunk
+from training.planes import Colour, Floats, Labels, Plane, blur, erode, shrunk
 
 _SHORTEST_BORDER = 3  # pixels; the contrast of a shorter one says nothing
 _BORDER_WEIGHT = 2.0  # contrast is measured over three pixels, so a soft border shows less than the colours differ
@@ -234,7 +234,7 @@ def _gradient(lab: Colour, inside: npt.NDArray[np.bool_], mean: Floats) -> Colou
     height, width = inside.shape
     size = max(1, width // 4), max(1, height // 4)
     sigma = float(np.clip(0.16 * np.sqrt(inside.sum()), 8, 30)) / 4
-    core = narrowed(inside.astype(np.float32), 5)
+    core = erode(inside.astype(np.float32), 5)
     weight = blur(shrunk(core, size), sigma) + np.float32(1e-4)
     total = blur(shrunk(lab * core[..., None], size), sigma)
     smooth = (total + np.float32(1e-4) * mean) / weight[..., None]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.faces import OUTER_CORNERS, Face, all_ovals, around_eyes
-from training.planes import Colour, Floats, Plane, blur, fall, masked_blur, mixed, narrowed, rise
+from training.planes import Colour, Floats, Plane, blend, blur, erode, masked_blur, smoothstep, smoothstep_down
 
 _NO_GLASSES = 0.5  # of what `around_eyes` says
 _FEWEST = 30  # pixels of a face to know its skin by
@@ -64,7 +64,7 @@ def paint_skin(lab: Colour, skin: Plane, faces: list[Face]) -> tuple[Colour, Pla
         bare = skin * own * (1 - 0.9 * face.features)
         if bare.sum() < 40 or bare.max() <= 0.5:
             continue
-        painted = mixed(painted, _two_tones(lab, bare, face.height), skin * own)
+        painted = blend(painted, _two_tones(lab, bare, face.height), skin * own)
         done = np.maximum(done, skin * own)
     return painted, done
 
@@ -75,17 +75,26 @@ def _skin_of(face: Face, lab: Colour, person: Plane, roughness: Plane) -> Plane:
     rough = roughness / complexion.roughness
     away = _distance(face, person.shape)
     alike = (
-        fall(strange, 3, 7)
-        * rise(light, complexion.darkest - 9, complexion.darkest - 2)
-        * fall(light, complexion.lightest + 4, complexion.lightest + 12)
-        * fall(rough, 1.3, 2.1)
+        smoothstep_down(strange, 3, 7)
+        * smoothstep(light, complexion.darkest - 9, complexion.darkest - 2)
+        * smoothstep_down(light, complexion.lightest + 4, complexion.lightest + 12)
+        * smoothstep_down(rough, 1.3, 2.1)
     )
     median = float(complexion.median[0])
-    bald = fall(strange, 2.5, 5) * rise(light, median - 15, median - 8) * fall(rough, 1.1, 1.7) * fall(away, 0.75, 0.95)
-    body = alike * np.maximum(_below_eyes(face, person.shape), bald) * fall(away, _FARTHEST - 1, _FARTHEST)
+    bald = (
+        smoothstep_down(strange, 2.5, 5)
+        * smoothstep(light, median - 15, median - 8)
+        * smoothstep_down(rough, 1.1, 1.7)
+        * smoothstep_down(away, 0.75, 0.95)
+    )
+    body = alike * np.maximum(_below_eyes(face, person.shape), bald) * smoothstep_down(away, _FARTHEST - 1, _FARTHEST)
     # Within the oval all is skin but what is dark (a fringe, a beard) or of quite another colour.
-    face_itself = face.oval * fall(strange, 12, 22) * rise(light, complexion.darkest - 20, complexion.darkest - 12)
-    skin: Plane = np.maximum(body * rise(person, 0.4, 0.7), face_itself)
+    face_itself = (
+        face.oval
+        * smoothstep_down(strange, 12, 22)
+        * smoothstep(light, complexion.darkest - 20, complexion.darkest - 12)
+    )
+    skin: Plane = np.maximum(body * smoothstep(person, 0.4, 0.7), face_itself)
     return skin
 
 
@@ -93,7 +102,7 @@ def _below_eyes(face: Face, shape: tuple[int, ...]) -> Plane:
     """0 above the eyes, where blond hair looks like skin; 1 below."""
     eyes = float(face.part(OUTER_CORNERS)[:, 1].mean())
     rows = np.arange(shape[0], dtype=np.float32)[:, None]
-    return rise(rows, eyes - 0.02 * face.height, eyes + 0.06 * face.height)
+    return smoothstep(rows, eyes - 0.02 * face.height, eyes + 0.06 * face.height)
 
 
 def _distance(face: Face, shape: tuple[int, ...]) -> Plane:
@@ -115,9 +124,9 @@ def _nearest(faces: list[Face], shape: tuple[int, ...]) -> list[npt.NDArray[np.b
 def _tidied(skin: Plane, faces: list[Face]) -> Plane:
     """Without specks and holes; within the faces nothing is too small to be skin."""
     height = max(face.height for face in faces)
-    ovals = narrowed(all_ovals(faces, skin.shape), 3)
+    ovals = erode(all_ovals(faces, skin.shape), 3)
     without_specks = np.maximum(_morphed(skin, cv2.MORPH_OPEN, 0.045 * height), skin * ovals)
-    return rise(blur(_morphed(without_specks, cv2.MORPH_CLOSE, 0.03 * height), 1.5), 0.3, 0.7)
+    return smoothstep(blur(_morphed(without_specks, cv2.MORPH_CLOSE, 0.03 * height), 1.5), 0.3, 0.7)
 
 
 def _morphed(plane: Plane, operation: int, size: float) -> Plane:
@@ -137,7 +146,7 @@ def _two_tones(lab: Colour, bare: Plane, height: float) -> Colour:
     light = mean + float(shade[clear].mean()) * depth
     parted = 0.86 * (light - depth * shade) + 0.14 * smooth
     even = 0.55 * mean + 0.45 * masked_blur(lab[..., 0], bare, 0.12 * height)
-    share = rise(np.array(difference), 6, 13)
+    share = smoothstep(np.array(difference), 6, 13)
     tint = masked_blur(lab[..., 1:], bare, 0.05 * height + 1)
     return np.dstack((share * parted + (1 - share) * even, tint)).astype(np.float32)
 

@@ -13,8 +13,8 @@ from training.eyes import draw_features, find_glasses
 from training.flow import smooth_along
 from training.grades import Drawing, hinata, sumi, yoi
 from training.lines import draw_lines
-from training.painting import add_tones, masses, restore, round_edges
-from training.planes import Colour, Labels, Plane, Rgb, bilateral, blur, mixed, rise
+from training.painting import add_tones, masses, restore, round_edges, steepen
+from training.planes import Colour, Labels, Plane, Rgb, bilateral, blend, blur, smoothstep
 from training.regions import fill, rounded, segment
 from training.skin import paint_skin
 from training.view import View, look_at
@@ -40,13 +40,13 @@ def render_all(photo: Rgb, analysis: Analysis | None = None) -> dict[str, Rgb]:
 def draw(photo: Rgb, analysis: Analysis | None = None) -> Drawing:
     """Draw what the styles share."""
     view = look_at(photo, analysis or nothing_found(photo.shape[0], photo.shape[1]))
-    base = masses(view.even, view.texture)
+    base = masses(view.even, view.texture, radius=4)
     labels = _regions(base, view)
     toned = add_tones(fill(base, labels), labels, _lightness(base, view), view.skin)
     painted_skin, skin = paint_skin(base, view.skin, view.faces)
-    painted = bilateral(mixed(toned, painted_skin, skin), colour=7, space=1.6, size=5)
+    painted = bilateral(blend(toned, painted_skin, skin), colour=7, space=1.6, size=5)
     glasses = find_glasses(view.lab[..., 0], view.faces, skin, view.unit)
-    detailed = round_edges(_with_detail(painted, view, skin, glasses), view.features)
+    detailed = steepen(round_edges(_with_detail(painted, view, skin, glasses), view.features))
     paint, lids = draw_features(detailed, view.lab, view.faces)
     lines = draw_lines(view, base, labels, skin, glasses)
     return Drawing(
@@ -64,7 +64,7 @@ def draw(photo: Rgb, analysis: Analysis | None = None) -> Drawing:
 
 def _regions(base: Colour, view: View) -> Labels:
     """Regions of like colour; none is both skin and clothes, person and background, or sky and ground."""
-    known = _APART * view.skin, 9 * rise(view.person, 0.3, 0.7), _APART * view.sky
+    known = _APART * view.skin, 9 * smoothstep(view.person, 0.3, 0.7), _APART * view.sky
     features = np.dstack((base * _COLOUR_WEIGHT, *known))
     smallest = int(14 * view.unit) + 6
     return rounded(segment(features, scale=60 * view.unit, smallest=smallest, threshold=_LEAST_DIFFERENCE))
@@ -76,10 +76,11 @@ def _lightness(base: Colour, view: View) -> Plane:
 
 
 def _with_detail(painted: Colour, view: View, skin: Plane, glasses: Plane) -> Colour:
-    """The painting with what it lost and needs: the strong and the line-like, hardly any in skin, less in texture."""
-    detail = smooth_along(bilateral(view.lab, colour=6, space=2, size=5), view.flow, 1.2)
-    threshold = 14 - 6 * view.flow.coherence + 8 * view.texture + 26 * skin * (1 - view.features) - 27 * glasses
-    return restore(painted, detail, threshold, view.unit)
+    """Bring back what is strong or line-like: as strokes where there is texture, and hardly anything in skin."""
+    fine = smooth_along(bilateral(view.lab, colour=6, space=2, size=5), view.flow, 1.2)
+    calm = skin * (1 - view.features) * (1 - glasses)
+    threshold = 8 - 4 * view.flow.coherence + 2 * view.texture + 26 * calm
+    return restore(painted, masses(fine, view.texture, radius=2), threshold, view.unit)
 
 
 def _rgb(picture: Colour) -> Rgb:

@@ -7,13 +7,14 @@ import numpy as np
 from training.analysis import Analysis
 from training.faces import Face, all_features, find_faces
 from training.flow import Flow, edge_flow
-from training.planes import Colour, Plane, Rgb, bilateral, blur, fall, masked_mean, rise, to_lab
+from training.planes import Colour, Plane, Rgb, bilateral, blur, masked_mean, smoothstep, smoothstep_down, to_lab
 from training.skin import find_skin
 
 SIDE = 640  # pixels of the longest side for which all lengths are meant
 
 _STUDIO_FACE = 0.38  # of the photo's height; with a larger face in it …
 _STUDIO_SKY = 0.2  # … and more sky than this, the sky is a backdrop
+_LEAST_CHROMA = 4.0  # of the most colourful hundredth, in CIE Lab; a photo with less is black and white
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def look_at(photo: Rgb, analysis: Analysis) -> View:
         even=even,
         unit=unit,
         flow=edge_flow(even[..., 0]),
-        texture=rise(roughness, 1.1, 2.6),
+        texture=smoothstep(roughness, 1.1, 2.6),
         faces=faces,
         features=all_features(faces, shape),
         person=analysis.person,
@@ -59,17 +60,22 @@ def look_at(photo: Rgb, analysis: Analysis) -> View:
 
 
 def _sky(analysis: Analysis, even: Colour) -> Plane:
-    """The sky, if it is one, behind everybody; nothing that is as red as a poppy or as green as a leaf."""
+    """The sky, if it is one, behind everybody; nothing that is as red as a poppy or as green as a leaf.
+
+    A black-and-white photo gets no painted sky.
+    """
+    if np.percentile(np.hypot(even[..., 1], even[..., 2]), 99) < _LEAST_CHROMA:
+        return np.zeros_like(analysis.sky)
     largest = max((float(np.ptp(face[:, 1])) for face in analysis.faces), default=0.0)
     if largest > _STUDIO_FACE and analysis.sky.mean() > _STUDIO_SKY:
         return np.zeros_like(analysis.sky)
     a, b = (blur(even[..., channel], 2) for channel in (1, 2))
-    possible = fall(a + 0.4 * b, 24, 40) * fall(0.5 * b - a, 28, 44)
-    sky: Plane = rise(analysis.sky, 0.35, 0.75) * fall(analysis.person, 0.4, 0.7) * possible
+    possible = smoothstep_down(a + 0.4 * b, 24, 40) * smoothstep_down(0.5 * b - a, 28, 44)
+    sky: Plane = smoothstep(analysis.sky, 0.35, 0.75) * smoothstep_down(analysis.person, 0.4, 0.7) * possible
     return sky
 
 
 def _night(lightness: Plane, sky: Plane) -> float:
     if sky.max() <= 0.5:
         return 0.0
-    return float(fall(np.array(masked_mean(lightness, sky)), 12, 32))
+    return float(smoothstep_down(np.array(masked_mean(lightness, sky)), 12, 32))
