@@ -27,7 +27,7 @@ class Size(StrEnum):
     @property
     def gmac_per_megapixel(self) -> int:
         """Billions of multiply-adds that a megapixel of picture costs; counted by a test."""
-        return {Size.FULL: 401, Size.LIGHT: 30}[self]
+        return {Size.FULL: 401, Size.LIGHT: 25}[self]
 
 
 class Style(BaseModel):

@@ -111,7 +111,7 @@ def test_the_styles_are_listed_with_licence_cost_and_preview() -> None:
     listed = sakuga("styles").stdout
     assert "hinata-light (default)" in listed
     assert "MIT" in listed
-    assert "30 GMAC per megapixel" in listed
+    assert "25 GMAC per megapixel" in listed
     assert "a luminous day" in listed
     assert str(BUNDLED_WEIGHTS / "hinata-light.webp") in listed
 

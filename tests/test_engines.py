@@ -270,7 +270,7 @@ def test_strips_of_the_reference_are_exact(style: Style, size: tuple[int, int]) 
     whole = engine.generate(noise)
     strips = Watched(load_generator(style), memory=memory_for_strips(engine, noise, 96)).generate(noise)
     assert len(heights) > 10
-    assert max(heights) == 96 + 2 * 544 < size[0]
+    assert max(heights) == 96 + 2 * 512 < size[0]
     assert strips.shape == whole.shape
     assert np.abs(strips - whole).max() < 1e-5
 

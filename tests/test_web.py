@@ -477,7 +477,7 @@ def test_styles_limits_and_stats_say_what_the_service_offers(client: FlaskClient
     styles = body(client.get("/api/v1/styles"))
     by_name = {style["name"]: style for style in styles["styles"]}
     assert styles["default"] in by_name
-    assert by_name["hinata-light"]["gmac_per_megapixel"] == 30
+    assert by_name["hinata-light"]["gmac_per_megapixel"] == 25
     assert body(client.get("/api/v1/limits"))["max_side"] == {"min": 16, "max": 2048, "default": 512}
     send(client)
     stats = body(client.get("/api/v1/stats"))

@@ -39,7 +39,7 @@ class Geometry:
 
 GEOMETRY = {
     Size.FULL: Geometry(multiple=4, margin=0, halo=None),  # GroupNorm takes its statistics over the whole picture
-    Size.LIGHT: Geometry(multiple=32, margin=16, halo=544),  # the receptive field is 536 to its farther side
+    Size.LIGHT: Geometry(multiple=32, margin=16, halo=512),  # the receptive field is 504 to its farther side
 }
 
 
