@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from training.flow import edge_flow, smooth_along
-from training.planes import BORDER, Colour, Labels, Plane, blend, blur, smoothstep
+from training.planes import BORDER, Colour, Labels, Plane, blend, blur, dilate, erode, smoothstep
 from training.regions import spread
 
 _SECTORS = 8
@@ -89,7 +89,6 @@ def steepen(painted: Colour) -> Colour:
 
     Source: Kramer, Bruckner, "Iterations of a non-linear transformation for enhancement of digital images" (1975).
     """
-    around = np.ones((3, 3), np.uint8)
-    most, least = cv2.dilate(painted, around), cv2.erode(painted, around)
+    most, least = dilate(painted, 3), erode(painted, 3)
     middle, room = (most + least) / 2, (most - least) / 2
     return np.asarray(middle + np.clip(_STEEPER * (painted - middle), -room, room), np.float32)

@@ -66,14 +66,14 @@ def gradient(plane: Plane) -> tuple[Plane, Plane]:
     return np.asarray(x, np.float32), np.asarray(y, np.float32)
 
 
-def dilate(plane: Plane, size: int) -> Plane:
-    """The most within a square of `size` pixels."""
-    return np.asarray(cv2.dilate(plane, np.ones((size, size), np.uint8)), np.float32)
+def dilate(image: Floats, size: int) -> Floats:
+    """The most of each channel within a square of `size` pixels."""
+    return np.asarray(cv2.dilate(image, np.ones((size, size), np.uint8)), np.float32)
 
 
-def erode(plane: Plane, size: int) -> Plane:
-    """The least within a square of `size` pixels."""
-    return np.asarray(cv2.erode(plane, np.ones((size, size), np.uint8)), np.float32)
+def erode(image: Floats, size: int) -> Floats:
+    """The least of each channel within a square of `size` pixels."""
+    return np.asarray(cv2.erode(image, np.ones((size, size), np.uint8)), np.float32)
 
 
 def smoothstep(values: Floats, low: float, high: float) -> Floats:
