@@ -5,11 +5,13 @@ import json
 import re
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from PIL import Image
 from playwright.sync_api import CDPSession, Locator, Page, Request, Route, expect
@@ -223,7 +225,8 @@ def test_after_a_reload_while_sending_only_what_is_missing_is_sent(page: Page, f
 
 
 def test_ten_seconds_without_a_connection_are_survived(page: Page, folder: Path, busy: Callable[[], None]) -> None:
-    choose_files(page, photos_of(folder, 5))
+    with page.expect_response("**/events"):  # a stream that is open goes on speaking while the browser is offline
+        choose_files(page, photos_of(folder, 5))
     expect(page.locator("li[data-state='queued']")).to_have_count(5)
     page.context.set_offline(True)
     expect(story(page)).to_contain_text("The service does not answer", timeout=WAIT_MS)
@@ -232,6 +235,48 @@ def test_ten_seconds_without_a_connection_are_survived(page: Page, folder: Path,
     page.context.set_offline(False)
     expect_over(page, "All 5 pictures are done")
     expect(page.locator("li.drawn")).to_have_count(5)
+
+
+def test_a_connection_that_dies_without_a_word_is_noticed(
+    page: Page, service: RunningService, folder: Path, busy: Callable[[], None]
+) -> None:
+    page.clock.install()
+    with page.expect_response("**/events"):
+        choose_files(page, photos_of(folder, 2))
+    expect(page.locator("li[data-state='queued']")).to_have_count(2)
+    with paused(service.parts("web")[0].children()):
+        with page.expect_request("**/api/v1/albums/*"):
+            page.clock.fast_forward(30_000)
+        page.clock.fast_forward(15_000)
+        expect(story(page)).to_contain_text("The service does not answer")
+    busy()
+    expect_over(page, "All 2 pictures are done")
+
+
+@contextmanager
+def paused(processes: list[psutil.Process]) -> Iterator[None]:
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.resume()
+
+
+@pytest.mark.usefixtures("busy")
+def test_a_connection_on_which_nothing_happens_is_kept(page: Page, folder: Path) -> None:
+    listened: list[Request] = []
+    page.on("request", lambda request: listened.append(request) if request.url.endswith("/events") else None)
+    page.clock.install()
+    with page.expect_response("**/events"):
+        choose_files(page, photos_of(folder, 2))
+    expect(page.locator("li[data-state='queued']")).to_have_count(2)
+    page.clock.fast_forward(12_000)
+    page.wait_for_timeout(12_000)  # in which the service speaks
+    page.clock.fast_forward(12_000)
+    page.wait_for_timeout(1000)
+    assert len(listened) == 1
 
 
 def test_photos_are_sent_when_the_connection_is_back(page: Page, folder: Path) -> None:

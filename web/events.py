@@ -1,4 +1,8 @@
-"""Server-sent events of a job or an album: `state`, `progress`, `done`, and comments so that nobody hangs up."""
+"""Server-sent events of a job or an album: `state`, `progress`, `done`.
+
+Where nothing happens, how things are is told again, so that nobody takes the connection for dead: as a comment for
+proxies, and as an event for pages, whose scripts are told of no comment.
+"""
 
 import json
 import time
@@ -10,6 +14,7 @@ from shared.jobs import PATIENCE_S, Event, Job, Jobs
 from web.waiting import WaitingRoom
 
 KEEP_ALIVE_S = 10.0
+STILL_HERE = ": still here\n\n"
 QUEUE_LOOK_S = 2.0  # how often a waiting job's place in the queue is told
 
 Render = Callable[[Job], str]
@@ -28,7 +33,7 @@ def stream(jobs: Jobs, room: WaitingRoom, job_id: str, *, after: str, render: Re
 
 
 def _follow(jobs: Jobs, room: WaitingRoom, job_id: str, last: str, render: Render) -> Iterator[str]:
-    spoke = looked = time.monotonic()
+    spoke = time.monotonic()
     while room.is_open():
         events = list(jobs.events(job_id, after=last, wait_s=PATIENCE_S))
         job = jobs.get(job_id)
@@ -41,12 +46,9 @@ def _follow(jobs: Jobs, room: WaitingRoom, job_id: str, last: str, render: Rende
         if job.ended:
             return
         if events:
-            spoke = looked = now
-        elif job.started_at is None and now - looked >= QUEUE_LOOK_S:
-            yield _event("state", last, render(job))
-            spoke = looked = now
-        elif now - spoke >= KEEP_ALIVE_S:
-            yield ": still here\n\n"
+            spoke = now
+        elif now - spoke >= (QUEUE_LOOK_S if job.started_at is None else KEEP_ALIVE_S):
+            yield STILL_HERE + _event("state", last, render(job))
             spoke = now
 
 
@@ -71,7 +73,7 @@ def album_stream(
 ) -> Iterator[str]:
     """Yield an album as it is, each of its photos whose state changes, and `done` when all have come to their end.
 
-    `progress` is the album again, every few seconds in which something happened.
+    `progress` is the album again, every few seconds in which something happened, and now and then.
     """
     last = after or albums.last_event(album_id)
     try:
@@ -101,11 +103,8 @@ def _follow_album(
             yield _event("done", last, render())
             return
         now = time.monotonic()
-        if events and now - told >= QUEUE_LOOK_S:
-            yield _event("progress", last, render())
-            told = now
         if events:
             spoke = now
-        elif now - spoke >= KEEP_ALIVE_S:
-            yield ": still here\n\n"
-            spoke = now
+        if (events and now - told >= QUEUE_LOOK_S) or now - spoke >= KEEP_ALIVE_S:
+            yield STILL_HERE + _event("progress", last, render())
+            spoke = told = now

@@ -22,7 +22,7 @@
  * @property {Trouble | null} error
  */
 
-import { ProblemError, call, sendForm } from "./api.js";
+import { ProblemError, ask, call, sendForm } from "./api.js";
 import * as words from "./words.js";
 
 const ALBUMS = "/api/v1/albums";
@@ -44,7 +44,7 @@ export function createAlbum(name, { style, max_side, format }, signal) {
  * @returns {Promise<Album>}
  */
 export function getAlbum(id, signal) {
-  return call(`${ALBUMS}/${encodeURIComponent(id)}`, { signal });
+  return ask(`${ALBUMS}/${encodeURIComponent(id)}`, signal);
 }
 
 /**

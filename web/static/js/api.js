@@ -25,6 +25,7 @@
 import * as words from "./words.js";
 
 const JOBS = "/api/v1/jobs";
+const LONGEST_ANSWER_MS = 15_000;
 
 /** What went wrong, as the service told it (RFC 9457) or as the page found it. */
 export class ProblemError extends Error {
@@ -86,7 +87,7 @@ export function sendForm(url, fields, onSent, signal) {
  * @returns {Promise<Job>}
  */
 export function getJob(id, signal) {
-  return call(`${JOBS}/${encodeURIComponent(id)}`, { signal });
+  return ask(`${JOBS}/${encodeURIComponent(id)}`, signal);
 }
 
 /**
@@ -102,6 +103,29 @@ export function cancelJob(job) {
 /** @param {Job} job */
 export function isOver(job) {
   return job.state !== "queued" && job.state !== "running";
+}
+
+/**
+ * Fetch what is small and soon there; a connection that is dead may never say so.
+ *
+ * @param {string} url
+ * @param {AbortSignal} signal
+ * @returns {Promise<any>}
+ */
+export async function ask(url, signal) {
+  signal.throwIfAborted();
+  const run = new AbortController();
+  const end = () => run.abort();
+  const timer = setTimeout(end, LONGEST_ANSWER_MS);
+  signal.addEventListener("abort", end, { signal: run.signal });
+  try {
+    return await call(url, { signal: run.signal });
+  } catch (error) {
+    throw run.signal.aborted && !signal.aborted ? unreachable() : error;
+  } finally {
+    clearTimeout(timer);
+    end();
+  }
 }
 
 /**

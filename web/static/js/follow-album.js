@@ -2,6 +2,7 @@
 
 import { getAlbum, isAlbumOver, photosOf } from "./albums.js";
 import { patiently, pause } from "./patience.js";
+import { openStream } from "./stream.js";
 
 /**
  * @typedef {import("./albums.js").Album} Album
@@ -54,7 +55,7 @@ async function tellPhotos(album, listener, signal) {
 }
 
 /**
- * Listen until the stream ends or breaks.
+ * Listen until the stream ends or is lost.
  *
  * @param {Album} album
  * @param {string} heard the counts that are known already
@@ -64,20 +65,14 @@ async function tellPhotos(album, listener, signal) {
  */
 function listen(album, heard, listener, signal) {
   return new Promise((resolve, reject) => {
-    const source = new EventSource(album.links.events);
-    const over = new AbortController();
     let hasSpoken = false;
-    const end = () => (over.abort(), source.close(), resolve(hasSpoken));
-    source.addEventListener("progress", (event) => {
-      const now = JSON.parse(event.data);
+    const end = () => (close(), resolve(hasSpoken));
+    const progress = (/** @type {Album} */ now) => {
       if (!hasSpoken && JSON.stringify(now.counts) !== heard) tellPhotos(now, listener, signal).catch(end);
       hasSpoken = true;
       listener.onAlbum(now);
-    });
-    source.addEventListener("state", (event) => listener.onPhoto(JSON.parse(event.data)));
-    source.addEventListener("done", end);
-    source.addEventListener("error", end);
-    addEventListener("online", end, { signal: over.signal }); // a stream from before may be dead without a word
-    signal.addEventListener("abort", () => (end(), reject(signal.reason)), { once: true });
+    };
+    const close = openStream(album.links.events, { progress, state: listener.onPhoto, done: end }, end);
+    signal.addEventListener("abort", () => (close(), reject(signal.reason)), { once: true });
   });
 }

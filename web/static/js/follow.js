@@ -3,6 +3,7 @@
 import { getJob, isOver } from "./api.js";
 import { Countdown } from "./countdown.js";
 import { mayPass, pause } from "./patience.js";
+import { openStream } from "./stream.js";
 
 /**
  * @typedef {import("./api.js").Job} Job
@@ -35,29 +36,18 @@ export async function follow(job, watcher, signal) {
  * @param {Job} job
  * @param {Countdown} countdown
  * @param {AbortSignal} signal
- * @returns {Promise<Job | null>} null when the stream broke before the end
+ * @returns {Promise<Job | null>} null when the stream was lost before the end
  */
-async function listen(job, countdown, signal) {
-  const source = new EventSource(job.links.events);
-  source.addEventListener("state", (event) => countdown.restart(JSON.parse(event.data)));
-  source.addEventListener("progress", (event) => countdown.amend({ state: "running", ...JSON.parse(event.data) }));
-  try {
-    return await end(source, signal);
-  } finally {
-    source.close();
-  }
-}
-
-/**
- * @param {EventSource} source
- * @param {AbortSignal} signal
- * @returns {Promise<Job | null>}
- */
-function end(source, signal) {
+function listen(job, countdown, signal) {
   return new Promise((resolve, reject) => {
-    source.addEventListener("done", (event) => resolve(JSON.parse(event.data)));
-    source.addEventListener("error", () => resolve(null));
-    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+    const end = (/** @type {Job | null} */ ended) => (close(), resolve(ended));
+    const hear = {
+      state: (/** @type {Job} */ now) => countdown.restart(now),
+      progress: (/** @type {Partial<Job>} */ now) => countdown.amend({ state: "running", ...now }),
+      done: end,
+    };
+    const close = openStream(job.links.events, hear, () => end(null));
+    signal.addEventListener("abort", () => (close(), reject(signal.reason)), { once: true });
   });
 }
 
