@@ -324,6 +324,16 @@ def test_a_service_that_is_gone_for_a_while_is_waited_for(browser: Browser, tmp_
         service.stop()
 
 
+def test_a_connection_that_is_lost_while_a_photo_waits_is_noticed(page: Page, busy: Callable[[], None]) -> None:
+    with page.expect_response("**/events"):  # a stream that is open goes on speaking while the browser is offline
+        choose(page, payload(scene(seed=26)))
+    page.context.set_offline(True)
+    expect(page.get_by_role("heading", name="The service does not answer")).to_be_visible(timeout=WAIT_MS)
+    page.context.set_offline(False)
+    busy()
+    expect_picture(page)
+
+
 def test_the_time_left_runs_down_without_news(page: Page) -> None:
     page.clock.install()
     page.route("**/events", lambda _: None)  # a stream that stays silent
