@@ -1,25 +1,31 @@
 """The rendered target: what a photo is drawn as, tried on pictures with one thing in them."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from training.analysis import MESH_POINTS, Analysis, nothing_found
+from training.eyes import enlarge_eyes
 from training.faces import (
+    INNER_LIPS,
     LEFT_BROW,
     LEFT_EYE,
     LEFT_IRIS,
     LIPS,
+    LOWER_INNER_LIP,
     NOSTRILS,
     OVAL,
     RIGHT_BROW,
     RIGHT_EYE,
     RIGHT_IRIS,
+    UPPER_INNER_LIP,
 )
 from training.figures import shares
 from training.flow import difference_across, edge_flow, smooth_along
-from training.painting import steepen
+from training.painting import restore, steepen
 from training.regions import fill, rounded, segment
 from training.target import GRADES, draw, render, render_all
 
@@ -52,6 +58,10 @@ def mesh() -> Points:
             *ellipse(side * 0.17, -0.12, 0.07, 0.07, 4),
         ]
     points[list(LIPS)] = ellipse(0, 0.27, 0.26, 0.08, len(LIPS))
+    points[list(INNER_LIPS)] = MIDDLE + FACE * np.array((0, 0.27))
+    points[list(UPPER_INNER_LIP)] = points[list(LOWER_INNER_LIP)] = [
+        MIDDLE + FACE * np.array((x, 0.27)) for x in np.linspace(-0.1, 0.1, len(UPPER_INNER_LIP))
+    ]
     points[list(NOSTRILS)] = ellipse(0, 0.1, 0.14, 0.06, len(NOSTRILS))
     return points
 
@@ -105,6 +115,13 @@ def cheeks() -> npt.NDArray[np.bool_]:
     canvas = np.zeros((HEIGHT, WIDTH), np.uint8)
     for side in (-1, 1):
         fill_shape(canvas, ellipse(side * 0.2, 0.1, 0.2, 0.2, 20), 255)
+    return canvas > 127
+
+
+def head() -> npt.NDArray[np.bool_]:
+    """Where the drawn face is."""
+    canvas = np.zeros((HEIGHT, WIDTH), np.uint8)
+    fill_shape(canvas, mesh()[list(OVAL)], 255)
     return canvas > 127
 
 
@@ -162,11 +179,11 @@ def test_darker_skin_stays_the_darker() -> None:
 
 def test_there_is_no_ink_in_skin_and_a_crease_is_smoothed_away() -> None:
     photo, known = portrait()
-    cv2.line(photo, (93, 150), (107, 185), darker(SKINS[3], 0.72), 1, cv2.LINE_AA)  # from nose to mouth
+    cv2.line(photo, (98, 163), (107, 185), darker(SKINS[3], 0.72), 1, cv2.LINE_AA)  # below where glasses are
     drawing = draw(photo, known)
     assert max(drawing.ink[cheeks()].max(), drawing.brush[cheeks()].max()) < 0.1
     drawn = render(photo, "hinata", known)
-    before, after = (np.ptp(lightness(picture)[165, 85:112]) for picture in (photo, drawn))
+    before, after = (np.ptp(lightness(picture)[172, 85:112]) for picture in (photo, drawn))
     assert after < 0.5 * before
 
 
@@ -184,11 +201,109 @@ def test_eyes_get_lids_and_a_light_and_brows_and_mouth_stay() -> None:
     drawing, drawn = draw(photo, known), render(photo, "hinata", known)
     left, right = (slice(124, 140), slice(92, 118)), (slice(124, 140), slice(142, 168))
     for eye in (left, right):
-        assert drawing.lids[eye].max() > 0.5
+        assert drawing.pen[eye].max() > 0.5
         assert lightness(drawn)[eye].min() < 30
-    assert drawing.lids.sum() == pytest.approx(drawing.lids[left].sum() + drawing.lids[right].sum(), rel=0.05)
+    _, moved = enlarge_eyes(photo, known)
+    for iris in (LEFT_IRIS, RIGHT_IRIS):
+        x, y = (moved.faces[0, iris[0]] * (WIDTH, HEIGHT)).round().astype(int)
+        drawn_iris = drawing.paint[y - 4 : y + 5, x - 3 : x + 4, 0]
+        assert drawn_iris.max() > 85  # its light
+        assert drawn_iris.min() < 15  # its pupil
+    assert drawing.pen[185:195, 120:140].max() > 0.3  # between the lips
+    assert 0.2 < drawing.pen[165:174, 115:146].max() < 0.5  # below the nose
+    assert drawing.pen[~head()].max() == 0
     for row, column in ((117, 105), (190, 130)):
         assert lightness(drawn)[row, column] < lightness(drawn)[160, 105] - 10
+
+
+def test_eyes_grow_and_the_points_of_the_mesh_grow_with_them() -> None:
+    photo, known = portrait()
+    larger, moved = enlarge_eyes(photo, known)
+    before, after = (analysis.faces[0] * (WIDTH, HEIGHT) for analysis in (known, moved))
+    for eye in (LEFT_EYE, RIGHT_EYE):
+        wider, higher = np.ptp(after[list(eye)], axis=0) / np.ptp(before[list(eye)], axis=0)
+        assert 1.05 < wider < higher < 1.7
+    np.testing.assert_allclose(after[[*LIPS, *OVAL]], before[[*LIPS, *OVAL]], atol=1e-3)
+    white = [(lightness(picture)[120:145, 90:170] > 80).sum() for picture in (photo, larger)]
+    assert white[1] > 1.1 * white[0]
+    np.testing.assert_array_equal(larger[160:], photo[160:])
+
+
+@pytest.mark.parametrize("why", ["brown glasses", "blue glasses that mirror", "closed"])
+@pytest.mark.parametrize("tilt", [0, 20])
+def test_eyes_that_are_not_seen_are_left_alone(why: str, tilt: int) -> None:
+    photo, known = portrait()
+    faces = known.faces.copy()
+    for eye, side in ((LEFT_EYE, -0.17), (RIGHT_EYE, 0.17)):
+        lens = {"brown glasses": (60, 40, 30), "closed": SKINS[3]}.get(why, (25, 40, 60))
+        fill_shape(photo, ellipse(side, -0.12, 0.3, 0.26, 40), lens)
+        if why == "blue glasses that mirror":
+            fill_shape(photo, ellipse(side + 0.02, -0.13, 0.05, 0.04, 20), (200, 215, 235))
+        if why == "closed":
+            x, y = (MIDDLE + FACE * np.array((side, -0.12))).astype(int).tolist()
+            cv2.line(photo, (x - 11, y), (x + 11, y), (60, 40, 30), 1)
+            faces[0, list(eye), 1] = y / HEIGHT + (faces[0, list(eye), 1] - y / HEIGHT) / 5
+    photo, known = tilted(photo, replace(known, faces=faces), tilt)
+    larger, moved = enlarge_eyes(photo, known)
+    np.testing.assert_array_equal(larger, photo)
+    np.testing.assert_allclose(moved.faces, known.faces, atol=1e-6)
+
+
+def test_eyes_of_a_tilted_head_grow_like_others() -> None:
+    grown = []
+    for tilt in (0, 20):
+        photo, known = tilted(*portrait(), tilt)
+        _, moved = enlarge_eyes(photo, known)
+        sizes = [
+            np.linalg.norm(np.subtract(*(analysis.faces[0, [33, 133]] * (WIDTH, HEIGHT))))
+            for analysis in (known, moved)
+        ]
+        grown.append(sizes[1] / sizes[0])
+    assert grown[0] == pytest.approx(grown[1], abs=0.02)
+    assert grown[0] > 1.05
+
+
+def tilted(photo: Rgb, known: Analysis, degrees: float) -> tuple[Rgb, Analysis]:
+    """The picture, and what is known of it, turned about its middle."""
+    turn = cv2.getRotationMatrix2D((WIDTH / 2, HEIGHT / 2), degrees, 1)
+    size = np.array((WIDTH, HEIGHT), np.float32)
+    points = known.faces[0] * size @ turn[:, :2].T + turn[:, 2]
+    turned, person = (
+        cv2.warpAffine(image, turn, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REFLECT_101)
+        for image in (photo, known.person)
+    )
+    faces = (points / size).astype(np.float32)[None]
+    return np.asarray(turned, np.uint8), replace(known, faces=faces, person=np.asarray(person, np.float32))
+
+
+def test_teeth_are_one_light_shape() -> None:
+    photo, known = portrait()
+    faces, (x, y) = known.faces.copy(), (MIDDLE + FACE * np.array((0, 0.27))).astype(int).tolist()
+    fill_shape(photo, ellipse(0, 0.27, 0.2, 0.06, 40), (240, 235, 225))
+    for gap in range(-12, 13, 4):
+        photo[y - 3 : y + 4, x + gap] = (120, 70, 60)
+    photo[y - 5 : y + 6, x - 16 : x - 5] = (60, 25, 25)  # the corner of the mouth
+    faces[0, list(INNER_LIPS)] = ellipse(0, 0.27, 0.2, 0.06, len(INNER_LIPS), start=0.5) / (WIDTH, HEIGHT)
+    painted = draw(photo, replace(known, faces=faces)).paint[y, :, 0]
+    corner, teeth = painted[x - 11 : x - 6], painted[x - 2 : x + 11]
+    assert max(np.ptp(corner), np.ptp(teeth)) < 5
+    assert teeth.mean() - corner.mean() > 60
+
+
+def test_a_moustache_stays() -> None:
+    photo, known = portrait()
+    fill_shape(photo, ellipse(0, 0.19, 0.26, 0.06, 40), darker(SKINS[3], 0.75))
+    row = draw(photo, known).paint[int(MIDDLE[1] + 0.19 * FACE), :, 0]
+    assert row[122:139].mean() < row[80:90].mean() - 8
+
+
+def test_a_faint_stroke_comes_back_where_it_is_calm_and_not_in_a_crowd() -> None:
+    painted, threshold = np.full((60, 60, 3), (50, 0, 0), np.float32), np.full((60, 60), 8, np.float32)
+    calm, crowded = painted.copy(), painted.copy()
+    calm[30:32, 5:55, 0] += 6
+    crowded[..., 0] += np.where(np.indices((60, 60)).sum(0) // 3 % 2, 6, -6)
+    assert restore(painted, calm, threshold, 1.0)[30, 30, 0] > 54
+    assert np.abs(restore(painted, crowded, threshold, 1.0)[..., 0] - 50).max() < 1.5
 
 
 def test_glasses_stay() -> None:

@@ -120,7 +120,7 @@ def test_a_discriminator_comes_to_tell_a_blurred_picture_from_its_target(pairs: 
     optimiser = torch.optim.AdamW(discriminator.parameters(), lr=1e-3)
     recipe = replace(RECIPE, phases=(Phase(1.0, batch_size=2, crop=96),))
     for step in range(60):
-        photo, target = (torch.from_numpy(images) for images in batch_of(pairs, recipe, step % 6))
+        photo, target, _ = (torch.from_numpy(images) for images in batch_of(pairs, recipe, step % 6))
         blurred = torch.nn.functional.avg_pool2d(target, 5, stride=1, padding=2)
         optimiser.zero_grad()
         push = adversarial_gradient(discriminator, photo, blurred, target)
@@ -135,9 +135,10 @@ def test_a_discriminator_comes_to_tell_a_blurred_picture_from_its_target(pairs: 
 def test_batches_made_ahead_are_those_of_their_steps(pairs: Pairs) -> None:
     with closing(batches(pairs, RECIPE, first=1, loaders=3)) as prepared:
         made = list(prepared)
-    assert [photo.shape[-1] for photo, _ in made] == [64, 64, 96, 96, 96]
+    assert [found.photo.shape[-1] for found in made] == [64, 64, 96, 96, 96]
     for step, found in enumerate(made, start=1):
-        np.testing.assert_array_equal(found, batch_of(pairs, RECIPE, step))
+        for part, expected in zip(found, batch_of(pairs, RECIPE, step), strict=True):
+            np.testing.assert_array_equal(part, expected)
 
 
 def test_training_goes_on_from_where_it_stopped(pairs: Pairs, tmp_path: Path) -> None:
@@ -182,7 +183,17 @@ def test_a_blurred_edge_costs_more_than_its_colours_alone() -> None:
     shaded = target + 0.05
     blurred = torch.nn.functional.avg_pool2d(torch.nn.functional.pad(target, (2, 2, 0, 0), mode="replicate"), (1, 5), 1)
     assert (blurred - target).abs().mean() < (shaded - target).abs().mean()
-    assert drawing_loss(blurred, target) > drawing_loss(shaded, target)
+    everywhere = torch.ones(1, 1, 32, 32)
+    assert drawing_loss(blurred, target, everywhere) > drawing_loss(shaded, target, everywhere)
+
+
+def test_what_weighs_more_costs_more() -> None:
+    target, weight = torch.zeros(1, 3, 32, 32), torch.ones(1, 1, 32, 32)
+    drawn = target.clone()
+    drawn[..., 8:16, 8:16] = 0.5
+    even = drawing_loss(drawn, target, weight)
+    weight[..., 4:20, 4:20] = 3
+    assert drawing_loss(drawn, target, weight) == pytest.approx(3 * even)
 
 
 def test_a_border_of_nothing_leaves_all_and_others_less() -> None:

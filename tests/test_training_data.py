@@ -13,10 +13,11 @@ from PIL import Image
 
 from training import data
 from training.analysis import MESH_POINTS, Analysis
-from training.batches import batch, cut_crop, degraded
+from training.batches import FEATURE_WEIGHT, batch, cut_crop, degraded
 from training.bundle import read_bundle
 from training.checks import eyes_are_lost, failures, is_one_colour, moved
 from training.data import Studio, check_pairs, cut_piece, make_picture, pictures_of, render_pairs
+from training.faces import LEFT_EYE, LIPS, RIGHT_EYE
 from training.pairs import Pair, Pairs, read_pair, read_pairs, write_pair
 from training.photos import CACHE, Source, gather, photos_in, read_photo, sources
 
@@ -35,13 +36,14 @@ def saved(path: Path, picture: Rgb) -> Path:
     return path
 
 
-def face_at(x: float, y: float, radius: float = 0.2) -> npt.NDArray[np.float32]:
-    """A mesh whose points are a disc, with eyes where they belong; (1, 478, 2)."""
+def face_at(middle_x: float, middle_y: float, radius: float = 0.2) -> npt.NDArray[np.float32]:
+    """A mesh whose points are a disc, with eyes and a mouth where they belong; (1, 478, 2)."""
     angles = np.linspace(0, 40, MESH_POINTS)
     mesh = np.column_stack((np.cos(angles), np.sin(angles))) * np.linspace(0.1, 1, MESH_POINTS)[:, None]
-    for eye, side in (((33, 133, 159, 145), -0.4), ((362, 263, 386, 374), 0.4)):
-        mesh[list(eye)] = [(side - 0.2, -0.2), (side + 0.2, -0.2), (side, -0.27), (side, -0.13)]
-    return (np.array((x, y)) + radius * mesh).astype(np.float32)[None]
+    for part, x, y, outwards in ((LEFT_EYE, -0.4, -0.2, -1), (RIGHT_EYE, 0.4, -0.2, 1), (LIPS, 0, 0.5, -1)):
+        turn = np.linspace(0, 2 * np.pi, len(part), endpoint=False)
+        mesh[list(part)] = np.column_stack((x + 0.2 * outwards * np.cos(turn), y + 0.07 * np.sin(turn)))
+    return (np.array((middle_x, middle_y)) + radius * mesh).astype(np.float32)[None]
 
 
 def portrait(skin: tuple[int, int, int] = (200, 160, 140), eyes: int = 20, side: int = 200) -> Rgb:
@@ -241,10 +243,11 @@ def pairs() -> Pairs:
 
 def test_a_batch_is_a_function_of_the_step(pairs: Pairs) -> None:
     first, again, other = (batch(pairs, seed=1, step=step, size=2, crop=48) for step in (7, 7, 8))
-    np.testing.assert_array_equal(first[0], again[0])
-    assert not np.array_equal(first[0], other[0])
-    assert first[0].shape == first[1].shape == (2, 3, 48, 48)
-    assert -1 <= first[1].min() <= first[1].max() <= 1
+    np.testing.assert_array_equal(first.photo, again.photo)
+    assert not np.array_equal(first.photo, other.photo)
+    assert first.photo.shape == first.target.shape == (2, 3, 48, 48)
+    assert first.weight.shape == (2, 1, 48, 48)
+    assert -1 <= first.target.min() <= first.target.max() <= 1
 
 
 def test_not_quite_half_of_the_crops_show_people(pairs: Pairs) -> None:
@@ -258,14 +261,30 @@ def test_a_crop_is_the_same_of_photo_and_target_and_often_near_a_face(pairs: Pai
     rng = np.random.default_rng(0)
     near = 0
     for _ in range(200):
-        photo, target = cut_crop(pairs.people[0], 60, rng)
+        photo, target, _ = cut_crop(pairs.people[0], 60, rng)
         np.testing.assert_array_equal(photo, target)
         near += (photo == 20).all(2).any()  # an eye is in it
     assert near > 100
 
 
+def test_eyes_and_mouths_count_more_wherever_a_crop_is_cut(pairs: Pairs) -> None:
+    rng, seen = np.random.default_rng(0), 0
+    for _ in range(20):
+        photo, _, weight = cut_crop(pairs.people[0], 60, rng)
+        eyes = (photo == 20).all(2)
+        assert (weight[eyes] == FEATURE_WEIGHT).all()
+        seen += eyes.any()
+    assert seen > 5
+    _, _, weight = cut_crop(pairs.people[0], 200, rng)  # the whole picture
+    eyes, mouth, chin = weight[92, [84, 116]], weight[120, 100], weight[150, 100]
+    assert (eyes == mouth).all()
+    assert (mouth, chin) == (FEATURE_WEIGHT, 1)
+    _, _, weight = cut_crop(pairs.others[0], 60, rng)
+    assert (weight == 1).all()
+
+
 def test_a_picture_smaller_than_a_crop_is_reflected(pairs: Pairs) -> None:
-    photo, _ = cut_crop(pairs.others[0], 110, np.random.default_rng(3))
+    photo, _, _ = cut_crop(pairs.others[0], 110, np.random.default_rng(3))
     assert photo.shape == (110, 110, 3)
     np.testing.assert_array_equal(photo[90:], photo[70:90][::-1])
 

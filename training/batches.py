@@ -4,32 +4,45 @@ Crops are cut at the size at which a style is drawn alone: a target that is resa
 """
 
 from collections.abc import Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from training.faces import LEFT_EYE, LIPS, RIGHT_EYE
 from training.pairs import Pair, Pairs
 from training.photos import Rgb
 
 NEAR_FACE = 0.6  # share of the crops of people that are cut around a face
 
-Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]  # photo and target, (N, 3, H, W) in -1..1
+FEATURES = (LEFT_EYE, (1.5, 2.4)), (RIGHT_EYE, (1.5, 2.4)), (LIPS, (1.1, 1.2))  # and how much larger, in x and y
+FEATURE_WEIGHT = 8  # in the loss, where other pixels have 1: a face is judged by its features, and they are few pixels
+
+WeightMap = npt.NDArray[np.float32]
+
+
+class Batch(NamedTuple):
+    """Photos and targets (N, 3, H, W) in -1..1; weights of pixels in the loss (N, 1, H, W)."""
+
+    photo: npt.NDArray[np.float32]
+    target: npt.NDArray[np.float32]
+    weight: WeightMap
 
 
 def batch(pairs: Pairs, *, seed: int, step: int, size: int, crop: int) -> Batch:
     """The batch of a step, a function of the seed and the step alone: random crops, mirrored, their photos degraded."""
     rng = np.random.default_rng((seed, step))
     cut = [cut_crop(pairs.draw(rng), crop, rng) for _ in range(size)]
-    photos = [degraded(photo, rng) for photo, _ in cut]
-    return _to_tensor(photos), _to_tensor([target for _, target in cut])
+    photos = [degraded(photo, rng) for photo, _, _ in cut]
+    weights = np.stack([weight for _, _, weight in cut])[:, None]
+    return Batch(_to_tensor(photos), _to_tensor([target for _, target, _ in cut]), weights)
 
 
-def cut_crop(pair: Pair, crop: int, rng: np.random.Generator) -> tuple[Rgb, Rgb]:
-    """Cut a square from a pair, near a face or anywhere, mirrored or not.
+def cut_crop(pair: Pair, crop: int, rng: np.random.Generator) -> tuple[Rgb, Rgb, WeightMap]:
+    """Cut a square of photo and target (crop, crop, 3) and its weight map (crop, crop), near a face or anywhere.
 
-    A picture that is too small is reflected at its border.
+    It is mirrored or not. A picture that is too small is reflected at its border; what is reflected weighs 1.
     """
     room = [max(0, length - crop) for length in pair.photo.shape[:2]]
     top, left = (int(rng.integers(0, length + 1)) for length in room)
@@ -39,7 +52,8 @@ def cut_crop(pair: Pair, crop: int, rng: np.random.Generator) -> tuple[Rgb, Rgb]
         top, left = (int(at) for at in np.clip(middle - crop * rng.uniform(0.25, 0.75, 2), 0, room))
     mirrored = rng.random() < 0.5
     photo, target = (_filled(whole[top : top + crop, left : left + crop], crop) for whole in (pair.photo, pair.target))
-    return (photo[:, ::-1], target[:, ::-1]) if mirrored else (photo, target)
+    weight = _weight_map(pair, top, left, crop)
+    return (photo[:, ::-1], target[:, ::-1], weight[:, ::-1]) if mirrored else (photo, target, weight)
 
 
 def degraded(photo: Rgb, rng: np.random.Generator) -> Rgb:
@@ -55,6 +69,19 @@ def degraded(photo: Rgb, rng: np.random.Generator) -> Rgb:
         coded = cv2.imencode(".jpg", photo, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(50, 95))])[1]
         photo = cast("Rgb", cv2.imdecode(coded, cv2.IMREAD_COLOR))
     return photo
+
+
+def _weight_map(pair: Pair, top: int, left: int, crop: int) -> WeightMap:
+    """The weights (crop, crop) of a crop's pixels in the loss: `FEATURE_WEIGHT` in eyes and mouths, elsewhere 1."""
+    height, width = pair.photo.shape[:2]
+    features = np.zeros((crop, crop), np.uint8)
+    for points in (face * (width, height) - (left, top) for face in pair.faces):
+        for numbers, growth in FEATURES:
+            feature = points[list(numbers)]
+            middle = feature.mean(0)
+            hull = cv2.convexHull((middle + (feature - middle) * growth).round().astype(np.int32))
+            cv2.fillConvexPoly(features, hull, (1,))
+    return 1 + np.float32(FEATURE_WEIGHT - 1) * features.astype(np.float32)
 
 
 def _in_other_light(photo: Rgb, rng: np.random.Generator) -> Rgb:

@@ -1,45 +1,70 @@
-"""What makes a face a person: eyes, lids, brows, nostrils, mouth and glasses. Imported by `training` only."""
+"""Eyes as anime draws them: large, with a clear iris under a strong lid. Imported by `training` only."""
 
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
-from training.faces import (
-    LEFT_EYE,
-    LEFT_IRIS,
-    LEFT_LID,
-    RIGHT_EYE,
-    RIGHT_IRIS,
-    RIGHT_LID,
-    Face,
-    around_eyes,
-)
-from training.planes import Colour, Floats, Plane, Points, bilateral, blend, blur, polygon, smoothstep
+from training.analysis import Analysis
+from training.faces import LEFT_EYE, LEFT_IRIS, LEFT_LID, RIGHT_EYE, RIGHT_IRIS, RIGHT_LID, SMALLEST_FACE, skin_at
+from training.planes import BORDER, Colour, Floats, Plane, Points, Rgb, blend, smoothstep_down, to_lab
+from training.strokes import Window, draw_stroke, ellipse, is_empty, polygon_in, window
 
-_STRONGER = np.array((1.3, 1.25, 1.25), np.float32)  # how much more features differ from what is around them, Lab
-_LIGHT_IN_EYE = np.array((97, 0, 0), np.float32)  # Lab
-_NARROWEST = 7  # pixels of an eye that gets a lid
-_SMALLEST_IRIS = 2.2  # pixels of the radius
-_LID = 0.85  # ink of it
-_FINER = 4  # strokes are drawn this many times larger and shrunk
-
-Window = tuple[slice, slice]
+_GROWTH = np.array((0.2, 0.38), np.float32)  # of an eye's middle, in width and height: to 1 / (1 - this) of its size
+_REACH = 1.15  # widths of an eye from its middle: what moves as it grows
+_LARGE = 0.075, 0.115  # height of an eye in heights of the face: from the first on it grows less, from the second not
+_NARROWEST = 5  # pixels of an eye that grows and is drawn
+_SMALLEST_IRIS = 1.7  # pixels of the radius
+_OPEN = 0.16  # widths of an eye that it is high at the least, when open
+_FEWEST = 6  # pixels of an eye
+_LEAST_CONTRAST = 7  # of L*, between the 10th and the 90th percentile within an eye
+_IN_AND_AROUND = (
+    (1, 1),
+    (1.1, 1.35),
+    (1.25, 2.1),
+)  # times an eye's outline, in x and y: itself, with lids, with its socket
+_WHITE = np.array((97, 0, 0), np.float32)  # Lab
+_RIM, _PUPIL = np.array((0.45, 0.8, 0.8), np.float32), np.array((0.25, 0.5, 0.5), np.float32)  # of an iris's Lab
+_LIGHTER_BELOW = np.array((15, 2, 5), np.float32)  # Lab, from the middle of an iris to its lower rim
+_SECOND_LIGHT = 4  # pixels of an iris's radius that has two lights
 
 
 @dataclass(frozen=True, slots=True)
-class _Eye:
+class Eye:
     """The points of an eye, in pixels of the photo."""
 
     outline: Points
-    lid: Points
-    iris: Points
+    lid: Points  # the upper one, from the outer corner to the inner
+    iris: Points  # its middle, then four points of its rim
+
+    @property
+    def middle(self) -> Points:
+        """The mean of its outline."""
+        middle: Points = self.outline.mean(0)
+        return middle
 
     @property
     def width(self) -> float:
         """From corner to corner."""
-        return float(np.ptp(self.outline[:, 0]))
+        return float(np.linalg.norm(self.lid[0] - self.lid[-1]))
+
+    @property
+    def outwards(self) -> Points:
+        """The direction from the inner corner to the outer, of length 1."""
+        outwards: Points = (self.lid[0] - self.lid[-1]) / np.float32(max(self.width, 1e-3))
+        return outwards
+
+    @property
+    def up(self) -> Points:
+        """The direction across that, towards the brow, of length 1."""
+        x, y = self.outwards
+        across = np.array((y, -x), np.float32)
+        return across if (self.lid.mean(0) - self.middle) @ across > 0 else -across
+
+    @property
+    def opening(self) -> float:
+        """From lid to lid, across the line of the corners."""
+        return float(np.ptp(self.outline @ self.up))
 
     @property
     def radius(self) -> float:
@@ -48,136 +73,157 @@ class _Eye:
 
     @property
     def shows_iris(self) -> bool:
-        """Whether it is wide open, large enough and well measured."""
-        opening = float(np.ptp(self.outline[:, 1])) / self.width
-        return (
-            opening > 0.16 and self.radius > _SMALLEST_IRIS and 0.2 * self.width < 2.6 * self.radius < 1.3 * self.width
+        """Whether its iris is large enough and well measured."""
+        return self.radius > _SMALLEST_IRIS and 0.2 * self.width < 2.6 * self.radius < 1.3 * self.width
+
+    def is_seen(self, lab: Colour, skin: Floats) -> bool:
+        """Whether it is open and before it are no dark glasses: it has light and dark, and skin (Lab) around it."""
+        near = window(self.outline, self.width, lab)
+        if is_empty(near) or self.width < _NARROWEST or self.opening < _OPEN * self.width:
+            return False
+        away = self.outline - self.middle
+        inside, with_lids, with_socket = (
+            polygon_in(near, self.middle + away * np.array(growth)) > 0.5 for growth in _IN_AND_AROUND
         )
+        beside = with_socket & ~with_lids
+        if np.count_nonzero(inside) < _FEWEST or not beside.any():
+            return False
+        darkest, lightest = np.percentile(lab[near][..., 0][inside], (10, 90))
+        around = np.median(lab[near][beside], axis=0)
+        is_lens = around[1:] @ skin[1:] < 0  # its hue is more than a right angle from the skin's
+        return bool(lightest - darkest > _LEAST_CONTRAST and not is_lens)
 
 
-def draw_features(painted: Colour, photo: Colour, faces: list[Face]) -> tuple[Colour, Plane]:
-    """Draw the features of faces, a little stronger than in the photo; returns the picture and the ink of the lids."""
-    drawn, lids = painted.copy(), np.zeros(painted.shape[:2], np.float32)
-    for face in faces:
-        _draw_stronger(drawn, photo, face)
-        skin = float(np.median(photo[..., 0][face.bare])) if face.bare.any() else 60.0
-        for eye in _eyes(face):
-            if eye.width < _NARROWEST or not _is_seen(eye, photo[..., 0], skin):
-                continue
-            _draw_lid(lids, eye)
-            if eye.shows_iris:
-                _draw_iris(drawn, eye)
-    return drawn, lids
-
-
-def find_glasses(lightness: Plane, faces: list[Face], skin: Plane, unit: float) -> Plane:
-    """Find thin dark or light lines on the skin around eyes: frames."""
-    if not faces:
-        return np.zeros_like(lightness)
-    size = max(5, int(7 * unit) | 1)
-    square = np.ones((size, size), np.uint8)
-    dark, light = (cv2.morphologyEx(lightness, way, square) for way in (cv2.MORPH_BLACKHAT, cv2.MORPH_TOPHAT))
-    thin = blur(np.maximum(dark, light), 0.8)
-    glasses: Plane = smoothstep(thin, 6, 12) * around_eyes(faces, skin.shape) * skin
-    return glasses
-
-
-def _eyes(face: Face) -> list[_Eye]:
+def eyes_of(points: Points) -> list[Eye]:
+    """The eyes of a face, given the points of its mesh."""
     numbers = ((LEFT_EYE, LEFT_LID, LEFT_IRIS), (RIGHT_EYE, RIGHT_LID, RIGHT_IRIS))
-    return [_Eye(face.part(outline), face.part(lid), face.part(iris)) for outline, lid, iris in numbers]
+    return [Eye(*(points[list(part)] for part in parts)) for parts in numbers]
 
 
-def _draw_stronger(drawn: Colour, photo: Colour, face: Face) -> None:
-    """Put the features of the photo back, with more contrast and less grain."""
-    sigma = max(2.0, 0.05 * face.height)
-    rows, columns = np.nonzero(face.features)
-    if not len(rows):
+def enlarge_eyes(photo: Rgb, analysis: Analysis) -> tuple[Rgb, Analysis]:
+    """Enlarge the eyes that are seen in a photo (H, W, 3), and move the points of the meshes along; masks stay."""
+    if not len(analysis.faces):
+        return photo, analysis
+    height, width = photo.shape[:2]
+    size = np.array((width, height), np.float32)
+    lab = to_lab(photo.astype(np.float32) / 255)
+    sources = np.dstack(np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)))
+    meshes = [_enlarge_eyes_of(mesh.astype(np.float32) * size, lab, sources) / size for mesh in analysis.faces]
+    larger = cv2.remap(photo, sources[..., 0], sources[..., 1], cv2.INTER_CUBIC, borderMode=BORDER)
+    return np.asarray(larger, np.uint8), replace(analysis, faces=np.stack(meshes).astype(np.float32))
+
+
+def draw_eye(drawn: Colour, ink: Plane, photo: Colour, *, eye: Eye, skin: Floats) -> None:
+    """Draw an eye, if it is seen, into `drawn` (H, W, 3; Lab) and `ink` (H, W; 0..1), in place; `skin` is Lab (3,)."""
+    if not eye.is_seen(photo, skin):
         return
-    near = _window(np.array([(columns.min(), rows.min()), (columns.max(), rows.max())]), 4 * sigma + 8, drawn)
-    around = blur(photo[near], sigma)
-    stronger = bilateral(around + (photo[near] - around) * _STRONGER, colour=14, space=2, size=5)
-    drawn[near] = blend(drawn[near], stronger, face.features[near])
+    if eye.shows_iris:
+        _draw_white(drawn, photo, eye, skin)
+        _draw_iris(drawn, photo, eye, skin)
+    _draw_lids(ink, eye)
 
 
-def _is_seen(eye: _Eye, lightness: Plane, skin: float) -> bool:
-    """Whether something in the outline is nearly as light as skin: not so behind dark glasses or closed lids."""
-    near = _window(eye.outline, 2, lightness)
-    if not lightness[near].size:
-        return False  # beyond the edge of the photo
-    inside = lightness[near][_polygon(near, eye.outline) > 0.5]
-    return len(inside) >= 8 and float((inside > skin - 8).mean()) >= 0.12
+def _enlarge_eyes_of(points: Points, lab: Colour, sources: Floats) -> Points:
+    """Warp `sources` (H, W, 2), where each pixel is read in the photo, in place; returns where the points are then."""
+    face_height = float(np.ptp(points[:, 1]))
+    if face_height < SMALLEST_FACE:
+        return points
+    skin = skin_at(points, lab)
+    for eye in eyes_of(points):
+        if not eye.is_seen(lab, skin):
+            continue
+        growth = _GROWTH * smoothstep_down(np.array(eye.opening / face_height), *_LARGE)
+        near = window(eye.middle[None], _REACH * eye.width + 2, sources)
+        sources[near] -= _shift(sources[near] - eye.middle, eye, growth)
+        points = eye.middle + _shown(points - eye.middle, eye, growth)
+    return points
 
 
-def _draw_lid(ink: Plane, eye: _Eye) -> None:
-    """Draw the upper lid as a tapered stroke, strongest beside the outer corner."""
-    t = np.linspace(0, 1, 24)
-    given = np.linspace(0, 1, len(eye.lid))
-    path = np.stack([np.interp(t, given, eye.lid[:, axis]) for axis in (0, 1)], 1)
-    path[:, 1] -= 0.02 * eye.width
-    _stroke(ink, path, 0.085 * eye.width * np.sin(np.pi * (0.12 + 0.8 * t)) * (1.25 - 0.5 * t))
+def _shift(offset: Points, eye: Eye, growth: Points) -> Points:
+    """How much nearer to the middle of an eye a pixel is read than it is shown, x and y.
+
+    A scaling by 1 - growth in the middle, along and across the eye, that fades out as Tukey's biweight does.
+    """
+    axes = np.stack((eye.outwards, eye.up))
+    fading = np.clip(1 - np.square(offset).sum(-1, keepdims=True) / np.float32((_REACH * eye.width) ** 2), 0, 1) ** 2
+    shift: Points = (offset @ axes.T * growth) @ axes * fading
+    return shift
 
 
-def _draw_iris(drawn: Colour, eye: _Eye) -> None:
-    """Draw an iris in its own colour, darker above, with a pupil and a light in it."""
-    middle, radius = eye.iris[0], eye.radius
-    near = _window(np.concatenate((eye.outline, _circle(middle, radius))), 8, drawn)
-    opening = _polygon(near, eye.outline, 0.4)
-    iris = _polygon(near, _circle(middle, 1.02 * radius), 0.5) * opening
-    pupil = _polygon(near, _circle(middle, 0.48 * radius), 0.6) * opening
-    light = _polygon(near, _circle(middle - np.array((0.32, 0.38)) * radius, max(0.9, 0.27 * radius), 12), 0.35)
-    coloured = blend(drawn[near], _iris_colours(drawn[near], iris, near, middle[1], radius), 0.7 * iris)
-    coloured[..., 0] -= 0.6 * pupil * np.clip(coloured[..., 0] - 10, 0, 60)
-    drawn[near] = blend(coloured, np.broadcast_to(_LIGHT_IN_EYE, coloured.shape), 0.9 * light)
+def _shown(offset: Points, eye: Eye, growth: Points) -> Points:
+    """Where what lies at an offset is shown: solves shown - _shift(shown) = offset by fixed-point iteration."""
+    shown = offset.copy()
+    for _ in range(12):
+        shown = offset + _shift(shown, eye, growth)
+    return shown
 
 
-def _iris_colours(photo: Colour, iris: Plane, near: Window, middle: float, radius: float) -> Colour:
-    """The mean colour of an iris, deeper, and lighter towards its lower rim."""
-    mean = (photo * iris[..., None]).sum((0, 1)) / (iris.sum() + 1e-3)
-    deep = np.array((np.clip(0.8 * mean[0], 10, 42), 1.35 * mean[1], 1.35 * mean[2]), np.float32)
-    rows = np.arange(near[0].start, near[0].stop, dtype=np.float32)
-    down = np.clip((rows - middle) / np.float32(radius), -1, 1)[:, None, None]
-    colours: Colour = np.broadcast_to(deep + down * np.array((9, 0, 2), np.float32), photo.shape)
-    return colours
+def _draw_white(drawn: Colour, photo: Colour, eye: Eye, skin: Floats) -> None:
+    """Paint the white of an eye evenly, as light as the photo has it, in the shade of the lid above."""
+    near = window(eye.outline, 6, drawn)
+    inside = polygon_in(near, eye.outline, 0.4)
+    lightest = float(np.percentile(photo[near][..., 0][inside > 0.5], 90))
+    below_lid = _below(near, eye, eye.middle) / np.float32(eye.opening) + np.float32(0.5)
+    white = np.empty_like(drawn[near])
+    white[..., 0] = np.clip(max(lightest + 6, float(skin[0]) + 10), 55, 95) - 14 * smoothstep_down(below_lid, 0.1, 0.55)
+    white[..., 1:] = 0.25 * skin[1:]
+    drawn[near] = blend(drawn[near], white, 0.8 * inside)
 
 
-def _stroke(ink: Plane, path: Points, widths: Floats) -> None:
-    """Draw a line whose width changes on its way."""
-    near = _window(path, 4, ink)
-    height, width = ink[near].shape
-    if not height or not width:
+def _draw_iris(drawn: Colour, photo: Colour, eye: Eye, skin: Floats) -> None:
+    """Draw an iris in its own colour, large, darker above and at its rim, with a pupil and lights in it."""
+    wide = max(1.04 * eye.radius, 0.28 * eye.width)
+    high = max(1.12 * wide, 0.56 * eye.opening)
+    looks = eye.iris[0] - eye.middle
+    middle = eye.middle + (looks @ eye.outwards) * eye.outwards + (0.4 * (looks @ eye.up) + 0.05 * eye.opening) * eye.up
+    near = window(np.concatenate((eye.outline, ellipse(middle, (wide, high)))), 8, drawn)
+    opening = polygon_in(near, eye.outline, 0.4)
+
+    def within(share: float, at: Points = middle, softness: float = 0.5) -> Plane:
+        return polygon_in(near, ellipse(at, (share * wide, share * high)), softness) * opening
+
+    own = polygon_in(near, ellipse(eye.iris[0], (eye.radius, eye.radius)), 0.5) * opening
+    colours = _shaded(_iris_colour(photo[near], own, skin), _below(near, eye, middle) / np.float32(high))
+    iris = blend(drawn[near], colours * _RIM, within(1.0))
+    iris = blend(iris, colours, 0.9 * within(0.82))
+    iris = blend(iris, colours * _PUPIL, 0.9 * within(0.45))
+    above = middle + np.array((-0.32 * wide, -0.34 * high))
+    iris = blend(iris, np.broadcast_to(_WHITE, iris.shape), 0.95 * within(max(0.23, 0.85 / wide), above, 0.35))
+    if wide > _SECOND_LIGHT:
+        below = middle + np.array((0.34 * wide, 0.46 * high))
+        iris = blend(iris, np.broadcast_to(_WHITE, iris.shape), 0.6 * within(0.14, below, 0.35))
+    drawn[near] = iris
+
+
+def _below(near: Window, eye: Eye, middle: Points) -> Plane:
+    """How far below a point each pixel of a window is, across the eye."""
+    rows, columns = (np.arange(side.start, side.stop, dtype=np.float32) for side in near)
+    below: Plane = (rows[:, None] - middle[1]) * -eye.up[1] + (columns - middle[0]) * -eye.up[0]
+    return below.astype(np.float32)
+
+
+def _iris_colour(photo: Colour, own: Plane, skin: Floats) -> Floats:
+    """The mean colour of an iris, clearer; one that is nearly black is as warm as the skin beside it."""
+    mean = (photo * own[..., None]).sum((0, 1)) / (own.sum() + 1e-3)
+    warm = 0.6 * float(smoothstep_down(mean[0], 16, 34)) * skin[1:]
+    return np.array((np.clip(1.05 * mean[0], 20, 46), *np.clip(1.7 * mean[1:] + warm, -40, 40)), np.float32)
+
+
+def _shaded(colour: Floats, below: Plane) -> Colour:
+    """A colour that grows lighter from the upper rim of an iris, at -1, to the lower one, at 1."""
+    shaded: Colour = colour + np.clip(below, -1, 1)[..., None] * _LIGHTER_BELOW
+    return shaded
+
+
+def _draw_lids(ink: Plane, eye: Eye) -> None:
+    """Draw the upper lid as a tapered stroke past the outer corner, its fold above, and the lower lid faintly."""
+    width, up = eye.width, eye.up
+    flick = eye.lid[:1] + 0.09 * width * eye.outwards + 0.02 * width * up
+    upper = np.concatenate((flick, eye.lid + 0.025 * width * up))
+    draw_stroke(ink, upper, width * np.array((0.02, 0.1, 0.125, 0.115, 0.1, 0.075, 0.03)), 0.95)
+    if width < 3 * _NARROWEST:
         return
-    canvas = np.zeros((height * _FINER, width * _FINER), np.uint8)
-    course = np.round((path - _corner(near)) * _FINER * 8).astype(int).tolist()
-    for (start, end), thickness in zip(pairwise(course), widths, strict=False):
-        cv2.line(canvas, start, end, 255, max(1, round(thickness * _FINER)), cv2.LINE_AA, 3)
-    stroke = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    ink[near] = np.maximum(ink[near], _LID * stroke)
-
-
-def _window(points: Points, margin: float, picture: Floats) -> Window:
-    """The rows and columns around points, as far as they are in the picture."""
-    (left, top), (right, bottom) = np.floor(points.min(0) - margin), np.ceil(points.max(0) + margin) + 1
-    height, width = picture.shape[:2]
-    return _between(top, bottom, height), _between(left, right, width)
-
-
-def _between(start: float, end: float, length: int) -> slice:
-    first = min(max(0, int(start)), length)
-    return slice(first, max(first, min(length, int(end))))
-
-
-def _corner(near: Window) -> Points:
-    """Where a window begins, x and y."""
-    return np.array((near[1].start, near[0].start))
-
-
-def _polygon(near: Window, points: Points, softness: float = 0.0) -> Plane:
-    """A polygon as it is seen in a window."""
-    shape = near[0].stop - near[0].start, near[1].stop - near[1].start
-    return polygon(shape, points - _corner(near), softness)
-
-
-def _circle(middle: Points, radius: float, corners: int = 20) -> Points:
-    angles = np.linspace(0, 2 * np.pi, corners, endpoint=False)
-    circle: Points = middle + radius * np.stack((np.cos(angles), np.sin(angles)), 1)
-    return circle
+    fold = eye.lid[1:-1] + (0.3 * eye.opening + 0.02 * width) * up
+    draw_stroke(ink, fold, width * np.array((0.015, 0.035, 0.03, 0.01)), 0.4)
+    from_outer_corner = eye.outline[1:6]
+    draw_stroke(ink, from_outer_corner, width * np.array((0.04, 0.03, 0.01)), 0.4)

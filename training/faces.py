@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from training.planes import Plane, Points, blur, erode, polygon
+from training.planes import Colour, Floats, Plane, Points, blur, erode, polygon
 
 # fmt: off
 OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149,
@@ -23,13 +23,21 @@ RIGHT_LID = (263, 466, 388, 387, 386, 385, 384, 398, 362)
 LEFT_BROW = (46, 53, 52, 65, 55, 107, 66, 105, 63, 70)
 RIGHT_BROW = (276, 283, 282, 295, 285, 336, 296, 334, 293, 300)
 LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
+CORNERS_OF_MOUTH = (61, 291)
+MIDDLE_OF_LIPS = (13, 14)
+UPPER_INNER_LIP = (78, 81, 13, 311, 308)
+LOWER_INNER_LIP = (78, 178, 14, 402, 308)
+INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
+NOSE_BASE = (97, 2, 326)
 NOSTRILS = (64, 98, 97, 2, 326, 327, 294, 275, 4, 45)
 LEFT_IRIS = (468, 469, 470, 471, 472)  # its middle, then four points of its rim
 RIGHT_IRIS = (473, 474, 475, 476, 477)
+BELOW_NOSE = (2, 98, 205, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 425, 327)
+BARE = (50, 101, 118, 280, 330, 347, 151, 108, 337)  # on cheeks and forehead
 OUTER_CORNERS = (33, 263)  # of the eyes
 # fmt: on
 
-_SMALLEST = 24  # pixels of a face's height
+SMALLEST_FACE = 24  # pixels of its height
 # What is drawn as the photo has it, how much larger than the mesh says it is in x and y, and how much of it.
 _FEATURES = (
     (LEFT_EYE, (1.35, 1.9), 1.0),
@@ -71,7 +79,15 @@ def find_faces(meshes: Points, shape: tuple[int, int]) -> list[Face]:
     """Lay masks over the faces of a photo of (height, width) pixels; `meshes` are in units of the photo."""
     size = np.array(shape[::-1], np.float32)
     points = [mesh.astype(np.float32) * size for mesh in meshes]
-    return [_face(mesh, shape) for mesh in points if np.ptp(mesh[:, 1]) >= _SMALLEST]
+    return [_face(mesh, shape) for mesh in points if np.ptp(mesh[:, 1]) >= SMALLEST_FACE]
+
+
+def skin_at(points: Points, lab: Colour) -> Floats:
+    """The colour (3,) of a face's skin, from few points of its mesh: the median of those within the photo (H, W, 3)."""
+    height, width = lab.shape[:2]
+    columns, rows = points[list(BARE)].round().astype(int).T
+    skin: Floats = np.median(lab[np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)], axis=0)
+    return skin
 
 
 def all_ovals(faces: list[Face], shape: tuple[int, int]) -> Plane:
@@ -120,5 +136,5 @@ def _around_eyes(face: Face, shape: tuple[int, int]) -> Plane:
     least, most = eyes.min(0), eyes.max(0)
     middle = (least + most) / 2
     half = (most - least) / 2 * np.array([1.32, 1.0]) + np.array([0, 0.13 * face.height])
-    corners = middle + half * np.array([(-1, -0.75), (1, -0.75), (1, 1.1), (-1, 1.1)])
+    corners = middle + half * np.array([(-1, -0.75), (1, -0.75), (1, 1.2), (-1, 1.2)])
     return polygon(shape, corners, softness=0.03 * face.height)

@@ -32,7 +32,7 @@ class Drawing:
     paint: Colour
     ink: Plane  # of fine lines
     brush: Plane  # of broad ones
-    lids: Plane  # ink of eyelids
+    pen: Plane  # ink of lids, mouths and noses
     borders: Plane  # how near the border of a region is
     skin: Plane
     features: Plane  # of faces
@@ -53,7 +53,7 @@ def hinata(drawing: Drawing) -> Colour:
     lifted = 100 * np.clip(tone + 0.035 * np.sin(np.pi * np.clip(tone, 0, 1)), 0, 1)
     lightness = lifted * (1 - 0.55 * skin) + 1.03 * light * 0.55 * skin
     rgb = to_rgb(_azure_sky(np.dstack((lightness, a, b)), drawing))
-    rgb = _inked(rgb, drawing.ink, drawing.lids, _HINATA_INK)
+    rgb = _inked(rgb, drawing.ink, drawing.pen, _HINATA_INK)
     return _lit_by(rgb, 0.55 * blur(np.clip(rgb - 0.72, 0, 1), 9))
 
 
@@ -68,7 +68,7 @@ def yoi(drawing: Drawing) -> Colour:
     b = 0.85 * b * gain - 27 * (1 - lit) * (1 - 0.75 * skin) + 8 * lit
     lightness = 100 * tone * (1 - 0.5 * skin) + 0.93 * light * 0.5 * skin
     rgb = to_rgb(_dusky_sky(np.dstack((lightness, a, b)), drawing))
-    rgb = _inked(rgb, drawing.ink, drawing.lids, _YOI_INK)
+    rgb = _inked(rgb, drawing.ink, drawing.pen, _YOI_INK)
     rgb = _lit_by(_lit_by(rgb, _glow_of_lamps(drawing)), _glow_of_horizon(drawing))
     return np.clip(rgb * np.array((1, 0.985, 0.99), np.float32), 0, 1)
 
@@ -183,14 +183,14 @@ def _lit_by(rgb: Colour, glow: Colour) -> Colour:
     return np.clip(lit, 0, 1)
 
 
-def _inked(rgb: Colour, ink: Plane, lids: Plane, colour: Floats) -> Colour:
+def _inked(rgb: Colour, ink: Plane, pen: Plane, colour: Floats) -> Colour:
     """Darken along the lines towards a deep tone of the colour below, as a colour trace does."""
     under = rgb * colour * 1.7 + colour * 0.28
-    return blend(rgb, np.minimum(under, rgb), np.maximum(ink, lids))
+    return blend(rgb, np.minimum(under, rgb), np.maximum(ink, pen))
 
 
 def _brushed(rgb: Colour, drawing: Drawing) -> Colour:
     """Lay ink over the washes, nearly black."""
-    ink = np.clip(np.maximum(np.maximum(1.25 * drawing.ink, drawing.brush), drawing.lids), 0, 1)
+    ink = np.clip(np.maximum(np.maximum(1.25 * drawing.ink, drawing.brush), drawing.pen), 0, 1)
     under = 0.12 * rgb + 0.55 * _SUMI_INK
     return blend(rgb, np.minimum(under, rgb), 0.95 * ink)

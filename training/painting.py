@@ -9,13 +9,14 @@ import cv2
 import numpy as np
 
 from training.flow import edge_flow, smooth_along
-from training.planes import BORDER, Colour, Labels, Plane, blend, blur, dilate, erode, smoothstep
+from training.planes import BORDER, Colour, Labels, Plane, blend, blur, dilate, erode, smoothstep, smoothstep_down
 from training.regions import spread
 
 _SECTORS = 8
 _SHADE = np.array((0, 1.5, -4), np.float32)  # what a full shadow adds to a colour: shadows are cooler
 _LARGEST_LOSS = 25.0  # units of Lab that one pixel may count for when it is judged how much is lost around it
 _CROWDED = 0.35  # of the threshold, for each unit of Lab that is lost around a pixel
+_QUIETER = 0.65  # share of the threshold that falls away where hardly anything was lost
 _RESTORED = 1.15  # of what was lost: strokes come out clearer than they were
 _STEEPER = 1.8  # times as steep as a border was
 
@@ -67,12 +68,13 @@ def add_tones(filled: Colour, labels: Labels, lightness: Plane, skin: Plane) -> 
 def restore(painted: Colour, detail: Colour, threshold: Plane, unit: float) -> Colour:
     """Bring back what the paint lost, where it is stronger than the threshold: text, wires, eyes, jewellery.
 
-    Where much was lost around a pixel (fur, grass), more of it stays away.
+    Where much was lost around a pixel (fur, grass), more of it stays away; where little was (calm water), less.
     """
     lost = detail - painted
     strength = np.sqrt(np.square(blur(lost, 0.7)).sum(2))
     crowd = blur(np.minimum(strength, _LARGEST_LOSS), 9 * unit)
-    threshold = threshold + _CROWDED * np.clip(crowd - 3, 0, 9)
+    quiet = smoothstep_down(crowd, 0.5, 3)
+    threshold = threshold * (1 - _QUIETER * quiet) + _CROWDED * np.clip(crowd - 3, 0, 9)
     kept = strength**4 / (strength**4 + threshold**4)
     restored: Colour = painted + _RESTORED * lost * kept[..., None]
     return restored

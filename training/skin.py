@@ -1,4 +1,4 @@
-"""Skin: where it is, and its two tones. Imported by `training` only.
+"""Skin: where it is, its two tones, and beards. Imported by `training` only.
 
 Source: Otsu, "A threshold selection method from gray-level histograms" (1979), for where light ends and shade begins.
 """
@@ -9,12 +9,24 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from training.faces import OUTER_CORNERS, Face, all_ovals, around_eyes
-from training.planes import Colour, Floats, Plane, blend, blur, erode, masked_blur, smoothstep, smoothstep_down
+from training.faces import BELOW_NOSE, OUTER_CORNERS, Face, all_ovals, around_eyes
+from training.planes import (
+    Colour,
+    Floats,
+    Plane,
+    blend,
+    blur,
+    erode,
+    masked_blur,
+    polygon,
+    smoothstep,
+    smoothstep_down,
+)
 
 _NO_GLASSES = 0.5  # of what `around_eyes` says
 _FEWEST = 30  # pixels of a face to know its skin by
 _FARTHEST = 4.0  # heights of a face from its middle: where its hands and shoulders end
+_HAIR = 4.5, 10.0  # darker and greyer than skin, Lab: from the first on a beard shows, from the second wholly
 _DEEPEST = 24.0  # of lightness, between the two tones
 
 
@@ -64,7 +76,8 @@ def paint_skin(lab: Colour, skin: Plane, faces: list[Face]) -> tuple[Colour, Pla
         bare = skin * own * (1 - 0.9 * face.features)
         if bare.sum() < 40 or bare.max() <= 0.5:
             continue
-        painted = blend(painted, _two_tones(lab, bare, face.height), skin * own)
+        tones = _two_tones(lab, bare, face.height)
+        painted = blend(painted, blend(tones, *_facial_hair(lab, tones, bare, face)), skin * own)
         done = np.maximum(done, skin * own)
     return painted, done
 
@@ -149,6 +162,15 @@ def _two_tones(lab: Colour, bare: Plane, height: float) -> Colour:
     share = smoothstep(np.array(difference), 6, 13)
     tint = masked_blur(lab[..., 1:], bare, 0.05 * height + 1)
     return np.dstack((share * parted + (1 - share) * even, tint)).astype(np.float32)
+
+
+def _facial_hair(lab: Colour, tones: Colour, bare: Plane, face: Face) -> tuple[Colour, Plane]:
+    """Beards as soft masses (H, W, 3), and their share (H, W) 0..1: what is dark or grey below the nose."""
+    mass = masked_blur(lab, bare, max(1.0, 0.016 * face.height))
+    darker = tones[..., 0] - mass[..., 0]
+    greyer = np.hypot(tones[..., 1], tones[..., 2]) - np.hypot(mass[..., 1], mass[..., 2])
+    below = polygon(bare.shape, face.part(BELOW_NOSE), softness=0.012 * face.height)
+    return mass, below * smoothstep(darker + np.clip(greyer, 0, 8), *_HAIR)
 
 
 def _otsu(values: Floats) -> tuple[float, float]:

@@ -1,7 +1,8 @@
 """The rendered target of a style: what the generator is taught to make of a photo. Imported by `training` only.
 
-A photo is looked at (`view`), decided into regions (`regions`), painted (`painting`, `skin`, `eyes`), lined (`lines`),
-and coloured by each style (`grades`). Lengths are meant for a picture of 640 pixels; the larger ones follow its size.
+The eyes of a photo are enlarged (`eyes`); then it is looked at (`view`), decided into regions (`regions`), painted
+(`painting`, `skin`), its faces are drawn (`features`), it is lined (`lines`), and coloured by each style (`grades`).
+Lengths are meant for a picture of 640 pixels; the larger ones follow its size.
 """
 
 from collections.abc import Callable
@@ -9,7 +10,8 @@ from collections.abc import Callable
 import numpy as np
 
 from training.analysis import Analysis, nothing_found
-from training.eyes import draw_features, find_glasses
+from training.eyes import enlarge_eyes
+from training.features import draw_features, find_glasses
 from training.flow import smooth_along
 from training.grades import Drawing, hinata, sumi, yoi
 from training.lines import draw_lines
@@ -39,21 +41,21 @@ def render_all(photo: Rgb, analysis: Analysis | None = None) -> dict[str, Rgb]:
 
 def draw(photo: Rgb, analysis: Analysis | None = None) -> Drawing:
     """Draw what the styles share."""
-    view = look_at(photo, analysis or nothing_found(photo.shape[0], photo.shape[1]))
+    view = look_at(*enlarge_eyes(photo, analysis or nothing_found(photo.shape[0], photo.shape[1])))
     base = masses(view.even, view.texture, radius=4)
     labels = _regions(base, view)
     toned = add_tones(fill(base, labels), labels, _lightness(base, view), view.skin)
     painted_skin, skin = paint_skin(base, view.skin, view.faces)
     painted = bilateral(blend(toned, painted_skin, skin), colour=7, space=1.6, size=5)
-    glasses = find_glasses(view.lab[..., 0], view.faces, skin, view.unit)
+    glasses = find_glasses(view.lab[..., 0], view.faces)
     detailed = steepen(round_edges(_with_detail(painted, view, skin, glasses), view.features))
-    paint, lids = draw_features(detailed, view.lab, view.faces)
+    paint, pen = draw_features(detailed, view.lab, view.faces)
     lines = draw_lines(view, base, labels, skin, glasses)
     return Drawing(
         paint=paint,
         ink=lines.fine,
         brush=lines.broad,
-        lids=lids,
+        pen=pen,
         borders=lines.borders,
         skin=skin,
         features=view.features,
@@ -77,7 +79,7 @@ def _lightness(base: Colour, view: View) -> Plane:
 
 def _with_detail(painted: Colour, view: View, skin: Plane, glasses: Plane) -> Colour:
     """Bring back what is strong or line-like: as strokes where there is texture, and hardly anything in skin."""
-    fine = smooth_along(bilateral(view.lab, colour=6, space=2, size=5), view.flow, 1.2)
+    fine = smooth_along(bilateral(view.lab, colour=4.5, space=2, size=5), view.flow, 1.2)
     calm = skin * (1 - view.features) * (1 - glasses)
     threshold = 8 - 4 * view.flow.coherence + 2 * view.texture + 26 * calm
     return restore(painted, masses(fine, view.texture, radius=2), threshold, view.unit)

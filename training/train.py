@@ -155,19 +155,22 @@ class Run:
         )
 
     def advance(self, pictures: Batch) -> float:
-        """Take one step on the photos and targets of `batch_of`; return its loss, without the discriminator's part."""
+        """Take one step on a batch; return its weighted loss, without the discriminator's part."""
         recipe, adversarial = self.recipe, self.recipe.phase(self.step).adversarial
         for group in (group for optimiser in self._optimisers for group in optimiser.param_groups):
             group["lr"] = recipe.peak_rate * one_cycle(self.step / recipe.steps)
-        photo, target = (self._moved(images) for images in pictures)
+        photo, target, weight = (self._moved(images) for images in pictures)
         self.generator.zero_grad(set_to_none=True)
         with self._autocast():
             drawn = self.generator(photo)
-        photo, drawn, target = (crop_border(images, recipe.border) for images in (photo, drawn.float(), target))
-        loss = drawing_loss(drawn, target) + recipe.crispness * crispness_loss(drawn, target)
+        photo, drawn, target, weight = (
+            crop_border(images, recipe.border) for images in (photo, drawn.float(), target, weight)
+        )
+        loss = drawing_loss(drawn, target, weight) + recipe.crispness * crispness_loss(drawn, target)
         (gradient,) = torch.autograd.grad(loss, drawn)
         if adversarial:
-            gradient = gradient + adversarial * self._adversarial_gradient(photo, drawn, target, length=gradient.norm())
+            push = self._adversarial_gradient(photo, drawn, target) * weight
+            gradient = gradient + adversarial * gradient.norm() * push / (push.norm() + 1e-12)
         drawn.backward(gradient)  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.generator.parameters(), 1.0)
         for optimiser in self._optimisers:
@@ -211,14 +214,13 @@ class Run:
     def _all_optimisers(self) -> list[torch.optim.Optimizer]:
         return [*self._optimisers, self._discriminator_optimiser]
 
-    def _adversarial_gradient(self, photo: Tensor, drawn: Tensor, target: Tensor, *, length: Tensor) -> Tensor:
-        """The gradient, of a given length, that would deceive the discriminator, which then takes a step itself."""
+    def _adversarial_gradient(self, photo: Tensor, drawn: Tensor, target: Tensor) -> Tensor:
+        """The gradient that would deceive the discriminator, which then takes a step itself."""
         self.discriminator.zero_grad(set_to_none=True)
         with self._autocast():
             gradient = adversarial_gradient(self.discriminator, photo, drawn, target)
         self._discriminator_optimiser.step()
-        scaled: Tensor = gradient * (length / (gradient.norm() + 1e-12))
-        return scaled
+        return gradient
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -283,17 +285,21 @@ def crop_border(images: Tensor, border: int) -> Tensor:
     return images[..., border : height - border, border : width - border]
 
 
-def drawing_loss(drawn: Tensor, target: Tensor) -> Tensor:
+def drawing_loss(drawn: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """L1 of the colours and of their differences between neighbours, at the whole, half and a quarter of the size.
 
-    Plain L1 hedges where the target decides hard; the differences (lines, borders of areas) make it pay for a blurred
-    edge.
+    Takes (N, 3, H, W) in -1..1 and the weights of pixels (N, 1, H, W); a difference weighs as much as its two pixels on
+    average. Plain L1 hedges where the target decides hard; the differences (lines, borders of areas) make it pay for a
+    blurred edge.
     """
-    loss = functional.l1_loss(drawn, target)
-    for weight, shrink in ((1.0, 1), (0.5, 2), (0.5, 4)):
-        small, wanted = (functional.avg_pool2d(images, shrink) if shrink > 1 else images for images in (drawn, target))
-        for difference, expected in zip(_differences(small), _differences(wanted), strict=True):
-            loss = loss + weight * functional.l1_loss(difference, expected)
+    loss = _weighted_l1(drawn, target, weight)
+    for share, shrink in ((1.0, 1), (0.5, 2), (0.5, 4)):
+        small, wanted, its_weight = (
+            functional.avg_pool2d(images, shrink) if shrink > 1 else images for images in (drawn, target, weight)
+        )
+        differences, wanted_ones = _differences(small), _differences(wanted)
+        for difference, expected, between in zip(differences, wanted_ones, _between(its_weight), strict=True):
+            loss = loss + share * _weighted_l1(difference, expected, between)
     return loss
 
 
@@ -365,6 +371,15 @@ def _optimisers(generator: nn.Module, recipe: Recipe) -> list[torch.optim.Optimi
         others, lr=recipe.peak_rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay, fused=True
     )
     return [Muon(matrices, lr=recipe.peak_rate), adam] if matrices else [adam]
+
+
+def _between(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The weights of `_differences`: the means of neighbours, down and to the right."""
+    return (weight[..., 1:, :] + weight[..., :-1, :]) / 2, (weight[..., 1:] + weight[..., :-1]) / 2
+
+
+def _weighted_l1(images: Tensor, expected: Tensor, weight: Tensor) -> Tensor:
+    return (weight * (images - expected).abs()).mean()
 
 
 def _differences(images: Tensor) -> tuple[Tensor, Tensor]:
