@@ -199,13 +199,18 @@ class _SharpenAndInk(nn.Module):
 
     A pixel goes further from the middle of the least and the most around it, and no further than these. So borders
     become as steep as ink, while a ramp, whose every pixel is in the middle, stays a ramp; what nobody would see is
-    evened out. Lines are where a difference of Gaussians says that a pixel is darker than what is around it, relative
+    evened out. Where black is beside white nothing is steepened: it is steep enough, and in small eyes nothing would be
+    left between. Lines are where a difference of Gaussians says that a pixel is darker than what is around it, relative
     to its luma; in warm colours, as skin has, it must be darker for that. Sources: Kramer and Bruckner, "Iterations of
     a non-linear transformation for enhancement of digital images" (1975); Winnemöller, "XDoG" (2011).
     """
 
-    steepness: Final = 1.7
-    unseen: Final = 0.006  # of a steepened difference, which is evened out: three quarters of a level
+    steepness: Final = 2.4
+    steep_enough: Final = (
+        0.2,
+        0.45,
+    )  # half of the difference around: from the first on steepened less, at the second not
+    unseen: Final = 0.008  # of a steepened difference, which is evened out: one level
     sigmas: Final = (0.9, 1.6)  # pixels, of the difference of Gaussians
     share: Final = 0.99  # of the wider one
     warmth: Final = 1.8  # times red less blue, added to the luma
@@ -240,7 +245,9 @@ class _SharpenAndInk(nn.Module):
         most, least = functional.max_pool2d(extremes, 3, stride=1, padding=1).chunk(2, dim=1)
         limits = double_size(torch.cat((most - least, most + least), dim=1) / 2, Upsample.HALF_PIXEL)
         middle, room = limits[:, :, None].chunk(2, dim=1)
-        away = torch.minimum(torch.maximum((colours - middle) * self.steepness, -room), room)
+        full, none = self.steep_enough
+        gain = ((none - room) * ((self.steepness - 1) / (none - full)) + 1).clamp(1, self.steepness)
+        away = torch.minimum(torch.maximum((colours - middle) * gain, -room), room)
         return middle + (away - away.clamp(-self.unseen, self.unseen))
 
 
