@@ -170,10 +170,21 @@ def test_the_last_step_leaves_a_ramp_and_what_is_even() -> None:
     assert torch.allclose(decided(even), even[16:-16, 16:-16], atol=1e-5)
 
 
+def soft_border(contrast: float) -> torch.Tensor:
+    """From dark to light and as far from grey on either side, in about six pixels."""
+    return torch.sigmoid((torch.arange(128.0) - 64) / 1.5).sub(0.5).mul(contrast).expand(64, 128)
+
+
 def test_the_last_step_steepens_a_soft_border_and_darkens_its_dark_side() -> None:
-    soft = torch.sigmoid((torch.arange(128.0) - 64) / 1.5).mul(1.2).sub(0.6).expand(64, 128)
+    soft = soft_border(0.6)
     drawn = decided(soft)[20]
     before = soft[0, 16:-16]
-    assert drawn.diff().max() > 1.5 * before.diff().max()
+    assert drawn.diff().max() > 1.8 * before.diff().max()
     assert drawn.min() < before.min() - 0.05  # a line
     assert drawn.max() <= before.max() + 1e-4  # on the dark side alone
+
+
+def test_the_last_step_leaves_black_beside_white_as_steep_as_it_was() -> None:
+    soft = soft_border(1.8)
+    bright = slice(50, None)  # beside the line
+    assert torch.allclose(decided(soft)[20, bright], soft[0, 16:-16][bright], atol=0.03)
