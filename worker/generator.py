@@ -206,10 +206,7 @@ class _SharpenAndInk(nn.Module):
     """
 
     steepness: Final = 2.4
-    steep_enough: Final = (
-        0.2,
-        0.45,
-    )  # half of the difference around: from the first on steepened less, at the second not
+    steep_enough: Final = (0.2, 0.45)  # half the range around: steepened fully up to the first, not from the second on
     unseen: Final = 0.008  # of a steepened difference, which is evened out: one level
     sigmas: Final = (0.9, 1.6)  # pixels, of the difference of Gaussians
     share: Final = 0.99  # of the wider one
