@@ -12,14 +12,15 @@ import pytest
 from PIL import Image
 
 from training import data
-from training.analysis import MESH_POINTS, Analysis
-from training.batches import FEATURE_WEIGHT, batch, cut_crop, degraded
+from training.analysis import MESH_POINTS, Analysis, content_key, nothing_found
+from training.batches import FEATURE_WEIGHT, MOST_WEIGHT, batch, cut_crop, degraded, feature_weight
 from training.bundle import read_bundle
 from training.checks import eyes_are_lost, failures, is_one_colour, moved
-from training.data import Studio, check_pairs, cut_piece, make_picture, pictures_of, render_pairs
+from training.data import Studio, check_pairs, render_pairs
 from training.faces import LEFT_EYE, LIPS, RIGHT_EYE
 from training.pairs import Pair, Pairs, read_pair, read_pairs, write_pair
 from training.photos import CACHE, Source, gather, photos_in, read_photo, sources
+from training.pictures import Kind, cut_piece, lay_out, make_picture, overcast, pictures_of
 
 Rgb = npt.NDArray[np.uint8]
 NO_FACES = np.zeros((0, MESH_POINTS, 2), np.float32)
@@ -129,16 +130,16 @@ def test_a_resource_bundle_gives_its_files() -> None:
         read_bundle(b"something else")
 
 
-def test_a_large_photo_also_gives_a_piece_of_it(tmp_path: Path, studio: Studio) -> None:
+def test_a_large_photo_also_gives_a_piece_of_it(tmp_path: Path) -> None:
     small, large = (
         saved(tmp_path / "small.png", soft_photo(300, 400)),
         saved(tmp_path / "large.png", soft_photo(1000, 1600)),
     )
     pictures = pictures_of([small, large])
-    assert [picture.piece for picture in pictures] == [False, False, True]
-    shapes = [make_picture(picture, studio)[0].shape for picture in pictures]
+    assert [picture.kind for picture in pictures] == [Kind.WHOLE, Kind.WHOLE, Kind.PIECE]
+    shapes = [make_picture(picture, None, seed=1)[0].shape for picture in pictures]
     assert shapes == [(480, 640, 3), (400, 640, 3), (400, 640, 3)]  # the small one is enlarged
-    one, again = (make_picture(pictures[2], studio)[0] for _ in range(2))
+    one, again = (make_picture(pictures[2], None, seed=1)[0] for _ in range(2))
     np.testing.assert_array_equal(one, again)
 
 
@@ -161,6 +162,62 @@ def test_a_piece_keeps_what_is_known_of_its_part() -> None:
                 )  # the sky ends at 200, the face is at 100
 
 
+def analysed(photo: Path, folder: Path, analysis: Analysis) -> Path:
+    """Keep an analysis where `training/analyse.py` would."""
+    folder.mkdir(exist_ok=True)
+    person, sky = ((mask * 255).astype(np.uint8) for mask in (analysis.person, analysis.sky))
+    np.savez(folder / f"{content_key(photo)}.npz", faces=analysis.faces, person=person, sky=sky)
+    return photo
+
+
+def test_photos_with_a_sky_are_overcast_and_people_are_put_on_sheets(tmp_path: Path) -> None:
+    analyses, half_sky, nothing = tmp_path / "analyses", nothing_found(40, 40), nothing_found(40, 40)
+    half_sky.sky[:20] = 1
+    person = Analysis(face_at(0.5, 0.5), nothing.person, nothing.sky)
+    scene = analysed(saved(tmp_path / "scene.png", soft_photo(300, 400)), analyses, half_sky)
+    people = [analysed(saved(tmp_path / f"{n}.png", soft_photo(400, 330, n)), analyses, person) for n in range(1, 10)]
+    small = analysed(saved(tmp_path / "small.png", soft_photo(200, 150)), analyses, person)
+    pictures = pictures_of([scene, *people, small], analyses)
+    kinds = [picture.kind for picture in pictures]
+    assert [kinds.count(kind) for kind in Kind] == [11, 0, 1, 3]  # two sheets of four people, one of nine
+    assert not any(small in picture.photos for picture in pictures if picture.kind is Kind.SHEET)
+    for picture in pictures[12:]:
+        sheet, known = make_picture(picture, analyses, seed=1)
+        across = len(picture.photos) ** 0.5
+        assert sheet.shape == (640 // across * across, 640 // across * across, 3)
+        middles = (known.faces.mean(1) * across % 1 - 0.5).round(2)
+        assert len(known.faces) == len(picture.photos)
+        assert not middles.any()  # every face in the middle of its square
+    clouds, known = make_picture(pictures[11], analyses, seed=1)
+    assert known.sky[:200].min() > 0.9
+    np.testing.assert_array_equal(clouds[250:], make_picture(pictures[0], analyses, seed=1)[0][250:])
+
+
+def test_an_overcast_sky_is_pale_behind_people_and_nowhere_else() -> None:
+    photo = np.full((40, 40, 3), (30, 90, 200), np.uint8)
+    known = nothing_found(40, 40)
+    known.sky[:20] = 1
+    known.person[10:, 10:30] = 1
+    changed = overcast(photo, known, np.random.default_rng(0)) != photo
+    assert changed[:20, :10].all()
+    assert changed[:10].all()
+    assert not changed[20:].any()
+    assert not changed[10:, 10:30].any()
+
+
+def test_a_sheet_shows_photos_row_by_row_with_what_is_known_of_them() -> None:
+    squares = []
+    for number in range(4):
+        known = Analysis(face_at(0.25, 0.75, 0.1), *np.full((2, 10, 10), number, np.float32))
+        squares.append((np.full((10, 10, 3), number, np.uint8), known))
+    sheet, known = lay_out(squares)
+    np.testing.assert_array_equal(sheet[::10, ::10, 0], [[0, 1], [2, 3]])
+    np.testing.assert_array_equal(known.sky, sheet[..., 0])
+    np.testing.assert_array_equal(known.person, sheet[..., 0])
+    at = np.array([(0.125, 0.375), (0.625, 0.375), (0.125, 0.875), (0.625, 0.875)])
+    np.testing.assert_allclose(known.faces.mean(1), face_at(0.25, 0.75, 0.1).mean(1) / 2 + at - at[0], atol=1e-6)
+
+
 def test_an_interrupted_rendering_goes_on_where_it_stopped(tmp_path: Path, studio: Studio) -> None:
     photos = [saved(tmp_path / f"{number}.png", soft_photo(60, 80, number)) for number in range(3)]
     pictures = pictures_of(photos)
@@ -173,7 +230,7 @@ def test_an_interrupted_rendering_goes_on_where_it_stopped(tmp_path: Path, studi
         check_pairs(studio.cache / style, [picture.name for picture in pictures])
         assert len(read_pairs(studio.cache / style)) == len(pictures)
     pair = read_pair(studio.cache / "sumi", pictures[2].name)
-    photo, known = make_picture(pictures[2], studio)
+    photo, known = make_picture(pictures[2], None, studio.seed)
     np.testing.assert_array_equal(pair.photo, photo)
     np.testing.assert_array_equal(pair.target, paler(photo, known)["sumi"])
 
@@ -269,18 +326,24 @@ def test_a_crop_is_the_same_of_photo_and_target_and_often_near_a_face(pairs: Pai
 
 def test_eyes_and_mouths_count_more_wherever_a_crop_is_cut(pairs: Pairs) -> None:
     rng, seen = np.random.default_rng(0), 0
+    of_features = np.float32(feature_weight(200 * float(np.ptp(pairs.people[0].faces[0, :, 1]))))
     for _ in range(20):
         photo, _, weight = cut_crop(pairs.people[0], 60, rng)
         eyes = (photo == 20).all(2)
-        assert (weight[eyes] == FEATURE_WEIGHT).all()
+        assert (weight[eyes] == of_features).all()
         seen += eyes.any()
     assert seen > 5
     _, _, weight = cut_crop(pairs.people[0], 200, rng)  # the whole picture
     eyes, mouth, chin = weight[92, [84, 116]], weight[120, 100], weight[150, 100]
     assert (eyes == mouth).all()
-    assert (mouth, chin) == (FEATURE_WEIGHT, 1)
+    assert (mouth, chin) == (of_features, 1)
     _, _, weight = cut_crop(pairs.others[0], 60, rng)
     assert (weight == 1).all()
+
+
+def test_features_of_small_faces_weigh_more() -> None:
+    weights = [feature_weight(height) for height in (400, 200, 100, 50, 0)]
+    assert weights == [FEATURE_WEIGHT, FEATURE_WEIGHT, 2 * FEATURE_WEIGHT, MOST_WEIGHT, MOST_WEIGHT]
 
 
 def test_a_picture_smaller_than_a_crop_is_reflected(pairs: Pairs) -> None:

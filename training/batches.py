@@ -10,14 +10,17 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from training.faces import LEFT_EYE, LIPS, RIGHT_EYE
+from training.faces import LEFT_EYE, LIPS, RIGHT_EYE, grown
 from training.pairs import Pair, Pairs
 from training.photos import Rgb
 
 NEAR_FACE = 0.6  # share of the crops of people that are cut around a face
 
 FEATURES = (LEFT_EYE, (1.5, 2.4)), (RIGHT_EYE, (1.5, 2.4)), (LIPS, (1.1, 1.2))  # and how much larger, in x and y
-FEATURE_WEIGHT = 8  # in the loss, where other pixels have 1: a face is judged by its features, and they are few pixels
+# In the loss, where other pixels have 1: a face is judged by its features, and they are few pixels.
+FEATURE_WEIGHT = 8
+SMALL_FACE = 200  # pixels of its height; the features of smaller ones are still fewer pixels, and weigh more
+MOST_WEIGHT = 24
 
 WeightMap = npt.NDArray[np.float32]
 
@@ -56,6 +59,11 @@ def cut_crop(pair: Pair, crop: int, rng: np.random.Generator) -> tuple[Rgb, Rgb,
     return (photo[:, ::-1], target[:, ::-1], weight[:, ::-1]) if mirrored else (photo, target, weight)
 
 
+def feature_weight(face_height: float) -> float:
+    """The weight of the pixels of eyes and mouths, given the height of their face in pixels."""
+    return min(FEATURE_WEIGHT * max(1.0, SMALL_FACE / max(face_height, 1.0)), MOST_WEIGHT)
+
+
 def degraded(photo: Rgb, rng: np.random.Generator) -> Rgb:
     """The photo as another camera might have taken it, while the target stays: light, softness, noise, JPEG."""
     if rng.random() < 0.5:
@@ -72,21 +80,20 @@ def degraded(photo: Rgb, rng: np.random.Generator) -> Rgb:
 
 
 def _weight_map(pair: Pair, top: int, left: int, crop: int) -> WeightMap:
-    """The weights (crop, crop) of a crop's pixels in the loss: `FEATURE_WEIGHT` in eyes and mouths, elsewhere 1."""
+    """The weights (crop, crop) of a crop's pixels in the loss: `feature_weight` in eyes and mouths, elsewhere 1."""
     height, width = pair.photo.shape[:2]
-    features = np.zeros((crop, crop), np.uint8)
+    weights = np.ones((crop, crop), np.float32)
     for points in (face * (width, height) - (left, top) for face in pair.faces):
         for numbers, growth in FEATURES:
-            feature = points[list(numbers)]
-            middle = feature.mean(0)
-            hull = cv2.convexHull((middle + (feature - middle) * growth).round().astype(np.int32))
-            cv2.fillConvexPoly(features, hull, (1,))
-    return 1 + np.float32(FEATURE_WEIGHT - 1) * features.astype(np.float32)
+            hull = cv2.convexHull(grown(points[list(numbers)], growth).round().astype(np.int32))
+            cv2.fillConvexPoly(weights, hull, (feature_weight(float(np.ptp(points[:, 1]))),))
+    return weights
 
 
 def _in_other_light(photo: Rgb, rng: np.random.Generator) -> Rgb:
-    """Mildly another exposure, white balance and contrast."""
-    gain = np.exp(rng.normal(0, 0.10) + rng.normal(0, 0.03, 3))
+    """Mildly another exposure and contrast, and another white balance, mostly warmer or colder."""
+    warmer = rng.normal(0, 0.15) * np.array((1, 0.2, -1))
+    gain = np.exp(rng.normal(0, 0.10) + rng.normal(0, 0.03, 3) + warmer)
     contrast, middle = rng.normal(1, 0.06), rng.uniform(0.35, 0.55)
     levels = np.linspace(0, 1, 256)[:, None] ** 2.2 * gain
     shown = (np.clip(levels, 0, 1) ** (1 / 2.2) - middle) * contrast + middle

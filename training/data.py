@@ -3,13 +3,12 @@
     python -m training.photos
     python -m training.data --folder training/cache/photos --folder PORTRAITS --analyses ANALYSES
 
-Besides each photo as it is, a piece is rendered of the large ones. Imported by `training` only.
+Imported by `training` only.
 """
 
 import argparse
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -17,28 +16,13 @@ from functools import partial
 from pathlib import Path
 
 import cv2
-import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
-from shared.pipeline import to_draw
-from training.analysis import Analysis, nothing_found, read_analysis
 from training.checks import failures
 from training.pairs import Pair, pair_path, pairs_path, read_pair, write_checked, write_pair
-from training.photos import CACHE, FOLDER, LARGEST_SIDE, Rgb, photos_in, read_photo
+from training.photos import CACHE, FOLDER, photos_in
+from training.pictures import Picture, make_picture, pictures_of
 from training.target import GRADES, render_all
-from training.view import SIDE
-
-CLOSER = (1.4, 2.4)  # how much larger than in the whole photo things are in a piece of it
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """What is to be rendered: a photo, or a piece of it."""
-
-    name: str
-    photo: Path
-    piece: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,34 +33,6 @@ class Studio:
     cache: Path = CACHE
     analyses: Path | None = None
     seed: int = 1
-
-    def read(self, photo: Path, max_side: int) -> tuple[Rgb, Analysis]:
-        """A photo, and what is known of it."""
-        pixels = read_photo(photo, max_side)
-        return pixels, self.know(photo, (pixels.shape[0], pixels.shape[1]))
-
-    def read_whole(self, photo: Path) -> tuple[Rgb, Analysis]:
-        """A photo as large as the service draws it, and what is known of it."""
-        pixels = to_draw(read_photo(photo, LARGEST_SIDE), SIDE)
-        return pixels, self.know(photo, (pixels.shape[0], pixels.shape[1]))
-
-    def know(self, photo: Path, size: tuple[int, int]) -> Analysis:
-        """What is known of a photo, with masks of (height, width)."""
-        return read_analysis(self.analyses, photo, size) if self.analyses else nothing_found(*size)
-
-
-def pictures_of(photos: Sequence[Path]) -> list[Picture]:
-    """What is made of photos: each as it is, and a piece of the large ones.
-
-    Raises:
-        ValueError: two of them would have one name.
-    """
-    if doubled := [name for name, count in Counter(map(_name, photos)).items() if count > 1]:
-        raise ValueError(f"several photos are called {', '.join(doubled)}: give folders and files names of their own")
-    return [
-        *(Picture(_name(photo), photo) for photo in photos),
-        *(Picture(f"{_name(photo)}-piece", photo, piece=True) for photo in photos if _is_large(photo)),
-    ]
 
 
 def render_pairs(pictures: Sequence[Picture], studio: Studio, processes: int = 1) -> None:
@@ -104,34 +60,11 @@ def render_pairs(pictures: Sequence[Picture], studio: Studio, processes: int = 1
 def render_picture(picture: Picture, studio: Studio) -> None:
     """Render a picture in every style in which it is missing."""
     cv2.setNumThreads(1)
-    photo, known = make_picture(picture, studio)
+    photo, known = make_picture(picture, studio.analyses, studio.seed)
     targets = render_all(photo, known)
     for style in studio.styles:
         if not pair_path(studio.cache / style, picture.name).exists():
             write_pair(studio.cache / style, Pair(picture.name, photo, targets[style], known.faces))
-
-
-def make_picture(picture: Picture, studio: Studio) -> tuple[Rgb, Analysis]:
-    """The pixels to be rendered, a function of the picture and the seed, and what is known of them."""
-    rng = np.random.default_rng((studio.seed, *hashlib.sha256(picture.name.encode()).digest()[:8]))
-    if picture.piece:
-        return cut_piece(*studio.read(picture.photo, round(SIDE * rng.uniform(*CLOSER))), SIDE, rng)
-    return studio.read_whole(picture.photo)
-
-
-def cut_piece(photo: Rgb, analysis: Analysis, side: int, rng: np.random.Generator) -> tuple[Rgb, Analysis]:
-    """Cut a piece of the photo's proportions, `side` pixels on its longer side, somewhere; its analysis with it."""
-    share = min(1.0, side / max(photo.shape[:2]))
-    height, width = (round(length * share) for length in photo.shape[:2])
-    top, left = (
-        int(rng.integers(0, length - part + 1)) for length, part in zip(photo.shape, (height, width), strict=False)
-    )
-    cut = slice(top, top + height), slice(left, left + width)
-    whole = np.array((photo.shape[1], photo.shape[0]), np.float32)
-    faces = (analysis.faces * whole - (left, top)) / (width, height)
-    middles = faces.mean(1)
-    inside = ((middles > 0) & (middles < 1)).all(1)
-    return photo[cut], Analysis(faces[inside].astype(np.float32), analysis.person[cut], analysis.sky[cut])
 
 
 def check_pairs(folder: Path, names: Collection[str]) -> dict[str, str]:
@@ -153,23 +86,14 @@ def _claim(folder: Path, style: str, *, seed: int, analysed: bool) -> None:
 
 
 def _recipe() -> Iterator[bytes]:
-    """This module, and those that decide what a target is and all that they import of ours."""
+    """This module, those that decide what is rendered and how, and all that they import of `training`."""
     yield Path(__file__).read_bytes()
-    names = ["target"]
+    names = ["target", "pictures"]
     for name in names:
         module = (FOLDER / f"{name}.py").read_bytes()
         yield module
         imported = re.findall(r"^from training\.(\w+) import", module.decode(), re.MULTILINE)
         names += [one for one in dict.fromkeys(imported) if one not in names]
-
-
-def _is_large(photo: Path) -> bool:
-    with Image.open(photo) as image:
-        return max(image.size) >= CLOSER[0] * SIDE
-
-
-def _name(photo: Path) -> str:
-    return f"{photo.parent.name}-{photo.stem}"
 
 
 def _arguments() -> argparse.Namespace:
@@ -189,7 +113,7 @@ def main() -> None:
     left_out = arguments.leave_out.read_text("utf-8").split() if arguments.leave_out else ()
     studio = Studio(tuple(arguments.style or GRADES), analyses=arguments.analyses, seed=arguments.seed)
     photos = photos_in(arguments.folder, frozenset(left_out))
-    pictures = pictures_of(photos)
+    pictures = pictures_of(photos, studio.analyses)
     render_pairs(pictures, studio, arguments.processes)
     for style in studio.styles:
         failed = check_pairs(pairs_path(style), [picture.name for picture in pictures])

@@ -6,7 +6,17 @@ import cv2
 import numpy as np
 
 from training.analysis import Analysis
-from training.faces import LEFT_EYE, LEFT_IRIS, LEFT_LID, RIGHT_EYE, RIGHT_IRIS, RIGHT_LID, SMALLEST_FACE, skin_at
+from training.faces import (
+    LEFT_EYE,
+    LEFT_IRIS,
+    LEFT_LID,
+    RIGHT_EYE,
+    RIGHT_IRIS,
+    RIGHT_LID,
+    SMALLEST_FACE,
+    grown,
+    skin_at,
+)
 from training.planes import BORDER, Colour, Floats, Plane, Points, Rgb, blend, smoothstep_down, to_lab
 from training.strokes import Window, draw_stroke, ellipse, is_empty, polygon_in, window
 
@@ -18,11 +28,8 @@ _SMALLEST_IRIS = 1.7  # pixels of the radius
 _OPEN = 0.16  # widths of an eye that it is high at the least, when open
 _FEWEST = 6  # pixels of an eye
 _LEAST_CONTRAST = 7  # of L*, between the 10th and the 90th percentile within an eye
-_IN_AND_AROUND = (
-    (1, 1),
-    (1.1, 1.35),
-    (1.25, 2.1),
-)  # times an eye's outline, in x and y: itself, with lids, with its socket
+# An eye itself, with its lids, and with its socket: times its outline, in x and y.
+_IN_AND_AROUND = ((1.0, 1.0), (1.1, 1.35), (1.25, 2.1))
 _WHITE = np.array((97, 0, 0), np.float32)  # Lab
 _RIM, _PUPIL = np.array((0.45, 0.8, 0.8), np.float32), np.array((0.25, 0.5, 0.5), np.float32)  # of an iris's Lab
 _LIGHTER_BELOW = np.array((15, 2, 5), np.float32)  # Lab, from the middle of an iris to its lower rim
@@ -81,9 +88,8 @@ class Eye:
         near = window(self.outline, self.width, lab)
         if is_empty(near) or self.width < _NARROWEST or self.opening < _OPEN * self.width:
             return False
-        away = self.outline - self.middle
         inside, with_lids, with_socket = (
-            polygon_in(near, self.middle + away * np.array(growth)) > 0.5 for growth in _IN_AND_AROUND
+            polygon_in(near, grown(self.outline, growth)) > 0.5 for growth in _IN_AND_AROUND
         )
         beside = with_socket & ~with_lids
         if np.count_nonzero(inside) < _FEWEST or not beside.any():

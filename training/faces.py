@@ -82,6 +82,13 @@ def find_faces(meshes: Points, shape: tuple[int, int]) -> list[Face]:
     return [_face(mesh, shape) for mesh in points if np.ptp(mesh[:, 1]) >= SMALLEST_FACE]
 
 
+def grown(points: Points, growth: tuple[float, float]) -> Points:
+    """Points (N, 2) so many times as far from their mean, in x and in y."""
+    middle = points.mean(0)
+    larger: Points = middle + (points - middle) * np.array(growth, points.dtype)
+    return larger
+
+
 def skin_at(points: Points, lab: Colour) -> Floats:
     """The colour (3,) of a face's skin, from few points of its mesh: the median of those within the photo (H, W, 3)."""
     height, width = lab.shape[:2]
@@ -112,9 +119,7 @@ def _face(points: Points, shape: tuple[int, int]) -> Face:
     height = float(np.ptp(points[:, 1]))
     features = np.zeros(shape, np.float32)
     for numbers, growth, share in _FEATURES:
-        part = points[list(numbers)]
-        middle = part.mean(0)
-        feature = polygon(shape, middle + (part - middle) * np.array(growth), softness=0.012 * height)
+        feature = polygon(shape, grown(points[list(numbers)], growth), softness=0.012 * height)
         features = np.maximum(features, np.float32(share) * feature)
     return Face(points, height, polygon(shape, points[list(OVAL)]), features)
 

@@ -16,12 +16,13 @@ import numpy as np
 
 from shared.styles import Size
 from training.analysis import nothing_found
-from training.data import Studio, check_pairs, pictures_of, render_pairs
+from training.data import Studio, check_pairs, render_pairs
 from training.evaluate import draw
 from training.export import export
 from training.figures import compare
 from training.pairs import Pairs, read_pairs
 from training.photos import gather, photos_in, read_photo, sources
+from training.pictures import pictures_of
 from training.target import render
 from training.train import RECIPES, Phase, Recipe, Run, train
 from worker.weights import load_generator

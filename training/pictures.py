@@ -1,0 +1,193 @@
+"""What is rendered: photos as they are, and what is made of them so that rarer things are learnt, too.
+
+| kind | made of | teaches |
+|---|---|---|
+| whole | every photo | most of it |
+| piece | every large photo | things seen from nearer |
+| overcast | photos with a sky | that a pale sky is a sky |
+| sheet | 4, 9 or 16 photos of people | small faces |
+
+Imported by `training` only.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from shared.pipeline import to_draw
+from training.analysis import Analysis, nothing_found, read_analysis
+from training.photos import LARGEST_SIDE, Rgb, read_photo
+from training.view import SIDE
+
+CLOSER = (1.4, 2.4)  # how much larger than in the whole photo things are in a piece of it
+LEAST_SKY = 0.08  # of a photo, for it to be overcast, too
+SHEETS = (2, 3, 4)  # photos in a row and in a column
+COVERED = (0.7, 1.0)  # how much of a sky the clouds cover
+
+_GLANCE = 160, 160  # height and width of masks from which shares are read
+
+
+class Kind(StrEnum):
+    """What is made of photos."""
+
+    WHOLE = "whole"
+    PIECE = "piece"
+    OVERCAST = "overcast"
+    SHEET = "sheet"
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What is to be rendered: a photo, whole or changed, or several on a sheet."""
+
+    name: str
+    photos: tuple[Path, ...]
+    kind: Kind = Kind.WHOLE
+
+
+def pictures_of(photos: Sequence[Path], analyses: Path | None = None) -> list[Picture]:
+    """What is made of photos; without their analyses, no overcast skies and no sheets.
+
+    Raises:
+        ValueError: two of them would have one name.
+        FileNotFoundError: a photo has not been analysed.
+    """
+    if doubled := [name for name, count in Counter(map(_name, photos)).items() if count > 1]:
+        raise ValueError(f"several photos are called {', '.join(doubled)}: give folders and files names of their own")
+    known = {photo: know(photo, _GLANCE, analyses) for photo in photos}
+    with_sky = [photo for photo, analysis in known.items() if analysis.sky.mean() > LEAST_SKY]
+    people = [photo for photo, analysis in known.items() if len(analysis.faces)]
+    return [
+        *(Picture(_name(photo), (photo,)) for photo in photos),
+        *(_changed(photo, Kind.PIECE) for photo in photos if _is_large(photo)),
+        *(_changed(photo, Kind.OVERCAST) for photo in with_sky),
+        *(sheet for across in SHEETS for sheet in _sheets(people, across)),
+    ]
+
+
+def make_picture(picture: Picture, analyses: Path | None, seed: int) -> tuple[Rgb, Analysis]:
+    """The pixels to be rendered, a function of the picture and the seed, and what is known of them."""
+    rng = np.random.default_rng((seed, *hashlib.sha256(picture.name.encode()).digest()[:8]))
+    photo = picture.photos[0]
+    match picture.kind:
+        case Kind.WHOLE:
+            return _as_drawn(photo, analyses)
+        case Kind.PIECE:
+            return cut_piece(*_read(photo, round(SIDE * rng.uniform(*CLOSER)), analyses), SIDE, rng)
+        case Kind.OVERCAST:
+            pixels, known = _as_drawn(photo, analyses)
+            return overcast(pixels, known, rng), known
+        case Kind.SHEET:
+            side = SIDE // round(len(picture.photos) ** 0.5)
+            return lay_out([_square(photo, side, analyses) for photo in picture.photos])
+
+
+def know(photo: Path, size: tuple[int, int], analyses: Path | None) -> Analysis:
+    """What is known of a photo, with masks of (height, width); nothing, without analyses."""
+    return read_analysis(analyses, photo, size) if analyses else nothing_found(*size)
+
+
+def cut_piece(photo: Rgb, analysis: Analysis, side: int, rng: np.random.Generator) -> tuple[Rgb, Analysis]:
+    """Cut a piece of the photo's proportions, `side` pixels on its longer side, somewhere; its analysis with it."""
+    share = min(1.0, side / max(photo.shape[:2]))
+    height, width = (round(length * share) for length in photo.shape[:2])
+    top, left = (
+        int(rng.integers(0, length - part + 1)) for length, part in zip(photo.shape, (height, width), strict=False)
+    )
+    return _cut(photo, analysis, (top, left), (height, width))
+
+
+def overcast(photo: Rgb, analysis: Analysis, rng: np.random.Generator) -> Rgb:
+    """Hide the sky of a photo behind clouds of one pale colour, from grey to white and from white to cream."""
+    cream = rng.uniform(0, 1)
+    clouds = rng.uniform(190, 255) * np.array((1, 1 - 0.03 * cream, 1 - 0.16 * cream))
+    hidden = (analysis.sky * (1 - analysis.person) * rng.uniform(*COVERED))[..., None]
+    return np.asarray((photo + hidden * (clouds - photo)).round(), np.uint8)
+
+
+def lay_out(squares: Sequence[tuple[Rgb, Analysis]]) -> tuple[Rgb, Analysis]:
+    """Lay photos of one size, as many as a square number, on a sheet, row by row; their analyses with them."""
+    across = round(len(squares) ** 0.5)
+    rows = [slice(start, start + across) for start in range(0, len(squares), across)]
+    photos, known = [photo for photo, _ in squares], [analysis for _, analysis in squares]
+    faces = [
+        (analysis.faces + np.array((number % across, number // across))) / across
+        for number, analysis in enumerate(known)
+    ]
+    person, sky = (
+        np.vstack([np.hstack(masks[row]) for row in rows])
+        for masks in ([analysis.person for analysis in known], [analysis.sky for analysis in known])
+    )
+    sheet = np.vstack([np.hstack(photos[row]) for row in rows])
+    return sheet, Analysis(np.concatenate(faces).astype(np.float32), person, sky)
+
+
+def _square(photo: Path, side: int, analyses: Path | None) -> tuple[Rgb, Analysis]:
+    """The square around the largest face, as high or wide as the photo, of `side` pixels."""
+    size = _size(photo)
+    pixels, known = _read(photo, -(-side * max(size) // min(size)), analyses)
+    x, y = known.faces[0].mean(0)
+    room = np.array(pixels.shape[:2]) - side
+    top, left = np.clip(np.array((y, x)) * pixels.shape[:2] - side / 2, 0, room).astype(int)
+    return _cut(pixels, known, (top, left), (side, side))
+
+
+def _cut(photo: Rgb, analysis: Analysis, corner: tuple[int, int], size: tuple[int, int]) -> tuple[Rgb, Analysis]:
+    (top, left), (height, width) = corner, size
+    cut = slice(top, top + height), slice(left, left + width)
+    whole = np.array((photo.shape[1], photo.shape[0]), np.float32)
+    faces = (analysis.faces * whole - (left, top)) / (width, height)
+    middles = faces.mean(1)
+    inside = ((middles > 0) & (middles < 1)).all(1)
+    return photo[cut], Analysis(faces[inside].astype(np.float32), analysis.person[cut], analysis.sky[cut])
+
+
+def _read(photo: Path, max_side: int, analyses: Path | None) -> tuple[Rgb, Analysis]:
+    return _with_analysis(photo, read_photo(photo, max_side), analyses)
+
+
+def _as_drawn(photo: Path, analyses: Path | None) -> tuple[Rgb, Analysis]:
+    """A photo as large as the service draws it, and what is known of it."""
+    return _with_analysis(photo, to_draw(read_photo(photo, LARGEST_SIDE), SIDE), analyses)
+
+
+def _with_analysis(photo: Path, pixels: Rgb, analyses: Path | None) -> tuple[Rgb, Analysis]:
+    return pixels, know(photo, (pixels.shape[0], pixels.shape[1]), analyses)
+
+
+def _sheets(people: Sequence[Path], across: int) -> list[Picture]:
+    """Sheets of so many photos in a row, mixed. The small ones are left out, and those too few for another sheet."""
+    count, large_enough = across**2, [photo for photo in people if min(_size(photo)) >= SIDE // across]
+    mixed = sorted(large_enough, key=lambda photo: hashlib.sha256(_name(photo).encode()).digest())
+    full = range(0, len(mixed) - count + 1, count)
+    return [_sheet(tuple(mixed[start : start + count])) for start in full]
+
+
+def _sheet(photos: tuple[Path, ...]) -> Picture:
+    """A sheet is named after its photos, so that its pair is never taken for that of others."""
+    shown = hashlib.sha256(" ".join(map(_name, photos)).encode()).hexdigest()[:16]
+    return Picture(f"sheet-{shown}", photos, Kind.SHEET)
+
+
+def _changed(photo: Path, kind: Kind) -> Picture:
+    return Picture(f"{_name(photo)}-{kind}", (photo,), kind)
+
+
+def _is_large(photo: Path) -> bool:
+    return max(_size(photo)) >= CLOSER[0] * SIDE
+
+
+def _size(photo: Path) -> tuple[int, int]:
+    """Two sides of a photo, turned or not."""
+    with Image.open(photo) as image:
+        return image.size
+
+
+def _name(photo: Path) -> str:
+    return f"{photo.parent.name}-{photo.stem}"
