@@ -25,7 +25,7 @@ from training.faces import (
 )
 from training.figures import shares
 from training.flow import difference_across, edge_flow, smooth_along
-from training.painting import restore, steepen
+from training.painting import restore, soften, steepen
 from training.regions import fill, rounded, segment
 from training.target import GRADES, draw, render, render_all
 
@@ -359,6 +359,25 @@ def test_an_edge_out_of_focus_is_not_outlined() -> None:
     sharp, soft = (draw(blurred(step, sigma)).ink[10:50].max() for sigma in (0.6, 5.0))
     assert sharp > 0.3
     assert soft < 0.05
+
+
+def test_areas_meet_softly_where_the_photo_has_no_edge_between_them() -> None:
+    painted = np.full((60, 120, 3), (40, 0, 0), np.float32)
+    painted[:, 60:, 0] = 52
+    ramp = painted.copy()
+    ramp[..., 0] = np.linspace(36, 56, 120)
+    softened, kept = (soften(painted, photo, 1.0)[30, :, 0] for photo in (ramp, painted))
+    assert np.abs(np.diff(softened)).max() < 2
+    np.testing.assert_allclose(softened[[0, -1]], (40, 52), atol=0.1)
+    np.testing.assert_allclose(kept, painted[30, :, 0], atol=0.1)
+
+
+def test_soft_shading_gets_no_crisp_tones() -> None:
+    columns = np.arange(240)
+    shading = (120 + 30 * np.sin(2 * np.pi * columns / 60)).astype(np.uint8)
+    painted = draw(np.tile(shading[None, :, None], (200, 1, 3))).paint[100, :, 0]
+    steepest = np.abs(np.diff(shading / 2.55)).max()
+    assert np.abs(np.diff(painted)).max() < 1.5 * steepest
 
 
 def test_the_styles_differ_clearly() -> None:

@@ -14,7 +14,7 @@ from training.faces import LEFT_EYE, LIPS, RIGHT_EYE, grown
 from training.pairs import Pair, Pairs
 from training.photos import Rgb
 
-NEAR_FACE = 0.6  # share of the crops of people that are cut around a face
+NEAR_FACE = 0.7  # share of the crops of people that are cut around a face
 
 FEATURES = (LEFT_EYE, (1.5, 2.4)), (RIGHT_EYE, (1.5, 2.4)), (LIPS, (1.1, 1.2))  # and how much larger, in x and y
 # In the loss, where other pixels have 1: a face is judged by its features, and they are few pixels.

@@ -20,9 +20,9 @@ from training.faces import (
 from training.planes import BORDER, Colour, Floats, Plane, Points, Rgb, blend, smoothstep_down, to_lab
 from training.strokes import Window, draw_stroke, ellipse, is_empty, polygon_in, window
 
-_GROWTH = np.array((0.2, 0.38), np.float32)  # of an eye's middle, in width and height: to 1 / (1 - this) of its size
+_GROWTH = np.array((0.25, 0.43), np.float32)  # of an eye's middle, in width and height: to 1 / (1 - this) of its size
 _REACH = 1.15  # widths of an eye from its middle: what moves as it grows
-_LARGE = 0.075, 0.115  # height of an eye in heights of the face: from the first on it grows less, from the second not
+_LARGE = 0.085, 0.13  # height of an eye in heights of the face: from the first on it grows less, from the second not
 _NARROWEST = 5  # pixels of an eye that grows and is drawn
 _SMALLEST_IRIS = 1.7  # pixels of the radius
 _OPEN = 0.16  # widths of an eye that it is high at the least, when open

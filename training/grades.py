@@ -51,7 +51,7 @@ def hinata(drawing: Drawing) -> Colour:
     a = a * gain + 1.5 * tone + 4 * (1 - tone)
     b = b * gain + 5 * tone * (1 - 0.3 * skin) - 13 * (1 - tone) * (1 - 0.5 * skin)
     lifted = 100 * np.clip(tone + 0.035 * np.sin(np.pi * np.clip(tone, 0, 1)), 0, 1)
-    lightness = lifted * (1 - 0.55 * skin) + 1.03 * light * 0.55 * skin
+    lightness = lifted * (1 - 0.55 * skin) + 1.06 * light * 0.55 * skin
     rgb = to_rgb(_azure_sky(np.dstack((lightness, a, b)), drawing))
     rgb = _inked(rgb, drawing.ink, drawing.pen, _HINATA_INK)
     return _lit_by(rgb, 0.55 * blur(np.clip(rgb - 0.72, 0, 1), 9))
@@ -66,7 +66,7 @@ def yoi(drawing: Drawing) -> Colour:
     lit = smoothstep(light, 15, 85)
     a = 0.95 * a * gain + 11 * (1 - lit) * (1 - 0.6 * skin) + 10 * lit * (1 - 0.7 * skin)
     b = 0.85 * b * gain - 27 * (1 - lit) * (1 - 0.75 * skin) + 8 * lit
-    lightness = 100 * tone * (1 - 0.5 * skin) + 0.93 * light * 0.5 * skin
+    lightness = 100 * tone * (1 - 0.6 * skin) + 0.98 * light * 0.6 * skin
     rgb = to_rgb(_dusky_sky(np.dstack((lightness, a, b)), drawing))
     rgb = _inked(rgb, drawing.ink, drawing.pen, _YOI_INK)
     rgb = _lit_by(_lit_by(rgb, _glow_of_lamps(drawing)), _glow_of_horizon(drawing))

@@ -37,7 +37,7 @@ def draw_lines(view: View, base: Colour, labels: Labels, skin: Plane, glasses: P
     bare = erode(skin, 5) * (1 - view.features) * (1 - jaw)
     clear = 1 - 0.95 * erode(view.sky, 5)
     wanted = _FAINT + (1 - _FAINT) * np.maximum(np.maximum(near, 0.8 * jaw), glasses)
-    fine = np.maximum(fine * wanted, _outlines(edge, contrast, view.person)) * _in_focus(view.lab[..., 0] / 100)
+    fine = np.maximum(fine * wanted, _outlines(edge, contrast, view.person)) * in_focus(view.lab[..., 0] / 100)
     fine *= (1 - 0.97 * bare * (1 - 0.8 * glasses)) * clear * (1 - 0.55 * view.texture)
     broad *= (0.3 + 0.7 * near) * (1 - 0.97 * bare) * clear * (1 - 0.5 * view.texture)
     return Lines(np.clip(fine, 0, 1), np.clip(broad, 0, 1), near)
@@ -62,12 +62,12 @@ def _soft_threshold(difference: Plane, needed: Plane, slope: float) -> Plane:
 def _outlines(edge: Plane, contrast: Plane, person: Plane) -> Plane:
     """Thin lines along borders of much contrast, clearer around people."""
     thin = np.asarray(cv2.dilate(edge, np.ones((2, 2), np.uint8), anchor=(0, 0)), np.float32)
-    deserved = smoothstep(blur(dilate(contrast, 3), 1.5), 7, 20) * (0.6 + 0.4 * np.clip(1.2 * person, 0, 1))
+    deserved = smoothstep(blur(dilate(contrast, 3), 1.5), 12, 28) * (0.6 + 0.4 * np.clip(1.2 * person, 0, 1))
     outlines: Plane = np.clip(1.6 * blur(thin, 0.75), 0, 1) * deserved
     return outlines
 
 
-def _in_focus(grey: Plane) -> Plane:
+def in_focus(grey: Plane, reach: int = 5) -> Plane:
     """1 beside edges as sharp as the photo, 0 where an edge is out of focus: nobody outlines a blurred background."""
-    sharp, soft = (dilate(np.hypot(*gradient(blur(grey, sigma))), 5) for sigma in (0.8, 2.8))
+    sharp, soft = (dilate(np.hypot(*gradient(blur(grey, sigma))), reach) for sigma in (0.8, 2.8))
     return smoothstep(sharp / (soft + np.float32(1e-3)), 1.02, 1.45)

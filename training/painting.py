@@ -9,7 +9,19 @@ import cv2
 import numpy as np
 
 from training.flow import edge_flow, smooth_along
-from training.planes import BORDER, Colour, Labels, Plane, blend, blur, dilate, erode, smoothstep, smoothstep_down
+from training.planes import (
+    BORDER,
+    Colour,
+    Labels,
+    Plane,
+    blend,
+    blur,
+    dilate,
+    erode,
+    gradient,
+    smoothstep,
+    smoothstep_down,
+)
 from training.regions import spread
 
 _SECTORS = 8
@@ -45,11 +57,11 @@ def masses(lab: Colour, texture: Plane, radius: int) -> Colour:
     return blend(lab, soft_kuwahara(lab / 100, radius) * 100, texture)
 
 
-def add_tones(filled: Colour, labels: Labels, lightness: Plane, skin: Plane) -> Colour:
+def add_tones(filled: Colour, labels: Labels, lightness: Plane, without: Plane) -> Colour:
     """Give regions up to two tones of shadow and one of light, where they are darker or lighter than their fill.
 
-    The more a region's lightness varies, the more it takes; little is needed where the fill is dark. Skin has tones of
-    its own.
+    The more a region's lightness varies, the more it takes; little is needed where the fill is dark. There are none
+    where `without` is 1.
     """
     difference = lightness - filled[..., 0]
     needed = np.clip(0.9 * spread(difference, labels), 4.2, 14) * (0.5 + 0.5 * smoothstep(filled[..., 0], 0, 55))
@@ -59,10 +71,23 @@ def add_tones(filled: Colour, labels: Labels, lightness: Plane, skin: Plane) -> 
         for side, share in ((-1, 1.0), (-1, 2.3), (1, 1.15))
     )
     depth = np.clip(1.35 * needed, 5, 18)
-    tone = depth * (0.95 * light - shadow - 0.8 * deep_shadow) * (1 - skin)
+    tone = depth * (0.95 * light - shadow - 0.8 * deep_shadow) * (1 - without)
     painted = filled + np.clip(-tone / 14, 0, 1)[..., None] * _SHADE
     painted[..., 0] += tone
     return np.asarray(painted, np.float32)
+
+
+def soften(painted: Colour, photo: Colour, unit: float) -> Colour:
+    """Blend areas into each other where the photo has no edge between them: a crisp border there looks like camouflage.
+
+    It has none where its lightness is less than about half as steep as that of the painting.
+    """
+    painted_edge, photo_edge = (
+        dilate(np.hypot(*gradient(lab[..., 0])), 5) for lab in (painted, blur(photo, 0.8 * unit))
+    )
+    unfounded = smoothstep_down(photo_edge / (painted_edge + np.float32(0.3)), 0.35, 0.6)
+    soft = unfounded * smoothstep(painted_edge, 0.4, 1.2)
+    return blend(painted, blur(painted, 5 * unit), blur(dilate(soft, 7), 2 * unit))
 
 
 def restore(painted: Colour, detail: Colour, threshold: Plane, unit: float) -> Colour:

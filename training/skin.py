@@ -27,7 +27,7 @@ _NO_GLASSES = 0.5  # of what `around_eyes` says
 _FEWEST = 30  # pixels of a face to know its skin by
 _FARTHEST = 4.0  # heights of a face from its middle: where its hands and shoulders end
 _HAIR = 4.5, 10.0  # darker and greyer than skin, Lab: from the first on a beard shows, from the second wholly
-_DEEPEST = 24.0  # of lightness, between the two tones
+_DEEPEST = 18.0  # of lightness, between the two tones
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ def _morphed(plane: Plane, operation: int, size: float) -> Plane:
 
 def _two_tones(lab: Colour, bare: Plane, height: float) -> Colour:
     """The skin of a face: light and shade as the photo parts them, about their mean; evenly lit skin stays one tone."""
-    smooth = masked_blur(lab[..., 0], bare, max(1.6, 0.045 * height))
+    smooth = masked_blur(lab[..., 0], bare, max(1.6, 0.07 * height))
     clear = bare > 0.5
     middle, difference = _otsu(smooth[clear])
     shade = 1 / (1 + np.exp(np.clip((smooth - np.float32(middle)) / np.float32(0.35 + 0.02 * difference), -30, 30)))

@@ -14,8 +14,8 @@ from training.eyes import enlarge_eyes
 from training.features import draw_features, find_glasses
 from training.flow import smooth_along
 from training.grades import Drawing, hinata, sumi, yoi
-from training.lines import draw_lines
-from training.painting import add_tones, masses, restore, round_edges, steepen
+from training.lines import draw_lines, in_focus
+from training.painting import add_tones, masses, restore, round_edges, soften, steepen
 from training.planes import Colour, Labels, Plane, Rgb, bilateral, blend, blur, smoothstep
 from training.regions import fill, rounded, segment
 from training.skin import paint_skin
@@ -44,9 +44,10 @@ def draw(photo: Rgb, analysis: Analysis | None = None) -> Drawing:
     view = look_at(*enlarge_eyes(photo, analysis or nothing_found(photo.shape[0], photo.shape[1])))
     base = masses(view.even, view.texture, radius=4)
     labels = _regions(base, view)
-    toned = add_tones(fill(base, labels), labels, _lightness(base, view), view.skin)
+    toned = add_tones(fill(base, labels), labels, _lightness(base, view), _without_tones(view))
+    areas = soften(toned, view.lab, view.unit)
     painted_skin, skin = paint_skin(base, view.skin, view.faces)
-    painted = bilateral(blend(toned, painted_skin, skin), colour=7, space=1.6, size=5)
+    painted = bilateral(blend(areas, painted_skin, skin), colour=7, space=1.6, size=5)
     glasses = find_glasses(view.lab[..., 0], view.faces)
     detailed = steepen(round_edges(_with_detail(painted, view, skin, glasses), view.features))
     paint, pen = draw_features(detailed, view.lab, view.faces)
@@ -72,16 +73,22 @@ def _regions(base: Colour, view: View) -> Labels:
     return rounded(segment(features, scale=60 * view.unit, smallest=smallest, threshold=_LEAST_DIFFERENCE))
 
 
+def _without_tones(view: View) -> Plane:
+    """Where regions get no tones: skin has its own, and what is out of focus is painted smoothly."""
+    blurred = 1 - in_focus(view.lab[..., 0] / 100, reach=int(24 * view.unit) | 1)
+    return np.maximum(view.skin, blur(blurred, 6 * view.unit))
+
+
 def _lightness(base: Colour, view: View) -> Plane:
     """The lightness that tones follow: even along edges."""
-    return blur(smooth_along(base[..., 0].copy(), view.flow, 4), 1.0)
+    return blur(smooth_along(base[..., 0].copy(), view.flow, 6), 2.5 * view.unit)
 
 
 def _with_detail(painted: Colour, view: View, skin: Plane, glasses: Plane) -> Colour:
     """Bring back what is strong or line-like: as strokes where there is texture, and hardly anything in skin."""
     fine = smooth_along(bilateral(view.lab, colour=4.5, space=2, size=5), view.flow, 1.2)
     calm = skin * (1 - view.features) * (1 - glasses)
-    threshold = 8 - 4 * view.flow.coherence + 2 * view.texture + 26 * calm
+    threshold = 8 - 4 * view.flow.coherence + 2 * view.texture + 45 * calm
     return restore(painted, masses(fine, view.texture, radius=2), threshold, view.unit)
 
 
