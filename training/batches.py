@@ -20,7 +20,7 @@ FEATURES = (LEFT_EYE, (1.5, 2.4)), (RIGHT_EYE, (1.5, 2.4)), (LIPS, (1.1, 1.2))  
 # In the loss, where other pixels have 1: a face is judged by its features, and they are few pixels.
 FEATURE_WEIGHT = 8
 SMALL_FACE = 200  # pixels of its height; the features of smaller ones are still fewer pixels, and weigh more
-MOST_WEIGHT = 24
+MOST_WEIGHT = 16
 
 WeightMap = npt.NDArray[np.float32]
 
