@@ -180,6 +180,34 @@ def test_only_the_waiting_counts_and_nothing_is_saved_up(monkeypatch: pytest.Mon
             paced()
 
 
+def test_archives_whose_clients_have_gone_keep_no_listener_out(port: int) -> None:
+    """Also while there is nothing to send, since the album waits for pictures."""
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=LIMIT_S) as client:
+        album = client.post("/api/v1/albums", json={}).headers["Location"]
+        client.put(f"{album}/photos/a.png", content=photo_bytes(), headers={"Content-Type": "image/png"})
+
+        def may_listen() -> bool:
+            with client.stream("GET", f"{album}/events") as answer:
+                return answer.status_code == 200
+
+        fetching = [socket.create_connection(("127.0.0.1", port)) for _ in range(WEB_THREADS // 2 + 1)]
+        for connection in fetching:
+            connection.sendall(f"GET {album}/archive HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        wait_until(lambda: any(map(sip, fetching)), "one is refused, since the others have taken all seats", LIMIT_S)
+        for connection in fetching:
+            connection.close()
+        wait_until(may_listen, "the seats are free", LIMIT_S)
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="only Linux lists the timers of connections")
+def test_clients_that_vanish_without_a_word_are_looked_for(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        ends = f"{port:04X}", f"{client.getsockname()[1]:04X}"
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        (timer,) = [row[5] for row in rows if (row[1][-4:], row[2][-4:]) == ends]
+        assert timer.startswith("02:")  # the keepalive timer runs
+
+
 def test_of_too_many_clients_the_slowest_is_sent_away() -> None:
     pairs = [socket.socketpair() for _ in range(3)]
     slow, slower, newest = (Client(ours, socket.SHUT_RD) for ours, _ in pairs)

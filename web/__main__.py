@@ -23,6 +23,7 @@ from web.patience import PatientWorker
 
 SILENCE_S = 10  # of a client in the middle of a request or an answer
 LOCK_WAIT_S = 5  # for a photo in other hands: of the few threads a worker that died would hold many
+PROBES = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}  # of a client that may have vanished unheard
 GRACE_S = 10  # for requests in hand; those that merely wait are let go at once
 
 log = structlog.get_logger()
@@ -74,6 +75,10 @@ def _limit_waiting(arbiter: Arbiter) -> None:
     for listener in arbiter.LISTENERS:
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             listener.sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", SILENCE_S, 0))
+        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in PROBES.items():
+            if hasattr(socket, name):  # elsewhere the system's own, which may be hours
+                listener.sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def main() -> None:

@@ -162,9 +162,9 @@ def listen_to_album(album_id: str) -> Response:
     if after and after == services().albums.last_event(album.id) and services().albums.has_ended(album.id):
         return Response(status=204)  # tells an EventSource that it has heard everything
     return held_open(
-        lambda room: album_stream(
+        lambda seat: album_stream(
             services().albums,
-            room,
+            seat,
             album.id,
             after=after,
             render=lambda: _body(services().albums.get(album.id)).model_dump_json(),
@@ -181,7 +181,7 @@ def listen_to_album(album_id: str) -> Response:
 def get_archive(album_id: str) -> Response:
     """The pictures that are done at once, the others as they get done; at last the reasons of those that failed."""
     album = own_album(album_id)
-    response = held_open(lambda room: archive_of(services(), room, album), "application/zip")
+    response = held_open(lambda seat: archive_of(services(), seat, album), "application/zip")
     response.headers["Content-Disposition"] = _disposition(album)
     return response
 

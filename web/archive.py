@@ -3,6 +3,7 @@
 Imported by `web.albums`.
 """
 
+import errno
 import json
 from collections.abc import Iterator
 from pathlib import PurePosixPath
@@ -16,7 +17,7 @@ from shared.jobs import ENDED, PATIENCE_S, State
 from shared.names import numbered
 from shared.services import Services
 from shared.store import MissingObjectError
-from web.waiting import WaitingRoom
+from web.waiting import Seat
 
 FAILURES: Final = "failures.json"
 
@@ -25,14 +26,13 @@ class BrokenOffError(Exception):
     """The server shuts down, or the album was erased: the archive ends where it is, and nobody takes it for whole."""
 
 
-def archive_of(services: Services, room: WaitingRoom, album: Album) -> Iterator[bytes]:
+def archive_of(services: Services, seat: Seat, album: Album) -> Iterator[bytes]:
     """Yield the archive: what is done at once, the rest as it gets done, and the reasons of what failed."""
     packing = _Packing(services)
     after = services.albums.last_event(album.id)
     yield from packing.add_all(services.albums.entries(album.id))
     while services.albums.unfinished(album.id):
-        if not room.is_open():
-            raise BrokenOffError
+        _require_wanted(seat)
         events = services.albums.events(album.id, after=after, wait_s=PATIENCE_S)
         after = events[-1].id if events else after
         names = list(dict.fromkeys(event.name for event in events if event.state in ENDED))
@@ -41,6 +41,19 @@ def archive_of(services: Services, room: WaitingRoom, album: Album) -> Iterator[
     if not services.albums.is_there(album.id):
         raise BrokenOffError
     yield from packing.close()
+
+
+def _require_wanted(seat: Seat) -> None:
+    """Stop an archive that is no longer wanted; a plain return would end it as if it were whole.
+
+    Raises:
+        BrokenPipeError: the client has hung up, as a write to it would have shown.
+        BrokenOffError: the server shuts down.
+    """
+    if seat.is_abandoned():
+        raise BrokenPipeError(errno.EPIPE, "The client has hung up.")
+    if not seat.is_wanted():
+        raise BrokenOffError
 
 
 class _Packing:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from shared.albums import Albums, Entry
 from shared.errors import UnknownAlbumError, UnknownJobError
 from shared.jobs import PATIENCE_S, Event, Job, Jobs
-from web.waiting import WaitingRoom
+from web.waiting import Seat
 
 KEEP_ALIVE_S = 10.0
 STILL_HERE = ": still here\n\n"
@@ -21,20 +21,20 @@ Render = Callable[[Job], str]
 """The job as its owner sees it, in JSON."""
 
 
-def stream(jobs: Jobs, room: WaitingRoom, job_id: str, *, after: str, render: Render) -> Iterator[str]:
+def stream(jobs: Jobs, seat: Seat, job_id: str, *, after: str, render: Render) -> Iterator[str]:
     """Yield the events that follow the one named `after` (all news from now on if it is empty) until the job ends."""
     last = after or jobs.last_event(job_id)
     try:
         if not after:
             yield _event("state", last, render(jobs.get(job_id)))
-        yield from _follow(jobs, room, job_id, last, render)
+        yield from _follow(jobs, seat, job_id, last, render)
     except UnknownJobError:
         return  # erased while we listened
 
 
-def _follow(jobs: Jobs, room: WaitingRoom, job_id: str, last: str, render: Render) -> Iterator[str]:
+def _follow(jobs: Jobs, seat: Seat, job_id: str, last: str, render: Render) -> Iterator[str]:
     spoke = time.monotonic()
-    while room.is_open():
+    while seat.is_wanted():
         events = list(jobs.events(job_id, after=last, wait_s=PATIENCE_S))
         job = jobs.get(job_id)
         for event in events:
@@ -64,7 +64,7 @@ def _event(kind: str, event_id: str, data: str) -> str:
 
 def album_stream(
     albums: Albums,
-    room: WaitingRoom,
+    seat: Seat,
     album_id: str,
     *,
     after: str,
@@ -78,21 +78,21 @@ def album_stream(
     last = after or albums.last_event(album_id)
     try:
         yield _event("progress", last, render())
-        yield from _follow_album(albums, room, album_id, last, render, render_photo)
+        yield from _follow_album(albums, seat, album_id, last, render, render_photo)
     except UnknownAlbumError:
         return  # erased while we listened
 
 
 def _follow_album(
     albums: Albums,
-    room: WaitingRoom,
+    seat: Seat,
     album_id: str,
     last: str,
     render: Callable[[], str],
     render_photo: Callable[[Entry], str],
 ) -> Iterator[str]:
     spoke = told = time.monotonic()
-    while room.is_open():
+    while seat.is_wanted():
         is_over = albums.has_ended(album_id)  # asked first: what ended it is then among the events
         events = albums.events(album_id, after=last, wait_s=0 if is_over else PATIENCE_S)
         latest = {event.name: event.id for event in events}

@@ -24,7 +24,7 @@ from web.events import stream
 from web.incoming import caller_id, own_job, spooled_body
 from web.openapi import Access, Takes, operation
 from web.schemas import JobBody, JobLinks, JobOptions, JobPage, PageOptions, ResultOptions, answer
-from web.waiting import held_open, last_event_id, waiting_room
+from web.waiting import held_open, last_event_id, take_seat
 
 MAX_WAIT_S = 30
 NO_WORKERS_RETRY_S = 15  # when no worker is there, nobody knows; this is a restart's time
@@ -126,8 +126,8 @@ def listen(job_id: str) -> Response:
     if after and job.ended and after == services().jobs.last_event(job_id):
         return Response(status=204)  # tells an EventSource that it has heard everything
     return held_open(
-        lambda room: stream(
-            services().jobs, room, job_id, after=after, render=lambda now: job_body(now).model_dump_json()
+        lambda seat: stream(
+            services().jobs, seat, job_id, after=after, render=lambda now: job_body(now).model_dump_json()
         ),
         "text/event-stream",
     )
@@ -186,13 +186,13 @@ def _wait_if_preferred(job: Job) -> tuple[Job, int]:
     seconds = min(int(asked[1]), MAX_WAIT_S) if asked else 0
     if not seconds:
         return job, 0
-    room = waiting_room()
-    if not room.take_seat():
+    seat = take_seat()
+    if seat is None:
         return job, 0
     try:
-        return services().jobs.wait(job.id, seconds, patient=room.is_open), seconds
+        return services().jobs.wait(job.id, seconds, patient=seat.is_wanted), seconds
     finally:
-        room.leave()
+        seat.room.leave()
 
 
 def _require_result(job: Job) -> ResultInfo:

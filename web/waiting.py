@@ -1,13 +1,18 @@
 """Requests that are held open: how many at once, and for how long the server goes on holding them."""
 
 import re
+import select
+import socket
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from threading import BoundedSemaphore
-from typing import cast
+from typing import Final, cast
 
 from flask import Response, current_app, request, stream_with_context
 
 from shared.errors import BadRequestError, UnavailableError
+
+_HANGUP: Final = getattr(select, "POLLRDHUP", select.POLLHUP)  # Linux also reports a client that only stopped sending
 
 
 class WaitingRoom:
@@ -26,22 +31,44 @@ class WaitingRoom:
         self._seats.release()
 
 
-def waiting_room() -> WaitingRoom:
-    """Where the requests of this application wait."""
-    return cast("WaitingRoom", current_app.extensions["sakuga-waiting"])
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A request's place in the waiting room."""
+
+    room: WaitingRoom
+    connection: socket.socket | None
+    """The connection to the client; None under a server that does not expose it."""
+
+    def is_wanted(self) -> bool:
+        """Whether to keep waiting: the server is not shutting down, and the client has not hung up."""
+        return self.room.is_open() and not self.is_abandoned()
+
+    def is_abandoned(self) -> bool:
+        """Whether the client has hung up, which sending would only show once there is something to send."""
+        if self.connection is None:
+            return False
+        poll = select.poll()
+        poll.register(self.connection, _HANGUP)
+        return bool(poll.poll(0))
 
 
-def held_open(body: Callable[[WaitingRoom], Iterator[str] | Iterator[bytes]], content_type: str) -> Response:
+def take_seat() -> Seat | None:
+    """A seat for the current request, or None if all are taken; `seat.room.leave` must follow."""
+    room = cast("WaitingRoom", current_app.extensions["sakuga-waiting"])
+    return Seat(room, request.environ.get("gunicorn.socket")) if room.take_seat() else None
+
+
+def held_open(body: Callable[[Seat], Iterator[str] | Iterator[bytes]], content_type: str) -> Response:
     """Answer with what comes as it comes; for as long as it does, a seat is taken.
 
     Raises:
         UnavailableError: all seats are.
     """
-    room = waiting_room()
-    if not room.take_seat():
+    seat = take_seat()
+    if seat is None:
         raise UnavailableError("Too many requests wait here; poll instead, or try again later.", retry_after_s=5)
-    response = Response(stream_with_context(body(room)), content_type=content_type)
-    response.call_on_close(room.leave)
+    response = Response(stream_with_context(body(seat)), content_type=content_type)
+    response.call_on_close(seat.room.leave)
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"
     return response
