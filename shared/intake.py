@@ -9,7 +9,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from os import SEEK_END
@@ -30,13 +30,14 @@ from shared.errors import (
 from shared.images import too_many_bytes
 from shared.jobs import Job, State, error_info, new_id
 from shared.lanes import Lane
-from shared.names import is_clutter, is_photo_name, numbered, safe_name
+from shared.names import is_clutter, is_photo_name, safe_name, with_number
 from shared.pipeline import Options
 from shared.services import Order, Services
 from shared.spool import SPOOL_BYTES, spooled
 
 MOST_ENTRIES: Final = 20_000  # of an archive, whatever they are
 MOST_RATIO: Final = 200  # of unpacked to packed bytes; photos hardly shrink, bombs do
+LOOK_AHEAD: Final = 100  # numbers of a name at a time
 _REMEMBERED: Final = {413, 415, 422}  # what no other try can help
 MOST_DIRECTORY_BYTES: Final = 16 << 20
 # Of the others zipfile unpacks in one go whatever 64 KiB hold: 1,300 bytes of bzip2 took 3.4 GB.
@@ -68,30 +69,120 @@ class Taken:
         return self.job
 
 
-def add_photo(services: Services, album: Album, name: str, photo: BinaryIO, *, in_place: bool = False) -> Taken:
-    """Take one photo in under `name`; the same photo under the same name is taken once.
+class _Series:
+    """The numbers of one name: what was found under each so far, and the first of which nothing is known."""
 
-    Where another photo has the name, it is replaced, or this one gets a number. One that has expired is taken anew. A
-    photo that no try can help is remembered with the reason.
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._number = 1
+        self._found: dict[Hashable, list[str]] = {}
+
+    def candidates(self, content: Hashable) -> Iterator[str]:
+        """The names where `content` was found, then unknown ones; asking for another says that this one is taken."""
+        while True:
+            while names := self._found.get(content):
+                yield names[0]
+                names.pop(0)
+            yield with_number(self._name, self._number)
+
+    def found(self, name: str, content: Hashable) -> None:
+        """Remember what is under the first unknown name; of others it is known."""
+        if name == with_number(self._name, self._number):
+            self._found.setdefault(content, []).append(name)
+            self._number += 1
+
+    def ahead(self, count: int) -> list[str]:
+        """The first `count` unknown names."""
+        return [with_number(self._name, number) for number in range(self._number, self._number + count)]
+
+
+class Numbering:
+    """What one upload has found under the numbers of names, so that it tries none of them twice."""
+
+    def __init__(self) -> None:
+        self._photos: dict[str, _Series] = {}
+        self._refusals: dict[str, _Series] = {}
+
+    def photos(self, name: str) -> _Series:
+        """The numbers of a name by the SHA-256 of the photos there."""
+        return self._photos.setdefault(name, _Series(name))
+
+    def refusals(self, name: str) -> _Series:
+        """The numbers of a name by the reasons why there is no photo."""
+        return self._refusals.setdefault(name, _Series(name))
+
+
+def replace_photo(services: Services, album: Album, name: str, photo: BinaryIO) -> Taken:
+    """Take one photo in under `name`, in place of any other; the same photo is taken once.
+
+    One that has expired is taken anew. A photo that no try can help is remembered with the reason.
     """
-    sha256 = hashlib.file_digest(photo, "sha256").hexdigest()  # type: ignore[arg-type]
-    names = iter([safe_name(name)]) if in_place else numbered(safe_name(name))
-    while True:
-        wanted = next(names)
+    item = Item(safe_name(name), new_id(), _sha256(photo))
+    with services.albums.naming(album.id, item.name) as before:
+        earlier = _job_of(services, before)
+        if earlier and _content(earlier) == item.sha256:
+            return Taken(item.name, earlier)
+        return _take_in(services, album, item, photo, before=before, earlier=earlier)
+
+
+def add_photo(services: Services, album: Album, name: str, photo: BinaryIO, numbering: Numbering) -> Taken:
+    """Take one photo in under `name` or, where another photo has it, a number; otherwise like `replace_photo`."""
+    sha256 = _sha256(photo)
+    series = numbering.photos(safe_name(name))
+    for wanted in series.candidates(sha256):
         with services.albums.naming(album.id, wanted) as before:
-            earlier = services.jobs.find(before.job_id) if before and before.job_id else None
-            is_there = earlier is not None and earlier.state is not State.EXPIRED
-            if earlier and is_there and earlier.photo.sha256 == sha256:
+            earlier = _job_of(services, before)
+            content = _content(earlier) if earlier else None
+            if content == sha256:
                 return Taken(wanted, earlier)
-            if is_there and not in_place:
-                continue
-            taken = _add(services, album, Item(wanted, new_id(), sha256), before, photo)
-            if earlier and (taken.job or _is_final(taken.error)):
-                services.erase(earlier.id)
-            return taken
+            if content is None:
+                item = Item(wanted, new_id(), sha256)
+                taken = _take_in(services, album, item, photo, before=before, earlier=earlier)
+                if taken.job:
+                    series.found(wanted, sha256)
+                return taken
+            series.found(wanted, content)
+        _look_ahead(services, album, series)
+    raise AssertionError  # numbers do not end
 
 
-def add_archive(services: Services, album: Album, archive: BinaryIO) -> Iterator[Taken]:
+def _look_ahead(services: Services, album: Album, series: _Series) -> None:
+    """Pass numbers that are taken without a lock for each; under its own lock a free one is looked at again."""
+    while True:
+        names = series.ahead(LOOK_AHEAD)
+        jobs = {entry.item.name: entry.job for entry in services.albums.some(album.id, names)}
+        for name in names:
+            job = jobs.get(name)
+            content = _content(job) if job else None
+            if content is None:
+                return
+            series.found(name, content)
+
+
+def _sha256(photo: BinaryIO) -> str:
+    return hashlib.file_digest(photo, "sha256").hexdigest()  # type: ignore[arg-type]
+
+
+def _job_of(services: Services, item: Item | None) -> Job | None:
+    return services.jobs.find(item.job_id) if item and item.job_id else None
+
+
+def _content(job: Job) -> str | None:
+    """The SHA-256 of the photo that a job keeps its name taken for, unless it has expired."""
+    return None if job.state is State.EXPIRED else job.photo.sha256
+
+
+def _take_in(
+    services: Services, album: Album, item: Item, photo: BinaryIO, *, before: Item | None, earlier: Job | None
+) -> Taken:
+    """Take a photo in, and erase the one that was there."""
+    taken = _add(services, album, item, before, photo)
+    if earlier and (taken.job or _is_final(taken.error)):
+        services.erase(earlier.id)
+    return taken
+
+
+def add_archive(services: Services, album: Album, archive: BinaryIO, numbering: Numbering) -> Iterator[Taken]:
     """Take in every photo of a ZIP archive, one after the other.
 
     As in a folder, what is neither a photo nor called like one is left out; what is only called like one is refused.
@@ -113,13 +204,13 @@ def add_archive(services: Services, album: Album, archive: BinaryIO) -> Iterator
                     if not is_photo_name(name):
                         images.inspect(photo, services.limits)
                         photo.seek(0)
-                    taken = add_photo(services, album, name, photo)
+                    taken = add_photo(services, album, name, photo, numbering)
             except UnknownAlbumError:
                 raise  # it was erased meanwhile: there is nothing that could remember the others
             except SakugaError as error:
                 if _is_final(error) and not is_photo_name(name):
                     continue
-                taken = _refuse(services, album, name, error)
+                taken = _refuse(services, album, Item(name, error=error_info(error)), error, numbering)
             is_empty = False
             yield taken
     if is_empty:
@@ -181,20 +272,22 @@ def _refused(services: Services, album: Album, item: Item, error: SakugaError, b
     return Taken(item.name, error=error)
 
 
-def _refuse(services: Services, album: Album, name: str, error: SakugaError) -> Taken:
+def _refuse(services: Services, album: Album, item: Item, error: SakugaError, numbering: Numbering) -> Taken:
     """Remember why an entry of an archive is no photo, under its name or, where that is taken, a number."""
-    refused = Item(name, error=error_info(error))
-    for wanted in numbered(name):
+    series = numbering.refusals(item.name)
+    for wanted in series.candidates(item.error):
         with services.albums.naming(album.id, wanted) as before:
-            if before and before.error == refused.error:
+            if before and before.error == item.error:
                 return Taken(wanted, error=error)
             if before:
+                series.found(wanted, before.error)
                 continue
             try:
                 _require_room(services, album)
             except (AlbumFullError, QueueFullError) as full:
                 return Taken(wanted, error=full)
-            services.albums.put(album, replace(refused, name=wanted), None)
+            services.albums.put(album, replace(item, name=wanted), None)
+            series.found(wanted, item.error)
             return Taken(wanted, error=error)
     raise AssertionError  # numbers do not end
 

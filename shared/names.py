@@ -5,8 +5,6 @@ Imported by everyone.
 
 import re
 import unicodedata
-from collections.abc import Iterator
-from itertools import count
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -60,9 +58,28 @@ def _safe_part(part: str) -> str:
     return stem + suffix
 
 
-def numbered(name: str) -> Iterator[str]:
-    """The name itself, then others like it for where it is taken."""
-    yield name
+def with_number(name: str, number: int) -> str:
+    """The name with a number before its extension; number one is the name itself."""
     path = PurePosixPath(name)
-    for number in count(2):
-        yield str(path.with_name(f"{path.stem} ({number}){path.suffix}"))
+    return name if number == 1 else str(path.with_name(f"{path.stem} ({number}){path.suffix}"))
+
+
+class UniqueNames:
+    """Names that stay distinct on file systems that ignore case, too."""
+
+    def __init__(self, *taken: str) -> None:
+        """Start with the names in `taken`."""
+        self._taken = {name.casefold() for name in taken}
+        self._numbers: dict[str, int] = {}
+
+    def take(self, name: str) -> str:
+        """Take a name or, where that is taken, its first free number.
+
+        Taken names stay taken, so each search starts where the last one for this name ended: no number is tried twice.
+        """
+        number = self._numbers.get(name.casefold(), 1)
+        while (free := with_number(name, number)).casefold() in self._taken:
+            number += 1
+        self._taken.add(free.casefold())
+        self._numbers[name.casefold()] = number + 1
+        return free

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import random
 import re
 import stat
+import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,12 +16,13 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+import shared.names
 from shared.albums import Item
 from shared.broker import celery_app
 from shared.errors import InvalidValueError
 from shared.jobs import Job, Jobs
 from shared.lanes import BULK_SHARE, DRIFT, FLOW_PIXELS, OUTSTANDING, Lane, Lanes, sent_key
-from shared.names import safe_name
+from shared.names import UniqueNames, safe_name, with_number
 from shared.services import Order, Services, connect
 from shared.settings import Settings
 from shared.turns import Turns
@@ -60,6 +63,29 @@ def put(client: FlaskClient, album: str, name: str, seed: int = 0) -> dict[str, 
 def upload(client: FlaskClient, album: str, *files: tuple[str, bytes]) -> dict[str, Any]:
     photos = [(BytesIO(data), name) for name, data in files]
     return body(client.post(f"{album}/photos", data={"photos": photos}))
+
+
+def accepted(answer: dict[str, Any]) -> list[str]:
+    return [one["name"] for one in answer["accepted"]]
+
+
+def zip_of_links(name: str, count: int) -> bytes:
+    """An archive of entries of one name that are refused."""
+    links = [zipfile.ZipInfo(name) for _ in range(count)]
+    for link in links:
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    buffer = BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive, warnings.catch_warnings(action="ignore"):  # of names that repeat
+        for link in links:
+            archive.writestr(link, b"/etc/passwd")
+    return buffer.getvalue()
+
+
+def commands(services: Services, do: Callable[[], object]) -> int:
+    """How many commands Redis is given meanwhile."""
+    before = services.redis.info("stats")["total_commands_processed"]
+    do()
+    return int(services.redis.info("stats")["total_commands_processed"] - before)
 
 
 def work(services: Services, count: int = 1000) -> list[str]:
@@ -298,6 +324,40 @@ class TestArchives:
         again = upload(client, album, ("a.zip", archive))
         assert again == answer
 
+    def test_photos_of_one_name_cost_little_more_than_those_of_many(
+        self, client: FlaskClient, services: Services, album: str
+    ) -> None:
+        count, one_more = 40, 99
+        many, one = ([photo_bytes(seed=seed + start) for seed in range(count)] for start in (0, count))
+        cost_of_many = commands(services, lambda: upload(client, album, *((f"{n}.png", p) for n, p in enumerate(many))))
+        cost_of_one = commands(services, lambda: upload(client, album, *(("a.png", photo) for photo in one)))
+        assert cost_of_one < cost_of_many + 5 * count
+        cost_of_next = commands(services, lambda: upload(client, album, ("a.png", photo_bytes(seed=one_more))))
+        assert cost_of_next < cost_of_many / count + 2 * count
+        names = [photo["name"] for photo in body(client.get(f"{album}/photos?limit=100"))["photos"][count:]]
+        assert names == ["a.png", *(f"a ({number}).png" for number in range(2, count + 2))]
+
+    def test_refused_entries_whose_name_is_taken_look_for_a_number_once(
+        self, client: FlaskClient, services: Services, album: str
+    ) -> None:
+        count = 40
+        upload(client, album, *(("a.png", photo_bytes(seed=seed)) for seed in range(count)))
+        once, often = (zip_of_links("a.png", number) for number in (1, count))
+        cost_of_once = commands(services, lambda: upload(client, album, ("once.zip", once)))
+        cost_of_often = commands(services, lambda: upload(client, album, ("often.zip", often)))
+        assert body(client.get(album))["counts"]["failed"] == 1
+        assert cost_of_often < cost_of_once + 10 * count
+
+    def test_what_is_under_a_number_is_found_there_again(
+        self, client: FlaskClient, services: Services, album: str
+    ) -> None:
+        jobs = [put(client, album, name, seed)["job"] for seed, name in enumerate(("a.png", "a (2).png", "a (3).png"))]
+        third, new, newer = (("a.png", photo_bytes(seed=seed)) for seed in (2, 7, 8))
+        assert accepted(upload(client, album, third, new, third, new)) == ["a (3).png", "a (4).png"] * 2
+        client.delete(f"/api/v1/jobs/{jobs[1]}")
+        services.jobs.expire(jobs[2])
+        assert accepted(upload(client, album, newer, third)) == ["a (2).png", "a (3).png"]
+
     @pytest.mark.parametrize(
         ("raw", "expected"),
         [
@@ -350,6 +410,35 @@ class TestArchives:
         disposition = client.get(f"{album}/archive").headers["Content-Disposition"]
         assert f'filename="{plain}' in disposition
         assert f"filename*=UTF-8''{full}" in disposition
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_name_is_unique_by_the_first_free_number(seed: int) -> None:
+    """As a search through all numbers finds it, among names in capitals and names that look numbered."""
+    rng = random.Random(seed)
+    names = UniqueNames("failures.json")
+    taken = {"failures.json"}
+    for _ in range(200):
+        stem = rng.choice(["a", "A", "a (2)", "A (3)", "a (2) (2)", "Straße", "STRASSE", ".hidden", "x/a", "failures"])
+        name = stem + rng.choice([".png", ".PNG", "", ".json"])
+        numbered = (with_number(name, number) for number in range(1, 300))
+        free = next(one for one in numbered if one.casefold() not in taken)
+        assert names.take(name) == free
+        taken.add(free.casefold())
+
+
+def test_many_equal_names_are_made_unique_without_trying_a_number_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+
+    def noted(name: str, number: int) -> str:
+        tried.append(number)
+        return with_number(name, number)
+
+    monkeypatch.setattr(shared.names, "with_number", noted)
+    names = UniqueNames()
+    for _ in range(5000):
+        names.take("a")
+    assert tried == list(range(1, 5001))
 
 
 class TestEvents:

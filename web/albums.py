@@ -9,7 +9,7 @@ from werkzeug.datastructures import FileStorage
 
 from shared.albums import Album, Entry
 from shared.errors import BadRequestError, SakugaError
-from shared.intake import Taken, add_archive, add_photo
+from shared.intake import Numbering, Taken, add_archive, add_photo, replace_photo
 from shared.jobs import State, error_info
 from shared.pipeline import Options
 from web.archive import archive_of
@@ -101,7 +101,7 @@ def check_album(album_id: str, options: CheckOptions) -> Response:
 def put_photo(album_id: str, name: str) -> Response:
     album = own_album(album_id)
     with spooled_body(services().settings.max_upload_bytes) as photo:
-        taken = add_photo(services(), album, name, photo, in_place=True)
+        taken = replace_photo(services(), album, name, photo)
     return answer(_accepted(taken), 202)
 
 
@@ -120,7 +120,8 @@ def add_photos(album_id: str) -> Response:
     uploads = request.files.getlist("photos")
     if not uploads:
         raise BadRequestError("Send photos or ZIP archives as files in the multipart field `photos`.")
-    taken = [one for upload in uploads for one in _taken(album, upload)]
+    numbering = Numbering()
+    taken = [one for upload in uploads for one in _taken(album, upload, numbering)]
     return answer(
         UploadBody(
             accepted=[_accepted(one) for one in taken if one.job],
@@ -209,13 +210,13 @@ def delete_album(album_id: str) -> Response:
     return Response(status=204)
 
 
-def _taken(album: Album, upload: FileStorage) -> list[Taken]:
+def _taken(album: Album, upload: FileStorage, numbering: Numbering) -> list[Taken]:
     """What became of one file of a form: a photo, or an archive of them."""
     file, name = cast("BinaryIO", upload.stream), upload.filename or "photo"
     try:
         if _is_archive(file):
-            return list(add_archive(services(), album, file))
-        return [add_photo(services(), album, name, file)]
+            return list(add_archive(services(), album, file, numbering))
+        return [add_photo(services(), album, name, file, numbering)]
     except SakugaError as error:
         return [Taken(name, error=error)]
 

@@ -14,7 +14,7 @@ from zipstream import ZipStream
 
 from shared.albums import Album, Entry
 from shared.jobs import ENDED, PATIENCE_S, State
-from shared.names import numbered
+from shared.names import UniqueNames
 from shared.services import Services
 from shared.store import MissingObjectError
 from web.waiting import Seat
@@ -64,7 +64,7 @@ class _Packing:
         # Not squeezed, since pictures are; but readers that go from the front find no end of an entry that is "stored".
         self._zipped = ZipStream(compress_type=ZIP_DEFLATED, compress_level=0)
         self._done: set[str] = set()
-        self._taken: set[str] = {FAILURES}
+        self._names = UniqueNames(FAILURES)
         self._failures: dict[str, dict[str, str]] = {}
 
     def add_all(self, entries: Iterator[Entry]) -> Iterator[bytes]:
@@ -89,14 +89,8 @@ class _Packing:
         except MissingObjectError as error:
             self._failures[name] = {"code": error.code, "title": error.title, "detail": error.detail}
             return
-        self._zipped.add(picture, self._free(str(PurePosixPath(name).with_suffix(f".{extension}"))))
+        self._zipped.add(picture, self._names.take(str(PurePosixPath(name).with_suffix(f".{extension}"))))
         yield from self._zipped.all_files()
-
-    def _free(self, name: str) -> str:
-        """A name that no other picture has, on systems too that take A.jpg and a.jpg for the same."""
-        free = next(one for one in numbered(name) if one.casefold() not in self._taken)
-        self._taken.add(free.casefold())
-        return free
 
 
 def _reason(entry: Entry) -> dict[str, str]:
