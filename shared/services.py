@@ -201,7 +201,8 @@ class Services:
                 return
             news = hashlib.sha256(f"{album_id} {last}".encode()).hexdigest()[:32]
             body = event("album.ended", {"id": album.id, "name": album.name, "counts": counts})
-            self.webhooks.put(Message(f"msg_{news}", album.webhook, album.secret, body), keep_s=self.settings.ttl_s)
+            message = Message(f"msg_{news}", album.webhook, album.secret, body, album.caller)
+            self.webhooks.put(message, keep_s=self.settings.ttl_s)
 
     def cancel_album(self, album_id: str) -> None:
         """Stop everything of an album that has not ended."""

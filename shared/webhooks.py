@@ -10,13 +10,14 @@ import ipaddress
 import json
 import secrets
 import socket
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
-from threading import Timer
+from threading import Lock, Timer
 from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlsplit
 
@@ -35,11 +36,21 @@ DUE: Final = "sakuga:webhooks"  # messages that were not heard yet, by when they
 DELAYS_S: Final = (5, 60, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600)
 TIMEOUT_S: Final = 10  # of each step: to connect, to agree on TLS, to be told anything more
 DEADLINE_S: Final = 20  # of all steps: one who tells a byte now and then keeps within the other
-SENDERS: Final = 4  # at once, so that a slow receiver keeps few others waiting
+LOOK_S: Final = 2  # how often to look for messages that are due
+SENDERS: Final = 32  # at once; mostly they wait for receivers
+# No caller and no host may occupy them all: slow receivers delay only their own kind.
+SENDERS_PER_CALLER: Final = SENDERS // 2
+SENDERS_PER_HOST: Final = 4
 _TUNNELS: Final = tuple(  # to IPv4, private ones too: NAT64, the local kind of it (RFC 8215), 6to4, mere IPv4
     map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "::/96"))
 )
 CLAIM_S: Final = 120  # of a sender that died; above the deadline and what resolving a name takes
+_CLAIM: Final = """
+local due = redis.call('ZRANGE', KEYS[1], '-inf', ARGV[1], 'BYSCORE', 'LIMIT', 0, ARGV[3])
+for _, message in ipairs(due) do redis.call('ZADD', KEYS[1], ARGV[2], message) end
+return due
+"""
+_CLAIM_COUNT: Final = 100
 
 log = structlog.get_logger()
 
@@ -56,6 +67,44 @@ class Message:
     url: str
     secret: str
     body: str
+    caller: str
+    tries: int = 0  # that failed
+
+    @property
+    def host(self) -> str:
+        """The receiver, whatever the port."""
+        return urlsplit(self.url).hostname or ""
+
+
+class _Senders:
+    """Threads that send, few of them for the same caller or host."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(SENDERS, "webhook")  # starts them as they are needed
+        self._lock = Lock()
+        self._busy: Counter[str] = Counter()
+
+    def start(self, send: Callable[[Message], bool], message: Message) -> Future[bool] | None:
+        """Send a message in a thread; None if its caller, its host or all together have as many as they may."""
+        limits = {
+            "all": SENDERS,
+            f"caller {message.caller}": SENDERS_PER_CALLER,
+            f"host {message.host}": SENDERS_PER_HOST,
+        }
+        with self._lock:
+            if any(self._busy[name] >= limit for name, limit in limits.items()):
+                return None
+            self._busy.update(limits.keys())
+        future = self._pool.submit(send, message)
+        future.add_done_callback(lambda done: self._end(done, limits.keys()))
+        return future
+
+    def _end(self, future: Future[bool], names: Iterable[str]) -> None:
+        with self._lock:
+            self._busy.subtract(names)
+            self._busy = +self._busy  # without those that are at zero
+        if error := future.exception():
+            log.error("a webhook was not sent; it is tried again", exc_info=error)
 
 
 class Webhooks:
@@ -65,6 +114,7 @@ class Webhooks:
         """Tell public addresses, and the names in `private_hosts` wherever they are."""
         self._redis = redis
         self._private_hosts = private_hosts
+        self._senders = _Senders()
 
     def require_url(self, url: str) -> str:
         """Check what can be checked of an address without asking anybody.
@@ -90,6 +140,7 @@ class Webhooks:
                 ("url", message.url),
                 ("secret", message.secret),
                 ("body", message.body),
+                ("caller", message.caller),
                 ("tries", "0"),
             ):
                 pipe.hset(key, name, value)
@@ -97,37 +148,60 @@ class Webhooks:
             pipe.zadd(DUE, {message.id: clock.now(self._redis)})
             pipe.execute()
 
-    def send_due(self, count: int = 10) -> int:
-        """Send up to `count` messages whose time has come; returns how many were heard."""
-        due = cast("list[str]", self._redis.zrangebyscore(DUE, 0, clock.now(self._redis), start=0, num=count))
-        with ThreadPoolExecutor(SENDERS, "webhook") as pool:
-            return sum(pool.map(self._send_one, due))
+    def send_due(self) -> int:
+        """Start what is due and wait for it; returns how many messages were heard."""
+        return sum(future.result() for future in self.start_due())
 
-    def _send_one(self, message_id: str) -> bool:
-        if not self._redis.set(f"{_message(message_id)}:claim", "1", nx=True, ex=CLAIM_S):
-            return False  # another node does it
-        found = cast("dict[str, str]", self._redis.hgetall(_message(message_id)))
-        if "tries" not in found:
-            self._redis.zrem(DUE, message_id)
-            return False
+    def start_due(self) -> list[Future[bool]]:
+        """Start to send the messages that are due; those for which no sender is free are due again in a moment."""
+        started, waiting = [], []
+        while claimed := self._claim():
+            for message_id, message in claimed.items():
+                if message is None:  # its time to live is over
+                    self._drop(message_id)
+                elif future := self._senders.start(self._send, message):
+                    started.append(future)
+                else:
+                    waiting.append(message_id)
+        if waiting:
+            due = clock.now(self._redis) + LOOK_S
+            self._redis.zadd(DUE, dict.fromkeys(waiting, due), xx=True)
+        return started
+
+    def _claim(self) -> dict[str, Message | None]:
+        """Some messages that are due, which no other node sends for `CLAIM_S`."""
+        now = clock.now(self._redis)
+        claimed = cast("list[str]", self._redis.eval(_CLAIM, 1, DUE, now, now + CLAIM_S, _CLAIM_COUNT))
+        with self._redis.pipeline(transaction=False) as pipe:
+            for message_id in claimed:
+                pipe.hgetall(_message(message_id))
+            return {
+                message_id: _read(message_id, found) for message_id, found in zip(claimed, pipe.execute(), strict=True)
+            }
+
+    def _drop(self, message_id: str) -> None:
+        with self._redis.pipeline() as pipe:
+            pipe.zrem(DUE, message_id)
+            pipe.delete(_message(message_id))  # of one that expired while it was sent its tries came back
+            pipe.execute()
+
+    def _send(self, message: Message) -> bool:
         try:
-            self._post(Message(message_id, found["url"], found["secret"], found["body"]))
+            self._post(message)
         except UnreachableError as error:
-            self._try_later(message_id, int(found["tries"]), error)
+            self._try_later(message, error)
             return False
-        self._redis.zrem(DUE, message_id)
-        self._redis.delete(f"{_message(message_id)}:claim")
+        self._redis.zrem(DUE, message.id)
         return True
 
-    def _try_later(self, message_id: str, tries: int, error: UnreachableError) -> None:
-        log.warning("a webhook was not heard", webhook=message_id, tries=tries + 1, reason=error.detail)
-        if tries >= len(DELAYS_S):
-            self._redis.zrem(DUE, message_id)
+    def _try_later(self, message: Message, error: UnreachableError) -> None:
+        log.warning("a webhook was not heard", webhook=message.id, tries=message.tries + 1, reason=error.detail)
+        if message.tries >= len(DELAYS_S):
+            self._redis.zrem(DUE, message.id)
             return
         with self._redis.pipeline() as pipe:
-            pipe.hincrby(_message(message_id), "tries", 1)
-            pipe.zadd(DUE, {message_id: clock.now(self._redis) + DELAYS_S[tries]})
-            pipe.delete(f"{_message(message_id)}:claim")
+            pipe.hincrby(_message(message.id), "tries", 1)
+            pipe.zadd(DUE, {message.id: clock.now(self._redis) + DELAYS_S[message.tries]})
             pipe.execute()
 
     def _post(self, message: Message) -> None:
@@ -251,3 +325,10 @@ def is_public(address: str) -> bool:
 
 def _message(message_id: str) -> str:
     return f"sakuga:webhook:{message_id}"
+
+
+def _read(message_id: str, record: Mapping[str, str]) -> Message | None:
+    if "url" not in record:
+        return None
+    caller = record.get("caller", "")  # an earlier version kept none
+    return Message(message_id, record["url"], record["secret"], record["body"], caller, int(record["tries"]))

@@ -19,10 +19,12 @@ from shared.jobs import State
 from shared.services import Services, connect
 from shared.settings import Settings
 from shared.webhooks import DUE, Message, is_public, new_secret
-from tests.conftest import ToyEngine, photo_bytes
+from tests.conftest import ToyEngine, photo_bytes, wait_until
 from web.app import create_app
 from web.schemas import AlbumEnded
 from worker import tasks
+
+LOOPBACK = [f"127.0.0.{number}" for number in range(1, 11)]  # all of them this machine
 
 
 @dataclass
@@ -65,7 +67,8 @@ def receiver() -> Iterator[Receiver]:
 def trusting(services: Services, settings: Settings) -> Services:
     """Services that may call this machine, whose Redis is empty."""
     assert services.redis.ping()
-    return connect(settings.model_copy(update={"webhook_hosts": "localhost"}))
+    hosts = ",".join(["localhost", *LOOPBACK])
+    return connect(settings.model_copy(update={"webhook_hosts": hosts}))
 
 
 def ended_album(services: Services, url: str) -> str:
@@ -91,6 +94,10 @@ def convert_one(services: Services) -> bool:
     if message:
         tasks.convert(json.loads(str(message))["headers"]["id"], services, lambda _: ToyEngine())
     return message is not None
+
+
+def put(services: Services, message_id: str, url: str, *, caller: str = "public") -> None:
+    services.webhooks.put(Message(message_id, url, new_secret(), "{}", caller), keep_s=60)
 
 
 def make_due(services: Services) -> None:
@@ -138,8 +145,7 @@ def test_who_never_hears_is_given_up(trusting: Services) -> None:
     ["127.0.0.1", "localhost", "127.1", "[::1]", "[::ffff:10.0.0.1]", "10.1.2.3", "169.254.169.254", "0.0.0.0"],  # noqa: S104  called, not bound
 )
 def test_no_private_address_is_called(services: Services, receiver: Receiver, host: str) -> None:
-    message = Message("msg_1", f"http://{host}:{receiver.port}/", new_secret(), "{}")
-    services.webhooks.put(message, keep_s=60)
+    put(services, "msg_1", f"http://{host}:{receiver.port}/")
     assert services.webhooks.send_due() == 0
     assert receiver.heard == []
 
@@ -192,7 +198,7 @@ def dripping() -> Iterator[str]:
     with ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://localhost:{server.server_address[1]}/"
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
         is_over.set()
         server.shutdown()
         thread.join()
@@ -203,13 +209,120 @@ def test_who_drips_is_cut_off_and_keeps_nobody_else_waiting(
 ) -> None:
     monkeypatch.setattr(webhooks, "DEADLINE_S", 1)
     began = time.monotonic()
-    for number in range(webhooks.SENDERS):
-        trusting.webhooks.put(Message(f"msg_{number}", dripping, new_secret(), "{}"), keep_s=60)
-    trusting.webhooks.put(Message("msg_heard", receiver.url, new_secret(), "{}"), keep_s=60)
+    for number in range(webhooks.SENDERS_PER_HOST):
+        put(trusting, f"msg_{number}", dripping)
+    put(trusting, "msg_heard", receiver.url)
     assert trusting.webhooks.send_due() == 1
     assert time.monotonic() - began < 5  # all at once, each until its deadline
     assert trusting.redis.hget("sakuga:webhook:msg_0", "tries") == "1"
     assert webhooks.DEADLINE_S < webhooks.CLAIM_S
+
+
+@dataclass
+class Silent:
+    """A server that hears everybody out and says nothing, until it is over."""
+
+    port: int = 0
+    asked: list[object] = field(default_factory=list)
+    is_over: threading.Event = field(default_factory=threading.Event)
+
+    def url(self, host: str) -> str:
+        return f"http://{host}:{self.port}/"
+
+
+@pytest.fixture
+def silent() -> Iterator[Silent]:
+    found = Silent()
+
+    class Handler(BaseRequestHandler):
+        def handle(self) -> None:
+            found.asked.append(self.client_address)
+            found.is_over.wait()
+
+    with ThreadingTCPServer(("0.0.0.0", 0), Handler) as server:  # noqa: S104  every address of `LOOPBACK`
+        found.port = server.server_address[1]
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield found
+        found.is_over.set()
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test is so slow that it is the time that lets others go on."""
+    monkeypatch.setattr(webhooks, "TIMEOUT_S", 600)
+    monkeypatch.setattr(webhooks, "DEADLINE_S", 600)
+
+
+@pytest.mark.usefixtures("_patient")
+def test_ten_silent_receivers_of_one_caller_keep_no_other_waiting(
+    trusting: Services, receiver: Receiver, silent: Silent
+) -> None:
+    for number in range(50):
+        put(trusting, f"msg_{number}", silent.url(LOOPBACK[number % 10]), caller="mallory")
+    sending = trusting.webhooks.start_due()
+    wait_until(lambda: len(silent.asked) == webhooks.SENDERS_PER_CALLER, "as many senders as may are waiting")
+    put(trusting, "msg_heard", receiver.url, caller="alice")
+    sending += trusting.webhooks.start_due()
+    wait_until(lambda: len(receiver.heard) == 1, "the other is told")
+    assert not any(one.done() for one in sending[:-1])
+    silent.is_over.set()
+    assert [one.result() for one in sending] == [False] * webhooks.SENDERS_PER_CALLER + [True]
+
+
+@pytest.mark.usefixtures("_patient")
+def test_a_silent_receiver_of_many_callers_keeps_no_other_waiting(
+    trusting: Services, receiver: Receiver, silent: Silent
+) -> None:
+    for number in range(50):
+        put(trusting, f"msg_{number}", silent.url("127.0.0.1"), caller=f"caller {number}")
+    put(trusting, "msg_heard", receiver.url, caller="caller 0")
+    sending = trusting.webhooks.start_due()
+    wait_until(lambda: len(receiver.heard) == 1, "the other is told")
+    assert len(sending) == webhooks.SENDERS_PER_HOST + 1
+    silent.is_over.set()
+    assert sum(one.result() for one in sending) == 1
+
+
+def test_what_finds_no_sender_free_is_told_in_its_turn(trusting: Services, receiver: Receiver) -> None:
+    count = 2 * webhooks.SENDERS_PER_HOST + 1
+    for number in range(count):
+        put(trusting, f"msg_{number}", receiver.url)
+    for heard in (webhooks.SENDERS_PER_HOST, webhooks.SENDERS_PER_HOST, 1):
+        assert trusting.webhooks.send_due() == heard
+        make_due(trusting)
+    assert len({headers["webhook-id"] for headers, _ in receiver.heard}) == count
+    assert trusting.redis.zcard(DUE) == 0
+
+
+@pytest.mark.usefixtures("_patient")
+def test_what_one_node_sends_another_leaves_alone(
+    trusting: Services, receiver: Receiver, silent: Silent, settings: Settings
+) -> None:
+    another = connect(settings.model_copy(update={"webhook_hosts": "localhost,127.0.0.1"}))
+    put(trusting, "msg_1", silent.url("127.0.0.1"))
+    (sending,) = trusting.webhooks.start_due()
+    assert another.webhooks.start_due() == []
+    silent.is_over.set()
+    assert not sending.result()
+    make_due(trusting)
+    trusting.redis.hset("sakuga:webhook:msg_1", "url", receiver.url)
+    assert another.webhooks.send_due() == 1
+    another.redis.close()
+
+
+@pytest.mark.usefixtures("_patient")
+def test_a_message_that_expires_while_it_is_sent_is_forgotten(trusting: Services, silent: Silent) -> None:
+    put(trusting, "msg_1", silent.url("127.0.0.1"))
+    (sending,) = trusting.webhooks.start_due()
+    trusting.redis.delete("sakuga:webhook:msg_1")
+    silent.is_over.set()
+    assert not sending.result()
+    make_due(trusting)
+    assert trusting.webhooks.send_due() == 0
+    assert trusting.redis.keys("sakuga:webhook*") == []
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from shared.errors import SakugaError, UnknownJobError
 from shared.lanes import HEARTBEAT_S, Lanes
 from shared.services import connect
 from shared.settings import Settings
+from shared.webhooks import LOOK_S
 from worker import tasks
 from worker.choice import Capacity
 from worker.lease import RENEWALS, Lease
@@ -269,7 +270,7 @@ def _add_housekeeping(app: Celery, node: Node) -> None:
             )
             # apart, since the store and those who are told may take their time
             store = Repeating("store", HOUSEKEEPING_S, services.holdings.release_lapsed, services.store.sweep)
-            webhooks = Repeating("webhooks", HOUSEKEEPING_S, services.webhooks.send_due)
+            webhooks = Repeating("webhooks", LOOK_S, services.webhooks.start_due)
             self.threads = [jobs, store, webhooks]
             for thread in self.threads:
                 thread.start()
