@@ -5,6 +5,7 @@ import json
 import random
 import re
 import stat
+import sys
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -17,14 +18,16 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 import shared.names
+import web.archive
 from shared.albums import Item
 from shared.broker import celery_app
-from shared.errors import InvalidValueError
+from shared.errors import InvalidValueError, UnavailableError
 from shared.jobs import Job, Jobs
 from shared.lanes import BULK_SHARE, DRIFT, FLOW_PIXELS, OUTSTANDING, Lane, Lanes, sent_key
 from shared.names import UniqueNames, safe_name, with_number
 from shared.services import Order, Services, connect
 from shared.settings import Settings
+from shared.store import DiskStore
 from shared.turns import Turns
 from tests.conftest import ToyEngine, fall_silent, photo_bytes, zip_of
 from web.app import create_app
@@ -677,6 +680,71 @@ class TestAfterwards:
         with pytest.raises(BrokenOffError):
             so_far += b"".join(chunks)
         assert not zipfile.is_zipfile(BytesIO(so_far))
+
+
+class Hiccuping(DiskStore):
+    """A store on disk that now and then does not answer."""
+
+    hiccups = 0
+
+    def open(self, key: str) -> BinaryIO:
+        if self.hiccups:
+            self.hiccups -= 1
+            raise UnavailableError("The store does not answer; please try again.")
+        return super().open(key)
+
+
+class TestArchivesOfAStoreThatDoesNotAnswer:
+    @pytest.fixture(autouse=True)
+    def _no_pause(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(web.archive, "STORE_PAUSE_S", 0)
+
+    @pytest.fixture
+    def store(self, settings: Settings) -> Hiccuping:
+        return Hiccuping(settings.data_dir / "store")
+
+    @pytest.fixture
+    def services(self, services: Services, store: Hiccuping) -> Services:
+        return replace(services, store=store)
+
+    @pytest.fixture
+    def album(self, client: FlaskClient, services: Services, album: str) -> str:
+        """An album of three pictures."""
+        for seed in range(3):
+            put(client, album, f"{seed}.png", seed)
+        work(services)
+        return album
+
+    def test_an_archive_goes_on_after_a_hiccup(self, client: FlaskClient, album: str, store: Hiccuping) -> None:
+        chunks = iter(client.get(f"{album}/archive").iter_encoded())
+        so_far = next(chunks)
+        store.hiccups = 3
+        with zipfile.ZipFile(BytesIO(so_far + b"".join(chunks))) as archive:
+            assert archive.namelist() == ["0.png", "1.png", "2.png", "failures.json"]
+            assert archive.testzip() is None
+        assert store.hiccups == 0
+
+    def test_an_archive_that_gives_up_is_not_taken_for_whole(
+        self, client: FlaskClient, album: str, store: Hiccuping, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(web.archive, "STORE_RETRY_S", 0.1)
+        chunks = iter(client.get(f"{album}/archive").iter_encoded())
+        so_far = next(chunks)
+        store.hiccups = sys.maxsize
+        with pytest.raises(UnavailableError):
+            so_far += b"".join(chunks)
+        assert not zipfile.is_zipfile(BytesIO(so_far))
+
+    def test_an_archive_waits_for_no_store_while_the_server_shuts_down(
+        self, services: Services, album: str, store: Hiccuping
+    ) -> None:
+        client = create_app(services, is_serving=lambda: store.hiccups > 1).test_client()
+        chunks = iter(client.get(f"{album}/archive").iter_encoded())
+        next(chunks)
+        store.hiccups = 5
+        with pytest.raises(BrokenOffError):
+            b"".join(chunks)
+        assert store.hiccups == 1
 
 
 class TestTurns:

@@ -5,14 +5,17 @@ Imported by `web.albums`.
 
 import errno
 import json
+import time
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Final
 from zipfile import ZIP_DEFLATED
 
+import structlog
 from zipstream import ZipStream
 
 from shared.albums import Album, Entry
+from shared.errors import UnavailableError
 from shared.jobs import ENDED, PATIENCE_S, State
 from shared.names import UniqueNames
 from shared.services import Services
@@ -20,6 +23,10 @@ from shared.store import MissingObjectError
 from web.waiting import Seat
 
 FAILURES: Final = "failures.json"
+STORE_RETRY_S: Final = 60  # for a picture that the store does not give; a client would have to fetch all others again
+STORE_PAUSE_S: Final = 1
+
+log = structlog.get_logger()
 
 
 class BrokenOffError(Exception):
@@ -27,8 +34,11 @@ class BrokenOffError(Exception):
 
 
 def archive_of(services: Services, seat: Seat, album: Album) -> Iterator[bytes]:
-    """Yield the archive: what is done at once, the rest as it gets done, and the reasons of what failed."""
-    packing = _Packing(services)
+    """Yield the archive: what is done at once, the rest as it gets done, and the reasons of what failed.
+
+    Whatever ends it early is raised: the server then breaks the connection off, so that nobody takes it for whole.
+    """
+    packing = _Packing(services, seat)
     after = services.albums.last_event(album.id)
     yield from packing.add_all(services.albums.entries(album.id))
     while services.albums.unfinished(album.id):
@@ -59,8 +69,9 @@ def _require_wanted(seat: Seat) -> None:
 class _Packing:
     """What is in the archive so far."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, seat: Seat) -> None:
         self._services = services
+        self._seat = seat
         # Not squeezed, since pictures are; but readers that go from the front find no end of an entry that is "stored".
         self._zipped = ZipStream(compress_type=ZIP_DEFLATED, compress_level=0)
         self._done: set[str] = set()
@@ -84,13 +95,31 @@ class _Packing:
 
     def _add(self, name: str, key: str, extension: str) -> Iterator[bytes]:
         try:
-            with self._services.store.open(key) as file:
-                picture = file.read()
+            picture = self._read(key)
         except MissingObjectError as error:
             self._failures[name] = {"code": error.code, "title": error.title, "detail": error.detail}
             return
         self._zipped.add(picture, self._names.take(str(PurePosixPath(name).with_suffix(f".{extension}"))))
         yield from self._zipped.all_files()
+
+    def _read(self, key: str) -> bytes:
+        """Read a picture, again and again if the store does not answer, for `STORE_RETRY_S`.
+
+        Raises:
+            MissingObjectError: there is none.
+            UnavailableError: it was not to be had, or not whole.
+        """
+        give_up_at = time.monotonic() + STORE_RETRY_S
+        while True:
+            try:
+                with self._services.store.open(key) as file:
+                    return file.read()
+            except (UnavailableError, OSError) as error:
+                if time.monotonic() >= give_up_at:
+                    raise
+                log.warning("the store does not give a picture of an archive; it is asked again", error=str(error))
+            _require_wanted(self._seat)
+            time.sleep(STORE_PAUSE_S)
 
 
 def _reason(entry: Entry) -> dict[str, str]:
