@@ -1,5 +1,6 @@
 """Clients that send slowly, but are never silent: real sockets, and a web with short limits."""
 
+import inspect
 import os
 import socket
 import subprocess
@@ -9,12 +10,18 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import gunicorn
 import httpx
 import pytest
+from gunicorn.config import Config
+from gunicorn.http.unreader import SocketUnreader
+from gunicorn.http.wsgi import create
+from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from shared.errors import TooSlowError
-from shared.settings import WEB_THREADS
+from shared.settings import WEB_THREADS, Settings
 from tests.conftest import ROOT, free_port, photo_bytes, wait_until
+from web import __main__ as serving
 from web import patience
 from web.patience import Client, Crowd, Paced
 
@@ -206,6 +213,47 @@ def test_clients_that_vanish_without_a_word_are_looked_for(port: int) -> None:
         rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
         (timer,) = [row[5] for row in rows if (row[1][-4:], row[2][-4:]) == ends]
         assert timer.startswith("02:")  # the keepalive timer runs
+
+
+class TestGunicorn:
+    """What the web relies on although it is private to gunicorn; a version without it must not pass for a good one."""
+
+    @pytest.mark.parametrize(
+        ("owner", "method", "parameters"),
+        [
+            (ThreadWorker, "init_process", ["self"]),
+            (ThreadWorker, "load_wsgi", ["self"]),
+            (ThreadWorker, "handle", ["self", "conn"]),
+            (ThreadWorker, "handle_request", ["self", "req", "conn"]),
+            (ThreadWorker, "murder_pending", ["self"]),
+            (SocketUnreader, "chunk", ["self", "size_hint"]),
+        ],
+    )
+    def test_what_is_overridden_is_there(self, owner: type, method: str, parameters: list[str]) -> None:
+        found = getattr(owner, method, None)
+        required = f"web.patience overrides {owner.__name__}.{method}({', '.join(parameters)})"
+        assert found, f"{required}, which gunicorn {gunicorn.__version__} does not have"
+        given = list(inspect.signature(found).parameters)
+        assert given == parameters, f"{required}, which takes {given} in gunicorn {gunicorn.__version__}"
+
+    def test_a_connection_and_its_requests_carry_what_is_read(self) -> None:
+        """The socket, to be closed or looked at, and the reads of a body, to be paced."""
+        config, (ours, theirs) = Config(), socket.socketpair()
+        with ours, theirs:
+            connection = TConn(config, ours, ("127.0.0.1", 1), ("127.0.0.1", 2))
+            connection.init()
+            theirs.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n")
+            request = next(connection.parser)
+            _, environ = create(request, ours, ("127.0.0.1", 1), ("127.0.0.1", 2), config)
+            relied_on = f"gunicorn {gunicorn.__version__} does not do what web.patience and web.waiting rely on"
+            assert environ.get("gunicorn.socket") is connection.sock is ours, relied_on
+            connection.parser.unreader.chunk = lambda _=None: b"body"
+            assert environ["wsgi.input"].read() == b"body", relied_on
+
+    def test_all_our_settings_are_known(self, settings: Settings) -> None:
+        server = serving.Server(settings)
+        assert server.cfg.control_socket_disable, f"gunicorn {gunicorn.__version__} opens a control socket"
+        assert server.cfg.worker_class is patience.PatientWorker
 
 
 def test_of_too_many_clients_the_slowest_is_sent_away() -> None:
