@@ -7,9 +7,8 @@ place, so that nobody ever reads half of it.
 import fcntl
 import os
 import secrets
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +18,7 @@ from pydantic import ValidationError
 
 from cli.words import counted
 from shared.errors import InvalidValueError
+from shared.files import write_atomically
 from shared.keys import Caller, Key, KeyFile, Scope, new_key, read_keys, sentences
 from shared.settings import Settings
 
@@ -143,7 +143,8 @@ def _changing(file: Path) -> Iterator[dict[str, Caller]]:
         known = read_keys(file) if file.exists() else KeyFile()
         callers = {caller.name: caller for caller in known.callers}
         yield callers
-        _write(file, KeyFile(callers=tuple(callers.values())))
+        successor = KeyFile(callers=tuple(callers.values())).model_dump(exclude_none=True, mode="python")
+        write_atomically(file, tomli_w.dumps(successor).encode(), mode=0o600, keep_owner=True)
 
 
 @contextmanager
@@ -154,27 +155,3 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-def _write(file: Path, keys: KeyFile) -> None:
-    """Replace the file by one that its owner alone can read."""
-    data = tomli_w.dumps(keys.model_dump(exclude_none=True, mode="python"))
-    handle, name = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)  # has mode 0600
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as temporary:
-            temporary.write(data)
-            temporary.flush()
-            os.fsync(handle)
-        if file.exists():
-            _keep_owner(file, Path(name))
-        Path(name).replace(file)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _keep_owner(file: Path, successor: Path) -> None:
-    """Written by root for a service without rights, it stays that service's."""
-    owner = file.stat()
-    with suppress(PermissionError):
-        os.chown(successor, owner.st_uid, owner.st_gid)

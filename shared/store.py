@@ -8,7 +8,6 @@ import fcntl
 import io
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +22,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from shared.errors import SakugaError, SettingsError, UnavailableError
+from shared.files import sync_folder, write_aside
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -124,7 +124,7 @@ class DiskStore:
         with _translated_os_errors():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._write_aside(data).replace(path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
 
     def put_new(self, key: str, data: bytes, *, content_type: str) -> bool:  # noqa: ARG002
         path = self._path(key)
@@ -135,7 +135,7 @@ class DiskStore:
                 is_new = _linked(aside, path)
             finally:
                 aside.unlink(missing_ok=True)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         return is_new
 
     def open(self, key: str) -> BinaryIO:
@@ -187,15 +187,7 @@ class DiskStore:
 
     def _write_aside(self, data: bytes | BinaryIO) -> Path:
         self._aside.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self._aside, delete=False) as file:
-            try:
-                shutil.copyfileobj(_stream(data), file, 1 << 20)
-                file.flush()
-                os.fsync(file.fileno())
-            except BaseException:
-                Path(file.name).unlink()
-                raise
-        return Path(file.name)
+        return write_aside(self._aside, _stream(data), mode=0o600)
 
 
 def _linked(aside: Path, path: Path) -> bool:
@@ -324,15 +316,6 @@ def _rewound(data: bytes | BinaryIO) -> bytes | BinaryIO:
 def _rewound_file(file: BinaryIO) -> BinaryIO:
     file.seek(0)
     return file
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _s3_client(endpoint: str | None) -> "S3Client":

@@ -13,6 +13,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.errors import UnknownStyleError, WeightsError
+from shared.files import write_atomically
 
 BUNDLED_WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 MANIFEST = "manifest.toml"
@@ -118,6 +119,4 @@ def read_manifest(folder: Path) -> list[Style]:
 def write_manifest(folder: Path, styles: list[Style]) -> None:
     """Replace the folder's manifest as one step."""
     content = tomli_w.dumps({"style": [style.model_dump(mode="json", exclude_none=True) for style in styles]})
-    temporary = folder / f".{MANIFEST}.new"
-    temporary.write_text(content, "utf-8")
-    temporary.replace(folder / MANIFEST)
+    write_atomically(folder / MANIFEST, content.encode())

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.engines import EngineName
 from shared.errors import SettingsError, WeightsError
+from shared.files import write_atomically
 from shared.settings import Settings
 from shared.styles import Size, Style, installed_styles
 from worker.capacity import available_cores, available_memory, cpu_flags, cpu_name
@@ -128,11 +129,10 @@ def write_choice(cache_dir: Path, choice: Choice) -> None:
         SettingsError: the folder cannot be written to.
     """
     kept = [other for other in _read(cache_dir) if _what_for(other) != _what_for(choice)]
-    temporary = cache_dir / f".{_FILE}.new"
     with _needing_place():
         cache_dir.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps([one.model_dump(mode="json") for one in [*kept, choice]], indent=1), "utf-8")
-        temporary.replace(cache_dir / _FILE)
+        content = json.dumps([one.model_dump(mode="json") for one in [*kept, choice]], indent=1)
+        write_atomically(cache_dir / _FILE, content.encode())
 
 
 def require_place(cache_dir: Path) -> None:

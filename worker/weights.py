@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from shared.errors import WeightsError
+from shared.files import write_atomically
 from shared.styles import Size, Style
 from worker.generator import AnimeGanV2, LightGenerator, Upsample
 from worker.torchscript import is_torchscript, read_torchscript
@@ -120,11 +121,9 @@ def write_tensors(path: Path, tensors: Tensors) -> None:
     Who may read the file is for the umask to say: `save_file` of safetensors would keep it to its owner, but the web
     and workers of other users share the folder.
     """
-    temporary = path.with_name(f".{path.name}.new")
     # clones, because tensors that share their bytes are not saved
     apart = {name: value.clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
-    temporary.write_bytes(save(apart))
-    temporary.replace(path)
+    write_atomically(path, save(apart))
 
 
 def file_sha256(path: Path) -> str:

@@ -17,6 +17,7 @@ import httpx
 import psutil
 
 from cli import valkey
+from shared.files import write_atomically
 from shared.lanes import Lane
 from shared.leases import LEASES
 from shared.services import Services, connect
@@ -208,9 +209,7 @@ class Rig(AnyRig):
         return self.folder / f"clock-{number}"
 
     def _hold(self, seconds: float) -> None:
-        told = self.folder / "hold.new"
-        told.write_text(str(time.monotonic() + seconds))
-        told.replace(self.folder / "hold")
+        write_atomically(self.folder / "hold", str(time.monotonic() + seconds).encode())
 
     def workers(self) -> int:
         """How many warm processes the web knows of, 0 while it does not answer."""

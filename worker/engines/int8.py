@@ -11,6 +11,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.errors import WeightsError
+from shared.files import write_atomically
 from shared.styles import Style
 
 LEAST_SSIM: Final = 0.95  # below, 8 bit is refused
@@ -93,7 +94,5 @@ def require_same_look(name: str, quality: Quality) -> None:
 def write_recipe(style: Style, recipe: Int8Recipe) -> Path:
     """Keep the recipe beside the weights, as one step."""
     path = recipe_path(style)
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(tomli_w.dumps(recipe.model_dump(mode="json")), "utf-8")
-    temporary.replace(path)
+    write_atomically(path, tomli_w.dumps(recipe.model_dump(mode="json")).encode())
     return path

@@ -1,0 +1,93 @@
+"""Files that are written as one step."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from cli import pictures
+from shared.files import write_aside, write_atomically
+
+
+@contextmanager
+def umask(mask: int) -> Iterator[None]:
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def mode_of(file: Path) -> int:
+    return file.stat().st_mode & 0o777
+
+
+def test_a_file_is_created_and_replaced(tmp_path: Path) -> None:
+    for data in (b"old", b"new"):
+        write_atomically(tmp_path / "file", data)
+        assert (tmp_path / "file").read_bytes() == data
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_who_may_read_it_is_for_the_umask_to_say_or_for_the_caller(tmp_path: Path) -> None:
+    with umask(0o027):
+        write_atomically(tmp_path / "shared", b"x")
+        write_atomically(tmp_path / "secret", b"x", mode=0o600)
+    assert (mode_of(tmp_path / "shared"), mode_of(tmp_path / "secret")) == (0o640, 0o600)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_file_that_root_replaces_can_stay_its_owners(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    os.chown(tmp_path / "file", 1234, 1235)
+    write_atomically(tmp_path / "file", b"x", keep_owner=True)
+    assert ((tmp_path / "file").stat().st_uid, (tmp_path / "file").stat().st_gid) == (1234, 1235)
+
+
+def test_what_cannot_be_written_changes_nothing_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "folder" / "inside").mkdir(parents=True)
+    with pytest.raises(OSError, match="folder"):
+        write_atomically(tmp_path / "folder", b"x")
+
+    class Broken(BytesIO):
+        def read(self, _size: int | None = -1) -> bytes:
+            raise OSError("cut off")
+
+    with pytest.raises(OSError, match="cut off"):
+        write_aside(tmp_path, Broken(), mode=0o600)
+    assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
+
+
+def test_the_bytes_are_on_disk_before_the_name_and_then_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power cut may leave an empty file in place of the old one, or the old one although this had returned."""
+    file, done, sync = tmp_path / "file", [], os.fsync
+    file.write_bytes(b"old")
+
+    def noted(descriptor: int) -> None:
+        done.append((Path(f"/proc/self/fd/{descriptor}").resolve() == tmp_path, file.read_bytes()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    write_atomically(file, b"new")
+    assert done == [(False, b"old"), (True, b"new")]
+
+
+def test_one_who_writes_the_same_file_meanwhile_does_not_meddle(tmp_path: Path) -> None:
+    class Interrupted(BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            write_atomically(tmp_path / "file", b"another's")
+            return super().read(size)
+
+    ours = write_aside(tmp_path, Interrupted(b"ours"), mode=0o600)
+    assert (ours.read_bytes(), (tmp_path / "file").read_bytes()) == (b"ours", b"another's")
+
+
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path: Path) -> None:
+    picture = tmp_path / ("x" * 251 + ".png")
+    pictures.write(picture, b"picture")
+    assert picture.read_bytes() == b"picture"
