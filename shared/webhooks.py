@@ -5,19 +5,22 @@ this machine can reach, so the name is resolved here, every address it has must 
 which is connected to: a name that resolves otherwise a moment later changes nothing. Imported by `shared.services`.
 """
 
+import asyncio
 import base64
 import ipaddress
 import json
 import secrets
 import socket
+import ssl
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from http import HTTPStatus
-from threading import Lock, Timer
+from threading import Lock
 from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlsplit
 
@@ -29,7 +32,6 @@ from shared import clock
 from shared.errors import InvalidValueError, SakugaError
 
 if TYPE_CHECKING:
-    import httpcore
     from redis import Redis
 
 DUE: Final = "sakuga:webhooks"  # messages that were not heard yet, by when they are to be sent
@@ -205,7 +207,7 @@ class Webhooks:
             pipe.execute()
 
     def _post(self, message: Message) -> None:
-        now, host = datetime.now(UTC), urlsplit(message.url).hostname or ""
+        now = datetime.now(UTC)
         address = self._address(message.url)
         headers = {
             "Host": urlsplit(message.url).netloc,
@@ -216,19 +218,14 @@ class Webhooks:
             "webhook-signature": Webhook(message.secret).sign(message.id, now, message.body),
         }
         try:
-            client = httpx.Client(timeout=TIMEOUT_S, trust_env=False)
-            with (
-                _cut_off_after(DEADLINE_S) as watch,
-                client,
-                client.stream(  # to the address, and still under the name for the certificate
-                    "POST",
-                    httpx.URL(message.url).copy_with(host=address),
-                    content=message.body.encode(),
-                    headers=headers,
-                    extensions={"sni_hostname": host, "trace": watch},
-                ) as answer,
-            ):  # what it says beyond that is not read
-                status = answer.status_code
+            request = httpx.Request(  # to the address, and still under the name for the certificate
+                "POST",
+                httpx.URL(message.url).copy_with(host=address),
+                content=message.body.encode(),
+                headers=headers,
+                extensions={"sni_hostname": message.host, "timeout": httpx.Timeout(TIMEOUT_S).as_dict()},
+            )
+            status = asyncio.run(_status_of_answer(request))
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise UnreachableError(f"{type(error).__name__}") from error
         if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
@@ -246,35 +243,25 @@ class Webhooks:
         return found[0]
 
 
-@contextmanager
-def _cut_off_after(seconds: float) -> Iterator[Callable[[str, Mapping[str, object]], None]]:
-    """Shut down the connection of a request that takes longer than so; yields what is to watch the request.
+async def _status_of_answer(request: httpx.Request) -> int:
+    """Send a request and read the head of the answer, no more.
 
-    Shut down, and not closed: that wakes whoever reads from it. By a descriptor of our own, which stays that
-    connection's whatever the reader does, and while TLS is put over it.
+    A coroutine, since one that is blocked can be cancelled; a thread cannot.
+
+    Raises:
+        httpx.HTTPError: there is no answer.
+        TimeoutError: it took longer than `DEADLINE_S`.
     """
-    lines: list[socket.socket] = []
+    async with httpx.AsyncClient(verify=_trust(), trust_env=False) as client, asyncio.timeout(DEADLINE_S):
+        answer = await client.send(request, stream=True)
+        await answer.aclose()
+    return answer.status_code
 
-    def watch(happened: str, about: Mapping[str, object]) -> None:
-        if happened == "connection.connect_tcp.complete":
-            stream = cast("httpcore.NetworkStream", about["return_value"])
-            lines.append(cast("socket.socket", stream.get_extra_info("socket")).dup())
 
-    def cut() -> None:
-        for line in lines:
-            with suppress(OSError):  # the other side was quicker
-                line.shutdown(socket.SHUT_RDWR)
-
-    timer = Timer(seconds, cut)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield watch
-    finally:
-        timer.cancel()
-        timer.join()
-        for line in lines:
-            line.close()
+@cache
+def _trust() -> ssl.SSLContext:
+    """The authorities that vouch for receivers; loading them takes longer than sending a message."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 def _is_private(host: str) -> bool:
