@@ -26,6 +26,7 @@ from PIL import Image
 from redis import Redis
 
 from cli import valkey
+from shared import clock
 from shared.jobs import Job
 from shared.leases import LEASES
 from shared.pipeline import Tensor, Told
@@ -182,6 +183,16 @@ def crowded(services: Services) -> Iterator[Services]:
     yield crowded
     crowded.redis.close()
     services.redis.config_set("maxmemory", before)
+
+
+@pytest.fixture
+def let_pass(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Let seconds pass by the clock that the service reads; the expiry of keys in Redis and the leases stand still."""
+
+    def forward(seconds: float) -> None:
+        monkeypatch.setattr(clock, "now", lambda redis, now=clock.now: now(redis) + seconds)
+
+    return forward
 
 
 def fall_silent(services: Services, job: Job) -> None:

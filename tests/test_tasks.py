@@ -10,7 +10,7 @@ import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 from PIL import Image, ImageFile
 
-from shared import clock, holdings
+from shared import holdings
 from shared.errors import DamagedPhotoError, SakugaError, UnavailableError
 from shared.images import Format, Limits
 from shared.jobs import HINDRANCE_S, LONGEST_PAUSE_S, Job, Jobs, ResultInfo, State
@@ -251,18 +251,18 @@ def test_a_store_that_does_not_answer_is_waited_for_and_costs_no_attempt(service
     assert services.jobs.get(job.id).state is State.SUCCEEDED
 
 
-def test_a_store_that_stays_away_is_the_reason_in_the_end(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_stays_away_is_the_reason_in_the_end(
+    services: Services, let_pass: Callable[[float], None]
+) -> None:
     down = replace(services, store=Down(services.settings.data_dir))
     job = submit(services, photo_bytes())
-    passed = [0.0]
-    monkeypatch.setattr(clock, "now", lambda redis, now=clock.now: now(redis) + passed[0])
     pauses = []
     while services.jobs.get(job.id).state is State.QUEUED:
-        pauses.append(tasks.convert(job.id, down, toy))
-        passed[0] += pauses[-1] or 0
+        pauses.append(tasks.convert(job.id, down, toy) or 0)
+        let_pass(pauses[-1])
     assert pauses[:3] == [pytest.approx(2, abs=0.5), pytest.approx(2, abs=0.5), pytest.approx(4, abs=1)]
-    assert max(pause for pause in pauses if pause) == LONGEST_PAUSE_S
-    assert HINDRANCE_S < passed[0] < HINDRANCE_S + 60
+    assert max(pauses) == LONGEST_PAUSE_S
+    assert HINDRANCE_S < sum(pauses) < HINDRANCE_S + 60
     failed = services.jobs.get(job.id)
     assert failed.error is not None
     assert failed.error.code == UnavailableError.code
