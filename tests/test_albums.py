@@ -776,6 +776,16 @@ class TestTurns:
         assert 9 <= done.count("b") <= 10
         assert names(services, work(services))[-1] == "a39.png"
 
+    def test_an_album_that_comes_late_gains_nothing_by_it(self, client: FlaskClient, services: Services) -> None:
+        early, late = (str(client.post(ALBUMS, json={}).headers["Location"]) for _ in range(2))
+        for seed in range(20):
+            put(client, early, f"a{seed}.png", seed)
+        work(services, 10)
+        for seed in range(10):
+            put(client, late, f"b{seed}.png", 100 + seed)
+        done = "".join(name[0] for name in names(services, work(services, 10)))
+        assert 3 <= done.count("b") <= 5
+
     def test_only_a_few_bulk_jobs_are_with_the_queue(self, client: FlaskClient, services: Services, album: str) -> None:
         for seed in range(12):
             put(client, album, f"{seed}.png", seed)

@@ -26,7 +26,19 @@ from shared.errors import (
 )
 from shared.holdings import LAPSES, LOCK_S, Holding, Holdings
 from shared.images import Format
-from shared.jobs import EXPIRY, Idempotency, Job, Jobs, ResultInfo, State, error_info, new_id
+from shared.jobs import (
+    EXPIRY,
+    HINDRANCE_S,
+    RECORD_GRACE_S,
+    STREAM_GRACE_S,
+    Idempotency,
+    Job,
+    Jobs,
+    ResultInfo,
+    State,
+    error_info,
+    new_id,
+)
 from shared.lanes import Lane, Lanes, sent_key
 from shared.leases import LEASES
 from shared.pipeline import PROGRESS_AT, Options, Stage
@@ -62,6 +74,12 @@ def tidy(services: Services) -> None:
     """Remove what is overdue, as every worker node does."""
     services.expire_due()
     services.holdings.release_lapsed()
+
+
+def heard_of(services: Services, job: Job, *, ago_s: float) -> None:
+    """As if the worker of a running job had last given a sign of life so many seconds ago."""
+    seconds, _ = services.redis.time()
+    services.redis.zadd(LEASES, {job.id: seconds - ago_s}, xx=True)
 
 
 def test_a_submitted_job_waits_with_its_photo_kept(services: Services) -> None:
@@ -198,6 +216,11 @@ def test_the_same_idempotency_key_and_photo_give_the_same_job(services: Services
     assert services.redis.llen(Lane.INTERACTIVE) == 1
 
 
+def test_an_idempotency_key_is_known_for_a_day(services: Services) -> None:
+    submit(services, key="k1")
+    assert services.redis.ttl("sakuga:idempotency:public:k1") == pytest.approx(24 * 3600, abs=60)
+
+
 def test_many_requests_with_one_idempotency_key_at_once_make_one_job(services: Services) -> None:
     ids: list[str] = []
     threads = [threading.Thread(target=lambda: ids.append(submit(services, key="k").id)) for _ in range(8)]
@@ -208,6 +231,22 @@ def test_many_requests_with_one_idempotency_key_at_once_make_one_job(services: S
     assert len(ids) == 8
     assert len(set(ids)) == 1
     assert services.jobs.totals()["jobs_submitted"] == 1
+
+
+def test_of_two_photos_with_one_idempotency_key_at_once_the_refused_one_leaves_nothing(services: Services) -> None:
+    class Overtaken(Jobs):
+        def earlier(self, caller: str, idempotency: Idempotency) -> Job | None:
+            found = super().earlier(caller, idempotency)
+            submit(services, seed=0, key="k1")
+            return found
+
+    jobs = Overtaken(services.redis, services.lanes, services.leases, max_attempts=3, quarantine_ttl_s=600)
+    refused = submit(services, seed=1)
+    services.erase(refused.id)
+    with pytest.raises(IdempotencyKeyReusedError):
+        submit(replace(services, jobs=jobs), seed=1, key="k1")
+    assert services.store.head(refused.photo_key) is None
+    assert services.redis.zcard(LAPSES) == 1, "that of the photo that was quicker"
 
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"max_side": 256}])
@@ -429,6 +468,18 @@ def test_a_job_whose_worker_falls_silent_is_anothers(services: Services) -> None
     assert again.attempts == 2
 
 
+def test_a_lease_has_lapsed_when_the_queue_gives_the_message_to_another(services: Services) -> None:
+    timeout_s = services.settings.visibility_timeout_s
+    job = claimed(services)
+    heard_of(services, job, ago_s=timeout_s / 2)
+    assert services.jobs.claim(job.id) is None
+    heard_of(services, job, ago_s=timeout_s)
+    assert services.leases.vanished(10) == [], "the queue may still have its message"
+    assert services.jobs.claim(job.id) is not None
+    heard_of(services, job, ago_s=2 * timeout_s)
+    assert services.leases.vanished(10) == [job.id]
+
+
 def test_no_sign_of_life_brings_an_ended_job_back(services: Services) -> None:
     job = claimed(services)
     services.jobs.succeed(job, RESULT, timings={}, notes=())
@@ -532,6 +583,52 @@ class TestQuarantine:
         services.erase(poison.id)
         assert services.jobs.quarantined() == []
         assert services.store.head(poison.photo_key) is None
+
+
+def test_a_job_that_has_ended_is_forgotten_in_its_time(services: Services) -> None:
+    job = claimed(services)
+    services.jobs.succeed(job, RESULT, timings={}, notes=())
+    record = f"sakuga:job:{job.id}"
+    assert services.redis.expiretime(record) == int(job.expires_at) + RECORD_GRACE_S
+    assert services.redis.expiretime(f"sakuga:result:{job.result_key}") == int(job.expires_at)
+    assert services.redis.ttl(f"{record}:events") == pytest.approx(STREAM_GRACE_S, abs=60)
+
+
+def test_a_job_that_is_tried_anew_is_not_forgotten_before_it_ends(services: Services) -> None:
+    job = claimed(services)
+    keys = [f"sakuga:job:{job.id}", f"sakuga:job:{job.id}:events"]
+    services.jobs.fail(job.id, DamagedPhotoError("broken"))
+    assert all(services.redis.ttl(key) > 0 for key in keys)
+    services.jobs.retry(job.id)
+    assert [services.redis.ttl(key) for key in keys] == [-1, -1]
+
+
+def test_a_job_that_is_tried_anew_may_be_hindered_for_as_long_again(
+    services: Services, let_pass: Callable[[float], None]
+) -> None:
+    job = claimed(services)
+    let_pass(HINDRANCE_S + 1)
+    assert services.jobs.requeue(job, hindered=True)
+    late = services.jobs.claim(job.id)
+    assert late is not None
+    assert services.jobs.requeue(late, hindered=True) is None
+    services.jobs.fail(job.id, UnavailableError("The store does not answer."))
+    services.jobs.retry(job.id)
+    anew = services.jobs.claim(job.id)
+    assert anew is not None
+    assert services.jobs.requeue(anew, hindered=True)
+
+
+def test_the_list_of_a_caller_s_jobs_is_trimmed_of_those_that_are_forgotten(
+    services: Services, let_pass: Callable[[float], None]
+) -> None:
+    first = submit(services, 0)
+    let_pass(services.settings.ttl_s)
+    second = submit(services, 1)
+    assert services.redis.zrange("sakuga:jobs:public", 0, -1) == [first.id, second.id]
+    let_pass(RECORD_GRACE_S + 60)
+    third = submit(services, 2)
+    assert services.redis.zrange("sakuga:jobs:public", 0, -1) == [second.id, third.id]
 
 
 def test_a_paging_cursor_outlives_its_job(services: Services) -> None:
