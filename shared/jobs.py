@@ -447,7 +447,11 @@ class Jobs:
         """Mark a job whose time to live has passed, whatever it was; an erased one is forgotten."""
         with suppress(UnknownJobError):
             self._change(job_id, lambda job: _expired(job, self._now()))
-        self._redis.zrem(EXPIRY, job_id)
+        with self._redis.pipeline() as pipe:
+            for key in (_record(job_id), _stream(job_id)):  # of another version, whose record cannot be read
+                pipe.expire(key, RECORD_GRACE_S, nx=True)
+            pipe.zrem(EXPIRY, job_id)
+            pipe.execute()
 
     def erase(self, job_id: str) -> Job:
         """Remove the record and everything that points to it; returns what it was."""

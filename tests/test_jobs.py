@@ -594,6 +594,15 @@ def test_a_job_that_has_ended_is_forgotten_in_its_time(services: Services) -> No
     assert services.redis.ttl(f"{record}:events") == pytest.approx(STREAM_GRACE_S, abs=60)
 
 
+def test_a_job_that_another_version_recorded_is_forgotten_in_its_time(services: Services) -> None:
+    job = submit(services)
+    keys = [f"sakuga:job:{job.id}", f"sakuga:job:{job.id}:events"]
+    services.redis.hset(keys[0], "state", json.dumps("resting"))
+    make_overdue(services)
+    services.expire_due()
+    assert [0 < services.redis.ttl(key) <= RECORD_GRACE_S for key in keys] == [True, True]
+
+
 def test_a_job_that_is_tried_anew_is_not_forgotten_before_it_ends(services: Services) -> None:
     job = claimed(services)
     keys = [f"sakuga:job:{job.id}", f"sakuga:job:{job.id}:events"]
