@@ -1,0 +1,293 @@
+"""Nothing stays in Redis for ever: every key has a time to live, or an index that removes it, or a reason to stay."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+from flask.testing import FlaskClient
+from redis import Redis
+
+from cli.keys import Allowance, create_caller
+from shared.backlog import FLOWS
+from shared.holdings import LAPSES, Holdings
+from shared.jobs import ALBUMS_ENDED, EXPIRY, QUARANTINE, TOTALS
+from shared.keys import Scope
+from shared.lanes import DRIFT, FLOW_PIXELS, OUTSTANDING, PACE, PROMISES, WORKERS, Lane, sent_key, totals_key
+from shared.leases import LEASES
+from shared.pipeline import Tensor, Told
+from shared.services import Services, connect
+from shared.store import DiskStore
+from shared.webhooks import DUE
+from tests.conftest import ROOT, ToyEngine, fall_silent, photo_bytes
+from tests.test_albums import ALBUMS, body, put, upload
+from tests.test_webhooks import Receiver, receiver  # noqa: F401  a fixture
+from web.app import create_app
+from worker import tasks
+
+JOBS = "/api/v1/jobs"
+NOBODY = "http://localhost:9/"  # a webhook that nobody hears
+MOST = Allowance((Scope.SUBMIT, Scope.READ), requests_per_minute=10_000, megapixels_per_day=1000)
+
+# Nothing removes these keys; why none of them grows.
+STAY = {
+    TOTALS: "counters since the beginning, under a few names",
+    PACE: "one number for each style",
+    PROMISES: "one number",
+    DRIFT: "one number",
+    WORKERS: "processes; a node that starts drops those that were silent for an hour",
+    totals_key(Lane.INTERACTIVE): "four counters",
+    totals_key(Lane.BULK): "four counters",
+}
+# These are empty, and so no keys, once everything they name has come to its end; what takes an entry out.
+INDEXES = {
+    EXPIRY: "the job expires or is erased",
+    QUARANTINE: "the job expires, is erased or tried anew",
+    LEASES: "the attempt ends",
+    LAPSES: "the object is let go of",
+    sent_key(Lane.INTERACTIVE): "the job begins or ends",
+    sent_key(Lane.BULK): "the job begins or ends",
+    FLOWS: "it has no jobs when its turn comes",
+    FLOW_PIXELS: "its last job begins or ends",
+    OUTSTANDING: "its last job ends",
+    ALBUMS_ENDED: "somebody has looked whether it has ended",
+    DUE: "the message was heard, or is given up",
+}
+
+
+def is_named(redis: Redis, key: str) -> bool:
+    """Whether an index names what a key without a time to live belongs to."""
+    match key.split(":", 2)[1:]:
+        case ["job", rest]:
+            return redis.zscore(EXPIRY, rest.removesuffix(":events")) is not None
+        case ["holders", held]:
+            return all(redis.zscore(LAPSES, f"{holder} {held}") is not None for holder in map(str, redis.smembers(key)))
+        case ["backlog", flow]:
+            return redis.zscore(FLOWS, flow) is not None
+    return False
+
+
+def lasting(redis: Redis) -> set[str]:
+    """The keys without a time to live."""
+    return {str(key) for key in redis.scan_iter("sakuga:*") if redis.ttl(key) == -1}
+
+
+@dataclass
+class Watch:
+    """What was seen in Redis, and what of it nothing would have removed."""
+
+    redis: Redis
+    seen: set[str] = field(default_factory=set)
+    stray: set[str] = field(default_factory=set)
+
+    def look(self) -> None:
+        self.seen |= {str(key) for key in self.redis.scan_iter("sakuga:*")}
+        suspects = lasting(self.redis) - STAY.keys() - INDEXES.keys()
+        self.stray |= {key for key in suspects if not is_named(self.redis, key)}
+
+
+@dataclass
+class Place:
+    """A service with a caller; somebody looks into its Redis after every step, and in the middle of long ones."""
+
+    services: Services
+    client: FlaskClient
+    watch: Watch
+
+    def send(self, seed: int, key: str | None = None) -> str:
+        headers = {"Idempotency-Key": key} if key else {}
+        return self.post(JOBS, photo_bytes(seed=seed), headers)
+
+    def post(self, path: str, photo: bytes, headers: dict[str, str] | None = None) -> str:
+        return str(body(self.client.post(path, data={"photo": (BytesIO(photo), "a.png")}, headers=headers))["id"])
+
+    def start_album(self, webhook: str | None = None) -> str:
+        return str(self.client.post(ALBUMS, json={"webhook": webhook} if webhook else {}).headers["Location"])
+
+    def claim(self, job_id: str) -> None:
+        assert self.services.jobs.claim(job_id, "host/1") is not None
+
+    def work(self) -> None:
+        """Convert all that waits, as a worker does."""
+        self.services.lanes.beat("host/1")
+        while message := next((found for lane in Lane if (found := self.services.redis.rpop(lane))), None):
+            tasks.convert(json.loads(str(message))["headers"]["id"], self.services, lambda _: self._engine())
+
+    def tidy(self) -> None:
+        """What every worker node does now and then."""
+        services = self.services
+        for step in (services.send_lost, services.feed, services.tell_ended, services.expire_due):
+            step()
+        services.holdings.release_lapsed()
+        services.webhooks.send_due()
+
+    def _engine(self) -> ToyEngine:
+        watch = self.watch
+
+        class Watched(ToyEngine):
+            def generate(self, photo: Tensor, tell: Told) -> Tensor:
+                watch.look()
+                return super().generate(photo, tell)
+
+        return Watched()
+
+
+@pytest.fixture
+def place(guarded: Services, key_file: Path) -> Iterator[Place]:
+    settings = guarded.settings.model_copy(update={"webhook_hosts": "localhost"})
+    services = connect(settings)
+    watch = Watch(services.redis)
+
+    class Watched(DiskStore):
+        def put(self, key: str, data: bytes | BinaryIO, *, content_type: str) -> None:
+            watch.look()
+            super().put(key, data, content_type=content_type)
+
+    store = Watched(settings.data_dir / "store")
+    services = replace(services, store=store, holdings=Holdings(services.redis, store))
+    key, _ = create_caller(key_file, "alice", MOST, expires_in=None)
+    client = create_app(services).test_client()
+    assert client.post("/", data={"key": key}).status_code == 303  # begins a session
+    yield Place(services, client, watch)
+    services.redis.close()
+
+
+def broken_photo() -> bytes:
+    """A photo that only its conversion finds damaged."""
+    data = bytearray(photo_bytes((200, 200)))
+    data[60:-60] = bytes(len(data) - 120)
+    return bytes(data)
+
+
+def convert_photos(place: Place) -> None:
+    place.send(1, "key")
+    place.send(1)  # shares the picture
+    place.post(JOBS, broken_photo())
+    place.work()
+
+
+def cancel_and_erase(place: Place) -> None:
+    waiting, running, erased = (place.send(seed) for seed in (2, 3, 4))
+    for job_id in (running, erased):
+        place.claim(job_id)
+    for job_id in (waiting, running):
+        place.client.post(f"{JOBS}/{job_id}/cancel")
+    place.services.jobs.stop(place.services.jobs.get(running))
+    place.client.delete(f"{JOBS}/{erased}")
+
+
+def try_again(place: Place) -> None:
+    job_id = place.send(5)
+    place.claim(job_id)
+    place.services.jobs.requeue(place.services.jobs.get(job_id), hindered=True)
+    place.claim(job_id)
+    place.services.jobs.give_back(job_id, "host/1", counts=False)
+    place.client.post(f"{JOBS}/{job_id}/cancel")
+    place.services.retry(job_id)
+    place.watch.look()
+    place.work()
+
+
+def kill_workers(place: Place) -> None:
+    """Photos that are tried too often: one stays in quarantine, one is tried anew and waits, one is dropped."""
+    kept, retried, dropped = (place.send(seed) for seed in (6, 7, 9))
+    for job_id in (kept, retried, dropped):
+        for _ in range(place.services.settings.max_attempts):
+            place.claim(job_id)
+            fall_silent(place.services, place.services.jobs.get(job_id))
+        assert place.services.jobs.claim(job_id) is None
+    place.watch.look()
+    place.services.retry(retried)
+    place.services.erase(dropped)
+    assert [job.id for job in place.services.jobs.quarantined()] == [kept]
+
+
+def lose_messages(place: Place) -> None:
+    job_id = place.send(8)
+    place.claim(job_id)
+    fall_silent(place.services, place.services.jobs.get(job_id))
+    place.services.redis.delete(Lane.INTERACTIVE)
+    assert place.services.send_lost()
+
+
+def fill_albums(place: Place) -> None:
+    album = place.start_album(NOBODY)
+    photos = [(f"{seed}.png", photo_bytes(seed=seed)) for seed in range(20, 26)]
+    upload(place.client, album, *photos, ("no.txt", b"hi"), ("broken.png", broken_photo()))
+    put(place.client, album, "20.png", 30)
+    place.watch.look()
+    place.work()
+    place.tidy()
+    body(place.client.post(f"{album}/retry"))
+
+
+def end_albums(place: Place) -> None:
+    canceled, erased, _ = (place.start_album() for _ in range(3))
+    for album in (canceled, erased):
+        upload(place.client, album, *((f"{seed}.png", photo_bytes(seed=seed)) for seed in range(40, 46)))
+    place.watch.look()
+    body(place.client.post(f"{canceled}/cancel"))
+    place.client.delete(erased)
+    place.tidy()
+
+
+def leave_undone(place: Place) -> None:
+    """Photos that wait, and are being converted, for ever."""
+    place.send(50)
+    place.claim(place.send(51))
+    album = place.start_album(NOBODY)
+    upload(place.client, album, *((f"{seed}.png", photo_bytes(seed=seed)) for seed in range(52, 58)))
+
+
+LIFE = (
+    convert_photos,
+    cancel_and_erase,
+    try_again,
+    kill_workers,
+    lose_messages,
+    fill_albums,
+    end_albums,
+    leave_undone,
+)
+
+
+def live(place: Place, receiver: Receiver) -> None:  # noqa: F811
+    put(place.client, place.start_album(receiver.url), "a.png")
+    for step in (*LIFE, Place.tidy):
+        step(place)
+        place.watch.look()
+
+
+def let_expire(place: Place, let_pass: Callable[[float], None]) -> None:
+    """Let the time of everything pass, in the service and in Redis."""
+    for _ in range(2):  # what expires may leave keys that expire in turn
+        let_pass(place.services.settings.quarantine_ttl_s + 60)
+        place.tidy()
+        place.watch.look()
+        place.work()  # takes the messages of what has expired
+        if expiring := set(place.services.redis.scan_iter("sakuga:*")) - lasting(place.services.redis):
+            place.services.redis.delete(*expiring)
+
+
+def test_every_key_expires_or_is_removed(
+    place: Place,
+    receiver: Receiver,  # noqa: F811
+    let_pass: Callable[[float], None],
+) -> None:
+    live(place, receiver)
+    assert receiver.heard
+    assert [start for start in starts_in_the_code() if not any(key.startswith(start) for key in place.watch.seen)] == []
+    let_expire(place, let_pass)
+    assert place.watch.stray == set()
+    assert set(place.services.redis.scan_iter("sakuga:*")) - STAY.keys() == set()
+    assert [path for path in (place.services.settings.data_dir / "store").rglob("*") if path.is_file()] == []
+
+
+def starts_in_the_code() -> set[str]:
+    """How the names of all keys start, as they stand in the code: a new one is to be seen here, too."""
+    files = [path for part in ("shared", "web", "worker") for path in (ROOT / part).rglob("*.py")]
+    return {start for path in files for start in re.findall(r'"(sakuga:[a-z:]+)', path.read_text("utf-8"))}
