@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from redis.exceptions import LockError
 
 from shared import clock
@@ -124,7 +124,7 @@ class Albums:
         record = cast("dict[str, str]", self._redis.hgetall(_record(album_id)))
         try:
             return Album.model_validate(record_values(record))
-        except ValidationError as error:
+        except ValueError as error:  # it is not there, or damaged
             raise UnknownAlbumError(NO_SUCH_ALBUM) from error
 
     def counts(self, album_id: str) -> dict[State, int]:

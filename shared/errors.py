@@ -158,6 +158,10 @@ class UnknownJobError(SakugaError):
     status = 404
 
 
+class UnreadableJobError(UnknownJobError):
+    """Its record is damaged."""
+
+
 class NotReadyError(SakugaError):
     code = "not_ready"
     title = "The picture is not ready"

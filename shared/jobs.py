@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import structlog
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
+from redis.exceptions import ResponseError
 
 from shared import clock, leases
 from shared.errors import (
@@ -26,10 +28,11 @@ from shared.errors import (
     InvalidValueError,
     SakugaError,
     UnknownJobError,
+    UnreadableJobError,
 )
 from shared.holdings import Holding, hold_until, lapse_now
 from shared.images import Format
-from shared.lanes import RECORD_PREFIX, Lane, Lanes
+from shared.lanes import RECORD_PREFIX, Lane, Lanes, sent_key
 from shared.leases import Leases
 from shared.pipeline import Stage
 
@@ -50,9 +53,18 @@ HINDRANCE_S = 900  # how long a job waits for a store, say, that does not answer
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 30.0  # between its attempts
 RESEND_S = 300  # how long a message that was sent again is given to be heard of
 NO_SUCH_JOB = "No such job; it may have been deleted, or it expired long ago."
+DAMAGED = "The record of this job is damaged; please send the photo again."
 MOST_AT_ONCE = 16  # jobs that may have been made in the same microsecond
 PATIENCE_S = 1.0  # how often a waiting reader looks whether it should go on
 
+# Redis runs a script as one step. KEYS: a record, where it is kept. ARGV: for how many seconds.
+_PUT_ASIDE = """
+if redis.call('EXISTS', KEYS[1]) == 0 then
+    return 0
+end
+redis.call('RENAME', KEYS[1], KEYS[2])
+return redis.call('EXPIRE', KEYS[2], ARGV[1])
+"""
 
 log = structlog.get_logger()
 
@@ -241,9 +253,9 @@ class Jobs:
         """Read a record.
 
         Raises:
-            UnknownJobError: there is none.
+            UnknownJobError: there is none, or it cannot be read.
         """
-        return _parse(cast("dict[str, str]", self._redis.hgetall(_record(job_id))))
+        return _read(self._redis, job_id)
 
     def find(self, job_id: str) -> Job | None:
         """Read a record, if there is one."""
@@ -251,15 +263,21 @@ class Jobs:
 
     def get_many(self, ids: list[str]) -> dict[str, Job]:
         """Read records by their ids; those that are not there, or cannot be read, are left out."""
-        with self._redis.pipeline(transaction=False) as pipe:
-            for job_id in ids:
-                pipe.hgetall(_record(job_id))
-            records = dict(zip(ids, pipe.execute(), strict=True))
         found: dict[str, Job] = {}
-        for job_id, record in records.items():
-            with suppress(UnknownJobError):  # it is not there, or of another version
-                found[job_id] = _parse(record)
+        for job_id, read in self._readings(ids).items():
+            with suppress(UnknownJobError):
+                found[job_id] = read()
         return found
+
+    def _readings(self, ids: list[str]) -> dict[str, Callable[[], Job]]:
+        """Fetch records in one round trip; where one of them keeps the others from being fetched, one by one."""
+        try:
+            with self._redis.pipeline(transaction=False) as pipe:
+                for job_id in ids:
+                    pipe.hgetall(_record(job_id))
+                return {job_id: partial(_parse, record) for job_id, record in zip(ids, pipe.execute(), strict=True)}
+        except (ResponseError, UnicodeDecodeError):
+            return {job_id: partial(self.get, job_id) for job_id in ids}
 
     def claim(self, job_id: str, holder: str = "") -> Job | None:
         """Begin an attempt in the hands of `holder`.
@@ -294,6 +312,7 @@ class Jobs:
         try:
             job = self._change(job_id, begin)
         except UnknownJobError:
+            self.clear(job_id)
             return None
         if job.state is State.RUNNING and job.claim == claim:
             return job
@@ -444,20 +463,34 @@ class Jobs:
         return self._change(job_id, begin)
 
     def expire(self, job_id: str) -> None:
-        """Mark a job whose time to live has passed, whatever it was; an erased one is forgotten."""
-        with suppress(UnknownJobError):
+        """Mark a job whose time to live has passed, whatever it was; one without a readable record is forgotten."""
+        try:
             self._change(job_id, lambda job: _expired(job, self._now()))
+        except UnknownJobError:
+            self.clear(job_id)
+        self._redis.zrem(EXPIRY, job_id)
+
+    def clear(self, job_id: str) -> None:
+        """Remove a job whose record is gone or cannot be read from what is still to be done.
+
+        A damaged record is put aside for the operator, as long as what is in quarantine.
+        """
+        kept = _damaged(job_id)
         with self._redis.pipeline() as pipe:
-            for key in (_record(job_id), _stream(job_id)):  # of another version, whose record cannot be read
-                pipe.expire(key, RECORD_GRACE_S, nx=True)
-            pipe.zrem(EXPIRY, job_id)
-            pipe.execute()
+            for key in (EXPIRY, QUARANTINE, *(sent_key(lane) for lane in Lane)):
+                pipe.zrem(key, job_id)
+            leases.end(pipe, job_id)
+            pipe.expire(_stream(job_id), STREAM_GRACE_S, nx=True)
+            pipe.eval(_PUT_ASIDE, 2, _record(job_id), kept, int(self._quarantine_ttl_s))
+            *_, was_there = pipe.execute()
+        if was_there:
+            log.error("the record of a job cannot be read; it is put aside", job_id=job_id, key=kept)
 
     def erase(self, job_id: str) -> Job:
         """Remove the record and everything that points to it; returns what it was."""
 
         def remove(pipe: "Pipeline") -> Job:
-            job = _parse(cast("dict[str, str]", pipe.hgetall(_record(job_id))))
+            job = _read(pipe, job_id)
             pipe.multi()
             if job.state is State.QUEUED:
                 self._lanes.leave(pipe, job)
@@ -568,7 +601,7 @@ class Jobs:
 
     def _change(self, job_id: str, decide: Callable[[Job], Job]) -> Job:
         def write(pipe: "Pipeline") -> Job:
-            before = _parse(cast("dict[str, str]", pipe.hgetall(_record(job_id))))
+            before = _read(pipe, job_id)
             after = decide(before)
             pipe.multi()
             if after != before:
@@ -690,13 +723,25 @@ def record_values(fields: dict[str, str]) -> dict[str, Any]:
     return {name: json.loads(value) for name, value in fields.items()}
 
 
+def _read(redis: "Redis", job_id: str) -> Job:
+    try:
+        record = cast("dict[str, str]", redis.hgetall(_record(job_id)))
+    except UnicodeDecodeError as error:
+        raise UnreadableJobError(DAMAGED) from error
+    except ResponseError as error:
+        if not str(error).startswith("WRONGTYPE"):
+            raise
+        raise UnreadableJobError(DAMAGED) from error
+    return _parse(record)
+
+
 def _parse(record: dict[str, str]) -> Job:
     if not record:
         raise UnknownJobError(NO_SUCH_JOB)
     try:
         return Job.model_validate(record_values(record))
-    except ValidationError as error:
-        raise UnknownJobError("This job was recorded by another version of the service.") from error
+    except (ValueError, RecursionError) as error:  # no JSON, or not what a job has
+        raise UnreadableJobError(DAMAGED) from error
 
 
 def _cursor(score: float, job_id: str) -> str:
@@ -726,6 +771,10 @@ def album_stream(album_id: str) -> str:
 
 def _record(job_id: str) -> str:
     return f"{RECORD_PREFIX}{job_id}"
+
+
+def _damaged(job_id: str) -> str:
+    return f"sakuga:damaged:{job_id}"
 
 
 def _stream(job_id: str) -> str:

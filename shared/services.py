@@ -287,7 +287,10 @@ class Services:
 
     def _send_again(self, job_id: str) -> bool:
         job = self.jobs.find(job_id)
-        if job is None or not self.jobs.may_send_again(job_id):
+        if job is None:
+            self.jobs.clear(job_id)
+            return False
+        if not self.jobs.may_send_again(job_id):
             return False
         try:
             self.queue.send(job)

@@ -655,6 +655,12 @@ class TestAfterwards:
         work(services)
         assert body(tight.post(f"{album}/retry"))["counts"]["queued"] == 1
 
+    def test_an_album_whose_record_is_damaged_is_unknown(
+        self, client: FlaskClient, services: Services, album: str
+    ) -> None:
+        services.redis.hset(f"sakuga:album:{album.rsplit('/', maxsplit=1)[-1]}", "name", "{")
+        assert problem(client.get(album)) == (404, "unknown_album")
+
     def test_an_erased_album_leaves_nothing(self, client: FlaskClient, services: Services, album: str) -> None:
         upload(client, album, *((f"{seed}.png", photo_bytes(seed=seed)) for seed in range(3)), ("no.txt", b"hi"))
         work(services, 2)

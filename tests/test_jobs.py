@@ -11,6 +11,8 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+from redis import Redis
+from structlog.testing import capture_logs
 
 from shared import memory
 from shared.broker import Queue, celery_app
@@ -284,6 +286,60 @@ def test_an_expired_job_says_so_and_its_photo_is_gone(services: Services) -> Non
     services.holdings.release_lapsed()
     assert services.jobs.get(job.id).state is State.EXPIRED
     assert services.store.head(job.photo_key) is None
+
+
+DAMAGE: dict[str, Callable[[Redis, str], object]] = {
+    "no JSON": lambda redis, key: redis.hset(key, "created_at", "{"),
+    "nothing that a job has": lambda redis, key: redis.hset(key, "state", '"bored"'),
+    "half": lambda redis, key: redis.hdel(key, "caller", "pixels"),
+    "no text": lambda redis, key: redis.hset(key, "style", b"\xff\xfe"),
+    "too deep": lambda redis, key: redis.hset(key, "photo", "[" * 100_000),
+    "no hash": lambda redis, key: redis.set(key, "x"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+class TestADamagedRecord:
+    @pytest.fixture
+    def damaged(self, services: Services, damage: str) -> str:
+        """The id of the job that is first in line to expire, and that nobody can read."""
+        job_id = min(submit(services, seed).id for seed in range(3))
+        DAMAGE[damage](services.redis, f"sakuga:job:{job_id}")
+        return job_id
+
+    def test_keeps_no_other_job_from_expiring(self, services: Services, damaged: str) -> None:
+        others = [str(job_id) for job_id in services.redis.zrange(EXPIRY, 0, -1) if job_id != damaged]
+        make_overdue(services)
+        services.expire_due()
+        assert [services.jobs.get(job_id).state for job_id in others] == [State.EXPIRED] * 2
+        assert services.jobs.due(10) == []
+
+    def test_is_logged_once_and_kept_for_a_while(self, services: Services, damaged: str) -> None:
+        make_overdue(services)
+        with capture_logs() as logs:
+            services.expire_due()
+            services.jobs.expire(damaged)
+        assert [entry["job_id"] for entry in logs if entry["log_level"] == "error"] == [damaged]
+        kept = f"sakuga:damaged:{damaged}"
+        assert services.redis.exists(f"sakuga:job:{damaged}") == 0
+        assert 0 < services.redis.ttl(kept) <= services.settings.quarantine_ttl_s
+
+    def test_is_as_unknown_as_none_and_stays_until_it_is_due(self, services: Services, damaged: str) -> None:
+        with pytest.raises(UnknownJobError, match="send the photo again"):
+            services.jobs.get(damaged)
+        assert services.jobs.find(damaged) is None
+        assert damaged not in [job.id for job in services.jobs.page("public", cursor=None, count=10).jobs]
+        assert services.redis.exists(f"sakuga:job:{damaged}") == 1
+
+    def test_occupies_neither_a_worker_nor_the_queue(self, services: Services, damaged: str) -> None:
+        assert services.jobs.claim(damaged) is None
+        assert services.lanes.waiting_since(Lane.INTERACTIVE, damaged) is None
+
+    def test_is_not_sent_again_for_ever(self, services: Services, damaged: str) -> None:
+        services.redis.delete(Lane.INTERACTIVE)
+        make_overdue(services)
+        assert services.send_lost() == 2
+        assert services.lanes.waiting_since(Lane.INTERACTIVE, damaged) is None
 
 
 @pytest.mark.parametrize("ahead_s", [10 * 86_400, -10 * 86_400])
