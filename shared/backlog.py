@@ -24,9 +24,10 @@ local least = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 redis.call('ZADD', KEYS[1], 'NX', least[2] or 0, ARGV[1])
 """
 
-# KEYS: the flows, the jobs that are with the queue. ARGV: now, the prefixes of a flow's jobs and of a job's record.
+# KEYS: the flows, the jobs that are with the queue. ARGV: now, the prefixes of a flow's jobs and of a job's record, how
+# many jobs may be with the queue. Whoever asks at the same time finds the place taken that this one was given.
 _TAKE: Final = """
-while true do
+while redis.call('ZCARD', KEYS[2]) < tonumber(ARGV[4]) do
     local flow = redis.call('ZRANGE', KEYS[1], 0, 0)[1]
     if not flow then
         return nil
@@ -35,9 +36,9 @@ while true do
     if not job then
         redis.call('ZREM', KEYS[1], flow)
     else
-        local work = redis.call('HGET', ARGV[3] .. job, 'work_ms')
-        if work then
-            redis.call('ZINCRBY', KEYS[1], work, flow)
+        local work = redis.pcall('HGET', ARGV[3] .. job, 'work_ms')
+        if type(work) == 'string' then
+            redis.call('ZINCRBY', KEYS[1], tonumber(work) or 0, flow)
             redis.call('ZADD', KEYS[2], ARGV[1], job)
             return job
         end
@@ -56,12 +57,13 @@ def withdraw(pipe: "Pipeline", flow: str, job_id: str) -> None:
     pipe.lrem(_jobs(flow), 1, job_id)
 
 
-def take(redis: "Redis", sent_key: str, record_prefix: str) -> str | None:
-    """The job whose turn it is, which is noted in `sent_key` with the time; None when there is none.
+def take(redis: "Redis", sent_key: str, record_prefix: str, most: int) -> str | None:
+    """The job whose turn it is, which is noted in `sent_key` with the time.
 
-    Its work is read from its record, whose key is `record_prefix` and its id; one without a record is passed over.
+    None when there is none, or when `most` jobs are noted there already. Its work is read from its record, whose key is
+    `record_prefix` and its id; one without a record is passed over.
     """
-    found = redis.eval(_TAKE, 2, FLOWS, sent_key, str(clock.now(redis)), _jobs(""), record_prefix)
+    found = redis.eval(_TAKE, 2, FLOWS, sent_key, str(clock.now(redis)), _jobs(""), record_prefix, most)
     return None if found is None else str(found)
 
 

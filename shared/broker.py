@@ -10,7 +10,6 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from shared.errors import UnavailableError
-from shared.jobs import Job
 from shared.lanes import Lane
 from shared.settings import Settings
 
@@ -71,14 +70,14 @@ class Queue:
         self._app = app
         self._redis = redis
 
-    def send(self, job: Job) -> None:
+    def send(self, job_id: str, lane: Lane) -> None:
         """Put a job's id into its lane.
 
         Raises:
             UnavailableError: the broker does not take it.
         """
         try:
-            self._app.send_task(CONVERT, (job.id,), task_id=job.id, queue=job.lane.value, retry=False)
+            self._app.send_task(CONVERT, (job_id,), task_id=job_id, queue=lane.value, retry=False)
         except OperationalError as error:
             raise UnavailableError("The queue does not answer; please try again.", retry_after_s=5) from error
 

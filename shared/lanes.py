@@ -161,9 +161,16 @@ class Lanes:
         if job.lane is Lane.BULK:
             pipe.eval(_SETTLE, 1, OUTSTANDING, job.flow, job.work_ms)
 
-    def next_bulk_job(self) -> str | None:
-        """The bulk job whose turn it is, which counts as sent from now on; None when none waits for its turn."""
-        return backlog.take(self._redis, sent_key(Lane.BULK), RECORD_PREFIX)
+    def next_bulk_job(self, most: int) -> str | None:
+        """The bulk job whose turn it is, which counts as sent from now on.
+
+        None when none waits for its turn, or when `most` wait in the queue already, however many ask at once.
+        """
+        return backlog.take(self._redis, sent_key(Lane.BULK), RECORD_PREFIX, most)
+
+    def was_not_sent(self, lane: Lane, job_id: str) -> None:
+        """Take the message of a job for lost at once, and not after a while."""
+        self._redis.zadd(sent_key(lane), {job_id: 0}, xx=True)
 
     def record_pace(self, style_name: str, ms_per_megapixel: float) -> None:
         """Learn from a finished conversion: a moving average, so that one odd photo does not move it far."""

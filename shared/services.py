@@ -140,7 +140,7 @@ class Services:
                 self.feed()
             return job
         try:
-            self.queue.send(job)
+            self.queue.send(job.id, job.lane)
         except SakugaError:
             self.erase(job.id)
             raise
@@ -149,15 +149,18 @@ class Services:
     def feed(self) -> None:
         """Send the bulk jobs whose turn it is: a few ahead of the workers, so that the others' order can still change.
 
-        One that cannot be sent now is taken for lost after a while, and sent again.
+        One that cannot be sent now is taken for lost, and sent again.
         """
         ahead = AHEAD_PER_PROCESS * max(1, self.lanes.processes())
-        for _ in range(ahead - self.queue.length(Lane.BULK)):
-            job_id = self.lanes.next_bulk_job()
+        for _ in range(ahead):
+            job_id = self.lanes.next_bulk_job(ahead)
             if job_id is None:
                 return
-            with suppress(UnknownJobError, UnavailableError):
-                self.queue.send(self.jobs.get(job_id))
+            try:
+                self.queue.send(job_id, Lane.BULK)
+            except UnavailableError as error:
+                self.lanes.was_not_sent(Lane.BULK, job_id)
+                log.warning("a message cannot be sent now", job_id=job_id, error=error.detail)
 
     def start_album(
         self, caller: str, name: str | None, style: Style, options: Options, *, webhook: str | None = None
@@ -242,7 +245,7 @@ class Services:
         if job.lane is Lane.BULK:
             self.feed()
         else:
-            self.queue.send(job)
+            self.queue.send(job.id, job.lane)
 
     def erase_album(self, album_id: str) -> None:
         """Remove an album with all its photos and pictures: the records now, the files of so many jobs soon after.
@@ -293,7 +296,7 @@ class Services:
         if not self.jobs.may_send_again(job_id):
             return False
         try:
-            self.queue.send(job)
+            self.queue.send(job.id, job.lane)
         except UnavailableError as error:
             self.jobs.was_heard_of(job_id)
             log.warning("a lost message cannot be sent again now", job_id=job_id, error=error.detail)

@@ -9,6 +9,7 @@ import sys
 import warnings
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import BytesIO
 from typing import Any, BinaryIO
@@ -20,11 +21,13 @@ from werkzeug.test import TestResponse
 import shared.names
 import web.archive
 from shared.albums import Item
-from shared.broker import celery_app
+from shared.broker import Queue, celery_app
 from shared.errors import InvalidValueError, UnavailableError
-from shared.jobs import Job, Jobs
+from shared.images import Format
+from shared.jobs import Job, Jobs, State
 from shared.lanes import BULK_SHARE, DRIFT, FLOW_PIXELS, OUTSTANDING, Lane, Lanes, sent_key
 from shared.names import UniqueNames, safe_name, with_number
+from shared.pipeline import Options
 from shared.services import Order, Services, connect
 from shared.settings import Settings
 from shared.store import DiskStore
@@ -798,6 +801,56 @@ class TestTurns:
         assert services.queue.length(Lane.BULK) == 2
         assert services.lanes.stats(Lane.BULK).jobs == 12
         assert services.send_lost() == 0
+
+    def test_whoever_asks_at_the_same_time_sends_no_more_of_them(
+        self, client: FlaskClient, services: Services, album: str
+    ) -> None:
+        class Overtaken(Queue):
+            def send(self, job_id: str, lane: Lane) -> None:
+                services.feed()  # as others do before this message is with the queue
+                super().send(job_id, lane)
+
+        jobs = [put(client, album, f"{seed}.png", seed)["job"] for seed in range(12)]
+        for job_id in jobs[:2]:
+            services.jobs.cancel(job_id)
+        services.redis.delete("bulk")
+        replace(services, queue=Overtaken(celery_app(services.settings), services.redis)).feed()
+        assert services.queue.length(Lane.BULK) == 2
+
+    def test_uploads_at_the_same_time_send_no_more_of_them(self, services: Services) -> None:
+        def upload_one(seed: int) -> Job:
+            order = Order("hinata-light", Options(64, Format.PNG), lane=Lane.BULK)
+            return services.submit(BytesIO(photo_bytes(seed=seed)), order)
+
+        with ThreadPoolExecutor(16) as pool:
+            assert len({job.id for job in pool.map(upload_one, range(16))}) == 16
+        assert services.queue.length(Lane.BULK) == 2
+        assert services.lanes.stats(Lane.BULK).jobs == 16
+        assert len(work(services)) == 16
+
+    def test_one_that_cannot_be_sent_is_sent_soon_and_keeps_its_place(self, services: Services, album: str) -> None:
+        class Failing(Queue):
+            def send(self, job_id: str, lane: Lane) -> None:  # noqa: ARG002
+                raise UnavailableError("The queue does not answer.")
+
+        failing = replace(services, queue=Failing(celery_app(services.settings), services.redis))
+        tight = create_app(failing).test_client()
+        for seed in range(4):
+            put(tight, album, f"{seed}.png", seed)
+        assert services.queue.length(Lane.BULK) == 0
+        services.feed()
+        assert services.queue.length(Lane.BULK) == 0, "both places are taken by the first two"
+        assert services.send_lost() == 2
+        assert names(services, work(services)) == [f"{seed}.png" for seed in range(4)]
+
+    def test_a_damaged_record_holds_up_no_other_job_of_the_lane(
+        self, client: FlaskClient, services: Services, album: str
+    ) -> None:
+        jobs = [put(client, album, f"{seed}.png", seed)["job"] for seed in range(6)]
+        services.redis.hset(f"sakuga:job:{jobs[3]}", "work_ms", "{")
+        services.redis.set(f"sakuga:job:{jobs[4]}", "no hash")
+        work(services)
+        assert [services.jobs.get(jobs[place]).state for place in (0, 1, 2, 5)] == [State.SUCCEEDED] * 4
 
     def test_a_bulk_job_whose_message_is_lost_is_sent_again(
         self, client: FlaskClient, services: Services, album: str, later: Callable[[float], None]

@@ -417,7 +417,7 @@ def test_a_job_whose_submitter_died_before_queueing_it_is_queued_once(services: 
         pass
 
     class DyingQueue(Queue):
-        def send(self, job: Job) -> None:  # noqa: ARG002
+        def send(self, job_id: str, lane: Lane) -> None:  # noqa: ARG002
             raise Killed
 
     with pytest.raises(Killed):
@@ -432,7 +432,7 @@ def test_a_job_whose_submitter_died_before_queueing_it_is_queued_once(services: 
 
 def test_a_broker_that_fails_for_a_while_silences_no_lost_job(services: Services) -> None:
     class Failing(Queue):
-        def send(self, job: Job) -> None:  # noqa: ARG002
+        def send(self, job_id: str, lane: Lane) -> None:  # noqa: ARG002
             raise UnavailableError("The queue does not answer.")
 
     for seed in range(3):
