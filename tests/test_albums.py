@@ -890,6 +890,50 @@ def test_the_end_of_an_album_is_foretold(client: FlaskClient, services: Services
     assert body(client.get(album))["eta_s"] is None
 
 
+@pytest.fixture
+def waiting(client: FlaskClient, services: Services, album: str) -> int:
+    """The work in milliseconds that is left of an album, with a worker to do it."""
+    services.lanes.beat("host/1")
+    for seed in range(3):
+        put(client, album, f"{seed}.png", seed)
+    return int(services.redis.hget(OUTSTANDING, album.rsplit("/", maxsplit=1)[-1]) or 0)
+
+
+def let_others_wait(services: Services, work_ms: list[int]) -> None:
+    services.redis.hset(OUTSTANDING, mapping={f"{number:040}": ms for number, ms in enumerate(work_ms)})
+
+
+def test_to_look_at_an_album_costs_the_same_whatever_else_waits(
+    client: FlaskClient, services: Services, album: str, waiting: int
+) -> None:
+    def looked_at_with(others: int) -> tuple[int, int]:
+        let_others_wait(services, [waiting] * others)
+        body(client.get(album))  # what is read now and then alone, such as the time
+        services.redis.config_resetstat()
+        body(client.get(album))
+        stats = services.redis.info("stats")
+        return stats["total_commands_processed"], stats["total_net_output_bytes"]
+
+    (few, few_bytes), (many, many_bytes) = looked_at_with(200), looked_at_with(20_000)
+    assert many <= few + 1  # the time may be asked for
+    assert many_bytes <= 1.1 * few_bytes
+
+
+@pytest.mark.parametrize("others", [7, 90, 5000])
+def test_the_end_of_an_album_among_others_is_foretold(
+    client: FlaskClient, services: Services, album: str, waiting: int, others: int
+) -> None:
+    let_others_wait(services, [10 * waiting] * others)
+    assert body(client.get(album))["eta_s"] == pytest.approx((others + 1) * waiting / 1000, abs=0.06)
+
+
+def test_the_end_of_an_album_among_many_unlike_ones_is_foretold_roughly(
+    client: FlaskClient, services: Services, album: str, waiting: int
+) -> None:
+    let_others_wait(services, [waiting // 4, waiting, 100 * waiting, waiting // 4] * 500)
+    assert body(client.get(album))["eta_s"] == pytest.approx((1 + 500 * 2.5) * waiting / 1000, rel=0.35)
+
+
 def test_a_name_or_a_photo_in_other_hands_keeps_no_caller_waiting_for_long(settings: Settings, album: str) -> None:
     services, photo = connect(settings, wait_s=0.1), photo_bytes()
     client = create_app(services).test_client()
