@@ -1,10 +1,10 @@
 """`sakuga up`: the queue, the workers and the web under one supervisor. Imported by `cli.main`.
 
 Parts run in sessions of their own, so Ctrl-C reaches only the supervisor, which stops them in order: the web first, so
-that nothing new comes in; then the workers, which finish what they have begun; the queue last.
+that nothing new comes in; then the workers, which finish what they have begun; the queue last. Where the supervisor is
+killed, the kernel (Linux) stops them.
 """
 
-import ctypes
 import fcntl
 import os
 import shutil
@@ -25,6 +25,7 @@ from rich.console import Console
 
 from cli import valkey
 from cli.keys import file_of
+from cli.tied import tied
 from shared.broker import DRAIN_S
 from shared.errors import SettingsError
 from shared.keys import require_guarded
@@ -39,7 +40,6 @@ STEADY_S = 60  # a part that ran this long starts anew from the shortest delay
 POLL_S = 0.2
 LOG_KEPT_BYTES = 10 << 20
 SOCKET = "valkey.sock"
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(slots=True)
@@ -59,13 +59,12 @@ class Part:
         _rotate(self.log)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.command,
+                tied(self.command),
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509  no threads run in the supervisor
             )
         self.started = time.monotonic()
         self.restart_at = None
@@ -277,9 +276,3 @@ def _listens(settings: Settings) -> bool:
 def _rotate(log: Path) -> None:
     if log.exists() and log.stat().st_size > LOG_KEPT_BYTES:
         log.replace(log.with_suffix(".log.1"))
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel (Linux) to stop this child when the supervisor dies, so that nothing is left behind."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

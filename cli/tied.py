@@ -1,0 +1,36 @@
+"""Become a command that ends when its parent does. Started by `cli.up` as a script of its own; imports nothing of ours.
+
+Between fork and exec (`preexec_fn`) the same few lines could hang for ever: a lock that another thread of the parent
+held when it forked, of the allocator or the dynamic linker, is never released in the child.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+
+_PR_SET_PDEATHSIG = 1
+
+
+def tied(command: list[str]) -> list[str]:
+    """The command line that runs `command` until the process that starts it dies, where the system (Linux) can tell.
+
+    Start it from the main thread: to the kernel, a child's parent is a thread.
+    """
+    if sys.platform != "linux":
+        return command
+    return [sys.executable, "-I", "-S", __file__, str(os.getpid()), *command]
+
+
+def _main() -> None:
+    parent, *command = sys.argv[1:]
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(parent):  # it died before the kernel was asked
+        return
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores, and its successor would, too
+        signal.signal(number, signal.SIG_DFL)
+    os.execvp(command[0], command)  # noqa: S606  no shell is wanted
+
+
+if __name__ == "__main__":
+    _main()
