@@ -32,6 +32,7 @@ PACE = "sakuga:pace"
 HEARTBEAT_S = 2.0
 SILENT_AFTER_S = 3 * HEARTBEAT_S
 FORGOTTEN_AFTER_S = 3600.0
+LONG_AGO_S = 1e6
 PROMISES = "sakuga:promises"
 DRIFT = "sakuga:drift"
 OVERHEAD_MS = 60  # decoding, encoding and the store, per job
@@ -171,8 +172,8 @@ class Lanes:
         return backlog.take(self._redis, sent_key(Lane.BULK), RECORD_PREFIX, most)
 
     def was_not_sent(self, lane: Lane, job_id: str) -> None:
-        """Take the message of a job for lost at once, and not after a while."""
-        self._redis.zadd(sent_key(lane), {job_id: 0}, xx=True)
+        """Take the message of a job for lost at once, and not after a while; those of others in their order."""
+        self._redis.zadd(sent_key(lane), {job_id: -LONG_AGO_S}, xx=True, incr=True)
 
     def record_pace(self, style_name: str, ms_per_megapixel: float) -> None:
         """Learn from a finished conversion: a moving average, so that one odd photo does not move it far."""
