@@ -120,6 +120,7 @@ class Albums:
 
         Raises:
             UnknownAlbumError: there is none.
+            NewerRecordError: it is a newer release's.
         """
         record = cast("dict[str, str]", self._redis.hgetall(_record(album_id)))
         try:

@@ -214,6 +214,10 @@ class UnavailableError(SakugaError):
     retryable = True
 
 
+class NewerRecordError(UnavailableError):
+    """A newer release wrote it, and beside this process there is one that can read it."""
+
+
 class WeightsError(SakugaError):
     """A weights file that is missing, damaged, of another architecture or not the one its manifest names."""
 

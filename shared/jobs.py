@@ -26,6 +26,7 @@ from shared.errors import (
     CanceledError,
     IdempotencyKeyReusedError,
     InvalidValueError,
+    NewerRecordError,
     SakugaError,
     UnknownJobError,
     UnreadableJobError,
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     from redis import Redis
     from redis.client import Pipeline
 
+# Of the records of jobs and albums: it rises when an older release could misread what is written from then on. It need
+# not for a new field with a default; the fields of `shared.reconciliation` keep their meaning in every version.
+RECORD_VERSION = 1
 EXPIRY = "sakuga:expiry"
 QUARANTINE = "sakuga:quarantine"  # jobs that were tried too often, by when that was seen
 TOTALS = "sakuga:totals"
@@ -53,9 +57,12 @@ HINDRANCE_S = 900  # how long a job waits for a store, say, that does not answer
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 30.0  # between its attempts
 RESEND_S = 300  # how long a message that was sent again is given to be heard of
 NO_SUCH_JOB = "No such job; it may have been deleted, or it expired long ago."
+NEWER = "A newer release has recorded this; please try again."
 DAMAGED = "The record of this job is damaged; please send the photo again."
 MOST_AT_ONCE = 16  # jobs that may have been made in the same microsecond
 PATIENCE_S = 1.0  # how often a waiting reader looks whether it should go on
+
+_VERSION = {"version": RECORD_VERSION}
 
 # Redis runs a script as one step. KEYS: a record, where it is kept. ARGV: for how many seconds.
 _PUT_ASIDE = """
@@ -254,6 +261,7 @@ class Jobs:
 
         Raises:
             UnknownJobError: there is none, or it cannot be read.
+            NewerRecordError: it is a newer release's, as with whatever reads or changes a record.
         """
         return _read(self._redis, job_id)
 
@@ -262,7 +270,11 @@ class Jobs:
         return self.get_many([job_id]).get(job_id)
 
     def get_many(self, ids: list[str]) -> dict[str, Job]:
-        """Read records by their ids; those that are not there, or cannot be read, are left out."""
+        """Read records by their ids; those that are not there, or cannot be read, are left out.
+
+        Raises:
+            NewerRecordError: one of them is a newer release's; without it the answer would be wrong.
+        """
         found: dict[str, Job] = {}
         for job_id, read in self._readings(ids).items():
             with suppress(UnknownJobError):
@@ -359,11 +371,13 @@ class Jobs:
         return self._change(job.id, finish)
 
     def has_committed(self, job: Job) -> bool:
-        """Whether the result of this very attempt is the job's."""
+        """Whether the result of this very attempt is the job's, or may be."""
         try:
             return _has_committed(self.get(job.id), job)
         except UnknownJobError:
             return False
+        except NewerRecordError:
+            return True
 
     def fail(self, job_id: str, error: SakugaError, *, attempt: int | None = None, running_for_s: float = 0) -> None:
         """End a running job with an error.
@@ -462,13 +476,20 @@ class Jobs:
 
         return self._change(job_id, begin)
 
-    def expire(self, job_id: str) -> None:
-        """Mark a job whose time to live has passed, whatever it was; one without a readable record is forgotten."""
+    def expire(self, job_id: str) -> bool:
+        """Mark a job whose time to live has passed, whatever it was; one without a readable record is forgotten.
+
+        Returns False for one that a newer release has to expire. Where there is none any more, its record goes by
+        itself.
+        """
         try:
             self._change(job_id, lambda job: _expired(job, self._now()))
+        except NewerRecordError:
+            return False
         except UnknownJobError:
             self.clear(job_id)
         self._redis.zrem(EXPIRY, job_id)
+        return True
 
     def clear(self, job_id: str) -> None:
         """Remove a job whose record is gone or cannot be read from what is still to be done.
@@ -511,9 +532,9 @@ class Jobs:
         """Counts of jobs by how they ended and seconds by stage, since the beginning."""
         return {str(name): float(value) for name, value in cast("dict[str, str]", self._redis.hgetall(TOTALS)).items()}
 
-    def due(self, count: int) -> list[str]:
-        """Name up to `count` jobs whose time to live has passed and that are not expired yet."""
-        return cast("list[str]", self._redis.zrangebyscore(EXPIRY, 0, self._now(), start=0, num=count))
+    def due(self, count: int, *, after: int = 0) -> list[str]:
+        """Name up to `count` jobs, after so many others, whose time to live has passed and that are not expired yet."""
+        return cast("list[str]", self._redis.zrangebyscore(EXPIRY, 0, self._now(), start=after, num=count))
 
     def quarantined(self) -> list[Job]:
         """The jobs that were tried too often, as far as they are still there, the oldest first."""
@@ -586,6 +607,7 @@ class Jobs:
             return job  # the answer to our write was lost, not the write
         pipe.multi()
         pipe.hset(_record(job.id), mapping=record_fields(job))
+        _keep_record(pipe, job)
         if job.album is None:  # an album lists its own
             pipe.zadd(_index(job.caller), {job.id: job.created_at})
             pipe.expireat(_index(job.caller), int(job.expires_at) + RECORD_GRACE_S)
@@ -596,15 +618,19 @@ class Jobs:
         self._lanes.submit(pipe, job)
         self._lanes.join(pipe, job)
         _announce(pipe, job, "state")
+        _keep_events(pipe, job)
         _tell_album(pipe, job, None, job.state, self._now())
         return job
 
     def _change(self, job_id: str, decide: Callable[[Job], Job]) -> Job:
         def write(pipe: "Pipeline") -> Job:
-            before = _read(pipe, job_id)
+            record = _fetch(pipe, job_id)
+            before = _parse(record)
             after = decide(before)
             pipe.multi()
             if after != before:
+                new = record_fields(after)
+                pipe.hset(_record(job_id), mapping={name: new[name] for name in new if record.get(name) != new[name]})
                 self._write(pipe, before, after)
             return after
 
@@ -616,14 +642,11 @@ class Jobs:
         return cast("Job", self._redis.transaction(body, *watched, value_from_callable=True))  # type: ignore[arg-type]
 
     def _write(self, pipe: "Pipeline", before: Job, after: Job) -> None:
-        old, new = record_fields(before), record_fields(after)
-        pipe.hset(_record(after.id), mapping={name: value for name, value in new.items() if old[name] != value})
+        """Write whatever else changes with a record."""
         if before.state is State.QUEUED and after.state is not State.QUEUED:
             self._lanes.leave(pipe, before)
         if before.ended and not after.ended:
             self._lanes.submit(pipe, after)
-            pipe.persist(_record(after.id))
-            pipe.persist(_stream(after.id))
         if after.state is State.QUEUED and before.state is not State.QUEUED:
             self._lanes.join(pipe, after, again=not before.ended)
         if after.state is State.RUNNING and after.claim != before.claim:
@@ -635,6 +658,7 @@ class Jobs:
             self._lanes.finish(pipe, after)
             pipe.hincrby(TOTALS, f"jobs_{after.state}", 1)
             if after.result:
+                new = record_fields(after)
                 pipe.hset(_card(after.result_key), mapping={"result": new["result"], "notes": new["notes"]})
                 pipe.expireat(_card(after.result_key), int(after.expires_at))
                 lapse_now(pipe, after.photo_holding)  # nobody needs the photo any more
@@ -644,9 +668,9 @@ class Jobs:
         moved = before.state is not after.state
         _tell_album(pipe, after, before.state, after.state, self._now())
         _announce(pipe, after, "done" if moved and after.ended else "state" if moved else "progress")
-        if after.ended:
-            pipe.expireat(_record(after.id), int(after.expires_at) + RECORD_GRACE_S)
-            pipe.expire(_stream(after.id), STREAM_GRACE_S)
+        if moved:
+            _keep_record(pipe, after)
+            _keep_events(pipe, after)
 
     def _now(self) -> float:
         return clock.now(self._redis)
@@ -694,6 +718,18 @@ def _keep_quarantine(pipe: "Pipeline", before: Job, after: Job) -> None:
         pipe.zrem(QUARANTINE, after.id)
 
 
+def _keep_record(pipe: "Pipeline", job: Job) -> None:
+    """Let Redis itself remove a record that nobody was there to expire, or could read."""
+    pipe.expireat(_record(job.id), int(job.expires_at) + RECORD_GRACE_S)
+
+
+def _keep_events(pipe: "Pipeline", job: Job) -> None:
+    if job.ended:
+        pipe.expire(_stream(job.id), STREAM_GRACE_S)
+    else:
+        pipe.expireat(_stream(job.id), int(job.expires_at) + RECORD_GRACE_S)
+
+
 def _announce(pipe: "Pipeline", job: Job, kind: str) -> None:
     pipe.xadd(_stream(job.id), {"kind": kind}, maxlen=EVENTS_KEPT)
 
@@ -714,25 +750,35 @@ def _tell_album(pipe: "Pipeline", job: Job, before: State | None, after: State |
 
 
 def record_fields(record: BaseModel) -> dict[Any, Any]:  # what redis-py takes for a mapping of strings
-    """A record as the hash that Redis keeps: JSON by the name of each field."""
-    return {name: json.dumps(value) for name, value in record.model_dump(mode="json").items()}
+    """A record as the hash that Redis keeps: JSON by the name of each field, and the version."""
+    return {name: json.dumps(value) for name, value in (record.model_dump(mode="json") | _VERSION).items()}
 
 
 def record_values(fields: dict[str, str]) -> dict[str, Any]:
-    """What was made into a hash by `record_fields`, to be validated."""
+    """What was made into a hash by `record_fields`, to be validated.
+
+    Raises:
+        NewerRecordError: by a newer release.
+        ValueError: it is damaged.
+    """
+    if int(fields.get("version", RECORD_VERSION)) > RECORD_VERSION:  # at first none was written
+        raise NewerRecordError(NEWER, retry_after_s=5)
     return {name: json.loads(value) for name, value in fields.items()}
 
 
 def _read(redis: "Redis", job_id: str) -> Job:
+    return _parse(_fetch(redis, job_id))
+
+
+def _fetch(redis: "Redis", job_id: str) -> dict[str, str]:
     try:
-        record = cast("dict[str, str]", redis.hgetall(_record(job_id)))
+        return cast("dict[str, str]", redis.hgetall(_record(job_id)))
     except UnicodeDecodeError as error:
         raise UnreadableJobError(DAMAGED) from error
     except ResponseError as error:
         if not str(error).startswith("WRONGTYPE"):
             raise
         raise UnreadableJobError(DAMAGED) from error
-    return _parse(record)
 
 
 def _parse(record: dict[str, str]) -> Job:

@@ -19,7 +19,7 @@ from redis.retry import Retry
 from shared import clock, images, pipeline
 from shared.albums import Album, Albums, have_ended
 from shared.broker import Queue, celery_app
-from shared.errors import SakugaError, UnavailableError, UnknownAlbumError, UnknownJobError
+from shared.errors import NewerRecordError, SakugaError, UnavailableError, UnknownAlbumError, UnknownJobError
 from shared.holdings import WAIT_S, Holdings
 from shared.images import Limits
 from shared.jobs import Idempotency, Job, Jobs, PhotoInfo, State, new_id
@@ -192,9 +192,10 @@ class Services:
         """Tell the webhooks of albums that have come to their end lately."""
         for album_id in self.albums.perhaps_ended(count):
             counts, last = self.albums.counts_at(album_id)  # whatever happens to a photo moves the last event
-            if have_ended(counts):
-                self._tell_end(album_id, counts, last)
-            self.albums.seen_ended(album_id, last)
+            with suppress(NewerRecordError):  # whoever can read it tells it
+                if have_ended(counts):
+                    self._tell_end(album_id, counts, last)
+                self.albums.seen_ended(album_id, last)
 
     def _tell_end(self, album_id: str, counts: Mapping[State, int], last: str) -> None:
         """Tell the album's webhook that all its photos have come to their end; once, unless some began anew."""
@@ -289,7 +290,10 @@ class Services:
         return sum(self._send_again(job_id) for job_id in lost)
 
     def _send_again(self, job_id: str) -> bool:
-        job = self.jobs.find(job_id)
+        try:
+            job = self.jobs.find(job_id)
+        except NewerRecordError:
+            return False  # whoever can read it sends it
         if job is None:
             self.jobs.clear(job_id)
             return False
@@ -312,11 +316,14 @@ class Services:
         return self.lanes.waiting_before(lane, since - LOST_AFTER_S, count)
 
     def expire_due(self) -> None:
-        """Expire the jobs whose time to live has passed."""
-        while due := self.jobs.due(count=100):
+        """Expire the jobs whose time to live has passed, but for those that a newer release has recorded."""
+        left = 0
+        while due := self.jobs.due(count=100, after=left):
             for job_id in due:
-                self.jobs.expire(job_id)
-                log.info("job expired", job_id=job_id)
+                if self.jobs.expire(job_id):
+                    log.info("job expired", job_id=job_id)
+                else:
+                    left += 1
 
 
 def connect(settings: Settings, *, wait_s: float = WAIT_S) -> Services:

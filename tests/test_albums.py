@@ -24,7 +24,7 @@ from shared.albums import Item
 from shared.broker import Queue, celery_app
 from shared.errors import InvalidValueError, UnavailableError
 from shared.images import Format
-from shared.jobs import Job, Jobs, State
+from shared.jobs import RECORD_VERSION, Job, Jobs, State
 from shared.lanes import BULK_SHARE, DRIFT, FLOW_PIXELS, OUTSTANDING, Lane, Lanes, sent_key
 from shared.names import UniqueNames, safe_name, with_number
 from shared.pipeline import Options
@@ -663,6 +663,31 @@ class TestAfterwards:
     ) -> None:
         services.redis.hset(f"sakuga:album:{album.rsplit('/', maxsplit=1)[-1]}", "name", "{")
         assert problem(client.get(album)) == (404, "unknown_album")
+
+    def test_an_album_that_a_newer_release_has_recorded_is_left_to_it(
+        self, client: FlaskClient, services: Services, album: str
+    ) -> None:
+        put(client, album, "1.png")
+        work(services)
+        record, other = f"sakuga:album:{album.rsplit('/', maxsplit=1)[-1]}", client.post(ALBUMS, json={})
+        services.redis.hset(record, mapping={"version": RECORD_VERSION + 1, "format": '"gif"'})
+        before = services.redis.hgetall(record)
+        for response in (client.get(album), client.delete(album), client.put(f"{album}/photos/2.png", data=b"x")):
+            assert problem(response) == (503, "unavailable")
+            assert response.headers["Retry-After"] == "5"
+        put(client, str(other.headers["Location"]), "1.png")
+        work(services)
+        services.tell_ended()
+        assert services.albums.perhaps_ended(10) == [record.rsplit(":", maxsplit=1)[-1]], "it is still to be told"
+        assert services.redis.hgetall(record) == before
+
+    def test_an_album_with_a_photo_that_a_newer_release_has_recorded_is_not_listed_without_it(
+        self, client: FlaskClient, services: Services, album: str
+    ) -> None:
+        job_id = put(client, album, "1.png")["job"]
+        services.redis.hset(f"sakuga:job:{job_id}", mapping={"version": RECORD_VERSION + 1, "stage": '"dreaming"'})
+        assert problem(client.get(f"{album}/photos")) == (503, "unavailable")
+        assert body(client.get(album))["counts"]["queued"] == 1
 
     def test_an_erased_album_leaves_nothing(self, client: FlaskClient, services: Services, album: str) -> None:
         upload(client, album, *((f"{seed}.png", photo_bytes(seed=seed)) for seed in range(3)), ("no.txt", b"hi"))

@@ -21,6 +21,7 @@ from shared.errors import (
     DamagedPhotoError,
     IdempotencyKeyReusedError,
     InvalidValueError,
+    NewerRecordError,
     QueueFullError,
     UnavailableError,
     UnknownJobError,
@@ -32,6 +33,7 @@ from shared.jobs import (
     EXPIRY,
     HINDRANCE_S,
     RECORD_GRACE_S,
+    RECORD_VERSION,
     STREAM_GRACE_S,
     Idempotency,
     Job,
@@ -340,6 +342,105 @@ class TestADamagedRecord:
         make_overdue(services)
         assert services.send_lost() == 2
         assert services.lanes.waiting_since(Lane.INTERACTIVE, damaged) is None
+
+
+class TestARecordOfANewerRelease:
+    """It has fields and values that this release knows nothing of."""
+
+    @pytest.fixture
+    def newer(self, services: Services) -> Job:
+        job = submit(services, key="newer")
+        record = f"sakuga:job:{job.id}"
+        services.redis.hset(record, mapping={"version": RECORD_VERSION + 1, "stage": '"dreaming"', "mood": "happy"})
+        services.redis.hdel(record, "style")
+        return job
+
+    @pytest.fixture
+    def is_untouched(self, services: Services, newer: Job) -> Callable[[], bool]:
+        def look() -> tuple[object, ...]:
+            record, place = f"sakuga:job:{newer.id}", services.lanes.waiting_since(Lane.INTERACTIVE, newer.id)
+            stats = services.lanes.stats(Lane.INTERACTIVE)
+            index = services.redis.zscore("sakuga:jobs:public", newer.id)
+            kept = services.redis.expiretime(record), services.redis.zscore(EXPIRY, newer.id) is not None
+            return services.redis.hgetall(record), place is not None, stats, index, kept
+
+        before = look()
+        return lambda: look() == before
+
+    @pytest.mark.parametrize(
+        "use",
+        [
+            lambda services, job: services.jobs.get(job.id),
+            lambda services, job: services.jobs.find(job.id),
+            lambda services, _: services.jobs.page("public", cursor=None, count=10),
+            lambda services, job: services.jobs.claim(job.id),
+            lambda services, job: services.jobs.cancel(job.id),
+            lambda services, job: services.erase(job.id),
+            lambda services, _: submit(services, key="newer"),
+        ],
+    )
+    def test_is_left_alone_and_its_owner_told_to_try_again(
+        self,
+        services: Services,
+        newer: Job,
+        is_untouched: Callable[[], bool],
+        use: Callable[[Services, Job], object],
+    ) -> None:
+        with pytest.raises(NewerRecordError) as refused:
+            use(services, newer)
+        assert (refused.value.status, refused.value.retry_after_s) == (503, 5)
+        assert is_untouched()
+
+    def test_is_left_to_a_newer_release_to_expire_and_keeps_no_other_from_it(
+        self, services: Services, newer: Job, is_untouched: Callable[[], bool]
+    ) -> None:
+        others = [submit(services, seed) for seed in range(1, 4)]
+        for job in others:
+            services.jobs.cancel(job.id)
+        make_overdue(services)
+        services.redis.zadd(EXPIRY, {newer.id: 0})
+        services.expire_due()
+        assert services.jobs.due(10) == [newer.id]
+        assert {services.jobs.get(job.id).state for job in others} == {State.EXPIRED}
+        assert is_untouched()
+
+    def test_goes_by_itself_where_no_newer_release_is_left(self, services: Services, newer: Job) -> None:
+        record, grace_s = f"sakuga:job:{newer.id}", 3600
+        assert services.redis.expiretime(record) == int(newer.expires_at) + grace_s
+        assert services.redis.expiretime(f"{record}:events") == int(newer.expires_at) + grace_s
+        services.redis.delete(record)  # as Redis does then
+        make_overdue(services)
+        services.expire_due()
+        assert services.redis.zcard(EXPIRY) == 0
+
+    def test_is_not_sent_again(self, services: Services, newer: Job) -> None:
+        other = submit(services, seed=1)
+        services.redis.delete(Lane.INTERACTIVE)
+        make_overdue(services)
+        assert services.send_lost() == 1
+        assert services.queue.oldest(Lane.INTERACTIVE) == other.id
+        assert services.lanes.waiting_since(Lane.INTERACTIVE, newer.id) is not None
+
+    def test_may_have_committed(self, services: Services, newer: Job) -> None:
+        assert services.jobs.has_committed(newer)
+
+
+def test_a_record_of_the_first_releases_has_no_version_and_gets_one_with_its_next_change(services: Services) -> None:
+    job = submit(services)
+    record = f"sakuga:job:{job.id}"
+    assert services.redis.hget(record, "version") == str(RECORD_VERSION)
+    services.redis.hdel(record, "version")
+    assert services.jobs.get(job.id) == job
+    assert services.jobs.claim(job.id) is not None
+    assert services.redis.hget(record, "version") == str(RECORD_VERSION)
+
+
+def test_a_job_that_is_tried_anew_still_goes_by_itself(services: Services) -> None:
+    job = claimed(services)
+    services.jobs.fail(job.id, DamagedPhotoError("broken"))
+    services.jobs.retry(job.id)
+    for key in (f"sakuga:job:{job.id}", f"sakuga:job:{job.id}:events"):
+        assert services.redis.expiretime(key) == int(job.expires_at) + 3600
 
 
 @pytest.mark.parametrize("ahead_s", [10 * 86_400, -10 * 86_400])
@@ -707,9 +808,9 @@ def test_a_paging_cursor_outlives_its_job(services: Services) -> None:
 
 
 def test_a_job_that_waited_past_its_time_leaves_no_ghost_in_the_books(services: Services) -> None:
-    submit(services)
+    job = submit(services)
     make_overdue(services)
-    assert services.redis.ttl(services.redis.keys("sakuga:job:*")[0]) == -1
+    assert services.redis.expiretime(f"sakuga:job:{job.id}") > job.expires_at + 3000, "its record outlives it"
     services.expire_due()
     assert services.lanes.stats(Lane.INTERACTIVE).jobs == 0
     assert services.lanes.stats(Lane.INTERACTIVE).megapixels == 0

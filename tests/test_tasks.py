@@ -6,6 +6,7 @@ from dataclasses import replace
 from io import BytesIO
 from typing import BinaryIO
 
+import numpy as np
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 from PIL import Image, ImageFile
@@ -13,7 +14,7 @@ from PIL import Image, ImageFile
 from shared import holdings
 from shared.errors import DamagedPhotoError, SakugaError, UnavailableError
 from shared.images import Format, Limits
-from shared.jobs import HINDRANCE_S, LONGEST_PAUSE_S, Job, Jobs, ResultInfo, State
+from shared.jobs import HINDRANCE_S, LONGEST_PAUSE_S, RECORD_VERSION, Job, Jobs, ResultInfo, State
 from shared.lanes import LEAST_MS, LEAST_PIXELS, PACE
 from shared.pipeline import Engine, Options, Tensor, Told
 from shared.services import Order, Services
@@ -43,6 +44,21 @@ def failing_with(error: BaseException) -> Callable[[str], Engine]:
         raise error
 
     return engine_that(fail)
+
+
+def test_a_job_that_a_newer_release_has_recorded_is_left_to_it(services: Services) -> None:
+    job = submit(services, photo_bytes())
+
+    def overtake(photo: Tensor) -> Tensor:
+        newer = ("version", str(RECORD_VERSION + 1), "stage", '"dreaming"')
+        services.redis.hset(f"sakuga:job:{job.id}", items=list(newer))
+        return photo
+
+    overtake(np.zeros(1, np.float32))
+    assert tasks.convert(job.id, services, toy) == tasks.NEWER_PAUSE_S
+    services.redis.hset(f"sakuga:job:{job.id}", items=["version", str(RECORD_VERSION), "stage", "null"])
+    assert tasks.convert(job.id, services, engine_that(overtake)) == tasks.NEWER_PAUSE_S
+    assert services.redis.hget(f"sakuga:job:{job.id}", "state") == '"running"'
 
 
 def test_a_photo_becomes_a_picture_in_the_store(services: Services) -> None:

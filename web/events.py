@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from shared.albums import Albums, Entry
-from shared.errors import UnknownAlbumError, UnknownJobError
+from shared.errors import NewerRecordError, UnknownAlbumError, UnknownJobError
 from shared.jobs import PATIENCE_S, Event, Job, Jobs
 from web.waiting import Seat
 
@@ -28,8 +28,8 @@ def stream(jobs: Jobs, seat: Seat, job_id: str, *, after: str, render: Render) -
         if not after:
             yield _event("state", last, render(jobs.get(job_id)))
         yield from _follow(jobs, seat, job_id, last, render)
-    except UnknownJobError:
-        return  # erased while we listened
+    except (UnknownJobError, NewerRecordError):
+        return  # erased while we listened, or in the hands of a newer release
 
 
 def _follow(jobs: Jobs, seat: Seat, job_id: str, last: str, render: Render) -> Iterator[str]:
@@ -79,8 +79,8 @@ def album_stream(
     try:
         yield _event("progress", last, render())
         yield from _follow_album(albums, seat, album_id, last, render, render_photo)
-    except UnknownAlbumError:
-        return  # erased while we listened
+    except (UnknownAlbumError, NewerRecordError):
+        return  # likewise
 
 
 def _follow_album(

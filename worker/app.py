@@ -23,7 +23,7 @@ from kombu.transport.virtual import QoS
 from redis.exceptions import RedisError
 
 from shared.broker import CONVERT, DRAIN_S, celery_app
-from shared.errors import SakugaError, UnknownJobError
+from shared.errors import NewerRecordError, SakugaError, UnknownJobError
 from shared.lanes import HEARTBEAT_S, Lanes
 from shared.services import connect
 from shared.settings import Settings
@@ -219,7 +219,7 @@ def _add_task(app: Celery, node: Node) -> None:
 def _give_back(node: Node, job_id: str, *, counts: bool) -> None:
     try:
         node.services.jobs.give_back(job_id, node.name, counts=counts)
-    except RedisError as error:
+    except (RedisError, NewerRecordError) as error:
         log.warning("a job cannot be given back; others wait until its lease lapses", job_id=job_id, error=str(error))
 
 
@@ -230,7 +230,7 @@ def _fail_killed(node: Node, job_id: str) -> None:
         node.services.jobs.fail(job_id, tasks.timed_out(node.services), running_for_s=limit_s)
     except UnknownJobError:
         log.info("a job that was killed had been erased", job_id=job_id)
-    except RedisError as error:
+    except (RedisError, NewerRecordError) as error:
         log.warning("the end of a killed job cannot be written; it runs again", job_id=job_id, error=str(error))
 
 

@@ -16,7 +16,14 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from redis.exceptions import RedisError
 
 from shared import pipeline
-from shared.errors import CanceledError, SakugaError, TimedOutError, UnavailableError, UnknownJobError
+from shared.errors import (
+    CanceledError,
+    NewerRecordError,
+    SakugaError,
+    TimedOutError,
+    UnavailableError,
+    UnknownJobError,
+)
 from shared.jobs import Job, ResultInfo
 from shared.lanes import LEAST_PIXELS, Lane
 from shared.pipeline import Engine, Options, Picture, Stage
@@ -25,6 +32,7 @@ from shared.store import MissingObjectError
 from worker import memory
 
 TELL_EVERY_S = 0.5
+NEWER_PAUSE_S = 10.0  # between looks whether a worker of a newer release takes what an older one cannot read
 
 log = structlog.get_logger()
 
@@ -37,6 +45,14 @@ def convert(job_id: str, services: Services, engine_of: Callable[[str], Engine],
     Raises:
         RedisError: the record could not be written; the job stays with the queue.
     """
+    try:
+        return _convert(job_id, services, engine_of, holder)
+    except NewerRecordError:
+        log.warning("a newer release has recorded a job; it is left to it", job_id=job_id)
+        return NEWER_PAUSE_S
+
+
+def _convert(job_id: str, services: Services, engine_of: Callable[[str], Engine], holder: str) -> float | None:
     job = services.jobs.claim(job_id, holder)
     if job is None:
         return None
@@ -47,7 +63,7 @@ def convert(job_id: str, services: Services, engine_of: Callable[[str], Engine],
             return _attempt(job, services, engine_of)
         except SoftTimeLimitExceeded:
             error: SakugaError = timed_out(services)
-        except RedisError:
+        except (RedisError, NewerRecordError):
             raise
         except Exception:
             log.exception("conversion failed for a reason nobody foresaw")
