@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from redis import Redis
     from redis.client import Pipeline
 
+JOBS_PREFIX: Final = "sakuga:backlog:"  # of the keys of a flow's jobs
 FLOWS: Final = "sakuga:backlog"  # flows that have jobs, by the work (ms) they were given
 
 # Redis runs a script as one step. KEYS: the flows, the flow's jobs. ARGV: the flow, the job.
@@ -63,9 +64,9 @@ def take(redis: "Redis", sent_key: str, record_prefix: str, most: int) -> str | 
     None when there is none, or when `most` jobs are noted there already. Its work is read from its record, whose key is
     `record_prefix` and its id; one without a record is passed over.
     """
-    found = redis.eval(_TAKE, 2, FLOWS, sent_key, str(clock.now(redis)), _jobs(""), record_prefix, most)
+    found = redis.eval(_TAKE, 2, FLOWS, sent_key, str(clock.now(redis)), JOBS_PREFIX, record_prefix, most)
     return None if found is None else str(found)
 
 
 def _jobs(flow: str) -> str:
-    return f"sakuga:backlog:{flow}"
+    return f"{JOBS_PREFIX}{flow}"

@@ -28,6 +28,7 @@ from shared.lanes import LEAST_PIXELS, Lane, Lanes
 from shared.leases import Leases
 from shared.pipeline import Options
 from shared.quotas import Quotas
+from shared.reconciliation import reconcile
 from shared.settings import Settings
 from shared.store import Store, open_store
 from shared.styles import Style, Styles, installed_styles
@@ -35,6 +36,7 @@ from shared.webhooks import Message, Webhooks, event, new_secret
 
 AHEAD_PER_PROCESS = 2  # bulk jobs in the queue: one is taken while the next is sent
 LOST_AFTER_S = 60  # how much longer than the oldest message a job waits before its own is taken for lost
+RECONCILED, RECONCILE_S = "sakuga:reconciled", 600
 
 log = structlog.get_logger()
 
@@ -314,6 +316,13 @@ class Services:
         if since is None:
             return []  # the oldest message is of a job that no longer waits; it goes soon, and says nothing
         return self.lanes.waiting_before(lane, since - LOST_AFTER_S, count)
+
+    def reconcile(self) -> None:
+        """Set right what is kept beside the records, where it has drifted from them; one node does it now and then."""
+        if not self.redis.set(RECONCILED, "1", nx=True, ex=RECONCILE_S):
+            return
+        if wrong := reconcile(self.redis):
+            log.warning("lists and totals had drifted from the records; they are right again", wrong=wrong)
 
     def expire_due(self) -> None:
         """Expire the jobs whose time to live has passed, but for those that a newer release has recorded."""

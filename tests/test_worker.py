@@ -1,6 +1,7 @@
 """The worker node: what its parent and its children share, and what they must not."""
 
 import os
+import sys
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -13,13 +14,13 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shared.broker import CONVERT, UNACKED_INDEX, celery_app
 from shared.images import Format
-from shared.jobs import Job
-from shared.lanes import Lane
+from shared.jobs import EXPIRY, Job, State
+from shared.lanes import Lane, totals_key
 from shared.pipeline import Options
 from shared.services import Order, Services
 from shared.settings import Settings
 from tests.conftest import fall_silent, photo_bytes, wait_until
-from worker.app import Node, Repeating, request_of
+from worker.app import Node, Repeating, add_housekeeping, request_of
 from worker.choice import Capacity
 from worker.lease import Lease
 
@@ -125,6 +126,25 @@ def away(*_: object, **__: object) -> None:
 
 def submit(services: Services) -> Job:
     return services.submit(BytesIO(photo_bytes()), Order(style="hinata-light", options=Options(512, Format.PNG)))
+
+
+def test_a_node_expires_what_is_due_and_compares_the_totals_with_the_records(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    due = submit(services)
+    services.redis.zadd(EXPIRY, {due.id: 1})
+    services.redis.hincrby(totals_key(Lane.BULK), "jobs", 3)
+    monkeypatch.setattr(sys, "executable", "true")  # instead of preparing engines
+    app = celery_app(services.settings)
+    add_housekeeping(app, cast("Node", SimpleNamespace(services=services)))
+    (step,) = app.steps["worker"]
+    housekeeping = step(None)
+    housekeeping.start(None)
+    try:
+        wait_until(lambda: services.jobs.get(due.id).state is State.EXPIRED, "it is expired")
+        wait_until(lambda: services.lanes.stats(Lane.BULK).jobs == 0, "the totals are right")
+    finally:
+        housekeeping.stop(None)
 
 
 def test_periodic_work_goes_on_whatever_becomes_of_one_turn() -> None:

@@ -119,7 +119,7 @@ def create_app(settings: Settings, capacity: Capacity) -> Celery:
     app = celery_app(settings)
     _add_task(app, node)
     _add_lease(app, node)
-    _add_housekeeping(app, node)
+    add_housekeeping(app, node)
     signals.worker_process_init.connect(lambda **_: _start_child(node), weak=False)
     signals.worker_process_shutdown.connect(lambda **_: _leave(node), weak=False)
     signals.worker_shutting_down.connect(_limit_drain, weak=False)
@@ -250,7 +250,7 @@ def _add_lease(app: Celery, node: Node) -> None:
     app.steps["worker"].add(LeaseStep)
 
 
-def _add_housekeeping(app: Celery, node: Node) -> None:
+def add_housekeeping(app: Celery, node: Node) -> None:
     class Housekeeping(bootsteps.StartStopStep):  # type: ignore[misc]
         """Tidies up what is overdue or was left half done. Every node does it; doing it twice changes nothing."""
 
@@ -271,7 +271,8 @@ def _add_housekeeping(app: Celery, node: Node) -> None:
             # apart, since the store and those who are told may take their time
             store = Repeating("store", HOUSEKEEPING_S, services.holdings.release_lapsed, services.store.sweep)
             webhooks = Repeating("webhooks", LOOK_S, services.webhooks.start_due)
-            self.threads = [jobs, store, webhooks]
+            books = Repeating("books", HOUSEKEEPING_S, services.reconcile)
+            self.threads = [jobs, store, webhooks, books]
             for thread in self.threads:
                 thread.start()
 

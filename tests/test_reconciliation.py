@@ -1,0 +1,179 @@
+"""What is kept beside the records agrees with them again, however it came to differ."""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+
+import pytest
+from structlog.testing import capture_logs
+
+from shared import backlog
+from shared.errors import DamagedPhotoError
+from shared.images import Format
+from shared.jobs import RECORD_VERSION, Job, State
+from shared.lanes import FLOW_PIXELS, OUTSTANDING, Lane, sent_key, totals_key
+from shared.leases import LEASES
+from shared.pipeline import Options
+from shared.reconciliation import reconcile
+from shared.services import RECONCILE_S, RECONCILED, Order, Services
+from tests.conftest import photo_bytes
+
+LISTS = (sent_key(Lane.INTERACTIVE), sent_key(Lane.BULK), LEASES)
+HASHES = (totals_key(Lane.INTERACTIVE), totals_key(Lane.BULK), FLOW_PIXELS, OUTSTANDING)
+
+
+def submit(services: Services, seed: int, lane: Lane = Lane.INTERACTIVE, album: str | None = None) -> Job:
+    order = Order("hinata-light", Options(512, Format.JPEG), lane=lane, album=album, name=f"{seed}.png")
+    return services.submit(BytesIO(photo_bytes((300 + 20 * seed, 300), seed=seed)), order)
+
+
+def books(services: Services) -> dict[str, object]:
+    """Everything that is kept of jobs that have not ended; of two totals of work only what lies between them counts."""
+    kept: dict[str, object] = {key: set(services.redis.zrange(key, 0, -1)) for key in LISTS}
+    for key in HASHES:
+        totals = {str(name): int(value) for name, value in services.redis.hgetall(key).items()}
+        totals["left"] = totals.pop("submitted_ms", 0) - totals.pop("finished_ms", 0)
+        kept[key] = totals
+    for flow in map(str, services.redis.zrange(backlog.FLOWS, 0, -1)):
+        kept[flow] = set(services.redis.lrange(f"{backlog.JOBS_PREFIX}{flow}", 0, -1))
+    return kept
+
+
+def work_there(services: Services) -> dict[str, Job]:
+    """Jobs in every state: both lanes, two albums, waiting before and in the queue, running, ended."""
+    jobs = {
+        "waiting": submit(services, 0),
+        "running": submit(services, 1),
+        "canceled": submit(services, 2),
+        "sent": submit(services, 3, Lane.BULK, "a" * 40),
+        "sent too": submit(services, 4, Lane.BULK, "b" * 40),
+        "working": submit(services, 5, Lane.BULK, "b" * 40),
+        "in the backlog": submit(services, 6, Lane.BULK, "a" * 40),
+        "behind it": submit(services, 7, Lane.BULK, "a" * 40),
+        "of nobody": submit(services, 8, Lane.BULK),
+    }
+    services.jobs.claim(jobs["running"].id)
+    services.jobs.claim(jobs["working"].id)
+    services.jobs.cancel(jobs["canceled"].id)
+    return jobs
+
+
+@pytest.fixture
+def jobs(services: Services) -> dict[str, Job]:
+    return work_there(services)
+
+
+DRIFT: dict[str, Callable[[Services], object]] = {
+    "a lane's jobs": lambda services: services.redis.hincrby(totals_key(Lane.INTERACTIVE), "jobs", 7),
+    "a lane's pixels": lambda services: services.redis.hincrby(totals_key(Lane.BULK), "pixels", -(10**6)),
+    "a lane's work": lambda services: services.redis.hincrby(totals_key(Lane.BULK), "submitted_ms", 12345),
+    "no number": lambda services: services.redis.hset(totals_key(Lane.BULK), "pixels", "many"),
+    "the totals of a lane": lambda services: services.redis.delete(totals_key(Lane.BULK)),
+    "the pixels of an album": lambda services: services.redis.hincrby(FLOW_PIXELS, "a" * 40, 10**6),
+    "the work of an album": lambda services: services.redis.hdel(OUTSTANDING, "b" * 40),
+    "an album that is gone": lambda services: services.redis.hset(OUTSTANDING, "c" * 40, 500),
+    "nobody runs": lambda services: services.redis.delete(LEASES),
+    "nobody waits": lambda services: services.redis.delete(sent_key(Lane.INTERACTIVE)),
+    "a ghost waits": lambda services: services.redis.zadd(sent_key(Lane.BULK), {"0" * 40: 1}),
+    "a ghost runs": lambda services: services.redis.zadd(LEASES, {"0" * 40: 1}),
+}
+
+
+@pytest.mark.usefixtures("jobs")
+@pytest.mark.parametrize("drift", DRIFT)
+def test_what_drifts_is_set_right(services: Services, drift: str) -> None:
+    right = books(services)
+    assert reconcile(services.redis) == 0
+    DRIFT[drift](services)
+    assert reconcile(services.redis) > 0
+    assert books(services) == right
+    assert reconcile(services.redis) == 0
+
+
+@pytest.mark.parametrize("loss", ["nothing", "damaged", "no hash"])
+@pytest.mark.parametrize("lost", ["waiting", "running", "sent", "working", "in the backlog", "of nobody"])
+def test_a_job_without_a_record_counts_nowhere(services: Services, jobs: dict[str, Job], lost: str, loss: str) -> None:
+    record = f"sakuga:job:{jobs[lost].id}"
+    if loss == "damaged":
+        services.redis.hset(record, "pixels", "{")
+    else:
+        services.redis.delete(record)
+    if loss == "no hash":
+        services.redis.set(record, "x")
+    assert reconcile(services.redis) > 0
+    del jobs[lost]
+    left = services.jobs.get_many([job.id for job in jobs.values()]).values()
+    for lane in Lane:
+        waiting = [job for job in left if job.lane is lane and job.state is State.QUEUED]
+        stats = services.lanes.stats(lane)
+        assert (stats.jobs, stats.megapixels) == (len(waiting), sum(job.pixels for job in waiting) / 1e6)
+        totals = services.redis.hgetall(totals_key(lane))
+        under_way = [job for job in left if job.lane is lane and not job.ended]
+        assert int(totals["submitted_ms"]) - int(totals.get("finished_ms", 0)) == sum(job.work_ms for job in under_way)
+    ended = {job.id for job in left if job.ended}
+    listed = set().union(*(services.redis.zrange(key, 0, -1) for key in LISTS))
+    assert listed.isdisjoint(ended | {record.rsplit(":", maxsplit=1)[-1]})
+
+
+def test_records_of_a_newer_release_count_as_they_are(services: Services, jobs: dict[str, Job]) -> None:
+    for job in jobs.values():
+        newer = ["version", str(RECORD_VERSION + 1), "mood", "happy", "photo", "elsewhere"]
+        services.redis.hset(f"sakuga:job:{job.id}", items=newer)
+    right = books(services)
+    assert reconcile(services.redis) == 0
+    services.redis.delete(*HASHES)
+    services.redis.hset(totals_key(Lane.BULK), "jobs", 99)
+    assert reconcile(services.redis) > 0
+    assert books(services) == right
+    assert services.lanes.stats(Lane.BULK).jobs == 5
+
+
+@pytest.mark.usefixtures("jobs")
+def test_jobs_that_nothing_names_any_more_are_done_after_all(services: Services) -> None:
+    services.redis.delete(*LISTS, *services.redis.keys("sakuga:backlog*"), *Lane)
+    assert reconcile(services.redis) == 8
+    services.lanes.beat("host/1")
+    services.feed()
+    services.send_lost()
+    messages = [message for lane in Lane for message in services.redis.lrange(lane, 0, -1)]
+    sent = {json.loads(str(message))["headers"]["id"] for message in messages}
+    assert len(sent) == 5, "what waits alone, what ran, and two of bulk"
+    assert services.lanes.stats(Lane.BULK).jobs == 5
+
+
+def test_in_a_busy_queue_nothing_is_taken_for_wrong(services: Services) -> None:
+    def live(seed: int) -> None:
+        job = submit(services, seed, list(Lane)[seed % 2], f"{seed % 3}" * 40)
+        if seed % 5:
+            claimed = services.jobs.claim(job.id)
+            assert claimed is not None
+            services.jobs.fail(job.id, DamagedPhotoError("broken"))
+            services.jobs.retry(job.id)
+        if seed % 4 == 0:
+            services.erase(job.id)
+
+    with ThreadPoolExecutor(6) as pool:
+        lives = [pool.submit(live, seed) for seed in range(60)]
+        found = []
+        while not all(one.done() for one in lives):
+            found.append(reconcile(services.redis))
+    for one in lives:
+        one.result()
+    assert set(found) == {0}
+    assert reconcile(services.redis) == 0
+
+
+@pytest.mark.usefixtures("jobs")
+def test_one_node_does_it_once_in_a_while_and_says_what_it_found(services: Services) -> None:
+    services.redis.hincrby(totals_key(Lane.BULK), "jobs", 3)
+    with capture_logs() as logs:
+        services.reconcile()
+    assert [entry["wrong"] for entry in logs if entry["log_level"] == "warning"] == [1]
+    services.redis.hincrby(totals_key(Lane.BULK), "jobs", 3)
+    services.reconcile()
+    assert services.lanes.stats(Lane.BULK).jobs == 8
+    assert 0 < services.redis.ttl(RECONCILED) <= RECONCILE_S
+    services.redis.delete(RECONCILED)
+    services.reconcile()
+    assert services.lanes.stats(Lane.BULK).jobs == 5
