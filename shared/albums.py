@@ -5,6 +5,7 @@ counted in their own transactions (`shared.jobs`), so an album's counts are neve
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from redis import Redis
     from redis.client import Pipeline
 
+STILL_S = 600  # how long nothing has happened in an album whose photos are counted anew
 LOCK_S = 60  # of one who died holding it
 NO_SUCH_ALBUM = "No such album; it may have been deleted, or it expired long ago."
 CLOSED = "closed"  # a field of the record of an album that is being erased
@@ -288,6 +290,42 @@ class Albums:
     def erase(self, album_id: str) -> None:
         """Forget the album; its jobs are erased before."""
         self._redis.delete(*_keys(album_id))
+
+    def unsettled(self) -> Iterator[str]:
+        """The albums that have photos that have not come to their end, by their counts; those may be wrong."""
+        for key in self._redis.scan_iter(match=album_counts("*"), count=1000):
+            album_id = str(key).split(":")[2]
+            if self.unfinished(album_id):
+                yield album_id
+
+    def recount(self, album_id: str) -> bool:
+        """Count the photos anew that have not come to their end; returns whether that was wrong.
+
+        Only of an album in which nothing has happened for a while: else photos come and go meanwhile. What is counted
+        and has no record that says so has expired.
+        """
+
+        def write(pipe: "Pipeline") -> bool:
+            counts, last = _counts(pipe.hgetall(album_counts(album_id))), _newest(pipe.xrevrange(stream, count=1))
+            is_still = int(last.split("-")[0]) / 1000 < clock.now(self._redis) - STILL_S
+            found = self._job_states(album_id) if is_still else counts
+            waits, runs = found[State.QUEUED], found[State.RUNNING]
+            pipe.multi()
+            if (waits, runs) == (counts[State.QUEUED], counts[State.RUNNING]):
+                return False
+            pipe.hset(album_counts(album_id), mapping={State.QUEUED: waits, State.RUNNING: runs})
+            gone = counts[State.QUEUED] + counts[State.RUNNING] - waits - runs
+            pipe.hincrby(album_counts(album_id), State.EXPIRED, max(0, gone))
+            pipe.sadd(ALBUMS_ENDED, album_id)
+            return True
+
+        stream = album_stream(album_id)
+        # redis-py's annotation overlooks value_from_callable
+        return bool(self._redis.transaction(write, album_counts(album_id), stream, value_from_callable=True))  # type: ignore[arg-type]
+
+    def _job_states(self, album_id: str) -> Counter[str | None]:
+        items = (_item("", value) for value in cast("list[str]", self._redis.hvals(_items(album_id))))
+        return Counter(self._jobs.states([item.job_id for item in items if item.job_id]))
 
     def _read(self, album_id: str, names: list[str]) -> list[Item]:
         values = cast("list[str | None]", self._redis.hmget(_items(album_id), names)) if names else []

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import structlog
 from pydantic import BaseModel, ConfigDict
+from redis.client import NEVER_DECODE
 from redis.exceptions import ResponseError
 
 from shared import clock, leases
@@ -87,6 +88,7 @@ class State(StrEnum):
     EXPIRED = "expired"
 
 
+_STATES = frozenset(json.dumps(state).encode() for state in State)
 ENDED = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELED, State.EXPIRED})
 
 
@@ -394,6 +396,13 @@ class Jobs:
             return _ended(current, State.FAILED, now, error=error_info(error))
 
         self._change(job_id, finish)
+
+    def states(self, ids: list[str]) -> list[str | None]:
+        """Read the states of jobs, whichever release recorded them; None where there is no record, or a damaged one."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for job_id in ids:
+                pipe.execute_command("HGET", _record(job_id), "state", **{NEVER_DECODE: True})  # type: ignore[no-untyped-call]
+            return [json.loads(found) if found in _STATES else None for found in pipe.execute(raise_on_error=False)]
 
     def earlier_result(self, job: Job) -> tuple[ResultInfo, tuple[str, ...]] | None:
         """What another job made of the same photo with the same options, and its notes, if that is still known."""

@@ -321,7 +321,8 @@ class Services:
         """Set right what is kept beside the records, where it has drifted from them; one node does it now and then."""
         if not self.redis.set(RECONCILED, "1", nx=True, ex=RECONCILE_S):
             return
-        if wrong := reconcile(self.redis):
+        wrong = reconcile(self.redis) + sum(map(self.albums.recount, self.albums.unsettled()))
+        if wrong:
             log.warning("lists and totals had drifted from the records; they are right again", wrong=wrong)
 
     def expire_due(self) -> None:

@@ -8,9 +8,10 @@ from io import BytesIO
 import pytest
 from structlog.testing import capture_logs
 
-from shared import backlog
+from shared import albums, backlog
 from shared.errors import DamagedPhotoError
 from shared.images import Format
+from shared.intake import add_photo
 from shared.jobs import RECORD_VERSION, Job, State
 from shared.lanes import FLOW_PIXELS, OUTSTANDING, Lane, sent_key, totals_key
 from shared.leases import LEASES
@@ -116,6 +117,13 @@ def test_a_job_without_a_record_counts_nowhere(services: Services, jobs: dict[st
     assert listed.isdisjoint(ended | {record.rsplit(":", maxsplit=1)[-1]})
 
 
+def test_a_job_that_is_listed_twice_counts_once(services: Services, jobs: dict[str, Job]) -> None:
+    twice = jobs["sent"]
+    services.redis.rpush(f"{backlog.JOBS_PREFIX}{twice.flow}", twice.id)
+    assert reconcile(services.redis) == 0
+    assert services.lanes.stats(Lane.BULK).jobs == 5
+
+
 def test_records_of_a_newer_release_count_as_they_are(services: Services, jobs: dict[str, Job]) -> None:
     for job in jobs.values():
         newer = ["version", str(RECORD_VERSION + 1), "mood", "happy", "photo", "elsewhere"]
@@ -162,6 +170,56 @@ def test_in_a_busy_queue_nothing_is_taken_for_wrong(services: Services) -> None:
         one.result()
     assert set(found) == {0}
     assert reconcile(services.redis) == 0
+
+
+class TestAlbums:
+    @pytest.fixture
+    def album(self, services: Services) -> str:
+        """An album of five photos that wait; of all but one the records are gone or damaged."""
+        style = services.styles["hinata-light"]
+        album = services.start_album("public", "Summer", style, Options(512, Format.JPEG))
+        photos = [add_photo(services, album, f"{seed}.png", BytesIO(photo_bytes(seed=seed))) for seed in range(5)]
+        _, gone, damaged, no_text, no_hash = (f"sakuga:job:{taken.require_job().id}" for taken in photos)
+        services.redis.delete(gone)
+        services.redis.hset(damaged, "state", "{")
+        services.redis.hset(no_text, "state", b"\xff")
+        services.redis.set(no_hash, "x")
+        return album.id
+
+    def test_is_counted_anew_when_nothing_happens_in_it(
+        self, services: Services, album: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        services.reconcile()
+        assert services.albums.counts(album)[State.QUEUED] == 5, "something has just happened"
+        monkeypatch.setattr(albums, "STILL_S", -1)
+        services.redis.delete(RECONCILED)
+        services.reconcile()
+        counts = services.albums.counts(album)
+        assert (counts[State.QUEUED], counts[State.EXPIRED], sum(counts.values())) == (1, 4, 5)
+        assert services.albums.perhaps_ended(10) == [album]
+        assert not services.albums.recount(album)
+
+    def test_of_a_newer_release_count_as_they_are(
+        self, services: Services, album: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(albums, "STILL_S", -1)
+        (there,) = (entry.job for entry in services.albums.entries(album) if entry.job)
+        services.redis.hset(f"sakuga:job:{there.id}", items=["version", str(RECORD_VERSION + 1), "mood", "happy"])
+        assert services.albums.recount(album)
+        assert services.albums.counts(album)[State.QUEUED] == 1
+
+    def test_that_are_as_counted_are_left_alone(self, services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(albums, "STILL_S", -1)
+        style = services.styles["hinata-light"]
+        album = services.start_album("public", None, style, Options(512, Format.JPEG))
+        assert list(services.albums.unsettled()) == []
+        jobs = [add_photo(services, album, str(seed), BytesIO(photo_bytes(seed=seed))).require_job() for seed in (1, 2)]
+        services.jobs.claim(jobs[0].id)
+        assert list(services.albums.unsettled()) == [album.id]
+        assert not services.albums.recount(album.id)
+        assert services.albums.counts(album.id)[State.RUNNING] == 1
+        for job in jobs:
+            services.jobs.cancel(job.id)
 
 
 @pytest.mark.usefixtures("jobs")
