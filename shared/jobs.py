@@ -510,7 +510,6 @@ class Jobs:
             for key in (EXPIRY, QUARANTINE, *(sent_key(lane) for lane in Lane)):
                 pipe.zrem(key, job_id)
             leases.end(pipe, job_id)
-            pipe.expire(_stream(job_id), STREAM_GRACE_S, nx=True)
             pipe.eval(_PUT_ASIDE, 2, _record(job_id), kept, int(self._quarantine_ttl_s))
             *_, was_there = pipe.execute()
         if was_there:

@@ -120,7 +120,7 @@ class Place:
     def tidy(self) -> None:
         """What every worker node does now and then."""
         services = self.services
-        for step in (services.send_lost, services.feed, services.tell_ended, services.expire_due):
+        for step in (services.send_lost, services.feed, services.tell_ended, services.expire_due, services.reconcile):
             step()
         services.holdings.release_lapsed()
         services.webhooks.send_due()
@@ -214,6 +214,13 @@ def lose_messages(place: Place) -> None:
     assert place.services.send_lost()
 
 
+def damage_a_record(place: Place) -> None:
+    """A record that nobody can read is put aside when somebody wants to begin the job."""
+    job_id = place.send(10)
+    place.services.redis.hset(f"sakuga:job:{job_id}", "state", "{")
+    assert place.services.jobs.claim(job_id) is None
+
+
 def fill_albums(place: Place) -> None:
     album = place.start_album(NOBODY)
     photos = [(f"{seed}.png", photo_bytes(seed=seed)) for seed in range(20, 26)]
@@ -249,6 +256,7 @@ LIFE = (
     try_again,
     kill_workers,
     lose_messages,
+    damage_a_record,
     fill_albums,
     end_albums,
     leave_undone,

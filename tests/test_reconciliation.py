@@ -9,9 +9,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from shared import albums, backlog
+from shared.albums import Album
 from shared.errors import DamagedPhotoError
 from shared.images import Format
-from shared.intake import add_photo
+from shared.intake import Numbering, add_photo
 from shared.jobs import RECORD_VERSION, Job, State
 from shared.lanes import FLOW_PIXELS, OUTSTANDING, Lane, sent_key, totals_key
 from shared.leases import LEASES
@@ -172,14 +173,19 @@ def test_in_a_busy_queue_nothing_is_taken_for_wrong(services: Services) -> None:
     assert reconcile(services.redis) == 0
 
 
+def waiting_photo(services: Services, album: Album, seed: int) -> Job:
+    photo = BytesIO(photo_bytes(seed=seed))
+    return add_photo(services, album, f"{seed}.png", photo, Numbering()).require_job()
+
+
 class TestAlbums:
     @pytest.fixture
     def album(self, services: Services) -> str:
         """An album of five photos that wait; of all but one the records are gone or damaged."""
         style = services.styles["hinata-light"]
         album = services.start_album("public", "Summer", style, Options(512, Format.JPEG))
-        photos = [add_photo(services, album, f"{seed}.png", BytesIO(photo_bytes(seed=seed))) for seed in range(5)]
-        _, gone, damaged, no_text, no_hash = (f"sakuga:job:{taken.require_job().id}" for taken in photos)
+        jobs = [waiting_photo(services, album, seed) for seed in range(5)]
+        _, gone, damaged, no_text, no_hash = (f"sakuga:job:{job.id}" for job in jobs)
         services.redis.delete(gone)
         services.redis.hset(damaged, "state", "{")
         services.redis.hset(no_text, "state", b"\xff")
@@ -213,7 +219,7 @@ class TestAlbums:
         style = services.styles["hinata-light"]
         album = services.start_album("public", None, style, Options(512, Format.JPEG))
         assert list(services.albums.unsettled()) == []
-        jobs = [add_photo(services, album, str(seed), BytesIO(photo_bytes(seed=seed))).require_job() for seed in (1, 2)]
+        jobs = [waiting_photo(services, album, seed) for seed in (1, 2)]
         services.jobs.claim(jobs[0].id)
         assert list(services.albums.unsettled()) == [album.id]
         assert not services.albums.recount(album.id)
