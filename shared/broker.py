@@ -81,10 +81,6 @@ class Queue:
         except OperationalError as error:
             raise UnavailableError("The queue does not answer; please try again.", retry_after_s=5) from error
 
-    def length(self, lane: Lane) -> int:
-        """How many messages wait in a lane."""
-        return int(self._redis.llen(lane.value))
-
     def handed_out(self, timeout_s: float) -> set[str]:
         """The ids of jobs whose messages are in the hands of somebody who lived within the last `timeout_s` seconds.
 

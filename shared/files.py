@@ -21,7 +21,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o666, keep_owner: 
     The umask is taken off `mode`. With `keep_owner` a file that root replaces stays its owner's.
 
     Raises:
-        OSError: it cannot be written; then nothing has changed.
+        OSError: it cannot be written, and nothing has changed; or only the folder could not be synced.
     """
     aside = write_aside(path.parent, io.BytesIO(data), mode=mode)
     try:
@@ -29,7 +29,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o666, keep_owner: 
             _copy_owner(path, aside)
         aside.replace(path)
     except BaseException:
-        aside.unlink()
+        aside.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
 
@@ -44,7 +44,7 @@ def write_aside(folder: Path, data: BinaryIO, *, mode: int) -> Path:
             file.flush()
             os.fsync(descriptor)  # before it is renamed, else its name may survive a power cut without its bytes
     except BaseException:
-        path.unlink()
+        path.unlink(missing_ok=True)
         raise
     return path
 

@@ -497,7 +497,8 @@ class Jobs:
             return False
         except UnknownJobError:
             self.clear(job_id)
-        self._redis.zrem(EXPIRY, job_id)
+        else:
+            self._redis.zrem(EXPIRY, job_id)
         return True
 
     def clear(self, job_id: str) -> None:

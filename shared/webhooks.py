@@ -40,7 +40,7 @@ TIMEOUT_S: Final = 10  # of each step: to connect, to agree on TLS, to be told a
 DEADLINE_S: Final = 20  # of all steps: one who tells a byte now and then keeps within the other
 LOOK_S: Final = 2  # how often to look for messages that are due
 SENDERS: Final = 32  # at once; mostly they wait for receivers
-# No caller and no host may occupy them all: slow receivers delay only their own kind.
+# No caller and no host may occupy them all; several callers with slow receivers together can.
 SENDERS_PER_CALLER: Final = SENDERS // 2
 SENDERS_PER_HOST: Final = 4
 _TUNNELS: Final = tuple(  # to IPv4, private ones too: NAT64, the local kind of it (RFC 8215), 6to4, mere IPv4

@@ -823,7 +823,7 @@ class TestTurns:
     def test_only_a_few_bulk_jobs_are_with_the_queue(self, client: FlaskClient, services: Services, album: str) -> None:
         for seed in range(12):
             put(client, album, f"{seed}.png", seed)
-        assert services.queue.length(Lane.BULK) == 2
+        assert services.redis.llen(Lane.BULK) == 2
         assert services.lanes.stats(Lane.BULK).jobs == 12
         assert services.send_lost() == 0
 
@@ -840,7 +840,7 @@ class TestTurns:
             services.jobs.cancel(job_id)
         services.redis.delete("bulk")
         replace(services, queue=Overtaken(celery_app(services.settings), services.redis)).feed()
-        assert services.queue.length(Lane.BULK) == 2
+        assert services.redis.llen(Lane.BULK) == 2
 
     def test_uploads_at_the_same_time_send_no_more_of_them(self, services: Services) -> None:
         def upload_one(seed: int) -> Job:
@@ -849,7 +849,7 @@ class TestTurns:
 
         with ThreadPoolExecutor(16) as pool:
             assert len({job.id for job in pool.map(upload_one, range(16))}) == 16
-        assert services.queue.length(Lane.BULK) == 2
+        assert services.redis.llen(Lane.BULK) == 2
         assert services.lanes.stats(Lane.BULK).jobs == 16
         assert len(work(services)) == 16
 
@@ -862,9 +862,9 @@ class TestTurns:
         tight = create_app(failing).test_client()
         for seed in range(4):
             put(tight, album, f"{seed}.png", seed)
-        assert services.queue.length(Lane.BULK) == 0
+        assert services.redis.llen(Lane.BULK) == 0
         services.feed()
-        assert services.queue.length(Lane.BULK) == 0, "both places are taken by the first two"
+        assert services.redis.llen(Lane.BULK) == 0, "both places are taken by the first two"
         assert services.send_lost() == 2
         assert names(services, work(services)) == [f"{seed}.png" for seed in range(4)]
 

@@ -38,7 +38,7 @@ def test_it_is_listed_with_what_an_operator_needs(poison: Job) -> None:
 def test_it_is_tried_anew(services: Services, poison: Job) -> None:
     assert sakuga("quarantine", "retry", poison.id).exit_code == 0
     assert services.jobs.get(poison.id).state is State.QUEUED
-    assert services.queue.length(Lane.INTERACTIVE) == 1
+    assert services.redis.llen(Lane.INTERACTIVE) == 1
     assert "0 photos" in sakuga("quarantine", "list").stdout
 
 

@@ -264,7 +264,7 @@ def test_pairs_of_photos_that_are_left_out_now_are_not_learnt_from(tmp_path: Pat
 
 def test_photos_of_one_name_are_refused(tmp_path: Path) -> None:
     photos = [saved(tmp_path / name, soft_photo(60, 80)) for name in ("a.png", "a.jpg")]
-    with pytest.raises(ValueError, match="several photos are called"):
+    with pytest.raises(ValueError, match="several pictures are called"):
         pictures_of(photos)
 
 

@@ -58,17 +58,18 @@ def pictures_of(photos: Sequence[Path], analyses: Path | None = None) -> list[Pi
         ValueError: two of them would have one name.
         FileNotFoundError: a photo has not been analysed.
     """
-    if doubled := [name for name, count in Counter(map(_name, photos)).items() if count > 1]:
-        raise ValueError(f"several photos are called {', '.join(doubled)}: give folders and files names of their own")
     known = {photo: know(photo, _GLANCE, analyses) for photo in photos}
     with_sky = [photo for photo, analysis in known.items() if analysis.sky.mean() > LEAST_SKY]
     people = [photo for photo, analysis in known.items() if len(analysis.faces)]
-    return [
+    pictures = [
         *(Picture(_name(photo), (photo,)) for photo in photos),
         *(_changed(photo, Kind.PIECE) for photo in photos if _is_large(photo)),
         *(_changed(photo, Kind.OVERCAST) for photo in with_sky),
         *(sheet for across in SHEETS for sheet in _sheets(people, across)),
     ]
+    if doubled := [name for name, count in Counter(picture.name for picture in pictures).items() if count > 1]:
+        raise ValueError(f"several pictures are called {', '.join(doubled)}: give folders and files names of their own")
+    return pictures
 
 
 def make_picture(picture: Picture, analyses: Path | None, seed: int) -> tuple[Rgb, Analysis]:

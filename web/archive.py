@@ -62,7 +62,7 @@ def _require_wanted(seat: Seat) -> None:
     """
     if seat.is_abandoned():
         raise BrokenPipeError(errno.EPIPE, "The client has hung up.")
-    if not seat.is_wanted():
+    if not seat.room.is_open():
         raise BrokenOffError
 
 
