@@ -4,11 +4,11 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import BytesIO
-from socketserver import BaseRequestHandler, ThreadingTCPServer
+from socketserver import BaseRequestHandler, TCPServer, ThreadingTCPServer
 
 import pytest
 from standardwebhooks import Webhook
@@ -25,6 +25,17 @@ from web.schemas import AlbumEnded
 from worker import tasks
 
 LOOPBACK = [f"127.0.0.{number}" for number in range(1, 11)]  # all of them this machine
+
+
+@contextmanager
+def serving(server: TCPServer) -> Iterator[int]:
+    """Let a server answer on a thread of its own; yields its port."""
+    with server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
 
 
 @dataclass
@@ -54,13 +65,8 @@ def receiver() -> Iterator[Receiver]:
         def log_message(self, *_: object) -> None:
             """Stay quiet."""
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        found.port = server.server_port
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with serving(HTTPServer(("127.0.0.1", 0), Handler)) as found.port:
         yield found
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -195,13 +201,9 @@ def dripping() -> Iterator[str]:
                 while not is_over.wait(0.05):
                     self.request.sendall(b"x")
 
-    with ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/"
+    with serving(ThreadingTCPServer(("127.0.0.1", 0), Handler)) as port:
+        yield f"http://127.0.0.1:{port}/"
         is_over.set()
-        server.shutdown()
-        thread.join()
 
 
 def test_who_drips_is_cut_off_and_keeps_nobody_else_waiting(
@@ -239,14 +241,9 @@ def silent() -> Iterator[Silent]:
             found.asked.append(self.client_address)
             found.is_over.wait()
 
-    with ThreadingTCPServer(("0.0.0.0", 0), Handler) as server:  # noqa: S104  every address of `LOOPBACK`
-        found.port = server.server_address[1]
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with serving(ThreadingTCPServer(("0.0.0.0", 0), Handler)) as found.port:  # noqa: S104  every address of `LOOPBACK`
         yield found
         found.is_over.set()
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
