@@ -8,7 +8,6 @@ import numpy.typing as npt
 import pytest
 
 from training.analysis import MESH_POINTS, Analysis, nothing_found
-from training.eyes import enlarge_eyes
 from training.faces import (
     INNER_LIPS,
     LEFT_BROW,
@@ -16,6 +15,7 @@ from training.faces import (
     LEFT_IRIS,
     LIPS,
     LOWER_INNER_LIP,
+    NOSE,
     NOSTRILS,
     OVAL,
     RIGHT_BROW,
@@ -26,6 +26,7 @@ from training.faces import (
 from training.figures import shares
 from training.flow import difference_across, edge_flow, smooth_along
 from training.painting import restore, soften, steepen
+from training.proportions import redraw_proportions
 from training.regions import fill, rounded, segment
 from training.target import GRADES, draw, render, render_all
 
@@ -203,7 +204,7 @@ def test_eyes_get_lids_and_a_light_and_brows_and_mouth_stay() -> None:
     for eye in (left, right):
         assert drawing.pen[eye].max() > 0.5
         assert lightness(drawn)[eye].min() < 30
-    _, moved = enlarge_eyes(photo, known)
+    _, moved = redraw_proportions(photo, known)
     for iris in (LEFT_IRIS, RIGHT_IRIS):
         x, y = (moved.faces[0, iris[0]] * (WIDTH, HEIGHT)).round().astype(int)
         drawn_iris = drawing.paint[y - 4 : y + 5, x - 3 : x + 4, 0]
@@ -216,17 +217,31 @@ def test_eyes_get_lids_and_a_light_and_brows_and_mouth_stay() -> None:
         assert lightness(drawn)[row, column] < lightness(drawn)[160, 105] - 10
 
 
-def test_eyes_grow_and_the_points_of_the_mesh_grow_with_them() -> None:
+def test_faces_get_larger_eyes_a_smaller_nose_and_mouth_and_a_slimmer_jaw() -> None:
     photo, known = portrait()
-    larger, moved = enlarge_eyes(photo, known)
+    warped, moved = redraw_proportions(photo, known)
     before, after = (analysis.faces[0] * (WIDTH, HEIGHT) for analysis in (known, moved))
+    jaw, forehead = OVAL[15:22], OVAL[:4] + OVAL[-3:]
+    grown = {part: np.ptp(after[list(part)], axis=0) / np.ptp(before[list(part)], axis=0) for part in (LIPS, NOSE, jaw)}
     for eye in (LEFT_EYE, RIGHT_EYE):
         wider, higher = np.ptp(after[list(eye)], axis=0) / np.ptp(before[list(eye)], axis=0)
         assert 1.05 < wider < higher < 1.7
-    np.testing.assert_allclose(after[[*LIPS, *OVAL]], before[[*LIPS, *OVAL]], atol=1e-3)
-    white = [(lightness(picture)[120:145, 90:170] > 80).sum() for picture in (photo, larger)]
+    assert 0.65 < grown[NOSE][0] < 0.85
+    assert 0.65 < grown[LIPS][0] < 0.85
+    assert 0.8 < grown[jaw][0] < 0.95
+    np.testing.assert_allclose(after[list(forehead)], before[list(forehead)], atol=1e-3)
+    white = [(lightness(picture)[120:145, 90:170] > 80).sum() for picture in (photo, warped)]
     assert white[1] > 1.1 * white[0]
-    np.testing.assert_array_equal(larger[160:], photo[160:])
+    np.testing.assert_array_equal(warped[:80], photo[:80])
+
+
+def test_masks_are_warped_with_the_photo() -> None:
+    photo, known = portrait()
+    sky = (lightness(photo) > 45).astype(np.float32)
+    warped, moved = redraw_proportions(photo, replace(known, sky=sky, person=1 - sky))
+    followed = (lightness(warped) > 45) == (moved.sky > 0.5)
+    assert followed[180:240].mean() > 0.98
+    np.testing.assert_allclose(moved.person, 1 - moved.sky, atol=1e-5)
 
 
 @pytest.mark.parametrize("why", ["brown glasses", "blue glasses that mirror", "closed"])
@@ -244,16 +259,18 @@ def test_eyes_that_are_not_seen_are_left_alone(why: str, tilt: int) -> None:
             cv2.line(photo, (x - 11, y), (x + 11, y), (60, 40, 30), 1)
             faces[0, list(eye), 1] = y / HEIGHT + (faces[0, list(eye), 1] - y / HEIGHT) / 5
     photo, known = tilted(photo, replace(known, faces=faces), tilt)
-    larger, moved = enlarge_eyes(photo, known)
-    np.testing.assert_array_equal(larger, photo)
-    np.testing.assert_allclose(moved.faces, known.faces, atol=1e-6)
+    warped, moved = redraw_proportions(photo, known)
+    eyes, size = [*LEFT_EYE, *RIGHT_EYE], (WIDTH, HEIGHT)
+    np.testing.assert_allclose(moved.faces[0, eyes] * size, known.faces[0, eyes] * size, atol=1)
+    top = int((known.faces[0, eyes, 1] * HEIGHT).max())
+    np.testing.assert_array_equal(warped[: top - 30], photo[: top - 30])
 
 
 def test_eyes_of_a_tilted_head_grow_like_others() -> None:
     grown = []
     for tilt in (0, 20):
         photo, known = tilted(*portrait(), tilt)
-        _, moved = enlarge_eyes(photo, known)
+        _, moved = redraw_proportions(photo, known)
         sizes = [
             np.linalg.norm(np.subtract(*(analysis.faces[0, [33, 133]] * (WIDTH, HEIGHT))))
             for analysis in (known, moved)

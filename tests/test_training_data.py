@@ -13,7 +13,7 @@ from PIL import Image
 
 from training import data
 from training.analysis import MESH_POINTS, Analysis, content_key, nothing_found
-from training.batches import FEATURE_WEIGHT, MOST_WEIGHT, batch, cut_crop, degraded, feature_weight
+from training.batches import FACE_WEIGHT, FEATURE_WEIGHT, MOST_WEIGHT, batch, cut_crop, degraded, feature_weight
 from training.bundle import read_bundle
 from training.checks import eyes_are_lost, failures, is_one_colour, moved
 from training.data import Studio, check_pairs, render_pairs
@@ -324,7 +324,7 @@ def test_a_crop_is_the_same_of_photo_and_target_and_often_near_a_face(pairs: Pai
     assert near > 100
 
 
-def test_eyes_and_mouths_count_more_wherever_a_crop_is_cut(pairs: Pairs) -> None:
+def test_faces_and_most_of_all_eyes_and_mouths_count_more_wherever_a_crop_is_cut(pairs: Pairs) -> None:
     rng, seen = np.random.default_rng(0), 0
     of_features = np.float32(feature_weight(200 * float(np.ptp(pairs.people[0].faces[0, :, 1]))))
     for _ in range(20):
@@ -334,9 +334,9 @@ def test_eyes_and_mouths_count_more_wherever_a_crop_is_cut(pairs: Pairs) -> None
         seen += eyes.any()
     assert seen > 5
     _, _, weight = cut_crop(pairs.people[0], 200, rng)  # the whole picture
-    eyes, mouth, chin = weight[92, [84, 116]], weight[120, 100], weight[150, 100]
+    eyes, mouth, cheek, chin = weight[92, [84, 116]], weight[120, 100], weight[105, 100], weight[150, 100]
     assert (eyes == mouth).all()
-    assert (mouth, chin) == (of_features, 1)
+    assert (mouth, cheek, chin) == (of_features, FACE_WEIGHT, 1)
     _, _, weight = cut_crop(pairs.others[0], 60, rng)
     assert (weight == 1).all()
 

@@ -13,11 +13,14 @@ import numpy.typing as npt
 from training.faces import LEFT_EYE, LIPS, RIGHT_EYE, grown
 from training.pairs import Pair, Pairs
 from training.photos import Rgb
+from training.planes import Points
 
 NEAR_FACE = 0.7  # share of the crops of people that are cut around a face
 
 FEATURES = (LEFT_EYE, (1.5, 2.4)), (RIGHT_EYE, (1.5, 2.4)), (LIPS, (1.1, 1.2))  # and how much larger, in x and y
-# In the loss, where other pixels have 1: a face is judged by its features, and they are few pixels.
+# In the loss, where other pixels have 1: people are judged by their faces, and a face by its features, which are few
+# pixels.
+FACE_WEIGHT = 2
 FEATURE_WEIGHT = 8
 SMALL_FACE = 200  # pixels of its height; the features of smaller ones are still fewer pixels, and weigh more
 MOST_WEIGHT = 16
@@ -80,14 +83,20 @@ def degraded(photo: Rgb, rng: np.random.Generator) -> Rgb:
 
 
 def _weight_map(pair: Pair, top: int, left: int, crop: int) -> WeightMap:
-    """The weights (crop, crop) of a crop's pixels in the loss: `feature_weight` in eyes and mouths, elsewhere 1."""
+    """The weights (crop, crop) of a crop's pixels in the loss: of faces, of eyes and mouths in them, else 1."""
     height, width = pair.photo.shape[:2]
     weights = np.ones((crop, crop), np.float32)
-    for points in (face * (width, height) - (left, top) for face in pair.faces):
+    faces = [(face * (width, height) - (left, top)).astype(np.float32) for face in pair.faces]
+    for points in faces:
+        _fill_hull(weights, points, FACE_WEIGHT)
+    for points in faces:
         for numbers, growth in FEATURES:
-            hull = cv2.convexHull(grown(points[list(numbers)], growth).round().astype(np.int32))
-            cv2.fillConvexPoly(weights, hull, (feature_weight(float(np.ptp(points[:, 1]))),))
+            _fill_hull(weights, grown(points[list(numbers)], growth), feature_weight(float(np.ptp(points[:, 1]))))
     return weights
+
+
+def _fill_hull(weights: WeightMap, points: Points, weight: float) -> None:
+    cv2.fillConvexPoly(weights, cv2.convexHull(points.round().astype(np.int32)), (weight,))
 
 
 def _in_other_light(photo: Rgb, rng: np.random.Generator) -> Rgb:

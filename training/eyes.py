@@ -1,11 +1,9 @@
 """Eyes as anime draws them: large, with a clear iris under a strong lid. Imported by `training` only."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
-from training.analysis import Analysis
 from training.faces import (
     LEFT_EYE,
     LEFT_IRIS,
@@ -13,16 +11,11 @@ from training.faces import (
     RIGHT_EYE,
     RIGHT_IRIS,
     RIGHT_LID,
-    SMALLEST_FACE,
     grown,
-    skin_at,
 )
-from training.planes import BORDER, Colour, Floats, Plane, Points, Rgb, blend, smoothstep_down, to_lab
+from training.planes import Colour, Floats, Plane, Points, blend, smoothstep_down
 from training.strokes import Window, draw_stroke, ellipse, is_empty, polygon_in, window
 
-_GROWTH = np.array((0.25, 0.43), np.float32)  # of an eye's middle, in width and height: to 1 / (1 - this) of its size
-_REACH = 1.15  # widths of an eye from its middle: what moves as it grows
-_LARGE = 0.085, 0.13  # height of an eye in heights of the face: from the first on it grows less, from the second not
 _NARROWEST = 5  # pixels of an eye that grows and is drawn
 _SMALLEST_IRIS = 1.7  # pixels of the radius
 _OPEN = 0.16  # widths of an eye that it is high at the least, when open
@@ -106,19 +99,6 @@ def eyes_of(points: Points) -> list[Eye]:
     return [Eye(*(points[list(part)] for part in parts)) for parts in numbers]
 
 
-def enlarge_eyes(photo: Rgb, analysis: Analysis) -> tuple[Rgb, Analysis]:
-    """Enlarge the eyes that are seen in a photo (H, W, 3), and move the points of the meshes along; masks stay."""
-    if not len(analysis.faces):
-        return photo, analysis
-    height, width = photo.shape[:2]
-    size = np.array((width, height), np.float32)
-    lab = to_lab(photo.astype(np.float32) / 255)
-    sources = np.dstack(np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)))
-    meshes = [_enlarge_eyes_of(mesh.astype(np.float32) * size, lab, sources) / size for mesh in analysis.faces]
-    larger = cv2.remap(photo, sources[..., 0], sources[..., 1], cv2.INTER_CUBIC, borderMode=BORDER)
-    return np.asarray(larger, np.uint8), replace(analysis, faces=np.stack(meshes).astype(np.float32))
-
-
 def draw_eye(drawn: Colour, ink: Plane, photo: Colour, *, eye: Eye, skin: Floats) -> None:
     """Draw an eye, if it is seen, into `drawn` (H, W, 3; Lab) and `ink` (H, W; 0..1), in place; `skin` is Lab (3,)."""
     if not eye.is_seen(photo, skin):
@@ -127,41 +107,6 @@ def draw_eye(drawn: Colour, ink: Plane, photo: Colour, *, eye: Eye, skin: Floats
         _draw_white(drawn, photo, eye, skin)
         _draw_iris(drawn, photo, eye, skin)
     _draw_lids(ink, eye)
-
-
-def _enlarge_eyes_of(points: Points, lab: Colour, sources: Floats) -> Points:
-    """Warp `sources` (H, W, 2), where each pixel is read in the photo, in place; returns where the points are then."""
-    face_height = float(np.ptp(points[:, 1]))
-    if face_height < SMALLEST_FACE:
-        return points
-    skin = skin_at(points, lab)
-    for eye in eyes_of(points):
-        if not eye.is_seen(lab, skin):
-            continue
-        growth = _GROWTH * smoothstep_down(np.array(eye.opening / face_height), *_LARGE)
-        near = window(eye.middle[None], _REACH * eye.width + 2, sources)
-        sources[near] -= _shift(sources[near] - eye.middle, eye, growth)
-        points = eye.middle + _shown(points - eye.middle, eye, growth)
-    return points
-
-
-def _shift(offset: Points, eye: Eye, growth: Points) -> Points:
-    """How much nearer to the middle of an eye a pixel is read than it is shown, x and y.
-
-    A scaling by 1 - growth in the middle, along and across the eye, that fades out as Tukey's biweight does.
-    """
-    axes = np.stack((eye.outwards, eye.up))
-    fading = np.clip(1 - np.square(offset).sum(-1, keepdims=True) / np.float32((_REACH * eye.width) ** 2), 0, 1) ** 2
-    shift: Points = (offset @ axes.T * growth) @ axes * fading
-    return shift
-
-
-def _shown(offset: Points, eye: Eye, growth: Points) -> Points:
-    """Where what lies at an offset is shown: solves shown - _shift(shown) = offset by fixed-point iteration."""
-    shown = offset.copy()
-    for _ in range(12):
-        shown = offset + _shift(shown, eye, growth)
-    return shown
 
 
 def _draw_white(drawn: Colour, photo: Colour, eye: Eye, skin: Floats) -> None:

@@ -1,8 +1,8 @@
 """The rendered target of a style: what the generator is taught to make of a photo. Imported by `training` only.
 
-The eyes of a photo are enlarged (`eyes`); then it is looked at (`view`), decided into regions (`regions`), painted
-(`painting`, `skin`), its faces are drawn (`features`), it is lined (`lines`), and coloured by each style (`grades`).
-Lengths are meant for a picture of 640 pixels; the larger ones follow its size.
+Faces get the proportions of anime (`proportions`); then the photo is looked at (`view`), decided into regions
+(`regions`), painted (`painting`, `skin`), its faces are drawn (`features`), it is lined (`lines`), and coloured by each
+style (`grades`). Lengths are meant for a picture of 640 pixels; the larger ones follow its size.
 """
 
 from collections.abc import Callable
@@ -10,13 +10,13 @@ from collections.abc import Callable
 import numpy as np
 
 from training.analysis import Analysis, nothing_found
-from training.eyes import enlarge_eyes
 from training.features import draw_features, find_glasses
 from training.flow import smooth_along
 from training.grades import Drawing, hinata, sumi, yoi
 from training.lines import draw_lines, in_focus
 from training.painting import add_tones, masses, restore, round_edges, soften, steepen
 from training.planes import Colour, Labels, Plane, Rgb, bilateral, blend, blur, smoothstep
+from training.proportions import redraw_proportions
 from training.regions import fill, rounded, segment
 from training.skin import paint_skin
 from training.view import View, look_at
@@ -41,7 +41,7 @@ def render_all(photo: Rgb, analysis: Analysis | None = None) -> dict[str, Rgb]:
 
 def draw(photo: Rgb, analysis: Analysis | None = None) -> Drawing:
     """Draw what the styles share."""
-    view = look_at(*enlarge_eyes(photo, analysis or nothing_found(photo.shape[0], photo.shape[1])))
+    view = look_at(*redraw_proportions(photo, analysis or nothing_found(photo.shape[0], photo.shape[1])))
     base = masses(view.even, view.texture, radius=4)
     labels = _regions(base, view)
     toned = add_tones(fill(base, labels), labels, _lightness(base, view), _without_tones(view))

@@ -292,14 +292,14 @@ def drawing_loss(drawn: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     average. Plain L1 hedges where the target decides hard; the differences (lines, borders of areas) make it pay for a
     blurred edge.
     """
-    loss = _weighted_l1(drawn, target, weight)
+    error = drawn - target
+    loss = (weight * error.abs()).mean()
     for share, shrink in ((1.0, 1), (0.5, 2), (0.5, 4)):
-        small, wanted, its_weight = (
-            functional.avg_pool2d(images, shrink) if shrink > 1 else images for images in (drawn, target, weight)
+        small, its_weight = (
+            functional.avg_pool2d(images, shrink) if shrink > 1 else images for images in (error, weight)
         )
-        differences, wanted_ones = _differences(small), _differences(wanted)
-        for difference, expected, between in zip(differences, wanted_ones, _between(its_weight), strict=True):
-            loss = loss + share * _weighted_l1(difference, expected, between)
+        for difference, between in zip(_differences(small), _means(its_weight), strict=True):
+            loss = loss + share * (between * difference.abs()).mean()
     return loss
 
 
@@ -322,7 +322,14 @@ def _sorted_steps(luma: Tensor, window: int) -> Tensor:
     right = luma[:, : rows * window, 1 : columns * window + 1] - corner
     down = luma[:, 1 : rows * window + 1, : columns * window] - corner
     steps = torch.stack((right, down), 1).abs().view(len(luma), 2, rows, window, columns, window)
-    return steps.transpose(3, 4).flatten(4).sort(-1).values
+    return _sorted(steps.transpose(3, 4).flatten(4))
+
+
+def _sorted(values: Tensor) -> Tensor:
+    """Sort along the last axis. On a CPU by numpy, which takes a fifth of the time."""
+    if values.device.type != "cpu":
+        return values.sort(-1).values
+    return values.gather(-1, torch.from_numpy(values.detach().numpy().argsort(-1)))
 
 
 def batch_of(pairs: Pairs, recipe: Recipe, step: int) -> Batch:
@@ -373,16 +380,13 @@ def _optimisers(generator: nn.Module, recipe: Recipe) -> list[torch.optim.Optimi
     return [Muon(matrices, lr=recipe.peak_rate), adam] if matrices else [adam]
 
 
-def _between(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """The weights of `_differences`: the means of neighbours, down and to the right."""
+def _means(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The means of neighbours, down and to the right: the weights of `_differences`."""
     return (weight[..., 1:, :] + weight[..., :-1, :]) / 2, (weight[..., 1:] + weight[..., :-1]) / 2
 
 
-def _weighted_l1(images: Tensor, expected: Tensor, weight: Tensor) -> Tensor:
-    return (weight * (images - expected).abs()).mean()
-
-
 def _differences(images: Tensor) -> tuple[Tensor, Tensor]:
+    """The differences between neighbours, down and to the right."""
     return images[..., 1:, :] - images[..., :-1, :], images[..., 1:] - images[..., :-1]
 
 
