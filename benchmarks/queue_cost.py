@@ -27,8 +27,8 @@ from redis.exceptions import RedisError
 from benchmarks.machine import ROOT, clean_environment
 from benchmarks.service import Client
 from cli import valkey
-from shared.images import Format
 from shared.jobs import TOTALS
+from shared.photos.decoding import Format
 from shared.pipeline import Options
 from shared.services import Order, connect, redis_client
 from shared.settings import MAX_SIDE_MAX, MAX_SIDE_MIN, Settings

@@ -13,7 +13,7 @@ from PIL import Image
 from benchmarks import ways
 from shared import pipeline
 from shared.engines import EngineName
-from shared.images import Format
+from shared.photos.decoding import Format
 from shared.pipeline import Options, Stage
 from shared.settings import Settings
 from shared.styles import Style

@@ -12,7 +12,7 @@ from PIL import Image, ImageEnhance
 from benchmarks.crew import Draw
 from shared import pipeline
 from shared.engines import EngineName
-from shared.images import Format, Limits, decode
+from shared.photos.decoding import Format, Limits, decode
 from shared.pipeline import Options
 from shared.settings import Settings
 from shared.styles import BUNDLED_WEIGHTS, Style, installed_styles, read_manifest

@@ -17,7 +17,7 @@ from cli.outcomes import Outcome
 from cli.pictures import Task, write
 from shared import pipeline
 from shared.errors import SakugaError
-from shared.images import Limits
+from shared.photos.decoding import Limits
 from shared.pipeline import Engine, Options
 from shared.settings import Settings
 from shared.styles import installed_styles

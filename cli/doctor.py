@@ -106,7 +106,7 @@ def _styles(settings: Settings) -> str:
 
 
 def _formats(_: Settings) -> str:
-    from shared.images import readable_formats
+    from shared.photos.decoding import readable_formats
 
     modern = [name for name in ("avif", "webp") if features.check(name)]
     return f"{len(readable_formats())} formats, HEIC among them" + (f", {' and '.join(modern)} too" if modern else "")

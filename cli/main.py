@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from shared.errors import SakugaError, WeightsError
-from shared.images import Format
+from shared.photos.decoding import Format
 from shared.settings import CLIENT_SERVER, MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN, Settings, load_settings
 from shared.styles import Style, installed_styles
 from shared.telemetry import configure_logs

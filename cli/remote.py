@@ -16,8 +16,8 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from shared.errors import CanceledError, DamagedPhotoError, InvalidValueError, SakugaError
-from shared.images import Limits
 from shared.jobs import ENDED, ErrorInfo, ResultInfo, State
+from shared.photos.decoding import Limits
 
 DELAYS_S: Final = (0.5, 1, 2, 4, 8, 15, 30)  # after connections that were lost; then it is given up
 LONGEST_WAIT_S: Final = 30  # at a time, whatever the server says: it may get better sooner

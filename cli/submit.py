@@ -13,10 +13,9 @@ from cli.outcomes import Outcome, complain, conclude, follow
 from cli.photos import find
 from cli.pictures import Task, make_folder, plan, write
 from cli.remote import Fields, Remote, RemoteJob, UnreachableError
-from shared import images
 from shared.errors import SakugaError
-from shared.images import Limits
 from shared.jobs import ErrorInfo, State
+from shared.photos.decoding import Limits, inspect
 
 AT_ONCE: Final = 8  # photos on their way; more keep no worker busier, and each takes a thread of the server
 
@@ -106,7 +105,7 @@ def require_sendable(path: Path, limits: Limits) -> str:
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
-        images.inspect(file, limits)
+        inspect(file, limits)
         file.seek(0)
         return hashlib.file_digest(file, "sha256").hexdigest()
 

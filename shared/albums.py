@@ -16,7 +16,6 @@ from redis.exceptions import LockError
 
 from shared import clock
 from shared.errors import AlbumFullError, UnavailableError, UnknownAlbumError
-from shared.images import Format
 from shared.jobs import (
     ALBUM_EVENTS_KEPT,
     ALBUMS_ENDED,
@@ -30,6 +29,7 @@ from shared.jobs import (
     record_fields,
     record_values,
 )
+from shared.photos.decoding import Format
 
 if TYPE_CHECKING:
     from redis import Redis

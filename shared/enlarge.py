@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from shared.images import Rgb
+from shared.photos.decoding import Rgb
 
 _BAND_PIXELS: Final = 1 << 15  # enlarged at a time: what a core's cache holds
 _STEEPEST: Final = 4.0  # reached where the picture is two and a half times as large as the drawing

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from os import SEEK_END
 from typing import BinaryIO, Final
 
-from shared import images
 from shared.albums import Album, Item
 from shared.errors import (
     AlbumFullError,
@@ -27,13 +26,13 @@ from shared.errors import (
     UnknownAlbumError,
     UnknownJobError,
 )
-from shared.images import too_many_bytes
 from shared.jobs import Job, State, error_info, new_id
 from shared.lanes import Lane
-from shared.names import is_clutter, is_photo_name, safe_name, with_number
+from shared.photos.decoding import inspect, too_many_bytes
+from shared.photos.filenames import is_clutter, is_photo_name, safe_name, with_number
+from shared.photos.spool import SPOOL_BYTES, spooled
 from shared.pipeline import Options
 from shared.services import Order, Services
-from shared.spool import SPOOL_BYTES, spooled
 
 MOST_ENTRIES: Final = 20_000  # of an archive, whatever they are
 MOST_RATIO: Final = 200  # of unpacked to packed bytes; photos hardly shrink, bombs do
@@ -202,7 +201,7 @@ def add_archive(services: Services, album: Album, archive: BinaryIO, numbering: 
                     left -= photo.seek(0, SEEK_END)
                     photo.seek(0)
                     if not is_photo_name(name):
-                        images.inspect(photo, services.limits)
+                        inspect(photo, services.limits)
                         photo.seek(0)
                     taken = add_photo(services, album, name, photo, numbering)
             except UnknownAlbumError:

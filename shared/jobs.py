@@ -33,9 +33,9 @@ from shared.errors import (
     UnreadableJobError,
 )
 from shared.holdings import Holding, hold_until, lapse_now
-from shared.images import Format
 from shared.lanes import RECORD_PREFIX, Lane, Lanes, sent_key
 from shared.leases import Leases
+from shared.photos.decoding import Format
 from shared.pipeline import Stage
 
 if TYPE_CHECKING:

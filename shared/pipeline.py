@@ -19,9 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from shared import images
 from shared.enlarge import enlarge
-from shared.images import Alpha, Format, Limits, Rgb
+from shared.photos.decoding import Alpha, Format, Limits, Photo, Rgb, decode, drawn_size, encode, fit
 
 VERSION = 4  # of what the same photo and weights give; part of a result's key
 _GAP = 1.5  # times the size, to which whole pixels are averaged before a photo is resampled
@@ -123,7 +122,7 @@ def convert(
     file = BytesIO(photo) if isinstance(photo, bytes) else photo
     clock = _Clock(checkpoint)
     with clock.stage(Stage.DECODE), decoding():
-        decoded = images.decode(file, limits, max_side=options.max_side, drawn_at=engine.drawn_at)
+        decoded = decode(file, limits, max_side=options.max_side, drawn_at=engine.drawn_at)
     with clock.stage(Stage.PREPROCESS):
         whole = _on_white(decoded)
         base = to_draw(whole, engine.drawn_at, decoded.size)
@@ -131,11 +130,11 @@ def convert(
     with clock.stage(Stage.GENERATE):
         generated = engine.generate(prepared, lambda share: checkpoint(Stage.GENERATE, _generating(share)))
     with clock.stage(Stage.POSTPROCESS):
-        size = images.fit(decoded.size, options.max_side) if engine.drawn_at else _size(whole)
+        size = fit(decoded.size, options.max_side) if engine.drawn_at else _size(whole)
         picture = _brought_to(size, postprocess(generated, box), base, whole)
         alpha = None if decoded.alpha is None else _resized(decoded.alpha, size)
     with clock.stage(Stage.ENCODE):
-        data = images.encode(picture, alpha, options.format)
+        data = encode(picture, alpha, options.format)
     height, width = picture.shape[:2]
     return Picture(data, width, height, _all_notes(decoded, options), clock.timings)
 
@@ -153,7 +152,7 @@ def to_draw(photo: Rgb, drawn_at: int | None, size: tuple[int, int] | None = Non
 
     `size` (width, height) is that of the photo before it was decoded smaller.
     """
-    return photo if drawn_at is None else _resized(photo, images.drawn_size(size or _size(photo), drawn_at))
+    return photo if drawn_at is None else _resized(photo, drawn_size(size or _size(photo), drawn_at))
 
 
 def preprocess(rgb: Rgb, engine: Engine) -> tuple[Tensor, tuple[slice, slice]]:
@@ -188,7 +187,7 @@ def result_digest(photo_sha256: str, weights_sha256: str, options: Options) -> s
 
 def working_pixels(size: tuple[int, int], max_side: int) -> int:
     """What a conversion costs: the pixels of the picture, for a photo of `size` (width, height)."""
-    width, height = images.fit(size, max_side)
+    width, height = fit(size, max_side)
     return width * height
 
 
@@ -224,14 +223,14 @@ def _padding(length: int, engine: Engine) -> tuple[int, int]:
     return before, total - before
 
 
-def _on_white(photo: images.Photo) -> Rgb:
+def _on_white(photo: Photo) -> Rgb:
     if photo.alpha is None:
         return photo.rgb
     opacity = photo.alpha[..., None].astype(np.float32) / 255
     return (photo.rgb * opacity + 255 * (1 - opacity)).round().astype(np.uint8)
 
 
-def _all_notes(photo: images.Photo, options: Options) -> tuple[str, ...]:
+def _all_notes(photo: Photo, options: Options) -> tuple[str, ...]:
     if photo.alpha is not None and not options.format.keeps_alpha:
         return (*photo.notes, "JPEG has no transparency; it was filled with white. Choose png or webp to keep it.")
     return photo.notes

@@ -16,16 +16,16 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from shared import clock, images, pipeline
+from shared import clock, pipeline
 from shared.albums import Album, Albums, have_ended
 from shared.broker import Queue, celery_app
 from shared.errors import NewerRecordError, SakugaError, UnavailableError, UnknownAlbumError, UnknownJobError
 from shared.holdings import WAIT_S, Holdings
-from shared.images import Limits
 from shared.jobs import Idempotency, Job, Jobs, PhotoInfo, State, new_id
 from shared.keys import PUBLIC_ID, Keys
 from shared.lanes import LEAST_PIXELS, Lane, Lanes
 from shared.leases import Leases
+from shared.photos.decoding import Limits, inspect
 from shared.pipeline import Options
 from shared.quotas import Quotas
 from shared.reconciliation import reconcile
@@ -84,7 +84,7 @@ class Services:
             SakugaError: why it is refused; nothing of it is left behind.
         """
         style = self.styles[order.style]
-        header = images.inspect(photo, self.limits)
+        header = inspect(photo, self.limits)
         photo.seek(0)
         sha256 = order.sha256 or hashlib.file_digest(photo, "sha256").hexdigest()  # type: ignore[arg-type]
         idempotency = _idempotency(order, sha256)

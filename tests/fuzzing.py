@@ -25,9 +25,9 @@ from typing import IO, Self, TypeVar
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from shared import images, pipeline
+from shared import pipeline
 from shared.errors import SakugaError
-from shared.images import Format, Limits
+from shared.photos.decoding import Format, Limits, inspect
 from shared.pipeline import Options, Tensor, Told
 
 T = TypeVar("T")
@@ -247,7 +247,7 @@ def _peak_mib() -> int:
 
 def _outcome(photo: bytes) -> str:
     try:
-        header = images.inspect(BytesIO(photo), PHOTO_LIMITS)
+        header = inspect(BytesIO(photo), PHOTO_LIMITS)
         assert header.width * header.height <= 1e6 * PHOTO_LIMITS.max_megapixels
         picture = pipeline.convert(photo, Options(64, Format.PNG), _Negative(), PHOTO_LIMITS)
         assert max(picture.width, picture.height) <= 64

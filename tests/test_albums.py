@@ -18,15 +18,15 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-import shared.names
+import shared.photos.filenames
 import web.archive
 from shared.albums import Item
 from shared.broker import Queue, celery_app
 from shared.errors import InvalidValueError, UnavailableError
-from shared.images import Format
 from shared.jobs import RECORD_VERSION, Job, Jobs, State
 from shared.lanes import BULK_SHARE, DRIFT, FLOW_PIXELS, OUTSTANDING, Lane, Lanes, sent_key
-from shared.names import UniqueNames, safe_name, with_number
+from shared.photos.decoding import Format
+from shared.photos.filenames import UniqueNames, safe_name, with_number
 from shared.pipeline import Options
 from shared.services import Order, Services, connect
 from shared.settings import Settings
@@ -440,7 +440,7 @@ def test_many_equal_names_are_made_unique_without_trying_a_number_twice(monkeypa
         tried.append(number)
         return with_number(name, number)
 
-    monkeypatch.setattr(shared.names, "with_number", noted)
+    monkeypatch.setattr(shared.photos.filenames, "with_number", noted)
     names = UniqueNames()
     for _ in range(5000):
         names.take("a")

@@ -31,7 +31,7 @@ from shared.errors import (
     UnavailableError,
     WeightsError,
 )
-from shared.images import Format, Limits, Rgb
+from shared.photos.decoding import Format, Limits, Rgb
 from shared.pipeline import Options, Tensor, Told
 from shared.settings import Settings
 from shared.styles import BUNDLED_WEIGHTS, Size, Style, read_manifest

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from shared.enlarge import enlarge
-from shared.images import Rgb
+from shared.photos.decoding import Rgb
 
 SMALL = (160, 120)
 PAPER, INK, SKY, SEA = (240, 220, 200), (30, 20, 40), (120, 190, 250), (40, 110, 120)

@@ -32,9 +32,9 @@ from werkzeug.test import TestResponse
 
 from cli.keys import Allowance, create_caller
 from shared.errors import WeightsError
-from shared.images import Format, readable_formats
 from shared.jobs import Job, State
 from shared.keys import Scope
+from shared.photos.decoding import Format, readable_formats
 from shared.pipeline import Options
 from shared.services import Order, Services, connect
 from tests.conftest import ToyEngine, photo_bytes, zip_of

@@ -28,7 +28,6 @@ from shared.errors import (
     UnknownStyleError,
 )
 from shared.holdings import LAPSES, LOCK_S, Holding, Holdings
-from shared.images import Format
 from shared.jobs import (
     EXPIRY,
     HINDRANCE_S,
@@ -45,6 +44,7 @@ from shared.jobs import (
 )
 from shared.lanes import Lane, Lanes, sent_key
 from shared.leases import LEASES
+from shared.photos.decoding import Format
 from shared.pipeline import PROGRESS_AT, Options, Stage
 from shared.services import Order, Services, connect
 from shared.store import DiskStore

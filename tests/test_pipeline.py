@@ -17,7 +17,18 @@ from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from shared.errors import DamagedPhotoError, NotAPhotoError, PhotoTooLargeError, SakugaError, UnusablePhotoError
-from shared.images import Format, Limits, Rgb, decode, drawn_side, drawn_size, encode, fit, inspect, readable_formats
+from shared.photos.decoding import (
+    Format,
+    Limits,
+    Rgb,
+    decode,
+    drawn_side,
+    drawn_size,
+    encode,
+    fit,
+    inspect,
+    readable_formats,
+)
 from shared.pipeline import (
     Options,
     Picture,

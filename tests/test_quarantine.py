@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from shared.images import Format
 from shared.jobs import Job, State
 from shared.lanes import Lane
+from shared.photos.decoding import Format
 from shared.pipeline import Options
 from shared.services import Order, Services
 from tests.conftest import fall_silent, photo_bytes

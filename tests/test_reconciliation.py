@@ -11,11 +11,11 @@ from structlog.testing import capture_logs
 from shared import albums, backlog
 from shared.albums import Album
 from shared.errors import DamagedPhotoError
-from shared.images import Format
 from shared.intake import Numbering, add_photo
 from shared.jobs import RECORD_VERSION, Job, State
 from shared.lanes import FLOW_PIXELS, OUTSTANDING, Lane, sent_key, totals_key
 from shared.leases import LEASES
+from shared.photos.decoding import Format
 from shared.pipeline import Options
 from shared.reconciliation import reconcile
 from shared.services import RECONCILE_S, RECONCILED, Order, Services

@@ -17,7 +17,7 @@ from zipstream import ZipStream
 from shared.albums import Album, Entry
 from shared.errors import UnavailableError
 from shared.jobs import ENDED, PATIENCE_S, State
-from shared.names import UniqueNames
+from shared.photos.filenames import UniqueNames
 from shared.services import Services
 from shared.store import MissingObjectError
 from web.waiting import Seat

@@ -8,9 +8,9 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from shared.albums import NO_SUCH_ALBUM, Album
 from shared.errors import BadRequestError, UnknownAlbumError, UnknownJobError
-from shared.images import too_many_bytes
 from shared.jobs import NO_SUCH_JOB, Job
-from shared.spool import spooled
+from shared.photos.decoding import too_many_bytes
+from shared.photos.spool import spooled
 from web.access import require_caller
 from web.current import services
 

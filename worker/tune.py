@@ -22,7 +22,7 @@ from PIL import Image
 from shared import pipeline
 from shared.engines import EngineName
 from shared.errors import EngineError, SakugaError
-from shared.images import Format, Limits
+from shared.photos.decoding import Format, Limits
 from shared.pipeline import Options
 from shared.settings import MAX_SIDE_DEFAULT, Settings
 from shared.styles import Style

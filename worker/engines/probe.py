@@ -13,7 +13,7 @@ from PIL import Image
 from shared import pipeline
 from shared.engines import EngineName
 from shared.errors import EngineError
-from shared.images import Rgb
+from shared.photos.decoding import Rgb
 from shared.styles import BUNDLED_WEIGHTS
 from worker.engines.base import nothing_told
 

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from shared.engines import EngineName
 from shared.errors import InvalidValueError
-from shared.images import Rgb
+from shared.photos.decoding import Rgb
 from shared.pipeline import Tensor, preprocess
 from shared.styles import Style
 from worker.engines.base import PLENTY

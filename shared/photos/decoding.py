@@ -19,8 +19,8 @@ import numpy.typing as npt
 import pillow_heif
 from PIL import AvifImagePlugin, Image, ImageCms, UnidentifiedImageError
 
-from shared import headers
 from shared.errors import DamagedPhotoError, NotAPhotoError, PhotoTooLargeError, SakugaError, UnusablePhotoError
+from shared.photos import containers
 
 MOST_ENLARGED = 2  # times, of a small photo to be drawn
 MIN_SIDE = 16
@@ -171,7 +171,7 @@ def inspect(file: BinaryIO, limits: Limits) -> Header:
         raise too_many_bytes(limits.max_bytes)
     reader = _HeaderReader(file)
     signature = _signature(reader)
-    if headers.is_known(signature):
+    if containers.is_known(signature):
         return _measured(reader, limits, size)
     image = _open(reader, limits)
     _require_size(image.size, limits)
@@ -303,7 +303,7 @@ def _signature(reader: _HeaderReader) -> bytes:
 def _measured(reader: _HeaderReader, limits: Limits, size: int) -> Header:
     """Judge a photo that only a codec could open."""
     try:
-        sides = headers.measure(reader, size)
+        sides = containers.measure(reader, size)
     except EOFError as error:
         raise _cut_short() from error
     except _CODEC_ERRORS as error:
