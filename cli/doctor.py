@@ -16,7 +16,7 @@ from shared.errors import SakugaError
 from shared.keys import read_keys, require_guarded
 from shared.services import redis_client
 from shared.settings import Settings, load_settings
-from shared.store import open_store
+from shared.storage.base import open_store
 from shared.styles import installed_styles
 from worker.capacity import available_cores, available_memory
 from worker.choice import candidates, plan, read_choice

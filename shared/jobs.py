@@ -32,11 +32,11 @@ from shared.errors import (
     UnknownJobError,
     UnreadableJobError,
 )
-from shared.holdings import Holding, hold_until, lapse_now
 from shared.lanes import RECORD_PREFIX, Lane, Lanes, sent_key
 from shared.leases import Leases
 from shared.photos.decoding import Format
 from shared.pipeline import Stage
+from shared.storage.references import Holding, hold_until, lapse_now
 
 if TYPE_CHECKING:
     from redis import Redis

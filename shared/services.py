@@ -20,7 +20,6 @@ from shared import clock, pipeline
 from shared.albums import Album, Albums, have_ended
 from shared.broker import Queue, celery_app
 from shared.errors import NewerRecordError, SakugaError, UnavailableError, UnknownAlbumError, UnknownJobError
-from shared.holdings import WAIT_S, Holdings
 from shared.jobs import Idempotency, Job, Jobs, PhotoInfo, State, new_id
 from shared.keys import PUBLIC_ID, Keys
 from shared.lanes import LEAST_PIXELS, Lane, Lanes
@@ -30,7 +29,8 @@ from shared.pipeline import Options
 from shared.quotas import Quotas
 from shared.reconciliation import reconcile
 from shared.settings import Settings
-from shared.store import Store, open_store
+from shared.storage.base import Store, open_store
+from shared.storage.references import WAIT_S, Holdings
 from shared.styles import Style, Styles, installed_styles
 from shared.webhooks import Message, Webhooks, event, new_secret
 

@@ -30,7 +30,7 @@ from shared.photos.filenames import UniqueNames, safe_name, with_number
 from shared.pipeline import Options
 from shared.services import Order, Services, connect
 from shared.settings import Settings
-from shared.store import DiskStore
+from shared.storage.base import DiskStore
 from shared.turns import Turns
 from tests.conftest import ToyEngine, fall_silent, photo_bytes, zip_of
 from web.app import create_app

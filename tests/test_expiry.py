@@ -14,14 +14,14 @@ from redis import Redis
 
 from cli.keys import Allowance, create_caller
 from shared.backlog import FLOWS
-from shared.holdings import LAPSES, Holdings
 from shared.jobs import ALBUMS_ENDED, EXPIRY, QUARANTINE, TOTALS
 from shared.keys import Scope
 from shared.lanes import DRIFT, FLOW_PIXELS, OUTSTANDING, PACE, PROMISES, WORKERS, Lane, sent_key, totals_key
 from shared.leases import LEASES
 from shared.pipeline import Tensor, Told
 from shared.services import Services, connect
-from shared.store import DiskStore
+from shared.storage.base import DiskStore
+from shared.storage.references import LAPSES, Holdings
 from shared.webhooks import DUE
 from tests.conftest import ROOT, ToyEngine, fall_silent, photo_bytes
 from tests.test_albums import ALBUMS, body, put, upload

@@ -27,7 +27,6 @@ from shared.errors import (
     UnknownJobError,
     UnknownStyleError,
 )
-from shared.holdings import LAPSES, LOCK_S, Holding, Holdings
 from shared.jobs import (
     EXPIRY,
     HINDRANCE_S,
@@ -47,7 +46,8 @@ from shared.leases import LEASES
 from shared.photos.decoding import Format
 from shared.pipeline import PROGRESS_AT, Options, Stage
 from shared.services import Order, Services, connect
-from shared.store import DiskStore
+from shared.storage.base import DiskStore
+from shared.storage.references import LAPSES, LOCK_S, Holding, Holdings
 from tests.conftest import fall_silent, photo_bytes
 
 RESULT = ResultInfo(width=64, height=48, bytes=3, sha256="0" * 64, content_type="image/jpeg")

@@ -17,8 +17,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from shared.errors import UnavailableError
-from shared.holdings import LOCK_S
-from shared.store import CONNECT_S, READ_S, TRIES, DiskStore, MissingObjectError, S3Store, Store
+from shared.storage.base import CONNECT_S, READ_S, TRIES, DiskStore, MissingObjectError, S3Store, Store
+from shared.storage.references import LOCK_S
 from tests.conftest import S3_KEYS, free_port, wait_until
 
 KEY = "public/photos/0a1b"

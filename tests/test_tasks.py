@@ -11,14 +11,14 @@ import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 from PIL import Image, ImageFile
 
-from shared import holdings
 from shared.errors import DamagedPhotoError, SakugaError, UnavailableError
 from shared.jobs import HINDRANCE_S, LONGEST_PAUSE_S, RECORD_VERSION, Job, Jobs, ResultInfo, State
 from shared.lanes import LEAST_MS, LEAST_PIXELS, PACE
 from shared.photos.decoding import Format, Limits
 from shared.pipeline import Engine, Options, Tensor, Told
 from shared.services import Order, Services
-from shared.store import DiskStore
+from shared.storage import references
+from shared.storage.base import DiskStore
 from tests.conftest import ToyEngine, fall_silent, photo_bytes
 from worker import tasks
 
@@ -223,7 +223,7 @@ def test_time_that_runs_out_right_after_the_commit_takes_no_picture_away(service
 
 
 def test_a_lock_left_by_a_process_that_was_killed_is_waited_out(services: Services) -> None:
-    assert holdings.WAIT_S > holdings.LOCK_S
+    assert references.WAIT_S > references.LOCK_S
     job = submit(services, photo_bytes())
     services.redis.set(f"sakuga:lock:{job.result_key}", "of the dead", px=1000)
     tasks.convert(job.id, services, toy)

@@ -19,7 +19,7 @@ from shared.errors import UnavailableError
 from shared.jobs import ENDED, PATIENCE_S, State
 from shared.photos.filenames import UniqueNames
 from shared.services import Services
-from shared.store import MissingObjectError
+from shared.storage.base import MissingObjectError
 from web.waiting import Seat
 
 FAILURES: Final = "failures.json"

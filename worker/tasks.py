@@ -28,7 +28,7 @@ from shared.jobs import Job, ResultInfo
 from shared.lanes import LEAST_PIXELS, Lane
 from shared.pipeline import Engine, Options, Picture, Stage
 from shared.services import Services
-from shared.store import MissingObjectError
+from shared.storage.base import MissingObjectError
 from worker import memory
 
 TELL_EVERY_S = 0.5

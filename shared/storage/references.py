@@ -16,7 +16,7 @@ from redis.lock import Lock
 
 from shared import clock
 from shared.errors import UnavailableError
-from shared.store import Store
+from shared.storage.base import Store
 
 if TYPE_CHECKING:
     from redis import Redis

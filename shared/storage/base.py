@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 URL_TTL_S = 300
 # So long an S3 server may say nothing in one call, and so often it is asked: a call ends well within the lock of
-# `shared.holdings`, for a delete that went on after it could take what the next holder has just put.
+# `shared.storage.references`, for a delete that went on after it could take what the next holder has just put.
 CONNECT_S, READ_S, TRIES = 3, 20, 2
 PROBE_BYTES = 4096  # written to see whether there is room
 ABANDONED_S = 3600  # a file that has not become whole by then has lost its writer
