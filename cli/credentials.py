@@ -6,8 +6,8 @@ It comes out of the environment or a file and never from the command line, which
 import os
 from pathlib import Path
 
+from shared.callers.api_keys import looks_like_a_key
 from shared.errors import InvalidValueError
-from shared.keys import looks_like_a_key
 from shared.settings import CLIENT_KEY
 
 

@@ -12,8 +12,8 @@ from PIL import features
 from redis.exceptions import RedisError
 
 from cli.words import counted
+from shared.callers.api_keys import read_keys, require_guarded
 from shared.errors import SakugaError
-from shared.keys import read_keys, require_guarded
 from shared.services import redis_client
 from shared.settings import Settings, load_settings
 from shared.storage.base import open_store

@@ -17,9 +17,9 @@ import tomli_w
 from pydantic import ValidationError
 
 from cli.words import counted
+from shared.callers.api_keys import Caller, Key, KeyFile, Scope, new_key, read_keys, sentences
 from shared.errors import InvalidValueError
 from shared.files import write_atomically
-from shared.keys import Caller, Key, KeyFile, Scope, new_key, read_keys, sentences
 from shared.settings import Settings
 
 NAME = "keys.toml"

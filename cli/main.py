@@ -411,7 +411,7 @@ def create_key(
 ) -> None:
     """Let the caller NAME in: prints its key, which is shown this once and kept nowhere."""
     from cli.keys import Allowance, create_caller, file_of
-    from shared.keys import Scope
+    from shared.callers.api_keys import Scope
 
     settings = load_settings()
     allowance = Allowance(tuple(map(Scope, dict.fromkeys(scopes))), requests_per_minute, megapixels_per_day)
@@ -460,7 +460,7 @@ def revoke_key(name: str, mark: str | None) -> None:
 def list_keys() -> None:
     """List callers, what they may do, and the marks of their keys."""
     from cli.keys import describe, file_of
-    from shared.keys import read_keys
+    from shared.callers.api_keys import read_keys
 
     for caller in read_keys(file_of(load_settings())).callers:
         first, *rest = describe(caller)

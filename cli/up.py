@@ -27,8 +27,8 @@ from cli import valkey
 from cli.keys import file_of
 from cli.tied import tied
 from shared.broker import DRAIN_S
+from shared.callers.api_keys import require_guarded
 from shared.errors import SettingsError
-from shared.keys import require_guarded
 from shared.services import Services, connect
 from shared.settings import PREFIX, Settings
 from shared.styles import installed_styles

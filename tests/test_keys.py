@@ -22,9 +22,9 @@ from werkzeug.test import TestResponse
 
 from cli.keys import Allowance, create_caller, revoke_keys, rotate_key
 from cli.main import main
-from shared import quotas
+from shared.callers import quotas
+from shared.callers.api_keys import Keys, Scope, digest_of, new_key, read_keys, require_guarded
 from shared.errors import InvalidValueError, SettingsError
-from shared.keys import Keys, Scope, digest_of, new_key, read_keys, require_guarded
 from shared.services import Services
 from shared.settings import Settings, load_settings
 from tests.conftest import ROOT, photo_bytes

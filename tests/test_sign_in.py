@@ -15,7 +15,7 @@ from werkzeug.test import TestResponse
 
 from cli.album import AT_ONCE
 from cli.keys import Allowance, create_caller, revoke_keys, rotate_key
-from shared.keys import Scope
+from shared.callers.api_keys import Scope
 from shared.services import Services
 from tests.browsing import DESKTOP, PHONE, TELL_CSP_VIOLATIONS, WAIT_MS, Visit, choose, payload, scene
 from tests.conftest import RunningService

@@ -7,8 +7,8 @@ from typing import Final
 
 from flask import Response, current_app, g, request
 
+from shared.callers.api_keys import PUBLIC, Caller, Keys
 from shared.errors import ForbiddenError, UnauthorizedError
-from shared.keys import PUBLIC, Caller, Keys
 from shared.services import Services
 from web.current import services
 from web.openapi import Access, Operation

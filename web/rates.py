@@ -17,8 +17,8 @@ from limits.storage import RedisStorage
 from limits.strategies import MovingWindowRateLimiter
 from redis.exceptions import RedisError
 
+from shared.callers.api_keys import PUBLIC
 from shared.errors import TooManyRequestsError
-from shared.keys import PUBLIC
 from shared.services import Services
 from web.access import OPEN_VIEWS, UNWATCHED, known_caller
 

@@ -8,7 +8,7 @@ import secrets
 from typing import TYPE_CHECKING, Final, cast
 
 from shared import clock
-from shared.keys import digest_of
+from shared.callers.api_keys import digest_of
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -15,7 +15,7 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from shared.keys import PUBLIC_ID
+from shared.callers.api_keys import PUBLIC_ID
 from tests.chaos.rig import AnyRig
 from tests.conftest import wait_until
 

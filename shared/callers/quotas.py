@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 from redis.exceptions import RedisError
 
 from shared import clock
+from shared.callers.api_keys import Keys
 from shared.errors import PhotoTooLargeError, QuotaExceededError, SakugaError
-from shared.keys import Keys
 
 if TYPE_CHECKING:
     from redis import Redis
