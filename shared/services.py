@@ -32,7 +32,7 @@ from shared.settings import Settings
 from shared.storage.base import Store, open_store
 from shared.storage.references import WAIT_S, Holdings
 from shared.styles import Style, Styles, installed_styles
-from shared.webhooks import Message, Webhooks, event, new_secret
+from shared.webhooks.outbox import Message, Webhooks, event, new_secret
 
 AHEAD_PER_PROCESS = 2  # bulk jobs in the queue: one is taken while the next is sent
 LOST_AFTER_S = 60  # how much longer than the oldest message a job waits before its own is taken for lost

@@ -22,7 +22,7 @@ from shared.pipeline import Tensor, Told
 from shared.services import Services, connect
 from shared.storage.base import DiskStore
 from shared.storage.references import LAPSES, Holdings
-from shared.webhooks import DUE
+from shared.webhooks.outbox import DUE
 from tests.conftest import ROOT, ToyEngine, fall_silent, photo_bytes
 from tests.test_albums import ALBUMS, body, put, upload
 from tests.test_webhooks import Receiver, receiver  # noqa: F401  a fixture

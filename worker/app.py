@@ -27,7 +27,7 @@ from shared.errors import NewerRecordError, SakugaError, UnknownJobError
 from shared.lanes import HEARTBEAT_S, Lanes
 from shared.services import connect
 from shared.settings import Settings
-from shared.webhooks import LOOK_S
+from shared.webhooks.outbox import LOOK_S
 from worker import tasks
 from worker.choice import Capacity
 from worker.lease import RENEWALS, Lease
