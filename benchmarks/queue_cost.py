@@ -27,7 +27,7 @@ from redis.exceptions import RedisError
 from benchmarks.machine import ROOT, clean_environment
 from benchmarks.service import Client
 from cli import valkey
-from shared.jobs import TOTALS
+from shared.jobs.store import TOTALS
 from shared.photos.decoding import Format
 from shared.pipeline import Options
 from shared.services import Order, connect, redis_client

@@ -26,7 +26,7 @@ from cli.remote import Fields, RefusedError, Remote, RemoteAlbum, RemoteLimits, 
 from cli.submit import reason, require_sendable
 from cli.words import counted
 from shared.errors import DamagedPhotoError, InvalidValueError, QuotaExceededError, SakugaError
-from shared.jobs import ENDED, ErrorInfo, State, error_info
+from shared.jobs.store import ENDED, ErrorInfo, State, error_info
 from shared.photos.decoding import Limits
 from shared.photos.filenames import safe_name
 

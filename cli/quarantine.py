@@ -12,7 +12,7 @@ from rich.markup import escape
 from cli.valkey import address_of
 from cli.words import counted
 from shared.errors import InvalidValueError, UnavailableError
-from shared.jobs import Job
+from shared.jobs.store import Job
 from shared.services import Services, connect
 from shared.settings import Settings
 

@@ -14,7 +14,7 @@ from cli.photos import find
 from cli.pictures import Task, make_folder, plan, write
 from cli.remote import Fields, Remote, RemoteJob, UnreachableError
 from shared.errors import SakugaError
-from shared.jobs import ErrorInfo, State
+from shared.jobs.store import ErrorInfo, State
 from shared.photos.decoding import Limits, inspect
 
 AT_ONCE: Final = 8  # photos on their way; more keep no worker busier, and each takes a thread of the server

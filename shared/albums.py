@@ -16,7 +16,7 @@ from redis.exceptions import LockError
 
 from shared import clock
 from shared.errors import AlbumFullError, UnavailableError, UnknownAlbumError
-from shared.jobs import (
+from shared.jobs.store import (
     ALBUM_EVENTS_KEPT,
     ALBUMS_ENDED,
     RECORD_GRACE_S,

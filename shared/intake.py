@@ -26,7 +26,7 @@ from shared.errors import (
     UnknownAlbumError,
     UnknownJobError,
 )
-from shared.jobs import Job, State, error_info, new_id
+from shared.jobs.store import Job, State, error_info, new_id
 from shared.lanes import Lane
 from shared.photos.decoding import inspect, too_many_bytes
 from shared.photos.filenames import is_clutter, is_photo_name, safe_name, with_number

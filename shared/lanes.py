@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from redis import Redis
     from redis.client import Pipeline
 
-    from shared.jobs import Job
+    from shared.jobs.store import Job
 
 FLOW_PIXELS = "sakuga:flows:pixels"  # that wait, of each flow of the bulk lane
 OUTSTANDING = "sakuga:outstanding"  # work (ms) of each flow of the bulk lane that has not come to its end

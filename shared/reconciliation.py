@@ -9,7 +9,7 @@ Imported by `shared.services`.
 from typing import TYPE_CHECKING, Final, cast
 
 from shared import backlog
-from shared.jobs import EXPIRY
+from shared.jobs.store import EXPIRY
 from shared.lanes import FLOW_PIXELS, OUTSTANDING, RECORD_PREFIX, Lane, sent_key, totals_key
 from shared.leases import LEASES
 

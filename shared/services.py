@@ -22,7 +22,7 @@ from shared.broker import Queue, celery_app
 from shared.callers.api_keys import PUBLIC_ID, Keys
 from shared.callers.quotas import Quotas
 from shared.errors import NewerRecordError, SakugaError, UnavailableError, UnknownAlbumError, UnknownJobError
-from shared.jobs import Idempotency, Job, Jobs, PhotoInfo, State, new_id
+from shared.jobs.store import Idempotency, Job, Jobs, PhotoInfo, State, new_id
 from shared.lanes import LEAST_PIXELS, Lane, Lanes
 from shared.leases import Leases
 from shared.photos.decoding import Limits, inspect

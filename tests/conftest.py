@@ -27,7 +27,7 @@ from redis import Redis
 
 from cli import valkey
 from shared import clock
-from shared.jobs import Job
+from shared.jobs.store import Job
 from shared.leases import LEASES
 from shared.pipeline import Tensor, Told
 from shared.services import Services, connect, redis_client

@@ -23,7 +23,7 @@ import web.archive
 from shared.albums import Item
 from shared.broker import Queue, celery_app
 from shared.errors import InvalidValueError, UnavailableError
-from shared.jobs import RECORD_VERSION, Job, Jobs, State
+from shared.jobs.store import RECORD_VERSION, Job, Jobs, State
 from shared.lanes import BULK_SHARE, DRIFT, FLOW_PIXELS, OUTSTANDING, Lane, Lanes, sent_key
 from shared.photos.decoding import Format
 from shared.photos.filenames import UniqueNames, safe_name, with_number

@@ -15,7 +15,7 @@ from redis import Redis
 from cli.keys import Allowance, create_caller
 from shared.backlog import FLOWS
 from shared.callers.api_keys import Scope
-from shared.jobs import ALBUMS_ENDED, EXPIRY, QUARANTINE, TOTALS
+from shared.jobs.store import ALBUMS_ENDED, EXPIRY, QUARANTINE, TOTALS
 from shared.lanes import DRIFT, FLOW_PIXELS, OUTSTANDING, PACE, PROMISES, WORKERS, Lane, sent_key, totals_key
 from shared.leases import LEASES
 from shared.pipeline import Tensor, Told

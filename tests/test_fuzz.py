@@ -33,7 +33,7 @@ from werkzeug.test import TestResponse
 from cli.keys import Allowance, create_caller
 from shared.callers.api_keys import Scope
 from shared.errors import WeightsError
-from shared.jobs import Job, State
+from shared.jobs.store import Job, State
 from shared.photos.decoding import Format, readable_formats
 from shared.pipeline import Options
 from shared.services import Order, Services, connect

@@ -27,7 +27,7 @@ from shared.errors import (
     UnknownJobError,
     UnknownStyleError,
 )
-from shared.jobs import (
+from shared.jobs.store import (
     EXPIRY,
     HINDRANCE_S,
     RECORD_GRACE_S,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.jobs import Job, State
+from shared.jobs.store import Job, State
 from shared.lanes import Lane
 from shared.photos.decoding import Format
 from shared.pipeline import Options

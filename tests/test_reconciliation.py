@@ -12,7 +12,7 @@ from shared import albums, backlog
 from shared.albums import Album
 from shared.errors import DamagedPhotoError
 from shared.intake import Numbering, add_photo
-from shared.jobs import RECORD_VERSION, Job, State
+from shared.jobs.store import RECORD_VERSION, Job, State
 from shared.lanes import FLOW_PIXELS, OUTSTANDING, Lane, sent_key, totals_key
 from shared.leases import LEASES
 from shared.photos.decoding import Format

@@ -12,7 +12,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from PIL import Image, ImageFile
 
 from shared.errors import DamagedPhotoError, SakugaError, UnavailableError
-from shared.jobs import HINDRANCE_S, LONGEST_PAUSE_S, RECORD_VERSION, Job, Jobs, ResultInfo, State
+from shared.jobs.store import HINDRANCE_S, LONGEST_PAUSE_S, RECORD_VERSION, Job, Jobs, ResultInfo, State
 from shared.lanes import LEAST_MS, LEAST_PIXELS, PACE
 from shared.photos.decoding import Format, Limits
 from shared.pipeline import Engine, Options, Tensor, Told

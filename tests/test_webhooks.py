@@ -14,7 +14,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from shared.albums import Albums
-from shared.jobs import State
+from shared.jobs.store import State
 from shared.services import Services, connect
 from shared.settings import Settings
 from shared.webhooks import outbox

@@ -13,7 +13,7 @@ from celery.worker import state
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shared.broker import CONVERT, UNACKED_INDEX, celery_app
-from shared.jobs import EXPIRY, Job, State
+from shared.jobs.store import EXPIRY, Job, State
 from shared.lanes import Lane, totals_key
 from shared.photos.decoding import Format
 from shared.pipeline import Options

@@ -10,7 +10,7 @@ from werkzeug.datastructures import FileStorage
 from shared.albums import Album, Entry
 from shared.errors import BadRequestError, SakugaError
 from shared.intake import Numbering, Taken, add_archive, add_photo, replace_photo
-from shared.jobs import State, error_info
+from shared.jobs.store import State, error_info
 from shared.pipeline import Options
 from web.archive import archive_of
 from web.current import services

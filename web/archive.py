@@ -16,7 +16,7 @@ from zipstream import ZipStream
 
 from shared.albums import Album, Entry
 from shared.errors import UnavailableError
-from shared.jobs import ENDED, PATIENCE_S, State
+from shared.jobs.store import ENDED, PATIENCE_S, State
 from shared.photos.filenames import UniqueNames
 from shared.services import Services
 from shared.storage.base import MissingObjectError

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from shared.albums import Albums, Entry
 from shared.errors import NewerRecordError, UnknownAlbumError, UnknownJobError
-from shared.jobs import PATIENCE_S, Event, Job, Jobs
+from shared.jobs.store import PATIENCE_S, Event, Job, Jobs
 from web.waiting import Seat
 
 KEEP_ALIVE_S = 10.0

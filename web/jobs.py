@@ -16,7 +16,7 @@ from shared.errors import (
     NotAPhotoError,
     NotReadyError,
 )
-from shared.jobs import Job, ResultInfo, State
+from shared.jobs.store import Job, ResultInfo, State
 from shared.pipeline import Options
 from shared.services import Order
 from web.current import services

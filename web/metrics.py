@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from shared.jobs import ENDED
+from shared.jobs.store import ENDED
 from shared.lanes import Lane
 from shared.services import Services
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from flask import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.jobs import ErrorInfo, Job, PhotoInfo, ResultInfo, State
+from shared.jobs.store import ErrorInfo, Job, PhotoInfo, ResultInfo, State
 from shared.lanes import Lane, Outlook
 from shared.photos.decoding import Format
 from shared.pipeline import Stage

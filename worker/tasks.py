@@ -24,7 +24,7 @@ from shared.errors import (
     UnavailableError,
     UnknownJobError,
 )
-from shared.jobs import Job, ResultInfo
+from shared.jobs.store import Job, ResultInfo
 from shared.lanes import LEAST_PIXELS, Lane
 from shared.pipeline import Engine, Options, Picture, Stage
 from shared.services import Services

@@ -88,10 +88,11 @@ def main() -> None:
         from worker.model_loader import ModelLoader
 
         setattr(ModelLoader, "engine", lambda *_: Stub())  # noqa: B010
-    from shared import jobs, pipeline
+    from shared import pipeline
+    from shared.jobs import store
 
     if grace_s := os.environ.get("CHAOS_GRACE_S"):
-        jobs.RECORD_GRACE_S = jobs.STREAM_GRACE_S = int(grace_s)
+        store.RECORD_GRACE_S = store.STREAM_GRACE_S = int(grace_s)
     from worker.__main__ import main as run
 
     vars(pipeline)["convert"] = harmed(pipeline.convert)
