@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from os import SEEK_END
 from typing import BinaryIO, Final
 
-from shared.albums import Album, Item
+from shared.albums.store import Album, Item
 from shared.errors import (
     AlbumFullError,
     ArchiveError,

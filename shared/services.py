@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from shared import clock, pipeline
-from shared.albums import Album, Albums, have_ended
+from shared.albums.store import Album, Albums, have_ended
 from shared.broker import Queue, celery_app
 from shared.callers.api_keys import PUBLIC_ID, Keys
 from shared.callers.quotas import Quotas

@@ -20,7 +20,7 @@ from werkzeug.test import TestResponse
 
 import shared.photos.filenames
 import web.archive
-from shared.albums import Item
+from shared.albums.store import Item
 from shared.broker import Queue, celery_app
 from shared.errors import InvalidValueError, UnavailableError
 from shared.jobs.store import RECORD_VERSION, Job, Jobs, State

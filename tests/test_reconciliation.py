@@ -8,8 +8,9 @@ from io import BytesIO
 import pytest
 from structlog.testing import capture_logs
 
-from shared import albums, backlog
-from shared.albums import Album
+from shared import backlog
+from shared.albums import store
+from shared.albums.store import Album
 from shared.errors import DamagedPhotoError
 from shared.intake import Numbering, add_photo
 from shared.jobs.store import RECORD_VERSION, Job, State
@@ -197,7 +198,7 @@ class TestAlbums:
     ) -> None:
         services.reconcile()
         assert services.albums.counts(album)[State.QUEUED] == 5, "something has just happened"
-        monkeypatch.setattr(albums, "STILL_S", -1)
+        monkeypatch.setattr(store, "STILL_S", -1)
         services.redis.delete(RECONCILED)
         services.reconcile()
         counts = services.albums.counts(album)
@@ -208,14 +209,14 @@ class TestAlbums:
     def test_of_a_newer_release_count_as_they_are(
         self, services: Services, album: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(albums, "STILL_S", -1)
+        monkeypatch.setattr(store, "STILL_S", -1)
         (there,) = (entry.job for entry in services.albums.entries(album) if entry.job)
         services.redis.hset(f"sakuga:job:{there.id}", items=["version", str(RECORD_VERSION + 1), "mood", "happy"])
         assert services.albums.recount(album)
         assert services.albums.counts(album)[State.QUEUED] == 1
 
     def test_that_are_as_counted_are_left_alone(self, services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(albums, "STILL_S", -1)
+        monkeypatch.setattr(store, "STILL_S", -1)
         style = services.styles["hinata-light"]
         album = services.start_album("public", None, style, Options(512, Format.JPEG))
         assert list(services.albums.unsettled()) == []

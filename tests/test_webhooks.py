@@ -13,7 +13,7 @@ from socketserver import BaseRequestHandler, TCPServer, ThreadingTCPServer
 import pytest
 from standardwebhooks import Webhook
 
-from shared.albums import Albums
+from shared.albums.store import Albums
 from shared.jobs.store import State
 from shared.services import Services, connect
 from shared.settings import Settings

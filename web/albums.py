@@ -7,7 +7,7 @@ from urllib.parse import quote
 from flask import Blueprint, Response, current_app, request, url_for
 from werkzeug.datastructures import FileStorage
 
-from shared.albums import Album, Entry
+from shared.albums.store import Album, Entry
 from shared.errors import BadRequestError, SakugaError
 from shared.intake import Numbering, Taken, add_archive, add_photo, replace_photo
 from shared.jobs.store import State, error_info

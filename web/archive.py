@@ -14,7 +14,7 @@ from zipfile import ZIP_DEFLATED
 import structlog
 from zipstream import ZipStream
 
-from shared.albums import Album, Entry
+from shared.albums.store import Album, Entry
 from shared.errors import UnavailableError
 from shared.jobs.store import ENDED, PATIENCE_S, State
 from shared.photos.filenames import UniqueNames

@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 
-from shared.albums import Albums, Entry
+from shared.albums.store import Albums, Entry
 from shared.errors import NewerRecordError, UnknownAlbumError, UnknownJobError
 from shared.jobs.store import PATIENCE_S, Event, Job, Jobs
 from web.waiting import Seat

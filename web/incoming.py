@@ -6,7 +6,7 @@ from typing import BinaryIO
 from flask import request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from shared.albums import NO_SUCH_ALBUM, Album
+from shared.albums.store import NO_SUCH_ALBUM, Album
 from shared.errors import BadRequestError, UnknownAlbumError, UnknownJobError
 from shared.jobs.store import NO_SUCH_JOB, Job
 from shared.photos.decoding import too_many_bytes
