@@ -12,7 +12,6 @@ from shared import backlog
 from shared.albums import store
 from shared.albums.store import Album
 from shared.errors import DamagedPhotoError
-from shared.intake import Numbering, add_photo
 from shared.jobs.store import RECORD_VERSION, Job, State
 from shared.lanes import FLOW_PIXELS, OUTSTANDING, Lane, sent_key, totals_key
 from shared.leases import LEASES
@@ -20,6 +19,7 @@ from shared.photos.decoding import Format
 from shared.pipeline import Options
 from shared.reconciliation import reconcile
 from shared.services import RECONCILE_S, RECONCILED, Order, Services
+from shared.usecases.uploads import Numbering, add_photo
 from tests.conftest import photo_bytes
 
 LISTS = (sent_key(Lane.INTERACTIVE), sent_key(Lane.BULK), LEASES)

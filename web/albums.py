@@ -9,9 +9,9 @@ from werkzeug.datastructures import FileStorage
 
 from shared.albums.store import Album, Entry
 from shared.errors import BadRequestError, SakugaError
-from shared.intake import Numbering, Taken, add_archive, add_photo, replace_photo
 from shared.jobs.store import State, error_info
 from shared.pipeline import Options
+from shared.usecases.uploads import Numbering, Taken, add_archive, add_photo, replace_photo
 from web.archive import archive_of
 from web.current import services
 from web.events import album_stream
