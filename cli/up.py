@@ -26,9 +26,9 @@ from rich.console import Console
 from cli import valkey
 from cli.keys import file_of
 from cli.tied import tied
-from shared.broker import DRAIN_S
 from shared.callers.api_keys import require_guarded
 from shared.errors import SettingsError
+from shared.scheduling.broker import DRAIN_S
 from shared.services import Services, connect
 from shared.settings import PREFIX, Settings
 from shared.styles import installed_styles

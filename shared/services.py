@@ -18,16 +18,16 @@ from redis.retry import Retry
 
 from shared import clock, pipeline
 from shared.albums.store import Album, Albums, have_ended
-from shared.broker import Queue, celery_app
 from shared.callers.api_keys import PUBLIC_ID, Keys
 from shared.callers.quotas import Quotas
 from shared.errors import NewerRecordError, SakugaError, UnavailableError, UnknownAlbumError, UnknownJobError
 from shared.jobs.store import Idempotency, Job, Jobs, PhotoInfo, State, new_id
-from shared.lanes import LEAST_PIXELS, Lane, Lanes
-from shared.leases import Leases
 from shared.photos.decoding import Limits, inspect
 from shared.pipeline import Options
-from shared.reconciliation import reconcile
+from shared.scheduling.broker import Queue, celery_app
+from shared.scheduling.lanes import LEAST_PIXELS, Lane, Lanes
+from shared.scheduling.leases import Leases
+from shared.scheduling.reconciliation import reconcile
 from shared.settings import Settings
 from shared.storage.base import Store, open_store
 from shared.storage.references import WAIT_S, Holdings

@@ -28,8 +28,8 @@ from redis import Redis
 from cli import valkey
 from shared import clock
 from shared.jobs.store import Job
-from shared.leases import LEASES
 from shared.pipeline import Tensor, Told
+from shared.scheduling.leases import LEASES
 from shared.services import Services, connect, redis_client
 from shared.settings import Settings
 from tests.browsing import browser, busy, open_page, page  # noqa: F401  fixtures

@@ -21,17 +21,17 @@ from werkzeug.test import TestResponse
 import shared.photos.filenames
 import web.archive
 from shared.albums.store import Item
-from shared.broker import Queue, celery_app
 from shared.errors import InvalidValueError, UnavailableError
 from shared.jobs.store import RECORD_VERSION, Job, Jobs, State
-from shared.lanes import BULK_SHARE, DRIFT, FLOW_PIXELS, OUTSTANDING, Lane, Lanes, sent_key
 from shared.photos.decoding import Format
 from shared.photos.filenames import UniqueNames, safe_name, with_number
 from shared.pipeline import Options
+from shared.scheduling.broker import Queue, celery_app
+from shared.scheduling.lane_order import Turns
+from shared.scheduling.lanes import BULK_SHARE, DRIFT, FLOW_PIXELS, OUTSTANDING, Lane, Lanes, sent_key
 from shared.services import Order, Services, connect
 from shared.settings import Settings
 from shared.storage.base import DiskStore
-from shared.turns import Turns
 from tests.conftest import ToyEngine, fall_silent, photo_bytes, zip_of
 from web.app import create_app
 from web.archive import BrokenOffError

@@ -13,12 +13,12 @@ from flask.testing import FlaskClient
 from redis import Redis
 
 from cli.keys import Allowance, create_caller
-from shared.backlog import FLOWS
 from shared.callers.api_keys import Scope
 from shared.jobs.store import ALBUMS_ENDED, EXPIRY, QUARANTINE, TOTALS
-from shared.lanes import DRIFT, FLOW_PIXELS, OUTSTANDING, PACE, PROMISES, WORKERS, Lane, sent_key, totals_key
-from shared.leases import LEASES
 from shared.pipeline import Tensor, Told
+from shared.scheduling.fair_queue import FLOWS
+from shared.scheduling.lanes import DRIFT, FLOW_PIXELS, OUTSTANDING, PACE, PROMISES, WORKERS, Lane, sent_key, totals_key
+from shared.scheduling.leases import LEASES
 from shared.services import Services, connect
 from shared.storage.base import DiskStore
 from shared.storage.references import LAPSES, Holdings

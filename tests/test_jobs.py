@@ -14,8 +14,6 @@ import pytest
 from redis import Redis
 from structlog.testing import capture_logs
 
-from shared import memory
-from shared.broker import Queue, celery_app
 from shared.errors import (
     CanceledError,
     DamagedPhotoError,
@@ -41,10 +39,12 @@ from shared.jobs.store import (
     error_info,
     new_id,
 )
-from shared.lanes import Lane, Lanes, sent_key
-from shared.leases import LEASES
 from shared.photos.decoding import Format
 from shared.pipeline import PROGRESS_AT, Options, Stage
+from shared.scheduling import admission
+from shared.scheduling.broker import Queue, celery_app
+from shared.scheduling.lanes import Lane, Lanes, sent_key
+from shared.scheduling.leases import LEASES
 from shared.services import Order, Services, connect
 from shared.storage.base import DiskStore
 from shared.storage.references import LAPSES, LOCK_S, Holding, Holdings
@@ -915,14 +915,14 @@ def test_a_redis_that_is_nearly_full_takes_no_more_and_goes_on(
 
 
 def test_how_full_redis_is_is_not_asked_for_every_photo(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "READ_AGAIN_S", 60)
+    monkeypatch.setattr(admission, "READ_AGAIN_S", 60)
     look = Mock(wraps=services.redis.info)
     monkeypatch.setattr(services.redis, "info", look)
     for seed in range(3):
         submit(services, seed)
     assert look.call_count == 1
-    monkeypatch.setattr(services.lanes, "_memory", memory.Memory(services.redis))
-    monkeypatch.setattr(memory, "READ_AGAIN_S", 0)
+    monkeypatch.setattr(services.lanes, "_memory", admission.Memory(services.redis))
+    monkeypatch.setattr(admission, "READ_AGAIN_S", 0)
     for seed in range(3):
         submit(services, seed)
     assert look.call_count == 4

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from shared.jobs.store import Job, State
-from shared.lanes import Lane
 from shared.photos.decoding import Format
 from shared.pipeline import Options
+from shared.scheduling.lanes import Lane
 from shared.services import Order, Services
 from tests.conftest import fall_silent, photo_bytes
 from tests.test_cli import sakuga

@@ -8,16 +8,16 @@ from io import BytesIO
 import pytest
 from structlog.testing import capture_logs
 
-from shared import backlog
 from shared.albums import store
 from shared.albums.store import Album
 from shared.errors import DamagedPhotoError
 from shared.jobs.store import RECORD_VERSION, Job, State
-from shared.lanes import FLOW_PIXELS, OUTSTANDING, Lane, sent_key, totals_key
-from shared.leases import LEASES
 from shared.photos.decoding import Format
 from shared.pipeline import Options
-from shared.reconciliation import reconcile
+from shared.scheduling import fair_queue
+from shared.scheduling.lanes import FLOW_PIXELS, OUTSTANDING, Lane, sent_key, totals_key
+from shared.scheduling.leases import LEASES
+from shared.scheduling.reconciliation import reconcile
 from shared.services import RECONCILE_S, RECONCILED, Order, Services
 from shared.usecases.uploads import Numbering, add_photo
 from tests.conftest import photo_bytes
@@ -38,8 +38,8 @@ def books(services: Services) -> dict[str, object]:
         totals = {str(name): int(value) for name, value in services.redis.hgetall(key).items()}
         totals["left"] = totals.pop("submitted_ms", 0) - totals.pop("finished_ms", 0)
         kept[key] = totals
-    for flow in map(str, services.redis.zrange(backlog.FLOWS, 0, -1)):
-        kept[flow] = set(services.redis.lrange(f"{backlog.JOBS_PREFIX}{flow}", 0, -1))
+    for flow in map(str, services.redis.zrange(fair_queue.FLOWS, 0, -1)):
+        kept[flow] = set(services.redis.lrange(f"{fair_queue.JOBS_PREFIX}{flow}", 0, -1))
     return kept
 
 
@@ -121,7 +121,7 @@ def test_a_job_without_a_record_counts_nowhere(services: Services, jobs: dict[st
 
 def test_a_job_that_is_listed_twice_counts_once(services: Services, jobs: dict[str, Job]) -> None:
     twice = jobs["sent"]
-    services.redis.rpush(f"{backlog.JOBS_PREFIX}{twice.flow}", twice.id)
+    services.redis.rpush(f"{fair_queue.JOBS_PREFIX}{twice.flow}", twice.id)
     assert reconcile(services.redis) == 0
     assert services.lanes.stats(Lane.BULK).jobs == 5
 

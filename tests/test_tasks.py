@@ -13,9 +13,9 @@ from PIL import Image, ImageFile
 
 from shared.errors import DamagedPhotoError, SakugaError, UnavailableError
 from shared.jobs.store import HINDRANCE_S, LONGEST_PAUSE_S, RECORD_VERSION, Job, Jobs, ResultInfo, State
-from shared.lanes import LEAST_MS, LEAST_PIXELS, PACE
 from shared.photos.decoding import Format, Limits
 from shared.pipeline import Engine, Options, Tensor, Told
+from shared.scheduling.lanes import LEAST_MS, LEAST_PIXELS, PACE
 from shared.services import Order, Services
 from shared.storage import references
 from shared.storage.base import DiskStore

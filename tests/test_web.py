@@ -18,7 +18,7 @@ from redis import Redis
 from werkzeug.test import TestResponse
 
 from shared.errors import UnavailableError, public_errors
-from shared.lanes import Lanes
+from shared.scheduling.lanes import Lanes
 from shared.services import Services, connect
 from shared.settings import Settings
 from shared.styles import Size, Style, Styles, write_manifest

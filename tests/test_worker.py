@@ -12,11 +12,11 @@ import pytest
 from celery.worker import state
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from shared.broker import CONVERT, UNACKED_INDEX, celery_app
 from shared.jobs.store import EXPIRY, Job, State
-from shared.lanes import Lane, totals_key
 from shared.photos.decoding import Format
 from shared.pipeline import Options
+from shared.scheduling.broker import CONVERT, UNACKED_INDEX, celery_app
+from shared.scheduling.lanes import Lane, totals_key
 from shared.services import Order, Services
 from shared.settings import Settings
 from tests.conftest import fall_silent, photo_bytes, wait_until

@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from shared.jobs.store import ENDED
-from shared.lanes import Lane
+from shared.scheduling.lanes import Lane
 from shared.services import Services
 
 

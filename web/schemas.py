@@ -7,9 +7,9 @@ from flask import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.jobs.store import ErrorInfo, Job, PhotoInfo, ResultInfo, State
-from shared.lanes import Lane, Outlook
 from shared.photos.decoding import Format
 from shared.pipeline import Stage
+from shared.scheduling.lanes import Lane, Outlook
 from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
 from shared.styles import Size
 from shared.wording import SHA256_PATTERN

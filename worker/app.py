@@ -22,9 +22,9 @@ from celery.worker.request import Request
 from kombu.transport.virtual import QoS
 from redis.exceptions import RedisError
 
-from shared.broker import CONVERT, DRAIN_S, celery_app
 from shared.errors import NewerRecordError, SakugaError, UnknownJobError
-from shared.lanes import HEARTBEAT_S, Lanes
+from shared.scheduling.broker import CONVERT, DRAIN_S, celery_app
+from shared.scheduling.lanes import HEARTBEAT_S, Lanes
 from shared.services import connect
 from shared.settings import Settings
 from shared.webhooks.outbox import LOOK_S

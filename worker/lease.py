@@ -12,8 +12,8 @@ from weakref import WeakKeyDictionary
 from celery.worker import state
 
 from shared import clock
-from shared.broker import UNACKED_INDEX
-from shared.leases import Leases
+from shared.scheduling.broker import UNACKED_INDEX
+from shared.scheduling.leases import Leases
 
 if TYPE_CHECKING:
     from celery.worker.request import Request

@@ -25,8 +25,8 @@ from shared.errors import (
     UnknownJobError,
 )
 from shared.jobs.store import Job, ResultInfo
-from shared.lanes import LEAST_PIXELS, Lane
 from shared.pipeline import Engine, Options, Picture, Stage
+from shared.scheduling.lanes import LEAST_PIXELS, Lane
 from shared.services import Services
 from shared.storage.base import MissingObjectError
 from worker import memory

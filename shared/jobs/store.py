@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from redis.client import NEVER_DECODE
 from redis.exceptions import ResponseError
 
-from shared import clock, leases
+from shared import clock
 from shared.errors import (
     AttemptsExhaustedError,
     CanceledError,
@@ -32,10 +32,11 @@ from shared.errors import (
     UnknownJobError,
     UnreadableJobError,
 )
-from shared.lanes import RECORD_PREFIX, Lane, Lanes, sent_key
-from shared.leases import Leases
 from shared.photos.decoding import Format
 from shared.pipeline import Stage
+from shared.scheduling import leases
+from shared.scheduling.lanes import RECORD_PREFIX, Lane, Lanes, sent_key
+from shared.scheduling.leases import Leases
 from shared.storage.references import Holding, hold_until, lapse_now
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from redis.client import Pipeline
 
 # Of the records of jobs and albums: it rises when an older release could misread what is written from then on. It need
-# not for a new field with a default; the fields of `shared.reconciliation` keep their meaning in every version.
+# not for a new field with a default; the fields of `shared.scheduling.reconciliation` keep their meaning in every version.
 RECORD_VERSION = 1
 EXPIRY = "sakuga:expiry"
 QUARANTINE = "sakuga:quarantine"  # jobs that were tried too often, by when that was seen

@@ -27,11 +27,11 @@ from shared.errors import (
     UnknownJobError,
 )
 from shared.jobs.store import Job, State, error_info, new_id
-from shared.lanes import Lane
 from shared.photos.decoding import inspect, too_many_bytes
 from shared.photos.filenames import is_clutter, is_photo_name, safe_name, with_number
 from shared.photos.spool import SPOOL_BYTES, spooled
 from shared.pipeline import Options
+from shared.scheduling.lanes import Lane
 from shared.services import Order, Services
 
 MOST_ENTRIES: Final = 20_000  # of an archive, whatever they are

@@ -10,7 +10,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from shared.errors import UnavailableError
-from shared.lanes import Lane
+from shared.scheduling.lanes import Lane
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def celery_app(settings: Settings) -> Celery:
         broker_connection_max_retries=None,
         broker_connection_retry_on_startup=True,
         broker_transport_options={
-            "queue_order_strategy": "shared.turns:Turns",
+            "queue_order_strategy": "shared.scheduling.lane_order:Turns",
             # every client of a broker must agree on this
             "visibility_timeout": settings.visibility_timeout_s,
             # who dies giving messages back holds up all others for so long

@@ -8,10 +8,10 @@ Imported by `shared.services`.
 
 from typing import TYPE_CHECKING, Final, cast
 
-from shared import backlog
 from shared.jobs.store import EXPIRY
-from shared.lanes import FLOW_PIXELS, OUTSTANDING, RECORD_PREFIX, Lane, sent_key, totals_key
-from shared.leases import LEASES
+from shared.scheduling import fair_queue
+from shared.scheduling.lanes import FLOW_PIXELS, OUTSTANDING, RECORD_PREFIX, Lane, sent_key, totals_key
+from shared.scheduling.leases import LEASES
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -124,9 +124,9 @@ return mended
 """
 )
 
-_LISTS: Final = (LEASES, backlog.FLOWS, sent_key(Lane.INTERACTIVE), sent_key(Lane.BULK))
+_LISTS: Final = (LEASES, fair_queue.FLOWS, sent_key(Lane.INTERACTIVE), sent_key(Lane.BULK))
 _TOTALS: Final = (totals_key(Lane.INTERACTIVE), totals_key(Lane.BULK), FLOW_PIXELS, OUTSTANDING)
-_PREFIXES: Final = (RECORD_PREFIX, backlog.JOBS_PREFIX)
+_PREFIXES: Final = (RECORD_PREFIX, fair_queue.JOBS_PREFIX)
 
 
 def reconcile(redis: "Redis") -> int:

@@ -13,9 +13,10 @@ from math import ceil
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from shared import backlog, clock
+from shared import clock
 from shared.errors import QueueFullError
-from shared.memory import Memory
+from shared.scheduling import fair_queue
+from shared.scheduling.admission import Memory
 from shared.styles import Size, Style
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class Lanes:
         if job.lane is Lane.BULK:
             pipe.hincrby(FLOW_PIXELS, job.flow, job.pixels)
         if job.lane is Lane.BULK and not again:
-            backlog.enter(pipe, job.flow, job.id)
+            fair_queue.enter(pipe, job.flow, job.id)
         else:
             pipe.zadd(sent_key(job.lane), {job.id: clock.now(self._redis)})
 
@@ -156,7 +157,7 @@ class Lanes:
         pipe.zrem(sent_key(job.lane), job.id)
         if job.lane is Lane.BULK:
             pipe.eval(_SETTLE, 1, FLOW_PIXELS, job.flow, job.pixels)
-            backlog.withdraw(pipe, job.flow, job.id)
+            fair_queue.withdraw(pipe, job.flow, job.id)
 
     def finish(self, pipe: "Pipeline", job: "Job") -> None:
         """Count a job's work as done: it has come to its end, whichever."""
@@ -169,7 +170,7 @@ class Lanes:
 
         None when none waits for its turn, or when `most` wait in the queue already, however many ask at once.
         """
-        return backlog.take(self._redis, sent_key(Lane.BULK), RECORD_PREFIX, most)
+        return fair_queue.take(self._redis, sent_key(Lane.BULK), RECORD_PREFIX, most)
 
     def was_not_sent(self, lane: Lane, job_id: str) -> None:
         """Take the message of a job for lost at once, and not after a while; those of others in their order."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from shared.lanes import BULK_SHARE, Lane
+from shared.scheduling.lanes import BULK_SHARE, Lane
 
 
 class Turns:
