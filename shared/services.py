@@ -16,7 +16,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from shared import clock, pipeline
+from shared import pipeline, redis_clock
 from shared.albums.store import Album, Albums, have_ended
 from shared.callers.api_keys import PUBLIC_ID, Keys
 from shared.callers.quotas import Quotas
@@ -104,7 +104,7 @@ class Services:
         return entered
 
     def _new_job(self, order: Order, style: Style, photo: PhotoInfo, pixels: int) -> Job:
-        now = clock.now(self.redis)
+        now = redis_clock.now(self.redis)
         work_ms = self.lanes.estimate_ms(style, pixels / 1e6)
         digest = pipeline.result_digest(photo.sha256, style.sha256, order.options)
         job = Job(
@@ -174,7 +174,7 @@ class Services:
             QueueFullError: Redis is nearly full.
         """
         self.lanes.require_memory()
-        now = clock.now(self.redis)
+        now = redis_clock.now(self.redis)
         return self.albums.create(
             Album(
                 id=new_id(),
@@ -312,7 +312,7 @@ class Services:
 
     def _waiting_in_vain(self, lane: Lane, count: int) -> list[str]:
         oldest = self.queue.oldest(lane)
-        since = clock.now(self.redis) if oldest is None else self.lanes.waiting_since(lane, oldest)
+        since = redis_clock.now(self.redis) if oldest is None else self.lanes.waiting_since(lane, oldest)
         if since is None:
             return []  # the oldest message is of a job that no longer waits; it goes soon, and says nothing
         return self.lanes.waiting_before(lane, since - LOST_AFTER_S, count)

@@ -26,7 +26,7 @@ from PIL import Image
 from redis import Redis
 
 from cli import valkey
-from shared import clock
+from shared import redis_clock
 from shared.jobs.store import Job
 from shared.pipeline import Tensor, Told
 from shared.scheduling.leases import LEASES
@@ -190,7 +190,7 @@ def let_pass(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Let seconds pass by the clock that the service reads; the expiry of keys in Redis and the leases stand still."""
 
     def forward(seconds: float) -> None:
-        monkeypatch.setattr(clock, "now", lambda redis, now=clock.now: now(redis) + seconds)
+        monkeypatch.setattr(redis_clock, "now", lambda redis, now=redis_clock.now: now(redis) + seconds)
 
     return forward
 

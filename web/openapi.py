@@ -15,7 +15,7 @@ from werkzeug.routing import Rule
 
 from shared.callers.api_keys import Scope
 from shared.errors import BadRequestError, InvalidValueError, UnknownFieldError
-from shared.wording import allowed
+from shared.validation import allowed
 from web.schemas import NoOptions, Problem
 from web.sessions import COOKIE
 

@@ -12,7 +12,7 @@ from shared.pipeline import Stage
 from shared.scheduling.lanes import Lane, Outlook
 from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
 from shared.styles import Size
-from shared.wording import SHA256_PATTERN
+from shared.validation import SHA256_PATTERN
 
 MOST_CURSOR = (1 << 53) - 1  # what every JSON reader can tell apart; Redis takes more, but not everything
 

@@ -7,7 +7,7 @@ Imported by `web.access`, the page and `web.openapi`.
 import secrets
 from typing import TYPE_CHECKING, Final, cast
 
-from shared import clock
+from shared import redis_clock
 from shared.callers.api_keys import digest_of
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def begin_session(redis: "Redis", key_digest: str) -> str:
     record, begun = _record(session), _begun(key_digest)
     with redis.pipeline() as pipe:
         pipe.set(record, key_digest, ex=SESSION_S)
-        pipe.zadd(begun, {record: clock.now(redis)})
+        pipe.zadd(begun, {record: redis_clock.now(redis)})
         pipe.expire(begun, SESSION_S)
         pipe.zrange(begun, 0, -SESSIONS - 1)
         *_, too_many = cast("tuple[object, object, object, list[str]]", pipe.execute())

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 from celery.worker import state
 
-from shared import clock
+from shared import redis_clock
 from shared.scheduling.broker import UNACKED_INDEX
 from shared.scheduling.leases import Leases
 
@@ -43,7 +43,7 @@ class Lease:
         running = [one for one in running if now - self._since.setdefault(one, now) < self._longest_s]
         if held := running + waiting:
             # never added anew: what is acknowledged in this moment is gone
-            seen = clock.now(self._redis)
+            seen = redis_clock.now(self._redis)
             self._redis.zadd(UNACKED_INDEX, {one.message.delivery_tag: seen for one in held}, xx=True)
         # What waits here for a process to be warm may be leased to an attempt elsewhere that has died.
         self._leases.renew([one.id for one in running])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 from pydantic import BaseModel, ConfigDict
 from redis.exceptions import LockError
 
-from shared import clock
+from shared import redis_clock
 from shared.errors import AlbumFullError, UnavailableError, UnknownAlbumError
 from shared.jobs.store import (
     ALBUM_EVENTS_KEPT,
@@ -191,7 +191,7 @@ class Albums:
         refused = int(item.error is not None) - int(before is not None and before.error is not None)
         with self._redis.pipeline() as pipe:
             pipe.hset(_items(album.id), item.name, _value(item))
-            pipe.zadd(_order(album.id), {item.name: clock.now(self._redis)}, nx=True)
+            pipe.zadd(_order(album.id), {item.name: redis_clock.now(self._redis)}, nx=True)
             if item.error:
                 pipe.xadd(album_stream(album.id), {"name": item.name, "state": State.FAILED}, maxlen=ALBUM_EVENTS_KEPT)
                 pipe.sadd(ALBUMS_ENDED, album.id)
@@ -307,7 +307,7 @@ class Albums:
 
         def write(pipe: "Pipeline") -> bool:
             counts, last = _counts(pipe.hgetall(album_counts(album_id))), _newest(pipe.xrevrange(stream, count=1))
-            is_still = int(last.split("-")[0]) / 1000 < clock.now(self._redis) - STILL_S
+            is_still = int(last.split("-")[0]) / 1000 < redis_clock.now(self._redis) - STILL_S
             found = self._job_states(album_id) if is_still else counts
             waits, runs = found[State.QUEUED], found[State.RUNNING]
             pipe.multi()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import RedisError
 
-from shared import clock
+from shared import redis_clock
 from shared.callers.api_keys import Keys
 from shared.errors import PhotoTooLargeError, QuotaExceededError, SakugaError
 
@@ -101,7 +101,7 @@ class Quotas:
 
     def _now(self) -> datetime:
         """By the clock of Redis: else a web whose clock is wrong would give everybody another day's quota."""
-        return datetime.fromtimestamp(clock.now(self._redis), UTC)
+        return datetime.fromtimestamp(redis_clock.now(self._redis), UTC)
 
     def _give_back(self, key: str, pixels: int) -> None:
         with suppress(RedisError):  # the photo was refused; that is what its sender is to hear

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from redis.client import NEVER_DECODE
 from redis.exceptions import ResponseError
 
-from shared import clock
+from shared import redis_clock
 from shared.errors import (
     AttemptsExhaustedError,
     CanceledError,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from redis.client import Pipeline
 
 # Of the records of jobs and albums: it rises when an older release could misread what is written from then on. It need
-# not for a new field with a default; the fields of `shared.scheduling.reconciliation` keep their meaning in every version.
+# not for a new field with a default; the fields that `shared.scheduling.reconciliation` reads keep their meaning always.
 RECORD_VERSION = 1
 EXPIRY = "sakuga:expiry"
 QUARANTINE = "sakuga:quarantine"  # jobs that were tried too often, by when that was seen
@@ -683,7 +683,7 @@ class Jobs:
             _keep_events(pipe, after)
 
     def _now(self) -> float:
-        return clock.now(self._redis)
+        return redis_clock.now(self._redis)
 
     def _listed(self, index: str, ids: list[str]) -> list[Job]:
         """The jobs of an index, from which those that are gone are removed."""

@@ -9,7 +9,7 @@ queue at a time; the rest waits here, where it can be reordered and taken back. 
 
 from typing import TYPE_CHECKING, Final
 
-from shared import clock
+from shared import redis_clock
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -64,7 +64,7 @@ def take(redis: "Redis", sent_key: str, record_prefix: str, most: int) -> str | 
     None when there is none, or when `most` jobs are noted there already. Its work is read from its record, whose key is
     `record_prefix` and its id; one without a record is passed over.
     """
-    found = redis.eval(_TAKE, 2, FLOWS, sent_key, str(clock.now(redis)), JOBS_PREFIX, record_prefix, most)
+    found = redis.eval(_TAKE, 2, FLOWS, sent_key, str(redis_clock.now(redis)), JOBS_PREFIX, record_prefix, most)
     return None if found is None else str(found)
 
 

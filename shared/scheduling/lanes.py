@@ -13,7 +13,7 @@ from math import ceil
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from shared import clock
+from shared import redis_clock
 from shared.errors import QueueFullError
 from shared.scheduling import fair_queue
 from shared.scheduling.admission import Memory
@@ -148,7 +148,7 @@ class Lanes:
         if job.lane is Lane.BULK and not again:
             fair_queue.enter(pipe, job.flow, job.id)
         else:
-            pipe.zadd(sent_key(job.lane), {job.id: clock.now(self._redis)})
+            pipe.zadd(sent_key(job.lane), {job.id: redis_clock.now(self._redis)})
 
     def leave(self, pipe: "Pipeline", job: "Job") -> None:
         """Take a job that no longer waits off the books."""
@@ -219,7 +219,7 @@ class Lanes:
 
     def beat(self, process: str) -> None:
         """Say that a warm worker process is alive."""
-        self._redis.zadd(WORKERS, {process: clock.now(self._redis)})
+        self._redis.zadd(WORKERS, {process: redis_clock.now(self._redis)})
 
     def leave_work(self, process: str) -> None:
         self._redis.zrem(WORKERS, process)
@@ -231,13 +231,13 @@ class Lanes:
 
     def alive_on(self, host: str) -> list[str]:
         """The warm worker processes of one node heard of lately, as `host/pid`."""
-        now = clock.now(self._redis)
+        now = redis_clock.now(self._redis)
         self._redis.zremrangebyscore(WORKERS, 0, now - FORGOTTEN_AFTER_S)
         alive = self._redis.zrangebyscore(WORKERS, now - SILENT_AFTER_S, "+inf")
         return [str(name) for name in alive if str(name).startswith(f"{host}/")]
 
     def processes(self) -> int:
-        return int(self._redis.zcount(WORKERS, clock.now(self._redis) - SILENT_AFTER_S, "+inf"))
+        return int(self._redis.zcount(WORKERS, redis_clock.now(self._redis) - SILENT_AFTER_S, "+inf"))
 
     def outlook(self, job: "Job") -> Outlook:
         """Where a job that has not ended stands. Constant work per call, whatever the queue's length.
@@ -246,7 +246,7 @@ class Lanes:
         """
         if job.ended:
             return Outlook(None, None)
-        now = clock.now(self._redis)
+        now = redis_clock.now(self._redis)
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.zrank(sent_key(job.lane), job.id)
             pipe.hget(totals_key(job.lane), "finished_ms")
@@ -272,7 +272,7 @@ class Lanes:
         Flows are served alike, so until this one ends every other gets as much as it, or less if it has less. Constant
         work per call: of more than `MOST_FLOWS_READ` flows a random sample stands for all.
         """
-        now = clock.now(self._redis)
+        now = redis_clock.now(self._redis)
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.hget(OUTSTANDING, flow)
             pipe.hlen(OUTSTANDING)

@@ -14,7 +14,7 @@ import structlog
 from redis.exceptions import LockError
 from redis.lock import Lock
 
-from shared import clock
+from shared import redis_clock
 from shared.errors import UnavailableError
 from shared.storage.base import Store
 
@@ -89,14 +89,14 @@ class Holdings:
 
     def release_lapsed(self) -> None:
         """Let go of the holdings whose time has passed; those of objects that cannot be reached are tried again."""
-        while lapsed := self._redis.zrangebyscore(LAPSES, 0, clock.now(self._redis), start=0, num=100):
+        while lapsed := self._redis.zrangebyscore(LAPSES, 0, redis_clock.now(self._redis), start=0, num=100):
             for entry in map(str, lapsed):
                 holder, key = entry.split(" ", 1)
                 try:
                     self.release(Holding(key, holder))
                 except UnavailableError as error:
                     log.warning("an object could not be let go; it is tried again", error=error.detail)
-                    self._redis.zadd(LAPSES, {entry: clock.now(self._redis) + TRY_AGAIN_S}, xx=True)
+                    self._redis.zadd(LAPSES, {entry: redis_clock.now(self._redis) + TRY_AGAIN_S}, xx=True)
 
     def _give_back(self, holding: Holding, lock: Lock) -> None:
         """The object goes before the note that it is there: one who dies in between leaves a holding that lapses."""

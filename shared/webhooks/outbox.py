@@ -28,7 +28,7 @@ import httpx
 import structlog
 from standardwebhooks import Webhook
 
-from shared import clock
+from shared import redis_clock
 from shared.errors import InvalidValueError, SakugaError
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class Webhooks:
             ):
                 pipe.hset(key, name, value)
             pipe.expire(key, int(keep_s))
-            pipe.zadd(DUE, {message.id: clock.now(self._redis)})
+            pipe.zadd(DUE, {message.id: redis_clock.now(self._redis)})
             pipe.execute()
 
     def send_due(self) -> int:
@@ -166,13 +166,13 @@ class Webhooks:
                 else:
                     waiting.append(message_id)
         if waiting:
-            due = clock.now(self._redis) + LOOK_S
+            due = redis_clock.now(self._redis) + LOOK_S
             self._redis.zadd(DUE, dict.fromkeys(waiting, due), xx=True)
         return started
 
     def _claim(self) -> dict[str, Message | None]:
         """Some messages that are due, which no other node sends for `CLAIM_S`."""
-        now = clock.now(self._redis)
+        now = redis_clock.now(self._redis)
         claimed = cast("list[str]", self._redis.eval(_CLAIM, 1, DUE, now, now + CLAIM_S, _CLAIM_COUNT))
         with self._redis.pipeline(transaction=False) as pipe:
             for message_id in claimed:
@@ -203,7 +203,7 @@ class Webhooks:
             return
         with self._redis.pipeline() as pipe:
             pipe.hincrby(_message(message.id), "tries", 1)
-            pipe.zadd(DUE, {message.id: clock.now(self._redis) + DELAYS_S[message.tries]})
+            pipe.zadd(DUE, {message.id: redis_clock.now(self._redis) + DELAYS_S[message.tries]})
             pipe.execute()
 
     def _post(self, message: Message) -> None:
