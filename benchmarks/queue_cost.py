@@ -1,4 +1,4 @@
-"""What a job costs Redis and the web, however many wait before it. Imported by `benchmarks`.
+"""What a job costs Redis and the web, however many wait before it.
 
 A real Valkey, a real web and a real worker node, on pictures so small that only their handling counts. Redis itself
 counts the commands, without those by which we ask it; meanwhile we watch the store's folder, which costs it none. What

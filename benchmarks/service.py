@@ -1,4 +1,4 @@
-"""A real Sakuga under load: `sakuga up`, HTTP from outside, open-loop arrivals. Imported by `benchmarks`."""
+"""A real Sakuga under load: `sakuga up`, HTTP from outside, open-loop arrivals."""
 
 import http.client
 import itertools

@@ -1,4 +1,4 @@
-"""Where the time of a conversion goes, by the size of the photo. Imported by `benchmarks`.
+"""Where the time of a conversion goes, by the size of the photo.
 
 The network draws a picture of the same longest side from all of them; what comes before it grows with the photo.
 """

@@ -1,6 +1,6 @@
 """The ways of drawing that are compared: the articles' recipe, our engines bare, and our whole pipeline.
 
-Imported by `benchmarks`; each function is called in the process that will draw.
+Each function is called in the process that will draw.
 """
 
 from functools import cache

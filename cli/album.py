@@ -1,4 +1,4 @@
-"""`sakuga album`: a folder of photos, converted by a server while the rest is being sent. Imported by `cli.main`.
+"""`sakuga album`: a folder of photos, converted by a server while the rest is being sent.
 
 Photos are known by their content: each is sent once, whatever it is called and however often the command is run.
 """

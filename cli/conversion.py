@@ -1,8 +1,7 @@
 """Converting photos here: in this process, or in several of which each has an engine of its own.
 
 Processes are started anew and not forked, since a progress bar has a thread of its own already. Each is handed one
-photo after the other over a pipe, whose end tells it that the command has ended, however it did. Imported by
-`cli.convert`.
+photo after the other over a pipe, whose end tells it that the command has ended, however it did.
 """
 
 import multiprocessing

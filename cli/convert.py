@@ -1,4 +1,4 @@
-"""`sakuga convert`: the pipeline here, no server. Imported by `cli.main`."""
+"""`sakuga convert`: the pipeline here, no server."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The key that a command shows to a server. Imported by `cli.main`.
+"""The key that a command shows to a server.
 
 It comes out of the environment or a file and never from the command line, which other users of a machine can read.
 """

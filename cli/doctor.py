@@ -1,4 +1,4 @@
-"""`sakuga doctor`: what this machine has and lacks. Imported by `cli.main`."""
+"""`sakuga doctor`: what this machine has and lacks."""
 
 import platform
 import socket

@@ -1,4 +1,4 @@
-"""`sakuga keys`: who may call a service, and with which keys. Imported by `cli.main`.
+"""`sakuga keys`: who may call a service, and with which keys.
 
 Services read the file again when it changes, so nothing needs a restart. It is written beside itself and moved into its
 place, so that nobody ever reads half of it.

@@ -1,4 +1,4 @@
-"""The photos somebody means: files by name, and folders with all that is in them. Imported by the commands."""
+"""The photos somebody means: files by name, and folders with all that is in them."""
 
 import math
 import os

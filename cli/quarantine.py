@@ -1,4 +1,4 @@
-"""`sakuga quarantine`: photos whose conversion was tried too often, for the operator to judge. Imported by `cli.main`.
+"""`sakuga quarantine`: photos whose conversion was tried too often, for the operator to judge.
 
 Such a photo may be what kills workers: it is converted no more, and kept until somebody has looked.
 """

@@ -1,4 +1,4 @@
-"""A client of the HTTP API that does not give up at once. Imported by the commands that use a server.
+"""A client of the HTTP API that does not give up at once.
 
 It waits where the server asks for that (503 and 429 with `Retry-After`), and comes back after a connection is lost,
 both within limits. All it sends may be sent twice: an album's photos by their names, a job by its Idempotency-Key.

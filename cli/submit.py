@@ -1,4 +1,4 @@
-"""`sakuga submit`: photos as jobs of a server. Imported by `cli.main`."""
+"""`sakuga submit`: photos as jobs of a server."""
 
 import hashlib
 from collections.abc import Generator

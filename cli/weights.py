@@ -1,4 +1,4 @@
-"""`sakuga weights`: bring weights that may not be redistributed, and remove them again. Imported by `cli.main`."""
+"""`sakuga weights`: bring weights that may not be redistributed, and remove them again."""
 
 import re
 import tempfile

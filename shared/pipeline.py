@@ -3,7 +3,7 @@
 Weights may draw at one size alone: the photo is then shrunk to that in preprocessing, and the drawing brought to the
 size that was asked for in postprocessing. So a style looks the same at every size, and costs nearly the same.
 
-Pure: no files, no queue, no ML runtime; the engine is handed in. Imported by `worker`, `cli` and `benchmarks`.
+Pure: no files, no queue, no ML runtime; the engine is handed in.
 """
 
 import hashlib

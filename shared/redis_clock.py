@@ -1,7 +1,7 @@
 """What time it is for everybody: by the clock of Redis, whatever the clock of this machine says.
 
 A node whose clock is an hour ahead would else expire what others have just made. Between readings the time is counted
-by a clock that nobody can set. Imported by whatever writes times into Redis or compares with them.
+by a clock that nobody can set.
 """
 
 import time

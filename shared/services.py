@@ -1,7 +1,4 @@
-"""The one place where the parts are put together; everything else receives what it needs.
-
-Imported by the entry points of `web`, `worker` and `cli`.
-"""
+"""The one place where the parts are put together; everything else receives what it needs."""
 
 import hashlib
 from collections.abc import Mapping

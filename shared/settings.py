@@ -1,4 +1,4 @@
-"""The settings, read from the environment once, all problems reported together. Imported by everyone."""
+"""The settings, read from the environment once, all problems reported together."""
 
 import difflib
 import os

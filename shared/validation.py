@@ -1,4 +1,4 @@
-"""What would have been right, in words, where pydantic refuses a value. Imported by `shared.settings` and `web`."""
+"""What would have been right, in words, where pydantic refuses a value."""
 
 from collections.abc import Mapping
 from typing import Any, Final

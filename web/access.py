@@ -1,7 +1,4 @@
-"""Who calls, and whether they may: a key in the header, or a session that a browser began with one.
-
-Imported by `web.app`, the page and `web.incoming`.
-"""
+"""Who calls, and whether they may: a key in the header, or a session that a browser began with one."""
 
 from typing import Final
 

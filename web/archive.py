@@ -1,7 +1,4 @@
-"""The pictures of an album as one ZIP archive, made while it is sent: a picture at a time is in memory.
-
-Imported by `web.albums`.
-"""
+"""The pictures of an album as one ZIP archive, made while it is sent: a picture at a time is in memory."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""What views need of the request: what is the caller's own, the body. Imported by the blueprints."""
+"""What views need of the request: what is the caller's own, the body."""
 
 from os import SEEK_END
 from typing import BinaryIO

@@ -1,7 +1,7 @@
 """How many requests a minute are answered: for a caller, or for an address where nobody says who calls.
 
 New albums have a rate of their own: an empty one takes room in Redis, and nothing else limits them. The last minute
-counts, whenever it began. Imported by `web.app` and `web.albums`.
+counts, whenever it began.
 """
 
 import time

@@ -1,7 +1,6 @@
 """Sessions: how a browser calls with a key that it was shown once, since its event streams can send no header.
 
 A session knows which key began it, and ends with it. Redis holds digests of both. A key has a few sessions at a time.
-Imported by `web.access`, the page and `web.openapi`.
 """
 
 import secrets

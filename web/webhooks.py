@@ -1,4 +1,4 @@
-"""What webhooks tell, described for who receives it; `shared.webhooks.outbox` tells it. Imported by `web.app`."""
+"""What webhooks tell, described for who receives it; `shared.webhooks.outbox` tells it."""
 
 from typing import Final
 

@@ -1,7 +1,7 @@
 """The worker node: the Celery application, its signals, and what its parent process looks after.
 
 The parent loads weights and never runs them; each prefork child connects, builds its engine and warms it before it
-takes a job. Imported by `worker.__main__` only.
+takes a job.
 """
 
 import os

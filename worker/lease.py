@@ -1,8 +1,7 @@
 """What this node has in hand stays its own: messages and jobs are claimed anew again and again while it works on them.
 
 The queue gives a message to somebody else when nothing is heard of it for the visibility timeout. That is short, so
-that the work of a node that died is soon done elsewhere, and says nothing about how long a job may take. Imported by
-`worker.app`.
+that the work of a node that died is soon done elsewhere, and says nothing about how long a job may take.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""The task: thin, around the pipeline. Imported by `worker.app`.
+"""The task: thin, around the pipeline.
 
 What a job becomes is written into its record here, and in `worker.app` for a process that died of it, whatever the
 queue believes.

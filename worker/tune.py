@@ -1,4 +1,4 @@
-"""Measuring on this node which engine, how many processes and how many threads draw the most. Imported by `cli`.
+"""Measuring on this node which engine, how many processes and how many threads draw the most.
 
 Every layout runs as a worker node does: a parent that prepares, children forked from it that draw, all at once. Each in
 a process of its own, so that one engine's memory and threads are not another's.

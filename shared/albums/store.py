@@ -1,7 +1,7 @@
 """The album: many photos under names of their own, and what became of each.
 
 An album knows its photos by name; each is a job of the bulk lane, or the reason why it was refused. What the jobs do is
-counted in their own transactions (`shared.jobs`), so an album's counts are never behind. Imported by everyone.
+counted in their own transactions (`shared.jobs`), so an album's counts are never behind.
 """
 
 import json

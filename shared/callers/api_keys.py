@@ -2,7 +2,7 @@
 
 A caller has an id that never changes: jobs, albums, photos and pictures are kept under it, whichever key was used. At
 rest there is only the SHA-256 of a key; a key has 256 random bits, so that says nothing about it. The file may change
-while the service runs. Imported by `web`, `cli` and `shared.services`.
+while the service runs.
 """
 
 import hashlib

@@ -2,7 +2,6 @@
 
 A job lives in one Redis hash. Every change reads the record, decides, and writes under WATCH, so that a change based on
 what is no longer true is made again. Each writes an event to the job's stream in the same transaction.
-Imported by everyone.
 """
 
 import json
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
     from redis.client import Pipeline
 
 # Of the records of jobs and albums: it rises when an older release could misread what is written from then on. It need
-# not for a new field with a default; the fields that `shared.scheduling.reconciliation` reads keep their meaning always.
+# not for a new field with a default; the fields that `shared.scheduling.reconciliation` reads never change meaning.
 RECORD_VERSION = 1
 EXPIRY = "sakuga:expiry"
 QUARANTINE = "sakuga:quarantine"  # jobs that were tried too often, by when that was seen

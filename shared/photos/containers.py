@@ -2,8 +2,7 @@
 
 So no codec runs where photos are only judged. A file that crashes one costs the job that decodes it, and not the
 process that takes everybody's uploads. Boxes are those of ISO/IEC 14496-12, their contents those of ISO/IEC 23008-12
-(HEIF) and 23000-22 (AVIF); WebP is RFC 9649. Whatever is wrong raises ValueError, EOFError or struct.error. Imported by
-`shared.images`.
+(HEIF) and 23000-22 (AVIF); WebP is RFC 9649. Whatever is wrong raises ValueError, EOFError or struct.error.
 """
 
 import struct

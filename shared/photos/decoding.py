@@ -1,6 +1,6 @@
 """Photos in, pictures out: the formats Pillow reads safely plus HEIC, judged by the header before anything is decoded.
 
-Colour is sRGB, 8 bit, upright. Nothing of the photo's metadata survives. Imported by everyone but `training`.
+Colour is sRGB, 8 bit, upright. Nothing of the photo's metadata survives.
 """
 
 import io

@@ -1,7 +1,4 @@
-"""What photos are called, wherever the name came from: safe on every system, and no two the same.
-
-Imported by everyone.
-"""
+"""What photos are called, wherever the name came from: safe on every system, and no two the same."""
 
 import re
 import unicodedata

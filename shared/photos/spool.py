@@ -1,7 +1,4 @@
-"""Bytes of unknown length on their way in: in memory while they are few, then on disk.
-
-Imported by `web` and `shared.intake`.
-"""
+"""Bytes of unknown length on their way in: in memory while they are few, then on disk."""
 
 import tempfile
 from typing import BinaryIO, Final, Protocol, cast

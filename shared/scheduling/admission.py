@@ -1,7 +1,7 @@
 """Whether Redis has memory left for new work.
 
 With its memory full it refuses every write: nothing could be claimed, canceled, erased or expired any more, and so
-nothing would ever make room. So new work is refused while there is room for that. Imported by `shared.lanes`.
+nothing would ever make room. So new work is refused while there is room for that.
 """
 
 import threading

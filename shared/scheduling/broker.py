@@ -1,6 +1,6 @@
 """The queue: Celery over Redis, configured in one place for those who send and those who work.
 
-The web sends by task name and never imports the worker. Imported by `shared.services` and `worker`.
+The web sends by task name and never imports the worker.
 """
 
 import json

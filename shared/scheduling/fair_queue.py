@@ -3,8 +3,7 @@
 Every album (or caller) is a flow: a list of jobs in the order they came, and the work it was given so far. The flow
 that was given least is next (start-time fair queueing, Goyal et al. 1996): a new one starts where the least served of
 the others stands, so it waits for none of them and gains nothing by having been away. Only a few jobs are with the
-queue at a time; the rest waits here, where it can be reordered and taken back. Imported by `shared.lanes` and
-`shared.services`.
+queue at a time; the rest waits here, where it can be reordered and taken back.
 """
 
 from typing import TYPE_CHECKING, Final

@@ -1,4 +1,4 @@
-"""Which lane a worker looks into first. Imported by kombu, by the name that `shared.broker` gives it."""
+"""Which lane a worker looks into first; kombu makes one by the name that `shared.scheduling.broker` gives it."""
 
 from collections.abc import Iterable
 

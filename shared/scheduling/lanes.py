@@ -4,7 +4,7 @@ Workers look into the interactive lane first; when bulk work waits too, every so
 Each lane keeps two running totals of estimated work in milliseconds of one process: what was ever submitted and what
 was ever finished. A job remembers the first total when it joined (its ticket), so the work ahead of it is one
 subtraction, whatever the queue's length. In the bulk lane jobs overtake each other, so when work will be done is known
-of an album and not of a job. Imported by `shared.jobs` and `web`.
+of an album and not of a job.
 """
 
 from dataclasses import dataclass

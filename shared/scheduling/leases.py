@@ -2,7 +2,7 @@
 
 A worker that falls silent loses its jobs to others, and whatever it does later no longer counts (`shared.jobs` lets
 only the newest attempt commit). Lengths of time are measured by the clock of Redis alone: a node whose own clock jumps
-neither loses what it holds nor takes what others hold. Imported by `shared.jobs`, `shared.services` and `worker`.
+neither loses what it holds nor takes what others hold.
 """
 
 from typing import TYPE_CHECKING, Final, cast

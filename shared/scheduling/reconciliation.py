@@ -3,7 +3,6 @@
 They change in one transaction with each record, so they differ only after what no transaction saw: Redis removed a
 record that nobody could expire, one is damaged, somebody deleted a key. The records decide. Of theirs only the fields
 `state`, `lane`, `pixels`, `work_ms`, `album` and `caller` are read, which therefore mean the same in every version.
-Imported by `shared.services`.
 """
 
 from typing import TYPE_CHECKING, Final, cast

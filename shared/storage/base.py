@@ -1,6 +1,6 @@
 """Where photos and pictures are kept: a folder, or a bucket of any S3 server. One contract, one test suite for both.
 
-Keys are relative paths of letters, digits, `-`, `_`, `.` and `/`. Imported by everyone.
+Keys are relative paths of letters, digits, `-`, `_`, `.` and `/`.
 """
 
 import errno

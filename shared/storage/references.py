@@ -2,7 +2,7 @@
 
 Photos and results are named by their content, so the same photo sent twice is one object; erasing one job must not take
 the other's picture away. Every holding lapses at a time written down before the object is: what a process leaves behind
-when it dies between two steps is found by its holding. Imported by `web`, `worker` and `shared.services`.
+when it dies between two steps is found by its holding.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,7 +1,7 @@
 """Photos on their way into an album: one by one or in ZIP archives, under names that harm nobody.
 
 Nothing is ever written under a name that came from outside: names are what the album calls its photos, and what they
-are called in the archive it gives back. Imported by `web`.
+are called in the archive it gives back.
 """
 
 import hashlib

@@ -2,7 +2,7 @@
 
 After Standard Webhooks 1.0 (https://www.standardwebhooks.com). An address that somebody names could be one that only
 this machine can reach, so the name is resolved here, every address it has must be a public one, and it is that address
-which is connected to: a name that resolves otherwise a moment later changes nothing. Imported by `shared.services`.
+which is connected to: a name that resolves otherwise a moment later changes nothing.
 """
 
 import asyncio
