@@ -27,7 +27,7 @@ from redis.exceptions import RedisError
 from benchmarks.machine import ROOT, clean_environment
 from benchmarks.service import Client
 from cli import valkey
-from shared.jobs.store import TOTALS
+from shared import redis_keys
 from shared.photos.decoding import Format
 from shared.pipeline import Options
 from shared.services import Order, connect, redis_client
@@ -129,7 +129,7 @@ def _files(folder: Path) -> int:
 
 
 def _succeeded(redis: Redis) -> int:
-    return int(cast("str | None", redis.hget(TOTALS, "jobs_succeeded")) or 0)
+    return int(cast("str | None", redis.hget(redis_keys.TOTALS, "jobs_succeeded")) or 0)
 
 
 def _commands(redis: Redis) -> int:

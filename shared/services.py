@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from shared import pipeline, redis_clock
+from shared import pipeline, redis_clock, redis_keys
 from shared.albums.store import Album, Albums, have_ended
 from shared.callers.api_keys import PUBLIC_ID, Keys
 from shared.callers.quotas import Quotas
@@ -33,7 +33,7 @@ from shared.webhooks.outbox import Message, Webhooks, event, new_secret
 
 AHEAD_PER_PROCESS = 2  # bulk jobs in the queue: one is taken while the next is sent
 LOST_AFTER_S = 60  # how much longer than the oldest message a job waits before its own is taken for lost
-RECONCILED, RECONCILE_S = "sakuga:reconciled", 600
+RECONCILE_S = 600
 
 log = structlog.get_logger()
 
@@ -316,7 +316,7 @@ class Services:
 
     def reconcile(self) -> None:
         """Set right what is kept beside the records, where it has drifted from them; one node does it now and then."""
-        if not self.redis.set(RECONCILED, "1", nx=True, ex=RECONCILE_S):
+        if not self.redis.set(redis_keys.RECONCILED, "1", nx=True, ex=RECONCILE_S):
             return
         wrong = reconcile(self.redis) + sum(map(self.albums.recount, self.albums.unsettled()))
         if wrong:

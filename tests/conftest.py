@@ -29,7 +29,7 @@ from cli import valkey
 from shared import redis_clock
 from shared.jobs.store import Job
 from shared.pipeline import Tensor, Told
-from shared.scheduling.leases import LEASES
+from shared.redis_keys import LEASES
 from shared.services import Services, connect, redis_client
 from shared.settings import Settings
 from tests.browsing import browser, busy, open_page, page  # noqa: F401  fixtures

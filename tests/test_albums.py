@@ -26,9 +26,10 @@ from shared.jobs.store import RECORD_VERSION, Job, Jobs, State
 from shared.photos.decoding import Format
 from shared.photos.filenames import UniqueNames, safe_name, with_number
 from shared.pipeline import Options
+from shared.redis_keys import DRIFT, FLOW_PIXELS, OUTSTANDING, lane_sent
 from shared.scheduling.broker import Queue, celery_app
 from shared.scheduling.lane_order import Turns
-from shared.scheduling.lanes import BULK_SHARE, DRIFT, FLOW_PIXELS, OUTSTANDING, Lane, Lanes, sent_key
+from shared.scheduling.lanes import BULK_SHARE, Lane, Lanes
 from shared.services import Order, Services, connect
 from shared.settings import Settings
 from shared.storage.base import DiskStore
@@ -894,8 +895,8 @@ def later(services: Services) -> Callable[[float], None]:
     """Let all that was sent have been sent so many seconds before."""
 
     def shift(seconds: float) -> None:
-        for job_id in services.redis.zrange(sent_key(Lane.BULK), 0, -1):
-            services.redis.zincrby(sent_key(Lane.BULK), -seconds, str(job_id))
+        for job_id in services.redis.zrange(lane_sent(Lane.BULK), 0, -1):
+            services.redis.zincrby(lane_sent(Lane.BULK), -seconds, str(job_id))
 
     return shift
 

@@ -14,15 +14,29 @@ from redis import Redis
 
 from cli.keys import Allowance, create_caller
 from shared.callers.api_keys import Scope
-from shared.jobs.store import ALBUMS_ENDED, EXPIRY, QUARANTINE, TOTALS
 from shared.pipeline import Tensor, Told
-from shared.scheduling.fair_queue import FLOWS
-from shared.scheduling.lanes import DRIFT, FLOW_PIXELS, OUTSTANDING, PACE, PROMISES, WORKERS, Lane, sent_key, totals_key
-from shared.scheduling.leases import LEASES
+from shared.redis_keys import (
+    ALBUMS_ENDED,
+    DRIFT,
+    EXPIRY,
+    FLOW_PIXELS,
+    FLOWS,
+    LAPSES,
+    LEASES,
+    OUTSTANDING,
+    PACE,
+    PROMISES,
+    QUARANTINE,
+    TOTALS,
+    WEBHOOKS_DUE,
+    WORKERS,
+    lane_sent,
+    lane_totals,
+)
+from shared.scheduling.lanes import Lane
 from shared.services import Services, connect
 from shared.storage.base import DiskStore
-from shared.storage.references import LAPSES, Holdings
-from shared.webhooks.outbox import DUE
+from shared.storage.references import Holdings
 from tests.conftest import ROOT, ToyEngine, fall_silent, photo_bytes
 from tests.test_albums import ALBUMS, body, put, upload
 from tests.test_webhooks import Receiver, receiver  # noqa: F401  a fixture
@@ -40,8 +54,8 @@ STAY = {
     PROMISES: "one number",
     DRIFT: "one number",
     WORKERS: "processes; a node that starts drops those that were silent for an hour",
-    totals_key(Lane.INTERACTIVE): "four counters",
-    totals_key(Lane.BULK): "four counters",
+    lane_totals(Lane.INTERACTIVE): "four counters",
+    lane_totals(Lane.BULK): "four counters",
 }
 # These are empty, and so no keys, once everything they name has come to its end; what takes an entry out.
 INDEXES = {
@@ -49,13 +63,13 @@ INDEXES = {
     QUARANTINE: "the job expires, is erased or tried anew",
     LEASES: "the attempt ends",
     LAPSES: "the object is let go of",
-    sent_key(Lane.INTERACTIVE): "the job begins or ends",
-    sent_key(Lane.BULK): "the job begins or ends",
+    lane_sent(Lane.INTERACTIVE): "the job begins or ends",
+    lane_sent(Lane.BULK): "the job begins or ends",
     FLOWS: "it has no jobs when its turn comes",
     FLOW_PIXELS: "its last job begins or ends",
     OUTSTANDING: "its last job ends",
     ALBUMS_ENDED: "somebody has looked whether it has ended",
-    DUE: "the message was heard, or is given up",
+    WEBHOOKS_DUE: "the message was heard, or is given up",
 }
 
 

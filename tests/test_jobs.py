@@ -26,7 +26,6 @@ from shared.errors import (
     UnknownStyleError,
 )
 from shared.jobs.store import (
-    EXPIRY,
     HINDRANCE_S,
     RECORD_GRACE_S,
     RECORD_VERSION,
@@ -41,13 +40,13 @@ from shared.jobs.store import (
 )
 from shared.photos.decoding import Format
 from shared.pipeline import PROGRESS_AT, Options, Stage
+from shared.redis_keys import EXPIRY, LAPSES, LEASES, lane_sent
 from shared.scheduling import admission
 from shared.scheduling.broker import Queue, celery_app
-from shared.scheduling.lanes import Lane, Lanes, sent_key
-from shared.scheduling.leases import LEASES
+from shared.scheduling.lanes import Lane, Lanes
 from shared.services import Order, Services, connect
 from shared.storage.base import DiskStore
-from shared.storage.references import LAPSES, LOCK_S, Holding, Holdings
+from shared.storage.references import LOCK_S, Holding, Holdings
 from tests.conftest import fall_silent, photo_bytes
 
 RESULT = ResultInfo(width=64, height=48, bytes=3, sha256="0" * 64, content_type="image/jpeg")
@@ -69,7 +68,7 @@ def claimed(services: Services, seed: int = 0) -> Job:
 
 def make_overdue(services: Services) -> None:
     """Let everything that has a time be past it."""
-    for key in (EXPIRY, LAPSES, LEASES, sent_key(Lane.INTERACTIVE)):
+    for key in (EXPIRY, LAPSES, LEASES, lane_sent(Lane.INTERACTIVE)):
         for entry in services.redis.zrange(key, 0, -1):
             services.redis.zadd(key, {str(entry): 1})
 

@@ -14,16 +14,15 @@ from shared.errors import DamagedPhotoError
 from shared.jobs.store import RECORD_VERSION, Job, State
 from shared.photos.decoding import Format
 from shared.pipeline import Options
-from shared.scheduling import fair_queue
-from shared.scheduling.lanes import FLOW_PIXELS, OUTSTANDING, Lane, sent_key, totals_key
-from shared.scheduling.leases import LEASES
+from shared.redis_keys import FLOW_PIXELS, FLOW_PREFIX, FLOWS, LEASES, OUTSTANDING, RECONCILED, lane_sent, lane_totals
+from shared.scheduling.lanes import Lane
 from shared.scheduling.reconciliation import reconcile
-from shared.services import RECONCILE_S, RECONCILED, Order, Services
+from shared.services import RECONCILE_S, Order, Services
 from shared.usecases.uploads import Numbering, add_photo
 from tests.conftest import photo_bytes
 
-LISTS = (sent_key(Lane.INTERACTIVE), sent_key(Lane.BULK), LEASES)
-HASHES = (totals_key(Lane.INTERACTIVE), totals_key(Lane.BULK), FLOW_PIXELS, OUTSTANDING)
+LISTS = (lane_sent(Lane.INTERACTIVE), lane_sent(Lane.BULK), LEASES)
+HASHES = (lane_totals(Lane.INTERACTIVE), lane_totals(Lane.BULK), FLOW_PIXELS, OUTSTANDING)
 
 
 def submit(services: Services, seed: int, lane: Lane = Lane.INTERACTIVE, album: str | None = None) -> Job:
@@ -38,8 +37,8 @@ def books(services: Services) -> dict[str, object]:
         totals = {str(name): int(value) for name, value in services.redis.hgetall(key).items()}
         totals["left"] = totals.pop("submitted_ms", 0) - totals.pop("finished_ms", 0)
         kept[key] = totals
-    for flow in map(str, services.redis.zrange(fair_queue.FLOWS, 0, -1)):
-        kept[flow] = set(services.redis.lrange(f"{fair_queue.JOBS_PREFIX}{flow}", 0, -1))
+    for flow in map(str, services.redis.zrange(FLOWS, 0, -1)):
+        kept[flow] = set(services.redis.lrange(f"{FLOW_PREFIX}{flow}", 0, -1))
     return kept
 
 
@@ -68,17 +67,17 @@ def jobs(services: Services) -> dict[str, Job]:
 
 
 DRIFT: dict[str, Callable[[Services], object]] = {
-    "a lane's jobs": lambda services: services.redis.hincrby(totals_key(Lane.INTERACTIVE), "jobs", 7),
-    "a lane's pixels": lambda services: services.redis.hincrby(totals_key(Lane.BULK), "pixels", -(10**6)),
-    "a lane's work": lambda services: services.redis.hincrby(totals_key(Lane.BULK), "submitted_ms", 12345),
-    "no number": lambda services: services.redis.hset(totals_key(Lane.BULK), "pixels", "many"),
-    "the totals of a lane": lambda services: services.redis.delete(totals_key(Lane.BULK)),
+    "a lane's jobs": lambda services: services.redis.hincrby(lane_totals(Lane.INTERACTIVE), "jobs", 7),
+    "a lane's pixels": lambda services: services.redis.hincrby(lane_totals(Lane.BULK), "pixels", -(10**6)),
+    "a lane's work": lambda services: services.redis.hincrby(lane_totals(Lane.BULK), "submitted_ms", 12345),
+    "no number": lambda services: services.redis.hset(lane_totals(Lane.BULK), "pixels", "many"),
+    "the totals of a lane": lambda services: services.redis.delete(lane_totals(Lane.BULK)),
     "the pixels of an album": lambda services: services.redis.hincrby(FLOW_PIXELS, "a" * 40, 10**6),
     "the work of an album": lambda services: services.redis.hdel(OUTSTANDING, "b" * 40),
     "an album that is gone": lambda services: services.redis.hset(OUTSTANDING, "c" * 40, 500),
     "nobody runs": lambda services: services.redis.delete(LEASES),
-    "nobody waits": lambda services: services.redis.delete(sent_key(Lane.INTERACTIVE)),
-    "a ghost waits": lambda services: services.redis.zadd(sent_key(Lane.BULK), {"0" * 40: 1}),
+    "nobody waits": lambda services: services.redis.delete(lane_sent(Lane.INTERACTIVE)),
+    "a ghost waits": lambda services: services.redis.zadd(lane_sent(Lane.BULK), {"0" * 40: 1}),
     "a ghost runs": lambda services: services.redis.zadd(LEASES, {"0" * 40: 1}),
 }
 
@@ -111,7 +110,7 @@ def test_a_job_without_a_record_counts_nowhere(services: Services, jobs: dict[st
         waiting = [job for job in left if job.lane is lane and job.state is State.QUEUED]
         stats = services.lanes.stats(lane)
         assert (stats.jobs, stats.megapixels) == (len(waiting), sum(job.pixels for job in waiting) / 1e6)
-        totals = services.redis.hgetall(totals_key(lane))
+        totals = services.redis.hgetall(lane_totals(lane))
         under_way = [job for job in left if job.lane is lane and not job.ended]
         assert int(totals["submitted_ms"]) - int(totals.get("finished_ms", 0)) == sum(job.work_ms for job in under_way)
     ended = {job.id for job in left if job.ended}
@@ -121,7 +120,7 @@ def test_a_job_without_a_record_counts_nowhere(services: Services, jobs: dict[st
 
 def test_a_job_that_is_listed_twice_counts_once(services: Services, jobs: dict[str, Job]) -> None:
     twice = jobs["sent"]
-    services.redis.rpush(f"{fair_queue.JOBS_PREFIX}{twice.flow}", twice.id)
+    services.redis.rpush(f"{FLOW_PREFIX}{twice.flow}", twice.id)
     assert reconcile(services.redis) == 0
     assert services.lanes.stats(Lane.BULK).jobs == 5
 
@@ -133,7 +132,7 @@ def test_records_of_a_newer_release_count_as_they_are(services: Services, jobs: 
     right = books(services)
     assert reconcile(services.redis) == 0
     services.redis.delete(*HASHES)
-    services.redis.hset(totals_key(Lane.BULK), "jobs", 99)
+    services.redis.hset(lane_totals(Lane.BULK), "jobs", 99)
     assert reconcile(services.redis) > 0
     assert books(services) == right
     assert services.lanes.stats(Lane.BULK).jobs == 5
@@ -231,11 +230,11 @@ class TestAlbums:
 
 @pytest.mark.usefixtures("jobs")
 def test_one_node_does_it_once_in_a_while_and_says_what_it_found(services: Services) -> None:
-    services.redis.hincrby(totals_key(Lane.BULK), "jobs", 3)
+    services.redis.hincrby(lane_totals(Lane.BULK), "jobs", 3)
     with capture_logs() as logs:
         services.reconcile()
     assert [entry["wrong"] for entry in logs if entry["log_level"] == "warning"] == [1]
-    services.redis.hincrby(totals_key(Lane.BULK), "jobs", 3)
+    services.redis.hincrby(lane_totals(Lane.BULK), "jobs", 3)
     services.reconcile()
     assert services.lanes.stats(Lane.BULK).jobs == 8
     assert 0 < services.redis.ttl(RECONCILED) <= RECONCILE_S

@@ -20,7 +20,8 @@ from cli.album import upload_names
 from cli.bars import Bars
 from cli.ledger import NAME as LEDGER
 from cli.remote import DELAYS_S, LONGEST_WAIT_S, PATIENCE_S, RefusedError, Remote, RemoteJob, UnreachableError
-from shared.jobs.store import EXPIRY, State
+from shared.jobs.store import State
+from shared.redis_keys import EXPIRY
 from shared.services import redis_client
 from shared.settings import Settings
 from tests.conftest import ROOT, RunningService, photo_bytes, wait_until

@@ -15,7 +15,8 @@ from shared.errors import DamagedPhotoError, SakugaError, UnavailableError
 from shared.jobs.store import HINDRANCE_S, LONGEST_PAUSE_S, RECORD_VERSION, Job, Jobs, ResultInfo, State
 from shared.photos.decoding import Format, Limits
 from shared.pipeline import Engine, Options, Tensor, Told
-from shared.scheduling.lanes import LEAST_MS, LEAST_PIXELS, PACE
+from shared.redis_keys import PACE
+from shared.scheduling.lanes import LEAST_MS, LEAST_PIXELS
 from shared.services import Order, Services
 from shared.storage import references
 from shared.storage.base import DiskStore

@@ -15,10 +15,11 @@ from standardwebhooks import Webhook
 
 from shared.albums.store import Albums
 from shared.jobs.store import State
+from shared.redis_keys import WEBHOOKS_DUE
 from shared.services import Services, connect
 from shared.settings import Settings
 from shared.webhooks import outbox
-from shared.webhooks.outbox import DUE, Message, is_public, new_secret
+from shared.webhooks.outbox import Message, is_public, new_secret
 from tests.conftest import ToyEngine, photo_bytes, wait_until
 from web.app import create_app
 from web.schemas import AlbumEnded
@@ -107,8 +108,8 @@ def put(services: Services, message_id: str, url: str, *, caller: str = "public"
 
 
 def make_due(services: Services) -> None:
-    for message in services.redis.zrange(DUE, 0, -1):
-        services.redis.zadd(DUE, {str(message): 0})
+    for message in services.redis.zrange(WEBHOOKS_DUE, 0, -1):
+        services.redis.zadd(WEBHOOKS_DUE, {str(message): 0})
 
 
 def test_the_end_of_an_album_is_told_signed(trusting: Services, receiver: Receiver) -> None:
@@ -133,13 +134,13 @@ def test_it_is_told_again_until_it_is_heard_and_under_the_same_id(trusting: Serv
         make_due(trusting)
     assert len(receiver.heard) == 3
     assert len({headers["webhook-id"] for headers, _ in receiver.heard}) == 1
-    assert trusting.redis.zcard(DUE) == 0
+    assert trusting.redis.zcard(WEBHOOKS_DUE) == 0
 
 
 def test_who_never_hears_is_given_up(trusting: Services) -> None:
     ended_album(trusting, "http://localhost:9/")
     tries = 0
-    while trusting.redis.zcard(DUE):
+    while trusting.redis.zcard(WEBHOOKS_DUE):
         make_due(trusting)
         assert trusting.webhooks.send_due() == 0
         tries += 1
@@ -291,7 +292,7 @@ def test_what_finds_no_sender_free_is_told_in_its_turn(trusting: Services, recei
         assert trusting.webhooks.send_due() == heard
         make_due(trusting)
     assert len({headers["webhook-id"] for headers, _ in receiver.heard}) == count
-    assert trusting.redis.zcard(DUE) == 0
+    assert trusting.redis.zcard(WEBHOOKS_DUE) == 0
 
 
 @pytest.mark.usefixtures("_patient")

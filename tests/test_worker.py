@@ -12,11 +12,12 @@ import pytest
 from celery.worker import state
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from shared.jobs.store import EXPIRY, Job, State
+from shared.jobs.store import Job, State
 from shared.photos.decoding import Format
 from shared.pipeline import Options
+from shared.redis_keys import EXPIRY, lane_totals
 from shared.scheduling.broker import CONVERT, UNACKED_INDEX, celery_app
-from shared.scheduling.lanes import Lane, totals_key
+from shared.scheduling.lanes import Lane
 from shared.services import Order, Services
 from shared.settings import Settings
 from tests.conftest import fall_silent, photo_bytes, wait_until
@@ -133,7 +134,7 @@ def test_a_node_expires_what_is_due_and_compares_the_totals_with_the_records(
 ) -> None:
     due = submit(services)
     services.redis.zadd(EXPIRY, {due.id: 1})
-    services.redis.hincrby(totals_key(Lane.BULK), "jobs", 3)
+    services.redis.hincrby(lane_totals(Lane.BULK), "jobs", 3)
     monkeypatch.setattr(sys, "executable", "true")  # instead of preparing engines
     app = celery_app(services.settings)
     add_housekeeping(app, cast("Node", SimpleNamespace(services=services)))

@@ -17,6 +17,7 @@ from limits.storage import RedisStorage
 from limits.strategies import MovingWindowRateLimiter
 from redis.exceptions import RedisError
 
+from shared import redis_keys
 from shared.callers.api_keys import PUBLIC
 from shared.errors import TooManyRequestsError
 from shared.services import Services
@@ -45,7 +46,7 @@ class Rates:
     def __init__(self, services: Services) -> None:
         self._default = services.settings.requests_per_minute
         storage = RedisStorage(
-            "redis://", connection_pool=services.redis.connection_pool, key_prefix="sakuga:rate"
+            "redis://", connection_pool=services.redis.connection_pool, key_prefix=redis_keys.RATE_PREFIX
         )  # the address is that of the pool
         self._limiter = MovingWindowRateLimiter(storage)
 

@@ -6,7 +6,7 @@ A session knows which key began it, and ends with it. Redis holds digests of bot
 import secrets
 from typing import TYPE_CHECKING, Final, cast
 
-from shared import redis_clock
+from shared import redis_clock, redis_keys
 from shared.callers.api_keys import digest_of
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ SESSIONS: Final = 20  # of a key; beyond, the oldest ends
 def begin_session(redis: "Redis", key_digest: str) -> str:
     """Begin a session of the key with this digest; what is returned is the browser's to keep."""
     session = secrets.token_urlsafe(32)
-    record, begun = _record(session), _begun(key_digest)
+    record, begun = _record(session), redis_keys.key_sessions(key_digest)
     with redis.pipeline() as pipe:
         pipe.set(record, key_digest, ex=SESSION_S)
         pipe.zadd(begun, {record: redis_clock.now(redis)})
@@ -42,13 +42,8 @@ def end_session(redis: "Redis", session: str) -> None:
     """Let a session open nothing any more."""
     record = _record(session)
     if key_digest := cast("str | None", redis.getdel(record)):
-        redis.zrem(_begun(key_digest), record)
+        redis.zrem(redis_keys.key_sessions(key_digest), record)
 
 
 def _record(session: str) -> str:
-    return f"sakuga:session:{digest_of(session)}"
-
-
-def _begun(key_digest: str) -> str:
-    """The records of a key's sessions, by when they began."""
-    return f"sakuga:sessions:{key_digest}"
+    return redis_keys.session(digest_of(session))

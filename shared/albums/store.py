@@ -14,18 +14,15 @@ from typing import TYPE_CHECKING, cast
 from pydantic import BaseModel, ConfigDict
 from redis.exceptions import LockError
 
-from shared import redis_clock
+from shared import redis_clock, redis_keys
 from shared.errors import AlbumFullError, UnavailableError, UnknownAlbumError
 from shared.jobs.store import (
     ALBUM_EVENTS_KEPT,
-    ALBUMS_ENDED,
     RECORD_GRACE_S,
     ErrorInfo,
     Job,
     Jobs,
     State,
-    album_counts,
-    album_stream,
     record_fields,
     record_values,
 )
@@ -112,7 +109,7 @@ class Albums:
     def create(self, album: Album) -> Album:
         """Write a new record."""
         with self._redis.pipeline() as pipe:
-            pipe.hset(_record(album.id), mapping=record_fields(album))
+            pipe.hset(redis_keys.album_record(album.id), mapping=record_fields(album))
             self._keep_until(pipe, album.id, album.expires_at)
             pipe.execute()
         return album
@@ -124,7 +121,7 @@ class Albums:
             UnknownAlbumError: there is none.
             NewerRecordError: it is a newer release's.
         """
-        record = cast("dict[str, str]", self._redis.hgetall(_record(album_id)))
+        record = cast("dict[str, str]", self._redis.hgetall(redis_keys.album_record(album_id)))
         try:
             return Album.model_validate(record_values(record))
         except ValueError as error:  # it is not there, or damaged
@@ -132,20 +129,20 @@ class Albums:
 
     def counts(self, album_id: str) -> dict[State, int]:
         """How many photos are in which state; those that were refused have failed."""
-        return _counts(self._redis.hgetall(album_counts(album_id)))
+        return _counts(self._redis.hgetall(redis_keys.album_counts(album_id)))
 
     def counts_at(self, album_id: str) -> tuple[dict[State, int], str]:
         """The counts, and the event after which they were so."""
         with self._redis.pipeline() as pipe:
-            pipe.hgetall(album_counts(album_id))
-            pipe.xrevrange(album_stream(album_id), count=1)
+            pipe.hgetall(redis_keys.album_counts(album_id))
+            pipe.xrevrange(redis_keys.album_stream(album_id), count=1)
             found, newest = pipe.execute()
         return _counts(found), _newest(newest)
 
     def missing(self, album_id: str, digests: list[str]) -> list[str]:
         """Which of these SHA-256 digests are of no photo that the album has, or has refused."""
         wanted = set(digests)
-        values = cast("dict[str, str]", self._redis.hgetall(_items(album_id)))
+        values = cast("dict[str, str]", self._redis.hgetall(redis_keys.album_items(album_id)))
         held = [item for name, value in values.items() if (item := _item(name, value)).sha256 in wanted]
         jobs = self._jobs.get_many([item.job_id for item in held if item.job_id])
         live = {job.id for job in jobs.values() if job.state is not State.EXPIRED}
@@ -158,13 +155,15 @@ class Albums:
         Raises:
             AlbumFullError: it is.
         """
-        if self._redis.hlen(_items(album_id)) >= self._max_photos:
+        if self._redis.hlen(redis_keys.album_items(album_id)) >= self._max_photos:
             raise AlbumFullError(f"An album takes {self._max_photos} photos; start another one.")
 
     @contextmanager
     def naming(self, album_id: str, name: str) -> Iterator[Item | None]:
         """Be the only one who puts a photo under this name; yields what is there."""
-        lock = self._redis.lock(f"sakuga:lock:album:{album_id}:{name}", timeout=LOCK_S, blocking_timeout=self._wait_s)
+        lock = self._redis.lock(
+            redis_keys.album_name_lock(album_id, name), timeout=LOCK_S, blocking_timeout=self._wait_s
+        )
         if not lock.acquire():
             raise UnavailableError("A photo of this name is being handled elsewhere; try again.", retry_after_s=5)
         try:
@@ -176,53 +175,59 @@ class Albums:
     def is_there(self, album_id: str) -> bool:
         """Whether the album has not been erased, nor is about to be."""
         # Whatever is put into an album writes into its record; only one that was created has an id.
-        known, closed = cast("list[str | None]", self._redis.hmget(_record(album_id), ["id", CLOSED]))
+        known, closed = cast("list[str | None]", self._redis.hmget(redis_keys.album_record(album_id), ["id", CLOSED]))
         return known is not None and closed is None
 
     def close(self, album_id: str) -> None:
         """Mark an album that is about to be erased. Its record goes last, so that erasing can be asked for again."""
         with self._redis.pipeline() as pipe:
-            pipe.hset(_record(album_id), CLOSED, "true")
-            pipe.expire(_record(album_id), RECORD_GRACE_S, nx=True)  # where it was gone already
+            pipe.hset(redis_keys.album_record(album_id), CLOSED, "true")
+            pipe.expire(redis_keys.album_record(album_id), RECORD_GRACE_S, nx=True)  # where it was gone already
             pipe.execute()
 
     def put(self, album: Album, item: Item, before: Item | None, *, expires_at: float | None = None) -> None:
         """Put `item` under its name in place of what was `before` there; the album lives as long as its photos."""
         refused = int(item.error is not None) - int(before is not None and before.error is not None)
         with self._redis.pipeline() as pipe:
-            pipe.hset(_items(album.id), item.name, _value(item))
-            pipe.zadd(_order(album.id), {item.name: redis_clock.now(self._redis)}, nx=True)
+            pipe.hset(redis_keys.album_items(album.id), item.name, _value(item))
+            pipe.zadd(redis_keys.album_order(album.id), {item.name: redis_clock.now(self._redis)}, nx=True)
             if item.error:
-                pipe.xadd(album_stream(album.id), {"name": item.name, "state": State.FAILED}, maxlen=ALBUM_EVENTS_KEPT)
-                pipe.sadd(ALBUMS_ENDED, album.id)
-            pipe.hincrby(album_counts(album.id), REFUSED, refused)
+                pipe.xadd(
+                    redis_keys.album_stream(album.id),
+                    {"name": item.name, "state": State.FAILED},
+                    maxlen=ALBUM_EVENTS_KEPT,
+                )
+                pipe.sadd(redis_keys.ALBUMS_ENDED, album.id)
+            pipe.hincrby(redis_keys.album_counts(album.id), REFUSED, refused)
             if expires_at:
-                pipe.hset(_record(album.id), "expires_at", json.dumps(expires_at))
+                pipe.hset(redis_keys.album_record(album.id), "expires_at", json.dumps(expires_at))
             self._keep_until(pipe, album.id, expires_at or album.expires_at, where_none=not expires_at)
             pipe.execute()
 
     def drop(self, album_id: str, name: str) -> None:
         """Free a name whose photo did not come after all."""
         with self._redis.pipeline() as pipe:
-            pipe.hdel(_items(album_id), name)
-            pipe.zrem(_order(album_id), name)
+            pipe.hdel(redis_keys.album_items(album_id), name)
+            pipe.zrem(redis_keys.album_order(album_id), name)
             pipe.execute()
 
     def forget(self, album_id: str, name: str, job_id: str) -> None:
         """Free a name whose job was erased, unless another photo has taken its place."""
 
         def remove(pipe: "Pipeline") -> None:
-            found = cast("str | None", pipe.hget(_items(album_id), name))
+            found = cast("str | None", pipe.hget(redis_keys.album_items(album_id), name))
             pipe.multi()
             if found is not None and _item(name, found).job_id == job_id:
-                pipe.hdel(_items(album_id), name)
-                pipe.zrem(_order(album_id), name)
+                pipe.hdel(redis_keys.album_items(album_id), name)
+                pipe.zrem(redis_keys.album_order(album_id), name)
 
-        self._redis.transaction(remove, _items(album_id))
+        self._redis.transaction(remove, redis_keys.album_items(album_id))
 
     def perhaps_ended(self, count: int) -> list[str]:
         """Name up to `count` albums of which a photo has come to its end since `seen_ended`."""
-        return [str(album_id) for album_id in cast("list[str]", self._redis.srandmember(ALBUMS_ENDED, count))]
+        return [
+            str(album_id) for album_id in cast("list[str]", self._redis.srandmember(redis_keys.ALBUMS_ENDED, count))
+        ]
 
     def seen_ended(self, album_id: str, last_event: str) -> None:
         """Somebody who knew of everything up to `last_event` has told whom it concerns.
@@ -232,16 +237,16 @@ class Albums:
         """
 
         def remove(pipe: "Pipeline") -> None:
-            is_all = _newest(pipe.xrevrange(album_stream(album_id), count=1)) == last_event
+            is_all = _newest(pipe.xrevrange(redis_keys.album_stream(album_id), count=1)) == last_event
             pipe.multi()
             if is_all:
-                pipe.srem(ALBUMS_ENDED, album_id)
+                pipe.srem(redis_keys.ALBUMS_ENDED, album_id)
 
-        self._redis.transaction(remove, album_stream(album_id))
+        self._redis.transaction(remove, redis_keys.album_stream(album_id))
 
     def page(self, album_id: str, *, cursor: int, count: int) -> ItemPage:
         """List the photos of an album, `count` at a time, from the place `cursor`."""
-        names = cast("list[str]", self._redis.zrange(_order(album_id), cursor, cursor + count))
+        names = cast("list[str]", self._redis.zrange(redis_keys.album_order(album_id), cursor, cursor + count))
         entries = list(self.some(album_id, names[:count]))
         return ItemPage(entries, cursor + count if len(names) > count else None)
 
@@ -255,7 +260,7 @@ class Albums:
 
     def names(self, album_id: str) -> list[str]:
         """The names of all photos, in the order they came."""
-        return cast("list[str]", self._redis.zrange(_order(album_id), 0, -1))
+        return cast("list[str]", self._redis.zrange(redis_keys.album_order(album_id), 0, -1))
 
     def some(self, album_id: str, names: list[str]) -> Iterator[Entry]:
         """The photos of these names, as far as they are there."""
@@ -275,7 +280,7 @@ class Albums:
 
     def events(self, album_id: str, *, after: str, wait_s: float) -> list[AlbumEvent]:
         """The events after the one named `after`; waits up to `wait_s` for the first if there is none yet."""
-        answer = self._redis.xread({album_stream(album_id): after}, block=max(1, int(wait_s * 1000)))
+        answer = self._redis.xread({redis_keys.album_stream(album_id): after}, block=max(1, int(wait_s * 1000)))
         found = cast("list[tuple[str, list[tuple[str, dict[str, str]]]]]", answer or [])
         return [
             AlbumEvent(event_id, fields["name"], State(fields["state"]) if fields["state"] else None)
@@ -285,7 +290,7 @@ class Albums:
 
     def last_event(self, album_id: str) -> str:
         """The id of the newest event, to listen from now on."""
-        return _newest(self._redis.xrevrange(album_stream(album_id), count=1))
+        return _newest(self._redis.xrevrange(redis_keys.album_stream(album_id), count=1))
 
     def erase(self, album_id: str) -> None:
         """Forget the album; its jobs are erased before."""
@@ -293,7 +298,7 @@ class Albums:
 
     def unsettled(self) -> Iterator[str]:
         """The albums that have photos that have not come to their end, by their counts; those may be wrong."""
-        for key in self._redis.scan_iter(match=album_counts("*"), count=1000):
+        for key in self._redis.scan_iter(match=redis_keys.album_counts("*"), count=1000):
             album_id = str(key).split(":")[2]
             if self.unfinished(album_id):
                 yield album_id
@@ -306,33 +311,36 @@ class Albums:
         """
 
         def write(pipe: "Pipeline") -> bool:
-            counts, last = _counts(pipe.hgetall(album_counts(album_id))), _newest(pipe.xrevrange(stream, count=1))
+            counts, last = (
+                _counts(pipe.hgetall(redis_keys.album_counts(album_id))),
+                _newest(pipe.xrevrange(stream, count=1)),
+            )
             is_still = int(last.split("-")[0]) / 1000 < redis_clock.now(self._redis) - STILL_S
             found = self._job_states(album_id) if is_still else counts
             waits, runs = found[State.QUEUED], found[State.RUNNING]
             pipe.multi()
             if (waits, runs) == (counts[State.QUEUED], counts[State.RUNNING]):
                 return False
-            pipe.hset(album_counts(album_id), mapping={State.QUEUED: waits, State.RUNNING: runs})
+            pipe.hset(redis_keys.album_counts(album_id), mapping={State.QUEUED: waits, State.RUNNING: runs})
             gone = counts[State.QUEUED] + counts[State.RUNNING] - waits - runs
-            pipe.hincrby(album_counts(album_id), State.EXPIRED, max(0, gone))
-            pipe.sadd(ALBUMS_ENDED, album_id)
+            pipe.hincrby(redis_keys.album_counts(album_id), State.EXPIRED, max(0, gone))
+            pipe.sadd(redis_keys.ALBUMS_ENDED, album_id)
             return True
 
-        stream = album_stream(album_id)
+        stream = redis_keys.album_stream(album_id)
         # redis-py's annotation overlooks value_from_callable
-        return bool(self._redis.transaction(write, album_counts(album_id), stream, value_from_callable=True))  # type: ignore[arg-type]
+        return bool(self._redis.transaction(write, redis_keys.album_counts(album_id), stream, value_from_callable=True))  # type: ignore[arg-type]
 
     def _job_states(self, album_id: str) -> Counter[str | None]:
-        items = (_item("", value) for value in cast("list[str]", self._redis.hvals(_items(album_id))))
+        items = (_item("", value) for value in cast("list[str]", self._redis.hvals(redis_keys.album_items(album_id))))
         return Counter(self._jobs.states([item.job_id for item in items if item.job_id]))
 
     def _read(self, album_id: str, names: list[str]) -> list[Item]:
-        values = cast("list[str | None]", self._redis.hmget(_items(album_id), names)) if names else []
+        values = cast("list[str | None]", self._redis.hmget(redis_keys.album_items(album_id), names)) if names else []
         return [_item(name, value) for name, value in zip(names, values, strict=True) if value is not None]
 
     def _item(self, album_id: str, name: str) -> Item | None:
-        found = cast("str | None", self._redis.hget(_items(album_id), name))
+        found = cast("str | None", self._redis.hget(redis_keys.album_items(album_id), name))
         return None if found is None else _item(name, found)
 
     def _keep_until(self, pipe: "Pipeline", album_id: str, expires_at: float, *, where_none: bool = False) -> None:
@@ -359,11 +367,11 @@ def _newest(found: object) -> str:
 
 def _keys(album_id: str) -> tuple[str, ...]:
     return (
-        _record(album_id),
-        _items(album_id),
-        _order(album_id),
-        album_counts(album_id),
-        album_stream(album_id),
+        redis_keys.album_record(album_id),
+        redis_keys.album_items(album_id),
+        redis_keys.album_order(album_id),
+        redis_keys.album_counts(album_id),
+        redis_keys.album_stream(album_id),
     )
 
 
@@ -376,15 +384,3 @@ def _item(name: str, value: str) -> Item:
     found = json.loads(value)
     error = ErrorInfo.model_validate(found["error"]) if found["error"] else None
     return Item(name, found["job_id"], found["sha256"], error)
-
-
-def _record(album_id: str) -> str:
-    return f"sakuga:album:{album_id}"
-
-
-def _items(album_id: str) -> str:
-    return f"sakuga:album:{album_id}:items"
-
-
-def _order(album_id: str) -> str:
-    return f"sakuga:album:{album_id}:order"

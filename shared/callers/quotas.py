@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import RedisError
 
-from shared import redis_clock
+from shared import redis_clock, redis_keys
 from shared.callers.api_keys import Keys
 from shared.errors import PhotoTooLargeError, QuotaExceededError, SakugaError
 
@@ -109,4 +109,4 @@ class Quotas:
 
 
 def _key(caller_id: str, now: datetime) -> str:
-    return f"sakuga:quota:{caller_id}:{now:%Y-%m-%d}"
+    return redis_keys.quota(caller_id, f"{now:%Y-%m-%d}")

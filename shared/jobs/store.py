@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from redis.client import NEVER_DECODE
 from redis.exceptions import ResponseError
 
-from shared import redis_clock
+from shared import redis_clock, redis_keys
 from shared.errors import (
     AttemptsExhaustedError,
     CanceledError,
@@ -34,7 +34,7 @@ from shared.errors import (
 from shared.photos.decoding import Format
 from shared.pipeline import Stage
 from shared.scheduling import leases
-from shared.scheduling.lanes import RECORD_PREFIX, Lane, Lanes, sent_key
+from shared.scheduling.lanes import Lane, Lanes
 from shared.scheduling.leases import Leases
 from shared.storage.references import Holding, hold_until, lapse_now
 
@@ -45,15 +45,11 @@ if TYPE_CHECKING:
 # Of the records of jobs and albums: it rises when an older release could misread what is written from then on. It need
 # not for a new field with a default; the fields that `shared.scheduling.reconciliation` reads never change meaning.
 RECORD_VERSION = 1
-EXPIRY = "sakuga:expiry"
-QUARANTINE = "sakuga:quarantine"  # jobs that were tried too often, by when that was seen
-TOTALS = "sakuga:totals"
 RECORD_GRACE_S = 3600  # how long an expired job can still say that it has expired
 STREAM_GRACE_S = 600  # how long the events of a job that has ended can still be listened to
 IDEMPOTENCY_TTL_S = 24 * 3600
 EVENTS_KEPT = 100
 ALBUM_EVENTS_KEPT = 1000
-ALBUMS_ENDED = "sakuga:albums:ended"  # albums of which a photo came to its end, until somebody has looked
 HINDRANCE_S = 900  # how long a job waits for a store, say, that does not answer
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 30.0  # between its attempts
 RESEND_S = 300  # how long a message that was sent again is given to be heard of
@@ -235,7 +231,7 @@ class Jobs:
         Raises:
             IdempotencyKeyReusedError: the key came with something else before.
         """
-        return self._earlier(self._redis, _idempotency_key(caller, idempotency.key), idempotency)
+        return self._earlier(self._redis, redis_keys.idempotency(caller, idempotency.key), idempotency)
 
     def create(self, job: Job, idempotency: Idempotency | None = None) -> Job:
         """Write a new record, or return the one that this idempotency key made in the meantime.
@@ -244,8 +240,8 @@ class Jobs:
             IdempotencyKeyReusedError: the key came with something else before.
         """
         if idempotency is None:
-            return self._transact(lambda pipe: self._insert(pipe, job), _record(job.id))
-        key = _idempotency_key(job.caller, idempotency.key)
+            return self._transact(lambda pipe: self._insert(pipe, job), redis_keys.job_record(job.id))
+        key = redis_keys.idempotency(job.caller, idempotency.key)
 
         def write(pipe: "Pipeline") -> Job:
             earlier = self._earlier(pipe, key, idempotency)
@@ -256,7 +252,7 @@ class Jobs:
             pipe.expire(key, IDEMPOTENCY_TTL_S)
             return job
 
-        return self._transact(write, key, _record(job.id))
+        return self._transact(write, key, redis_keys.job_record(job.id))
 
     def get(self, job_id: str) -> Job:
         """Read a record.
@@ -288,7 +284,7 @@ class Jobs:
         try:
             with self._redis.pipeline(transaction=False) as pipe:
                 for job_id in ids:
-                    pipe.hgetall(_record(job_id))
+                    pipe.hgetall(redis_keys.job_record(job_id))
                 return {job_id: partial(_parse, record) for job_id, record in zip(ids, pipe.execute(), strict=True)}
         except (ResponseError, UnicodeDecodeError):
             return {job_id: partial(self.get, job_id) for job_id in ids}
@@ -401,12 +397,12 @@ class Jobs:
         """Read the states of jobs, whichever release recorded them; None where there is no record, or a damaged one."""
         with self._redis.pipeline(transaction=False) as pipe:
             for job_id in ids:
-                pipe.execute_command("HGET", _record(job_id), "state", **{NEVER_DECODE: True})  # type: ignore[no-untyped-call]
+                pipe.execute_command("HGET", redis_keys.job_record(job_id), "state", **{NEVER_DECODE: True})  # type: ignore[no-untyped-call]
             return [json.loads(found) if found in _STATES else None for found in pipe.execute(raise_on_error=False)]
 
     def earlier_result(self, job: Job) -> tuple[ResultInfo, tuple[str, ...]] | None:
         """What another job made of the same photo with the same options, and its notes, if that is still known."""
-        card = cast("dict[str, str]", self._redis.hgetall(_card(job.result_key)))
+        card = cast("dict[str, str]", self._redis.hgetall(redis_keys.cached_result(job.result_key)))
         return (ResultInfo.model_validate_json(card["result"]), tuple(json.loads(card["notes"]))) if card else None
 
     def stop(self, job: Job) -> None:
@@ -498,7 +494,7 @@ class Jobs:
         except UnknownJobError:
             self.clear(job_id)
         else:
-            self._redis.zrem(EXPIRY, job_id)
+            self._redis.zrem(redis_keys.EXPIRY, job_id)
         return True
 
     def clear(self, job_id: str) -> None:
@@ -506,12 +502,12 @@ class Jobs:
 
         A damaged record is put aside for the operator, as long as what is in quarantine.
         """
-        kept = _damaged(job_id)
+        kept = redis_keys.damaged_record(job_id)
         with self._redis.pipeline() as pipe:
-            for key in (EXPIRY, QUARANTINE, *(sent_key(lane) for lane in Lane)):
+            for key in (redis_keys.EXPIRY, redis_keys.QUARANTINE, *(redis_keys.lane_sent(lane) for lane in Lane)):
                 pipe.zrem(key, job_id)
             leases.end(pipe, job_id)
-            pipe.eval(_PUT_ASIDE, 2, _record(job_id), kept, int(self._quarantine_ttl_s))
+            pipe.eval(_PUT_ASIDE, 2, redis_keys.job_record(job_id), kept, int(self._quarantine_ttl_s))
             *_, was_there = pipe.execute()
         if was_there:
             log.error("the record of a job cannot be read; it is put aside", job_id=job_id, key=kept)
@@ -527,35 +523,38 @@ class Jobs:
             if not job.ended:
                 self._lanes.finish(pipe, job)
             _tell_album(pipe, job, job.state, None, self._now())
-            pipe.delete(_record(job_id), _stream(job_id))
-            pipe.zrem(_index(job.caller), job_id)
-            pipe.zrem(EXPIRY, job_id)
-            pipe.zrem(QUARANTINE, job_id)
+            pipe.delete(redis_keys.job_record(job_id), redis_keys.job_stream(job_id))
+            pipe.zrem(redis_keys.caller_jobs(job.caller), job_id)
+            pipe.zrem(redis_keys.EXPIRY, job_id)
+            pipe.zrem(redis_keys.QUARANTINE, job_id)
             leases.end(pipe, job_id)
             lapse_now(pipe, *job.holdings)
             return job
 
-        return self._transact(remove, _record(job_id))
+        return self._transact(remove, redis_keys.job_record(job_id))
 
     def totals(self) -> dict[str, float]:
         """Counts of jobs by how they ended and seconds by stage, since the beginning."""
-        return {str(name): float(value) for name, value in cast("dict[str, str]", self._redis.hgetall(TOTALS)).items()}
+        return {
+            str(name): float(value)
+            for name, value in cast("dict[str, str]", self._redis.hgetall(redis_keys.TOTALS)).items()
+        }
 
     def due(self, count: int, *, after: int = 0) -> list[str]:
         """Name up to `count` jobs, after so many others, whose time to live has passed and that are not expired yet."""
-        return cast("list[str]", self._redis.zrangebyscore(EXPIRY, 0, self._now(), start=after, num=count))
+        return cast("list[str]", self._redis.zrangebyscore(redis_keys.EXPIRY, 0, self._now(), start=after, num=count))
 
     def quarantined(self) -> list[Job]:
         """The jobs that were tried too often, as far as they are still there, the oldest first."""
-        return self._listed(QUARANTINE, cast("list[str]", self._redis.zrange(QUARANTINE, 0, -1)))
+        return self._listed(redis_keys.QUARANTINE, cast("list[str]", self._redis.zrange(redis_keys.QUARANTINE, 0, -1)))
 
     def may_send_again(self, job_id: str) -> bool:
         """Whether the asker is the one to send a lost job's message again; nobody else may for a while."""
-        return bool(self._redis.set(_resent(job_id), "1", nx=True, ex=RESEND_S))
+        return bool(self._redis.set(redis_keys.resent(job_id), "1", nx=True, ex=RESEND_S))
 
     def was_heard_of(self, job_id: str) -> None:
         """The message that was sent again has come, or could not be sent: if it is lost again, anybody may send it."""
-        self._redis.delete(_resent(job_id))
+        self._redis.delete(redis_keys.resent(job_id))
 
     def page(self, caller: str, *, cursor: str | None, count: int) -> Page:
         """List a caller's jobs, newest first, `count` at a time, from where the page before ended.
@@ -567,26 +566,28 @@ class Jobs:
         found = cast(
             "list[tuple[str, float]]",
             self._redis.zrevrangebyscore(
-                _index(caller), newest[0], "-inf", start=0, num=count + MOST_AT_ONCE, withscores=True
+                redis_keys.caller_jobs(caller), newest[0], "-inf", start=0, num=count + MOST_AT_ONCE, withscores=True
             ),
         )
         places = [(score, job_id) for job_id, score in found if not cursor or (score, job_id) < newest]
         page = places[:count]
         return Page(
-            self._listed(_index(caller), [job_id for _, job_id in page]),
+            self._listed(redis_keys.caller_jobs(caller), [job_id for _, job_id in page]),
             _cursor(*page[-1]) if len(places) > count else None,
         )
 
     def events(self, job_id: str, *, after: str, wait_s: float) -> Iterator[Event]:
         """Yield the events after the one named `after`; wait up to `wait_s` for the first if there is none yet."""
-        answer = self._redis.xread({_stream(job_id): after}, block=max(1, int(wait_s * 1000)))  # 0 waits for ever
+        answer = self._redis.xread(
+            {redis_keys.job_stream(job_id): after}, block=max(1, int(wait_s * 1000))
+        )  # 0 waits for ever
         for _, entries in cast("list[tuple[str, list[tuple[str, dict[str, EventKind]]]]]", answer or []):
             for event_id, fields in entries:
                 yield Event(event_id, fields["kind"])
 
     def last_event(self, job_id: str) -> str:
         """The id of the newest event, to listen from now on."""
-        newest = cast("list[tuple[str, object]]", self._redis.xrevrange(_stream(job_id), count=1))
+        newest = cast("list[tuple[str, object]]", self._redis.xrevrange(redis_keys.job_stream(job_id), count=1))
         return newest[0][0] if newest else "0"
 
     def wait(self, job_id: str, timeout_s: float, *, patient: Callable[[], bool] = lambda: True) -> Job:
@@ -612,18 +613,18 @@ class Jobs:
             return None  # erased since: the key may make a new job
 
     def _insert(self, pipe: "Pipeline", job: Job) -> Job:
-        if pipe.exists(_record(job.id)):
+        if pipe.exists(redis_keys.job_record(job.id)):
             return job  # the answer to our write was lost, not the write
         pipe.multi()
-        pipe.hset(_record(job.id), mapping=record_fields(job))
+        pipe.hset(redis_keys.job_record(job.id), mapping=record_fields(job))
         _keep_record(pipe, job)
         if job.album is None:  # an album lists its own
-            pipe.zadd(_index(job.caller), {job.id: job.created_at})
-            pipe.expireat(_index(job.caller), int(job.expires_at) + RECORD_GRACE_S)
+            pipe.zadd(redis_keys.caller_jobs(job.caller), {job.id: job.created_at})
+            pipe.expireat(redis_keys.caller_jobs(job.caller), int(job.expires_at) + RECORD_GRACE_S)
             oldest_kept = 2 * job.created_at - job.expires_at - RECORD_GRACE_S
-            pipe.zremrangebyscore(_index(job.caller), 0, oldest_kept)
-        pipe.zadd(EXPIRY, {job.id: job.expires_at})
-        pipe.hincrby(TOTALS, "jobs_submitted", 1)
+            pipe.zremrangebyscore(redis_keys.caller_jobs(job.caller), 0, oldest_kept)
+        pipe.zadd(redis_keys.EXPIRY, {job.id: job.expires_at})
+        pipe.hincrby(redis_keys.TOTALS, "jobs_submitted", 1)
         self._lanes.submit(pipe, job)
         self._lanes.join(pipe, job)
         _announce(pipe, job, "state")
@@ -639,11 +640,14 @@ class Jobs:
             pipe.multi()
             if after != before:
                 new = record_fields(after)
-                pipe.hset(_record(job_id), mapping={name: new[name] for name in new if record.get(name) != new[name]})
+                pipe.hset(
+                    redis_keys.job_record(job_id),
+                    mapping={name: new[name] for name in new if record.get(name) != new[name]},
+                )
                 self._write(pipe, before, after)
             return after
 
-        return self._transact(write, _record(job_id))
+        return self._transact(write, redis_keys.job_record(job_id))
 
     def _transact(self, body: Callable[["Pipeline"], Job], *watched: str) -> Job:
         """Run `body` under WATCH until nobody interfered; what it queues after `multi` is written as one."""
@@ -660,19 +664,21 @@ class Jobs:
             self._lanes.join(pipe, after, again=not before.ended)
         if after.state is State.RUNNING and after.claim != before.claim:
             leases.begin(pipe, after.id)
-            pipe.delete(_resent(after.id))
+            pipe.delete(redis_keys.resent(after.id))
         if after.state is not State.RUNNING:
             leases.end(pipe, after.id)
         if after.ended and not before.ended:
             self._lanes.finish(pipe, after)
-            pipe.hincrby(TOTALS, f"jobs_{after.state}", 1)
+            pipe.hincrby(redis_keys.TOTALS, f"jobs_{after.state}", 1)
             if after.result:
                 new = record_fields(after)
-                pipe.hset(_card(after.result_key), mapping={"result": new["result"], "notes": new["notes"]})
-                pipe.expireat(_card(after.result_key), int(after.expires_at))
+                pipe.hset(
+                    redis_keys.cached_result(after.result_key), mapping={"result": new["result"], "notes": new["notes"]}
+                )
+                pipe.expireat(redis_keys.cached_result(after.result_key), int(after.expires_at))
                 lapse_now(pipe, after.photo_holding)  # nobody needs the photo any more
             for stage, seconds in (after.timings or {}).items():
-                pipe.hincrbyfloat(TOTALS, f"seconds_{stage.removesuffix('_s')}", seconds)
+                pipe.hincrbyfloat(redis_keys.TOTALS, f"seconds_{stage.removesuffix('_s')}", seconds)
         _keep_quarantine(pipe, before, after)
         moved = before.state is not after.state
         _tell_album(pipe, after, before.state, after.state, self._now())
@@ -720,27 +726,27 @@ def _require_current(current: Job, claimed: Job) -> None:
 
 def _keep_quarantine(pipe: "Pipeline", before: Job, after: Job) -> None:
     if after.is_quarantined and not before.is_quarantined:
-        pipe.zadd(QUARANTINE, {after.id: after.finished_at or 0})
-        pipe.zadd(EXPIRY, {after.id: after.expires_at})
+        pipe.zadd(redis_keys.QUARANTINE, {after.id: after.finished_at or 0})
+        pipe.zadd(redis_keys.EXPIRY, {after.id: after.expires_at})
         hold_until(pipe, after.photo_holding, after.expires_at)
     if before.is_quarantined and not after.is_quarantined:
-        pipe.zrem(QUARANTINE, after.id)
+        pipe.zrem(redis_keys.QUARANTINE, after.id)
 
 
 def _keep_record(pipe: "Pipeline", job: Job) -> None:
     """Let Redis itself remove a record that nobody was there to expire, or could read."""
-    pipe.expireat(_record(job.id), int(job.expires_at) + RECORD_GRACE_S)
+    pipe.expireat(redis_keys.job_record(job.id), int(job.expires_at) + RECORD_GRACE_S)
 
 
 def _keep_events(pipe: "Pipeline", job: Job) -> None:
     if job.ended:
-        pipe.expire(_stream(job.id), STREAM_GRACE_S)
+        pipe.expire(redis_keys.job_stream(job.id), STREAM_GRACE_S)
     else:
-        pipe.expireat(_stream(job.id), int(job.expires_at) + RECORD_GRACE_S)
+        pipe.expireat(redis_keys.job_stream(job.id), int(job.expires_at) + RECORD_GRACE_S)
 
 
 def _announce(pipe: "Pipeline", job: Job, kind: str) -> None:
-    pipe.xadd(_stream(job.id), {"kind": kind}, maxlen=EVENTS_KEPT)
+    pipe.xadd(redis_keys.job_stream(job.id), {"kind": kind}, maxlen=EVENTS_KEPT)
 
 
 def _tell_album(pipe: "Pipeline", job: Job, before: State | None, after: State | None, now: float) -> None:
@@ -748,14 +754,19 @@ def _tell_album(pipe: "Pipeline", job: Job, before: State | None, after: State |
     if job.album is None or before is after:
         return
     if before:
-        pipe.hincrby(album_counts(job.album), before.value, -1)
+        pipe.hincrby(redis_keys.album_counts(job.album), before.value, -1)
     if after:
-        pipe.hincrby(album_counts(job.album), after.value, 1)
-    pipe.xadd(album_stream(job.album), {"name": job.name or "", "state": after or ""}, maxlen=ALBUM_EVENTS_KEPT)
-    for key in (album_counts(job.album), album_stream(job.album)):  # the album itself may be gone already
+        pipe.hincrby(redis_keys.album_counts(job.album), after.value, 1)
+    pipe.xadd(
+        redis_keys.album_stream(job.album), {"name": job.name or "", "state": after or ""}, maxlen=ALBUM_EVENTS_KEPT
+    )
+    for key in (
+        redis_keys.album_counts(job.album),
+        redis_keys.album_stream(job.album),
+    ):  # the album itself may be gone already
         pipe.expireat(key, int(max(now, job.expires_at)) + RECORD_GRACE_S, nx=True)
     if after is None or after in ENDED:
-        pipe.sadd(ALBUMS_ENDED, job.album)
+        pipe.sadd(redis_keys.ALBUMS_ENDED, job.album)
 
 
 def record_fields(record: BaseModel) -> dict[Any, Any]:  # what redis-py takes for a mapping of strings
@@ -781,7 +792,7 @@ def _read(redis: "Redis", job_id: str) -> Job:
 
 def _fetch(redis: "Redis", job_id: str) -> dict[str, str]:
     try:
-        return cast("dict[str, str]", redis.hgetall(_record(job_id)))
+        return cast("dict[str, str]", redis.hgetall(redis_keys.job_record(job_id)))
     except UnicodeDecodeError as error:
         raise UnreadableJobError(DAMAGED) from error
     except ResponseError as error:
@@ -812,41 +823,3 @@ def _place(cursor: str) -> tuple[float, str]:
     if not math.isfinite(place[0]):
         raise InvalidValueError("cursor must be the next_cursor of the page before.")
     return place
-
-
-def album_counts(album_id: str) -> str:
-    """How many photos of an album are in which state."""
-    return f"sakuga:album:{album_id}:counts"
-
-
-def album_stream(album_id: str) -> str:
-    """What happened to the photos of an album."""
-    return f"sakuga:album:{album_id}:events"
-
-
-def _record(job_id: str) -> str:
-    return f"{RECORD_PREFIX}{job_id}"
-
-
-def _damaged(job_id: str) -> str:
-    return f"sakuga:damaged:{job_id}"
-
-
-def _stream(job_id: str) -> str:
-    return f"sakuga:job:{job_id}:events"
-
-
-def _resent(job_id: str) -> str:
-    return f"sakuga:resent:{job_id}"
-
-
-def _index(caller: str) -> str:
-    return f"sakuga:jobs:{caller}"
-
-
-def _card(result_key: str) -> str:
-    return f"sakuga:result:{result_key}"
-
-
-def _idempotency_key(caller: str, key: str) -> str:
-    return f"sakuga:idempotency:{caller}:{key}"

@@ -8,14 +8,12 @@ queue at a time; the rest waits here, where it can be reordered and taken back.
 
 from typing import TYPE_CHECKING, Final
 
-from shared import redis_clock
+from shared import redis_clock, redis_keys
 
 if TYPE_CHECKING:
     from redis import Redis
     from redis.client import Pipeline
 
-JOBS_PREFIX: Final = "sakuga:backlog:"  # of the keys of a flow's jobs
-FLOWS: Final = "sakuga:backlog"  # flows that have jobs, by the work (ms) they were given
 
 # Redis runs a script as one step. KEYS: the flows, the flow's jobs. ARGV: the flow, the job.
 _ENTER: Final = """
@@ -49,23 +47,20 @@ end
 
 def enter(pipe: "Pipeline", flow: str, job_id: str) -> None:
     """Add a job at the end of its flow, inside the caller's transaction."""
-    pipe.eval(_ENTER, 2, FLOWS, _jobs(flow), flow, job_id)
+    pipe.eval(_ENTER, 2, redis_keys.FLOWS, redis_keys.flow_jobs(flow), flow, job_id)
 
 
 def withdraw(pipe: "Pipeline", flow: str, job_id: str) -> None:
     """Take a job back, inside the caller's transaction; one that was taken meanwhile is left alone."""
-    pipe.lrem(_jobs(flow), 1, job_id)
+    pipe.lrem(redis_keys.flow_jobs(flow), 1, job_id)
 
 
-def take(redis: "Redis", sent_key: str, record_prefix: str, most: int) -> str | None:
-    """The job whose turn it is, which is noted in `sent_key` with the time.
+def take(redis: "Redis", sent: str, most: int) -> str | None:
+    """The job whose turn it is, which is noted under the key `sent` with the time.
 
-    None when there is none, or when `most` jobs are noted there already. Its work is read from its record, whose key is
-    `record_prefix` and its id; one without a record is passed over.
+    None when there is none, or when `most` jobs are noted there already. Its work is read from its record; one without
+    a record is passed over.
     """
-    found = redis.eval(_TAKE, 2, FLOWS, sent_key, str(redis_clock.now(redis)), JOBS_PREFIX, record_prefix, most)
+    keys, now = (redis_keys.FLOWS, sent), str(redis_clock.now(redis))
+    found = redis.eval(_TAKE, len(keys), *keys, now, redis_keys.FLOW_PREFIX, redis_keys.JOB_PREFIX, most)
     return None if found is None else str(found)
-
-
-def _jobs(flow: str) -> str:
-    return f"{JOBS_PREFIX}{flow}"

@@ -13,7 +13,7 @@ from math import ceil
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from shared import redis_clock
+from shared import redis_clock, redis_keys
 from shared.errors import QueueFullError
 from shared.scheduling import fair_queue
 from shared.scheduling.admission import Memory
@@ -25,17 +25,10 @@ if TYPE_CHECKING:
 
     from shared.jobs.store import Job
 
-FLOW_PIXELS = "sakuga:flows:pixels"  # that wait, of each flow of the bulk lane
-OUTSTANDING = "sakuga:outstanding"  # work (ms) of each flow of the bulk lane that has not come to its end
-RECORD_PREFIX = "sakuga:job:"  # of the keys of job records
-WORKERS = "sakuga:workers"
-PACE = "sakuga:pace"
 HEARTBEAT_S = 2.0
 SILENT_AFTER_S = 3 * HEARTBEAT_S
 FORGOTTEN_AFTER_S = 3600.0
 LONG_AGO_S = 1e6
-PROMISES = "sakuga:promises"
-DRIFT = "sakuga:drift"
 OVERHEAD_MS = 60  # decoding, encoding and the store, per job
 LEAST_MS = 0.1  # for a megapixel; quicker than any engine is, and not nothing, which has no pace
 LEAST_PIXELS = 50_000  # what a job counts for at the least: it takes Redis and a worker's time, however small its photo
@@ -79,15 +72,6 @@ class LaneStats:
     megapixels: float
 
 
-def sent_key(lane: Lane) -> str:
-    """The jobs that wait in the queue itself, by when they were sent."""
-    return f"sakuga:lane:{lane}:sent"
-
-
-def totals_key(lane: Lane) -> str:
-    return f"sakuga:lane:{lane}:totals"
-
-
 class Lanes:
     """Reads and keeps the books of every lane in Redis."""
 
@@ -99,7 +83,7 @@ class Lanes:
 
     def estimate_ms(self, style: Style, megapixels: float) -> int:
         """Work of one job in milliseconds of one process, at the style's measured pace."""
-        pace = self._redis.hget(PACE, style.name)
+        pace = self._redis.hget(redis_keys.PACE, style.name)
         return OVERHEAD_MS + round(megapixels * (float(pace) if pace else FIRST_GUESS_MS[style.size]))
 
     def admit(self, lane: Lane, pixels: int, flow: str) -> None:
@@ -113,7 +97,7 @@ class Lanes:
         self.require_memory()
         submitted, finished, waiting = self._totals(lane)
         most = self._max_pixels * (BULK_ROOM if lane is Lane.BULK else 1)
-        own = int(self._redis.hget(FLOW_PIXELS, flow) or 0) if lane is Lane.BULK else 0
+        own = int(self._redis.hget(redis_keys.FLOW_PIXELS, flow) or 0) if lane is Lane.BULK else 0
         if (waiting and waiting + pixels > most) or (own and own + pixels > most // 2):
             wait_s = max(1, ceil((submitted - finished) / 2000 / max(1, self.processes())))
             raise QueueFullError("The queue is full; please try again later.", retry_after_s=wait_s)
@@ -132,55 +116,55 @@ class Lanes:
 
     def submit(self, pipe: "Pipeline", job: "Job") -> None:
         """Count a new job's work as submitted, inside the caller's transaction."""
-        pipe.hincrby(totals_key(job.lane), "submitted_ms", job.work_ms)
+        pipe.hincrby(redis_keys.lane_totals(job.lane), "submitted_ms", job.work_ms)
         if job.lane is Lane.BULK:
-            pipe.hincrby(OUTSTANDING, job.flow, job.work_ms)
+            pipe.hincrby(redis_keys.OUTSTANDING, job.flow, job.work_ms)
 
     def join(self, pipe: "Pipeline", job: "Job", *, again: bool = False) -> None:
         """Add a job that begins to wait to the books, inside the caller's transaction.
 
         One that waits `again` is with the queue; else a job of the bulk lane waits for its turn first.
         """
-        pipe.hincrby(totals_key(job.lane), "pixels", job.pixels)
-        pipe.hincrby(totals_key(job.lane), "jobs", 1)
+        pipe.hincrby(redis_keys.lane_totals(job.lane), "pixels", job.pixels)
+        pipe.hincrby(redis_keys.lane_totals(job.lane), "jobs", 1)
         if job.lane is Lane.BULK:
-            pipe.hincrby(FLOW_PIXELS, job.flow, job.pixels)
+            pipe.hincrby(redis_keys.FLOW_PIXELS, job.flow, job.pixels)
         if job.lane is Lane.BULK and not again:
             fair_queue.enter(pipe, job.flow, job.id)
         else:
-            pipe.zadd(sent_key(job.lane), {job.id: redis_clock.now(self._redis)})
+            pipe.zadd(redis_keys.lane_sent(job.lane), {job.id: redis_clock.now(self._redis)})
 
     def leave(self, pipe: "Pipeline", job: "Job") -> None:
         """Take a job that no longer waits off the books."""
-        pipe.hincrby(totals_key(job.lane), "pixels", -job.pixels)
-        pipe.hincrby(totals_key(job.lane), "jobs", -1)
-        pipe.zrem(sent_key(job.lane), job.id)
+        pipe.hincrby(redis_keys.lane_totals(job.lane), "pixels", -job.pixels)
+        pipe.hincrby(redis_keys.lane_totals(job.lane), "jobs", -1)
+        pipe.zrem(redis_keys.lane_sent(job.lane), job.id)
         if job.lane is Lane.BULK:
-            pipe.eval(_SETTLE, 1, FLOW_PIXELS, job.flow, job.pixels)
+            pipe.eval(_SETTLE, 1, redis_keys.FLOW_PIXELS, job.flow, job.pixels)
             fair_queue.withdraw(pipe, job.flow, job.id)
 
     def finish(self, pipe: "Pipeline", job: "Job") -> None:
         """Count a job's work as done: it has come to its end, whichever."""
-        pipe.hincrby(totals_key(job.lane), "finished_ms", job.work_ms)
+        pipe.hincrby(redis_keys.lane_totals(job.lane), "finished_ms", job.work_ms)
         if job.lane is Lane.BULK:
-            pipe.eval(_SETTLE, 1, OUTSTANDING, job.flow, job.work_ms)
+            pipe.eval(_SETTLE, 1, redis_keys.OUTSTANDING, job.flow, job.work_ms)
 
     def next_bulk_job(self, most: int) -> str | None:
         """The bulk job whose turn it is, which counts as sent from now on.
 
         None when none waits for its turn, or when `most` wait in the queue already, however many ask at once.
         """
-        return fair_queue.take(self._redis, sent_key(Lane.BULK), RECORD_PREFIX, most)
+        return fair_queue.take(self._redis, redis_keys.lane_sent(Lane.BULK), most)
 
     def was_not_sent(self, lane: Lane, job_id: str) -> None:
         """Take the message of a job for lost at once, and not after a while; those of others in their order."""
-        self._redis.zadd(sent_key(lane), {job_id: -LONG_AGO_S}, xx=True, incr=True)
+        self._redis.zadd(redis_keys.lane_sent(lane), {job_id: -LONG_AGO_S}, xx=True, incr=True)
 
     def record_pace(self, style_name: str, ms_per_megapixel: float) -> None:
         """Learn from a finished conversion: a moving average, so that one odd photo does not move it far."""
-        before = self._redis.hget(PACE, style_name)
+        before = self._redis.hget(redis_keys.PACE, style_name)
         after = ms_per_megapixel if before is None else _average(float(before), ms_per_megapixel)
-        self._redis.hset(PACE, style_name, f"{max(after, LEAST_MS):.1f}")
+        self._redis.hset(redis_keys.PACE, style_name, f"{max(after, LEAST_MS):.1f}")
 
     def record_promise(self, promised_s: float | None, took_s: float) -> None:
         """Learn how far off the time was that a job's owner was told, as a share of the time it took."""
@@ -188,7 +172,7 @@ class Lanes:
             return
         error = abs(promised_s - took_s) / took_s
         before = self.promise_error()
-        self._redis.set(PROMISES, f"{error if before is None else _average(before, error):.4f}")
+        self._redis.set(redis_keys.PROMISES, f"{error if before is None else _average(before, error):.4f}")
 
     def record_drift(self, expected_ms: int, took_ms: float) -> None:
         """Learn how much longer jobs take than was expected of them when they came, as a factor.
@@ -196,48 +180,48 @@ class Lanes:
         What waits was measured by the pace of its time, which may have been a guess.
         """
         factor = took_ms / max(1, expected_ms)
-        before = self._redis.get(DRIFT)
-        self._redis.set(DRIFT, f"{factor if before is None else _average(float(before), factor):.4f}")
+        before = self._redis.get(redis_keys.DRIFT)
+        self._redis.set(redis_keys.DRIFT, f"{factor if before is None else _average(float(before), factor):.4f}")
 
     def promise_error(self) -> float | None:
         """How far off promised times are, as a share of the time it took; None until a job has ended."""
-        error = self._redis.get(PROMISES)
+        error = self._redis.get(redis_keys.PROMISES)
         return None if error is None else float(error)
 
     def waiting_since(self, lane: Lane, job_id: str) -> float | None:
         """When a job began to wait (epoch seconds); None when it does not."""
-        return self._redis.zscore(sent_key(lane), job_id)
+        return self._redis.zscore(redis_keys.lane_sent(lane), job_id)
 
     def waiting_before(self, lane: Lane, before: float, count: int) -> list[str]:
         """Name up to `count` jobs that began to wait before a time."""
-        found = self._redis.zrangebyscore(sent_key(lane), 0, before, start=0, num=count)
+        found = self._redis.zrangebyscore(redis_keys.lane_sent(lane), 0, before, start=0, num=count)
         return [str(job_id) for job_id in found]
 
     def pace(self) -> dict[str, float]:
         """Megapixels per second of one process, by style, as measured."""
-        return {str(name): round(1000 / float(ms), 4) for name, ms in self._redis.hgetall(PACE).items()}
+        return {str(name): round(1000 / float(ms), 4) for name, ms in self._redis.hgetall(redis_keys.PACE).items()}
 
     def beat(self, process: str) -> None:
         """Say that a warm worker process is alive."""
-        self._redis.zadd(WORKERS, {process: redis_clock.now(self._redis)})
+        self._redis.zadd(redis_keys.WORKERS, {process: redis_clock.now(self._redis)})
 
     def leave_work(self, process: str) -> None:
-        self._redis.zrem(WORKERS, process)
+        self._redis.zrem(redis_keys.WORKERS, process)
 
     def forget(self, host: str) -> None:
         """Sign off every process of a node that starts anew; it may have died without a word."""
         if gone := self.alive_on(host):
-            self._redis.zrem(WORKERS, *gone)
+            self._redis.zrem(redis_keys.WORKERS, *gone)
 
     def alive_on(self, host: str) -> list[str]:
         """The warm worker processes of one node heard of lately, as `host/pid`."""
         now = redis_clock.now(self._redis)
-        self._redis.zremrangebyscore(WORKERS, 0, now - FORGOTTEN_AFTER_S)
-        alive = self._redis.zrangebyscore(WORKERS, now - SILENT_AFTER_S, "+inf")
+        self._redis.zremrangebyscore(redis_keys.WORKERS, 0, now - FORGOTTEN_AFTER_S)
+        alive = self._redis.zrangebyscore(redis_keys.WORKERS, now - SILENT_AFTER_S, "+inf")
         return [str(name) for name in alive if str(name).startswith(f"{host}/")]
 
     def processes(self) -> int:
-        return int(self._redis.zcount(WORKERS, redis_clock.now(self._redis) - SILENT_AFTER_S, "+inf"))
+        return int(self._redis.zcount(redis_keys.WORKERS, redis_clock.now(self._redis) - SILENT_AFTER_S, "+inf"))
 
     def outlook(self, job: "Job") -> Outlook:
         """Where a job that has not ended stands. Constant work per call, whatever the queue's length.
@@ -248,11 +232,11 @@ class Lanes:
             return Outlook(None, None)
         now = redis_clock.now(self._redis)
         with self._redis.pipeline(transaction=False) as pipe:
-            pipe.zrank(sent_key(job.lane), job.id)
-            pipe.hget(totals_key(job.lane), "finished_ms")
-            pipe.hget(totals_key(Lane.BULK), "jobs")
-            pipe.zcount(WORKERS, now - SILENT_AFTER_S, "+inf")
-            pipe.get(DRIFT)
+            pipe.zrank(redis_keys.lane_sent(job.lane), job.id)
+            pipe.hget(redis_keys.lane_totals(job.lane), "finished_ms")
+            pipe.hget(redis_keys.lane_totals(Lane.BULK), "jobs")
+            pipe.zcount(redis_keys.WORKERS, now - SILENT_AFTER_S, "+inf")
+            pipe.get(redis_keys.DRIFT)
             rank, finished, bulk_jobs, processes, drift = pipe.execute()
         own_s = job.work_ms * float(drift or 1) / 1000
         if job.state == "running":
@@ -274,12 +258,12 @@ class Lanes:
         """
         now = redis_clock.now(self._redis)
         with self._redis.pipeline(transaction=False) as pipe:
-            pipe.hget(OUTSTANDING, flow)
-            pipe.hlen(OUTSTANDING)
-            pipe.hrandfield(OUTSTANDING, MOST_FLOWS_READ, withvalues=True)
-            pipe.hmget(totals_key(Lane.INTERACTIVE), ["submitted_ms", "finished_ms"])
-            pipe.zcount(WORKERS, now - SILENT_AFTER_S, "+inf")
-            pipe.get(DRIFT)
+            pipe.hget(redis_keys.OUTSTANDING, flow)
+            pipe.hlen(redis_keys.OUTSTANDING)
+            pipe.hrandfield(redis_keys.OUTSTANDING, MOST_FLOWS_READ, withvalues=True)
+            pipe.hmget(redis_keys.lane_totals(Lane.INTERACTIVE), ["submitted_ms", "finished_ms"])
+            pipe.zcount(redis_keys.WORKERS, now - SILENT_AFTER_S, "+inf")
+            pipe.get(redis_keys.DRIFT)
             own, flows, sample, singles, processes, drift = pipe.execute()
         if not processes:
             return None
@@ -291,11 +275,13 @@ class Lanes:
         return work_ms * float(drift or 1) / int(processes) / 1000
 
     def stats(self, lane: Lane) -> LaneStats:
-        jobs, pixels = (int(value or 0) for value in self._redis.hmget(totals_key(lane), ["jobs", "pixels"]))
+        jobs, pixels = (
+            int(value or 0) for value in self._redis.hmget(redis_keys.lane_totals(lane), ["jobs", "pixels"])
+        )
         return LaneStats(jobs, pixels / 1e6)
 
     def _totals(self, lane: Lane) -> tuple[int, int, int]:
-        values = self._redis.hmget(totals_key(lane), ["submitted_ms", "finished_ms", "pixels"])
+        values = self._redis.hmget(redis_keys.lane_totals(lane), ["submitted_ms", "finished_ms", "pixels"])
         submitted, finished, pixels = (int(value or 0) for value in values)
         return submitted, finished, pixels
 

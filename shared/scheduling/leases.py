@@ -7,11 +7,12 @@ neither loses what it holds nor takes what others hold.
 
 from typing import TYPE_CHECKING, Final, cast
 
+from shared import redis_keys
+
 if TYPE_CHECKING:
     from redis import Redis
     from redis.client import Pipeline
 
-LEASES: Final = "sakuga:leases"  # jobs that are being converted, by their worker's last sign of life
 # Times the time after which the queue gives a message to somebody else: who gets it may have the job, and after some
 # more of it the queue would have done so if it still had the message.
 LAPSE: Final = 0.8
@@ -54,23 +55,23 @@ class Leases:
 
     def is_held(self, job_id: str) -> bool:
         """Whether a worker that is alive is at work on this job."""
-        return bool(self._redis.eval(_HELD, 1, LEASES, LAPSE * self._timeout_s, job_id))
+        return bool(self._redis.eval(_HELD, 1, redis_keys.LEASES, LAPSE * self._timeout_s, job_id))
 
     def renew(self, ids: list[str]) -> None:
         """Give a sign of life for these jobs; those that nobody is at work on any more are left alone."""
         if ids:
-            self._redis.eval(_RENEW, 1, LEASES, *ids)
+            self._redis.eval(_RENEW, 1, redis_keys.LEASES, *ids)
 
     def vanished(self, count: int) -> list[str]:
         """Name up to `count` jobs whose worker fell silent, and that the queue should have given to another by now."""
-        return cast("list[str]", self._redis.eval(_LAPSED, 1, LEASES, VANISH * self._timeout_s, count))
+        return cast("list[str]", self._redis.eval(_LAPSED, 1, redis_keys.LEASES, VANISH * self._timeout_s, count))
 
 
 def begin(pipe: "Pipeline", job_id: str) -> None:
     """Lease a job, inside the caller's transaction."""
-    pipe.eval(_BEGIN, 1, LEASES, job_id)
+    pipe.eval(_BEGIN, 1, redis_keys.LEASES, job_id)
 
 
 def end(pipe: "Pipeline", job_id: str) -> None:
     """Nobody is at work on a job any more, inside the caller's transaction."""
-    pipe.zrem(LEASES, job_id)
+    pipe.zrem(redis_keys.LEASES, job_id)

@@ -7,10 +7,8 @@ record that nobody could expire, one is damaged, somebody deleted a key. The rec
 
 from typing import TYPE_CHECKING, Final, cast
 
-from shared.jobs.store import EXPIRY
-from shared.scheduling import fair_queue
-from shared.scheduling.lanes import FLOW_PIXELS, OUTSTANDING, RECORD_PREFIX, Lane, sent_key, totals_key
-from shared.scheduling.leases import LEASES
+from shared import redis_keys
+from shared.scheduling.lanes import Lane
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -123,9 +121,19 @@ return mended
 """
 )
 
-_LISTS: Final = (LEASES, fair_queue.FLOWS, sent_key(Lane.INTERACTIVE), sent_key(Lane.BULK))
-_TOTALS: Final = (totals_key(Lane.INTERACTIVE), totals_key(Lane.BULK), FLOW_PIXELS, OUTSTANDING)
-_PREFIXES: Final = (RECORD_PREFIX, fair_queue.JOBS_PREFIX)
+_LISTS: Final = (
+    redis_keys.LEASES,
+    redis_keys.FLOWS,
+    redis_keys.lane_sent(Lane.INTERACTIVE),
+    redis_keys.lane_sent(Lane.BULK),
+)
+_TOTALS: Final = (
+    redis_keys.lane_totals(Lane.INTERACTIVE),
+    redis_keys.lane_totals(Lane.BULK),
+    redis_keys.FLOW_PIXELS,
+    redis_keys.OUTSTANDING,
+)
+_PREFIXES: Final = (redis_keys.JOB_PREFIX, redis_keys.FLOW_PREFIX)
 
 
 def reconcile(redis: "Redis") -> int:
@@ -136,7 +144,7 @@ def reconcile(redis: "Redis") -> int:
     """
     wrong = cursor = 0
     while True:
-        cursor, page = cast("tuple[int, list[tuple[str, float]]]", redis.zscan(EXPIRY, cursor, count=100))
+        cursor, page = cast("tuple[int, list[tuple[str, float]]]", redis.zscan(redis_keys.EXPIRY, cursor, count=100))
         if page:
             wrong += int(redis.eval(_PLACE, len(_LISTS), *_LISTS, *_PREFIXES, *(job_id for job_id, _ in page)))
         if cursor == 0:

@@ -14,7 +14,7 @@ import structlog
 from redis.exceptions import LockError
 from redis.lock import Lock
 
-from shared import redis_clock
+from shared import redis_clock, redis_keys
 from shared.errors import UnavailableError
 from shared.storage.base import Store
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from redis import Redis
     from redis.client import Pipeline
 
-LAPSES = "sakuga:holdings"  # every holding, as "holder key", by when it lapses
 LOCK_S = 60  # of one who died holding it; longer than any one call of the store takes
 WAIT_S = 65  # for a lock: so that one death is waited out and costs no attempt
 TRY_AGAIN_S = 60
@@ -44,7 +43,7 @@ class Holding:
 
 def hold_until(pipe: "Pipeline", holding: Holding, until: float) -> None:
     """Inside the caller's transaction: an object is needed until another time (epoch seconds) than was thought."""
-    pipe.zadd(LAPSES, {holding.entry: until}, xx=True)
+    pipe.zadd(redis_keys.LAPSES, {holding.entry: until}, xx=True)
 
 
 def lapse_now(pipe: "Pipeline", *holdings: Holding) -> None:
@@ -71,8 +70,8 @@ class Holdings:
         """
         with self._locked(holding.key) as lock:
             with self._redis.pipeline() as pipe:
-                pipe.sadd(_holders(holding.key), holding.holder)
-                pipe.zadd(LAPSES, {holding.entry: until})
+                pipe.sadd(redis_keys.holders(holding.key), holding.holder)
+                pipe.zadd(redis_keys.LAPSES, {holding.entry: until})
                 pipe.execute()
             try:
                 yield
@@ -89,30 +88,30 @@ class Holdings:
 
     def release_lapsed(self) -> None:
         """Let go of the holdings whose time has passed; those of objects that cannot be reached are tried again."""
-        while lapsed := self._redis.zrangebyscore(LAPSES, 0, redis_clock.now(self._redis), start=0, num=100):
+        while lapsed := self._redis.zrangebyscore(redis_keys.LAPSES, 0, redis_clock.now(self._redis), start=0, num=100):
             for entry in map(str, lapsed):
                 holder, key = entry.split(" ", 1)
                 try:
                     self.release(Holding(key, holder))
                 except UnavailableError as error:
                     log.warning("an object could not be let go; it is tried again", error=error.detail)
-                    self._redis.zadd(LAPSES, {entry: redis_clock.now(self._redis) + TRY_AGAIN_S}, xx=True)
+                    self._redis.zadd(redis_keys.LAPSES, {entry: redis_clock.now(self._redis) + TRY_AGAIN_S}, xx=True)
 
     def _give_back(self, holding: Holding, lock: Lock) -> None:
         """The object goes before the note that it is there: one who dies in between leaves a holding that lapses."""
-        others = set(self._redis.smembers(_holders(holding.key))) - {holding.holder}
+        others = set(self._redis.smembers(redis_keys.holders(holding.key))) - {holding.holder}
         _renew(lock)
         if not others:
             self._store.delete(holding.key)
         with self._redis.pipeline() as pipe:
-            pipe.srem(_holders(holding.key), holding.holder)
-            pipe.zrem(LAPSES, holding.entry)
+            pipe.srem(redis_keys.holders(holding.key), holding.holder)
+            pipe.zrem(redis_keys.LAPSES, holding.entry)
             pipe.execute()
 
     @contextmanager
     def _locked(self, key: str) -> Iterator[Lock]:
         """One writer or deleter of an object at a time: else a delete could follow the next holder's write."""
-        lock = self._redis.lock(f"sakuga:lock:{key}", timeout=LOCK_S, blocking_timeout=self._wait_s)
+        lock = self._redis.lock(redis_keys.object_lock(key), timeout=LOCK_S, blocking_timeout=self._wait_s)
         if not lock.acquire():
             raise UnavailableError("This photo is being handled elsewhere; try again.", retry_after_s=5)
         try:
@@ -135,7 +134,3 @@ def _renew(lock: Lock) -> None:
         lock.reacquire()
     except LockError as error:
         raise UnavailableError("This photo was handled elsewhere meanwhile; try again.", retry_after_s=5) from error
-
-
-def _holders(key: str) -> str:
-    return f"sakuga:holders:{key}"

@@ -28,13 +28,12 @@ import httpx
 import structlog
 from standardwebhooks import Webhook
 
-from shared import redis_clock
+from shared import redis_clock, redis_keys
 from shared.errors import InvalidValueError, SakugaError
 
 if TYPE_CHECKING:
     from redis import Redis
 
-DUE: Final = "sakuga:webhooks"  # messages that were not heard yet, by when they are to be sent
 DELAYS_S: Final = (5, 60, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600)
 TIMEOUT_S: Final = 10  # of each step: to connect, to agree on TLS, to be told anything more
 DEADLINE_S: Final = 20  # of all steps: one who tells a byte now and then keeps within the other
@@ -134,7 +133,7 @@ class Webhooks:
 
     def put(self, message: Message, *, keep_s: float) -> None:
         """Let a message be sent soon; one that was put before is not sent again."""
-        key = _message(message.id)
+        key = redis_keys.webhook_message(message.id)
         if self._redis.exists(key):
             return
         with self._redis.pipeline() as pipe:  # two who do this at once write the same
@@ -147,7 +146,7 @@ class Webhooks:
             ):
                 pipe.hset(key, name, value)
             pipe.expire(key, int(keep_s))
-            pipe.zadd(DUE, {message.id: redis_clock.now(self._redis)})
+            pipe.zadd(redis_keys.WEBHOOKS_DUE, {message.id: redis_clock.now(self._redis)})
             pipe.execute()
 
     def send_due(self) -> int:
@@ -167,24 +166,28 @@ class Webhooks:
                     waiting.append(message_id)
         if waiting:
             due = redis_clock.now(self._redis) + LOOK_S
-            self._redis.zadd(DUE, dict.fromkeys(waiting, due), xx=True)
+            self._redis.zadd(redis_keys.WEBHOOKS_DUE, dict.fromkeys(waiting, due), xx=True)
         return started
 
     def _claim(self) -> dict[str, Message | None]:
         """Some messages that are due, which no other node sends for `CLAIM_S`."""
         now = redis_clock.now(self._redis)
-        claimed = cast("list[str]", self._redis.eval(_CLAIM, 1, DUE, now, now + CLAIM_S, _CLAIM_COUNT))
+        claimed = cast(
+            "list[str]", self._redis.eval(_CLAIM, 1, redis_keys.WEBHOOKS_DUE, now, now + CLAIM_S, _CLAIM_COUNT)
+        )
         with self._redis.pipeline(transaction=False) as pipe:
             for message_id in claimed:
-                pipe.hgetall(_message(message_id))
+                pipe.hgetall(redis_keys.webhook_message(message_id))
             return {
                 message_id: _read(message_id, found) for message_id, found in zip(claimed, pipe.execute(), strict=True)
             }
 
     def _drop(self, message_id: str) -> None:
         with self._redis.pipeline() as pipe:
-            pipe.zrem(DUE, message_id)
-            pipe.delete(_message(message_id))  # of one that expired while it was sent its tries came back
+            pipe.zrem(redis_keys.WEBHOOKS_DUE, message_id)
+            pipe.delete(
+                redis_keys.webhook_message(message_id)
+            )  # of one that expired while it was sent its tries came back
             pipe.execute()
 
     def _send(self, message: Message) -> bool:
@@ -193,17 +196,17 @@ class Webhooks:
         except UnreachableError as error:
             self._try_later(message, error)
             return False
-        self._redis.zrem(DUE, message.id)
+        self._redis.zrem(redis_keys.WEBHOOKS_DUE, message.id)
         return True
 
     def _try_later(self, message: Message, error: UnreachableError) -> None:
         log.warning("a webhook was not heard", webhook=message.id, tries=message.tries + 1, reason=error.detail)
         if message.tries >= len(DELAYS_S):
-            self._redis.zrem(DUE, message.id)
+            self._redis.zrem(redis_keys.WEBHOOKS_DUE, message.id)
             return
         with self._redis.pipeline() as pipe:
-            pipe.hincrby(_message(message.id), "tries", 1)
-            pipe.zadd(DUE, {message.id: redis_clock.now(self._redis) + DELAYS_S[message.tries]})
+            pipe.hincrby(redis_keys.webhook_message(message.id), "tries", 1)
+            pipe.zadd(redis_keys.WEBHOOKS_DUE, {message.id: redis_clock.now(self._redis) + DELAYS_S[message.tries]})
             pipe.execute()
 
     def _post(self, message: Message) -> None:
@@ -308,10 +311,6 @@ def is_public(address: str) -> bool:
             return False
         found = found.ipv4_mapped or found
     return found.is_global and not found.is_multicast
-
-
-def _message(message_id: str) -> str:
-    return f"sakuga:webhook:{message_id}"
 
 
 def _read(message_id: str, record: Mapping[str, str]) -> Message | None:

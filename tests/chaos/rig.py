@@ -18,8 +18,8 @@ import psutil
 
 from cli import valkey
 from shared.files import write_atomically
+from shared.redis_keys import LEASES
 from shared.scheduling.lanes import Lane
-from shared.scheduling.leases import LEASES
 from shared.services import Services, connect
 from shared.settings import Settings
 from tests.chaos.machine import Switch
