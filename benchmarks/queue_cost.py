@@ -28,8 +28,8 @@ from benchmarks.machine import ROOT, clean_environment
 from benchmarks.service import Client
 from cli import valkey
 from shared import redis_keys
-from shared.photos.decoding import Format
-from shared.pipeline import Options
+from shared.conversion import Options
+from shared.photos.formats import Format
 from shared.services import Order, connect, redis_client
 from shared.settings import MAX_SIDE_MAX, MAX_SIDE_MIN, Settings
 

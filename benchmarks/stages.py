@@ -12,9 +12,9 @@ from PIL import Image
 
 from benchmarks import ways
 from shared import pipeline
+from shared.conversion import Options, Stage
 from shared.engines import EngineName
-from shared.photos.decoding import Format
-from shared.pipeline import Options, Stage
+from shared.photos.formats import Format
 from shared.settings import Settings
 from shared.styles import Style
 from shared.telemetry import configure_logs

@@ -27,8 +27,8 @@ from cli.submit import reason, require_sendable
 from cli.words import counted
 from shared.errors import DamagedPhotoError, InvalidValueError, QuotaExceededError, SakugaError
 from shared.jobs.store import ENDED, ErrorInfo, State, error_info
-from shared.photos.decoding import Limits
 from shared.photos.filenames import safe_name
+from shared.photos.formats import Limits
 
 AT_ONCE: Final = 4  # photos on their way there, and as many pictures on theirs back
 LOOK_S: Final = 1.0

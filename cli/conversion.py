@@ -15,9 +15,10 @@ from typing import Final
 from cli.outcomes import Outcome
 from cli.pictures import Task, write
 from shared import pipeline
+from shared.conversion import Options
 from shared.errors import SakugaError
-from shared.photos.decoding import Limits
-from shared.pipeline import Engine, Options
+from shared.photos.formats import Limits
+from shared.pipeline import Engine
 from shared.settings import Settings
 from shared.styles import installed_styles
 from shared.telemetry import configure_logs

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from shared.errors import SakugaError, WeightsError
-from shared.photos.decoding import Format
+from shared.photos.formats import Format
 from shared.settings import CLIENT_SERVER, MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN, Settings, load_settings
 from shared.styles import Style, installed_styles
 from shared.telemetry import configure_logs
@@ -166,7 +166,7 @@ def convert(
     is left out, and so are files that are no photos.
     """
     from cli.convert import convert_all
-    from shared.pipeline import Options
+    from shared.conversion import Options
 
     settings = load_settings(style=style)
     options = Options(max_side, Format(picture_format))

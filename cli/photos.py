@@ -10,8 +10,9 @@ from typing import Final
 
 from cli.words import counted
 from shared.errors import InvalidValueError, SakugaError
-from shared.photos.decoding import Limits, inspect
 from shared.photos.filenames import is_clutter, is_photo_name
+from shared.photos.formats import Limits
+from shared.photos.inspection import inspect
 
 _ANY_SIZE: Final = Limits(1 << 62, math.inf)
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from shared.errors import CanceledError, DamagedPhotoError, InvalidValueError, SakugaError
 from shared.jobs.store import ENDED, ErrorInfo, ResultInfo, State
-from shared.photos.decoding import Limits
+from shared.photos.formats import Limits
 
 DELAYS_S: Final = (0.5, 1, 2, 4, 8, 15, 30)  # after connections that were lost; then it is given up
 LONGEST_WAIT_S: Final = 30  # at a time, whatever the server says: it may get better sooner

@@ -15,7 +15,8 @@ from cli.pictures import Task, make_folder, plan, write
 from cli.remote import Fields, Remote, RemoteJob, UnreachableError
 from shared.errors import SakugaError
 from shared.jobs.store import ErrorInfo, State
-from shared.photos.decoding import Limits, inspect
+from shared.photos.formats import Limits
+from shared.photos.inspection import inspect
 
 AT_ONCE: Final = 8  # photos on their way; more keep no worker busier, and each takes a thread of the server
 

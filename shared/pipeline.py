@@ -6,11 +6,9 @@ size that was asked for in postprocessing. So a style looks the same at every si
 Pure: no files, no queue, no ML runtime; the engine is handed in.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from enum import StrEnum
 from io import BytesIO
 from time import perf_counter
 from typing import BinaryIO, Protocol
@@ -19,34 +17,18 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from shared.conversion import PROGRESS_AT, Options, Stage
 from shared.enlarge import enlarge
-from shared.photos.decoding import Alpha, Format, Limits, Photo, Rgb, decode, drawn_size, encode, fit
+from shared.photos.decoding import Alpha, Photo, Rgb, decode
+from shared.photos.encoding import encode
+from shared.photos.formats import Limits
+from shared.photos.sizes import drawn_size, fit
 
-VERSION = 4  # of what the same photo and weights give; part of a result's key
 _GAP = 1.5  # times the size, to which whole pixels are averaged before a photo is resampled
 SMALLEST_SIDE = 32  # what every generator can take, in pixels
 
 Tensor = npt.NDArray[np.float32]  # (1, 3, H, W), RGB in -1..1
 
-
-class Stage(StrEnum):
-    """Where a conversion is."""
-
-    DECODE = "decode"
-    PREPROCESS = "preprocess"
-    GENERATE = "generate"
-    POSTPROCESS = "postprocess"
-    ENCODE = "encode"
-
-
-# How far a conversion is when a stage begins; generating is nearly all of it.
-PROGRESS_AT = {
-    Stage.DECODE: 0.0,
-    Stage.PREPROCESS: 0.06,
-    Stage.GENERATE: 0.1,
-    Stage.POSTPROCESS: 0.9,
-    Stage.ENCODE: 0.93,
-}
 
 Checkpoint = Callable[[Stage, float], None]
 """Called as each stage begins and while a large picture is generated, with the progress from 0 to 1; raises to stop."""
@@ -69,14 +51,6 @@ class Engine(Protocol):
     def generate(self, photo: Tensor, tell: Told) -> Tensor:
         """Map (1, 3, H, W) in -1..1 to the same shape and, before clipping, range; `tell` may raise to stop."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the user chose: the longest side in pixels (16..2048) and the format of the picture."""
-
-    max_side: int
-    format: Format
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,18 +151,6 @@ def postprocess(generated: Tensor, box: tuple[slice, slice]) -> Rgb:
     for channel in range(3):  # one by one: what is slow is to write bytes across each other
         picture[..., channel] = levels[channel]
     return picture
-
-
-def result_digest(photo_sha256: str, weights_sha256: str, options: Options) -> str:
-    """The identity of a result: the same photo, weights, options and pipeline give the same picture."""
-    parts = (photo_sha256, weights_sha256, str(options.max_side), options.format.value, str(VERSION))
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def working_pixels(size: tuple[int, int], max_side: int) -> int:
-    """What a conversion costs: the pixels of the picture, for a photo of `size` (width, height)."""
-    width, height = fit(size, max_side)
-    return width * height
 
 
 def _brought_to(size: tuple[int, int], drawing: Rgb, base: Rgb, photo: Rgb) -> Rgb:

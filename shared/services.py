@@ -13,14 +13,15 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from shared import pipeline, redis_clock, redis_keys
+from shared import redis_clock, redis_keys
 from shared.albums.store import Album, Albums, have_ended
 from shared.callers.api_keys import PUBLIC_ID, Keys
 from shared.callers.quotas import Quotas
+from shared.conversion import Options, result_digest, working_pixels
 from shared.errors import NewerRecordError, SakugaError, UnavailableError, UnknownAlbumError, UnknownJobError
 from shared.jobs.store import Idempotency, Job, Jobs, PhotoInfo, State, new_id
-from shared.photos.decoding import Limits, inspect
-from shared.pipeline import Options
+from shared.photos.formats import Limits
+from shared.photos.inspection import inspect
 from shared.scheduling.broker import Queue, celery_app
 from shared.scheduling.lanes import LEAST_PIXELS, Lane, Lanes
 from shared.scheduling.leases import Leases
@@ -87,7 +88,7 @@ class Services:
         idempotency = _idempotency(order, sha256)
         if idempotency and (earlier := self.jobs.earlier(order.caller, idempotency)):
             return earlier
-        pixels = max(LEAST_PIXELS, pipeline.working_pixels((header.width, header.height), order.options.max_side))
+        pixels = max(LEAST_PIXELS, working_pixels((header.width, header.height), order.options.max_side))
         info = PhotoInfo(width=header.width, height=header.height, bytes=photo.seek(0, 2), sha256=sha256)
         with self.quotas.spending(order.caller, pixels) as spending:
             self.lanes.admit(order.lane, pixels, order.album or order.caller)
@@ -103,7 +104,7 @@ class Services:
     def _new_job(self, order: Order, style: Style, photo: PhotoInfo, pixels: int) -> Job:
         now = redis_clock.now(self.redis)
         work_ms = self.lanes.estimate_ms(style, pixels / 1e6)
-        digest = pipeline.result_digest(photo.sha256, style.sha256, order.options)
+        digest = result_digest(photo.sha256, style.sha256, order.options)
         job = Job(
             id=order.job_id or new_id(),
             caller=order.caller,

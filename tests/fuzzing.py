@@ -26,9 +26,11 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from shared import pipeline
+from shared.conversion import Options
 from shared.errors import SakugaError
-from shared.photos.decoding import Format, Limits, inspect
-from shared.pipeline import Options, Tensor, Told
+from shared.photos.formats import Format, Limits
+from shared.photos.inspection import inspect
+from shared.pipeline import Tensor, Told
 
 T = TypeVar("T")
 MINUTES = float(os.environ.get("FUZZ_MINUTES") or 0)

@@ -21,11 +21,11 @@ from werkzeug.test import TestResponse
 import shared.photos.filenames
 import web.archive
 from shared.albums.store import Item
+from shared.conversion import Options
 from shared.errors import InvalidValueError, UnavailableError
 from shared.jobs.store import RECORD_VERSION, Job, Jobs, State
-from shared.photos.decoding import Format
 from shared.photos.filenames import UniqueNames, safe_name, with_number
-from shared.pipeline import Options
+from shared.photos.formats import Format
 from shared.redis_keys import DRIFT, FLOW_PIXELS, OUTSTANDING, lane_sent
 from shared.scheduling.broker import Queue, celery_app
 from shared.scheduling.lane_order import Turns

@@ -23,6 +23,7 @@ ALLOWED = {
     "weights": set(),
 }
 ENGINES = {"torch", "openvino", "onnxruntime"}
+CODECS = {"numpy", "pillow_heif", "PIL._avif", "PIL._webp"}  # and what only pixels need
 # Reports what modules under a folder do while they are imported: `python -c WATCH FOLDER MODULE …`. What libraries do
 # at their own import is theirs: the nearest frame that runs a module tells whose it is. So is what the import system
 # reads, and the metadata of packages, in which pydantic looks for plugins when the first model is declared.
@@ -93,8 +94,8 @@ def test_only_the_web_knows_flask() -> None:
     assert {file.split("/")[0] for file in users} == {"web"}
 
 
-def test_the_web_starts_without_any_engine() -> None:
-    code = f"import sys, web.app, web.__main__; print(sorted({ENGINES!r} & set(sys.modules)))"
+def test_the_web_starts_without_any_engine_or_codec() -> None:
+    code = f"import sys, web.app, web.__main__; print(sorted({ENGINES | CODECS!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("[]\n", "")
 

@@ -22,6 +22,7 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 
 from shared import pipeline
+from shared.conversion import Options
 from shared.engines import EngineName
 from shared.errors import (
     CanceledError,
@@ -31,8 +32,9 @@ from shared.errors import (
     UnavailableError,
     WeightsError,
 )
-from shared.photos.decoding import Format, Limits, Rgb
-from shared.pipeline import Options, Tensor, Told
+from shared.photos.decoding import Rgb
+from shared.photos.formats import Format, Limits
+from shared.pipeline import Tensor, Told
 from shared.settings import Settings
 from shared.styles import BUNDLED_WEIGHTS, Size, Style, read_manifest
 from tests.conftest import ROOT, ToyEngine

@@ -32,10 +32,11 @@ from werkzeug.test import TestResponse
 
 from cli.keys import Allowance, create_caller
 from shared.callers.api_keys import Scope
+from shared.conversion import Options
 from shared.errors import WeightsError
 from shared.jobs.store import Job, State
-from shared.photos.decoding import Format, readable_formats
-from shared.pipeline import Options
+from shared.photos.decoding import readable_formats
+from shared.photos.formats import Format
 from shared.services import Order, Services, connect
 from tests.conftest import ToyEngine, photo_bytes, zip_of
 from tests.fuzzing import Converter, ConverterDiedError, damaged, fuzz, within_bounds

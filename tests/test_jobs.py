@@ -14,6 +14,7 @@ import pytest
 from redis import Redis
 from structlog.testing import capture_logs
 
+from shared.conversion import PROGRESS_AT, Options, Stage
 from shared.errors import (
     CanceledError,
     DamagedPhotoError,
@@ -38,8 +39,7 @@ from shared.jobs.store import (
     error_info,
     new_id,
 )
-from shared.photos.decoding import Format
-from shared.pipeline import PROGRESS_AT, Options, Stage
+from shared.photos.formats import Format
 from shared.redis_keys import EXPIRY, LAPSES, LEASES, lane_sent
 from shared.scheduling import admission
 from shared.scheduling.broker import Queue, celery_app

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from shared.conversion import Options
 from shared.jobs.store import Job, State
-from shared.photos.decoding import Format
-from shared.pipeline import Options
+from shared.photos.formats import Format
 from shared.scheduling.lanes import Lane
 from shared.services import Order, Services
 from tests.conftest import fall_silent, photo_bytes

@@ -10,10 +10,10 @@ from structlog.testing import capture_logs
 
 from shared.albums import store
 from shared.albums.store import Album
+from shared.conversion import Options
 from shared.errors import DamagedPhotoError
 from shared.jobs.store import RECORD_VERSION, Job, State
-from shared.photos.decoding import Format
-from shared.pipeline import Options
+from shared.photos.formats import Format
 from shared.redis_keys import FLOW_PIXELS, FLOW_PREFIX, FLOWS, LEASES, OUTSTANDING, RECONCILED, lane_sent, lane_totals
 from shared.scheduling.lanes import Lane
 from shared.scheduling.reconciliation import reconcile

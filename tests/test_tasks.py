@@ -11,10 +11,11 @@ import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 from PIL import Image, ImageFile
 
+from shared.conversion import Options
 from shared.errors import DamagedPhotoError, SakugaError, UnavailableError
 from shared.jobs.store import HINDRANCE_S, LONGEST_PAUSE_S, RECORD_VERSION, Job, Jobs, ResultInfo, State
-from shared.photos.decoding import Format, Limits
-from shared.pipeline import Engine, Options, Tensor, Told
+from shared.photos.formats import Format, Limits
+from shared.pipeline import Engine, Tensor, Told
 from shared.redis_keys import PACE
 from shared.scheduling.lanes import LEAST_MS, LEAST_PIXELS
 from shared.services import Order, Services

@@ -12,9 +12,9 @@ import pytest
 from celery.worker import state
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from shared.conversion import Options
 from shared.jobs.store import Job, State
-from shared.photos.decoding import Format
-from shared.pipeline import Options
+from shared.photos.formats import Format
 from shared.redis_keys import EXPIRY, lane_totals
 from shared.scheduling.broker import CONVERT, UNACKED_INDEX, celery_app
 from shared.scheduling.lanes import Lane

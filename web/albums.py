@@ -8,9 +8,9 @@ from flask import Blueprint, Response, current_app, request, url_for
 from werkzeug.datastructures import FileStorage
 
 from shared.albums.store import Album, Entry
+from shared.conversion import Options
 from shared.errors import BadRequestError, SakugaError
 from shared.jobs.store import State, error_info
-from shared.pipeline import Options
 from shared.usecases.uploads import Numbering, Taken, add_archive, add_photo, replace_photo
 from web.archive import archive_of
 from web.current import services

@@ -9,7 +9,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from shared.albums.store import NO_SUCH_ALBUM, Album
 from shared.errors import BadRequestError, UnknownAlbumError, UnknownJobError
 from shared.jobs.store import NO_SUCH_JOB, Job
-from shared.photos.decoding import too_many_bytes
+from shared.photos.formats import too_many_bytes
 from shared.photos.spool import spooled
 from web.access import require_caller
 from web.current import services

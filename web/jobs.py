@@ -8,6 +8,7 @@ from typing import BinaryIO, cast
 from flask import Blueprint, Response, redirect, request, send_file, url_for
 from werkzeug.datastructures import FileStorage
 
+from shared.conversion import Options
 from shared.errors import (
     BadRequestError,
     ExpiredError,
@@ -17,7 +18,6 @@ from shared.errors import (
     NotReadyError,
 )
 from shared.jobs.store import Job, ResultInfo, State
-from shared.pipeline import Options
 from shared.services import Order
 from web.current import services
 from web.events import stream

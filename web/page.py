@@ -5,7 +5,7 @@ from typing import cast
 
 from flask import Blueprint, Response, g, make_response, redirect, render_template, request, url_for
 
-from shared.photos.decoding import Format
+from shared.photos.formats import Format
 from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
 from shared.styles import Style, Styles
 from web import current

@@ -6,9 +6,9 @@ from typing import Annotated, Literal, Self
 from flask import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.conversion import Stage
 from shared.jobs.store import ErrorInfo, Job, PhotoInfo, ResultInfo, State
-from shared.photos.decoding import Format
-from shared.pipeline import Stage
+from shared.photos.formats import Format
 from shared.scheduling.lanes import Lane, Outlook
 from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
 from shared.styles import Size

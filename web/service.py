@@ -7,7 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from redis.exceptions import RedisError
 
 from shared.errors import UnknownPreviewError, public_errors
-from shared.photos.decoding import MIN_SIDE, Format
+from shared.photos.formats import MIN_SIDE, Format
 from shared.scheduling.lanes import Lane
 from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
 from shared.styles import Style

@@ -16,6 +16,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from redis.exceptions import RedisError
 
 from shared import pipeline
+from shared.conversion import Options, Stage
 from shared.errors import (
     CanceledError,
     NewerRecordError,
@@ -25,7 +26,7 @@ from shared.errors import (
     UnknownJobError,
 )
 from shared.jobs.store import Job, ResultInfo
-from shared.pipeline import Engine, Options, Picture, Stage
+from shared.pipeline import Engine, Picture
 from shared.scheduling.lanes import LEAST_PIXELS, Lane
 from shared.services import Services
 from shared.storage.base import MissingObjectError

@@ -20,10 +20,10 @@ import psutil
 from PIL import Image
 
 from shared import pipeline
+from shared.conversion import Options
 from shared.engines import EngineName
 from shared.errors import EngineError, SakugaError
-from shared.photos.decoding import Format, Limits
-from shared.pipeline import Options
+from shared.photos.formats import Format, Limits
 from shared.settings import MAX_SIDE_DEFAULT, Settings
 from shared.styles import Style
 from shared.telemetry import configure_logs

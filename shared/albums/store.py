@@ -26,7 +26,7 @@ from shared.jobs.store import (
     record_fields,
     record_values,
 )
-from shared.photos.decoding import Format
+from shared.photos.formats import Format
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -21,6 +21,7 @@ from redis.client import NEVER_DECODE
 from redis.exceptions import ResponseError
 
 from shared import redis_clock, redis_keys
+from shared.conversion import Stage
 from shared.errors import (
     AttemptsExhaustedError,
     CanceledError,
@@ -31,8 +32,7 @@ from shared.errors import (
     UnknownJobError,
     UnreadableJobError,
 )
-from shared.photos.decoding import Format
-from shared.pipeline import Stage
+from shared.photos.formats import Format
 from shared.scheduling import leases
 from shared.scheduling.lanes import Lane, Lanes
 from shared.scheduling.leases import Leases

@@ -3,7 +3,7 @@
 import tempfile
 from typing import BinaryIO, Final, Protocol, cast
 
-from shared.photos.decoding import too_many_bytes
+from shared.photos.formats import too_many_bytes
 
 SPOOL_BYTES: Final = 1 << 20  # more go to a temporary file
 _BLOCK: Final = 1 << 16

@@ -16,6 +16,7 @@ from os import SEEK_END
 from typing import BinaryIO, Final
 
 from shared.albums.store import Album, Item
+from shared.conversion import Options
 from shared.errors import (
     AlbumFullError,
     ArchiveError,
@@ -27,10 +28,10 @@ from shared.errors import (
     UnknownJobError,
 )
 from shared.jobs.store import Job, State, error_info, new_id
-from shared.photos.decoding import inspect, too_many_bytes
 from shared.photos.filenames import is_clutter, is_photo_name, safe_name, with_number
+from shared.photos.formats import too_many_bytes
+from shared.photos.inspection import inspect
 from shared.photos.spool import SPOOL_BYTES, spooled
-from shared.pipeline import Options
 from shared.scheduling.lanes import Lane
 from shared.services import Order, Services
 
