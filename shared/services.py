@@ -4,7 +4,9 @@ import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import urlsplit
 
 import structlog
 from redis import Redis
@@ -18,7 +20,14 @@ from shared.albums.store import Album, Albums, have_ended
 from shared.callers.api_keys import PUBLIC_ID, Keys
 from shared.callers.quotas import Quotas
 from shared.conversion import Options, result_digest, working_pixels
-from shared.errors import NewerRecordError, SakugaError, UnavailableError, UnknownAlbumError, UnknownJobError
+from shared.errors import (
+    NewerRecordError,
+    SakugaError,
+    SettingsError,
+    UnavailableError,
+    UnknownAlbumError,
+    UnknownJobError,
+)
 from shared.jobs.store import Idempotency, Job, Jobs, PhotoInfo, State, new_id
 from shared.photos.formats import Limits
 from shared.photos.inspection import inspect
@@ -27,8 +36,10 @@ from shared.scheduling.lanes import LEAST_PIXELS, Lane, Lanes
 from shared.scheduling.leases import Leases
 from shared.scheduling.reconciliation import reconcile
 from shared.settings import Settings
-from shared.storage.base import Store, open_store
+from shared.storage.base import Store
+from shared.storage.disk import DiskStore
 from shared.storage.references import WAIT_S, Holdings
+from shared.storage.s3 import S3Store
 from shared.styles import Style, Styles, installed_styles
 from shared.webhooks.outbox import Message, Webhooks, event, new_secret
 
@@ -361,6 +372,17 @@ def connect(settings: Settings, *, wait_s: float = WAIT_S) -> Services:
         queue=Queue(celery_app(settings), redis),
         limits=Limits(settings.max_upload_bytes, settings.max_megapixels),
     )
+
+
+def open_store(settings: Settings) -> Store:
+    """Open the store that `SAKUGA_STORE_URL` names: `file:/some/folder` or `s3://bucket/prefix`."""
+    url = settings.effective_store_url
+    if url.startswith("file:"):
+        return DiskStore(Path(url.removeprefix("file:").removeprefix("//")))
+    parts = urlsplit(url)
+    if not parts.netloc:
+        raise SettingsError("SAKUGA_STORE_URL: an s3 store needs a bucket: s3://bucket/prefix")
+    return S3Store(parts.netloc, parts.path.strip("/"), public_url=settings.store_public_url or None)
 
 
 def redis_client(settings: Settings, *, patience_s: float = 5, tries: int = 3) -> Redis:

@@ -32,7 +32,7 @@ from shared.scheduling.lane_order import Turns
 from shared.scheduling.lanes import BULK_SHARE, Lane, Lanes
 from shared.services import Order, Services, connect
 from shared.settings import Settings
-from shared.storage.base import DiskStore
+from shared.storage.disk import DiskStore
 from tests.conftest import ToyEngine, fall_silent, photo_bytes, zip_of
 from web.app import create_app
 from web.archive import BrokenOffError

@@ -35,7 +35,7 @@ from shared.redis_keys import (
 )
 from shared.scheduling.lanes import Lane
 from shared.services import Services, connect
-from shared.storage.base import DiskStore
+from shared.storage.disk import DiskStore
 from shared.storage.references import Holdings
 from tests.conftest import ROOT, ToyEngine, fall_silent, photo_bytes
 from tests.test_albums import ALBUMS, body, put, upload

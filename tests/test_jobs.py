@@ -45,7 +45,7 @@ from shared.scheduling import admission
 from shared.scheduling.broker import Queue, celery_app
 from shared.scheduling.lanes import Lane, Lanes
 from shared.services import Order, Services, connect
-from shared.storage.base import DiskStore
+from shared.storage.disk import DiskStore
 from shared.storage.references import LOCK_S, Holding, Holdings
 from tests.conftest import fall_silent, photo_bytes
 

@@ -17,8 +17,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from shared.errors import UnavailableError
-from shared.storage.base import CONNECT_S, READ_S, TRIES, DiskStore, MissingObjectError, S3Store, Store
+from shared.storage.base import MissingObjectError, Store
+from shared.storage.disk import DiskStore
 from shared.storage.references import LOCK_S
+from shared.storage.s3 import CONNECT_S, READ_S, TRIES, S3Store
 from tests.conftest import S3_KEYS, free_port, wait_until
 
 KEY = "public/photos/0a1b"

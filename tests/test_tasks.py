@@ -20,7 +20,7 @@ from shared.redis_keys import PACE
 from shared.scheduling.lanes import LEAST_MS, LEAST_PIXELS
 from shared.services import Order, Services
 from shared.storage import references
-from shared.storage.base import DiskStore
+from shared.storage.disk import DiskStore
 from tests.conftest import ToyEngine, fall_silent, photo_bytes
 from worker import tasks
 
