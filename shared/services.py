@@ -41,7 +41,8 @@ from shared.storage.disk import DiskStore
 from shared.storage.references import WAIT_S, Holdings
 from shared.storage.s3 import S3Store
 from shared.styles import Style, Styles, installed_styles
-from shared.webhooks.outbox import Message, Webhooks, event, new_secret
+from shared.webhooks.messages import Message, event, new_secret
+from shared.webhooks.outbox import Webhooks
 
 AHEAD_PER_PROCESS = 2  # bulk jobs in the queue: one is taken while the next is sent
 LOST_AFTER_S = 60  # how much longer than the oldest message a job waits before its own is taken for lost

@@ -18,8 +18,9 @@ from shared.jobs.store import State
 from shared.redis_keys import WEBHOOKS_DUE
 from shared.services import Services, connect
 from shared.settings import Settings
-from shared.webhooks import outbox
-from shared.webhooks.outbox import Message, is_public, new_secret
+from shared.webhooks import delivery, outbox, senders
+from shared.webhooks.addresses import is_public
+from shared.webhooks.messages import Message, new_secret
 from tests.conftest import ToyEngine, photo_bytes, wait_until
 from web.app import create_app
 from web.schemas import AlbumEnded
@@ -210,15 +211,15 @@ def dripping() -> Iterator[str]:
 def test_who_drips_is_cut_off_and_keeps_nobody_else_waiting(
     trusting: Services, receiver: Receiver, dripping: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox, "DEADLINE_S", 1)
+    monkeypatch.setattr(delivery, "DEADLINE_S", 1)
     began = time.monotonic()
-    for number in range(outbox.SENDERS_PER_HOST):
+    for number in range(senders.SENDERS_PER_HOST):
         put(trusting, f"msg_{number}", dripping)
     put(trusting, "msg_heard", receiver.url)
     assert trusting.webhooks.send_due() == 1
     assert time.monotonic() - began < 5  # all at once, each until its deadline
     assert trusting.redis.hget("sakuga:webhook:msg_0", "tries") == "1"
-    assert outbox.DEADLINE_S < outbox.CLAIM_S
+    assert delivery.DEADLINE_S < outbox.CLAIM_S
 
 
 @dataclass
@@ -250,8 +251,8 @@ def silent() -> Iterator[Silent]:
 @pytest.fixture
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test is so slow that it is the time that lets others go on."""
-    monkeypatch.setattr(outbox, "TIMEOUT_S", 600)
-    monkeypatch.setattr(outbox, "DEADLINE_S", 600)
+    monkeypatch.setattr(delivery, "TIMEOUT_S", 600)
+    monkeypatch.setattr(delivery, "DEADLINE_S", 600)
 
 
 @pytest.mark.usefixtures("_patient")
@@ -261,13 +262,13 @@ def test_ten_silent_receivers_of_one_caller_keep_no_other_waiting(
     for number in range(50):
         put(trusting, f"msg_{number}", silent.url(LOOPBACK[number % 10]), caller="mallory")
     sending = trusting.webhooks.start_due()
-    wait_until(lambda: len(silent.asked) == outbox.SENDERS_PER_CALLER, "as many senders as may are waiting")
+    wait_until(lambda: len(silent.asked) == senders.SENDERS_PER_CALLER, "as many senders as may are waiting")
     put(trusting, "msg_heard", receiver.url, caller="alice")
     sending += trusting.webhooks.start_due()
     wait_until(lambda: len(receiver.heard) == 1, "the other is told")
     assert not any(one.done() for one in sending[:-1])
     silent.is_over.set()
-    assert [one.result() for one in sending] == [False] * outbox.SENDERS_PER_CALLER + [True]
+    assert [one.result() for one in sending] == [False] * senders.SENDERS_PER_CALLER + [True]
 
 
 @pytest.mark.usefixtures("_patient")
@@ -279,16 +280,16 @@ def test_a_silent_receiver_of_many_callers_keeps_no_other_waiting(
     put(trusting, "msg_heard", receiver.url, caller="caller 0")
     sending = trusting.webhooks.start_due()
     wait_until(lambda: len(receiver.heard) == 1, "the other is told")
-    assert len(sending) == outbox.SENDERS_PER_HOST + 1
+    assert len(sending) == senders.SENDERS_PER_HOST + 1
     silent.is_over.set()
     assert sum(one.result() for one in sending) == 1
 
 
 def test_what_finds_no_sender_free_is_told_in_its_turn(trusting: Services, receiver: Receiver) -> None:
-    count = 2 * outbox.SENDERS_PER_HOST + 1
+    count = 2 * senders.SENDERS_PER_HOST + 1
     for number in range(count):
         put(trusting, f"msg_{number}", receiver.url)
-    for heard in (outbox.SENDERS_PER_HOST, outbox.SENDERS_PER_HOST, 1):
+    for heard in (senders.SENDERS_PER_HOST, senders.SENDERS_PER_HOST, 1):
         assert trusting.webhooks.send_due() == heard
         make_due(trusting)
     assert len({headers["webhook-id"] for headers, _ in receiver.heard}) == count

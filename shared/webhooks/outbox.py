@@ -1,50 +1,21 @@
-"""Telling whoever waits for an album that it has ended: a signed POST, tried again until it is heard.
+"""Telling whoever waits for an album that it has ended: messages wait in Redis, and are tried again until heard."""
 
-After Standard Webhooks 1.0 (https://www.standardwebhooks.com). An address that somebody names could be one that only
-this machine can reach, so the name is resolved here, every address it has must be a public one, and it is that address
-which is connected to: a name that resolves otherwise a moment later changes nothing.
-"""
-
-import asyncio
-import base64
-import ipaddress
-import json
-import secrets
-import socket
-import ssl
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import cache
-from http import HTTPStatus
-from threading import Lock
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Final, cast
-from urllib.parse import urlsplit
 
-import httpx
 import structlog
-from standardwebhooks import Webhook
 
 from shared import redis_clock, redis_keys
-from shared.errors import InvalidValueError, SakugaError
+from shared.webhooks.addresses import UnreachableError, require_allowed
+from shared.webhooks.delivery import post
+from shared.webhooks.messages import Message, read_message
+from shared.webhooks.senders import Senders
 
 if TYPE_CHECKING:
     from redis import Redis
 
 DELAYS_S: Final = (5, 60, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600)
-TIMEOUT_S: Final = 10  # of each step: to connect, to agree on TLS, to be told anything more
-DEADLINE_S: Final = 20  # of all steps: one who tells a byte now and then keeps within the other
 LOOK_S: Final = 2  # how often to look for messages that are due
-SENDERS: Final = 32  # at once; mostly they wait for receivers
-# No caller and no host may occupy them all; several callers with slow receivers together can.
-SENDERS_PER_CALLER: Final = SENDERS // 2
-SENDERS_PER_HOST: Final = 4
-_TUNNELS: Final = tuple(  # to IPv4, private ones too: NAT64, the local kind of it (RFC 8215), 6to4, mere IPv4
-    map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "::/96"))
-)
 CLAIM_S: Final = 120  # of a sender that died; above the deadline and what resolving a name takes
 _CLAIM: Final = """
 local due = redis.call('ZRANGE', KEYS[1], '-inf', ARGV[1], 'BYSCORE', 'LIMIT', 0, ARGV[3])
@@ -56,58 +27,6 @@ _CLAIM_COUNT: Final = 100
 log = structlog.get_logger()
 
 
-class UnreachableError(SakugaError):
-    """The address cannot be told anything, now or ever."""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One thing to tell: `id` stays the same over all tries, so that a receiver can tell them apart from news."""
-
-    id: str
-    url: str
-    secret: str
-    body: str
-    caller: str
-    tries: int = 0  # that failed
-
-    @property
-    def host(self) -> str:
-        """The receiver, whatever the port."""
-        return urlsplit(self.url).hostname or ""
-
-
-class _Senders:
-    """Threads that send, few of them for the same caller or host."""
-
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(SENDERS, "webhook")  # starts them as they are needed
-        self._lock = Lock()
-        self._busy: Counter[str] = Counter()
-
-    def start(self, send: Callable[[Message], bool], message: Message) -> Future[bool] | None:
-        """Send a message in a thread; None if its caller, its host or all together have as many as they may."""
-        limits = {
-            "all": SENDERS,
-            f"caller {message.caller}": SENDERS_PER_CALLER,
-            f"host {message.host}": SENDERS_PER_HOST,
-        }
-        with self._lock:
-            if any(self._busy[name] >= limit for name, limit in limits.items()):
-                return None
-            self._busy.update(limits.keys())
-        future = self._pool.submit(send, message)
-        future.add_done_callback(lambda done: self._end(done, limits.keys()))
-        return future
-
-    def _end(self, future: Future[bool], names: Iterable[str]) -> None:
-        with self._lock:
-            self._busy.subtract(names)
-            self._busy = +self._busy  # without those that are at zero
-        if error := future.exception():
-            log.error("a webhook was not sent; it is tried again", exc_info=error)
-
-
 class Webhooks:
     """Messages that wait in Redis until they have been heard."""
 
@@ -115,20 +34,15 @@ class Webhooks:
         """Tell public addresses, and the names in `private_hosts` wherever they are."""
         self._redis = redis
         self._private_hosts = private_hosts
-        self._senders = _Senders()
+        self._senders = Senders()
 
     def require_url(self, url: str) -> str:
-        """Check what can be checked of an address without asking anybody.
+        """The address itself, once checked as far as that goes without asking anybody.
 
         Raises:
             InvalidValueError: it is none, or plainly a private one.
         """
-        host = _require_url(url)
-        if _is_private(host) and host not in self._private_hosts:
-            raise InvalidValueError(
-                "webhook must be a public address; for one of the service's own network its operator can name the host "
-                "in SAKUGA_WEBHOOK_HOSTS."
-            )
+        require_allowed(url, self._private_hosts)
         return url
 
     def put(self, message: Message, *, keep_s: float) -> None:
@@ -179,20 +93,19 @@ class Webhooks:
             for message_id in claimed:
                 pipe.hgetall(redis_keys.webhook_message(message_id))
             return {
-                message_id: _read(message_id, found) for message_id, found in zip(claimed, pipe.execute(), strict=True)
+                message_id: read_message(message_id, found)
+                for message_id, found in zip(claimed, pipe.execute(), strict=True)
             }
 
     def _drop(self, message_id: str) -> None:
         with self._redis.pipeline() as pipe:
             pipe.zrem(redis_keys.WEBHOOKS_DUE, message_id)
-            pipe.delete(
-                redis_keys.webhook_message(message_id)
-            )  # of one that expired while it was sent its tries came back
+            pipe.delete(redis_keys.webhook_message(message_id))  # if it expired while it was sent its tries came back
             pipe.execute()
 
     def _send(self, message: Message) -> bool:
         try:
-            self._post(message)
+            post(message, self._private_hosts)
         except UnreachableError as error:
             self._try_later(message, error)
             return False
@@ -208,113 +121,3 @@ class Webhooks:
             pipe.hincrby(redis_keys.webhook_message(message.id), "tries", 1)
             pipe.zadd(redis_keys.WEBHOOKS_DUE, {message.id: redis_clock.now(self._redis) + DELAYS_S[message.tries]})
             pipe.execute()
-
-    def _post(self, message: Message) -> None:
-        now = datetime.now(UTC)
-        address = self._address(message.url)
-        headers = {
-            "Host": urlsplit(message.url).netloc,
-            "Content-Type": "application/json",
-            "User-Agent": "Sakuga",
-            "webhook-id": message.id,
-            "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": Webhook(message.secret).sign(message.id, now, message.body),
-        }
-        try:
-            request = httpx.Request(  # to the address, and still under the name for the certificate
-                "POST",
-                httpx.URL(message.url).copy_with(host=address),
-                content=message.body.encode(),
-                headers=headers,
-                extensions={"sni_hostname": message.host, "timeout": httpx.Timeout(TIMEOUT_S).as_dict()},
-            )
-            status = asyncio.run(_status_of_answer(request))
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            raise UnreachableError(f"{type(error).__name__}") from error
-        if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-            raise UnreachableError(f"It answered {status}.")
-
-    def _address(self, url: str) -> str:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-        try:
-            found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-        except (OSError, UnicodeError) as error:
-            raise UnreachableError("Its name cannot be resolved.") from error
-        if host not in self._private_hosts and not all(is_public(address) for address in found):
-            raise UnreachableError("It is not a public address; SAKUGA_WEBHOOK_HOSTS may allow it.")
-        return found[0]
-
-
-async def _status_of_answer(request: httpx.Request) -> int:
-    """Send a request and read the head of the answer, no more.
-
-    A coroutine, since one that is blocked can be cancelled; a thread cannot.
-
-    Raises:
-        httpx.HTTPError: there is no answer.
-        TimeoutError: it took longer than `DEADLINE_S`.
-    """
-    async with httpx.AsyncClient(verify=_trust(), trust_env=False) as client, asyncio.timeout(DEADLINE_S):
-        answer = await client.send(request, stream=True)
-        await answer.aclose()
-    return answer.status_code
-
-
-@cache
-def _trust() -> ssl.SSLContext:
-    """The authorities that vouch for receivers; loading them takes longer than sending a message."""
-    return httpx.create_ssl_context(trust_env=False)
-
-
-def _is_private(host: str) -> bool:
-    """Whether a host says itself that it is none of the world's; names are judged when they are called."""
-    name = host.rstrip(".").lower()
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    for read in (str, lambda text: socket.inet_ntoa(socket.inet_aton(text))):  # the second reads 127.1, too
-        with suppress(ValueError, OSError):
-            return not is_public(read(host))
-    return False
-
-
-def _require_url(url: str) -> str:
-    """Check that this is an address, without asking anybody; returns its host."""
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and not (parts.username or parts.password)
-        (parts.hostname or "").encode("idna")
-        usable = usable and parts.port != 0 and parts.netloc.isascii()
-    except ValueError:
-        usable = False
-    if not usable:
-        raise InvalidValueError("webhook must be an address like https://example.com/hook, without a password.")
-    return parts.hostname or ""
-
-
-def new_secret() -> str:
-    """A secret of 256 bits, as Standard Webhooks writes it."""
-    return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
-
-
-def event(kind: str, data: dict[str, object]) -> str:
-    """The body of a message, as Standard Webhooks has it."""
-    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-    return json.dumps({"type": kind, "timestamp": now, "data": data}, separators=(",", ":"))
-
-
-def is_public(address: str) -> bool:
-    """Whether an IP address leads out into the world, by no detour to where only this machine can go."""
-    found = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(found, ipaddress.IPv6Address):
-        if found.is_site_local or any(found in network for network in _TUNNELS):
-            return False
-        found = found.ipv4_mapped or found
-    return found.is_global and not found.is_multicast
-
-
-def _read(message_id: str, record: Mapping[str, str]) -> Message | None:
-    if "url" not in record:
-        return None
-    caller = record.get("caller", "")  # an earlier version kept none
-    return Message(message_id, record["url"], record["secret"], record["body"], caller, int(record["tries"]))
