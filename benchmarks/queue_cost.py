@@ -30,8 +30,9 @@ from cli import valkey
 from shared import redis_keys
 from shared.conversion import Options
 from shared.photos.formats import Format
-from shared.services import Order, connect, redis_client
+from shared.services import connect, redis_client
 from shared.settings import MAX_SIDE_MAX, MAX_SIDE_MIN, Settings
+from shared.usecases.submit import Order, submit
 
 SUBMITS, POLLS = 50, 200
 WARM, DONE = 5, 40  # pictures before and while we count; together fewer than were submitted to a queue of any length
@@ -158,7 +159,7 @@ def _submit(settings: Settings, numbers: range) -> None:
     services, photo = connect(settings), _photo()
     sides = range(MAX_SIDE_MIN, MAX_SIDE_MAX)
     for number in numbers:
-        services.submit(BytesIO(photo), Order(_STYLE, Options(sides[number % len(sides)], Format.JPEG)))
+        submit(services, BytesIO(photo), Order(_STYLE, Options(sides[number % len(sides)], Format.JPEG)))
 
 
 def _photo() -> bytes:

@@ -26,7 +26,7 @@ from cli.remote import Fields, RefusedError, Remote, RemoteAlbum, RemoteLimits, 
 from cli.submit import reason, require_sendable
 from cli.words import counted
 from shared.errors import DamagedPhotoError, InvalidValueError, QuotaExceededError, SakugaError
-from shared.jobs.store import ENDED, ErrorInfo, State, error_info
+from shared.jobs.record import ENDED, ErrorInfo, State, error_info
 from shared.photos.filenames import safe_name
 from shared.photos.formats import Limits
 

@@ -531,7 +531,7 @@ def _worker_alive(settings: Settings) -> bool:
     from shared.services import connect
 
     try:
-        return bool(connect(settings).lanes.alive_on(socket.gethostname()))
+        return bool(connect(settings).workers.alive_on(socket.gethostname()))
     except RedisError:
         return False
 

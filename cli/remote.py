@@ -16,7 +16,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from shared.errors import CanceledError, DamagedPhotoError, InvalidValueError, SakugaError
-from shared.jobs.store import ENDED, ErrorInfo, ResultInfo, State
+from shared.jobs.record import ENDED, ErrorInfo, ResultInfo, State
 from shared.photos.formats import Limits
 
 DELAYS_S: Final = (0.5, 1, 2, 4, 8, 15, 30)  # after connections that were lost; then it is given up

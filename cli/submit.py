@@ -14,7 +14,7 @@ from cli.photos import find
 from cli.pictures import Task, make_folder, plan, write
 from cli.remote import Fields, Remote, RemoteJob, UnreachableError
 from shared.errors import SakugaError
-from shared.jobs.store import ErrorInfo, State
+from shared.jobs.record import ErrorInfo, State
 from shared.photos.formats import Limits
 from shared.photos.inspection import inspect
 

@@ -178,12 +178,12 @@ def _start(supervisor: Supervisor, settings: Settings) -> None:
         for part in queue:
             part.start()
         supervisor.wait_for("queue", lambda: _answers(services))
-    services.lanes.forget(socket.gethostname())
+    services.workers.forget(socket.gethostname())
     with supervisor.console.status("Loading and warming the engine"):
         worker.start()
         web.start()
         supervisor.wait_for("web", lambda: _listens(settings))
-        supervisor.wait_for("worker", lambda: bool(services.lanes.alive_on(socket.gethostname())))
+        supervisor.wait_for("worker", lambda: bool(services.workers.alive_on(socket.gethostname())))
 
 
 def _announce(settings: Settings, console: Console) -> None:

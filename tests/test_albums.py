@@ -20,20 +20,26 @@ from werkzeug.test import TestResponse
 
 import shared.photos.filenames
 import web.archive
-from shared.albums.store import Item
+from shared.albums.record import Item
 from shared.conversion import Options
 from shared.errors import InvalidValueError, UnavailableError
-from shared.jobs.store import RECORD_VERSION, Job, Jobs, State
+from shared.jobs.record import Job, Lane, State
+from shared.jobs.store import Jobs
 from shared.photos.filenames import UniqueNames, safe_name, with_number
 from shared.photos.formats import Format
+from shared.record_codec import RECORD_VERSION
 from shared.redis_keys import DRIFT, FLOW_PIXELS, OUTSTANDING, lane_sent
 from shared.scheduling.broker import Queue, celery_app
-from shared.scheduling.lane_order import Turns
-from shared.scheduling.lanes import BULK_SHARE, Lane, Lanes
-from shared.services import Order, Services, connect
+from shared.scheduling.lane_order import BULK_SHARE, Turns
+from shared.services import Services, connect
 from shared.settings import Settings
 from shared.storage.disk import DiskStore
-from tests.conftest import ToyEngine, fall_silent, photo_bytes, zip_of
+from shared.usecases import uploads
+from shared.usecases.albums import erase_album, tell_ended
+from shared.usecases.dispatch import feed
+from shared.usecases.recovery import send_lost
+from shared.usecases.submit import Order, submit
+from tests.conftest import ToyEngine, fall_silent, photo_bytes, with_room, zip_of
 from web.app import create_app
 from web.archive import BrokenOffError
 from worker import tasks
@@ -491,14 +497,12 @@ class TestEvents:
     def test_an_upload_whose_album_is_erased_meanwhile_leaves_nothing(
         self, client: FlaskClient, services: Services, album: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        submit = Services.submit
-
-        def erased_first(self: Services, photo: BinaryIO, order: Order) -> Job:
-            job = submit(self, photo, order)
-            self.erase_album(album.rsplit("/", 1)[1])
+        def erased_first(services: Services, photo: BinaryIO, order: Order) -> Job:
+            job = submit(services, photo, order)
+            erase_album(services, album.rsplit("/", 1)[1])
             return job
 
-        monkeypatch.setattr(Services, "submit", erased_first)
+        monkeypatch.setattr(uploads, "submit", erased_first)
         response = client.put(f"{album}/photos/a.png", data=photo_bytes(), content_type="image/png")
         assert problem(response) == (404, "unknown_album")
         assert services.redis.keys("sakuga:job:*") == []
@@ -521,7 +525,7 @@ class TestEvents:
             return self.erase(job_id)
 
         monkeypatch.setattr(Jobs, "erase", with_another)
-        services.erase_album(album.rsplit("/", 1)[1])
+        erase_album(services, album.rsplit("/", 1)[1])
         assert [problem(answer) for answer in answers] == [(404, "unknown_album")] * 2
         assert services.redis.keys("sakuga:job:*") == []
         assert services.redis.keys("sakuga:album:*") == []
@@ -627,10 +631,10 @@ class TestAfterwards:
     ) -> None:
         job_id = put(client, album, "poison.png")["job"]
         for _ in range(4):
-            services.jobs.claim(job_id)
+            services.attempts.claim(job_id)
             fall_silent(services, services.jobs.get(job_id))
         assert body(client.post(f"{album}/retry"))["counts"]["failed"] == 1
-        assert [job.id for job in services.jobs.quarantined()] == [job_id]
+        assert [job.id for job in services.quarantine.jobs()] == [job_id]
 
     def test_a_canceled_album_stops_and_can_go_on(self, client: FlaskClient, services: Services, album: str) -> None:
         for seed in range(12):
@@ -650,7 +654,7 @@ class TestAfterwards:
         for seed in range(5):
             put(client, album, f"{seed}.png", seed)
         client.post(f"{album}/cancel")
-        narrow = replace(services, lanes=Lanes(services.redis, max_queued_megapixels=0.02))  # two photos of an album
+        narrow = with_room(services, 0.02)  # two photos of an album
         tight = create_app(narrow).test_client()
         assert problem(tight.post(f"{album}/retry")) == (503, "queue_full")
         assert body(client.get(album))["counts"]["queued"] == 2
@@ -678,7 +682,7 @@ class TestAfterwards:
             assert response.headers["Retry-After"] == "5"
         put(client, str(other.headers["Location"]), "1.png")
         work(services)
-        services.tell_ended()
+        tell_ended(services)
         assert services.albums.perhaps_ended(10) == [record.rsplit(":", maxsplit=1)[-1]], "it is still to be told"
         assert services.redis.hgetall(record) == before
 
@@ -826,27 +830,27 @@ class TestTurns:
             put(client, album, f"{seed}.png", seed)
         assert services.redis.llen(Lane.BULK) == 2
         assert services.lanes.stats(Lane.BULK).jobs == 12
-        assert services.send_lost() == 0
+        assert send_lost(services) == 0
 
     def test_whoever_asks_at_the_same_time_sends_no_more_of_them(
         self, client: FlaskClient, services: Services, album: str
     ) -> None:
         class Overtaken(Queue):
             def send(self, job_id: str, lane: Lane) -> None:
-                services.feed()  # as others do before this message is with the queue
+                feed(services)  # as others do before this message is with the queue
                 super().send(job_id, lane)
 
         jobs = [put(client, album, f"{seed}.png", seed)["job"] for seed in range(12)]
         for job_id in jobs[:2]:
             services.jobs.cancel(job_id)
         services.redis.delete("bulk")
-        replace(services, queue=Overtaken(celery_app(services.settings), services.redis)).feed()
+        feed(replace(services, queue=Overtaken(celery_app(services.settings), services.redis)))
         assert services.redis.llen(Lane.BULK) == 2
 
     def test_uploads_at_the_same_time_send_no_more_of_them(self, services: Services) -> None:
         def upload_one(seed: int) -> Job:
             order = Order("hinata-light", Options(64, Format.PNG), lane=Lane.BULK)
-            return services.submit(BytesIO(photo_bytes(seed=seed)), order)
+            return submit(services, BytesIO(photo_bytes(seed=seed)), order)
 
         with ThreadPoolExecutor(16) as pool:
             assert len({job.id for job in pool.map(upload_one, range(16))}) == 16
@@ -864,9 +868,9 @@ class TestTurns:
         for seed in range(4):
             put(tight, album, f"{seed}.png", seed)
         assert services.redis.llen(Lane.BULK) == 0
-        services.feed()
+        feed(services)
         assert services.redis.llen(Lane.BULK) == 0, "both places are taken by the first two"
-        assert services.send_lost() == 2
+        assert send_lost(services) == 2
         assert names(services, work(services)) == [f"{seed}.png" for seed in range(4)]
 
     def test_a_damaged_record_holds_up_no_other_job_of_the_lane(
@@ -885,8 +889,8 @@ class TestTurns:
             put(client, album, f"{seed}.png", seed)
         services.redis.delete("bulk")
         later(120)
-        assert services.send_lost() == 2
-        services.feed()
+        assert send_lost(services) == 2
+        feed(services)
         assert len(work(services)) == 6
 
 
@@ -902,13 +906,13 @@ def later(services: Services) -> Callable[[float], None]:
 
 
 def test_the_end_of_an_album_is_foretold(client: FlaskClient, services: Services, album: str) -> None:
-    services.lanes.beat("host/1")
-    services.lanes.beat("host/2")
+    services.workers.beat("host/1")
+    services.workers.beat("host/2")
     for seed in range(10):
         put(client, album, f"{seed}.png", seed)
     one_ms = services.jobs.get(work(services, 1)[0]).work_ms
     services.redis.delete(DRIFT)
-    services.lanes.record_drift(1000, 3000)
+    services.estimates.record_drift(1000, 3000)
     eta_s = body(client.get(album))["eta_s"]
     assert eta_s == pytest.approx(3 * 9 * one_ms / 2 / 1000, abs=0.05)
     assert eta_s == round(eta_s, 1)
@@ -919,7 +923,7 @@ def test_the_end_of_an_album_is_foretold(client: FlaskClient, services: Services
 @pytest.fixture
 def waiting(client: FlaskClient, services: Services, album: str) -> int:
     """The work in milliseconds that is left of an album, with a worker to do it."""
-    services.lanes.beat("host/1")
+    services.workers.beat("host/1")
     for seed in range(3):
         put(client, album, f"{seed}.png", seed)
     return int(services.redis.hget(OUTSTANDING, album.rsplit("/", maxsplit=1)[-1]) or 0)

@@ -26,28 +26,25 @@ from shared.errors import (
     UnknownJobError,
     UnknownStyleError,
 )
-from shared.jobs.store import (
-    HINDRANCE_S,
-    RECORD_GRACE_S,
-    RECORD_VERSION,
-    STREAM_GRACE_S,
-    Idempotency,
-    Job,
-    Jobs,
-    ResultInfo,
-    State,
-    error_info,
-    new_id,
-)
+from shared.jobs.attempts import HINDRANCE_S
+from shared.jobs.events import STREAM_GRACE_S
+from shared.jobs.record import RECORD_GRACE_S, Job, Lane, ResultInfo, State, error_info, new_id
+from shared.jobs.store import Idempotency, Jobs
 from shared.photos.formats import Format
+from shared.record_codec import RECORD_VERSION
 from shared.redis_keys import EXPIRY, LAPSES, LEASES, lane_sent
 from shared.scheduling import admission
 from shared.scheduling.broker import Queue, celery_app
-from shared.scheduling.lanes import Lane, Lanes
-from shared.services import Order, Services, connect
+from shared.services import Services, connect
 from shared.storage.disk import DiskStore
 from shared.storage.references import LOCK_S, Holding, Holdings
-from tests.conftest import fall_silent, photo_bytes
+from shared.usecases.dispatch import claim
+from shared.usecases.jobs import erase
+from shared.usecases.maintenance import expire_due
+from shared.usecases.recovery import send_lost
+from shared.usecases.submit import Order
+from shared.usecases.submit import submit as submit_photo
+from tests.conftest import alike, fall_silent, photo_bytes, with_room
 
 RESULT = ResultInfo(width=64, height=48, bytes=3, sha256="0" * 64, content_type="image/jpeg")
 
@@ -57,11 +54,11 @@ def order(idempotency_key: str | None = None, max_side: int = 512) -> Order:
 
 
 def submit(services: Services, seed: int = 0, key: str | None = None, max_side: int = 512) -> Job:
-    return services.submit(BytesIO(photo_bytes(seed=seed)), order(key, max_side))
+    return submit_photo(services, BytesIO(photo_bytes(seed=seed)), order(key, max_side))
 
 
 def claimed(services: Services, seed: int = 0) -> Job:
-    job = services.jobs.claim(submit(services, seed).id)
+    job = services.attempts.claim(submit(services, seed).id)
     assert job is not None
     return job
 
@@ -75,7 +72,7 @@ def make_overdue(services: Services) -> None:
 
 def tidy(services: Services) -> None:
     """Remove what is overdue, as every worker node does."""
-    services.expire_due()
+    expire_due(services)
     services.holdings.release_lapsed()
 
 
@@ -100,13 +97,13 @@ def test_a_submitted_job_is_in_its_lane_of_the_queue(services: Services) -> None
 
 def test_a_refused_photo_leaves_nothing_behind(services: Services) -> None:
     with pytest.raises(DamagedPhotoError):
-        services.submit(BytesIO(photo_bytes(image_format="JPEG")[:400]), order())
+        submit_photo(services, BytesIO(photo_bytes(image_format="JPEG")[:400]), order())
     assert services.redis.keys("*") == []
 
 
 def test_an_unknown_style_names_the_known_ones(services: Services) -> None:
     with pytest.raises(UnknownStyleError, match="hinata-light"):
-        services.submit(BytesIO(photo_bytes()), replace(order(), style="nope"))
+        submit_photo(services, BytesIO(photo_bytes()), replace(order(), style="nope"))
 
 
 def test_ids_cannot_be_guessed() -> None:
@@ -122,23 +119,23 @@ def test_a_claimed_job_runs_and_counts_the_attempt(services: Services) -> None:
 
 def test_a_redelivered_finished_job_is_left_alone(services: Services) -> None:
     job = claimed(services)
-    done = services.jobs.succeed(job, RESULT, timings={}, notes=())
-    assert services.jobs.claim(job.id) is None
+    done = services.attempts.succeed(job, RESULT, timings={}, notes=())
+    assert services.attempts.claim(job.id) is None
     assert services.jobs.get(job.id) == done
 
 
 def test_a_redelivered_erased_job_is_left_alone(services: Services) -> None:
-    assert services.jobs.claim(new_id()) is None
+    assert services.attempts.claim(new_id()) is None
 
 
 def test_a_job_that_never_ends_is_given_up_after_the_allowed_attempts(services: Services) -> None:
     job = submit(services)
     for attempt in (1, 2, 3):
-        running = services.jobs.claim(job.id)
+        running = services.attempts.claim(job.id)
         assert running is not None
         assert running.attempts == attempt
         fall_silent(services, job)
-    assert services.jobs.claim(job.id) is None
+    assert services.attempts.claim(job.id) is None
     failed = services.jobs.get(job.id)
     assert failed.state is State.FAILED
     assert failed.error is not None
@@ -148,66 +145,66 @@ def test_a_job_that_never_ends_is_given_up_after_the_allowed_attempts(services: 
 def test_an_overtaken_attempt_cannot_commit(services: Services) -> None:
     first = claimed(services)
     fall_silent(services, first)
-    second = services.jobs.claim(first.id)
+    second = services.attempts.claim(first.id)
     assert second is not None
     with pytest.raises(CanceledError):
-        services.jobs.succeed(first, RESULT, timings={}, notes=())
-    services.jobs.fail(first.id, DamagedPhotoError("late"), attempt=first.attempts)
+        services.attempts.succeed(first, RESULT, timings={}, notes=())
+    services.attempts.fail(first.id, DamagedPhotoError("late"), attempt=first.attempts)
     assert services.jobs.get(first.id).state is State.RUNNING
-    services.jobs.succeed(second, RESULT, timings={}, notes=())
+    services.attempts.succeed(second, RESULT, timings={}, notes=())
     assert services.jobs.get(first.id).state is State.SUCCEEDED
 
 
 def test_a_commit_made_many_times_at_once_counts_once(services: Services) -> None:
     job = claimed(services)
     with ThreadPoolExecutor(8) as pool:
-        done = list(pool.map(lambda _: services.jobs.succeed(job, RESULT, timings={}, notes=()), range(8)))
+        done = list(pool.map(lambda _: services.attempts.succeed(job, RESULT, timings={}, notes=()), range(8)))
     assert len({one.finished_at for one in done}) == 1
-    assert services.jobs.totals()["jobs_succeeded"] == 1
+    assert services.totals.read()["jobs_succeeded"] == 1
 
 
 def test_a_waiting_job_is_canceled_at_once_and_never_claimed(services: Services) -> None:
     job = submit(services)
     assert services.jobs.cancel(job.id).state is State.CANCELED
     assert services.jobs.cancel(job.id).state is State.CANCELED
-    assert services.jobs.claim(job.id) is None
+    assert services.attempts.claim(job.id) is None
 
 
 def test_a_running_job_stops_at_its_next_stage_when_canceled(services: Services) -> None:
     job = claimed(services)
-    services.jobs.advance(job, Stage.DECODE, 0.0)
+    services.attempts.advance(job, Stage.DECODE, 0.0)
     assert services.jobs.cancel(job.id).state is State.RUNNING
     with pytest.raises(CanceledError):
-        services.jobs.advance(job, Stage.GENERATE, 0.1)
-    services.jobs.stop(job)
+        services.attempts.advance(job, Stage.GENERATE, 0.1)
+    services.attempts.stop(job)
     assert services.jobs.get(job.id).state is State.CANCELED
 
 
 def test_progress_follows_the_stages(services: Services) -> None:
     job = claimed(services)
     for stage, progress in PROGRESS_AT.items():
-        services.jobs.advance(job, stage, progress)
+        services.attempts.advance(job, stage, progress)
         now = services.jobs.get(job.id)
         assert (now.stage, now.progress) == (stage, progress)
 
 
 def test_a_requeued_job_waits_again_until_its_last_attempt(services: Services) -> None:
     job = claimed(services)
-    assert services.jobs.requeue(job)
+    assert services.attempts.requeue(job)
     assert services.jobs.get(job.id).state is State.QUEUED
-    services.jobs.claim(job.id)
+    services.attempts.claim(job.id)
     fall_silent(services, job)
-    last = services.jobs.claim(job.id)
+    last = services.attempts.claim(job.id)
     assert last is not None
-    assert services.jobs.requeue(last) is None
+    assert services.attempts.requeue(last) is None
 
 
 def test_a_job_that_is_hindered_waits_again_and_keeps_its_attempts(services: Services) -> None:
     job = claimed(services)
     for _ in range(4):
-        assert services.jobs.requeue(job, hindered=True)
+        assert services.attempts.requeue(job, hindered=True)
         assert services.jobs.get(job.id).state is State.QUEUED
-        again = services.jobs.claim(job.id)
+        again = services.attempts.claim(job.id)
         assert again is not None
         job = again
     assert job.attempts - job.forgiven == 1
@@ -233,7 +230,7 @@ def test_many_requests_with_one_idempotency_key_at_once_make_one_job(services: S
         thread.join()
     assert len(ids) == 8
     assert len(set(ids)) == 1
-    assert services.jobs.totals()["jobs_submitted"] == 1
+    assert services.totals.read()["jobs_submitted"] == 1
 
 
 def test_of_two_photos_with_one_idempotency_key_at_once_the_refused_one_leaves_nothing(services: Services) -> None:
@@ -243,9 +240,9 @@ def test_of_two_photos_with_one_idempotency_key_at_once_the_refused_one_leaves_n
             submit(services, seed=0, key="k1")
             return found
 
-    jobs = Overtaken(services.redis, services.lanes, services.leases, max_attempts=3, quarantine_ttl_s=600)
+    jobs = alike(services.jobs, Overtaken)
     refused = submit(services, seed=1)
-    services.erase(refused.id)
+    erase(services, refused.id)
     with pytest.raises(IdempotencyKeyReusedError):
         submit(replace(services, jobs=jobs), seed=1, key="k1")
     assert services.store.head(refused.photo_key) is None
@@ -263,8 +260,8 @@ def test_an_erased_job_takes_its_photo_and_result_with_it(services: Services) ->
     job = claimed(services)
     with services.holdings.taking(job.result_holding, until=job.expires_at):
         services.store.put(job.result_key, b"jpg", content_type="image/jpeg")
-    services.jobs.succeed(job, RESULT, timings={}, notes=())
-    services.erase(job.id)
+    services.attempts.succeed(job, RESULT, timings={}, notes=())
+    erase(services, job.id)
     assert services.store.head(job.photo_key) is None
     assert services.store.head(job.result_key) is None
     with pytest.raises(UnknownJobError):
@@ -274,16 +271,16 @@ def test_an_erased_job_takes_its_photo_and_result_with_it(services: Services) ->
 def test_a_photo_two_jobs_share_goes_with_the_last_of_them(services: Services) -> None:
     first, second = submit(services), submit(services)
     assert first.photo_key == second.photo_key
-    services.erase(first.id)
+    erase(services, first.id)
     assert services.store.head(second.photo_key) is not None
-    services.erase(second.id)
+    erase(services, second.id)
     assert services.store.head(second.photo_key) is None
 
 
 def test_an_expired_job_says_so_and_its_photo_is_gone(services: Services) -> None:
     job = submit(services)
     make_overdue(services)
-    services.expire_due()
+    expire_due(services)
     services.holdings.release_lapsed()
     assert services.jobs.get(job.id).state is State.EXPIRED
     assert services.store.head(job.photo_key) is None
@@ -311,14 +308,14 @@ class TestADamagedRecord:
     def test_keeps_no_other_job_from_expiring(self, services: Services, damaged: str) -> None:
         others = [str(job_id) for job_id in services.redis.zrange(EXPIRY, 0, -1) if job_id != damaged]
         make_overdue(services)
-        services.expire_due()
+        expire_due(services)
         assert [services.jobs.get(job_id).state for job_id in others] == [State.EXPIRED] * 2
         assert services.jobs.due(10) == []
 
     def test_is_logged_once_and_kept_for_a_while(self, services: Services, damaged: str) -> None:
         make_overdue(services)
         with capture_logs() as logs:
-            services.expire_due()
+            expire_due(services)
             services.jobs.expire(damaged)
         assert [entry["job_id"] for entry in logs if entry["log_level"] == "error"] == [damaged]
         kept = f"sakuga:damaged:{damaged}"
@@ -333,13 +330,13 @@ class TestADamagedRecord:
         assert services.redis.exists(f"sakuga:job:{damaged}") == 1
 
     def test_occupies_neither_a_worker_nor_the_queue(self, services: Services, damaged: str) -> None:
-        assert services.jobs.claim(damaged) is None
+        assert services.attempts.claim(damaged) is None
         assert services.lanes.waiting_since(Lane.INTERACTIVE, damaged) is None
 
     def test_is_not_sent_again_for_ever(self, services: Services, damaged: str) -> None:
         services.redis.delete(Lane.INTERACTIVE)
         make_overdue(services)
-        assert services.send_lost() == 2
+        assert send_lost(services) == 2
         assert services.lanes.waiting_since(Lane.INTERACTIVE, damaged) is None
 
 
@@ -372,9 +369,9 @@ class TestARecordOfANewerRelease:
             lambda services, job: services.jobs.get(job.id),
             lambda services, job: services.jobs.find(job.id),
             lambda services, _: services.jobs.page("public", cursor=None, count=10),
-            lambda services, job: services.jobs.claim(job.id),
+            lambda services, job: services.attempts.claim(job.id),
             lambda services, job: services.jobs.cancel(job.id),
-            lambda services, job: services.erase(job.id),
+            lambda services, job: erase(services, job.id),
             lambda services, _: submit(services, key="newer"),
         ],
     )
@@ -398,7 +395,7 @@ class TestARecordOfANewerRelease:
             services.jobs.cancel(job.id)
         make_overdue(services)
         services.redis.zadd(EXPIRY, {newer.id: 0})
-        services.expire_due()
+        expire_due(services)
         assert services.jobs.due(10) == [newer.id]
         assert {services.jobs.get(job.id).state for job in others} == {State.EXPIRED}
         assert is_untouched()
@@ -409,19 +406,19 @@ class TestARecordOfANewerRelease:
         assert services.redis.expiretime(f"{record}:events") == int(newer.expires_at) + grace_s
         services.redis.delete(record)  # as Redis does then
         make_overdue(services)
-        services.expire_due()
+        expire_due(services)
         assert services.redis.zcard(EXPIRY) == 0
 
     def test_is_not_sent_again(self, services: Services, newer: Job) -> None:
         other = submit(services, seed=1)
         services.redis.delete(Lane.INTERACTIVE)
         make_overdue(services)
-        assert services.send_lost() == 1
+        assert send_lost(services) == 1
         assert services.queue.oldest(Lane.INTERACTIVE) == other.id
         assert services.lanes.waiting_since(Lane.INTERACTIVE, newer.id) is not None
 
     def test_may_have_committed(self, services: Services, newer: Job) -> None:
-        assert services.jobs.has_committed(newer)
+        assert services.attempts.has_committed(newer)
 
 
 def test_a_record_of_the_first_releases_has_no_version_and_gets_one_with_its_next_change(services: Services) -> None:
@@ -430,13 +427,13 @@ def test_a_record_of_the_first_releases_has_no_version_and_gets_one_with_its_nex
     assert services.redis.hget(record, "version") == str(RECORD_VERSION)
     services.redis.hdel(record, "version")
     assert services.jobs.get(job.id) == job
-    assert services.jobs.claim(job.id) is not None
+    assert services.attempts.claim(job.id) is not None
     assert services.redis.hget(record, "version") == str(RECORD_VERSION)
 
 
 def test_a_job_that_is_tried_anew_still_goes_by_itself(services: Services) -> None:
     job = claimed(services)
-    services.jobs.fail(job.id, DamagedPhotoError("broken"))
+    services.attempts.fail(job.id, DamagedPhotoError("broken"))
     services.jobs.retry(job.id)
     for key in (f"sakuga:job:{job.id}", f"sakuga:job:{job.id}:events"):
         assert services.redis.expiretime(key) == int(job.expires_at) + 3600
@@ -449,9 +446,9 @@ def test_a_wrong_clock_expires_nothing_and_tells_right_times(
     began = time.time()
     monkeypatch.setattr(time, "time", lambda: began + ahead_s)
     job = claimed(services)
-    services.expire_due()
+    expire_due(services)
     services.holdings.release_lapsed()
-    done = services.jobs.succeed(job, RESULT, timings={}, notes=())
+    done = services.attempts.succeed(job, RESULT, timings={}, notes=())
     assert services.store.head(job.photo_key) is not None
     times = [done.created_at, done.started_at, done.finished_at, done.expires_at - services.settings.ttl_s]
     assert times == [pytest.approx(began, abs=60)] * 4
@@ -506,7 +503,7 @@ def test_what_the_store_cannot_erase_now_is_erased_when_it_answers_again(service
 
     job = submit(services)
     down = Down(services.settings.data_dir / "store")
-    replace(services, store=down, holdings=Holdings(services.redis, down)).erase(job.id)
+    erase(replace(services, store=down, holdings=Holdings(services.redis, down)), job.id)
     assert services.store.head(job.photo_key) is not None
     services.holdings.release_lapsed()
     assert services.store.head(job.photo_key) is None
@@ -523,10 +520,10 @@ def test_a_job_whose_submitter_died_before_queueing_it_is_queued_once(services: 
     with pytest.raises(Killed):
         submit(replace(services, queue=DyingQueue(celery_app(services.settings), services.redis)))
     assert services.redis.llen(Lane.INTERACTIVE) == 0
-    assert services.send_lost() == 0
+    assert send_lost(services) == 0
     make_overdue(services)
     with ThreadPoolExecutor(8) as pool:
-        assert sum(pool.map(lambda _: services.send_lost(), range(8))) == 1
+        assert sum(pool.map(lambda _: send_lost(services), range(8))) == 1
     assert services.redis.llen(Lane.INTERACTIVE) == 1
 
 
@@ -539,8 +536,8 @@ def test_a_broker_that_fails_for_a_while_silences_no_lost_job(services: Services
         submit(services, seed)
     services.redis.delete(Lane.INTERACTIVE)
     make_overdue(services)
-    assert replace(services, queue=Failing(celery_app(services.settings), services.redis)).send_lost() == 0
-    assert services.send_lost() == 3
+    assert send_lost(replace(services, queue=Failing(celery_app(services.settings), services.redis))) == 0
+    assert send_lost(services) == 3
     assert services.redis.llen(Lane.INTERACTIVE) == 3
 
 
@@ -550,7 +547,7 @@ def test_a_record_whose_answer_was_lost_keeps_its_photo(services: Services) -> N
             super().create(job, idempotency)
             raise ConnectionError
 
-    deaf = Deaf(services.redis, services.lanes, services.leases, max_attempts=3, quarantine_ttl_s=600)
+    deaf = alike(services.jobs, Deaf)
     with pytest.raises(ConnectionError):
         submit(replace(services, jobs=deaf), key="k1")
     again = submit(services, key="k1")
@@ -559,9 +556,9 @@ def test_a_record_whose_answer_was_lost_keeps_its_photo(services: Services) -> N
 
 def test_the_end_of_a_killed_process_leaves_a_younger_attempt_alone(services: Services) -> None:
     job = claimed(services)
-    services.jobs.fail(job.id, DamagedPhotoError("late"), running_for_s=60)
+    services.attempts.fail(job.id, DamagedPhotoError("late"), running_for_s=60)
     assert services.jobs.get(job.id).state is State.RUNNING
-    services.jobs.fail(job.id, DamagedPhotoError("late"), running_for_s=0)
+    services.attempts.fail(job.id, DamagedPhotoError("late"), running_for_s=0)
     assert services.jobs.get(job.id).state is State.FAILED
 
 
@@ -569,7 +566,7 @@ def test_a_job_that_merely_waits_long_is_not_queued_again(services: Services) ->
     for seed in range(3):
         submit(services, seed)
     make_overdue(services)
-    assert services.send_lost() == 0
+    assert send_lost(services) == 0
     assert services.redis.llen(Lane.INTERACTIVE) == 3
 
 
@@ -578,38 +575,38 @@ def test_a_job_whose_message_is_lost_behind_others_is_queued_again(services: Ser
     services.redis.rpop(Lane.INTERACTIVE)
     make_overdue(services)
     submit(services, seed=1)
-    assert services.send_lost() == 1
+    assert send_lost(services) == 1
     assert services.redis.llen(Lane.INTERACTIVE) == 2
-    assert services.jobs.claim(lost.id) is not None
+    assert services.attempts.claim(lost.id) is not None
 
 
 def test_a_message_that_was_sent_again_and_came_too_early_is_sent_once_more(services: Services) -> None:
     job = claimed(services)
     services.redis.delete(Lane.INTERACTIVE)
     make_overdue(services)
-    assert services.send_lost() == 1
+    assert send_lost(services) == 1
     services.redis.zadd(LEASES, {job.id: time.time()})  # as if a worker still had it
-    assert services.jobs.claim(job.id) is None
+    assert claim(services, job.id) is None
     services.redis.delete(Lane.INTERACTIVE)
     make_overdue(services)
-    assert services.send_lost() == 1
-    assert services.jobs.claim(job.id) is not None
+    assert send_lost(services) == 1
+    assert services.attempts.claim(job.id) is not None
 
 
 def test_an_attempt_that_was_lost_with_its_message_is_made_again(services: Services) -> None:
     job = claimed(services)
     services.redis.delete(Lane.INTERACTIVE)
-    assert services.send_lost() == 0
+    assert send_lost(services) == 0
     make_overdue(services)
-    assert services.send_lost() == 1
-    again = services.jobs.claim(job.id)
+    assert send_lost(services) == 1
+    again = services.attempts.claim(job.id)
     assert again is not None
     assert again.attempts == 2
 
 
 def test_a_message_that_was_sent_twice_starts_nothing_twice(services: Services) -> None:
     job = claimed(services)
-    assert services.jobs.claim(job.id) is None
+    assert services.attempts.claim(job.id) is None
     assert services.jobs.get(job.id).attempts == 1
 
 
@@ -617,9 +614,9 @@ def test_a_job_whose_worker_falls_silent_is_anothers(services: Services) -> None
     job = claimed(services)
     make_overdue(services)
     services.leases.renew([job.id])
-    assert services.jobs.claim(job.id) is None, "it was silent for long, but it lives"
+    assert services.attempts.claim(job.id) is None, "it was silent for long, but it lives"
     make_overdue(services)
-    again = services.jobs.claim(job.id)
+    again = services.attempts.claim(job.id)
     assert again is not None
     assert again.attempts == 2
 
@@ -628,17 +625,17 @@ def test_a_lease_has_lapsed_when_the_queue_gives_the_message_to_another(services
     timeout_s = services.settings.visibility_timeout_s
     job = claimed(services)
     heard_of(services, job, ago_s=timeout_s / 2)
-    assert services.jobs.claim(job.id) is None
+    assert services.attempts.claim(job.id) is None
     heard_of(services, job, ago_s=timeout_s)
     assert services.leases.vanished(10) == [], "the queue may still have its message"
-    assert services.jobs.claim(job.id) is not None
+    assert services.attempts.claim(job.id) is not None
     heard_of(services, job, ago_s=2 * timeout_s)
     assert services.leases.vanished(10) == [job.id]
 
 
 def test_no_sign_of_life_brings_an_ended_job_back(services: Services) -> None:
     job = claimed(services)
-    services.jobs.succeed(job, RESULT, timings={}, notes=())
+    services.attempts.succeed(job, RESULT, timings={}, notes=())
     services.leases.renew([job.id])
     make_overdue(services)
     assert services.leases.vanished(10) == []
@@ -650,27 +647,27 @@ def test_a_message_that_is_still_handed_out_is_not_taken_for_lost(services: Serv
     services.redis.hset("unacked", "tag", json.dumps([message, "", "interactive"]))
     services.redis.zadd("unacked_index", {"tag": time.time()})
     make_overdue(services)
-    assert services.send_lost() == 0
+    assert send_lost(services) == 0
     services.redis.zadd("unacked_index", {"tag": time.time() + 3600})  # of a node whose clock was wrong when it died
-    assert services.send_lost() == 1
+    assert send_lost(services) == 1
 
 
 def test_an_attempt_that_a_stop_of_its_node_ended_does_not_count(services: Services) -> None:
     job = submit(services)
     for _ in range(services.settings.max_attempts):
-        assert services.jobs.claim(job.id, "here/1")
-        services.jobs.give_back(job.id, "here/1", counts=False)
+        assert services.attempts.claim(job.id, "here/1")
+        services.attempts.give_back(job.id, "here/1", counts=False)
     for _ in range(services.settings.max_attempts):
-        assert services.jobs.claim(job.id, "here/1")
-        services.jobs.give_back(job.id, "here/1", counts=True)
-    assert services.jobs.claim(job.id, "here/1") is None
+        assert services.attempts.claim(job.id, "here/1")
+        services.attempts.give_back(job.id, "here/1", counts=True)
+    assert services.attempts.claim(job.id, "here/1") is None
     assert services.jobs.get(job.id).state is State.FAILED
 
 
 def test_the_photo_goes_once_its_picture_is_there_and_the_picture_in_its_time(services: Services) -> None:
     job = claimed(services)
     services.store.put_new(job.result_key, b"picture", content_type="image/png")
-    services.jobs.succeed(job, RESULT, timings={}, notes=())
+    services.attempts.succeed(job, RESULT, timings={}, notes=())
     services.holdings.release_lapsed()
     assert services.store.head(job.photo_key) is None
     assert services.store.head(job.result_key) is not None
@@ -678,26 +675,26 @@ def test_the_photo_goes_once_its_picture_is_there_and_the_picture_in_its_time(se
 
 def test_a_photo_that_failed_is_kept_to_be_tried_again(services: Services) -> None:
     job = claimed(services)
-    services.jobs.fail(job.id, DamagedPhotoError("It ends too soon."))
+    services.attempts.fail(job.id, DamagedPhotoError("It ends too soon."))
     services.holdings.release_lapsed()
     assert services.store.head(job.photo_key) is not None
 
 
 def test_what_a_node_gives_back_waits_behind_the_others(services: Services) -> None:
-    job = services.jobs.claim(submit(services).id, "here/1")
+    job = services.attempts.claim(submit(services).id, "here/1")
     assert job is not None
     for seed in (1, 2):
         submit(services, seed)
-    services.lanes.beat("here/2")
-    services.jobs.give_back(job.id, "there/1", counts=True)
+    services.workers.beat("here/2")
+    services.attempts.give_back(job.id, "there/1", counts=True)
     assert services.jobs.get(job.id).state is State.RUNNING, "it is none of theirs"
-    services.jobs.give_back(job.id, "here/1", counts=True)
+    services.attempts.give_back(job.id, "here/1", counts=True)
     waiting = services.jobs.get(job.id)
-    outlook = services.lanes.outlook(waiting)
+    outlook = services.estimates.outlook(waiting)
     assert (waiting.state, outlook.position) == (State.QUEUED, 3)
     assert outlook.eta_s == pytest.approx(3 * waiting.work_ms / 1000)
     assert services.leases.vanished(10) == []
-    again = services.jobs.claim(job.id, "there/1")
+    again = services.attempts.claim(job.id, "there/1")
     assert again is not None
     assert again.attempts == 2
 
@@ -707,14 +704,14 @@ class TestQuarantine:
     def poison(self, services: Services) -> Job:
         job = submit(services)
         for _ in range(4):
-            services.jobs.claim(job.id)
+            services.attempts.claim(job.id)
             fall_silent(services, job)
         return services.jobs.get(job.id)
 
     def test_its_photo_is_kept_for_the_operator(
         self, services: Services, poison: Job, let_pass: Callable[[float], None]
     ) -> None:
-        assert [job.id for job in services.jobs.quarantined()] == [poison.id]
+        assert [job.id for job in services.quarantine.jobs()] == [poison.id]
         let_pass(services.settings.ttl_s + 60)
         tidy(services)
         assert services.store.head(poison.photo_key) is not None
@@ -725,25 +722,25 @@ class TestQuarantine:
     ) -> None:
         let_pass(services.settings.quarantine_ttl_s + 60)
         tidy(services)
-        assert services.jobs.quarantined() == []
+        assert services.quarantine.jobs() == []
         assert services.store.head(poison.photo_key) is None
         assert services.jobs.get(poison.id).state is State.EXPIRED
 
     def test_it_may_be_tried_anew(self, services: Services, poison: Job) -> None:
         services.jobs.retry(poison.id)
-        assert services.jobs.quarantined() == []
-        again = services.jobs.claim(poison.id)
+        assert services.quarantine.jobs() == []
+        again = services.attempts.claim(poison.id)
         assert again is not None
 
     def test_it_goes_with_the_job(self, services: Services, poison: Job) -> None:
-        services.erase(poison.id)
-        assert services.jobs.quarantined() == []
+        erase(services, poison.id)
+        assert services.quarantine.jobs() == []
         assert services.store.head(poison.photo_key) is None
 
 
 def test_a_job_that_has_ended_is_forgotten_in_its_time(services: Services) -> None:
     job = claimed(services)
-    services.jobs.succeed(job, RESULT, timings={}, notes=())
+    services.attempts.succeed(job, RESULT, timings={}, notes=())
     record = f"sakuga:job:{job.id}"
     assert services.redis.expiretime(record) == int(job.expires_at) + RECORD_GRACE_S
     assert services.redis.expiretime(f"sakuga:result:{job.result_key}") == int(job.expires_at)
@@ -753,7 +750,7 @@ def test_a_job_that_has_ended_is_forgotten_in_its_time(services: Services) -> No
 def test_a_job_that_is_tried_anew_is_not_forgotten_before_it_ends(services: Services) -> None:
     job = claimed(services)
     keys = [f"sakuga:job:{job.id}", f"sakuga:job:{job.id}:events"]
-    services.jobs.fail(job.id, DamagedPhotoError("broken"))
+    services.attempts.fail(job.id, DamagedPhotoError("broken"))
     assert all(services.redis.ttl(key) > 0 for key in keys)
     services.jobs.retry(job.id)
     assert all(services.redis.ttl(key) > services.settings.ttl_s for key in keys)
@@ -764,15 +761,15 @@ def test_a_job_that_is_tried_anew_may_be_hindered_for_as_long_again(
 ) -> None:
     job = claimed(services)
     let_pass(HINDRANCE_S + 1)
-    assert services.jobs.requeue(job, hindered=True)
-    late = services.jobs.claim(job.id)
+    assert services.attempts.requeue(job, hindered=True)
+    late = services.attempts.claim(job.id)
     assert late is not None
-    assert services.jobs.requeue(late, hindered=True) is None
-    services.jobs.fail(job.id, UnavailableError("The store does not answer."))
+    assert services.attempts.requeue(late, hindered=True) is None
+    services.attempts.fail(job.id, UnavailableError("The store does not answer."))
     services.jobs.retry(job.id)
-    anew = services.jobs.claim(job.id)
+    anew = services.attempts.claim(job.id)
     assert anew is not None
-    assert services.jobs.requeue(anew, hindered=True)
+    assert services.attempts.requeue(anew, hindered=True)
 
 
 def test_the_list_of_a_caller_s_jobs_is_trimmed_of_those_that_are_forgotten(
@@ -790,7 +787,7 @@ def test_the_list_of_a_caller_s_jobs_is_trimmed_of_those_that_are_forgotten(
 def test_a_paging_cursor_outlives_its_job(services: Services) -> None:
     ids = [submit(services, seed).id for seed in range(4)]
     first = services.jobs.page("public", cursor=None, count=2)
-    services.erase(first.jobs[-1].id)
+    erase(services, first.jobs[-1].id)
     second = services.jobs.page("public", cursor=first.next_cursor, count=2)
     assert [job.id for job in second.jobs] == ids[1::-1]
     with pytest.raises(InvalidValueError):
@@ -801,7 +798,7 @@ def test_a_job_that_waited_past_its_time_leaves_no_ghost_in_the_books(services: 
     job = submit(services)
     make_overdue(services)
     assert services.redis.expiretime(f"sakuga:job:{job.id}") > job.expires_at + 3000, "its record outlives it"
-    services.expire_due()
+    expire_due(services)
     assert services.lanes.stats(Lane.INTERACTIVE).jobs == 0
     assert services.lanes.stats(Lane.INTERACTIVE).megapixels == 0
 
@@ -823,19 +820,19 @@ def test_callers_see_only_their_own_jobs(services: Services) -> None:
 
 def test_every_change_is_an_event_in_order(services: Services) -> None:
     job = claimed(services)
-    services.jobs.advance(job, Stage.GENERATE, 0.1)
-    services.jobs.succeed(job, RESULT, timings={}, notes=())
-    events = list(services.jobs.events(job.id, after="0", wait_s=1))
+    services.attempts.advance(job, Stage.GENERATE, 0.1)
+    services.attempts.succeed(job, RESULT, timings={}, notes=())
+    events = list(services.events.read(job.id, after="0", wait_s=1))
     assert [event.kind for event in events] == ["state", "state", "progress", "done"]
-    later = list(services.jobs.events(job.id, after=events[1].id, wait_s=1))
+    later = list(services.events.read(job.id, after=events[1].id, wait_s=1))
     assert [event.kind for event in later] == ["progress", "done"]
 
 
 def test_waiting_ends_when_the_job_does(services: Services) -> None:
     job = claimed(services)
-    timer = threading.Timer(0.3, services.jobs.fail, (job.id, DamagedPhotoError("broken")))
+    timer = threading.Timer(0.3, services.attempts.fail, (job.id, DamagedPhotoError("broken")))
     timer.start()
-    ended = services.jobs.wait(job.id, 20)
+    ended = services.events.wait_for_end(job.id, 20)
     timer.join()
     assert ended.state is State.FAILED
     assert ended.error == error_info(DamagedPhotoError("broken"))
@@ -844,52 +841,52 @@ def test_waiting_ends_when_the_job_does(services: Services) -> None:
 def test_waiting_ends_when_patience_does(services: Services) -> None:
     job = submit(services)
     looks = iter((True, True, False))
-    assert services.jobs.wait(job.id, 600, patient=lambda: next(looks)).state is State.QUEUED
+    assert services.events.wait_for_end(job.id, 600, patient=lambda: next(looks)).state is State.QUEUED
     assert list(looks) == []
 
 
 def test_the_books_are_level_after_every_kind_of_end(services: Services) -> None:
     succeeded, failed, canceled, erased = (claimed(services, seed) for seed in range(4))
     waiting_canceled, waiting_erased = submit(services, 4), submit(services, 5)
-    services.jobs.succeed(succeeded, RESULT, timings={"decode_s": 0.5}, notes=())
-    services.jobs.fail(failed.id, DamagedPhotoError("broken"))
-    services.jobs.stop(canceled)
-    services.erase(erased.id)
+    services.attempts.succeed(succeeded, RESULT, timings={"decode_s": 0.5}, notes=())
+    services.attempts.fail(failed.id, DamagedPhotoError("broken"))
+    services.attempts.stop(canceled)
+    erase(services, erased.id)
     services.jobs.cancel(waiting_canceled.id)
-    services.erase(waiting_erased.id)
+    erase(services, waiting_erased.id)
     totals = services.redis.hgetall("sakuga:lane:interactive:totals")
     assert totals["submitted_ms"] == totals["finished_ms"]
     assert totals["pixels"] == "0"
     assert services.lanes.stats(Lane.INTERACTIVE).jobs == 0
-    assert services.jobs.totals()["seconds_decode"] == 0.5
+    assert services.totals.read()["seconds_decode"] == 0.5
 
 
 def test_the_place_in_the_queue_and_the_time_left_follow_the_work_ahead(services: Services) -> None:
     first, second, third = (submit(services, seed) for seed in range(3))
-    services.lanes.beat("host/1")
-    outlooks = [services.lanes.outlook(job) for job in (first, second, third)]
+    services.workers.beat("host/1")
+    outlooks = [services.estimates.outlook(job) for job in (first, second, third)]
     assert [outlook.position for outlook in outlooks] == [1, 2, 3]
     times = [outlook.eta_s or 0.0 for outlook in outlooks]
     assert times == pytest.approx([first.work_ms / 1000 * jobs for jobs in (1, 2, 3)])
-    services.lanes.beat("host/2")
-    assert services.lanes.outlook(third).eta_s == pytest.approx(times[0] * 2)
+    services.workers.beat("host/2")
+    assert services.estimates.outlook(third).eta_s == pytest.approx(times[0] * 2)
 
 
 def test_without_workers_nobody_knows_the_time(services: Services) -> None:
-    assert services.lanes.outlook(submit(services)).eta_s is None
+    assert services.estimates.outlook(submit(services)).eta_s is None
 
 
 def test_the_pace_is_learnt_from_what_workers_measure(services: Services) -> None:
     style = services.styles["hinata-light"]
-    before = services.lanes.estimate_ms(style, 1.0)
-    services.lanes.record_pace(style.name, 100.0)
-    services.lanes.record_pace(style.name, 200.0)
-    assert services.lanes.estimate_ms(style, 1.0) == 60 + 120
+    before = services.estimates.estimate_ms(style, 1.0)
+    services.estimates.record_pace(style.name, 100.0)
+    services.estimates.record_pace(style.name, 200.0)
+    assert services.estimates.estimate_ms(style, 1.0) == 60 + 120
     assert before != 180
 
 
 def test_a_full_queue_refuses_with_a_time_to_come_back(services: Services) -> None:
-    tight = replace(services, lanes=Lanes(services.redis, max_queued_megapixels=0.005))
+    tight = with_room(services, 0.005)
     submit(tight, 0)
     with pytest.raises(QueueFullError) as refused:
         submit(tight, 1)
@@ -905,10 +902,10 @@ def test_a_redis_that_is_nearly_full_takes_no_more_and_goes_on(
     with pytest.raises(QueueFullError, match="memory is nearly full") as refused:
         submit(crowded, 1)
     assert refused.value.retry_after_s == 60
-    taken = crowded.jobs.claim(job.id)
+    taken = crowded.attempts.claim(job.id)
     assert taken is not None
-    crowded.jobs.succeed(taken, RESULT, timings={}, notes=())
-    crowded.erase(job.id)
+    crowded.attempts.succeed(taken, RESULT, timings={}, notes=())
+    erase(crowded, job.id)
     crowded.redis.config_set("maxmemory", 0)  # no limit, no share of it
     assert submit(connect(services.settings), 2).state is State.QUEUED
 
@@ -920,7 +917,7 @@ def test_how_full_redis_is_is_not_asked_for_every_photo(services: Services, monk
     for seed in range(3):
         submit(services, seed)
     assert look.call_count == 1
-    monkeypatch.setattr(services.lanes, "_memory", admission.Memory(services.redis))
+    monkeypatch.setattr(services.admission, "_memory", admission.Memory(services.redis))
     monkeypatch.setattr(admission, "READ_AGAIN_S", 0)
     for seed in range(3):
         submit(services, seed)
@@ -928,7 +925,7 @@ def test_how_full_redis_is_is_not_asked_for_every_photo(services: Services, monk
 
 
 def test_a_worker_that_falls_silent_is_no_longer_counted(services: Services) -> None:
-    services.lanes.beat("host/1")
+    services.workers.beat("host/1")
     services.redis.zadd("sakuga:workers", {"host/2": time.time() - 60})
-    assert services.lanes.processes() == 1
-    assert services.lanes.alive_on("host") == ["host/1"]
+    assert services.workers.count() == 1
+    assert services.workers.alive_on("host") == ["host/1"]

@@ -588,7 +588,7 @@ def test_what_is_refused_or_was_sent_before_costs_nothing(
 ) -> None:
     alice = caller("alice", megapixels_per_day=0.1)
     with monkeypatch.context() as full:
-        full.setattr(guarded.lanes, "_max_pixels", -1)
+        full.setattr(guarded.admission, "_max_pixels", -1)
         guarded.redis.hset("sakuga:lane:interactive:totals", "pixels", 1)
         assert problem(send(alice)) == (503, "queue_full")
         guarded.redis.delete("sakuga:lane:interactive:totals")
@@ -609,7 +609,7 @@ def test_a_failure_costs_nothing_unless_the_photo_may_have_been_admitted(
         raise RedisError("the connection broke")
 
     with monkeypatch.context() as broken:
-        broken.setattr(guarded.lanes if breaks == "admit" else guarded.jobs, breaks, lose_redis)
+        broken.setattr(guarded.admission if breaks == "admit" else guarded.jobs, breaks, lose_redis)
         assert send(alice).status_code == 503
     assert body(alice.get("/api/v1/limits"))["megapixels_left"] == left
 

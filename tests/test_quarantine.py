@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from shared.conversion import Options
-from shared.jobs.store import Job, State
+from shared.jobs.record import Job, Lane, State
 from shared.photos.formats import Format
-from shared.scheduling.lanes import Lane
-from shared.services import Order, Services
+from shared.services import Services
+from shared.usecases.submit import Order, submit
 from tests.conftest import fall_silent, photo_bytes
 from tests.test_cli import sakuga
 
@@ -18,9 +18,9 @@ from tests.test_cli import sakuga
 def poison(services: Services, monkeypatch: pytest.MonkeyPatch) -> Job:
     monkeypatch.setenv("SAKUGA_REDIS_URL", services.settings.redis_url)
     monkeypatch.setenv("SAKUGA_DATA_DIR", str(services.settings.data_dir))
-    job = services.submit(BytesIO(photo_bytes()), Order("hinata-light", Options(64, Format.JPEG)))
+    job = submit(services, BytesIO(photo_bytes()), Order("hinata-light", Options(64, Format.JPEG)))
     for _ in range(4):
-        services.jobs.claim(job.id)
+        services.attempts.claim(job.id)
         fall_silent(services, job)
     services.redis.delete(Lane.INTERACTIVE)
     return job

@@ -9,15 +9,23 @@ import pytest
 from structlog.testing import capture_logs
 
 from shared.albums import store
-from shared.albums.store import Album
+from shared.albums.record import Album
 from shared.conversion import Options
 from shared.errors import DamagedPhotoError
-from shared.jobs.store import RECORD_VERSION, Job, State
+from shared.jobs.record import Job, Lane, State
 from shared.photos.formats import Format
+from shared.record_codec import RECORD_VERSION
 from shared.redis_keys import FLOW_PIXELS, FLOW_PREFIX, FLOWS, LEASES, OUTSTANDING, RECONCILED, lane_sent, lane_totals
-from shared.scheduling.lanes import Lane
 from shared.scheduling.reconciliation import reconcile
-from shared.services import RECONCILE_S, Order, Services
+from shared.services import Services
+from shared.usecases import maintenance
+from shared.usecases.albums import start_album
+from shared.usecases.dispatch import feed
+from shared.usecases.jobs import erase
+from shared.usecases.maintenance import RECONCILE_S
+from shared.usecases.recovery import send_lost
+from shared.usecases.submit import Order
+from shared.usecases.submit import submit as submit_photo
 from shared.usecases.uploads import Numbering, add_photo
 from tests.conftest import photo_bytes
 
@@ -27,7 +35,7 @@ HASHES = (lane_totals(Lane.INTERACTIVE), lane_totals(Lane.BULK), FLOW_PIXELS, OU
 
 def submit(services: Services, seed: int, lane: Lane = Lane.INTERACTIVE, album: str | None = None) -> Job:
     order = Order("hinata-light", Options(512, Format.JPEG), lane=lane, album=album, name=f"{seed}.png")
-    return services.submit(BytesIO(photo_bytes((300 + 20 * seed, 300), seed=seed)), order)
+    return submit_photo(services, BytesIO(photo_bytes((300 + 20 * seed, 300), seed=seed)), order)
 
 
 def books(services: Services) -> dict[str, object]:
@@ -55,8 +63,8 @@ def work_there(services: Services) -> dict[str, Job]:
         "behind it": submit(services, 7, Lane.BULK, "a" * 40),
         "of nobody": submit(services, 8, Lane.BULK),
     }
-    services.jobs.claim(jobs["running"].id)
-    services.jobs.claim(jobs["working"].id)
+    services.attempts.claim(jobs["running"].id)
+    services.attempts.claim(jobs["working"].id)
     services.jobs.cancel(jobs["canceled"].id)
     return jobs
 
@@ -142,9 +150,9 @@ def test_records_of_a_newer_release_count_as_they_are(services: Services, jobs: 
 def test_jobs_that_nothing_names_any_more_are_done_after_all(services: Services) -> None:
     services.redis.delete(*LISTS, *services.redis.keys("sakuga:backlog*"), *Lane)
     assert reconcile(services.redis) == 8
-    services.lanes.beat("host/1")
-    services.feed()
-    services.send_lost()
+    services.workers.beat("host/1")
+    feed(services)
+    send_lost(services)
     messages = [message for lane in Lane for message in services.redis.lrange(lane, 0, -1)]
     sent = {json.loads(str(message))["headers"]["id"] for message in messages}
     assert len(sent) == 5, "what waits alone, what ran, and two of bulk"
@@ -155,12 +163,12 @@ def test_in_a_busy_queue_nothing_is_taken_for_wrong(services: Services) -> None:
     def live(seed: int) -> None:
         job = submit(services, seed, list(Lane)[seed % 2], f"{seed % 3}" * 40)
         if seed % 5:
-            claimed = services.jobs.claim(job.id)
+            claimed = services.attempts.claim(job.id)
             assert claimed is not None
-            services.jobs.fail(job.id, DamagedPhotoError("broken"))
+            services.attempts.fail(job.id, DamagedPhotoError("broken"))
             services.jobs.retry(job.id)
         if seed % 4 == 0:
-            services.erase(job.id)
+            erase(services, job.id)
 
     with ThreadPoolExecutor(6) as pool:
         lives = [pool.submit(live, seed) for seed in range(60)]
@@ -183,7 +191,7 @@ class TestAlbums:
     def album(self, services: Services) -> str:
         """An album of five photos that wait; of all but one the records are gone or damaged."""
         style = services.styles["hinata-light"]
-        album = services.start_album("public", "Summer", style, Options(512, Format.JPEG))
+        album = start_album(services, "public", "Summer", style, Options(512, Format.JPEG))
         jobs = [waiting_photo(services, album, seed) for seed in range(5)]
         _, gone, damaged, no_text, no_hash = (f"sakuga:job:{job.id}" for job in jobs)
         services.redis.delete(gone)
@@ -195,11 +203,11 @@ class TestAlbums:
     def test_is_counted_anew_when_nothing_happens_in_it(
         self, services: Services, album: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        services.reconcile()
+        maintenance.reconcile(services)
         assert services.albums.counts(album)[State.QUEUED] == 5, "something has just happened"
         monkeypatch.setattr(store, "STILL_S", -1)
         services.redis.delete(RECONCILED)
-        services.reconcile()
+        maintenance.reconcile(services)
         counts = services.albums.counts(album)
         assert (counts[State.QUEUED], counts[State.EXPIRED], sum(counts.values())) == (1, 4, 5)
         assert services.albums.perhaps_ended(10) == [album]
@@ -217,10 +225,10 @@ class TestAlbums:
     def test_that_are_as_counted_are_left_alone(self, services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(store, "STILL_S", -1)
         style = services.styles["hinata-light"]
-        album = services.start_album("public", None, style, Options(512, Format.JPEG))
+        album = start_album(services, "public", None, style, Options(512, Format.JPEG))
         assert list(services.albums.unsettled()) == []
         jobs = [waiting_photo(services, album, seed) for seed in (1, 2)]
-        services.jobs.claim(jobs[0].id)
+        services.attempts.claim(jobs[0].id)
         assert list(services.albums.unsettled()) == [album.id]
         assert not services.albums.recount(album.id)
         assert services.albums.counts(album.id)[State.RUNNING] == 1
@@ -232,12 +240,12 @@ class TestAlbums:
 def test_one_node_does_it_once_in_a_while_and_says_what_it_found(services: Services) -> None:
     services.redis.hincrby(lane_totals(Lane.BULK), "jobs", 3)
     with capture_logs() as logs:
-        services.reconcile()
+        maintenance.reconcile(services)
     assert [entry["wrong"] for entry in logs if entry["log_level"] == "warning"] == [1]
     services.redis.hincrby(lane_totals(Lane.BULK), "jobs", 3)
-    services.reconcile()
+    maintenance.reconcile(services)
     assert services.lanes.stats(Lane.BULK).jobs == 8
     assert 0 < services.redis.ttl(RECONCILED) <= RECONCILE_S
     services.redis.delete(RECONCILED)
-    services.reconcile()
+    maintenance.reconcile(services)
     assert services.lanes.stats(Lane.BULK).jobs == 5

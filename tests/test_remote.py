@@ -20,7 +20,7 @@ from cli.album import upload_names
 from cli.bars import Bars
 from cli.ledger import NAME as LEDGER
 from cli.remote import DELAYS_S, LONGEST_WAIT_S, PATIENCE_S, RefusedError, Remote, RemoteJob, UnreachableError
-from shared.jobs.store import State
+from shared.jobs.record import State
 from shared.redis_keys import EXPIRY
 from shared.services import redis_client
 from shared.settings import Settings

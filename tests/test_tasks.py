@@ -13,20 +13,26 @@ from PIL import Image, ImageFile
 
 from shared.conversion import Options
 from shared.errors import DamagedPhotoError, SakugaError, UnavailableError
-from shared.jobs.store import HINDRANCE_S, LONGEST_PAUSE_S, RECORD_VERSION, Job, Jobs, ResultInfo, State
+from shared.jobs.attempts import HINDRANCE_S, LONGEST_PAUSE_S, Attempts
+from shared.jobs.record import Job, ResultInfo, State
 from shared.photos.formats import Format, Limits
 from shared.pipeline import Engine, Tensor, Told
+from shared.record_codec import RECORD_VERSION
 from shared.redis_keys import PACE
-from shared.scheduling.lanes import LEAST_MS, LEAST_PIXELS
-from shared.services import Order, Services
+from shared.scheduling.admission import LEAST_PIXELS
+from shared.scheduling.estimates import LEAST_MS
+from shared.services import Services
 from shared.storage import references
 from shared.storage.disk import DiskStore
-from tests.conftest import ToyEngine, fall_silent, photo_bytes
+from shared.usecases.jobs import erase
+from shared.usecases.submit import Order
+from shared.usecases.submit import submit as submit_photo
+from tests.conftest import ToyEngine, alike, fall_silent, photo_bytes
 from worker import tasks
 
 
 def submit(services: Services, data: bytes, picture_format: Format = Format.PNG) -> Job:
-    return services.submit(BytesIO(data), Order("hinata-light", Options(512, picture_format)))
+    return submit_photo(services, BytesIO(data), Order("hinata-light", Options(512, picture_format)))
 
 
 def toy(_: str) -> Engine:
@@ -111,7 +117,7 @@ def test_the_same_photo_is_computed_once(services: Services) -> None:
 def test_a_shared_picture_that_is_gone_is_made_again(services: Services) -> None:
     first = submit(services, photo_bytes())
     tasks.convert(first.id, services, toy)
-    services.erase(first.id)
+    erase(services, first.id)
     second = submit(services, photo_bytes())
     tasks.convert(second.id, services, toy)
     assert services.jobs.get(second.id).state is State.SUCCEEDED
@@ -143,7 +149,7 @@ def test_a_job_erased_while_it_runs_leaves_nothing(services: Services) -> None:
     job = submit(services, photo_bytes())
 
     def erase_meanwhile(photo: Tensor) -> Tensor:
-        services.erase(job.id)
+        erase(services, job.id)
         return photo
 
     tasks.convert(job.id, services, engine_that(erase_meanwhile))
@@ -170,14 +176,14 @@ def test_an_attempt_that_is_overtaken_leaves_the_other_ones_picture(services: Se
 def test_an_attempt_that_is_overtaken_while_it_commits_leaves_the_other_ones_picture(services: Services) -> None:
     job = submit(services, photo_bytes())
 
-    class Slow(Jobs):
+    class Slow(Attempts):
         def succeed(self, job: Job, result: ResultInfo, *, timings: dict[str, float], notes: tuple[str, ...]) -> Job:
             services.redis.delete(f"sakuga:lock:{job.result_key}")  # as if its time had run out
             fall_silent(services, job)
             tasks.convert(job.id, services, toy)
             return super().succeed(job, result, timings=timings, notes=notes)
 
-    tasks.convert(job.id, replace(services, jobs=_jobs(Slow, services)), toy)
+    tasks.convert(job.id, replace(services, attempts=alike(services.attempts, Slow)), toy)
     done = services.jobs.get(job.id)
     assert (done.state, done.attempts) == (State.SUCCEEDED, 2)
     assert services.store.head(job.result_key) is not None
@@ -201,12 +207,12 @@ def test_of_two_attempts_whose_pictures_differ_the_first_one_s_is_what_the_recor
 def test_a_commit_whose_answer_is_lost_counts_and_keeps_its_picture(services: Services) -> None:
     job = submit(services, photo_bytes())
 
-    class Deaf(Jobs):
+    class Deaf(Attempts):
         def succeed(self, job: Job, result: ResultInfo, *, timings: dict[str, float], notes: tuple[str, ...]) -> Job:
             super().succeed(job, result, timings=timings, notes=notes)
             return super().succeed(job, result, timings=timings, notes=notes)  # as redis-py does on a lost answer
 
-    tasks.convert(job.id, replace(services, jobs=_jobs(Deaf, services)), toy)
+    tasks.convert(job.id, replace(services, attempts=alike(services.attempts, Deaf)), toy)
     assert services.jobs.get(job.id).state is State.SUCCEEDED
     assert services.store.head(job.result_key) is not None
 
@@ -214,12 +220,12 @@ def test_a_commit_whose_answer_is_lost_counts_and_keeps_its_picture(services: Se
 def test_time_that_runs_out_right_after_the_commit_takes_no_picture_away(services: Services) -> None:
     job = submit(services, photo_bytes())
 
-    class Late(Jobs):
+    class Late(Attempts):
         def succeed(self, job: Job, result: ResultInfo, *, timings: dict[str, float], notes: tuple[str, ...]) -> Job:
             super().succeed(job, result, timings=timings, notes=notes)
             raise SoftTimeLimitExceeded
 
-    tasks.convert(job.id, replace(services, jobs=_jobs(Late, services)), toy)
+    tasks.convert(job.id, replace(services, attempts=alike(services.attempts, Late)), toy)
     assert services.jobs.get(job.id).state is State.SUCCEEDED
     assert services.store.head(job.result_key) is not None
 
@@ -231,10 +237,6 @@ def test_a_lock_left_by_a_process_that_was_killed_is_waited_out(services: Servic
     tasks.convert(job.id, services, toy)
     done = services.jobs.get(job.id)
     assert (done.state, done.attempts) == (State.SUCCEEDED, 1)
-
-
-def _jobs(kind: type[Jobs], services: Services) -> Jobs:
-    return kind(services.redis, services.lanes, services.leases, max_attempts=3, quarantine_ttl_s=600)
 
 
 def test_running_out_of_time_fails_with_advice(services: Services) -> None:

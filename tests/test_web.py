@@ -19,10 +19,12 @@ from werkzeug.test import TestResponse
 
 from shared.errors import UnavailableError, public_errors
 from shared.scheduling.lanes import Lanes
+from shared.scheduling.workers import Workers
 from shared.services import Services, connect
 from shared.settings import Settings
 from shared.styles import Size, Style, Styles, write_manifest
-from tests.conftest import ToyEngine, photo_bytes, wait_until
+from shared.usecases.maintenance import expire_due
+from tests.conftest import ToyEngine, photo_bytes, wait_until, with_room
 from web import readiness
 from web.app import create_app
 from web.readiness import Check
@@ -42,7 +44,7 @@ def work(services: Services) -> Iterator[None]:
     stopped = threading.Event()
     thread = threading.Thread(target=_work, args=(services, stopped))
     thread.start()
-    services.lanes.beat("host/1")
+    services.workers.beat("host/1")
     yield
     stopped.set()
     thread.join()
@@ -175,7 +177,7 @@ def test_a_deleted_job_is_gone_with_everything(client: FlaskClient, services: Se
 def test_an_expired_result_is_gone_for_good(client: FlaskClient, services: Services) -> None:
     job = body(send(client))
     services.redis.zadd("sakuga:expiry", {job["id"]: 1})
-    services.expire_due()
+    expire_due(services)
     assert problem(client.get(job["links"]["result"])) == (410, "expired")
 
 
@@ -296,7 +298,7 @@ def test_a_range_beyond_the_picture_says_how_long_it_is(client: FlaskClient) -> 
 
 def test_a_running_job_that_was_canceled_says_so(client: FlaskClient, services: Services) -> None:
     job = body(send(client))
-    services.jobs.claim(job["id"])
+    services.attempts.claim(job["id"])
     assert body(client.post(job["links"]["cancel"]))["cancel_requested"] is True
 
 
@@ -377,7 +379,7 @@ def test_too_many_bytes_are_refused(services: Services, *, as_form: bool) -> Non
 
 
 def test_a_full_queue_answers_at_once_with_a_time_to_come_back(services: Services) -> None:
-    client = create_app(replace(services, lanes=Lanes(services.redis, max_queued_megapixels=0.004))).test_client()
+    client = create_app(with_room(services, 0.004)).test_client()
     assert send(client, photo_bytes(seed=1)).status_code == 202
     response = send(client, photo_bytes(seed=2))
     assert problem(response) == (503, "queue_full")
@@ -400,7 +402,7 @@ def test_every_good_and_odd_photo_is_accepted(client: FlaskClient, photos_dir: P
 
 def test_redis_being_away_is_a_503_and_not_ready(services: Services) -> None:
     away = Redis.from_url("redis://127.0.0.1:1", decode_responses=True)
-    dead = replace(services, lanes=Lanes(away, max_queued_megapixels=1))
+    dead = replace(services, lanes=Lanes(away), workers=Workers(away))
     client = create_app(dead).test_client()
     assert problem(client.get("/api/v1/stats")) == (503, "unavailable")
     ready = client.get("/readyz")
@@ -423,7 +425,7 @@ def test_a_queue_that_hangs_is_asked_by_one_and_everybody_else_is_refused_at_onc
 
 def test_ready_means_a_warm_worker_answers(client: FlaskClient, services: Services) -> None:
     assert client.get("/readyz").status_code == 503
-    services.lanes.beat("host/1")
+    services.workers.beat("host/1")
     assert body(client.get("/readyz")) == {"ready": True, "redis": True, "store": True, "workers": 1}
 
 
@@ -469,7 +471,7 @@ def test_whether_the_store_answers_is_soon_known_anew_and_nobody_waits_for_a_loo
 
 
 def test_a_style_that_takes_no_time_at_all_breaks_nothing(client: FlaskClient, services: Services) -> None:
-    services.lanes.record_pace("hinata-light", 0.0)
+    services.estimates.record_pace("hinata-light", 0.0)
     assert client.get("/api/v1/stats").status_code == client.get("/api/v1/styles").status_code == 200
 
 

@@ -14,10 +14,11 @@ import pytest
 from standardwebhooks import Webhook
 
 from shared.albums.store import Albums
-from shared.jobs.store import State
+from shared.jobs.record import State
 from shared.redis_keys import WEBHOOKS_DUE
 from shared.services import Services, connect
 from shared.settings import Settings
+from shared.usecases.albums import tell_ended
 from shared.webhooks import delivery, outbox, senders
 from shared.webhooks.addresses import is_public
 from shared.webhooks.messages import Message, new_secret
@@ -93,7 +94,7 @@ def work(services: Services) -> None:
     """Convert what waits, and look for albums that have ended, as a worker node does."""
     while convert_one(services):
         pass
-    services.tell_ended()
+    tell_ended(services)
 
 
 def convert_one(services: Services) -> bool:
@@ -352,7 +353,7 @@ def test_a_photo_that_ends_while_its_album_is_looked_at_is_not_lost(
     album = str(client.post("/api/v1/albums", json={"webhook": receiver.url}).headers["Location"])
     for seed in range(2):
         client.put(f"{album}/photos/{seed}.png", data=photo_bytes(seed=seed), content_type="image/png")
-    tell_ended, counts_at = trusting.tell_ended, Albums.counts_at
+    counts_at = Albums.counts_at
 
     def before_the_last_ended(self: Albums, album_id: str) -> tuple[dict[State, int], str]:
         found = counts_at(self, album_id)
@@ -363,7 +364,7 @@ def test_a_photo_that_ends_while_its_album_is_looked_at_is_not_lost(
     convert_one(trusting)
     monkeypatch.setattr(Albums, "counts_at", before_the_last_ended)
     for _ in range(3):
-        tell_ended()
+        tell_ended(trusting)
         trusting.webhooks.send_due()
     assert [json.loads(data)["data"]["counts"]["succeeded"] for _, data in receiver.heard] == [2]
     assert trusting.albums.perhaps_ended(9) == []

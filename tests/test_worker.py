@@ -13,13 +13,14 @@ from celery.worker import state
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shared.conversion import Options
-from shared.jobs.store import Job, State
+from shared.jobs.record import Job, Lane, State
 from shared.photos.formats import Format
 from shared.redis_keys import EXPIRY, lane_totals
 from shared.scheduling.broker import CONVERT, UNACKED_INDEX, celery_app
-from shared.scheduling.lanes import Lane
-from shared.services import Order, Services
+from shared.services import Services
 from shared.settings import Settings
+from shared.usecases.submit import Order
+from shared.usecases.submit import submit as submit_photo
 from tests.conftest import fall_silent, photo_bytes, wait_until
 from worker.app import Node, Repeating, add_housekeeping, request_of
 from worker.choice import Capacity
@@ -75,7 +76,7 @@ class InHand:
 def test_what_waits_for_a_process_is_kept_but_no_lease_of_another_is_renewed_for_it(services: Services) -> None:
     """A message of a node that died, which came to one that is not warm yet, kept the dead attempt's lease alive."""
     job = submit(services)
-    assert services.jobs.claim(job.id, "dead/1")
+    assert services.attempts.claim(job.id, "dead/1")
     fall_silent(services, job)
     services.redis.zadd(UNACKED_INDEX, {"tag": 1})
     lease, message = Lease(services.redis, services.leases, longest_s=60), InHand(job.id)
@@ -84,7 +85,7 @@ def test_what_waits_for_a_process_is_kept_but_no_lease_of_another_is_renewed_for
         lease.renew()
         assert services.redis.zscore(UNACKED_INDEX, "tag") != 1
         assert not services.leases.is_held(job.id)
-        assert services.jobs.claim(job.id, "here/1")
+        assert services.attempts.claim(job.id, "here/1")
         fall_silent(services, job)
         state.active_requests.add(message)
         lease.renew()
@@ -126,7 +127,7 @@ def away(*_: object, **__: object) -> None:
 
 
 def submit(services: Services) -> Job:
-    return services.submit(BytesIO(photo_bytes()), Order(style="hinata-light", options=Options(512, Format.PNG)))
+    return submit_photo(services, BytesIO(photo_bytes()), Order(style="hinata-light", options=Options(512, Format.PNG)))
 
 
 def test_a_node_expires_what_is_due_and_compares_the_totals_with_the_records(

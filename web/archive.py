@@ -11,9 +11,10 @@ from zipfile import ZIP_DEFLATED
 import structlog
 from zipstream import ZipStream
 
-from shared.albums.store import Album, Entry
+from shared.albums.record import Album, Entry
 from shared.errors import UnavailableError
-from shared.jobs.store import ENDED, PATIENCE_S, State
+from shared.jobs.events import PATIENCE_S
+from shared.jobs.record import ENDED, State
 from shared.photos.filenames import UniqueNames
 from shared.services import Services
 from shared.storage.base import MissingObjectError

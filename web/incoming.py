@@ -6,9 +6,9 @@ from typing import BinaryIO
 from flask import request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from shared.albums.store import NO_SUCH_ALBUM, Album
+from shared.albums.record import NO_SUCH_ALBUM, Album
 from shared.errors import BadRequestError, UnknownAlbumError, UnknownJobError
-from shared.jobs.store import NO_SUCH_JOB, Job
+from shared.jobs.record import NO_SUCH_JOB, Job
 from shared.photos.formats import too_many_bytes
 from shared.photos.spool import spooled
 from web.access import require_caller

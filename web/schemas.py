@@ -7,9 +7,9 @@ from flask import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.conversion import Stage
-from shared.jobs.store import ErrorInfo, Job, PhotoInfo, ResultInfo, State
+from shared.jobs.record import ErrorInfo, Job, Lane, PhotoInfo, ResultInfo, State
 from shared.photos.formats import Format
-from shared.scheduling.lanes import Lane, Outlook
+from shared.scheduling.estimates import Outlook
 from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
 from shared.styles import Size
 from shared.validation import SHA256_PATTERN

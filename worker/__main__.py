@@ -31,7 +31,7 @@ def main() -> None:
 def _run(settings: "Settings", capacity: "Capacity") -> None:
     from celery import signals
 
-    from shared.scheduling.lanes import Lane
+    from shared.jobs.record import Lane
     from worker.app import create_app
 
     _introduce(settings, capacity)

@@ -1,32 +1,24 @@
-"""The album: many photos under names of their own, and what became of each.
+"""The albums: many photos under names of their own, and what became of each.
 
 An album knows its photos by name; each is a job of the bulk lane, or the reason why it was refused. What the jobs do is
-counted in their own transactions (`shared.jobs`), so an album's counts are never behind.
+counted in their own transactions (`shared.albums.counts`), so an album's counts are never behind.
 """
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from pydantic import BaseModel, ConfigDict
 from redis.exceptions import LockError
 
 from shared import redis_clock, redis_keys
+from shared.albums.counts import ALBUM_EVENTS_KEPT
+from shared.albums.record import NO_SUCH_ALBUM, Album, AlbumEvent, Entry, Item, ItemPage, have_ended
 from shared.errors import AlbumFullError, UnavailableError, UnknownAlbumError
-from shared.jobs.store import (
-    ALBUM_EVENTS_KEPT,
-    RECORD_GRACE_S,
-    ErrorInfo,
-    Job,
-    Jobs,
-    State,
-    record_fields,
-    record_values,
-)
-from shared.photos.formats import Format
+from shared.jobs.reader import JobReader
+from shared.jobs.record import RECORD_GRACE_S, ErrorInfo, State
+from shared.record_codec import record_fields, record_values
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -34,72 +26,14 @@ if TYPE_CHECKING:
 
 STILL_S = 600  # how long nothing has happened in an album whose photos are counted anew
 LOCK_S = 60  # of one who died holding it
-NO_SUCH_ALBUM = "No such album; it may have been deleted, or it expired long ago."
 CLOSED = "closed"  # a field of the record of an album that is being erased
 REFUSED = "refused"  # among an album's counts: photos that never became jobs
-
-
-class Album(BaseModel):
-    """The record. Times are seconds since the epoch, UTC."""
-
-    model_config = ConfigDict(frozen=True)
-
-    id: str
-    caller: str
-    name: str | None
-    style: str
-    max_side: int
-    format: Format
-    created_at: float
-    expires_at: float  # moves with every photo that is added
-    webhook: str | None = None  # who is told when all its photos have come to their end
-    secret: str | None = None  # what that is signed with
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One photo of an album: its job, or why it was refused."""
-
-    name: str
-    job_id: str | None = None
-    sha256: str | None = None
-    error: ErrorInfo | None = None
-
-    @property
-    def is_coming(self) -> bool:
-        """Whether its photo is being taken in: what it is named for may not be there yet."""
-        return self.error is None and self.sha256 is None
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A photo of an album with its job as it is now; the job is None where the photo was refused or has expired."""
-
-    item: Item
-    job: Job | None
-
-
-@dataclass(frozen=True, slots=True)
-class ItemPage:
-    """Some entries of an album, in the order they came; `next_cursor` is None on the last page."""
-
-    entries: list[Entry]
-    next_cursor: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class AlbumEvent:
-    """A photo has come into a state; into none when it was erased."""
-
-    id: str
-    name: str
-    state: State | None
 
 
 class Albums:
     """All albums in one Redis."""
 
-    def __init__(self, redis: "Redis", jobs: Jobs, *, max_photos: int, wait_s: float) -> None:
+    def __init__(self, redis: "Redis", jobs: JobReader, *, max_photos: int, wait_s: float) -> None:
         """Hold up to `max_photos` photos in an album; wait up to `wait_s` for a name that is in other hands."""
         self._redis = redis
         self._jobs = jobs
@@ -346,11 +280,6 @@ class Albums:
     def _keep_until(self, pipe: "Pipeline", album_id: str, expires_at: float, *, where_none: bool = False) -> None:
         for key in _keys(album_id):  # a key that was just made has no end yet, which counts as the longest
             pipe.expireat(key, int(expires_at) + RECORD_GRACE_S, nx=where_none)
-
-
-def have_ended(counts: Mapping[State, int]) -> bool:
-    """Whether photos of these counts have come to their end, which those that are yet to come have not."""
-    return any(counts.values()) and not counts[State.QUEUED] + counts[State.RUNNING]
 
 
 def _counts(found: object) -> dict[State, int]:

@@ -10,7 +10,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from shared.errors import UnavailableError
-from shared.scheduling.lanes import Lane
+from shared.jobs.record import Lane
 from shared.settings import Settings
 
 if TYPE_CHECKING:

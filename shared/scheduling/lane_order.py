@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 
-from shared.scheduling.lanes import BULK_SHARE, Lane
+from shared.jobs.record import Lane
+
+BULK_SHARE = 0.25  # of the pictures, while single photos keep coming
 
 
 class Turns:

@@ -8,6 +8,8 @@ neither loses what it holds nor takes what others hold.
 from typing import TYPE_CHECKING, Final, cast
 
 from shared import redis_keys
+from shared.jobs.observer import Change, Observer
+from shared.jobs.record import State
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -45,13 +47,26 @@ return (seen and time[1] + time[2] / 1e6 - seen < tonumber(ARGV[1])) and 1 or 0
 """
 
 
-class Leases:
+class Leases(Observer):
     """All leases in one Redis."""
 
     def __init__(self, redis: "Redis", *, timeout_s: float) -> None:
         """Know that the queue gives a message to somebody else after `timeout_s` seconds without a sign of life."""
         self._redis = redis
         self._timeout_s = timeout_s
+
+    def changed(self, pipe: "Pipeline", change: Change) -> None:
+        """Lease a job with each new attempt, until nobody is at work on it any more."""
+        before, after = change.before, change.after
+        if after and after.state is State.RUNNING:
+            if before is None or after.claim != before.claim:
+                pipe.eval(_BEGIN, 1, redis_keys.LEASES, after.id)
+        elif before:
+            pipe.zrem(redis_keys.LEASES, before.id)
+
+    def lost(self, pipe: "Pipeline", job_id: str) -> None:
+        """Nobody is at work on it any more."""
+        pipe.zrem(redis_keys.LEASES, job_id)
 
     def is_held(self, job_id: str) -> bool:
         """Whether a worker that is alive is at work on this job."""
@@ -65,13 +80,3 @@ class Leases:
     def vanished(self, count: int) -> list[str]:
         """Name up to `count` jobs whose worker fell silent, and that the queue should have given to another by now."""
         return cast("list[str]", self._redis.eval(_LAPSED, 1, redis_keys.LEASES, VANISH * self._timeout_s, count))
-
-
-def begin(pipe: "Pipeline", job_id: str) -> None:
-    """Lease a job, inside the caller's transaction."""
-    pipe.eval(_BEGIN, 1, redis_keys.LEASES, job_id)
-
-
-def end(pipe: "Pipeline", job_id: str) -> None:
-    """Nobody is at work on a job any more, inside the caller's transaction."""
-    pipe.zrem(redis_keys.LEASES, job_id)

@@ -8,7 +8,7 @@ record that nobody could expire, one is damaged, somebody deleted a key. The rec
 from typing import TYPE_CHECKING, Final, cast
 
 from shared import redis_keys
-from shared.scheduling.lanes import Lane
+from shared.jobs.record import Lane
 
 if TYPE_CHECKING:
     from redis import Redis

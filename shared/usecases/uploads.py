@@ -5,53 +5,34 @@ are called in the archive it gives back.
 """
 
 import hashlib
-import stat
-import struct
-import zipfile
-import zlib
 from collections.abc import Hashable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from os import SEEK_END
 from typing import BinaryIO, Final
 
-from shared.albums.store import Album, Item
+from shared.albums.record import Album, Item
 from shared.conversion import Options
 from shared.errors import (
     AlbumFullError,
     ArchiveError,
-    DamagedPhotoError,
     InvalidValueError,
     QueueFullError,
     SakugaError,
     UnknownAlbumError,
     UnknownJobError,
 )
-from shared.jobs.store import Job, State, error_info, new_id
+from shared.jobs.record import Job, Lane, State, error_info, new_id
 from shared.photos.filenames import is_clutter, is_photo_name, safe_name, with_number
-from shared.photos.formats import too_many_bytes
 from shared.photos.inspection import inspect
-from shared.photos.spool import SPOOL_BYTES, spooled
-from shared.scheduling.lanes import Lane
-from shared.services import Order, Services
+from shared.services import Services
+from shared.usecases.albums import erase_album
+from shared.usecases.archives import name_in, open_archive, unpack
+from shared.usecases.jobs import erase
+from shared.usecases.submit import Order, submit
 
-MOST_ENTRIES: Final = 20_000  # of an archive, whatever they are
-MOST_RATIO: Final = 200  # of unpacked to packed bytes; photos hardly shrink, bombs do
 LOOK_AHEAD: Final = 100  # numbers of a name at a time
 _REMEMBERED: Final = {413, 415, 422}  # what no other try can help
-MOST_DIRECTORY_BYTES: Final = 16 << 20
-# Of the others zipfile unpacks in one go whatever 64 KiB hold: 1,300 bytes of bzip2 took 3.4 GB.
-_PACKINGS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_UNREADABLE: Final = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    OSError,
-    OverflowError,
-    RuntimeError,  # of an unknown way of packing, too
-    ValueError,  # of names in no script, and of places before the beginning
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +159,7 @@ def _take_in(
     """Take a photo in, and erase the one that was there."""
     taken = _add(services, album, item, before, photo)
     if earlier and (taken.job or _is_final(taken.error)):
-        services.erase(earlier.id)
+        erase(services, earlier.id)
     return taken
 
 
@@ -192,13 +173,13 @@ def add_archive(services: Services, album: Album, archive: BinaryIO, numbering: 
     """
     left = services.settings.max_album_upload_bytes  # to unpack: entries may share their bytes, and unpack to far more
     is_empty = True
-    with _opened(archive) as opened:
+    with open_archive(archive) as opened:
         for entry in opened.infolist():
-            name = safe_name(_name_in(entry), otherwise="photo")
+            name = safe_name(name_in(entry), otherwise="photo")
             if entry.filename.endswith("/") or is_clutter(name):  # not is_dir(), which fails where there is no name
                 continue
             try:
-                with closing(_unpacked(opened, entry, min(left, services.settings.max_upload_bytes))) as photo:
+                with closing(unpack(opened, entry, min(left, services.settings.max_upload_bytes))) as photo:
                     left -= photo.seek(0, SEEK_END)
                     photo.seek(0)
                     if not is_photo_name(name):
@@ -234,7 +215,7 @@ def _add(services: Services, album: Album, item: Item, before: Item | None, phot
         if before is None:
             _require_room(services, album)
         services.albums.put(album, coming, before)
-        job = services.submit(photo, order)
+        job = submit(services, photo, order)
     except SakugaError as error:
         taken = _refused(services, album, item, error, before)
     else:
@@ -255,8 +236,10 @@ def _require_there(services: Services, album: Album, item: Item, before: Item | 
     for job_id in (item.job_id, before and before.job_id):
         if job_id:
             with suppress(UnknownJobError):
-                services.erase(job_id)
-    services.erase_album(album.id)  # with the others that whoever erases it would no longer find, were this to go first
+                erase(services, job_id)
+    erase_album(
+        services, album.id
+    )  # with the others that whoever erases it would no longer find, were this to go first
     raise UnknownAlbumError("The album was erased.")
 
 
@@ -295,55 +278,9 @@ def _refuse(services: Services, album: Album, item: Item, error: SakugaError, nu
 def _require_room(services: Services, album: Album) -> None:
     """Refuse a name that the album, or Redis, has no room for; why a photo was refused takes room like any other."""
     services.albums.require_room(album.id)
-    services.lanes.require_memory()
+    services.admission.require_memory()
 
 
 def _is_final(error: SakugaError | None) -> bool:
     """Whether the photo itself is to blame, and not the room that an album or the queue has for it."""
     return error is not None and error.status in _REMEMBERED and not isinstance(error, AlbumFullError)
-
-
-def _opened(archive: BinaryIO) -> zipfile.ZipFile:
-    try:
-        end = zipfile._EndRecData(archive)  # type: ignore[attr-defined]  # noqa: SLF001  before all entries are read
-        if end and end[zipfile._ECD_SIZE] > MOST_DIRECTORY_BYTES:  # type: ignore[attr-defined]  # noqa: SLF001
-            raise ArchiveError(f"An archive may have {MOST_ENTRIES} entries at most.")
-        opened = zipfile.ZipFile(archive)
-    except _UNREADABLE as error:
-        raise ArchiveError("This is no ZIP archive, or it was cut short on its way.") from error
-    if len(opened.infolist()) > MOST_ENTRIES:
-        raise ArchiveError(f"An archive may have {MOST_ENTRIES} entries at most.")
-    return opened
-
-
-def _name_in(entry: zipfile.ZipInfo) -> str:
-    """The name of an entry; without the mark for UTF-8 it may still be that, and old tools write code page 437."""
-    if entry.flag_bits & 0x800:
-        return entry.filename
-    try:
-        return entry.orig_filename.encode("cp437").decode("utf-8")
-    except (UnicodeEncodeError, UnicodeDecodeError):
-        return entry.filename
-
-
-def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most_bytes: int) -> BinaryIO:
-    """The bytes of an entry, wherever its header says that it ends."""
-    _require_harmless(entry, most_bytes)
-    try:
-        with archive.open(entry) as packed:
-            return spooled(packed, most_bytes)
-    except _UNREADABLE as error:
-        raise DamagedPhotoError("It is damaged in the archive, or packed in a way not read here.") from error
-
-
-def _require_harmless(entry: zipfile.ZipInfo, most_bytes: int) -> None:
-    if entry.flag_bits & 0x1:
-        raise ArchiveError("It is encrypted; pack it without a password.")
-    if stat.S_ISLNK(entry.external_attr >> 16):
-        raise ArchiveError("It is a link, and not a photo.")
-    if entry.compress_type not in _PACKINGS:
-        raise ArchiveError("It is packed in a way not read here; pack it as ZIP files usually are (deflate).")
-    if entry.file_size > most_bytes:
-        raise too_many_bytes(most_bytes)
-    if entry.file_size > MOST_RATIO * max(1, entry.compress_size) and entry.file_size > SPOOL_BYTES:
-        raise ArchiveError("It unpacks to far more than a photo does.")

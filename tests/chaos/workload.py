@@ -158,7 +158,7 @@ class Workload:
             return
         outcome.again += job["attempts"] > 1
         ended_twice = (
-            sum(event.kind == "done" for event in self._rig.services.jobs.events(job_id, after="0", wait_s=0)) > 1
+            sum(event.kind == "done" for event in self._rig.services.events.read(job_id, after="0", wait_s=0)) > 1
         )
         if job["state"] != "succeeded":
             code = job["error"]["code"] if job["error"] else job["state"]
