@@ -8,7 +8,8 @@ from io import BytesIO
 import pytest
 from structlog.testing import capture_logs
 
-from shared.albums import store
+from shared.albums import reconciliation
+from shared.albums.reconciliation import recount, unsettled
 from shared.albums.record import Album
 from shared.conversion import Options
 from shared.errors import DamagedPhotoError
@@ -205,32 +206,32 @@ class TestAlbums:
     ) -> None:
         maintenance.reconcile(services)
         assert services.albums.counts(album)[State.QUEUED] == 5, "something has just happened"
-        monkeypatch.setattr(store, "STILL_S", -1)
+        monkeypatch.setattr(reconciliation, "STILL_S", -1)
         services.redis.delete(RECONCILED)
         maintenance.reconcile(services)
         counts = services.albums.counts(album)
         assert (counts[State.QUEUED], counts[State.EXPIRED], sum(counts.values())) == (1, 4, 5)
         assert services.albums.perhaps_ended(10) == [album]
-        assert not services.albums.recount(album)
+        assert not recount(services.redis, services.jobs, album)
 
     def test_of_a_newer_release_count_as_they_are(
         self, services: Services, album: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(store, "STILL_S", -1)
+        monkeypatch.setattr(reconciliation, "STILL_S", -1)
         (there,) = (entry.job for entry in services.albums.entries(album) if entry.job)
         services.redis.hset(f"sakuga:job:{there.id}", items=["version", str(RECORD_VERSION + 1), "mood", "happy"])
-        assert services.albums.recount(album)
+        assert recount(services.redis, services.jobs, album)
         assert services.albums.counts(album)[State.QUEUED] == 1
 
     def test_that_are_as_counted_are_left_alone(self, services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(store, "STILL_S", -1)
+        monkeypatch.setattr(reconciliation, "STILL_S", -1)
         style = services.styles["hinata-light"]
         album = start_album(services, "public", None, style, Options(512, Format.JPEG))
-        assert list(services.albums.unsettled()) == []
+        assert list(unsettled(services.redis)) == []
         jobs = [waiting_photo(services, album, seed) for seed in (1, 2)]
         services.attempts.claim(jobs[0].id)
-        assert list(services.albums.unsettled()) == [album.id]
-        assert not services.albums.recount(album.id)
+        assert list(unsettled(services.redis)) == [album.id]
+        assert not recount(services.redis, services.jobs, album.id)
         assert services.albums.counts(album.id)[State.RUNNING] == 1
         for job in jobs:
             services.jobs.cancel(job.id)

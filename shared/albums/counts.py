@@ -1,16 +1,17 @@
 """How many photos of an album are in which state, and its stream of events: kept as its jobs change."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from shared import redis_clock, redis_keys
 from shared.jobs.observer import Change, Observer
-from shared.jobs.record import ENDED, RECORD_GRACE_S
+from shared.jobs.record import ENDED, RECORD_GRACE_S, State
 
 if TYPE_CHECKING:
     from redis import Redis
     from redis.client import Pipeline
 
 ALBUM_EVENTS_KEPT = 1000
+REFUSED = "refused"  # among an album's counts: photos that never became jobs
 
 
 class AlbumCounts(Observer):
@@ -37,3 +38,17 @@ class AlbumCounts(Observer):
             pipe.expireat(key, until, nx=True)
         if change.after is None or change.after.state in ENDED:
             pipe.sadd(redis_keys.ALBUMS_ENDED, job.album)
+
+
+def counts_of(found: object) -> dict[State, int]:
+    """What the hash of counts says; those that were refused have failed."""
+    numbers = cast("dict[str, str]", found)
+    counts = {state: max(0, int(numbers.get(state, 0))) for state in State}
+    counts[State.FAILED] += int(numbers.get(REFUSED, 0))
+    return counts
+
+
+def newest_of(found: object) -> str:
+    """The id of the last event of a stream, of what XREVRANGE found."""
+    events = cast("list[tuple[str, object]]", found)
+    return events[0][0] if events else "0-0"

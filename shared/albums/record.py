@@ -1,5 +1,6 @@
 """What an album holds: its record, and a place for each of its photos."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -71,3 +72,16 @@ class AlbumEvent:
 def have_ended(counts: Mapping[State, int]) -> bool:
     """Whether photos of these counts have come to their end, which those that are yet to come have not."""
     return any(counts.values()) and not counts[State.QUEUED] + counts[State.RUNNING]
+
+
+def value_of(item: Item) -> str:
+    """What is kept of a photo under its name."""
+    error = item.error.model_dump() if item.error else None
+    return json.dumps({"job_id": item.job_id, "sha256": item.sha256, "error": error})
+
+
+def item_of(name: str, value: str) -> Item:
+    """What `value_of` made of a photo."""
+    found = json.loads(value)
+    error = ErrorInfo.model_validate(found["error"]) if found["error"] else None
+    return Item(name, found["job_id"], found["sha256"], error)

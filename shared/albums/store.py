@@ -5,7 +5,6 @@ counted in their own transactions (`shared.albums.counts`), so an album's counts
 """
 
 import json
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, cast
@@ -13,21 +12,19 @@ from typing import TYPE_CHECKING, cast
 from redis.exceptions import LockError
 
 from shared import redis_clock, redis_keys
-from shared.albums.counts import ALBUM_EVENTS_KEPT
-from shared.albums.record import NO_SUCH_ALBUM, Album, AlbumEvent, Entry, Item, ItemPage, have_ended
+from shared.albums.counts import ALBUM_EVENTS_KEPT, REFUSED, counts_of, newest_of
+from shared.albums.record import NO_SUCH_ALBUM, Album, AlbumEvent, Entry, Item, ItemPage, have_ended, item_of, value_of
 from shared.errors import AlbumFullError, UnavailableError, UnknownAlbumError
 from shared.jobs.reader import JobReader
-from shared.jobs.record import RECORD_GRACE_S, ErrorInfo, State
+from shared.jobs.record import RECORD_GRACE_S, State
 from shared.record_codec import record_fields, record_values
 
 if TYPE_CHECKING:
     from redis import Redis
     from redis.client import Pipeline
 
-STILL_S = 600  # how long nothing has happened in an album whose photos are counted anew
 LOCK_S = 60  # of one who died holding it
 CLOSED = "closed"  # a field of the record of an album that is being erased
-REFUSED = "refused"  # among an album's counts: photos that never became jobs
 
 
 class Albums:
@@ -63,7 +60,7 @@ class Albums:
 
     def counts(self, album_id: str) -> dict[State, int]:
         """How many photos are in which state; those that were refused have failed."""
-        return _counts(self._redis.hgetall(redis_keys.album_counts(album_id)))
+        return counts_of(self._redis.hgetall(redis_keys.album_counts(album_id)))
 
     def counts_at(self, album_id: str) -> tuple[dict[State, int], str]:
         """The counts, and the event after which they were so."""
@@ -71,13 +68,13 @@ class Albums:
             pipe.hgetall(redis_keys.album_counts(album_id))
             pipe.xrevrange(redis_keys.album_stream(album_id), count=1)
             found, newest = pipe.execute()
-        return _counts(found), _newest(newest)
+        return counts_of(found), newest_of(newest)
 
     def missing(self, album_id: str, digests: list[str]) -> list[str]:
         """Which of these SHA-256 digests are of no photo that the album has, or has refused."""
         wanted = set(digests)
         values = cast("dict[str, str]", self._redis.hgetall(redis_keys.album_items(album_id)))
-        held = [item for name, value in values.items() if (item := _item(name, value)).sha256 in wanted]
+        held = [item for name, value in values.items() if (item := item_of(name, value)).sha256 in wanted]
         jobs = self._jobs.get_many([item.job_id for item in held if item.job_id])
         live = {job.id for job in jobs.values() if job.state is not State.EXPIRED}
         known = {item.sha256 for item in held if item.error or item.job_id in live}
@@ -123,7 +120,7 @@ class Albums:
         """Put `item` under its name in place of what was `before` there; the album lives as long as its photos."""
         refused = int(item.error is not None) - int(before is not None and before.error is not None)
         with self._redis.pipeline() as pipe:
-            pipe.hset(redis_keys.album_items(album.id), item.name, _value(item))
+            pipe.hset(redis_keys.album_items(album.id), item.name, value_of(item))
             pipe.zadd(redis_keys.album_order(album.id), {item.name: redis_clock.now(self._redis)}, nx=True)
             if item.error:
                 pipe.xadd(
@@ -151,7 +148,7 @@ class Albums:
         def remove(pipe: "Pipeline") -> None:
             found = cast("str | None", pipe.hget(redis_keys.album_items(album_id), name))
             pipe.multi()
-            if found is not None and _item(name, found).job_id == job_id:
+            if found is not None and item_of(name, found).job_id == job_id:
                 pipe.hdel(redis_keys.album_items(album_id), name)
                 pipe.zrem(redis_keys.album_order(album_id), name)
 
@@ -171,7 +168,7 @@ class Albums:
         """
 
         def remove(pipe: "Pipeline") -> None:
-            is_all = _newest(pipe.xrevrange(redis_keys.album_stream(album_id), count=1)) == last_event
+            is_all = newest_of(pipe.xrevrange(redis_keys.album_stream(album_id), count=1)) == last_event
             pipe.multi()
             if is_all:
                 pipe.srem(redis_keys.ALBUMS_ENDED, album_id)
@@ -224,74 +221,23 @@ class Albums:
 
     def last_event(self, album_id: str) -> str:
         """The id of the newest event, to listen from now on."""
-        return _newest(self._redis.xrevrange(redis_keys.album_stream(album_id), count=1))
+        return newest_of(self._redis.xrevrange(redis_keys.album_stream(album_id), count=1))
 
     def erase(self, album_id: str) -> None:
         """Forget the album; its jobs are erased before."""
         self._redis.delete(*_keys(album_id))
 
-    def unsettled(self) -> Iterator[str]:
-        """The albums that have photos that have not come to their end, by their counts; those may be wrong."""
-        for key in self._redis.scan_iter(match=redis_keys.album_counts("*"), count=1000):
-            album_id = str(key).split(":")[2]
-            if self.unfinished(album_id):
-                yield album_id
-
-    def recount(self, album_id: str) -> bool:
-        """Count the photos anew that have not come to their end; returns whether that was wrong.
-
-        Only of an album in which nothing has happened for a while: else photos come and go meanwhile. What is counted
-        and has no record that says so has expired.
-        """
-
-        def write(pipe: "Pipeline") -> bool:
-            counts, last = (
-                _counts(pipe.hgetall(redis_keys.album_counts(album_id))),
-                _newest(pipe.xrevrange(stream, count=1)),
-            )
-            is_still = int(last.split("-")[0]) / 1000 < redis_clock.now(self._redis) - STILL_S
-            found = self._job_states(album_id) if is_still else counts
-            waits, runs = found[State.QUEUED], found[State.RUNNING]
-            pipe.multi()
-            if (waits, runs) == (counts[State.QUEUED], counts[State.RUNNING]):
-                return False
-            pipe.hset(redis_keys.album_counts(album_id), mapping={State.QUEUED: waits, State.RUNNING: runs})
-            gone = counts[State.QUEUED] + counts[State.RUNNING] - waits - runs
-            pipe.hincrby(redis_keys.album_counts(album_id), State.EXPIRED, max(0, gone))
-            pipe.sadd(redis_keys.ALBUMS_ENDED, album_id)
-            return True
-
-        stream = redis_keys.album_stream(album_id)
-        # redis-py's annotation overlooks value_from_callable
-        return bool(self._redis.transaction(write, redis_keys.album_counts(album_id), stream, value_from_callable=True))  # type: ignore[arg-type]
-
-    def _job_states(self, album_id: str) -> Counter[str | None]:
-        items = (_item("", value) for value in cast("list[str]", self._redis.hvals(redis_keys.album_items(album_id))))
-        return Counter(self._jobs.states([item.job_id for item in items if item.job_id]))
-
     def _read(self, album_id: str, names: list[str]) -> list[Item]:
         values = cast("list[str | None]", self._redis.hmget(redis_keys.album_items(album_id), names)) if names else []
-        return [_item(name, value) for name, value in zip(names, values, strict=True) if value is not None]
+        return [item_of(name, value) for name, value in zip(names, values, strict=True) if value is not None]
 
     def _item(self, album_id: str, name: str) -> Item | None:
         found = cast("str | None", self._redis.hget(redis_keys.album_items(album_id), name))
-        return None if found is None else _item(name, found)
+        return None if found is None else item_of(name, found)
 
     def _keep_until(self, pipe: "Pipeline", album_id: str, expires_at: float, *, where_none: bool = False) -> None:
         for key in _keys(album_id):  # a key that was just made has no end yet, which counts as the longest
             pipe.expireat(key, int(expires_at) + RECORD_GRACE_S, nx=where_none)
-
-
-def _counts(found: object) -> dict[State, int]:
-    numbers = cast("dict[str, str]", found)
-    counts = {state: max(0, int(numbers.get(state, 0))) for state in State}
-    counts[State.FAILED] += int(numbers.get(REFUSED, 0))
-    return counts
-
-
-def _newest(found: object) -> str:
-    events = cast("list[tuple[str, object]]", found)
-    return events[0][0] if events else "0-0"
 
 
 def _keys(album_id: str) -> tuple[str, ...]:
@@ -302,14 +248,3 @@ def _keys(album_id: str) -> tuple[str, ...]:
         redis_keys.album_counts(album_id),
         redis_keys.album_stream(album_id),
     )
-
-
-def _value(item: Item) -> str:
-    error = item.error.model_dump() if item.error else None
-    return json.dumps({"job_id": item.job_id, "sha256": item.sha256, "error": error})
-
-
-def _item(name: str, value: str) -> Item:
-    found = json.loads(value)
-    error = ErrorInfo.model_validate(found["error"]) if found["error"] else None
-    return Item(name, found["job_id"], found["sha256"], error)

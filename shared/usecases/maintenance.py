@@ -3,7 +3,8 @@
 import structlog
 
 from shared import redis_keys
-from shared.scheduling import reconciliation
+from shared.albums import reconciliation as albums
+from shared.scheduling import reconciliation as lanes
 from shared.services import Services
 
 RECONCILE_S = 600
@@ -26,6 +27,6 @@ def reconcile(services: Services) -> None:
     """Set right what is kept beside the records, where it has drifted from them; one node does it now and then."""
     if not services.redis.set(redis_keys.RECONCILED, "1", nx=True, ex=RECONCILE_S):
         return
-    wrong = reconciliation.reconcile(services.redis) + sum(map(services.albums.recount, services.albums.unsettled()))
+    wrong = lanes.reconcile(services.redis) + albums.reconcile(services.redis, services.jobs)
     if wrong:
         log.warning("lists and totals had drifted from the records; they are right again", wrong=wrong)
