@@ -30,7 +30,8 @@ from cli import valkey
 from shared import redis_keys
 from shared.conversion import Options
 from shared.photos.formats import Format
-from shared.services import connect, redis_client
+from shared.redis_connection import redis_client
+from shared.services import connect
 from shared.settings import MAX_SIDE_MAX, MAX_SIDE_MIN, Settings
 from shared.usecases.submit import Order, submit
 

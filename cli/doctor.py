@@ -14,8 +14,9 @@ from redis.exceptions import RedisError
 from cli.words import counted
 from shared.callers.api_keys import read_keys, require_guarded
 from shared.errors import SakugaError
-from shared.services import open_store, redis_client
+from shared.redis_connection import redis_client
 from shared.settings import Settings, load_settings
+from shared.storage.backends import open_store
 from shared.styles import installed_styles
 from worker.capacity import available_cores, available_memory
 from worker.choice import candidates, plan, read_choice

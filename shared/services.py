@@ -1,19 +1,13 @@
 """The one place where the parts are put together; everything else receives what it needs."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import urlsplit
 
 from redis import Redis
-from redis.backoff import ExponentialBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.retry import Retry
 
 from shared.albums.counts import AlbumCounts
 from shared.albums.store import Albums
 from shared.callers.api_keys import Keys
 from shared.callers.quotas import Quotas
-from shared.errors import SettingsError
 from shared.jobs.attempts import Attempts
 from shared.jobs.cached_results import CachedResults
 from shared.jobs.events import Events
@@ -22,6 +16,7 @@ from shared.jobs.references import JobReferences
 from shared.jobs.store import Jobs
 from shared.jobs.totals import Totals
 from shared.photos.formats import Limits
+from shared.redis_connection import redis_client
 from shared.scheduling.admission import Admission
 from shared.scheduling.broker import Queue, celery_app
 from shared.scheduling.estimates import Estimates
@@ -30,10 +25,9 @@ from shared.scheduling.leases import Leases
 from shared.scheduling.resend_locks import ResendLocks
 from shared.scheduling.workers import Workers
 from shared.settings import Settings
+from shared.storage.backends import open_store
 from shared.storage.base import Store
-from shared.storage.disk import DiskStore
 from shared.storage.references import WAIT_S, Holdings
-from shared.storage.s3 import S3Store
 from shared.styles import Styles, installed_styles
 from shared.webhooks.outbox import Webhooks
 
@@ -124,31 +118,4 @@ def connect(settings: Settings, *, wait_s: float = WAIT_S) -> Services:
         holdings=Holdings(redis, store, wait_s=wait_s),
         queue=Queue(celery_app(settings), redis),
         limits=Limits(settings.max_upload_bytes, settings.max_megapixels),
-    )
-
-
-def open_store(settings: Settings) -> Store:
-    """Open the store that `SAKUGA_STORE_URL` names: `file:/some/folder` or `s3://bucket/prefix`."""
-    url = settings.effective_store_url
-    if url.startswith("file:"):
-        return DiskStore(Path(url.removeprefix("file:").removeprefix("//")))
-    parts = urlsplit(url)
-    if not parts.netloc:
-        raise SettingsError("SAKUGA_STORE_URL: an s3 store needs a bucket: s3://bucket/prefix")
-    return S3Store(parts.netloc, parts.path.strip("/"), public_url=settings.store_public_url or None)
-
-
-def redis_client(settings: Settings, *, patience_s: float = 5, tries: int = 3) -> Redis:
-    """A client that reconnects, waits so long for an answer and tries a lost command so often.
-
-    It has to wait for longer than the longest blocking read takes.
-    """
-    return Redis.from_url(
-        settings.redis_url.replace("redis+socket://", "unix://", 1),  # kombu's name for it, and redis-py's
-        decode_responses=True,
-        protocol=2,
-        socket_connect_timeout=min(3, patience_s),
-        socket_timeout=patience_s,
-        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), tries - 1),
-        retry_on_error=[RedisConnectionError],
     )

@@ -30,9 +30,10 @@ from cli import valkey
 from shared import redis_clock
 from shared.jobs.record import Job
 from shared.pipeline import Tensor, Told
+from shared.redis_connection import redis_client
 from shared.redis_keys import LEASES
 from shared.scheduling.admission import Admission
-from shared.services import Services, connect, redis_client
+from shared.services import Services, connect
 from shared.settings import Settings
 from tests.browsing import browser, busy, open_page, page  # noqa: F401  fixtures
 

@@ -26,7 +26,7 @@ ALLOWED = {
 # The parts of `shared/`, each above all that it may import. A package is one part, whatever it is split into.
 LAYERS = (
     "errors", "engines", "files", "redis_clock", "redis_keys", "telemetry", "validation",
-    "record_codec", "settings", "styles",
+    "record_codec", "settings", "styles", "redis_connection",
     "photos", "conversion", "enlarge", "pipeline",
     "storage", "callers", "webhooks",
     "jobs", "scheduling", "albums",

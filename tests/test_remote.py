@@ -21,8 +21,8 @@ from cli.bars import Bars
 from cli.ledger import NAME as LEDGER
 from cli.remote import DELAYS_S, LONGEST_WAIT_S, PATIENCE_S, RefusedError, Remote, RemoteJob, UnreachableError
 from shared.jobs.record import State
+from shared.redis_connection import redis_client
 from shared.redis_keys import EXPIRY
-from shared.services import redis_client
 from shared.settings import Settings
 from tests.conftest import ROOT, RunningService, photo_bytes, wait_until
 from tests.test_cli import photo_at, pictures_in, sakuga

@@ -15,7 +15,8 @@ from redis.exceptions import RedisError
 
 from shared.callers.api_keys import require_guarded
 from shared.errors import SakugaError
-from shared.services import connect, redis_client
+from shared.redis_connection import redis_client
+from shared.services import connect
 from shared.settings import WEB_THREADS, Settings, load_settings
 from shared.telemetry import configure_logs
 from web.app import create_app

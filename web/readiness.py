@@ -13,7 +13,7 @@ from flask import current_app, g, request
 from redis.exceptions import RedisError
 
 from shared.errors import SakugaError, UnavailableError
-from shared.services import redis_client
+from shared.redis_connection import redis_client
 from shared.settings import Settings
 from web.access import OPEN_VIEWS, UNWATCHED
 
