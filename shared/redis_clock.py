@@ -6,7 +6,6 @@ by a clock that nobody can set.
 
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
-from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -21,18 +20,23 @@ class _Reading(NamedTuple):
     ahead_s: float  # of the steady clock
 
 
-_READINGS: "WeakKeyDictionary[Redis, _Reading]" = WeakKeyDictionary()
+class Clock:
+    """The clock of one Redis."""
 
+    def __init__(self, redis: "Redis") -> None:
+        """Nothing is read before it is asked for."""
+        self._redis = redis
+        self._reading: _Reading | None = None
 
-def now(redis: "Redis") -> float:
-    """Seconds since the epoch, as a Redis tells them or told within the last `READ_AGAIN_S` seconds.
+    def now(self) -> float:
+        """Seconds since the epoch, as Redis tells them or told within the last `READ_AGAIN_S` seconds.
 
-    Raises:
-        RedisError: it does not answer.
-    """
-    reading = _READINGS.get(redis)
-    if reading is None or time.clock_gettime(_STEADY) - reading.at > READ_AGAIN_S:
-        seconds, microseconds = redis.time()
-        at = time.clock_gettime(_STEADY)  # after the answer: who is kept waiting is late, and expires nothing early
-        reading = _READINGS[redis] = _Reading(at, seconds + microseconds / 1e6 - at)
-    return time.clock_gettime(_STEADY) + reading.ahead_s
+        Raises:
+            RedisError: it does not answer.
+        """
+        reading = self._reading
+        if reading is None or time.clock_gettime(_STEADY) - reading.at > READ_AGAIN_S:
+            seconds, microseconds = self._redis.time()
+            at = time.clock_gettime(_STEADY)  # after the answer: who is kept waiting is late, and expires nothing early
+            reading = self._reading = _Reading(at, seconds + microseconds / 1e6 - at)
+        return time.clock_gettime(_STEADY) + reading.ahead_s

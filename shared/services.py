@@ -16,6 +16,7 @@ from shared.jobs.references import JobReferences
 from shared.jobs.store import Jobs
 from shared.jobs.totals import Totals
 from shared.photos.formats import Limits
+from shared.redis_clock import Clock
 from shared.redis_connection import redis_client
 from shared.scheduling.admission import Admission
 from shared.scheduling.broker import Queue, celery_app
@@ -40,6 +41,7 @@ class Services:
     keys: Keys
     quotas: Quotas
     redis: Redis
+    clock: Clock
     store: Store
     styles: Styles
     workers: Workers
@@ -69,12 +71,14 @@ def connect(settings: Settings, *, wait_s: float = WAIT_S) -> Services:
     redis = redis_client(settings)
     keys = Keys(settings.api_keys)
     store = open_store(settings)
-    workers, lanes = Workers(redis), Lanes(redis)
+    clock = Clock(redis)
+    workers, lanes = Workers(redis, clock), Lanes(redis, clock)
     leases = Leases(redis, timeout_s=settings.visibility_timeout_s)
     resend_locks, cached_results, totals = ResendLocks(redis), CachedResults(redis), Totals(redis)
     quarantine, events = Quarantine(redis), Events(redis)
     jobs = Jobs(
         redis,
+        clock,
         (
             lanes,
             leases,
@@ -83,7 +87,7 @@ def connect(settings: Settings, *, wait_s: float = WAIT_S) -> Services:
             JobReferences(),
             totals,
             quarantine,
-            AlbumCounts(redis),
+            AlbumCounts(clock),
             events,
         ),
         ticket=lanes.ticket,
@@ -92,14 +96,15 @@ def connect(settings: Settings, *, wait_s: float = WAIT_S) -> Services:
     return Services(
         settings=settings,
         keys=keys,
-        quotas=Quotas(redis, keys),
+        quotas=Quotas(redis, clock, keys),
         redis=redis,
+        clock=clock,
         store=store,
         styles=installed_styles(settings.data_dir),
         workers=workers,
         lanes=lanes,
         admission=Admission(redis, lanes, workers, max_queued_megapixels=settings.max_queued_megapixels),
-        estimates=Estimates(redis),
+        estimates=Estimates(redis, clock),
         leases=leases,
         resend_locks=resend_locks,
         jobs=jobs,
@@ -113,9 +118,9 @@ def connect(settings: Settings, *, wait_s: float = WAIT_S) -> Services:
         quarantine=quarantine,
         totals=totals,
         cached_results=cached_results,
-        albums=Albums(redis, jobs, max_photos=settings.max_album_photos, wait_s=wait_s),
-        webhooks=Webhooks(redis, private_hosts=frozenset(settings.webhook_hosts.replace(",", " ").split())),
-        holdings=Holdings(redis, store, wait_s=wait_s),
+        albums=Albums(redis, clock, jobs, max_photos=settings.max_album_photos, wait_s=wait_s),
+        webhooks=Webhooks(redis, clock, private_hosts=frozenset(settings.webhook_hosts.replace(",", " ").split())),
+        holdings=Holdings(redis, clock, store, wait_s=wait_s),
         queue=Queue(celery_app(settings), redis),
         limits=Limits(settings.max_upload_bytes, settings.max_megapixels),
     )

@@ -27,9 +27,9 @@ from PIL import Image
 from redis import Redis
 
 from cli import valkey
-from shared import redis_clock
 from shared.jobs.record import Job
 from shared.pipeline import Tensor, Told
+from shared.redis_clock import Clock
 from shared.redis_connection import redis_client
 from shared.redis_keys import LEASES
 from shared.scheduling.admission import Admission
@@ -194,7 +194,7 @@ def let_pass(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Let seconds pass by the clock that the service reads; the expiry of keys in Redis and the leases stand still."""
 
     def forward(seconds: float) -> None:
-        monkeypatch.setattr(redis_clock, "now", lambda redis, now=redis_clock.now: now(redis) + seconds)
+        monkeypatch.setattr(Clock, "now", lambda self, now=Clock.now: now(self) + seconds)
 
     return forward
 

@@ -167,7 +167,7 @@ def place(guarded: Services, key_file: Path) -> Iterator[Place]:
             super().put(key, data, content_type=content_type)
 
     store = Watched(settings.data_dir / "store")
-    services = replace(services, store=store, holdings=Holdings(services.redis, store))
+    services = replace(services, store=store, holdings=Holdings(services.redis, services.clock, store))
     key, _ = create_caller(key_file, "alice", MOST, expires_in=None)
     client = create_app(services).test_client()
     assert client.post("/", data={"key": key}).status_code == 303  # begins a session

@@ -479,7 +479,7 @@ def test_a_delete_has_all_the_time_of_its_lock(services: Services, tmp_path: Pat
         def delete(self, key: str) -> None:
             left.append(services.redis.pttl(f"sakuga:lock:{key}"))
 
-    lock, own = f"sakuga:lock:{late.key}", Holdings(services.redis, Watched(tmp_path))
+    lock, own = f"sakuga:lock:{late.key}", Holdings(services.redis, services.clock, Watched(tmp_path))
     with pytest.raises(BrokenPipeError):
         break_off(own, late, lambda: services.redis.pexpire(lock, 1000))  # as if the upload had taken most of it
     assert left == [pytest.approx(1000 * LOCK_S, abs=5000)]
@@ -503,7 +503,7 @@ def test_what_the_store_cannot_erase_now_is_erased_when_it_answers_again(service
 
     job = submit(services)
     down = Down(services.settings.data_dir / "store")
-    erase(replace(services, store=down, holdings=Holdings(services.redis, down)), job.id)
+    erase(replace(services, store=down, holdings=Holdings(services.redis, services.clock, down)), job.id)
     assert services.store.head(job.photo_key) is not None
     services.holdings.release_lapsed()
     assert services.store.head(job.photo_key) is None

@@ -212,7 +212,7 @@ class TestAlbums:
         counts = services.albums.counts(album)
         assert (counts[State.QUEUED], counts[State.EXPIRED], sum(counts.values())) == (1, 4, 5)
         assert services.albums.perhaps_ended(10) == [album]
-        assert not recount(services.redis, services.jobs, album)
+        assert not recount(services.redis, services.clock, services.jobs, album)
 
     def test_of_a_newer_release_count_as_they_are(
         self, services: Services, album: str, monkeypatch: pytest.MonkeyPatch
@@ -220,7 +220,7 @@ class TestAlbums:
         monkeypatch.setattr(reconciliation, "STILL_S", -1)
         (there,) = (entry.job for entry in services.albums.entries(album) if entry.job)
         services.redis.hset(f"sakuga:job:{there.id}", items=["version", str(RECORD_VERSION + 1), "mood", "happy"])
-        assert recount(services.redis, services.jobs, album)
+        assert recount(services.redis, services.clock, services.jobs, album)
         assert services.albums.counts(album)[State.QUEUED] == 1
 
     def test_that_are_as_counted_are_left_alone(self, services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,7 +231,7 @@ class TestAlbums:
         jobs = [waiting_photo(services, album, seed) for seed in (1, 2)]
         services.attempts.claim(jobs[0].id)
         assert list(unsettled(services.redis)) == [album.id]
-        assert not recount(services.redis, services.jobs, album.id)
+        assert not recount(services.redis, services.clock, services.jobs, album.id)
         assert services.albums.counts(album.id)[State.RUNNING] == 1
         for job in jobs:
             services.jobs.cancel(job.id)

@@ -18,6 +18,7 @@ from redis import Redis
 from werkzeug.test import TestResponse
 
 from shared.errors import UnavailableError, public_errors
+from shared.redis_clock import Clock
 from shared.scheduling.lanes import Lanes
 from shared.scheduling.workers import Workers
 from shared.services import Services, connect
@@ -402,7 +403,7 @@ def test_every_good_and_odd_photo_is_accepted(client: FlaskClient, photos_dir: P
 
 def test_redis_being_away_is_a_503_and_not_ready(services: Services) -> None:
     away = Redis.from_url("redis://127.0.0.1:1", decode_responses=True)
-    dead = replace(services, lanes=Lanes(away), workers=Workers(away))
+    dead = replace(services, lanes=Lanes(away, Clock(away)), workers=Workers(away, Clock(away)))
     client = create_app(dead).test_client()
     assert problem(client.get("/api/v1/stats")) == (503, "unavailable")
     ready = client.get("/readyz")

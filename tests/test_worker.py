@@ -79,7 +79,7 @@ def test_what_waits_for_a_process_is_kept_but_no_lease_of_another_is_renewed_for
     assert services.attempts.claim(job.id, "dead/1")
     fall_silent(services, job)
     services.redis.zadd(UNACKED_INDEX, {"tag": 1})
-    lease, message = Lease(services.redis, services.leases, longest_s=60), InHand(job.id)
+    lease, message = Lease(services.redis, services.clock, services.leases, longest_s=60), InHand(job.id)
     state.reserved_requests.add(message)
     try:
         lease.renew()

@@ -48,7 +48,7 @@ def sign_in() -> Response:
     if found:
         response.set_cookie(
             SESSION_COOKIE,
-            begin_session(services.redis, found[1]),
+            begin_session(services.redis, services.clock, found[1]),
             max_age=SESSION_S,
             secure=request.is_secure,
             httponly=True,

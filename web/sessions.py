@@ -6,8 +6,9 @@ A session knows which key began it, and ends with it. Redis holds digests of bot
 import secrets
 from typing import TYPE_CHECKING, Final, cast
 
-from shared import redis_clock, redis_keys
+from shared import redis_keys
 from shared.callers.api_keys import digest_of
+from shared.redis_clock import Clock
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -17,13 +18,13 @@ SESSION_S: Final = 30 * 24 * 3600
 SESSIONS: Final = 20  # of a key; beyond, the oldest ends
 
 
-def begin_session(redis: "Redis", key_digest: str) -> str:
+def begin_session(redis: "Redis", clock: Clock, key_digest: str) -> str:
     """Begin a session of the key with this digest; what is returned is the browser's to keep."""
     session = secrets.token_urlsafe(32)
     record, begun = _record(session), redis_keys.key_sessions(key_digest)
     with redis.pipeline() as pipe:
         pipe.set(record, key_digest, ex=SESSION_S)
-        pipe.zadd(begun, {record: redis_clock.now(redis)})
+        pipe.zadd(begun, {record: clock.now()})
         pipe.expire(begun, SESSION_S)
         pipe.zrange(begun, 0, -SESSIONS - 1)
         *_, too_many = cast("tuple[object, object, object, list[str]]", pipe.execute())

@@ -248,7 +248,8 @@ def _add_lease(app: Celery, node: Node) -> None:
 
         def start(self, worker: object) -> None:  # noqa: ARG002
             longest_s = node.settings.hard_time_limit_s + timeout_s
-            lease = Lease(node.services.redis, node.services.leases, longest_s=longest_s)
+            services = node.services
+            lease = Lease(services.redis, services.clock, services.leases, longest_s=longest_s)
             Repeating("lease", timeout_s / RENEWALS, lease.renew).start()
 
     app.steps["worker"].add(LeaseStep)

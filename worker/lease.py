@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from celery.worker import state
 
-from shared import redis_clock
+from shared.redis_clock import Clock
 from shared.scheduling.broker import UNACKED_INDEX
 from shared.scheduling.leases import Leases
 
@@ -24,9 +24,10 @@ RENEWALS: Final = 3  # within a visibility timeout
 class Lease:
     """Renews what is in hand. A thread calls it: the node's main loop stands still while it shuts down."""
 
-    def __init__(self, redis: "Redis", leases: Leases, *, longest_s: float) -> None:
+    def __init__(self, redis: "Redis", clock: Clock, leases: Leases, *, longest_s: float) -> None:
         """Keep nothing that runs for longer than `longest_s`: it would have been killed if the main loop still ran."""
         self._redis = redis
+        self._clock = clock
         self._leases = leases
         self._longest_s = longest_s
         self._since: WeakKeyDictionary[Request, float] = WeakKeyDictionary()
@@ -42,7 +43,7 @@ class Lease:
         running = [one for one in running if now - self._since.setdefault(one, now) < self._longest_s]
         if held := running + waiting:
             # never added anew: what is acknowledged in this moment is gone
-            seen = redis_clock.now(self._redis)
+            seen = self._clock.now()
             self._redis.zadd(UNACKED_INDEX, {one.message.delivery_tag: seen for one in held}, xx=True)
         # What waits here for a process to be warm may be leased to an attempt elsewhere that has died.
         self._leases.renew([one.id for one in running])

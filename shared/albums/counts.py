@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING, cast
 
-from shared import redis_clock, redis_keys
+from shared import redis_keys
 from shared.jobs.observer import Change, Observer
 from shared.jobs.record import ENDED, RECORD_GRACE_S, State
+from shared.redis_clock import Clock
 
 if TYPE_CHECKING:
-    from redis import Redis
     from redis.client import Pipeline
 
 ALBUM_EVENTS_KEPT = 1000
@@ -17,9 +17,9 @@ REFUSED = "refused"  # among an album's counts: photos that never became jobs
 class AlbumCounts(Observer):
     """The counts and streams of all albums in one Redis."""
 
-    def __init__(self, redis: "Redis") -> None:
-        """Keep them in `redis`."""
-        self._redis = redis
+    def __init__(self, clock: Clock) -> None:
+        """Keep them for as long as their jobs, by `clock`."""
+        self._clock = clock
 
     def changed(self, pipe: "Pipeline", change: Change) -> None:
         """Count a photo in its new state, and tell those who listen to its album."""
@@ -33,7 +33,7 @@ class AlbumCounts(Observer):
             pipe.hincrby(counts, change.after.state, 1)
         state = change.after.state if change.after else ""
         pipe.xadd(stream, {"name": job.name or "", "state": state}, maxlen=ALBUM_EVENTS_KEPT)
-        until = int(max(redis_clock.now(self._redis), job.expires_at)) + RECORD_GRACE_S
+        until = int(max(self._clock.now(), job.expires_at)) + RECORD_GRACE_S
         for key in (counts, stream):  # the album itself may be gone already
             pipe.expireat(key, until, nx=True)
         if change.after is None or change.after.state in ENDED:

@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
-from shared import redis_clock, redis_keys
+from shared import redis_keys
 from shared.albums.counts import counts_of, newest_of
 from shared.albums.record import item_of
 from shared.jobs.reader import JobReader
 from shared.jobs.record import State
+from shared.redis_clock import Clock
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
 STILL_S = 600  # how long nothing has happened in an album whose photos are counted anew
 
 
-def reconcile(redis: "Redis", jobs: JobReader) -> int:
+def reconcile(redis: "Redis", clock: Clock, jobs: JobReader) -> int:
     """Count anew wherever that may be needed; returns how many albums were wrong."""
-    return sum(recount(redis, jobs, album_id) for album_id in unsettled(redis))
+    return sum(recount(redis, clock, jobs, album_id) for album_id in unsettled(redis))
 
 
-def recount(redis: "Redis", jobs: JobReader, album_id: str) -> bool:
+def recount(redis: "Redis", clock: Clock, jobs: JobReader, album_id: str) -> bool:
     """Count the photos of an album anew that have not come to their end; returns whether that was wrong.
 
     Only of an album in which nothing has happened for a while: else photos come and go meanwhile. What is counted
@@ -32,7 +33,7 @@ def recount(redis: "Redis", jobs: JobReader, album_id: str) -> bool:
 
     def write(pipe: "Pipeline") -> bool:
         counts, last = counts_of(pipe.hgetall(counted)), newest_of(pipe.xrevrange(stream, count=1))
-        is_still = int(last.split("-")[0]) / 1000 < redis_clock.now(redis) - STILL_S
+        is_still = int(last.split("-")[0]) / 1000 < clock.now() - STILL_S
         found = _job_states(redis, jobs, album_id) if is_still else counts
         waits, runs = found[State.QUEUED], found[State.RUNNING]
         pipe.multi()

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, cast
 
 from redis.exceptions import LockError
 
-from shared import redis_clock, redis_keys
+from shared import redis_keys
 from shared.albums.counts import ALBUM_EVENTS_KEPT, REFUSED, counts_of, newest_of
 from shared.albums.record import NO_SUCH_ALBUM, Album, AlbumEvent, Entry, Item, ItemPage, have_ended, item_of, value_of
 from shared.errors import AlbumFullError, UnavailableError, UnknownAlbumError
 from shared.jobs.reader import JobReader
 from shared.jobs.record import RECORD_GRACE_S, State
 from shared.record_codec import record_fields, record_values
+from shared.redis_clock import Clock
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -30,9 +31,10 @@ CLOSED = "closed"  # a field of the record of an album that is being erased
 class Albums:
     """All albums in one Redis."""
 
-    def __init__(self, redis: "Redis", jobs: JobReader, *, max_photos: int, wait_s: float) -> None:
+    def __init__(self, redis: "Redis", clock: Clock, jobs: JobReader, *, max_photos: int, wait_s: float) -> None:
         """Hold up to `max_photos` photos in an album; wait up to `wait_s` for a name that is in other hands."""
         self._redis = redis
+        self._clock = clock
         self._jobs = jobs
         self._max_photos = max_photos
         self._wait_s = wait_s
@@ -121,7 +123,7 @@ class Albums:
         refused = int(item.error is not None) - int(before is not None and before.error is not None)
         with self._redis.pipeline() as pipe:
             pipe.hset(redis_keys.album_items(album.id), item.name, value_of(item))
-            pipe.zadd(redis_keys.album_order(album.id), {item.name: redis_clock.now(self._redis)}, nx=True)
+            pipe.zadd(redis_keys.album_order(album.id), {item.name: self._clock.now()}, nx=True)
             if item.error:
                 pipe.xadd(
                     redis_keys.album_stream(album.id),

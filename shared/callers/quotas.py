@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import RedisError
 
-from shared import redis_clock, redis_keys
+from shared import redis_keys
 from shared.callers.api_keys import Keys
 from shared.errors import PhotoTooLargeError, QuotaExceededError, SakugaError
+from shared.redis_clock import Clock
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -43,9 +44,10 @@ class Spending:
 class Quotas:
     """What callers have used of their quotas, in one Redis."""
 
-    def __init__(self, redis: "Redis", keys: Keys) -> None:
+    def __init__(self, redis: "Redis", clock: Clock, keys: Keys) -> None:
         """Count in `redis`; what callers may use is in `keys`."""
         self._redis = redis
+        self._clock = clock
         self._keys = keys
 
     @contextmanager
@@ -101,7 +103,7 @@ class Quotas:
 
     def _now(self) -> datetime:
         """By the clock of Redis: else a web whose clock is wrong would give everybody another day's quota."""
-        return datetime.fromtimestamp(redis_clock.now(self._redis), UTC)
+        return datetime.fromtimestamp(self._clock.now(), UTC)
 
     def _give_back(self, key: str, pixels: int) -> None:
         with suppress(RedisError):  # the photo was refused; that is what its sender is to hear

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 from redis.client import NEVER_DECODE
 from redis.exceptions import ResponseError
 
-from shared import redis_clock, redis_keys
+from shared import redis_keys
 from shared.errors import InvalidValueError, UnknownJobError, UnreadableJobError
 from shared.jobs.record import DAMAGED, Job, State, parse
 
@@ -79,11 +79,6 @@ class JobReader:
                 key = redis_keys.job_record(job_id)
                 pipe.execute_command("HGET", key, "state", **{NEVER_DECODE: True})  # type: ignore[no-untyped-call]
             return [json.loads(found) if found in _STATES else None for found in pipe.execute(raise_on_error=False)]
-
-    def due(self, count: int, *, after: int = 0) -> list[str]:
-        """Name up to `count` jobs, after so many others, whose time to live has passed and that are not expired yet."""
-        now = redis_clock.now(self._redis)
-        return cast("list[str]", self._redis.zrangebyscore(redis_keys.EXPIRY, 0, now, start=after, num=count))
 
     def page(self, caller: str, *, cursor: str | None, count: int) -> Page:
         """List a caller's jobs, newest first, `count` at a time, from where the page before ended.

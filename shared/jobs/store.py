@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, cast
 
 import structlog
 
-from shared import redis_clock, redis_keys
+from shared import redis_keys
 from shared.errors import IdempotencyKeyReusedError, NewerRecordError, UnknownJobError
 from shared.jobs.observer import Change, Observer
 from shared.jobs.reader import JobReader, fetch
 from shared.jobs.record import RECORD_GRACE_S, Job, Lane, State, as_ended, as_expired, parse
 from shared.record_codec import record_fields
+from shared.redis_clock import Clock
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -50,6 +51,7 @@ class Jobs(JobReader):
     def __init__(
         self,
         redis: "Redis",
+        clock: Clock,
         observers: Iterable[Observer] = (),
         *,
         ticket: Callable[[Lane, int], int],
@@ -60,6 +62,7 @@ class Jobs(JobReader):
         `ticket` gives a job that waits its place among the others; damaged records are kept for `quarantine_ttl_s`.
         """
         super().__init__(redis)
+        self._clock = clock
         self._observers = tuple(observers)
         self._ticket = ticket
         self._quarantine_ttl_s = quarantine_ttl_s
@@ -159,6 +162,10 @@ class Jobs(JobReader):
             self._redis.zrem(redis_keys.EXPIRY, job_id)
         return True
 
+    def due(self, count: int, *, after: int = 0) -> list[str]:
+        """Name up to `count` jobs, after so many others, whose time to live has passed and that are not expired yet."""
+        return cast("list[str]", self._redis.zrangebyscore(redis_keys.EXPIRY, 0, self.now(), start=after, num=count))
+
     def clear(self, job_id: str) -> None:
         """Remove a job whose record is gone or cannot be read from what is still to be done.
 
@@ -190,7 +197,7 @@ class Jobs(JobReader):
 
     def now(self) -> float:
         """What time it is, in seconds since the epoch, by the clock that dates the records."""
-        return redis_clock.now(self._redis)
+        return self._clock.now()
 
     def _earlier(self, redis: "Redis", key: str, idempotency: Idempotency) -> Job | None:
         known = cast("dict[str, str]", redis.hgetall(key))

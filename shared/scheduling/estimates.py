@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from shared import redis_clock, redis_keys
+from shared import redis_keys
 from shared.jobs.record import Job, Lane, State
+from shared.redis_clock import Clock
 from shared.scheduling.lane_order import BULK_SHARE
 from shared.scheduling.workers import SILENT_AFTER_S
 from shared.styles import Size, Style
@@ -37,9 +38,10 @@ class Outlook:
 class Estimates:
     """What was measured, in one Redis."""
 
-    def __init__(self, redis: "Redis") -> None:
+    def __init__(self, redis: "Redis", clock: Clock) -> None:
         """Keep it in `redis`."""
         self._redis = redis
+        self._clock = clock
 
     def estimate_ms(self, style: Style, megapixels: float) -> int:
         """Work of one job in milliseconds of one process, at the style's measured pace."""
@@ -85,7 +87,7 @@ class Estimates:
         """
         if job.ended:
             return Outlook(None, None)
-        now = redis_clock.now(self._redis)
+        now = self._clock.now()
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.zrank(redis_keys.lane_sent(job.lane), job.id)
             pipe.hget(redis_keys.lane_totals(job.lane), "finished_ms")
@@ -111,7 +113,7 @@ class Estimates:
         Flows are served alike, so until this one ends every other gets as much as it, or less if it has less. Constant
         work per call: of more than `MOST_FLOWS_READ` flows a random sample stands for all.
         """
-        now = redis_clock.now(self._redis)
+        now = self._clock.now()
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.hget(redis_keys.OUTSTANDING, flow)
             pipe.hlen(redis_keys.OUTSTANDING)

@@ -8,7 +8,7 @@ queue at a time; the rest waits here, where it can be reordered and taken back.
 
 from typing import TYPE_CHECKING, Final
 
-from shared import redis_clock, redis_keys
+from shared import redis_keys
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -55,12 +55,12 @@ def withdraw(pipe: "Pipeline", flow: str, job_id: str) -> None:
     pipe.lrem(redis_keys.flow_jobs(flow), 1, job_id)
 
 
-def take(redis: "Redis", sent: str, most: int) -> str | None:
-    """The job whose turn it is, which is noted under the key `sent` with the time.
+def take(redis: "Redis", sent: str, most: int, *, now: float) -> str | None:
+    """The job whose turn it is, which is noted under the key `sent` with the time `now`.
 
     None when there is none, or when `most` jobs are noted there already. Its work is read from its record; one without
     a record is passed over.
     """
-    keys, now = (redis_keys.FLOWS, sent), str(redis_clock.now(redis))
-    found = redis.eval(_TAKE, len(keys), *keys, now, redis_keys.FLOW_PREFIX, redis_keys.JOB_PREFIX, most)
+    keys = (redis_keys.FLOWS, sent)
+    found = redis.eval(_TAKE, len(keys), *keys, str(now), redis_keys.FLOW_PREFIX, redis_keys.JOB_PREFIX, most)
     return None if found is None else str(found)

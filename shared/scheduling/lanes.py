@@ -7,9 +7,10 @@ was ever finished. They change in the transaction of the job that changes them.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from shared import redis_clock, redis_keys
+from shared import redis_keys
 from shared.jobs.observer import Change, Observer
 from shared.jobs.record import Job, Lane, State
+from shared.redis_clock import Clock
 from shared.scheduling import fair_queue
 
 if TYPE_CHECKING:
@@ -46,9 +47,10 @@ class LaneTotals:
 class Lanes(Observer):
     """The books of every lane, in one Redis."""
 
-    def __init__(self, redis: "Redis") -> None:
+    def __init__(self, redis: "Redis", clock: Clock) -> None:
         """Keep them in `redis`."""
         self._redis = redis
+        self._clock = clock
 
     def changed(self, pipe: "Pipeline", change: Change) -> None:
         """Keep the books as a job begins to wait, waits no more, and ends."""
@@ -76,7 +78,7 @@ class Lanes(Observer):
         if job.lane is Lane.BULK and is_new:
             fair_queue.enter(pipe, job.flow, job.id)
         else:
-            pipe.zadd(redis_keys.lane_sent(job.lane), {job.id: redis_clock.now(self._redis)})
+            pipe.zadd(redis_keys.lane_sent(job.lane), {job.id: self._clock.now()})
 
     def ticket(self, lane: Lane, work_ms: int) -> int:
         """The total of submitted work that would include a job of `work_ms`; two asking at once may get the same."""
@@ -87,7 +89,7 @@ class Lanes(Observer):
 
         None when none waits for its turn, or when `most` wait in the queue already, however many ask at once.
         """
-        return fair_queue.take(self._redis, redis_keys.lane_sent(Lane.BULK), most)
+        return fair_queue.take(self._redis, redis_keys.lane_sent(Lane.BULK), most, now=self._clock.now())
 
     def was_not_sent(self, lane: Lane, job_id: str) -> None:
         """Take the message of a job for lost at once, and not after a while; those of others in their order."""

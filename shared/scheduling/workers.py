@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from shared import redis_clock, redis_keys
+from shared import redis_keys
+from shared.redis_clock import Clock
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -15,13 +16,14 @@ FORGOTTEN_AFTER_S = 3600.0
 class Workers:
     """The list of them in one Redis."""
 
-    def __init__(self, redis: "Redis") -> None:
+    def __init__(self, redis: "Redis", clock: Clock) -> None:
         """Keep it in `redis`."""
         self._redis = redis
+        self._clock = clock
 
     def beat(self, process: str) -> None:
         """Say that a warm worker process is alive."""
-        self._redis.zadd(redis_keys.WORKERS, {process: redis_clock.now(self._redis)})
+        self._redis.zadd(redis_keys.WORKERS, {process: self._clock.now()})
 
     def leave_work(self, process: str) -> None:
         self._redis.zrem(redis_keys.WORKERS, process)
@@ -33,12 +35,12 @@ class Workers:
 
     def alive_on(self, host: str) -> list[str]:
         """The warm worker processes of one node heard of lately, as `host/pid`."""
-        now = redis_clock.now(self._redis)
+        now = self._clock.now()
         self._redis.zremrangebyscore(redis_keys.WORKERS, 0, now - FORGOTTEN_AFTER_S)
         alive = self._redis.zrangebyscore(redis_keys.WORKERS, now - SILENT_AFTER_S, "+inf")
         return [str(name) for name in alive if str(name).startswith(f"{host}/")]
 
     def count(self) -> int:
         """How many there are on all nodes."""
-        now = redis_clock.now(self._redis)
+        now = self._clock.now()
         return int(self._redis.zcount(redis_keys.WORKERS, now - SILENT_AFTER_S, "+inf"))

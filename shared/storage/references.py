@@ -14,8 +14,9 @@ import structlog
 from redis.exceptions import LockError
 from redis.lock import Lock
 
-from shared import redis_clock, redis_keys
+from shared import redis_keys
 from shared.errors import UnavailableError
+from shared.redis_clock import Clock
 from shared.storage.base import Store
 
 if TYPE_CHECKING:
@@ -55,9 +56,10 @@ def lapse_now(pipe: "Pipeline", *holdings: Holding) -> None:
 class Holdings:
     """Counts the holders of every object in Redis."""
 
-    def __init__(self, redis: "Redis", store: Store, *, wait_s: float = WAIT_S) -> None:
+    def __init__(self, redis: "Redis", clock: Clock, store: Store, *, wait_s: float = WAIT_S) -> None:
         """Count in `redis` what lies in `store`; wait up to `wait_s` for an object that is in other hands."""
         self._redis = redis
+        self._clock = clock
         self._store = store
         self._wait_s = wait_s
 
@@ -88,14 +90,14 @@ class Holdings:
 
     def release_lapsed(self) -> None:
         """Let go of the holdings whose time has passed; those of objects that cannot be reached are tried again."""
-        while lapsed := self._redis.zrangebyscore(redis_keys.LAPSES, 0, redis_clock.now(self._redis), start=0, num=100):
+        while lapsed := self._redis.zrangebyscore(redis_keys.LAPSES, 0, self._clock.now(), start=0, num=100):
             for entry in map(str, lapsed):
                 holder, key = entry.split(" ", 1)
                 try:
                     self.release(Holding(key, holder))
                 except UnavailableError as error:
                     log.warning("an object could not be let go; it is tried again", error=error.detail)
-                    self._redis.zadd(redis_keys.LAPSES, {entry: redis_clock.now(self._redis) + TRY_AGAIN_S}, xx=True)
+                    self._redis.zadd(redis_keys.LAPSES, {entry: self._clock.now() + TRY_AGAIN_S}, xx=True)
 
     def _give_back(self, holding: Holding, lock: Lock) -> None:
         """The object goes before the note that it is there: one who dies in between leaves a holding that lapses."""

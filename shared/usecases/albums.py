@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
 
-from shared import redis_clock
 from shared.albums.record import Album, have_ended
 from shared.conversion import Options
 from shared.errors import NewerRecordError, UnknownAlbumError, UnknownJobError
@@ -25,7 +24,7 @@ def start_album(
         QueueFullError: Redis is nearly full.
     """
     services.admission.require_memory()
-    now = redis_clock.now(services.redis)
+    now = services.clock.now()
     return services.albums.create(
         Album(
             id=new_id(),

@@ -27,6 +27,6 @@ def reconcile(services: Services) -> None:
     """Set right what is kept beside the records, where it has drifted from them; one node does it now and then."""
     if not services.redis.set(redis_keys.RECONCILED, "1", nx=True, ex=RECONCILE_S):
         return
-    wrong = lanes.reconcile(services.redis) + albums.reconcile(services.redis, services.jobs)
+    wrong = lanes.reconcile(services.redis) + albums.reconcile(services.redis, services.clock, services.jobs)
     if wrong:
         log.warning("lists and totals had drifted from the records; they are right again", wrong=wrong)

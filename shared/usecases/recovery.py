@@ -2,7 +2,6 @@
 
 import structlog
 
-from shared import redis_clock
 from shared.errors import NewerRecordError, UnavailableError
 from shared.jobs.record import Lane
 from shared.services import Services
@@ -47,7 +46,7 @@ def _send_again(services: Services, job_id: str) -> bool:
 
 def _waiting_in_vain(services: Services, lane: Lane, count: int) -> list[str]:
     oldest = services.queue.oldest(lane)
-    since = redis_clock.now(services.redis) if oldest is None else services.lanes.waiting_since(lane, oldest)
+    since = services.clock.now() if oldest is None else services.lanes.waiting_since(lane, oldest)
     if since is None:
         return []  # the oldest message is of a job that no longer waits; it goes soon, and says nothing
     return services.lanes.waiting_before(lane, since - LOST_AFTER_S, count)

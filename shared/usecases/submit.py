@@ -7,7 +7,6 @@ from typing import BinaryIO
 
 from redis.exceptions import RedisError
 
-from shared import redis_clock
 from shared.callers.api_keys import PUBLIC_ID
 from shared.conversion import Options, result_digest, working_pixels
 from shared.errors import SakugaError
@@ -66,7 +65,7 @@ def submit(services: Services, photo: BinaryIO, order: Order) -> Job:
 
 
 def _new_job(services: Services, order: Order, style: Style, photo: PhotoInfo, pixels: int) -> Job:
-    now = redis_clock.now(services.redis)
+    now = services.clock.now()
     work_ms = services.estimates.estimate_ms(style, pixels / 1e6)
     digest = result_digest(photo.sha256, style.sha256, order.options)
     job = Job(

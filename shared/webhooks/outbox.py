@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Final, cast
 
 import structlog
 
-from shared import redis_clock, redis_keys
+from shared import redis_keys
+from shared.redis_clock import Clock
 from shared.webhooks.addresses import UnreachableError, require_allowed
 from shared.webhooks.delivery import post
 from shared.webhooks.messages import Message, read_message
@@ -30,9 +31,10 @@ log = structlog.get_logger()
 class Webhooks:
     """Messages that wait in Redis until they have been heard."""
 
-    def __init__(self, redis: "Redis", *, private_hosts: frozenset[str] = frozenset()) -> None:
+    def __init__(self, redis: "Redis", clock: Clock, *, private_hosts: frozenset[str] = frozenset()) -> None:
         """Tell public addresses, and the names in `private_hosts` wherever they are."""
         self._redis = redis
+        self._clock = clock
         self._private_hosts = private_hosts
         self._senders = Senders()
 
@@ -60,7 +62,7 @@ class Webhooks:
             ):
                 pipe.hset(key, name, value)
             pipe.expire(key, int(keep_s))
-            pipe.zadd(redis_keys.WEBHOOKS_DUE, {message.id: redis_clock.now(self._redis)})
+            pipe.zadd(redis_keys.WEBHOOKS_DUE, {message.id: self._clock.now()})
             pipe.execute()
 
     def send_due(self) -> int:
@@ -79,13 +81,13 @@ class Webhooks:
                 else:
                     waiting.append(message_id)
         if waiting:
-            due = redis_clock.now(self._redis) + LOOK_S
+            due = self._clock.now() + LOOK_S
             self._redis.zadd(redis_keys.WEBHOOKS_DUE, dict.fromkeys(waiting, due), xx=True)
         return started
 
     def _claim(self) -> dict[str, Message | None]:
         """Some messages that are due, which no other node sends for `CLAIM_S`."""
-        now = redis_clock.now(self._redis)
+        now = self._clock.now()
         claimed = cast(
             "list[str]", self._redis.eval(_CLAIM, 1, redis_keys.WEBHOOKS_DUE, now, now + CLAIM_S, _CLAIM_COUNT)
         )
@@ -119,5 +121,5 @@ class Webhooks:
             return
         with self._redis.pipeline() as pipe:
             pipe.hincrby(redis_keys.webhook_message(message.id), "tries", 1)
-            pipe.zadd(redis_keys.WEBHOOKS_DUE, {message.id: redis_clock.now(self._redis) + DELAYS_S[message.tries]})
+            pipe.zadd(redis_keys.WEBHOOKS_DUE, {message.id: self._clock.now() + DELAYS_S[message.tries]})
             pipe.execute()
