@@ -94,9 +94,8 @@ class Albums:
     @contextmanager
     def naming(self, album_id: str, name: str) -> Iterator[Item | None]:
         """Be the only one who puts a photo under this name; yields what is there."""
-        lock = self._redis.lock(
-            redis_keys.album_name_lock(album_id, name), timeout=LOCK_S, blocking_timeout=self._wait_s
-        )
+        key = redis_keys.album_name_lock(album_id, name)
+        lock = self._redis.lock(key, timeout=LOCK_S, blocking_timeout=self._wait_s)
         if not lock.acquire():
             raise UnavailableError("A photo of this name is being handled elsewhere; try again.", retry_after_s=5)
         try:
@@ -125,11 +124,8 @@ class Albums:
             pipe.hset(redis_keys.album_items(album.id), item.name, value_of(item))
             pipe.zadd(redis_keys.album_order(album.id), {item.name: self._clock.now()}, nx=True)
             if item.error:
-                pipe.xadd(
-                    redis_keys.album_stream(album.id),
-                    {"name": item.name, "state": State.FAILED},
-                    maxlen=ALBUM_EVENTS_KEPT,
-                )
+                stream = redis_keys.album_stream(album.id)
+                pipe.xadd(stream, {"name": item.name, "state": State.FAILED}, maxlen=ALBUM_EVENTS_KEPT)
                 pipe.sadd(redis_keys.ALBUMS_ENDED, album.id)
             pipe.hincrby(redis_keys.album_counts(album.id), REFUSED, refused)
             if expires_at:
@@ -158,9 +154,8 @@ class Albums:
 
     def perhaps_ended(self, count: int) -> list[str]:
         """Name up to `count` albums of which a photo has come to its end since `seen_ended`."""
-        return [
-            str(album_id) for album_id in cast("list[str]", self._redis.srandmember(redis_keys.ALBUMS_ENDED, count))
-        ]
+        found = cast("list[str]", self._redis.srandmember(redis_keys.ALBUMS_ENDED, count))
+        return [str(album_id) for album_id in found]
 
     def seen_ended(self, album_id: str, last_event: str) -> None:
         """Somebody who knew of everything up to `last_event` has told whom it concerns.

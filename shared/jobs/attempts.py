@@ -176,13 +176,10 @@ class Attempts:
     def _exhausted(self, job: Job) -> Job:
         tries = job.attempts - job.forgiven
         often = "once" if tries == 1 else f"{tries} times"
-        now, error = (
-            self._jobs.now(),
-            error_info(AttemptsExhaustedError(f"It was tried {often} and never came to an end.")),
-        )
-        return as_ended(
-            job, State.FAILED, now, error=error, expires_at=max(job.expires_at, now + self._quarantine_ttl_s)
-        )
+        error = error_info(AttemptsExhaustedError(f"It was tried {often} and never came to an end."))
+        now = self._jobs.now()
+        expires_at = max(job.expires_at, now + self._quarantine_ttl_s)
+        return as_ended(job, State.FAILED, now, error=error, expires_at=expires_at)
 
     def _was_tried_enough(self, job: Job) -> bool:
         return job.attempts - job.forgiven >= self._max_attempts

@@ -143,9 +143,8 @@ def open_image(reader: HeaderReader, limits: Limits, formats: Collection[str] = 
     try:
         if signature.startswith(_TIFF_SIGNATURES):
             _require_short_tables(reader, signature)
-        return Image.open(
-            cast("BinaryIO", reader), formats=sorted(formats)
-        )  # it reads, seeks and tells, which is all they use
+        file = cast("BinaryIO", reader)  # it reads, seeks and tells, which is all they use
+        return Image.open(file, formats=sorted(formats))
     except Image.DecompressionBombError as error:
         raise too_many_pixels(limits, error) from error
     except UnidentifiedImageError as error:

@@ -105,9 +105,8 @@ class Lanes(Observer):
         return [str(job_id) for job_id in found]
 
     def stats(self, lane: Lane) -> LaneStats:
-        jobs, pixels = (
-            int(value or 0) for value in self._redis.hmget(redis_keys.lane_totals(lane), ["jobs", "pixels"])
-        )
+        found = self._redis.hmget(redis_keys.lane_totals(lane), ["jobs", "pixels"])
+        jobs, pixels = (int(value or 0) for value in found)
         return LaneStats(jobs, pixels / 1e6)
 
     def totals(self, lane: Lane) -> LaneTotals:
