@@ -210,7 +210,7 @@ def test_every_pitfall_in_the_documentation_has_its_test() -> None:
     named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "pitfalls.md").read_text("utf-8")))
     there = {
         name
-        for file in (ROOT / "tests").glob("*.py")
+        for file in (ROOT / "tests").rglob("*.py")
         for name in re.findall(r"def (test_\w+)", file.read_text("utf-8"))
     }
     assert len(named) > 10

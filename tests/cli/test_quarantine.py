@@ -10,8 +10,8 @@ from shared.jobs.record import Job, Lane, State
 from shared.photos.formats import Format
 from shared.services import Services
 from shared.usecases.submit import Order, submit
+from tests.cli.test_cli import sakuga
 from tests.conftest import fall_silent, photo_bytes
-from tests.test_cli import sakuga
 
 
 @pytest.fixture

@@ -24,8 +24,8 @@ from shared.jobs.record import State
 from shared.redis_connection import redis_client
 from shared.redis_keys import EXPIRY
 from shared.settings import Settings
+from tests.cli.test_cli import photo_at, pictures_in, sakuga
 from tests.conftest import ROOT, RunningService, photo_bytes, wait_until
-from tests.test_cli import photo_at, pictures_in, sakuga
 
 # Runs the command, and sends itself a signal before the photo that comes after so many.
 ENDED_AFTER = """

@@ -18,11 +18,11 @@ from cli.keys import Allowance, create_caller, revoke_keys, rotate_key
 from shared.callers.api_keys import Scope
 from shared.services import Services
 from tests.browsing import DESKTOP, PHONE, TELL_CSP_VIOLATIONS, WAIT_MS, Visit, choose, payload, scene
+from tests.cli.test_cli import photo_at, sakuga
 from tests.conftest import RunningService
-from tests.test_cli import photo_at, sakuga
-from tests.test_keys import BOTH, HOUR
-from tests.test_page import expect_picture
-from tests.test_web import JOBS
+from tests.web.test_keys import BOTH, HOUR
+from tests.web.test_page import expect_picture
+from tests.web.test_web import JOBS
 from web.app import create_app
 from web.sessions import COOKIE, SESSION_S, SESSIONS
 

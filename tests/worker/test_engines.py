@@ -69,7 +69,7 @@ HELD_BACK = """
 from pathlib import Path
 from shared.errors import EngineError
 from shared.settings import Settings
-from tests.test_engines import STYLES, photo
+from tests.worker.test_engines import STYLES, photo
 from worker.engines.probe import draw, psnr_db
 from worker.model_loader import loader_for
 

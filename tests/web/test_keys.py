@@ -28,7 +28,7 @@ from shared.errors import InvalidValueError, SettingsError
 from shared.services import Services
 from shared.settings import Settings, load_settings
 from tests.conftest import ROOT, photo_bytes
-from tests.test_web import JOBS, body, problem
+from tests.web.test_web import JOBS, body, problem
 from web.app import create_app
 from web.rates import ALBUMS_PER_MINUTE
 
