@@ -97,7 +97,9 @@ def imports_within_shared() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {module: set() for module in modules if not module.endswith("__init__")}
     for module in found:
         for node in ast.walk(ast.parse(modules[module].read_text("utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module:
+            if isinstance(node, ast.Import):
+                found[module] |= {alias.name for alias in node.names} & found.keys()
+            elif isinstance(node, ast.ImportFrom) and node.module:
                 named = {f"{node.module}.{alias.name}" for alias in node.names} & found.keys()
                 found[module] |= named or ({node.module} & found.keys())
     return found
