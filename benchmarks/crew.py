@@ -1,7 +1,4 @@
-"""Processes that draw at once, each whatever it was made for, so that two ways of drawing can take turns.
-
-Imported by `benchmarks`.
-"""
+"""Processes that draw at once, each whatever it was made for, so that two ways of drawing can take turns."""
 
 import multiprocessing
 import signal

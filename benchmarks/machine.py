@@ -1,4 +1,4 @@
-"""What a result was measured on. Imported by `benchmarks`."""
+"""What a result was measured on."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""What a job costs Redis and the web, however many wait before it. Imported by `benchmarks`.
+"""What a job costs Redis and the web, however many wait before it.
 
 A real Valkey, a real web and a real worker node, on pictures so small that only their handling counts. Redis itself
 counts the commands, without those by which we ask it; meanwhile we watch the store's folder, which costs it none. What
@@ -27,11 +27,13 @@ from redis.exceptions import RedisError
 from benchmarks.machine import ROOT, clean_environment
 from benchmarks.service import Client
 from cli import valkey
-from shared.images import Format
-from shared.jobs import TOTALS
-from shared.pipeline import Options
-from shared.services import Order, connect, redis_client
+from shared import redis_keys
+from shared.conversion import Options
+from shared.photos.formats import Format
+from shared.redis_connection import redis_client
+from shared.services import connect
 from shared.settings import MAX_SIDE_MAX, MAX_SIDE_MIN, Settings
+from shared.usecases.submit import Order, submit
 
 SUBMITS, POLLS = 50, 200
 WARM, DONE = 5, 40  # pictures before and while we count; together fewer than were submitted to a queue of any length
@@ -129,7 +131,7 @@ def _files(folder: Path) -> int:
 
 
 def _succeeded(redis: Redis) -> int:
-    return int(cast("str | None", redis.hget(TOTALS, "jobs_succeeded")) or 0)
+    return int(cast("str | None", redis.hget(redis_keys.TOTALS, "jobs_succeeded")) or 0)
 
 
 def _commands(redis: Redis) -> int:
@@ -158,7 +160,7 @@ def _submit(settings: Settings, numbers: range) -> None:
     services, photo = connect(settings), _photo()
     sides = range(MAX_SIDE_MIN, MAX_SIDE_MAX)
     for number in numbers:
-        services.submit(BytesIO(photo), Order(_STYLE, Options(sides[number % len(sides)], Format.JPEG)))
+        submit(services, BytesIO(photo), Order(_STYLE, Options(sides[number % len(sides)], Format.JPEG)))
 
 
 def _photo() -> bytes:

@@ -1,4 +1,4 @@
-"""A real Sakuga under load: `sakuga up`, HTTP from outside, open-loop arrivals. Imported by `benchmarks`."""
+"""A real Sakuga under load: `sakuga up`, HTTP from outside, open-loop arrivals."""
 
 import http.client
 import itertools
@@ -22,7 +22,7 @@ import numpy as np
 import psutil
 
 from benchmarks.machine import ROOT, clean_environment
-from shared.pipeline import Stage
+from shared.conversion import Stage
 from shared.settings import Settings
 
 _READY_LIMIT_S = 300

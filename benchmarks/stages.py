@@ -1,4 +1,4 @@
-"""Where the time of a conversion goes, by the size of the photo. Imported by `benchmarks`.
+"""Where the time of a conversion goes, by the size of the photo.
 
 The network draws a picture of the same longest side from all of them; what comes before it grows with the photo.
 """
@@ -12,9 +12,9 @@ from PIL import Image
 
 from benchmarks import ways
 from shared import pipeline
+from shared.conversion import Options, Stage
 from shared.engines import EngineName
-from shared.images import Format
-from shared.pipeline import Options, Stage
+from shared.photos.formats import Format
 from shared.settings import Settings
 from shared.styles import Style
 from shared.telemetry import configure_logs

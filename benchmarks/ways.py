@@ -1,6 +1,6 @@
 """The ways of drawing that are compared: the articles' recipe, our engines bare, and our whole pipeline.
 
-Imported by `benchmarks`; each function is called in the process that will draw.
+Each function is called in the process that will draw.
 """
 
 from functools import cache
@@ -11,9 +11,10 @@ from PIL import Image, ImageEnhance
 
 from benchmarks.crew import Draw
 from shared import pipeline
+from shared.conversion import Options
 from shared.engines import EngineName
-from shared.images import Format, Limits, decode
-from shared.pipeline import Options
+from shared.photos.decoding import decode
+from shared.photos.formats import Format, Limits
 from shared.settings import Settings
 from shared.styles import BUNDLED_WEIGHTS, Style, installed_styles, read_manifest
 from worker.engines.base import PLENTY, nothing_told

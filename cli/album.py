@@ -1,4 +1,4 @@
-"""`sakuga album`: a folder of photos, converted by a server while the rest is being sent. Imported by `cli.main`.
+"""`sakuga album`: a folder of photos, converted by a server while the rest is being sent.
 
 Photos are known by their content: each is sent once, whatever it is called and however often the command is run.
 """
@@ -26,9 +26,9 @@ from cli.remote import Fields, RefusedError, Remote, RemoteAlbum, RemoteLimits, 
 from cli.submit import reason, require_sendable
 from cli.words import counted
 from shared.errors import DamagedPhotoError, InvalidValueError, QuotaExceededError, SakugaError
-from shared.images import Limits
-from shared.jobs import ENDED, ErrorInfo, State, error_info
-from shared.names import safe_name
+from shared.jobs.record import ENDED, ErrorInfo, State, error_info
+from shared.photos.filenames import safe_name
+from shared.photos.formats import Limits
 
 AT_ONCE: Final = 4  # photos on their way there, and as many pictures on theirs back
 LOOK_S: Final = 1.0

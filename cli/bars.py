@@ -1,4 +1,4 @@
-"""How far an album is: photos on their way there, and pictures that are here. Imported by `cli.album`."""
+"""How far an album is: photos on their way there, and pictures that are here."""
 
 from typing import Self
 

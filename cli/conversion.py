@@ -1,8 +1,7 @@
 """Converting photos here: in this process, or in several of which each has an engine of its own.
 
 Processes are started anew and not forked, since a progress bar has a thread of its own already. Each is handed one
-photo after the other over a pipe, whose end tells it that the command has ended, however it did. Imported by
-`cli.convert`.
+photo after the other over a pipe, whose end tells it that the command has ended, however it did.
 """
 
 import multiprocessing
@@ -16,9 +15,10 @@ from typing import Final
 from cli.outcomes import Outcome
 from cli.pictures import Task, write
 from shared import pipeline
+from shared.conversion import Options
 from shared.errors import SakugaError
-from shared.images import Limits
-from shared.pipeline import Engine, Options
+from shared.photos.formats import Limits
+from shared.pipeline import Engine
 from shared.settings import Settings
 from shared.styles import installed_styles
 from shared.telemetry import configure_logs

@@ -1,4 +1,4 @@
-"""`sakuga convert`: the pipeline here, no server. Imported by `cli.main`."""
+"""`sakuga convert`: the pipeline here, no server."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from cli.conversion import convert_each
 from cli.outcomes import complain, conclude, follow
 from cli.photos import find
 from cli.pictures import make_folder, plan
-from shared.pipeline import Options
+from shared.conversion import Options
 from shared.settings import Settings
 from shared.styles import installed_styles
 

@@ -1,4 +1,4 @@
-"""The key that a command shows to a server. Imported by `cli.main`.
+"""The key that a command shows to a server.
 
 It comes out of the environment or a file and never from the command line, which other users of a machine can read.
 """
@@ -6,8 +6,8 @@ It comes out of the environment or a file and never from the command line, which
 import os
 from pathlib import Path
 
+from shared.callers.api_keys import looks_like_a_key
 from shared.errors import InvalidValueError
-from shared.keys import looks_like_a_key
 from shared.settings import CLIENT_KEY
 
 

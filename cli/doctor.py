@@ -1,4 +1,4 @@
-"""`sakuga doctor`: what this machine has and lacks. Imported by `cli.main`."""
+"""`sakuga doctor`: what this machine has and lacks."""
 
 import platform
 import socket
@@ -12,11 +12,11 @@ from PIL import features
 from redis.exceptions import RedisError
 
 from cli.words import counted
+from shared.callers.api_keys import read_keys, require_guarded
 from shared.errors import SakugaError
-from shared.keys import read_keys, require_guarded
-from shared.services import redis_client
+from shared.redis_connection import redis_client
 from shared.settings import Settings, load_settings
-from shared.store import open_store
+from shared.storage.backends import open_store
 from shared.styles import installed_styles
 from worker.capacity import available_cores, available_memory
 from worker.choice import candidates, plan, read_choice
@@ -106,7 +106,7 @@ def _styles(settings: Settings) -> str:
 
 
 def _formats(_: Settings) -> str:
-    from shared.images import readable_formats
+    from shared.photos.decoding import readable_formats
 
     modern = [name for name in ("avif", "webp") if features.check(name)]
     return f"{len(readable_formats())} formats, HEIC among them" + (f", {' and '.join(modern)} too" if modern else "")

@@ -1,4 +1,4 @@
-"""`sakuga keys`: who may call a service, and with which keys. Imported by `cli.main`.
+"""`sakuga keys`: who may call a service, and with which keys.
 
 Services read the file again when it changes, so nothing needs a restart. It is written beside itself and moved into its
 place, so that nobody ever reads half of it.
@@ -17,9 +17,9 @@ import tomli_w
 from pydantic import ValidationError
 
 from cli.words import counted
+from shared.callers.api_keys import Caller, Key, KeyFile, Scope, new_key, read_keys, sentences
 from shared.errors import InvalidValueError
 from shared.files import write_atomically
-from shared.keys import Caller, Key, KeyFile, Scope, new_key, read_keys, sentences
 from shared.settings import Settings
 
 NAME = "keys.toml"

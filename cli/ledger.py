@@ -1,7 +1,6 @@
 """What a run of `sakuga album` leaves for the next: which albums its photos are in, and what its pictures are called.
 
 A small file among the pictures, written before the first photo is sent: whatever ends a run, the next goes on.
-Imported by `cli.album`.
 """
 
 import json

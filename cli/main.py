@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from shared.errors import SakugaError, WeightsError
-from shared.images import Format
+from shared.photos.formats import Format
 from shared.settings import CLIENT_SERVER, MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN, Settings, load_settings
 from shared.styles import Style, installed_styles
 from shared.telemetry import configure_logs
@@ -166,7 +166,7 @@ def convert(
     is left out, and so are files that are no photos.
     """
     from cli.convert import convert_all
-    from shared.pipeline import Options
+    from shared.conversion import Options
 
     settings = load_settings(style=style)
     options = Options(max_side, Format(picture_format))
@@ -411,7 +411,7 @@ def create_key(
 ) -> None:
     """Let the caller NAME in: prints its key, which is shown this once and kept nowhere."""
     from cli.keys import Allowance, create_caller, file_of
-    from shared.keys import Scope
+    from shared.callers.api_keys import Scope
 
     settings = load_settings()
     allowance = Allowance(tuple(map(Scope, dict.fromkeys(scopes))), requests_per_minute, megapixels_per_day)
@@ -460,7 +460,7 @@ def revoke_key(name: str, mark: str | None) -> None:
 def list_keys() -> None:
     """List callers, what they may do, and the marks of their keys."""
     from cli.keys import describe, file_of
-    from shared.keys import read_keys
+    from shared.callers.api_keys import read_keys
 
     for caller in read_keys(file_of(load_settings())).callers:
         first, *rest = describe(caller)
@@ -531,7 +531,7 @@ def _worker_alive(settings: Settings) -> bool:
     from shared.services import connect
 
     try:
-        return bool(connect(settings).lanes.alive_on(socket.gethostname()))
+        return bool(connect(settings).workers.alive_on(socket.gethostname()))
     except RedisError:
         return False
 

@@ -1,4 +1,4 @@
-"""What became of photos, and how a person is told. Imported by the commands."""
+"""What became of photos, and how a person is told."""
 
 from collections.abc import Generator
 from contextlib import closing

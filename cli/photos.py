@@ -1,4 +1,4 @@
-"""The photos somebody means: files by name, and folders with all that is in them. Imported by the commands."""
+"""The photos somebody means: files by name, and folders with all that is in them."""
 
 import math
 import os
@@ -9,10 +9,10 @@ from pathlib import Path, PurePath
 from typing import Final
 
 from cli.words import counted
-from shared import images
 from shared.errors import InvalidValueError, SakugaError
-from shared.images import Limits
-from shared.names import is_clutter, is_photo_name
+from shared.photos.filenames import is_clutter, is_photo_name
+from shared.photos.formats import Limits
+from shared.photos.inspection import inspect
 
 _ANY_SIZE: Final = Limits(1 << 62, math.inf)
 
@@ -97,7 +97,7 @@ def _counts(path: Path) -> bool:
         return True
     try:
         with path.open("rb") as file:
-            images.inspect(file, _ANY_SIZE)
+            inspect(file, _ANY_SIZE)
     except (SakugaError, OSError):
         return False
     return True

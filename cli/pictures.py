@@ -1,7 +1,4 @@
-"""Where pictures go: what they are called, so that nothing is overwritten, and how they are written.
-
-Imported by the commands.
-"""
+"""Where pictures go: what they are called, so that nothing is overwritten, and how they are written."""
 
 import hashlib
 import itertools

@@ -1,4 +1,4 @@
-"""`sakuga quarantine`: photos whose conversion was tried too often, for the operator to judge. Imported by `cli.main`.
+"""`sakuga quarantine`: photos whose conversion was tried too often, for the operator to judge.
 
 Such a photo may be what kills workers: it is converted no more, and kept until somebody has looked.
 """
@@ -12,9 +12,11 @@ from rich.markup import escape
 from cli.valkey import address_of
 from cli.words import counted
 from shared.errors import InvalidValueError, UnavailableError
-from shared.jobs import Job
+from shared.jobs.record import Job
 from shared.services import Services, connect
 from shared.settings import Settings
+from shared.usecases.jobs import erase
+from shared.usecases.jobs import retry as retry_job
 
 
 def open_services(settings: Settings) -> Services:
@@ -41,7 +43,7 @@ def open_services(settings: Settings) -> Services:
 
 def show(services: Services, console: Console) -> None:
     """List what is in quarantine, the oldest first, and where the photos are."""
-    jobs = services.jobs.quarantined()
+    jobs = services.quarantine.jobs()
     for job in jobs:
         seen = datetime.fromtimestamp(job.finished_at or job.created_at, UTC)
         kept = datetime.fromtimestamp(job.expires_at, UTC)
@@ -63,7 +65,7 @@ def retry(services: Services, ids: tuple[str, ...], console: Console) -> None:
         InvalidValueError: one of them is not in quarantine; then none is tried.
     """
     for job in _chosen(services, ids):
-        services.retry(job.id)
+        retry_job(services, job.id)
         console.print(f"{job.id} waits for another try.")
 
 
@@ -74,12 +76,12 @@ def drop(services: Services, ids: tuple[str, ...], console: Console) -> None:
         InvalidValueError: one of them is not in quarantine; then none is erased.
     """
     for job in _chosen(services, ids):
-        services.erase(job.id)
+        erase(services, job.id)
         console.print(f"{job.id} is erased.")
 
 
 def _chosen(services: Services, ids: tuple[str, ...]) -> list[Job]:
-    jobs = {job.id: job for job in services.jobs.quarantined()}
+    jobs = {job.id: job for job in services.quarantine.jobs()}
     if unknown := [job_id for job_id in ids if job_id not in jobs]:
         which = f"Not in quarantine: {', '.join(unknown)}; nothing was done."
         raise InvalidValueError(f"{which} `sakuga quarantine list` shows what is.")

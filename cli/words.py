@@ -1,4 +1,4 @@
-"""Words that several commands say. Imported by them."""
+"""Words that several commands say."""
 
 
 def counted(number: int, one: str, many: str) -> str:

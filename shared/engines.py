@@ -1,4 +1,4 @@
-"""The engines a worker can draw with, by the names operators use. Imported by everyone; carries no ML runtime."""
+"""The engines a worker can draw with, by the names operators use. Carries no ML runtime."""
 
 from enum import StrEnum
 

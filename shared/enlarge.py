@@ -4,8 +4,6 @@ Nothing of a style is decided here. Where two regions of the small drawing meet,
 other, or on the line between their colours. Where on that line it lies is told by the drawing, steepened, and by what
 the large photo shows there and the small one did not, as far as the drawing follows the photo. No channel leaves what
 it had in the sixteen small pixels around: there are no halos, and what is flat stays flat to the bit.
-
-Imported by `shared.pipeline` and `training`.
 """
 
 from collections.abc import Iterable
@@ -17,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from shared.images import Rgb
+from shared.photos.decoding import Rgb
 
 _BAND_PIXELS: Final = 1 << 15  # enlarged at a time: what a core's cache holds
 _STEEPEST: Final = 4.0  # reached where the picture is two and a half times as large as the drawing

@@ -1,7 +1,7 @@
 """Every error a user may see: its stable code, its HTTP status, whether trying again can help.
 
 The sentence in `detail` is public: it never carries a path, a key or a trace. Foreign errors are translated in the
-module that calls the foreign library. Imported by everyone; imports nothing of ours.
+module that calls the foreign library. Imports nothing of ours.
 """
 
 from typing import ClassVar

@@ -1,7 +1,4 @@
-"""Files that are written as one step: readers and power cuts leave the old one or the new one, never a part.
-
-Imported by everyone.
-"""
+"""Files that are written as one step: readers and power cuts leave the old one or the new one, never a part."""
 
 import errno
 import io

@@ -3,14 +3,12 @@
 Weights may draw at one size alone: the photo is then shrunk to that in preprocessing, and the drawing brought to the
 size that was asked for in postprocessing. So a style looks the same at every size, and costs nearly the same.
 
-Pure: no files, no queue, no ML runtime; the engine is handed in. Imported by `worker`, `cli` and `benchmarks`.
+Pure: no files, no queue, no ML runtime; the engine is handed in.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from enum import StrEnum
 from io import BytesIO
 from time import perf_counter
 from typing import BinaryIO, Protocol
@@ -19,35 +17,18 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from shared import images
+from shared.conversion import PROGRESS_AT, Options, Stage
 from shared.enlarge import enlarge
-from shared.images import Alpha, Format, Limits, Rgb
+from shared.photos.decoding import Alpha, Photo, Rgb, decode
+from shared.photos.encoding import encode
+from shared.photos.formats import Limits
+from shared.photos.sizes import drawn_size, fit
 
-VERSION = 4  # of what the same photo and weights give; part of a result's key
 _GAP = 1.5  # times the size, to which whole pixels are averaged before a photo is resampled
 SMALLEST_SIDE = 32  # what every generator can take, in pixels
 
 Tensor = npt.NDArray[np.float32]  # (1, 3, H, W), RGB in -1..1
 
-
-class Stage(StrEnum):
-    """Where a conversion is."""
-
-    DECODE = "decode"
-    PREPROCESS = "preprocess"
-    GENERATE = "generate"
-    POSTPROCESS = "postprocess"
-    ENCODE = "encode"
-
-
-# How far a conversion is when a stage begins; generating is nearly all of it.
-PROGRESS_AT = {
-    Stage.DECODE: 0.0,
-    Stage.PREPROCESS: 0.06,
-    Stage.GENERATE: 0.1,
-    Stage.POSTPROCESS: 0.9,
-    Stage.ENCODE: 0.93,
-}
 
 Checkpoint = Callable[[Stage, float], None]
 """Called as each stage begins and while a large picture is generated, with the progress from 0 to 1; raises to stop."""
@@ -70,14 +51,6 @@ class Engine(Protocol):
     def generate(self, photo: Tensor, tell: Told) -> Tensor:
         """Map (1, 3, H, W) in -1..1 to the same shape and, before clipping, range; `tell` may raise to stop."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the user chose: the longest side in pixels (16..2048) and the format of the picture."""
-
-    max_side: int
-    format: Format
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +96,7 @@ def convert(
     file = BytesIO(photo) if isinstance(photo, bytes) else photo
     clock = _Clock(checkpoint)
     with clock.stage(Stage.DECODE), decoding():
-        decoded = images.decode(file, limits, max_side=options.max_side, drawn_at=engine.drawn_at)
+        decoded = decode(file, limits, max_side=options.max_side, drawn_at=engine.drawn_at)
     with clock.stage(Stage.PREPROCESS):
         whole = _on_white(decoded)
         base = to_draw(whole, engine.drawn_at, decoded.size)
@@ -131,11 +104,11 @@ def convert(
     with clock.stage(Stage.GENERATE):
         generated = engine.generate(prepared, lambda share: checkpoint(Stage.GENERATE, _generating(share)))
     with clock.stage(Stage.POSTPROCESS):
-        size = images.fit(decoded.size, options.max_side) if engine.drawn_at else _size(whole)
+        size = fit(decoded.size, options.max_side) if engine.drawn_at else _size(whole)
         picture = _brought_to(size, postprocess(generated, box), base, whole)
         alpha = None if decoded.alpha is None else _resized(decoded.alpha, size)
     with clock.stage(Stage.ENCODE):
-        data = images.encode(picture, alpha, options.format)
+        data = encode(picture, alpha, options.format)
     height, width = picture.shape[:2]
     return Picture(data, width, height, _all_notes(decoded, options), clock.timings)
 
@@ -153,7 +126,7 @@ def to_draw(photo: Rgb, drawn_at: int | None, size: tuple[int, int] | None = Non
 
     `size` (width, height) is that of the photo before it was decoded smaller.
     """
-    return photo if drawn_at is None else _resized(photo, images.drawn_size(size or _size(photo), drawn_at))
+    return photo if drawn_at is None else _resized(photo, drawn_size(size or _size(photo), drawn_at))
 
 
 def preprocess(rgb: Rgb, engine: Engine) -> tuple[Tensor, tuple[slice, slice]]:
@@ -178,18 +151,6 @@ def postprocess(generated: Tensor, box: tuple[slice, slice]) -> Rgb:
     for channel in range(3):  # one by one: what is slow is to write bytes across each other
         picture[..., channel] = levels[channel]
     return picture
-
-
-def result_digest(photo_sha256: str, weights_sha256: str, options: Options) -> str:
-    """The identity of a result: the same photo, weights, options and pipeline give the same picture."""
-    parts = (photo_sha256, weights_sha256, str(options.max_side), options.format.value, str(VERSION))
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def working_pixels(size: tuple[int, int], max_side: int) -> int:
-    """What a conversion costs: the pixels of the picture, for a photo of `size` (width, height)."""
-    width, height = images.fit(size, max_side)
-    return width * height
 
 
 def _brought_to(size: tuple[int, int], drawing: Rgb, base: Rgb, photo: Rgb) -> Rgb:
@@ -224,14 +185,14 @@ def _padding(length: int, engine: Engine) -> tuple[int, int]:
     return before, total - before
 
 
-def _on_white(photo: images.Photo) -> Rgb:
+def _on_white(photo: Photo) -> Rgb:
     if photo.alpha is None:
         return photo.rgb
     opacity = photo.alpha[..., None].astype(np.float32) / 255
     return (photo.rgb * opacity + 255 * (1 - opacity)).round().astype(np.uint8)
 
 
-def _all_notes(photo: images.Photo, options: Options) -> tuple[str, ...]:
+def _all_notes(photo: Photo, options: Options) -> tuple[str, ...]:
     if photo.alpha is not None and not options.format.keeps_alpha:
         return (*photo.notes, "JPEG has no transparency; it was filled with white. Choose png or webp to keep it.")
     return photo.notes

@@ -1,4 +1,4 @@
-"""The settings, read from the environment once, all problems reported together. Imported by everyone."""
+"""The settings, read from the environment once, all problems reported together."""
 
 import difflib
 import os
@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.engines import EngineName
 from shared.errors import SettingsError
-from shared.wording import allowed
+from shared.validation import allowed
 
 PREFIX = "SAKUGA_"
 MAX_SIDE_DEFAULT, MAX_SIDE_MIN, MAX_SIDE_MAX = 512, 16, 2048

@@ -1,7 +1,4 @@
-"""The styles a node offers: what `weights/manifest.toml` and the operator's own manifest say. Carries no ML runtime.
-
-Imported by everyone.
-"""
+"""The styles a node offers: what `weights/manifest.toml` and the operator's own manifest say. Carries no ML runtime."""
 
 import tomllib
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Structured logs for every process: an event phrase plus fields. Imported by the entry points.
+"""Structured logs for every process: an event phrase plus fields.
 
 On a terminal lines are coloured for people; elsewhere they are JSON, one object a line.
 """

@@ -14,9 +14,10 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 import numpy as np
@@ -26,14 +27,17 @@ from PIL import Image
 from redis import Redis
 
 from cli import valkey
-from shared import clock
-from shared.jobs import Job
-from shared.leases import LEASES
+from shared.jobs.record import Job
 from shared.pipeline import Tensor, Told
-from shared.services import Services, connect, redis_client
+from shared.redis_clock import Clock
+from shared.redis_connection import redis_client
+from shared.redis_keys import LEASES
+from shared.scheduling.admission import Admission
+from shared.services import Services, connect
 from shared.settings import Settings
 from tests.browsing import browser, busy, open_page, page  # noqa: F401  fixtures
 
+T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
 CHECK_DATA = Path(os.environ.pop("SAKUGA_CHECK_DATA", ROOT.parent / "shared"))  # no setting of the service
 AXE = Path(os.environ.pop("SAKUGA_AXE", ""))  # axe.min.js of axe-core, which is no part of the project either
@@ -190,9 +194,22 @@ def let_pass(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Let seconds pass by the clock that the service reads; the expiry of keys in Redis and the leases stand still."""
 
     def forward(seconds: float) -> None:
-        monkeypatch.setattr(clock, "now", lambda redis, now=clock.now: now(redis) + seconds)
+        monkeypatch.setattr(Clock, "now", lambda self, now=Clock.now: now(self) + seconds)
 
     return forward
+
+
+def alike(original: object, kind: type[T]) -> T:
+    """The same part of the services, of a class that does something more."""
+    twin = object.__new__(kind)
+    vars(twin).update(vars(original))
+    return twin
+
+
+def with_room(services: Services, megapixels: float) -> Services:
+    """The same services, whose lanes have room for so many megapixels."""
+    admission = Admission(services.redis, services.lanes, services.workers, max_queued_megapixels=megapixels)
+    return replace(services, admission=admission)
 
 
 def fall_silent(services: Services, job: Job) -> None:

@@ -25,10 +25,12 @@ from typing import IO, Self, TypeVar
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from shared import images, pipeline
+from shared import pipeline
+from shared.conversion import Options
 from shared.errors import SakugaError
-from shared.images import Format, Limits
-from shared.pipeline import Options, Tensor, Told
+from shared.photos.formats import Format, Limits
+from shared.photos.inspection import inspect
+from shared.pipeline import Tensor, Told
 
 T = TypeVar("T")
 MINUTES = float(os.environ.get("FUZZ_MINUTES") or 0)
@@ -247,7 +249,7 @@ def _peak_mib() -> int:
 
 def _outcome(photo: bytes) -> str:
     try:
-        header = images.inspect(BytesIO(photo), PHOTO_LIMITS)
+        header = inspect(BytesIO(photo), PHOTO_LIMITS)
         assert header.width * header.height <= 1e6 * PHOTO_LIMITS.max_megapixels
         picture = pipeline.convert(photo, Options(64, Format.PNG), _Negative(), PHOTO_LIMITS)
         assert max(picture.width, picture.height) <= 64

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,18 @@ ALLOWED = {
     "deploy": set(),
     "weights": set(),
 }
+# The parts of `shared/`, each above all that it may import. A package is one part, whatever it is split into.
+LAYERS = (
+    "errors", "engines", "files", "redis_clock", "redis_keys", "telemetry", "validation",
+    "record_codec", "settings", "styles", "redis_connection",
+    "photos", "conversion", "enlarge", "pipeline",
+    "storage", "callers", "webhooks",
+    "jobs", "scheduling", "albums",
+    "services", "usecases",
+)  # fmt: skip
+LONGEST_MODULE = 300  # lines, in `shared/`
 ENGINES = {"torch", "openvino", "onnxruntime"}
+CODECS = {"numpy", "pillow_heif", "PIL._avif", "PIL._webp"}  # and what only pixels need
 # Reports what modules under a folder do while they are imported: `python -c WATCH FOLDER MODULE …`. What libraries do
 # at their own import is theirs: the nearest frame that runs a module tells whose it is. So is what the import system
 # reads, and the metadata of packages, in which pydantic looks for plugins when the first model is declared.
@@ -74,6 +86,66 @@ def test_a_part_imports_only_what_it_may(part: str) -> None:
     assert wrong == set()
 
 
+def part_of(module: str) -> str:
+    """The part of `shared/` that a module is, or belongs to."""
+    return module.split(".")[1]
+
+
+def imports_within_shared() -> dict[str, set[str]]:
+    """The modules of `shared/`, each with those of them that it imports, whatever for."""
+    modules = {".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in (ROOT / "shared").rglob("*.py")}
+    found: dict[str, set[str]] = {module: set() for module in modules if not module.endswith("__init__")}
+    for module in found:
+        for node in ast.walk(ast.parse(modules[module].read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                found[module] |= {alias.name for alias in node.names} & found.keys()
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                named = {f"{node.module}.{alias.name}" for alias in node.names} & found.keys()
+                found[module] |= named or ({node.module} & found.keys())
+    return found
+
+
+def test_the_parts_of_shared_import_only_what_is_below_them() -> None:
+    places = {part: place for place, part in enumerate(LAYERS)}
+    imports = imports_within_shared()
+    assert {part_of(module) for module in imports} == places.keys()
+    upwards = {
+        (module, other)
+        for module, others in imports.items()
+        for other in others
+        if places[part_of(other)] > places[part_of(module)]
+    }
+    assert upwards == set()
+
+
+def test_no_module_of_shared_imports_itself_by_way_of_others() -> None:
+    TopologicalSorter(imports_within_shared()).prepare()  # raises CycleError
+
+
+def test_the_store_of_jobs_knows_none_of_those_who_observe_it() -> None:
+    imports = imports_within_shared()
+    known, new = set[str](), {"shared.jobs.store"}
+    while new:
+        known |= new
+        new = {other for module in new for other in imports[module]} - known
+    files = {module: ROOT / f"{module.replace('.', '/')}.py" for module in imports}
+    observers = {module for module, file in files.items() if "(Observer):" in file.read_text("utf-8")}
+    assert len(observers) > 7
+    assert known & observers == set()
+
+
+def test_keys_of_redis_are_named_in_one_place_alone() -> None:
+    files = (file for part in PARTS for file in (ROOT / part).rglob("*.py"))
+    naming = [str(file.relative_to(ROOT)) for file in files if re.search("[\"']sakuga:", file.read_text("utf-8"))]
+    assert naming == ["shared/redis_keys.py"]
+
+
+def test_modules_of_shared_can_be_read_in_one_go() -> None:
+    files = (ROOT / "shared").rglob("*.py")
+    lengths = {str(file.relative_to(ROOT)): len(file.read_text("utf-8").splitlines()) for file in files}
+    assert {file: length for file, length in lengths.items() if length > LONGEST_MODULE} == {}
+
+
 def test_every_part_of_the_design_is_there() -> None:
     expected = (
         "web/app.py", "worker/tasks.py", "worker/model_loader.py", "worker/generator.py", "worker/engines",
@@ -93,8 +165,8 @@ def test_only_the_web_knows_flask() -> None:
     assert {file.split("/")[0] for file in users} == {"web"}
 
 
-def test_the_web_starts_without_any_engine() -> None:
-    code = f"import sys, web.app, web.__main__; print(sorted({ENGINES!r} & set(sys.modules)))"
+def test_the_web_starts_without_any_engine_or_codec() -> None:
+    code = f"import sys, web.app, web.__main__; print(sorted({ENGINES | CODECS!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
@@ -140,7 +212,7 @@ def test_every_pitfall_in_the_documentation_has_its_test() -> None:
     named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "pitfalls.md").read_text("utf-8")))
     there = {
         name
-        for file in (ROOT / "tests").glob("*.py")
+        for file in (ROOT / "tests").rglob("*.py")
         for name in re.findall(r"def (test_\w+)", file.read_text("utf-8"))
     }
     assert len(named) > 10

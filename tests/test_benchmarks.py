@@ -21,7 +21,7 @@ from benchmarks.queue_cost import counted
 from benchmarks.service import Service, network_share, when_due
 from shared.engines import EngineName
 from shared.errors import EngineError, SakugaError, WeightsError
-from shared.services import redis_client
+from shared.redis_connection import redis_client
 from shared.settings import Settings
 from tests.conftest import ROOT
 

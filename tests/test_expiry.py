@@ -13,19 +13,38 @@ from flask.testing import FlaskClient
 from redis import Redis
 
 from cli.keys import Allowance, create_caller
-from shared.backlog import FLOWS
-from shared.holdings import LAPSES, Holdings
-from shared.jobs import ALBUMS_ENDED, EXPIRY, QUARANTINE, TOTALS
-from shared.keys import Scope
-from shared.lanes import DRIFT, FLOW_PIXELS, OUTSTANDING, PACE, PROMISES, WORKERS, Lane, sent_key, totals_key
-from shared.leases import LEASES
+from shared.callers.api_keys import Scope
+from shared.jobs.record import Lane
 from shared.pipeline import Tensor, Told
+from shared.redis_keys import (
+    ALBUMS_ENDED,
+    DRIFT,
+    EXPIRY,
+    FLOW_PIXELS,
+    FLOWS,
+    LAPSES,
+    LEASES,
+    OUTSTANDING,
+    PACE,
+    PROMISES,
+    QUARANTINE,
+    TOTALS,
+    WEBHOOKS_DUE,
+    WORKERS,
+    lane_sent,
+    lane_totals,
+)
 from shared.services import Services, connect
-from shared.store import DiskStore
-from shared.webhooks import DUE
+from shared.storage.disk import DiskStore
+from shared.storage.references import Holdings
+from shared.usecases.albums import tell_ended
+from shared.usecases.dispatch import feed
+from shared.usecases.jobs import erase, retry
+from shared.usecases.maintenance import expire_due, reconcile
+from shared.usecases.recovery import send_lost
 from tests.conftest import ROOT, ToyEngine, fall_silent, photo_bytes
-from tests.test_albums import ALBUMS, body, put, upload
-from tests.test_webhooks import Receiver, receiver  # noqa: F401  a fixture
+from tests.shared.albums.test_albums import ALBUMS, body, put, upload
+from tests.shared.webhooks.test_webhooks import Receiver
 from web.app import create_app
 from worker import tasks
 
@@ -40,8 +59,8 @@ STAY = {
     PROMISES: "one number",
     DRIFT: "one number",
     WORKERS: "processes; a node that starts drops those that were silent for an hour",
-    totals_key(Lane.INTERACTIVE): "four counters",
-    totals_key(Lane.BULK): "four counters",
+    lane_totals(Lane.INTERACTIVE): "four counters",
+    lane_totals(Lane.BULK): "four counters",
 }
 # These are empty, and so no keys, once everything they name has come to its end; what takes an entry out.
 INDEXES = {
@@ -49,13 +68,13 @@ INDEXES = {
     QUARANTINE: "the job expires, is erased or tried anew",
     LEASES: "the attempt ends",
     LAPSES: "the object is let go of",
-    sent_key(Lane.INTERACTIVE): "the job begins or ends",
-    sent_key(Lane.BULK): "the job begins or ends",
+    lane_sent(Lane.INTERACTIVE): "the job begins or ends",
+    lane_sent(Lane.BULK): "the job begins or ends",
     FLOWS: "it has no jobs when its turn comes",
     FLOW_PIXELS: "its last job begins or ends",
     OUTSTANDING: "its last job ends",
     ALBUMS_ENDED: "somebody has looked whether it has ended",
-    DUE: "the message was heard, or is given up",
+    WEBHOOKS_DUE: "the message was heard, or is given up",
 }
 
 
@@ -109,19 +128,19 @@ class Place:
         return str(self.client.post(ALBUMS, json={"webhook": webhook} if webhook else {}).headers["Location"])
 
     def claim(self, job_id: str) -> None:
-        assert self.services.jobs.claim(job_id, "host/1") is not None
+        assert self.services.attempts.claim(job_id, "host/1") is not None
 
     def work(self) -> None:
         """Convert all that waits, as a worker does."""
-        self.services.lanes.beat("host/1")
+        self.services.workers.beat("host/1")
         while message := next((found for lane in Lane if (found := self.services.redis.rpop(lane))), None):
             tasks.convert(json.loads(str(message))["headers"]["id"], self.services, lambda _: self._engine())
 
     def tidy(self) -> None:
         """What every worker node does now and then."""
         services = self.services
-        for step in (services.send_lost, services.feed, services.tell_ended, services.expire_due, services.reconcile):
-            step()
+        for step in (send_lost, feed, tell_ended, expire_due, reconcile):
+            step(services)
         services.holdings.release_lapsed()
         services.webhooks.send_due()
 
@@ -148,7 +167,7 @@ def place(guarded: Services, key_file: Path) -> Iterator[Place]:
             super().put(key, data, content_type=content_type)
 
     store = Watched(settings.data_dir / "store")
-    services = replace(services, store=store, holdings=Holdings(services.redis, store))
+    services = replace(services, store=store, holdings=Holdings(services.redis, services.clock, store))
     key, _ = create_caller(key_file, "alice", MOST, expires_in=None)
     client = create_app(services).test_client()
     assert client.post("/", data={"key": key}).status_code == 303  # begins a session
@@ -176,18 +195,18 @@ def cancel_and_erase(place: Place) -> None:
         place.claim(job_id)
     for job_id in (waiting, running):
         place.client.post(f"{JOBS}/{job_id}/cancel")
-    place.services.jobs.stop(place.services.jobs.get(running))
+    place.services.attempts.stop(place.services.jobs.get(running))
     place.client.delete(f"{JOBS}/{erased}")
 
 
 def try_again(place: Place) -> None:
     job_id = place.send(5)
     place.claim(job_id)
-    place.services.jobs.requeue(place.services.jobs.get(job_id), hindered=True)
+    place.services.attempts.requeue(place.services.jobs.get(job_id), hindered=True)
     place.claim(job_id)
-    place.services.jobs.give_back(job_id, "host/1", counts=False)
+    place.services.attempts.give_back(job_id, "host/1", counts=False)
     place.client.post(f"{JOBS}/{job_id}/cancel")
-    place.services.retry(job_id)
+    retry(place.services, job_id)
     place.watch.look()
     place.work()
 
@@ -199,11 +218,11 @@ def kill_workers(place: Place) -> None:
         for _ in range(place.services.settings.max_attempts):
             place.claim(job_id)
             fall_silent(place.services, place.services.jobs.get(job_id))
-        assert place.services.jobs.claim(job_id) is None
+        assert place.services.attempts.claim(job_id) is None
     place.watch.look()
-    place.services.retry(retried)
-    place.services.erase(dropped)
-    assert [job.id for job in place.services.jobs.quarantined()] == [kept]
+    retry(place.services, retried)
+    erase(place.services, dropped)
+    assert [job.id for job in place.services.quarantine.jobs()] == [kept]
 
 
 def lose_messages(place: Place) -> None:
@@ -211,14 +230,14 @@ def lose_messages(place: Place) -> None:
     place.claim(job_id)
     fall_silent(place.services, place.services.jobs.get(job_id))
     place.services.redis.delete(Lane.INTERACTIVE)
-    assert place.services.send_lost()
+    assert send_lost(place.services)
 
 
 def damage_a_record(place: Place) -> None:
     """A record that nobody can read is put aside when somebody wants to begin the job."""
     job_id = place.send(10)
     place.services.redis.hset(f"sakuga:job:{job_id}", "state", "{")
-    assert place.services.jobs.claim(job_id) is None
+    assert place.services.attempts.claim(job_id) is None
 
 
 def fill_albums(place: Place) -> None:
@@ -263,7 +282,7 @@ LIFE = (
 )
 
 
-def live(place: Place, receiver: Receiver) -> None:  # noqa: F811
+def live(place: Place, receiver: Receiver) -> None:
     put(place.client, place.start_album(receiver.url), "a.png")
     for step in (*LIFE, Place.tidy):
         step(place)
@@ -283,7 +302,7 @@ def let_expire(place: Place, let_pass: Callable[[float], None]) -> None:
 
 def test_every_key_expires_or_is_removed(
     place: Place,
-    receiver: Receiver,  # noqa: F811
+    receiver: Receiver,
     let_pass: Callable[[float], None],
 ) -> None:
     live(place, receiver)

@@ -31,12 +31,14 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from werkzeug.test import TestResponse
 
 from cli.keys import Allowance, create_caller
+from shared.callers.api_keys import Scope
+from shared.conversion import Options
 from shared.errors import WeightsError
-from shared.images import Format, readable_formats
-from shared.jobs import Job, State
-from shared.keys import Scope
-from shared.pipeline import Options
-from shared.services import Order, Services, connect
+from shared.jobs.record import Job, State
+from shared.photos.decoding import readable_formats
+from shared.photos.formats import Format
+from shared.services import Services, connect
+from shared.usecases.submit import Order, submit
 from tests.conftest import ToyEngine, photo_bytes, zip_of
 from tests.fuzzing import Converter, ConverterDiedError, damaged, fuzz, within_bounds
 from web import rates
@@ -83,7 +85,7 @@ def album(client: FlaskClient) -> str:
 
 
 def submitted(services: Services) -> Job:
-    return services.submit(BytesIO(photo_bytes()), Order("hinata-light", Options(64, Format.PNG)))
+    return submit(services, BytesIO(photo_bytes()), Order("hinata-light", Options(64, Format.PNG)))
 
 
 def convert(services: Services, job_id: str) -> None:
@@ -176,7 +178,7 @@ def brought_to(services: Services, client: FlaskClient, aim: str) -> Job:
     job = services.jobs.get(json.loads(sent.data)["id"])
     match aim:
         case "running":
-            services.jobs.claim(job.id)
+            services.attempts.claim(job.id)
         case "succeeded":
             convert(services, job.id)
         case "failed":

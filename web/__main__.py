@@ -13,9 +13,10 @@ from gunicorn.workers.gthread import ThreadWorker
 from kombu.utils.url import maybe_sanitize_url
 from redis.exceptions import RedisError
 
+from shared.callers.api_keys import require_guarded
 from shared.errors import SakugaError
-from shared.keys import require_guarded
-from shared.services import connect, redis_client
+from shared.redis_connection import redis_client
+from shared.services import connect
 from shared.settings import WEB_THREADS, Settings, load_settings
 from shared.telemetry import configure_logs
 from web.app import create_app

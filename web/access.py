@@ -1,14 +1,11 @@
-"""Who calls, and whether they may: a key in the header, or a session that a browser began with one.
-
-Imported by `web.app`, the page and `web.incoming`.
-"""
+"""Who calls, and whether they may: a key in the header, or a session that a browser began with one."""
 
 from typing import Final
 
 from flask import Response, current_app, g, request
 
+from shared.callers.api_keys import PUBLIC, Caller, Keys
 from shared.errors import ForbiddenError, UnauthorizedError
-from shared.keys import PUBLIC, Caller, Keys
 from shared.services import Services
 from web.current import services
 from web.openapi import Access, Operation

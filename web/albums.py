@@ -7,11 +7,12 @@ from urllib.parse import quote
 from flask import Blueprint, Response, current_app, request, url_for
 from werkzeug.datastructures import FileStorage
 
-from shared.albums import Album, Entry
+from shared.albums.record import Album, Entry
+from shared.conversion import Options
 from shared.errors import BadRequestError, SakugaError
-from shared.intake import Numbering, Taken, add_archive, add_photo, replace_photo
-from shared.jobs import State, error_info
-from shared.pipeline import Options
+from shared.jobs.record import State, error_info
+from shared.usecases import albums
+from shared.usecases.uploads import Numbering, Taken, add_archive, add_photo, replace_photo
 from web.archive import archive_of
 from web.current import services
 from web.events import album_stream
@@ -61,8 +62,8 @@ def create_album(options: AlbumOptions) -> Response:
     style = services().styles[options.style or services().settings.style]
     rates: Rates = current_app.extensions["sakuga-rates"]
     rates.count_album()
-    album = services().start_album(
-        caller_id(), options.name, style, Options(options.max_side, options.format), webhook=options.webhook
+    album = albums.start_album(
+        services(), caller_id(), options.name, style, Options(options.max_side, options.format), webhook=options.webhook
     )
     response = answer(NewAlbumBody(**dict(_body(album)), webhook_secret=album.secret), 201)
     response.headers["Location"] = _links(album).self
@@ -191,7 +192,7 @@ def get_archive(album_id: str) -> Response:
 @operation("Try the photos again that failed", answers={200: AlbumBody}, problems=(404, 503), access=Access.SUBMIT)
 def retry_album(album_id: str) -> Response:
     album = own_album(album_id)
-    services().retry_album(album.id)
+    albums.retry_album(services(), album.id)
     return answer(_body(album))
 
 
@@ -199,14 +200,14 @@ def retry_album(album_id: str) -> Response:
 @operation("Stop an album", answers={200: AlbumBody}, problems=(404,), access=Access.SUBMIT)
 def cancel_album(album_id: str) -> Response:
     album = own_album(album_id)
-    services().cancel_album(album.id)
+    albums.cancel_album(services(), album.id)
     return answer(_body(album))
 
 
 @blueprint.delete("/<album_id>")
 @operation("Erase an album with its photos and pictures", answers={204: None}, problems=(404,), access=Access.SUBMIT)
 def delete_album(album_id: str) -> Response:
-    services().erase_album(own_album(album_id).id)
+    albums.erase_album(services(), own_album(album_id).id)
     return Response(status=204)
 
 
@@ -245,7 +246,7 @@ def _body(album: Album) -> AlbumBody:
         **album.model_dump(include={"id", "name", "style", "max_side", "format"}),
         counts=Counts(**{state.value: number for state, number in counts.items()}),
         progress=round(1 - unfinished / all_photos, 4) if all_photos else 0.0,
-        eta_s=rounded(services().lanes.flow_eta_s(album.id)) if unfinished else None,
+        eta_s=rounded(services().estimates.flow_eta_s(album.id)) if unfinished else None,
         created_at=utc(album.created_at),
         expires_at=utc(album.expires_at),
         links=_links(album),

@@ -27,7 +27,7 @@ from shared.errors import (
     UnauthorizedError,
     UnknownRouteError,
 )
-from shared.images import too_many_bytes
+from shared.photos.formats import too_many_bytes
 from shared.services import Services
 from shared.settings import WEB_THREADS
 from web import albums, jobs, metrics, page, service

@@ -1,7 +1,4 @@
-"""The pictures of an album as one ZIP archive, made while it is sent: a picture at a time is in memory.
-
-Imported by `web.albums`.
-"""
+"""The pictures of an album as one ZIP archive, made while it is sent: a picture at a time is in memory."""
 
 import errno
 import json
@@ -14,12 +11,13 @@ from zipfile import ZIP_DEFLATED
 import structlog
 from zipstream import ZipStream
 
-from shared.albums import Album, Entry
+from shared.albums.record import Album, Entry
 from shared.errors import UnavailableError
-from shared.jobs import ENDED, PATIENCE_S, State
-from shared.names import UniqueNames
+from shared.jobs.events import PATIENCE_S
+from shared.jobs.record import ENDED, State
+from shared.photos.filenames import UniqueNames
 from shared.services import Services
-from shared.store import MissingObjectError
+from shared.storage.base import MissingObjectError
 from web.waiting import Seat
 
 FAILURES: Final = "failures.json"

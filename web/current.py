@@ -1,4 +1,4 @@
-"""What the application that answers works with. Imported by everything of `web` that a request reaches."""
+"""What the application that answers works with."""
 
 from typing import TYPE_CHECKING, cast
 

@@ -8,9 +8,12 @@ import json
 import time
 from collections.abc import Callable, Iterator
 
-from shared.albums import Albums, Entry
+from shared.albums.record import Entry
+from shared.albums.store import Albums
 from shared.errors import NewerRecordError, UnknownAlbumError, UnknownJobError
-from shared.jobs import PATIENCE_S, Event, Job, Jobs
+from shared.jobs.events import PATIENCE_S, Event, Events
+from shared.jobs.record import Job
+from shared.jobs.store import Jobs
 from web.waiting import Seat
 
 KEEP_ALIVE_S = 10.0
@@ -21,31 +24,31 @@ Render = Callable[[Job], str]
 """The job as its owner sees it, in JSON."""
 
 
-def stream(jobs: Jobs, seat: Seat, job_id: str, *, after: str, render: Render) -> Iterator[str]:
+def stream(jobs: Jobs, events: Events, seat: Seat, job_id: str, *, after: str, render: Render) -> Iterator[str]:
     """Yield the events that follow the one named `after` (all news from now on if it is empty) until the job ends."""
-    last = after or jobs.last_event(job_id)
+    last = after or events.last(job_id)
     try:
         if not after:
             yield _event("state", last, render(jobs.get(job_id)))
-        yield from _follow(jobs, seat, job_id, last, render)
+        yield from _follow(jobs, events, seat, job_id, last, render)
     except (UnknownJobError, NewerRecordError):
         return  # erased while we listened, or in the hands of a newer release
 
 
-def _follow(jobs: Jobs, seat: Seat, job_id: str, last: str, render: Render) -> Iterator[str]:
+def _follow(jobs: Jobs, events: Events, seat: Seat, job_id: str, last: str, render: Render) -> Iterator[str]:
     spoke = time.monotonic()
     while seat.is_wanted():
-        events = list(jobs.events(job_id, after=last, wait_s=PATIENCE_S))
+        news = list(events.read(job_id, after=last, wait_s=PATIENCE_S))
         job = jobs.get(job_id)
-        for event in events:
+        for event in news:
             last = event.id
             yield _told(event, job, render)
         now = time.monotonic()
-        if job.ended and not any(event.kind == "done" for event in events):
+        if job.ended and not any(event.kind == "done" for event in news):
             yield _event("done", last, render(job))
         if job.ended:
             return
-        if events:
+        if news:
             spoke = now
         elif now - spoke >= (QUEUE_LOOK_S if job.started_at is None else KEEP_ALIVE_S):
             yield STILL_HERE + _event("state", last, render(job))

@@ -1,4 +1,4 @@
-"""What views need of the request: what is the caller's own, the body. Imported by the blueprints."""
+"""What views need of the request: what is the caller's own, the body."""
 
 from os import SEEK_END
 from typing import BinaryIO
@@ -6,11 +6,11 @@ from typing import BinaryIO
 from flask import request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from shared.albums import NO_SUCH_ALBUM, Album
+from shared.albums.record import NO_SUCH_ALBUM, Album
 from shared.errors import BadRequestError, UnknownAlbumError, UnknownJobError
-from shared.images import too_many_bytes
-from shared.jobs import NO_SUCH_JOB, Job
-from shared.spool import spooled
+from shared.jobs.record import NO_SUCH_JOB, Job
+from shared.photos.formats import too_many_bytes
+from shared.photos.spool import spooled
 from web.access import require_caller
 from web.current import services
 

@@ -8,6 +8,7 @@ from typing import BinaryIO, cast
 from flask import Blueprint, Response, redirect, request, send_file, url_for
 from werkzeug.datastructures import FileStorage
 
+from shared.conversion import Options
 from shared.errors import (
     BadRequestError,
     ExpiredError,
@@ -16,9 +17,9 @@ from shared.errors import (
     NotAPhotoError,
     NotReadyError,
 )
-from shared.jobs import Job, ResultInfo, State
-from shared.pipeline import Options
-from shared.services import Order
+from shared.jobs.record import Job, ResultInfo, State
+from shared.usecases.jobs import erase
+from shared.usecases.submit import Order, submit
 from web.current import services
 from web.events import stream
 from web.incoming import caller_id, own_job, spooled_body
@@ -50,7 +51,7 @@ _WAIT_HEADER = {"Prefer": f"`wait=20` holds the answer until the job has ended, 
 )
 def create_job(options: JobOptions) -> Response:
     with _uploaded_photo() as photo:
-        job = services().submit(photo, _order(options))
+        job = submit(services(), photo, _order(options))
     job, waited = _wait_if_preferred(job)
     response = _job_response(job, 200 if job.ended and waited else 202)
     response.headers["Location"] = job_links(job.id).self
@@ -123,11 +124,16 @@ def get_result(job_id: str, options: ResultOptions) -> Response:
 def listen(job_id: str) -> Response:
     job = own_job(job_id)
     after = last_event_id()
-    if after and job.ended and after == services().jobs.last_event(job_id):
+    if after and job.ended and after == services().events.last(job_id):
         return Response(status=204)  # tells an EventSource that it has heard everything
     return held_open(
         lambda seat: stream(
-            services().jobs, seat, job_id, after=after, render=lambda now: job_body(now).model_dump_json()
+            services().jobs,
+            services().events,
+            seat,
+            job_id,
+            after=after,
+            render=lambda now: job_body(now).model_dump_json(),
         ),
         "text/event-stream",
     )
@@ -142,7 +148,7 @@ def cancel_job(job_id: str) -> Response:
 @blueprint.delete("/<job_id>")
 @operation("Erase a job with its photo and picture", answers={204: None}, problems=(404,), access=Access.SUBMIT)
 def delete_job(job_id: str) -> Response:
-    services().erase(own_job(job_id).id)
+    erase(services(), own_job(job_id).id)
     return Response(status=204)
 
 
@@ -190,7 +196,7 @@ def _wait_if_preferred(job: Job) -> tuple[Job, int]:
     if seat is None:
         return job, 0
     try:
-        return services().jobs.wait(job.id, seconds, patient=seat.is_wanted), seconds
+        return services().events.wait_for_end(job.id, seconds, patient=seat.is_wanted), seconds
     finally:
         seat.room.leave()
 
@@ -206,7 +212,7 @@ def _require_result(job: Job) -> ResultInfo:
         case State.CANCELED:
             raise NoResultError("The job was canceled.")
         case _:
-            retry_after_s = _retry_after_s(services().lanes.outlook(job).eta_s)
+            retry_after_s = _retry_after_s(services().estimates.outlook(job).eta_s)
             raise NotReadyError("The photo is still being converted.", retry_after_s=retry_after_s)
 
 
@@ -220,7 +226,7 @@ def _job_response(job: Job, status: int) -> Response:
 
 def job_body(job: Job) -> JobBody:
     """A job as its owner sees it."""
-    return JobBody.of(job, services().lanes.outlook(job), job_links(job.id))
+    return JobBody.of(job, services().estimates.outlook(job), job_links(job.id))
 
 
 def _retry_after_s(eta_s: float | None) -> int:

@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001  the punctuation of Chinese
-"""The languages of the page: which one a visitor reads, and its words there. Imported by `web.page`.
+"""The languages of the page: which one a visitor reads, and its words there.
 
 English is written in the template itself; what the page's own modules say is in `static/js/phrases-*.js`.
 """

@@ -8,8 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from shared.jobs import ENDED
-from shared.lanes import Lane
+from shared.jobs.record import ENDED, Lane
 from shared.services import Services
 
 
@@ -45,7 +44,7 @@ class _ServiceCollector(Collector):
         self._services = services
 
     def collect(self) -> Iterator[Metric]:
-        lanes = self._services.lanes
+        lanes, processes = self._services.lanes, self._services.workers.count()
         waiting = GaugeMetricFamily("sakuga_queue_jobs", "Jobs that wait", labels=["lane"])
         megapixels = GaugeMetricFamily("sakuga_queue_megapixels", "Megapixels that wait", labels=["lane"])
         for lane in Lane:
@@ -53,11 +52,11 @@ class _ServiceCollector(Collector):
             waiting.add_metric([lane], stats.jobs)
             megapixels.add_metric([lane], stats.megapixels)
         yield from (waiting, megapixels)
-        yield GaugeMetricFamily("sakuga_worker_processes", "Warm worker processes", value=lanes.processes())
+        yield GaugeMetricFamily("sakuga_worker_processes", "Warm worker processes", value=processes)
         yield from self._totals()
 
     def _totals(self) -> Iterator[Metric]:
-        totals = self._services.jobs.totals()
+        totals = self._services.totals.read()
         submitted = totals.get("jobs_submitted", 0)
         yield CounterMetricFamily("sakuga_jobs_submitted", "Jobs accepted", value=submitted)
         ended = CounterMetricFamily("sakuga_jobs_ended", "Jobs by how they ended", labels=["state"])

@@ -13,9 +13,9 @@ from pydantic.json_schema import models_json_schema
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.routing import Rule
 
+from shared.callers.api_keys import Scope
 from shared.errors import BadRequestError, InvalidValueError, UnknownFieldError
-from shared.keys import Scope
-from shared.wording import allowed
+from shared.validation import allowed
 from web.schemas import NoOptions, Problem
 from web.sessions import COOKIE
 

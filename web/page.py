@@ -5,7 +5,7 @@ from typing import cast
 
 from flask import Blueprint, Response, g, make_response, redirect, render_template, request, url_for
 
-from shared.images import Format
+from shared.photos.formats import Format
 from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
 from shared.styles import Style, Styles
 from web import current
@@ -48,7 +48,7 @@ def sign_in() -> Response:
     if found:
         response.set_cookie(
             SESSION_COOKIE,
-            begin_session(services.redis, found[1]),
+            begin_session(services.redis, services.clock, found[1]),
             max_age=SESSION_S,
             secure=request.is_secure,
             httponly=True,

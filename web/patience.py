@@ -1,6 +1,6 @@
 """How long the web waits for a client, and for how many: a thread is lent to each, and there are few.
 
-Silence alone is no measure, for one who sends a byte now and then is never silent. Imported by `web.__main__`.
+Silence alone is no measure, for one who sends a byte now and then is never silent.
 """
 
 import errno

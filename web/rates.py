@@ -1,7 +1,7 @@
 """How many requests a minute are answered: for a caller, or for an address where nobody says who calls.
 
 New albums have a rate of their own: an empty one takes room in Redis, and nothing else limits them. The last minute
-counts, whenever it began. Imported by `web.app` and `web.albums`.
+counts, whenever it began.
 """
 
 import time
@@ -17,8 +17,9 @@ from limits.storage import RedisStorage
 from limits.strategies import MovingWindowRateLimiter
 from redis.exceptions import RedisError
 
+from shared import redis_keys
+from shared.callers.api_keys import PUBLIC
 from shared.errors import TooManyRequestsError
-from shared.keys import PUBLIC
 from shared.services import Services
 from web.access import OPEN_VIEWS, UNWATCHED, known_caller
 
@@ -45,7 +46,7 @@ class Rates:
     def __init__(self, services: Services) -> None:
         self._default = services.settings.requests_per_minute
         storage = RedisStorage(
-            "redis://", connection_pool=services.redis.connection_pool, key_prefix="sakuga:rate"
+            "redis://", connection_pool=services.redis.connection_pool, key_prefix=redis_keys.RATE_PREFIX
         )  # the address is that of the pool
         self._limiter = MovingWindowRateLimiter(storage)
 

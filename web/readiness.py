@@ -1,8 +1,7 @@
 """Whether the store and the queue answer, looked at seldom: anybody may ask, and each look costs something.
 
 While the queue hangs, a request that asked it would hold a thread until its patience ends, and a few a second would
-take all. So requests are refused at once then, but for those that can do without. Imported by `web.app` and
-`web.service`.
+take all. So requests are refused at once then, but for those that can do without.
 """
 
 import threading
@@ -14,7 +13,7 @@ from flask import current_app, g, request
 from redis.exceptions import RedisError
 
 from shared.errors import SakugaError, UnavailableError
-from shared.services import redis_client
+from shared.redis_connection import redis_client
 from shared.settings import Settings
 from web.access import OPEN_VIEWS, UNWATCHED
 

@@ -6,13 +6,13 @@ from typing import Annotated, Literal, Self
 from flask import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.images import Format
-from shared.jobs import ErrorInfo, Job, PhotoInfo, ResultInfo, State
-from shared.lanes import Lane, Outlook
-from shared.pipeline import Stage
+from shared.conversion import Stage
+from shared.jobs.record import ErrorInfo, Job, Lane, PhotoInfo, ResultInfo, State
+from shared.photos.formats import Format
+from shared.scheduling.estimates import Outlook
 from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
 from shared.styles import Size
-from shared.wording import SHA256_PATTERN
+from shared.validation import SHA256_PATTERN
 
 MOST_CURSOR = (1 << 53) - 1  # what every JSON reader can tell apart; Redis takes more, but not everything
 

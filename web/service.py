@@ -7,8 +7,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from redis.exceptions import RedisError
 
 from shared.errors import UnknownPreviewError, public_errors
-from shared.images import MIN_SIDE, Format
-from shared.lanes import Lane
+from shared.jobs.record import Lane
+from shared.photos.formats import MIN_SIDE, Format
 from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
 from shared.styles import Style
 from web.access import require_caller
@@ -24,7 +24,7 @@ blueprint = Blueprint("service", __name__)
 @operation("List the styles", answers={200: StyleList})
 def list_styles() -> Response:
     services = _services()
-    pace = services.lanes.pace()
+    pace = services.estimates.pace()
     styles = [_style_body(style, pace.get(style.name)) for style in services.styles.values()]
     return answer(StyleList(styles=styles, default=services.settings.style))
 
@@ -65,9 +65,8 @@ def get_limits() -> Response:
 @blueprint.get("/api/v1/stats")
 @operation("How busy the service is", answers={200: StatsBody}, access=Access.OPERATE)
 def get_stats() -> Response:
-    lanes = _services().lanes
-    waiting = {lane: lanes.stats(lane) for lane in Lane}
-    pace, processes = lanes.pace(), lanes.processes()
+    waiting = {lane: _services().lanes.stats(lane) for lane in Lane}
+    pace, processes = _services().estimates.pace(), _services().workers.count()
     one = pace.get(_services().settings.style)
     return answer(
         StatsBody(
@@ -75,7 +74,7 @@ def get_stats() -> Response:
             worker_processes=processes,
             megapixels_per_s=pace,
             rate_megapixels_per_s=None if one is None else round(one * processes, 4),
-            eta_error=lanes.promise_error(),
+            eta_error=_services().estimates.promise_error(),
         )
     )
 
@@ -124,6 +123,6 @@ def _workers() -> tuple[bool, int]:
     if not check_of("queue").answers():
         return False, 0
     try:
-        return True, _services().lanes.processes()
+        return True, _services().workers.count()
     except RedisError:
         return False, 0

@@ -1,8 +1,9 @@
-"""What webhooks tell, described for who receives it; `shared.webhooks` tells it. Imported by `web.app`."""
+"""What webhooks tell, described for who receives it; `shared.webhooks` tells it."""
 
 from typing import Final
 
-from shared.webhooks import DELAYS_S, TIMEOUT_S
+from shared.webhooks.delivery import TIMEOUT_S
+from shared.webhooks.outbox import DELAYS_S
 from web.openapi import Webhook
 from web.schemas import AlbumEnded
 

@@ -31,7 +31,7 @@ def main() -> None:
 def _run(settings: "Settings", capacity: "Capacity") -> None:
     from celery import signals
 
-    from shared.lanes import Lane
+    from shared.jobs.record import Lane
     from worker.app import create_app
 
     _introduce(settings, capacity)
@@ -50,7 +50,7 @@ def _introduce(settings: "Settings", capacity: "Capacity") -> None:
     from kombu.utils.url import maybe_sanitize_url
     from redis.exceptions import RedisError
 
-    from shared.services import redis_client
+    from shared.redis_connection import redis_client
 
     log = structlog.get_logger()
     queue = maybe_sanitize_url(settings.redis_url)

@@ -1,4 +1,4 @@
-"""Running a function in a process of its own. Imported by `worker`; `python -m worker.apart` is that process.
+"""Running a function in a process of its own. `python -m worker.apart` is that process.
 
 What runs a network must not fork afterwards, and the memory and threads of one engine are not to be another's. Not
 `multiprocessing`: Celery's processes are daemons to it, which may not have children.

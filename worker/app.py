@@ -1,7 +1,7 @@
 """The worker node: the Celery application, its signals, and what its parent process looks after.
 
 The parent loads weights and never runs them; each prefork child connects, builds its engine and warms it before it
-takes a job. Imported by `worker.__main__` only.
+takes a job.
 """
 
 import os
@@ -22,12 +22,16 @@ from celery.worker.request import Request
 from kombu.transport.virtual import QoS
 from redis.exceptions import RedisError
 
-from shared.broker import CONVERT, DRAIN_S, celery_app
 from shared.errors import NewerRecordError, SakugaError, UnknownJobError
-from shared.lanes import HEARTBEAT_S, Lanes
+from shared.scheduling.broker import CONVERT, DRAIN_S, celery_app
+from shared.scheduling.workers import HEARTBEAT_S, Workers
 from shared.services import connect
 from shared.settings import Settings
-from shared.webhooks import LOOK_S
+from shared.usecases.albums import tell_ended
+from shared.usecases.dispatch import feed
+from shared.usecases.maintenance import expire_due, reconcile
+from shared.usecases.recovery import send_lost
+from shared.webhooks.outbox import LOOK_S
 from worker import tasks
 from worker.choice import Capacity
 from worker.lease import RENEWALS, Lease
@@ -58,19 +62,19 @@ class Node:
         """
         self.services = connect(self.settings)
         self.models.engine(self.settings.style)
-        Repeating("heartbeat", HEARTBEAT_S, Heartbeat(self.services.lanes)).start()
+        Repeating("heartbeat", HEARTBEAT_S, Heartbeat(self.services.workers)).start()
 
 
 class Heartbeat:
     """Tells the others that this process is warm and alive."""
 
-    def __init__(self, lanes: Lanes) -> None:
-        """Report through `lanes`."""
-        self._lanes = lanes
+    def __init__(self, workers: Workers) -> None:
+        """Report to `workers`."""
+        self._workers = workers
         self._name = process_name(os.getpid())
 
     def __call__(self) -> None:
-        self._lanes.beat(self._name)
+        self._workers.beat(self._name)
 
 
 class Repeating(threading.Thread):
@@ -144,7 +148,7 @@ def _limit_drain(how: str, **_: object) -> None:
 
 def _leave(node: Node) -> None:
     try:
-        node.services.lanes.leave_work(process_name(os.getpid()))
+        node.services.workers.leave_work(process_name(os.getpid()))
     except RedisError:
         log.warning("could not sign off; the others notice by silence")
 
@@ -218,7 +222,7 @@ def _add_task(app: Celery, node: Node) -> None:
 
 def _give_back(node: Node, job_id: str, *, counts: bool) -> None:
     try:
-        node.services.jobs.give_back(job_id, node.name, counts=counts)
+        node.services.attempts.give_back(job_id, node.name, counts=counts)
     except (RedisError, NewerRecordError) as error:
         log.warning("a job cannot be given back; others wait until its lease lapses", job_id=job_id, error=str(error))
 
@@ -227,7 +231,7 @@ def _fail_killed(node: Node, job_id: str) -> None:
     try:
         # another attempt that has taken over meanwhile has not had its time yet
         limit_s = node.settings.job_time_limit_s
-        node.services.jobs.fail(job_id, tasks.timed_out(node.services), running_for_s=limit_s)
+        node.services.attempts.fail(job_id, tasks.timed_out(node.services), running_for_s=limit_s)
     except UnknownJobError:
         log.info("a job that was killed had been erased", job_id=job_id)
     except (RedisError, NewerRecordError) as error:
@@ -244,7 +248,8 @@ def _add_lease(app: Celery, node: Node) -> None:
 
         def start(self, worker: object) -> None:  # noqa: ARG002
             longest_s = node.settings.hard_time_limit_s + timeout_s
-            lease = Lease(node.services.redis, node.services.leases, longest_s=longest_s)
+            services = node.services
+            lease = Lease(services.redis, services.clock, services.leases, longest_s=longest_s)
             Repeating("lease", timeout_s / RENEWALS, lease.renew).start()
 
     app.steps["worker"].add(LeaseStep)
@@ -263,15 +268,15 @@ def add_housekeeping(app: Celery, node: Node) -> None:
                 "jobs",
                 HOUSEKEEPING_S,
                 self.preparing.poll,  # so that it leaves no zombie when it is done
-                services.send_lost,
-                services.feed,
-                services.tell_ended,
-                services.expire_due,
+                partial(send_lost, services),
+                partial(feed, services),
+                partial(tell_ended, services),
+                partial(expire_due, services),
             )
             # apart, since the store and those who are told may take their time
             store = Repeating("store", HOUSEKEEPING_S, services.holdings.release_lapsed, services.store.sweep)
             webhooks = Repeating("webhooks", LOOK_S, services.webhooks.start_due)
-            books = Repeating("books", HOUSEKEEPING_S, services.reconcile)
+            books = Repeating("books", HOUSEKEEPING_S, partial(reconcile, services))
             self.threads = [jobs, store, webhooks, books]
             for thread in self.threads:
                 thread.start()

@@ -1,4 +1,4 @@
-"""What this node has: cores, memory, the CPU's kind. Imported by `worker` and `cli`; imports no ML runtime.
+"""What this node has: cores, memory, the CPU's kind. Imports no ML runtime.
 
 Knows control groups of both versions: a container with a quota of two cores on a machine of sixty-four has two.
 """

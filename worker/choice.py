@@ -1,7 +1,6 @@
 """Which engine, how many processes, how many threads this node works with.
 
-As the operator says, else as `sakuga tune` measured here, else as is likely to be best. Imported by `worker` and `cli`;
-imports no ML runtime.
+As the operator says, else as `sakuga tune` measured here, else as is likely to be best. Imports no ML runtime.
 """
 
 import json

@@ -3,8 +3,6 @@
 Both are plain `torch.nn` modules that map a float tensor of shape (N, 3, H, W), RGB in -1..1, to one of the same shape.
 What they ask of a picture's size is in `worker.engines.base.GEOMETRY`; the pipeline pads and crops. Nothing here knows
 about files, weights or jobs.
-
-Imported by `worker` and `training` only.
 """
 
 from enum import StrEnum

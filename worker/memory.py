@@ -1,6 +1,6 @@
 """What a worker process keeps of the memory it has freed, and how much more it may take.
 
-The first is for glibc, the second for Linux; elsewhere nothing happens. Imported by `worker`.
+The first is for glibc, the second for Linux; elsewhere nothing happens.
 """
 
 import ctypes

@@ -2,7 +2,7 @@
 
 The parent prepares what its children share and runs nothing: a convolution run on two threads before the fork hangs in
 the child after it. Each child opens its engine, lets it draw the probe (unless it is torch, the reference), and warms
-it. Imported by `worker` and `cli`.
+it.
 """
 
 import gc

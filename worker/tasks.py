@@ -1,4 +1,4 @@
-"""The task: thin, around the pipeline. Imported by `worker.app`.
+"""The task: thin, around the pipeline.
 
 What a job becomes is written into its record here, and in `worker.app` for a process that died of it, whatever the
 queue believes.
@@ -16,6 +16,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from redis.exceptions import RedisError
 
 from shared import pipeline
+from shared.conversion import Options, Stage
 from shared.errors import (
     CanceledError,
     NewerRecordError,
@@ -24,11 +25,12 @@ from shared.errors import (
     UnavailableError,
     UnknownJobError,
 )
-from shared.jobs import Job, ResultInfo
-from shared.lanes import LEAST_PIXELS, Lane
-from shared.pipeline import Engine, Options, Picture, Stage
+from shared.jobs.record import Job, ResultInfo
+from shared.pipeline import Engine, Picture
+from shared.scheduling.admission import LEAST_PIXELS
 from shared.services import Services
-from shared.store import MissingObjectError
+from shared.storage.base import MissingObjectError
+from shared.usecases.dispatch import claim
 from worker import memory
 
 TELL_EVERY_S = 0.5
@@ -53,11 +55,9 @@ def convert(job_id: str, services: Services, engine_of: Callable[[str], Engine],
 
 
 def _convert(job_id: str, services: Services, engine_of: Callable[[str], Engine], holder: str) -> float | None:
-    job = services.jobs.claim(job_id, holder)
+    job = claim(services, job_id, holder)
     if job is None:
         return None
-    if job.lane is Lane.BULK:
-        services.feed()  # its place in the queue is free
     with structlog.contextvars.bound_contextvars(job_id=job.id, attempt=job.attempts):
         try:
             return _attempt(job, services, engine_of)
@@ -69,7 +69,7 @@ def _convert(job_id: str, services: Services, engine_of: Callable[[str], Engine]
             log.exception("conversion failed for a reason nobody foresaw")
             error = SakugaError("The conversion failed; the operator finds the reason in the log.")
         with suppress(UnknownJobError):
-            services.jobs.fail(job.id, error, attempt=job.attempts)
+            services.attempts.fail(job.id, error, attempt=job.attempts)
         return None
 
 
@@ -87,12 +87,12 @@ def _attempt(job: Job, services: Services, engine_of: Callable[[str], Engine]) -
 def _fail(job: Job, error: SakugaError, services: Services) -> float | None:
     """End the attempt with an error; returns in how many seconds the job is to be tried again, if it is."""
     hindered = isinstance(error, UnavailableError)
-    if error.retryable and (pause_s := services.jobs.requeue(job, hindered=hindered)):
+    if error.retryable and (pause_s := services.attempts.requeue(job, hindered=hindered)):
         log.warning("conversion will be tried again", code=error.code, pause_s=pause_s)
         return pause_s
     cause = error.__cause__ if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else None  # of ours, not of the photo's
     log.warning("conversion failed", code=error.code, detail=error.detail, exc_info=cause)
-    services.jobs.fail(job.id, error, attempt=job.attempts)
+    services.attempts.fail(job.id, error, attempt=job.attempts)
     return None
 
 
@@ -111,7 +111,7 @@ def _convert_claimed(job: Job, services: Services, engine_of: Callable[[str], En
         )
     with _taking_result(job, services):
         picture = replace(picture, data=_kept(job, picture.data, services))
-        done = services.jobs.succeed(job, _described(job, picture), timings=picture.timings, notes=picture.notes)
+        done = services.attempts.succeed(job, _described(job, picture), timings=picture.timings, notes=picture.notes)
     _learn(done, picture, services)
     log.info("conversion succeeded", **picture.timings)
 
@@ -139,7 +139,7 @@ class _Telling:
     def __call__(self, stage: Stage, progress: float) -> None:
         begins = stage in {Stage.GENERATE, Stage.POSTPROCESS} and self._stage is not stage
         if begins or monotonic() - self._told_at >= TELL_EVERY_S:
-            self._services.jobs.advance(self._job, stage, progress)
+            self._services.attempts.advance(self._job, stage, progress)
             self._stage, self._told_at = stage, monotonic()
 
 
@@ -147,21 +147,21 @@ def _learn(job: Job, picture: Picture, services: Services) -> None:
     """Keep what this conversion tells of the pace and of the time that was promised."""
     took_ms = 1000 * sum(picture.timings[f"{stage}_s"] for stage in (Stage.GENERATE, Stage.POSTPROCESS))
     pixels = max(LEAST_PIXELS, picture.width * picture.height)  # as it was admitted; a small one may be drawn larger
-    services.lanes.record_pace(job.style, took_ms / (pixels / 1e6))
+    services.estimates.record_pace(job.style, took_ms / (pixels / 1e6))
     finished_at = job.finished_at or job.created_at
-    services.lanes.record_promise(job.promised_s, finished_at - job.created_at)
-    services.lanes.record_drift(job.work_ms, 1000 * (finished_at - (job.started_at or finished_at)))
+    services.estimates.record_promise(job.promised_s, finished_at - job.created_at)
+    services.estimates.record_drift(job.work_ms, 1000 * (finished_at - (job.started_at or finished_at)))
 
 
 def _taking_result(job: Job, services: Services) -> AbstractContextManager[None]:
     return services.holdings.taking(
-        job.result_holding, until=job.expires_at, kept=lambda: services.jobs.has_committed(job)
+        job.result_holding, until=job.expires_at, kept=lambda: services.attempts.has_committed(job)
     )
 
 
 def _take_earlier_result(job: Job, services: Services) -> bool:
     """Share the picture that another job made of the same photo, if it is still there."""
-    earlier = services.jobs.earlier_result(job)
+    earlier = services.cached_results.earlier(job)
     if earlier is None:
         return False
     try:
@@ -176,12 +176,12 @@ def _take_earlier_result(job: Job, services: Services) -> bool:
 def _share(job: Job, services: Services, result: ResultInfo, notes: tuple[str, ...]) -> None:
     if services.store.head(job.result_key) is None:
         raise MissingObjectError("The earlier picture is gone.")  # so that its holding is given back
-    services.jobs.succeed(job, result, timings={}, notes=notes)
+    services.attempts.succeed(job, result, timings={}, notes=notes)
 
 
 def _stop(job: Job, services: Services) -> None:
     try:
-        services.jobs.stop(job)
+        services.attempts.stop(job)
         log.info("conversion stopped")
     except UnknownJobError:
         log.info("conversion stopped: the job was erased")

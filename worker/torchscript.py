@@ -1,4 +1,4 @@
-"""Reading the tensors of a TorchScript archive, of which nothing is run. Imported by `worker.weights` only.
+"""Reading the tensors of a TorchScript archive, of which nothing is run.
 
 `torch.jit.load` runs the archive's own `__setstate__`, and TorchScript code can write files. Here the archive is data:
 its pickle gives modules that only keep their state and tensors that only say where their bytes lie, and those are read

@@ -1,4 +1,4 @@
-"""Measuring on this node which engine, how many processes and how many threads draw the most. Imported by `cli`.
+"""Measuring on this node which engine, how many processes and how many threads draw the most.
 
 Every layout runs as a worker node does: a parent that prepares, children forked from it that draw, all at once. Each in
 a process of its own, so that one engine's memory and threads are not another's.
@@ -20,10 +20,10 @@ import psutil
 from PIL import Image
 
 from shared import pipeline
+from shared.conversion import Options
 from shared.engines import EngineName
 from shared.errors import EngineError, SakugaError
-from shared.images import Format, Limits
-from shared.pipeline import Options
+from shared.photos.formats import Format, Limits
 from shared.settings import MAX_SIDE_DEFAULT, Settings
 from shared.styles import Style
 from shared.telemetry import configure_logs

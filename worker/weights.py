@@ -1,4 +1,4 @@
-"""Reading weights files: verified, never executed. Imported by `worker` and `cli`.
+"""Reading weights files: verified, never executed.
 
 Three forms are read: safetensors, a PyTorch `state_dict` (with `weights_only=True`, so a pickle that runs code is
 refused), and a TorchScript archive, of which only the tensors are read (`worker.torchscript`).

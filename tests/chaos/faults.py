@@ -19,8 +19,8 @@ from redis.exceptions import OutOfMemoryError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
-from shared.broker import UNACKED, UNACKED_INDEX
-from shared.lanes import Lane
+from shared.jobs.record import Lane
+from shared.scheduling.broker import UNACKED, UNACKED_INDEX
 from tests.chaos.machine import memory_group, run, setting_up
 from tests.chaos.node import CRASHES, EATS_MEMORY, HANGS, SLEEPS
 from tests.chaos.proxy import Line

@@ -88,10 +88,14 @@ def main() -> None:
         from worker.model_loader import ModelLoader
 
         setattr(ModelLoader, "engine", lambda *_: Stub())  # noqa: B010
-    from shared import jobs, pipeline
-
     if grace_s := os.environ.get("CHAOS_GRACE_S"):
-        jobs.RECORD_GRACE_S = jobs.STREAM_GRACE_S = int(grace_s)
+        from shared.jobs import record
+
+        record.RECORD_GRACE_S = int(grace_s)  # before others take it over
+        from shared.jobs import events
+
+        events.STREAM_GRACE_S = int(grace_s)
+    from shared import pipeline
     from worker.__main__ import main as run
 
     vars(pipeline)["convert"] = harmed(pipeline.convert)

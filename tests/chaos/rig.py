@@ -18,8 +18,8 @@ import psutil
 
 from cli import valkey
 from shared.files import write_atomically
-from shared.lanes import Lane
-from shared.leases import LEASES
+from shared.jobs.record import Lane
+from shared.redis_keys import LEASES
 from shared.services import Services, connect
 from shared.settings import Settings
 from tests.chaos.machine import Switch
@@ -70,8 +70,8 @@ class AnyRig(ABC):
 
     def state(self) -> str:
         """What there is to do and who is there, to explain what should not be."""
-        totals = self.services.jobs.totals()
-        return f"{self.services.lanes.processes()} workers, {self.waiting()} wait, in hand {self.in_hand()}, {totals}"
+        totals = self.services.totals.read()
+        return f"{self.services.workers.count()} workers, {self.waiting()} wait, in hand {self.in_hand()}, {totals}"
 
 
 @dataclass
@@ -226,7 +226,7 @@ class Rig(AnyRig):
         """Whether every node has a warm process; one that was killed is counted until its silence is noticed."""
         if self.workers() < NODES:
             return False
-        warm = self.services.lanes.alive_on(socket.gethostname())
+        warm = self.services.workers.alive_on(socket.gethostname())
         return all(any(process_name(fork.pid) in warm for fork in node.forks()) for node in self.nodes)
 
     def _queue(self) -> Program:

@@ -89,7 +89,7 @@ def _soak(rig: Rig, jobs: int, per_s: float) -> int:
         rate = len(flood.seen.accepted) / (time.monotonic() - began)
         odd += len(flood.seen.odd) + len(flood.seen.unhealthy) + len(flood.seen.refused)
         states.append(state_of(rig))
-        totals = rig.services.jobs.totals()
+        totals = rig.services.totals.read()
         odd += int(totals["jobs_submitted"] - totals["jobs_succeeded"])
         print(f"| {totals['jobs_succeeded']:.0f} | {rate:.0f} | {row_of(states[-1])} |", flush=True)
     grown = grew(states[0], states[-1])

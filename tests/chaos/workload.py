@@ -15,7 +15,7 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from shared.keys import PUBLIC_ID
+from shared.callers.api_keys import PUBLIC_ID
 from tests.chaos.rig import AnyRig
 from tests.conftest import wait_until
 
@@ -158,7 +158,7 @@ class Workload:
             return
         outcome.again += job["attempts"] > 1
         ended_twice = (
-            sum(event.kind == "done" for event in self._rig.services.jobs.events(job_id, after="0", wait_s=0)) > 1
+            sum(event.kind == "done" for event in self._rig.services.events.read(job_id, after="0", wait_s=0)) > 1
         )
         if job["state"] != "succeeded":
             code = job["error"]["code"] if job["error"] else job["state"]

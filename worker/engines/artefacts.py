@@ -2,8 +2,6 @@
 
 Keyed by everything that makes them: weights, 8 bit recipe, engine, its version, the CPU. One process builds while
 others wait at a lock; what is damaged is built anew. OpenVINO maps its models into memory: processes share their bytes.
-
-Imported by `worker.model_loader` and the tests.
 """
 
 import fcntl

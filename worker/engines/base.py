@@ -1,7 +1,4 @@
-"""What all engines have in common: strips of large pictures, the limit of memory, progress, translated errors.
-
-Imported by the engines.
-"""
+"""What all engines have in common: strips of large pictures, the limit of memory, progress, translated errors."""
 
 import re
 from abc import ABC, abstractmethod

@@ -1,7 +1,4 @@
-"""Making artefacts: the model of a style for one engine, and the probe it is checked with. Needs torch.
-
-Imported by `worker.engines.artefacts`, in a process of its own.
-"""
+"""Making artefacts: the model of a style for one engine, and the probe it is checked with. Needs torch."""
 
 import warnings
 from pathlib import Path

@@ -1,6 +1,6 @@
 """How a style's convolutions go into 8 bit, and what the picture loses by it: `<weights>.int8.toml` beside the weights.
 
-`worker.engines.quantise` measures it. Imported by `worker` and `cli`; carries no ML runtime.
+`worker.engines.quantise` measures it. Carries no ML runtime.
 """
 
 import tomllib

@@ -1,7 +1,4 @@
-"""onnxruntime, fp32. A session made before a fork hangs in the child after it: make engines in the child.
-
-Imported by `worker.model_loader` and, to make artefacts, by `worker.engines.build`.
-"""
+"""onnxruntime, fp32. A session made before a fork hangs in the child after it: make engines in the child."""
 
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path

@@ -1,6 +1,6 @@
 """OpenVINO on the CPU, in single, half or 8 bit precision.
 
-Imported by `worker.model_loader` and, to make artefacts, by `worker.engines.build`. A `Core` is made in the child.
+A `Core` is made in the child.
 """
 
 from contextlib import suppress

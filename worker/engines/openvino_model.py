@@ -6,8 +6,6 @@ Converting the torch module keeps one description of the network. Two rewrites f
   decomposition flattens the picture, so it turned every tensor to planar layout and back around every norm.
 * With `ranges`, each convolution gets its input and its weights through FakeQuantize, which the plugin turns into 8 bit
   arithmetic. Inputs are quantised before they are padded, so padding moves bytes.
-
-Imported by `worker.engines.build` and `worker.engines.quantise`.
 """
 
 import math

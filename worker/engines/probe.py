@@ -1,7 +1,7 @@
 """A small picture that every artefact carries, with what the reference engine made of it.
 
 A runtime may be wrong on a machine and say nothing: OpenVINO with a bfloat16 hint on a CPU limited to AVX2 returns at
-once, with garbage. So every engine but the reference draws the probe before anything else. Imported by `worker`.
+once, with garbage. So every engine but the reference draws the probe before anything else.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from PIL import Image
 from shared import pipeline
 from shared.engines import EngineName
 from shared.errors import EngineError
-from shared.images import Rgb
+from shared.photos.decoding import Rgb
 from shared.styles import BUNDLED_WEIGHTS
 from worker.engines.base import nothing_told
 

@@ -3,7 +3,7 @@
 Every second photo calibrates, the others judge. The range of each tensor is the one with the least squared error over
 the values that were seen: rounding within it (a uniform error, step^2 / 12) against clipping outside it. Then each
 convolution is put into 8 bit alone, and those that cost the picture most for the multiply-adds they save stay out of
-it, until the sum of the errors is below the goal. Imported by `cli` and the tests.
+it, until the sum of the errors is below the goal.
 """
 
 import tempfile
@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from shared.engines import EngineName
 from shared.errors import InvalidValueError
-from shared.images import Rgb
+from shared.photos.decoding import Rgb
 from shared.pipeline import Tensor, preprocess
 from shared.styles import Style
 from worker.engines.base import PLENTY

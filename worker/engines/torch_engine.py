@@ -1,4 +1,4 @@
-"""The reference engine: the torch module itself, fp32, channels last. Imported by those who want a reference."""
+"""The reference engine: the torch module itself, fp32, channels last."""
 
 from typing import Final
 

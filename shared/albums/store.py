@@ -1,0 +1,247 @@
+"""The albums: many photos under names of their own, and what became of each.
+
+An album knows its photos by name; each is a job of the bulk lane, or the reason why it was refused. What the jobs do is
+counted in their own transactions (`shared.albums.counts`), so an album's counts are never behind.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, cast
+
+from redis.exceptions import LockError
+
+from shared import redis_keys
+from shared.albums.counts import ALBUM_EVENTS_KEPT, REFUSED, counts_of, newest_of
+from shared.albums.record import NO_SUCH_ALBUM, Album, AlbumEvent, Entry, Item, ItemPage, have_ended, item_of, value_of
+from shared.errors import AlbumFullError, UnavailableError, UnknownAlbumError
+from shared.jobs.reader import JobReader
+from shared.jobs.record import RECORD_GRACE_S, State
+from shared.record_codec import record_fields, record_values
+from shared.redis_clock import Clock
+
+if TYPE_CHECKING:
+    from redis import Redis
+    from redis.client import Pipeline
+
+LOCK_S = 60  # of one who died holding it
+CLOSED = "closed"  # a field of the record of an album that is being erased
+
+
+class Albums:
+    """All albums in one Redis."""
+
+    def __init__(self, redis: "Redis", clock: Clock, jobs: JobReader, *, max_photos: int, wait_s: float) -> None:
+        """Hold up to `max_photos` photos in an album; wait up to `wait_s` for a name that is in other hands."""
+        self._redis = redis
+        self._clock = clock
+        self._jobs = jobs
+        self._max_photos = max_photos
+        self._wait_s = wait_s
+
+    def create(self, album: Album) -> Album:
+        """Write a new record."""
+        with self._redis.pipeline() as pipe:
+            pipe.hset(redis_keys.album_record(album.id), mapping=record_fields(album))
+            self._keep_until(pipe, album.id, album.expires_at)
+            pipe.execute()
+        return album
+
+    def get(self, album_id: str) -> Album:
+        """Read a record.
+
+        Raises:
+            UnknownAlbumError: there is none.
+            NewerRecordError: it is a newer release's.
+        """
+        record = cast("dict[str, str]", self._redis.hgetall(redis_keys.album_record(album_id)))
+        try:
+            return Album.model_validate(record_values(record))
+        except ValueError as error:  # it is not there, or damaged
+            raise UnknownAlbumError(NO_SUCH_ALBUM) from error
+
+    def counts(self, album_id: str) -> dict[State, int]:
+        """How many photos are in which state; those that were refused have failed."""
+        return counts_of(self._redis.hgetall(redis_keys.album_counts(album_id)))
+
+    def counts_at(self, album_id: str) -> tuple[dict[State, int], str]:
+        """The counts, and the event after which they were so."""
+        with self._redis.pipeline() as pipe:
+            pipe.hgetall(redis_keys.album_counts(album_id))
+            pipe.xrevrange(redis_keys.album_stream(album_id), count=1)
+            found, newest = pipe.execute()
+        return counts_of(found), newest_of(newest)
+
+    def missing(self, album_id: str, digests: list[str]) -> list[str]:
+        """Which of these SHA-256 digests are of no photo that the album has, or has refused."""
+        wanted = set(digests)
+        values = cast("dict[str, str]", self._redis.hgetall(redis_keys.album_items(album_id)))
+        held = [item for name, value in values.items() if (item := item_of(name, value)).sha256 in wanted]
+        jobs = self._jobs.get_many([item.job_id for item in held if item.job_id])
+        live = {job.id for job in jobs.values() if job.state is not State.EXPIRED}
+        known = {item.sha256 for item in held if item.error or item.job_id in live}
+        return [digest for digest in digests if digest not in known]
+
+    def require_room(self, album_id: str) -> None:
+        """Refuse another photo when the album is full.
+
+        Raises:
+            AlbumFullError: it is.
+        """
+        if self._redis.hlen(redis_keys.album_items(album_id)) >= self._max_photos:
+            raise AlbumFullError(f"An album takes {self._max_photos} photos; start another one.")
+
+    @contextmanager
+    def naming(self, album_id: str, name: str) -> Iterator[Item | None]:
+        """Be the only one who puts a photo under this name; yields what is there."""
+        key = redis_keys.album_name_lock(album_id, name)
+        lock = self._redis.lock(key, timeout=LOCK_S, blocking_timeout=self._wait_s)
+        if not lock.acquire():
+            raise UnavailableError("A photo of this name is being handled elsewhere; try again.", retry_after_s=5)
+        try:
+            yield self._item(album_id, name)
+        finally:
+            with suppress(LockError):  # it ran out in a slow upload
+                lock.release()
+
+    def is_there(self, album_id: str) -> bool:
+        """Whether the album has not been erased, nor is about to be."""
+        # Whatever is put into an album writes into its record; only one that was created has an id.
+        known, closed = cast("list[str | None]", self._redis.hmget(redis_keys.album_record(album_id), ["id", CLOSED]))
+        return known is not None and closed is None
+
+    def close(self, album_id: str) -> None:
+        """Mark an album that is about to be erased. Its record goes last, so that erasing can be asked for again."""
+        with self._redis.pipeline() as pipe:
+            pipe.hset(redis_keys.album_record(album_id), CLOSED, "true")
+            pipe.expire(redis_keys.album_record(album_id), RECORD_GRACE_S, nx=True)  # where it was gone already
+            pipe.execute()
+
+    def put(self, album: Album, item: Item, before: Item | None, *, expires_at: float | None = None) -> None:
+        """Put `item` under its name in place of what was `before` there; the album lives as long as its photos."""
+        refused = int(item.error is not None) - int(before is not None and before.error is not None)
+        with self._redis.pipeline() as pipe:
+            pipe.hset(redis_keys.album_items(album.id), item.name, value_of(item))
+            pipe.zadd(redis_keys.album_order(album.id), {item.name: self._clock.now()}, nx=True)
+            if item.error:
+                stream = redis_keys.album_stream(album.id)
+                pipe.xadd(stream, {"name": item.name, "state": State.FAILED}, maxlen=ALBUM_EVENTS_KEPT)
+                pipe.sadd(redis_keys.ALBUMS_ENDED, album.id)
+            pipe.hincrby(redis_keys.album_counts(album.id), REFUSED, refused)
+            if expires_at:
+                pipe.hset(redis_keys.album_record(album.id), "expires_at", json.dumps(expires_at))
+            self._keep_until(pipe, album.id, expires_at or album.expires_at, where_none=not expires_at)
+            pipe.execute()
+
+    def drop(self, album_id: str, name: str) -> None:
+        """Free a name whose photo did not come after all."""
+        with self._redis.pipeline() as pipe:
+            pipe.hdel(redis_keys.album_items(album_id), name)
+            pipe.zrem(redis_keys.album_order(album_id), name)
+            pipe.execute()
+
+    def forget(self, album_id: str, name: str, job_id: str) -> None:
+        """Free a name whose job was erased, unless another photo has taken its place."""
+
+        def remove(pipe: "Pipeline") -> None:
+            found = cast("str | None", pipe.hget(redis_keys.album_items(album_id), name))
+            pipe.multi()
+            if found is not None and item_of(name, found).job_id == job_id:
+                pipe.hdel(redis_keys.album_items(album_id), name)
+                pipe.zrem(redis_keys.album_order(album_id), name)
+
+        self._redis.transaction(remove, redis_keys.album_items(album_id))
+
+    def perhaps_ended(self, count: int) -> list[str]:
+        """Name up to `count` albums of which a photo has come to its end since `seen_ended`."""
+        found = cast("list[str]", self._redis.srandmember(redis_keys.ALBUMS_ENDED, count))
+        return [str(album_id) for album_id in found]
+
+    def seen_ended(self, album_id: str, last_event: str) -> None:
+        """Somebody who knew of everything up to `last_event` has told whom it concerns.
+
+        An album to which more has happened stays named: that its last photo came to its end is told with that event,
+        and only once.
+        """
+
+        def remove(pipe: "Pipeline") -> None:
+            is_all = newest_of(pipe.xrevrange(redis_keys.album_stream(album_id), count=1)) == last_event
+            pipe.multi()
+            if is_all:
+                pipe.srem(redis_keys.ALBUMS_ENDED, album_id)
+
+        self._redis.transaction(remove, redis_keys.album_stream(album_id))
+
+    def page(self, album_id: str, *, cursor: int, count: int) -> ItemPage:
+        """List the photos of an album, `count` at a time, from the place `cursor`."""
+        names = cast("list[str]", self._redis.zrange(redis_keys.album_order(album_id), cursor, cursor + count))
+        entries = list(self.some(album_id, names[:count]))
+        return ItemPage(entries, cursor + count if len(names) > count else None)
+
+    def entries(self, album_id: str) -> Iterator[Entry]:
+        """Every photo, in the order they came, read a hundred at a time."""
+        cursor: int | None = 0
+        while cursor is not None:
+            page = self.page(album_id, cursor=cursor, count=100)
+            yield from page.entries
+            cursor = page.next_cursor
+
+    def names(self, album_id: str) -> list[str]:
+        """The names of all photos, in the order they came."""
+        return cast("list[str]", self._redis.zrange(redis_keys.album_order(album_id), 0, -1))
+
+    def some(self, album_id: str, names: list[str]) -> Iterator[Entry]:
+        """The photos of these names, as far as they are there."""
+        items = self._read(album_id, names)
+        jobs = self._jobs.get_many([item.job_id for item in items if item.job_id])
+        entries = (Entry(item, jobs.get(item.job_id or "")) for item in items)
+        return (entry for entry in entries if entry.job or not entry.item.is_coming)
+
+    def unfinished(self, album_id: str) -> int:
+        """How many photos have not come to their end."""
+        counts = self.counts(album_id)
+        return counts[State.QUEUED] + counts[State.RUNNING]
+
+    def has_ended(self, album_id: str) -> bool:
+        """Whether all photos have come to their end."""
+        return have_ended(self.counts(album_id))
+
+    def events(self, album_id: str, *, after: str, wait_s: float) -> list[AlbumEvent]:
+        """The events after the one named `after`; waits up to `wait_s` for the first if there is none yet."""
+        answer = self._redis.xread({redis_keys.album_stream(album_id): after}, block=max(1, int(wait_s * 1000)))
+        found = cast("list[tuple[str, list[tuple[str, dict[str, str]]]]]", answer or [])
+        return [
+            AlbumEvent(event_id, fields["name"], State(fields["state"]) if fields["state"] else None)
+            for _, entries in found
+            for event_id, fields in entries
+        ]
+
+    def last_event(self, album_id: str) -> str:
+        """The id of the newest event, to listen from now on."""
+        return newest_of(self._redis.xrevrange(redis_keys.album_stream(album_id), count=1))
+
+    def erase(self, album_id: str) -> None:
+        """Forget the album; its jobs are erased before."""
+        self._redis.delete(*_keys(album_id))
+
+    def _read(self, album_id: str, names: list[str]) -> list[Item]:
+        values = cast("list[str | None]", self._redis.hmget(redis_keys.album_items(album_id), names)) if names else []
+        return [item_of(name, value) for name, value in zip(names, values, strict=True) if value is not None]
+
+    def _item(self, album_id: str, name: str) -> Item | None:
+        found = cast("str | None", self._redis.hget(redis_keys.album_items(album_id), name))
+        return None if found is None else item_of(name, found)
+
+    def _keep_until(self, pipe: "Pipeline", album_id: str, expires_at: float, *, where_none: bool = False) -> None:
+        for key in _keys(album_id):  # a key that was just made has no end yet, which counts as the longest
+            pipe.expireat(key, int(expires_at) + RECORD_GRACE_S, nx=where_none)
+
+
+def _keys(album_id: str) -> tuple[str, ...]:
+    return (
+        redis_keys.album_record(album_id),
+        redis_keys.album_items(album_id),
+        redis_keys.album_order(album_id),
+        redis_keys.album_counts(album_id),
+        redis_keys.album_stream(album_id),
+    )

@@ -1,0 +1,229 @@
+"""Who may call: the callers of this service, their keys and what each may do, as the file of `SAKUGA_API_KEYS` has it.
+
+A caller has an id that never changes: jobs, albums, photos and pictures are kept under it, whichever key was used. At
+rest there is only the SHA-256 of a key; a key has 256 random bits, so that says nothing about it. The file may change
+while the service runs.
+"""
+
+import hashlib
+import re
+import secrets
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final, Self
+
+import structlog
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from shared.errors import SettingsError
+from shared.settings import LOOPBACK, Settings
+
+PREFIX: Final = "sakuga_"  # so that a key that was published by mistake is found by those who look for such
+PUBLIC_ID: Final = "public"
+_KEY: Final = re.compile(PREFIX + r"[A-Za-z0-9_-]{43}")
+
+log = structlog.get_logger()
+
+
+class Scope(StrEnum):
+    """What a caller may do."""
+
+    SUBMIT = "submit"  # make, change and erase jobs and albums of its own
+    READ = "read"  # look at them, and fetch pictures
+    OPERATE = "operate"  # look at the whole service: metrics, how busy it is
+
+
+class Key(BaseModel):
+    """One key of a caller, known by its digest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    created_at: AwareDatetime
+    expires_at: AwareDatetime | None = None
+
+    @property
+    def mark(self) -> str:
+        """By what people tell keys apart."""
+        return self.sha256[:12]
+
+    def is_valid(self, now: datetime) -> bool:
+        return self.expires_at is None or now < self.expires_at
+
+
+class Caller(BaseModel):
+    """Somebody who calls, and within which limits."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]  # in one line
+    id: Annotated[str, Field(pattern=rf"^([0-9a-f]{{32}}|{PUBLIC_ID})$")]
+    scopes: tuple[Scope, ...]
+    requests_per_minute: Annotated[int | None, Field(ge=1)] = None
+    megapixels_per_day: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
+    keys: tuple[Key, ...] = ()
+
+
+PUBLIC: Final = Caller(name="anyone", id=PUBLIC_ID, scopes=tuple(Scope))
+"""Who calls a service that has no keys."""
+
+
+class KeyFile(BaseModel):
+    """All callers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    callers: tuple[Caller, ...] = ()
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        digests = [key.sha256 for caller in self.callers for key in caller.keys]
+        for what, values in (
+            ("name", [caller.name for caller in self.callers]),
+            ("id", [caller.id for caller in self.callers]),
+            ("key", digests),
+        ):
+            if len(set(values)) < len(values):
+                raise ValueError(f"two callers have the same {what}")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class _Book:
+    """The file, by what is looked for."""
+
+    by_digest: Mapping[str, tuple[Caller, Key]]
+    by_id: Mapping[str, Caller]
+
+
+class Keys:
+    """The callers as the file has them now; without a file everybody is the same public caller."""
+
+    def __init__(self, file: Path | None) -> None:
+        """Read `file` when first asked, and again whenever it has changed."""
+        self._file = file
+        self._seen: object = None
+        self._book: _Book | None = None
+
+    @property
+    def are_asked_for(self) -> bool:
+        """Whether a caller needs a key."""
+        return self._file is not None
+
+    def require(self) -> None:
+        """Read the file now.
+
+        Raises:
+            SettingsError: it cannot be used.
+        """
+        self._current()
+
+    def find(self, key: str) -> tuple[Caller, str] | None:
+        """Whose key this is, and its digest; None when it is nobody's, or no longer."""
+        digest = digest_of(key)
+        caller = self.find_digest(digest)
+        return None if caller is None else (caller, digest)
+
+    def find_digest(self, digest: str) -> Caller | None:
+        """Whose key has this digest.
+
+        An ordinary look-up: what its time may tell is about a digest, from which no key can be made.
+        """
+        caller, key = self._current().by_digest.get(digest, (None, None))
+        return caller if key and key.is_valid(datetime.now(UTC)) else None
+
+    def caller(self, caller_id: str) -> Caller | None:
+        """The caller of this id, if it is one of the file."""
+        return self._current().by_id.get(caller_id)
+
+    def _current(self) -> _Book:
+        """What the file says; while it says nothing that can be understood, what it said before."""
+        seen = _signature(self._file) if self._file else None
+        if self._book is not None and seen == self._seen:
+            return self._book
+        try:
+            self._book = _book(read_keys(self._file).callers if self._file else ())
+        except SettingsError as error:
+            if self._book is None:
+                raise
+            log.error("the file of keys cannot be used; its last good state holds", error=error.detail)  # noqa: TRY400
+        self._seen = seen  # of before it was read: a change in between is noticed next time
+        return self._book
+
+
+def new_key(now: datetime, expires_at: datetime | None = None) -> tuple[str, Key]:
+    """Make a key: what its owner is told once, and what is kept."""
+    key = PREFIX + secrets.token_urlsafe(32)
+    return key, Key(sha256=digest_of(key), created_at=now, expires_at=expires_at)
+
+
+def digest_of(key: str) -> str:
+    """What is kept of a key."""
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def looks_like_a_key(text: str) -> bool:
+    return _KEY.fullmatch(text) is not None
+
+
+def read_keys(file: Path) -> KeyFile:
+    """Read all callers.
+
+    Raises:
+        SettingsError: the file is not there, or not as it should be.
+    """
+    try:
+        return KeyFile.model_validate(tomllib.loads(file.read_text("utf-8")))
+    except FileNotFoundError as error:
+        raise SettingsError(f"There is no file of keys {file}; `sakuga keys create NAME` makes it.") from error
+    except OSError as error:
+        raise SettingsError(f"The file of keys {file} cannot be read: {error.strerror}.") from error
+    except ValidationError as error:
+        raise SettingsError(f"The file of keys {file} is wrong: {sentences(error)}.") from error
+    except ValueError as error:  # no TOML, or no text
+        raise SettingsError(f"The file of keys {file} is no TOML: {error}.") from error
+
+
+def require_guarded(settings: Settings) -> None:
+    """Let nobody serve strangers by accident.
+
+    Raises:
+        SettingsError: the keys cannot be used; or there are none, the web would be reached from more than this machine,
+            and nobody has said that anyone may use it.
+    """
+    Keys(settings.api_keys).require()
+    if settings.api_keys or settings.allow_anyone or settings.reached_at in LOOPBACK:
+        return
+    where = "SAKUGA_PUBLISHED_AT" if settings.published_at else "SAKUGA_HOST"
+    raise SettingsError(
+        f"On {where}={settings.reached_at} anybody could convert photos and see those of all others. Give "
+        "out keys (`sakuga keys create NAME`, and SAKUGA_API_KEYS names their file), or say that anybody may, with "
+        "SAKUGA_ALLOW_ANYONE=true."
+    )
+
+
+def _book(callers: Iterable[Caller]) -> _Book:
+    by_id = {caller.id: caller for caller in callers}
+    by_digest = {key.sha256: (caller, key) for caller in by_id.values() for key in caller.keys}
+    return _Book(by_digest, by_id)
+
+
+def _signature(file: Path) -> object:
+    """What differs once a file was written, or another took its place; None where there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
+
+
+def sentences(error: ValidationError) -> str:
+    """What is wrong, and where."""
+    return "; ".join(
+        f"{'.'.join(map(str, item['loc']))}: {item['msg'].removeprefix('Value error, ')}".removeprefix(": ")
+        for item in error.errors(include_input=False)
+    )

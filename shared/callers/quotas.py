@@ -1,0 +1,114 @@
+"""How many megapixels a caller may have converted in a day (UTC), counted when a photo is admitted.
+
+Counted as they are converted, after the photo is shrunk, and given back when the photo is refused after all. Imported
+by `shared.services`.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from math import ceil
+from typing import TYPE_CHECKING, Final
+
+from redis.exceptions import RedisError
+
+from shared import redis_keys
+from shared.callers.api_keys import Keys
+from shared.errors import PhotoTooLargeError, QuotaExceededError, SakugaError
+from shared.redis_clock import Clock
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+# Count if there is room, in one step. KEYS: of the day. ARGV: pixels, the most, when the key goes (epoch seconds).
+_TAKE: Final = """
+if tonumber(redis.call('GET', KEYS[1]) or 0) + ARGV[1] > tonumber(ARGV[2]) then
+    return 0
+end
+redis.call('INCRBY', KEYS[1], ARGV[1])
+redis.call('EXPIREAT', KEYS[1], ARGV[3])
+return 1
+"""
+
+
+@dataclass(slots=True)
+class Spending:
+    """What was counted for a photo that is being admitted."""
+
+    give_back: Callable[[], None]
+    may_stand: bool = False  # whether its record may have been written: then only a refusal says that it was not
+
+
+class Quotas:
+    """What callers have used of their quotas, in one Redis."""
+
+    def __init__(self, redis: "Redis", clock: Clock, keys: Keys) -> None:
+        """Count in `redis`; what callers may use is in `keys`."""
+        self._redis = redis
+        self._clock = clock
+        self._keys = keys
+
+    @contextmanager
+    def spending(self, caller_id: str, pixels: int) -> Iterator[Spending]:
+        """Count a photo while the block admits it.
+
+        One that is refused costs nothing, nor one that fails before it may stand, nor where the block gives it back.
+
+        Raises:
+            QuotaExceededError: the quota of today has no room for it; with the seconds until tomorrow.
+            PhotoTooLargeError: that of no day has.
+        """
+        most = self._most(caller_id)
+        if most is None:
+            yield Spending(lambda: None)
+            return
+        key = self._take(caller_id, pixels, most)
+        spending = Spending(partial(self._give_back, key, pixels))
+        try:
+            yield spending
+        except BaseException as error:
+            if isinstance(error, SakugaError) or not spending.may_stand:
+                spending.give_back()
+            raise
+
+    def left(self, caller_id: str) -> float | None:
+        """Megapixels that a caller may still have converted today; None for any number."""
+        most = self._most(caller_id)
+        if most is None:
+            return None
+        return max(0, most - int(self._redis.get(_key(caller_id, self._now())) or 0)) / 1e6
+
+    def _most(self, caller_id: str) -> int | None:
+        caller = self._keys.caller(caller_id)
+        return None if caller is None or caller.megapixels_per_day is None else int(caller.megapixels_per_day * 1e6)
+
+    def _take(self, caller_id: str, pixels: int, most: int) -> str:
+        if pixels > most:
+            raise PhotoTooLargeError(
+                f"To draw this photo takes {pixels / 1e6:g} megapixels; your quota is {most / 1e6:g} a day. A smaller "
+                "max_side takes fewer."
+            )
+        now = self._now()
+        tomorrow = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+        key = _key(caller_id, now)
+        gone = int((tomorrow + timedelta(days=1)).timestamp())
+        if not self._redis.eval(_TAKE, 1, key, pixels, most, gone):
+            raise QuotaExceededError(
+                f"Your quota of {most / 1e6:g} megapixels a day has no room for this photo before midnight (UTC).",
+                retry_after_s=max(1, ceil((tomorrow - now).total_seconds())),
+            )
+        return key
+
+    def _now(self) -> datetime:
+        """By the clock of Redis: else a web whose clock is wrong would give everybody another day's quota."""
+        return datetime.fromtimestamp(self._clock.now(), UTC)
+
+    def _give_back(self, key: str, pixels: int) -> None:
+        with suppress(RedisError):  # the photo was refused; that is what its sender is to hear
+            self._redis.decrby(key, pixels)
+
+
+def _key(caller_id: str, now: datetime) -> str:
+    return redis_keys.quota(caller_id, f"{now:%Y-%m-%d}")

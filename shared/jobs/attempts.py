@@ -1,0 +1,198 @@
+"""Attempts: what workers do with a job. Each is counted, and only the newest may commit a result."""
+
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+
+import structlog
+
+from shared.conversion import Stage
+from shared.errors import AttemptsExhaustedError, CanceledError, NewerRecordError, SakugaError, UnknownJobError
+from shared.jobs.record import Job, ResultInfo, State, as_ended, error_info
+from shared.jobs.store import Jobs
+
+HINDRANCE_S = 900  # how long a job waits for a store, say, that does not answer
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 30.0  # between its attempts
+
+log = structlog.get_logger()
+
+
+class Attempts:
+    """The attempts at all jobs."""
+
+    def __init__(
+        self, jobs: Jobs, *, is_leased: Callable[[str], bool], max_attempts: int, quarantine_ttl_s: float
+    ) -> None:
+        """A job may be claimed `max_attempts` times; its photo is then kept for the operator for `quarantine_ttl_s`.
+
+        `is_leased` tells whether a worker that is alive is at work on a job.
+        """
+        self._jobs = jobs
+        self._is_leased = is_leased
+        self._max_attempts = max_attempts
+        self._quarantine_ttl_s = quarantine_ttl_s
+
+    def claim(self, job_id: str, holder: str = "") -> Job | None:
+        """Begin an attempt in the hands of `holder`.
+
+        Returns None when there is nothing (more) to do: ended, erased, tried too often.
+
+        Attempts are counted here and not by the queue, so they count whatever died: a child, a node, Redis. One that
+        runs is overtaken only when its lease has lapsed: a message sent or delivered twice starts nothing twice.
+        """
+        claim = f"{holder} {secrets.token_hex(8)}"
+
+        def begin(job: Job) -> Job:
+            if job.ended or job.claim == claim:  # ours already, where the answer to our write was lost
+                return job
+            if job.state is State.RUNNING and self._is_leased(job_id):
+                return job
+            if job.cancel_requested:
+                return as_ended(job, State.CANCELED, self._jobs.now())
+            if self._was_tried_enough(job):
+                return self._exhausted(job)
+            return job.model_copy(
+                update={
+                    "state": State.RUNNING,
+                    "claim": claim,
+                    "attempts": job.attempts + 1,
+                    "started_at": self._jobs.now(),
+                    "progress": 0.0,
+                    "stage": None,
+                }
+            )
+
+        try:
+            job = self._jobs.change(job_id, begin)
+        except UnknownJobError:
+            self._jobs.clear(job_id)
+            return None
+        if job.state is State.RUNNING and job.claim == claim:
+            return job
+        if job.is_quarantined:
+            log.warning("a job was tried too often; it is in quarantine", job_id=job_id, attempts=job.attempts)
+        return None
+
+    def advance(self, job: Job, stage: Stage, progress: float) -> None:
+        """Publish how far (0..1) this attempt has come.
+
+        Raises:
+            CanceledError: the owner wants it stopped, or the attempt is no longer the one that counts.
+        """
+
+        def move(current: Job) -> Job:
+            _require_current(current, job)
+            return current.model_copy(update={"stage": stage, "progress": progress})
+
+        if self._jobs.change(job.id, move).cancel_requested:
+            raise CanceledError("The job was canceled.")
+
+    def succeed(self, job: Job, result: ResultInfo, *, timings: dict[str, float], notes: tuple[str, ...]) -> Job:
+        """Commit the result of this attempt; a later attempt's record is left alone.
+
+        Raises:
+            CanceledError: this attempt is no longer the one that counts.
+        """
+
+        def finish(current: Job) -> Job:
+            if _has_committed(current, job):
+                return current  # the answer to our write was lost, not the write
+            _require_current(current, job)
+            queued = {"queued_s": round((job.started_at or job.created_at) - job.created_at, 4)}
+            made = {"result": result, "timings": queued | timings, "notes": notes, "progress": 1.0}
+            return as_ended(current, State.SUCCEEDED, self._jobs.now(), **made)
+
+        return self._jobs.change(job.id, finish)
+
+    def has_committed(self, job: Job) -> bool:
+        """Whether the result of this very attempt is the job's, or may be."""
+        try:
+            return _has_committed(self._jobs.get(job.id), job)
+        except UnknownJobError:
+            return False
+        except NewerRecordError:
+            return True
+
+    def fail(self, job_id: str, error: SakugaError, *, attempt: int | None = None, running_for_s: float = 0) -> None:
+        """End a running job with an error.
+
+        One that has moved on to another attempt than `attempt`, or runs for less than `running_for_s`, is left alone.
+        """
+
+        def finish(current: Job) -> Job:
+            if current.state is not State.RUNNING or attempt not in {None, current.attempts}:
+                return current
+            now = self._jobs.now()
+            if now - (current.started_at or 0) < running_for_s:
+                return current
+            return as_ended(current, State.FAILED, now, error=error_info(error))
+
+        self._jobs.change(job_id, finish)
+
+    def stop(self, job: Job) -> None:
+        """End a canceled attempt."""
+
+        def finish(current: Job) -> Job:
+            return as_ended(current, State.CANCELED, self._jobs.now()) if _is_current(current, job) else current
+
+        self._jobs.change(job.id, finish)
+
+    def requeue(self, job: Job, *, hindered: bool = False) -> float | None:
+        """Let this attempt's job wait for another; returns for how many seconds, None when there is to be no other.
+
+        Of a job that was `hindered`, by a store that does not answer say, the attempt does not count: it waits as long
+        again as that has lasted, for `HINDRANCE_S` in all.
+        """
+        now = self._jobs.now()
+        hindered_s = job.hindered_s + now - (job.started_at or now) if hindered else 0.0
+        pause_s = min(LONGEST_PAUSE_S, max(SHORTEST_PAUSE_S, hindered_s))
+
+        def wait(current: Job) -> Job:
+            had_its_tries = current.hindered_s > HINDRANCE_S if hindered else self._was_tried_enough(current)
+            if not _is_current(current, job) or had_its_tries:
+                return current
+            waiting = self._jobs.waiting(current)
+            if not hindered:
+                return waiting
+            return waiting.model_copy(update={"forgiven": current.forgiven + 1, "hindered_s": hindered_s + pause_s})
+
+        return pause_s if self._jobs.change(job.id, wait).state is State.QUEUED else None
+
+    def give_back(self, job_id: str, holder: str, *, counts: bool) -> None:
+        """Let a job wait again whose attempt in the hands of `holder` has ended; that of anybody else is left alone.
+
+        The attempt `counts` unless something else than the photo ended it.
+        """
+
+        def wait(current: Job) -> Job:
+            is_theirs = current.state is State.RUNNING and current.claim and current.claim.startswith(f"{holder} ")
+            if not is_theirs:
+                return current
+            return self._jobs.waiting(current).model_copy(update={"forgiven": current.forgiven + (not counts)})
+
+        with suppress(UnknownJobError):
+            self._jobs.change(job_id, wait)
+
+    def _exhausted(self, job: Job) -> Job:
+        tries = job.attempts - job.forgiven
+        often = "once" if tries == 1 else f"{tries} times"
+        error = error_info(AttemptsExhaustedError(f"It was tried {often} and never came to an end."))
+        now = self._jobs.now()
+        expires_at = max(job.expires_at, now + self._quarantine_ttl_s)
+        return as_ended(job, State.FAILED, now, error=error, expires_at=expires_at)
+
+    def _was_tried_enough(self, job: Job) -> bool:
+        return job.attempts - job.forgiven >= self._max_attempts
+
+
+def _has_committed(current: Job, attempt: Job) -> bool:
+    return current.state is State.SUCCEEDED and current.attempts == attempt.attempts
+
+
+def _is_current(current: Job, claimed: Job) -> bool:
+    return current.state is State.RUNNING and current.attempts == claimed.attempts
+
+
+def _require_current(current: Job, claimed: Job) -> None:
+    if not _is_current(current, claimed):
+        raise CanceledError("Another attempt has taken over.")

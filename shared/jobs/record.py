@@ -1,0 +1,164 @@
+"""The record of a job: what it holds."""
+
+import secrets
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+from shared.conversion import Stage
+from shared.errors import AttemptsExhaustedError, SakugaError, UnknownJobError, UnreadableJobError
+from shared.photos.formats import Format
+from shared.record_codec import record_values
+from shared.storage.references import Holding
+
+RECORD_GRACE_S = 3600  # how long an expired job can still say that it has expired
+NO_SUCH_JOB = "No such job; it may have been deleted, or it expired long ago."
+DAMAGED = "The record of this job is damaged; please send the photo again."
+
+
+class Lane(StrEnum):
+    """Which queue a job waits in: photos that somebody waits for one by one, or albums."""
+
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
+
+
+class State(StrEnum):
+    """The life of a job."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+
+ENDED = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELED, State.EXPIRED})
+
+
+class PhotoInfo(BaseModel):
+    """The photo as uploaded: upright size in pixels, bytes, digest."""
+
+    model_config = ConfigDict(frozen=True)
+    width: int
+    height: int
+    bytes: int
+    sha256: str
+
+
+class ResultInfo(PhotoInfo):
+    """The picture made of it."""
+
+    content_type: str
+
+
+class ErrorInfo(BaseModel):
+    """Why a job failed, in words its owner may read."""
+
+    model_config = ConfigDict(frozen=True)
+    code: str
+    title: str
+    detail: str
+
+
+class Job(BaseModel):
+    """The record. Times are seconds since the epoch, UTC."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    caller: str
+    state: State = State.QUEUED
+    claim: str | None = None
+    style: str
+    max_side: int
+    format: Format
+    lane: Lane = Lane.INTERACTIVE
+    album: str | None = None
+    name: str | None = None  # of the photo, within its album
+    progress: float = 0.0
+    stage: Stage | None = None
+    attempts: int = 0
+    forgiven: int = 0  # attempts that do not count: before the owner asked for another try, or not the photo's fault
+    hindered_s: float = 0.0  # how long attempts and pauses took while something was not there that may come back
+    cancel_requested: bool = False
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    expires_at: float
+    photo: PhotoInfo
+    photo_key: str
+    result_key: str
+    pixels: int
+    work_ms: int
+    ticket_ms: int
+    promised_s: float | None = None
+    result: ResultInfo | None = None
+    error: ErrorInfo | None = None
+    notes: tuple[str, ...] = ()
+    timings: dict[str, float] | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDED
+
+    @property
+    def is_quarantined(self) -> bool:
+        """Whether it was tried too often: it may be what kills workers, and an operator should see it."""
+        return self.state is State.FAILED and self.error is not None and self.error.code == AttemptsExhaustedError.code
+
+    @property
+    def flow(self) -> str:
+        """Among what bulk work shares the workers fairly."""
+        return self.album or self.caller
+
+    @property
+    def photo_holding(self) -> Holding:
+        return Holding(self.photo_key, self.id)
+
+    @property
+    def result_holding(self) -> Holding:
+        """Of this attempt alone: one that is overtaken gives back its own and never the other's."""
+        return Holding(self.result_key, f"{self.id}:{self.attempts}")
+
+    @property
+    def holdings(self) -> tuple[Holding, ...]:
+        """All that any attempt may have left."""
+        attempts = range(1, self.attempts + 1)
+        return (self.photo_holding, *(Holding(self.result_key, f"{self.id}:{attempt}") for attempt in attempts))
+
+
+def new_id() -> str:
+    """An unguessable id of 160 bits."""
+    return secrets.token_hex(20)
+
+
+def error_info(error: SakugaError) -> ErrorInfo:
+    """What a job's owner is told."""
+    return ErrorInfo(code=error.code, title=error.title, detail=error.detail)
+
+
+def as_ended(job: Job, state: State, at: float, **changes: object) -> Job:
+    """The job as it is once it has come to an end."""
+    return job.model_copy(update={"finished_at": at, "state": state, "stage": None, **changes})
+
+
+def as_expired(job: Job, at: float) -> Job:
+    """The job as it is once its time to live has passed."""
+    return job if job.state is State.EXPIRED else as_ended(job, State.EXPIRED, job.finished_at or at, result=None)
+
+
+def parse(record: dict[str, str]) -> Job:
+    """Read the hash of a job.
+
+    Raises:
+        UnknownJobError: it is empty, or cannot be read.
+        NewerRecordError: it is a newer release's.
+    """
+    if not record:
+        raise UnknownJobError(NO_SUCH_JOB)
+    try:
+        return Job.model_validate(record_values(record))
+    except (ValueError, RecursionError) as error:  # no JSON, or not what a job has
+        raise UnreadableJobError(DAMAGED) from error

@@ -1,0 +1,22 @@
+"""Which stored objects a job still needs: its photo until it has a picture, and longer for an operator to judge."""
+
+from typing import TYPE_CHECKING
+
+from shared.jobs.observer import Change, Observer
+from shared.storage.references import hold_until, lapse_now
+
+if TYPE_CHECKING:
+    from redis.client import Pipeline
+
+
+class JobReferences(Observer):
+    """Lets go of what a job no longer needs."""
+
+    def changed(self, pipe: "Pipeline", change: Change) -> None:
+        """Let go of the photo of a job that has its picture, and of everything of an erased one."""
+        if change.after is None:
+            lapse_now(pipe, *change.job.holdings)
+        elif change.ends and change.after.result:
+            lapse_now(pipe, change.after.photo_holding)
+        elif change.ends and change.after.is_quarantined:
+            hold_until(pipe, change.after.photo_holding, change.after.expires_at)

@@ -1,0 +1,253 @@
+"""The job records, and the only way they change.
+
+A job lives in one Redis hash. Every change reads the record, decides, and writes under WATCH, so that a change based on
+what is no longer true is made again. In the same transaction the observers of jobs write what changes with it; the
+store knows none of them.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import structlog
+
+from shared import redis_keys
+from shared.errors import IdempotencyKeyReusedError, NewerRecordError, UnknownJobError
+from shared.jobs.observer import Change, Observer
+from shared.jobs.reader import JobReader, fetch
+from shared.jobs.record import RECORD_GRACE_S, Job, Lane, State, as_ended, as_expired, parse
+from shared.record_codec import record_fields
+from shared.redis_clock import Clock
+
+if TYPE_CHECKING:
+    from redis import Redis
+    from redis.client import Pipeline
+
+IDEMPOTENCY_TTL_S = 24 * 3600
+
+# Redis runs a script as one step. KEYS: a record, where it is kept. ARGV: for how many seconds.
+_PUT_ASIDE = """
+if redis.call('EXISTS', KEYS[1]) == 0 then
+    return 0
+end
+redis.call('RENAME', KEYS[1], KEYS[2])
+return redis.call('EXPIRE', KEYS[2], ARGV[1])
+"""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """A caller's Idempotency-Key with the digest of what came with it."""
+
+    key: str
+    fingerprint: str
+
+
+class Jobs(JobReader):
+    """All job records in one Redis."""
+
+    def __init__(
+        self,
+        redis: "Redis",
+        clock: Clock,
+        observers: Iterable[Observer] = (),
+        *,
+        ticket: Callable[[Lane, int], int],
+        quarantine_ttl_s: float,
+    ) -> None:
+        """Keep them in `redis`, with what the observers keep beside them.
+
+        `ticket` gives a job that waits its place among the others; damaged records are kept for `quarantine_ttl_s`.
+        """
+        super().__init__(redis)
+        self._clock = clock
+        self._observers = tuple(observers)
+        self._ticket = ticket
+        self._quarantine_ttl_s = quarantine_ttl_s
+
+    def earlier(self, caller: str, idempotency: Idempotency) -> Job | None:
+        """Find the job that this idempotency key made before, if it is still there.
+
+        Raises:
+            IdempotencyKeyReusedError: the key came with something else before.
+        """
+        return self._earlier(self._redis, redis_keys.idempotency(caller, idempotency.key), idempotency)
+
+    def create(self, job: Job, idempotency: Idempotency | None = None) -> Job:
+        """Write a new record, or return the one that this idempotency key made in the meantime.
+
+        Raises:
+            IdempotencyKeyReusedError: the key came with something else before.
+        """
+        if idempotency is None:
+            return self._transact(lambda pipe: self._insert(pipe, job), redis_keys.job_record(job.id))
+        key = redis_keys.idempotency(job.caller, idempotency.key)
+
+        def write(pipe: "Pipeline") -> Job:
+            earlier = self._earlier(pipe, key, idempotency)
+            if earlier:
+                return earlier
+            self._insert(pipe, job)
+            pipe.hset(key, mapping={"job": job.id, "fingerprint": idempotency.fingerprint})
+            pipe.expire(key, IDEMPOTENCY_TTL_S)
+            return job
+
+        return self._transact(write, key, redis_keys.job_record(job.id))
+
+    def change(self, job_id: str, decide: Callable[[Job], Job]) -> Job:
+        """Make of a job what `decide` makes of it; returns that. What `decide` raises leaves the job as it is.
+
+        Raises:
+            UnknownJobError: there is none, or it cannot be read.
+        """
+
+        def write(pipe: "Pipeline") -> Job:
+            record = fetch(pipe, job_id)
+            before = parse(record)
+            after = decide(before)
+            pipe.multi()
+            if after != before:
+                fields = record_fields(after)
+                changed = {name: value for name, value in fields.items() if record.get(name) != value}
+                pipe.hset(redis_keys.job_record(job_id), mapping=changed)
+                self._write(pipe, Change(before, after))
+            return after
+
+        return self._transact(write, redis_keys.job_record(job_id))
+
+    def waiting(self, job: Job) -> Job:
+        """The job as it is when it waits again, behind all others."""
+        behind = {"ticket_ms": self._ticket(job.lane, 0)}  # its own work is in the total already
+        return job.model_copy(update=behind | {"state": State.QUEUED, "stage": None, "progress": 0.0})
+
+    def cancel(self, job_id: str) -> Job:
+        """Stop a job: at once while it waits, at its next stage while it runs. Idempotent."""
+
+        def ask(job: Job) -> Job:
+            if job.ended:
+                return job
+            if job.state is State.QUEUED:
+                return as_ended(job, State.CANCELED, self.now())
+            return job.model_copy(update={"cancel_requested": True})
+
+        return self.change(job_id, ask)
+
+    def retry(self, job_id: str) -> Job:
+        """Let a job that failed or was canceled begin anew, its attempts forgiven; any other is left alone."""
+
+        def begin(job: Job) -> Job:
+            if job.state not in {State.FAILED, State.CANCELED}:
+                return job
+            waiting = self.waiting(job)
+            anew = {"error": None, "finished_at": None, "started_at": None, "cancel_requested": False}
+            return waiting.model_copy(update=anew | {"forgiven": job.attempts, "hindered_s": 0.0})
+
+        return self.change(job_id, begin)
+
+    def expire(self, job_id: str) -> bool:
+        """Mark a job whose time to live has passed, whatever it was; one without a readable record is forgotten.
+
+        Returns False for one that a newer release has to expire. Where there is none any more, its record goes by
+        itself.
+        """
+        try:
+            self.change(job_id, lambda job: as_expired(job, self.now()))
+        except NewerRecordError:
+            return False
+        except UnknownJobError:
+            self.clear(job_id)
+        else:
+            self._redis.zrem(redis_keys.EXPIRY, job_id)
+        return True
+
+    def due(self, count: int, *, after: int = 0) -> list[str]:
+        """Name up to `count` jobs, after so many others, whose time to live has passed and that are not expired yet."""
+        return cast("list[str]", self._redis.zrangebyscore(redis_keys.EXPIRY, 0, self.now(), start=after, num=count))
+
+    def clear(self, job_id: str) -> None:
+        """Remove a job whose record is gone or cannot be read from what is still to be done.
+
+        A damaged record is put aside for the operator, as long as what is in quarantine.
+        """
+        record, kept = redis_keys.job_record(job_id), redis_keys.damaged_record(job_id)
+        with self._redis.pipeline() as pipe:
+            pipe.zrem(redis_keys.EXPIRY, job_id)
+            for observer in self._observers:
+                observer.lost(pipe, job_id)
+            pipe.eval(_PUT_ASIDE, 2, record, kept, int(self._quarantine_ttl_s))
+            *_, was_there = pipe.execute()
+        if was_there:
+            log.error("the record of a job cannot be read; it is put aside", job_id=job_id, key=kept)
+
+    def erase(self, job_id: str) -> Job:
+        """Remove the record and everything that points to it; returns what it was."""
+
+        def remove(pipe: "Pipeline") -> Job:
+            job = parse(fetch(pipe, job_id))
+            pipe.multi()
+            pipe.delete(redis_keys.job_record(job_id))
+            pipe.zrem(redis_keys.caller_jobs(job.caller), job_id)
+            pipe.zrem(redis_keys.EXPIRY, job_id)
+            self._tell(pipe, Change(job, None))
+            return job
+
+        return self._transact(remove, redis_keys.job_record(job_id))
+
+    def now(self) -> float:
+        """What time it is, in seconds since the epoch, by the clock that dates the records."""
+        return self._clock.now()
+
+    def _earlier(self, redis: "Redis", key: str, idempotency: Idempotency) -> Job | None:
+        known = cast("dict[str, str]", redis.hgetall(key))
+        if not known:
+            return None
+        if known["fingerprint"] != idempotency.fingerprint:
+            raise IdempotencyKeyReusedError("Use a new Idempotency-Key for another photo or other options.")
+        try:
+            return self.get(known["job"])
+        except UnknownJobError:
+            return None  # erased since: the key may make a new job
+
+    def _insert(self, pipe: "Pipeline", job: Job) -> Job:
+        if pipe.exists(redis_keys.job_record(job.id)):
+            return job  # the answer to our write was lost, not the write
+        pipe.multi()
+        pipe.hset(redis_keys.job_record(job.id), mapping=record_fields(job))
+        if job.album is None:  # an album lists its own
+            _list(pipe, job)
+        pipe.zadd(redis_keys.EXPIRY, {job.id: job.expires_at})
+        self._write(pipe, Change(None, job))
+        return job
+
+    def _write(self, pipe: "Pipeline", change: Change) -> None:
+        """Keep a record as long as its job, and tell those who observe it."""
+        if change.moves:
+            _keep(pipe, change.job)
+        if change.before and change.before.expires_at != change.job.expires_at:
+            pipe.zadd(redis_keys.EXPIRY, {change.job.id: change.job.expires_at})
+        self._tell(pipe, change)
+
+    def _tell(self, pipe: "Pipeline", change: Change) -> None:
+        for observer in self._observers:
+            observer.changed(pipe, change)
+
+    def _transact(self, body: Callable[["Pipeline"], Job], *watched: str) -> Job:
+        """Run `body` under WATCH until nobody interfered; what it queues after `multi` is written as one."""
+        # redis-py's annotation overlooks value_from_callable
+        return cast("Job", self._redis.transaction(body, *watched, value_from_callable=True))  # type: ignore[arg-type]
+
+
+def _keep(pipe: "Pipeline", job: Job) -> None:
+    """Let Redis itself remove a record that nobody was there to expire, or could read."""
+    pipe.expireat(redis_keys.job_record(job.id), int(job.expires_at) + RECORD_GRACE_S)
+
+
+def _list(pipe: "Pipeline", job: Job) -> None:
+    """Add a job to its caller's, from which those go that have expired for long."""
+    index = redis_keys.caller_jobs(job.caller)
+    pipe.zadd(index, {job.id: job.created_at})
+    pipe.expireat(index, int(job.expires_at) + RECORD_GRACE_S)
+    oldest_kept = 2 * job.created_at - job.expires_at - RECORD_GRACE_S
+    pipe.zremrangebyscore(index, 0, oldest_kept)

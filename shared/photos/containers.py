@@ -1,0 +1,200 @@
+"""How large a HEIF, AVIF or WebP is, read in plain Python: their own libraries would have to open them otherwise.
+
+So no codec runs where photos are only judged. A file that crashes one costs the job that decodes it, and not the
+process that takes everybody's uploads. Boxes are those of ISO/IEC 14496-12, their contents those of ISO/IEC 23008-12
+(HEIF) and 23000-22 (AVIF); WebP is RFC 9649. Whatever is wrong raises ValueError, EOFError or struct.error.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+_HEIF_BRANDS: Final = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+_AVIF_BRANDS: Final = {b"avif", b"avis"}
+_SHARED_BRANDS: Final = {b"mif1", b"msf1"}  # of either; which it is the other brands say
+_NEEDED: Final = {b"ftyp", b"meta", b"moov", b"mdat"}  # without a whole one of these nothing is to be seen
+_MOST_BYTES: Final = 1 << 20  # of one table; those of a phone's photo in 60 tiles have 1 kB
+_MOST_ALIKE: Final = 4  # boxes of one kind that are looked through
+_MOST_ITEMS: Final = 1 << 14  # of a table; they are gone through one by one
+_WEBP_CHUNKS: Final = {b"VP8 ", b"VP8L", b"VP8X"}
+_HAS_EXIF, _HAS_XMP = 0x08, 0x04  # flags of VP8X
+
+
+class Readable(Protocol):
+    """A file that can be read from any place."""
+
+    def seek(self, offset: int, /) -> object: ...
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The size in pixels as stored, and as the picture is seen; for a WebP the metadata that may turn it."""
+
+    format: str
+    stored: tuple[int, int]
+    seen: tuple[int, int]
+    exif: bytes = b""
+    xmp: bytes = b""
+
+
+def is_known(signature: bytes) -> bool:
+    """Whether these first 16 bytes are of a format that is measured here."""
+    return _is_webp(signature) or (
+        signature[4:8] == b"ftyp" and signature[8:12] in _HEIF_BRANDS | _AVIF_BRANDS | _SHARED_BRANDS
+    )
+
+
+def measure(file: Readable, size: int) -> Sides:
+    """The sides of a photo in a file of `size` bytes whose signature is known."""
+    return _webp(file, size) if _is_webp(_exactly(file, 0, 16)) else _heif(file, size)
+
+
+def _is_webp(signature: bytes) -> bool:
+    return signature[:4] == b"RIFF" and signature[8:12] == b"WEBP" and signature[12:16] in _WEBP_CHUNKS
+
+
+def _webp(file: Readable, size: int) -> Sides:
+    kind, head = _exactly(file, 12, 4), _exactly(file, 20, 10)
+    exif = xmp = b""
+    match kind:
+        case b"VP8 ":
+            if head[3:6] != b"\x9d\x01\x2a":
+                raise ValueError("no key frame")
+            sides = [side & 0x3FFF for side in struct.unpack_from("<HH", head, 6)]
+        case b"VP8L":
+            bits = int.from_bytes(head[1:5], "little")
+            sides = [(bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1]
+        case _:
+            sides = [int.from_bytes(head[place : place + 3], "little") + 1 for place in (4, 7)]
+            wanted = {b"EXIF": head[0] & _HAS_EXIF, b"XMP ": head[0] & _HAS_XMP}
+            found = _webp_chunks(file, size, {name for name, flag in wanted.items() if flag})
+            exif, xmp = found.get(b"EXIF", b""), found.get(b"XMP ", b"")
+    width, height = sides
+    return Sides("WEBP", (width, height), (width, height), exif, xmp)
+
+
+def _webp_chunks(file: Readable, size: int, wanted: set[bytes]) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = {}
+    place = 12
+    while wanted - found.keys() and place + 8 <= size:
+        kind, length = struct.unpack("<4sI", _exactly(file, place, 8))
+        if kind in wanted and length <= _MOST_BYTES:
+            found.setdefault(kind, _exactly(file, place + 8, length))
+        place += 8 + length + length % 2
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Box:
+    kind: bytes
+    start: int  # of what is in it
+    end: int
+
+
+def _heif(file: Readable, size: int) -> Sides:
+    boxes = {box.kind: box for box in reversed(list(_boxes(file, 0, size)))}  # the first of each kind
+    brands = _content(file, boxes[b"ftyp"]) if b"ftyp" in boxes else b""
+    is_avif = any(brands[place : place + 4] in _AVIF_BRANDS for place in range(0, len(brands), 4))
+    kind = "AVIF" if is_avif else "HEIF"
+    if b"meta" in boxes and (properties := _of_primary_item(file, boxes[b"meta"])):
+        return _sides(kind, properties)
+    if b"moov" in boxes:
+        sides = _of_first_track(file, boxes[b"moov"])
+        return Sides(kind, sides, sides)
+    raise ValueError("there is no picture")
+
+
+def _boxes(file: Readable, start: int, end: int) -> Iterator[_Box]:
+    """The boxes between two places; cameras may add something else behind the last."""
+    while start + 8 <= end:
+        length, kind = struct.unpack(">I4s", _exactly(file, start, 8))
+        body = start + 8
+        if length == 1:
+            (length,) = struct.unpack(">Q", _exactly(file, body, 8))
+            body += 8
+        stop = start + length if length else end
+        if not body <= stop <= end:
+            if kind in _NEEDED:
+                raise EOFError(f"{kind!r} is not whole")
+            return
+        yield _Box(kind, body, stop)
+        start = stop
+
+
+def _of_primary_item(file: Readable, meta: _Box) -> list[tuple[bytes, bytes]]:
+    """The properties of the picture that is shown, in the order in which they hold: kind and content."""
+    inner = list(_boxes(file, meta.start + 4, meta.end))
+    kept = [part for box in inner if box.kind == b"iprp" for part in _boxes(file, box.start, box.end)]
+    primary = next((_number(_content(file, box)) for box in inner if box.kind == b"pitm"), None)
+    stored = [part for box in kept if box.kind == b"ipco" for part in _boxes(file, box.start, box.end)]
+    if primary is None:
+        return []
+    tables = [box for box in kept if box.kind == b"ipma"][:_MOST_ALIKE]
+    places = next((found for box in tables if (found := _places(_content(file, box), primary))), [])
+    wanted = [stored[place - 1] for place in places if 0 < place <= len(stored)]
+    return [(box.kind, _content(file, box)) for box in wanted if box.kind in {b"ispe", b"irot", b"clap"}]
+
+
+def _number(pitm: bytes) -> int:
+    return int.from_bytes(pitm[4:6] if pitm[0] == 0 else pitm[4:8])
+
+
+def _places(ipma: bytes, wanted: int) -> list[int]:
+    """Which properties belong to an item; they are counted from 1."""
+    item_layout, is_wide = (">HB" if ipma[0] == 0 else ">IB"), bool(ipma[3] & 1)
+    (entries,) = struct.unpack_from(">I", ipma, 4)
+    if entries > _MOST_ITEMS:
+        raise ValueError("there are more items than a photo has")
+    place, width = 8, 2 if is_wide else 1
+    for _ in range(entries):
+        item, count = struct.unpack_from(item_layout, ipma, place)
+        place += struct.calcsize(item_layout)
+        if item == wanted:
+            numbers = struct.unpack_from(f">{count}{'H' if is_wide else 'B'}", ipma, place)
+            return [number & (0x7FFF if is_wide else 0x7F) for number in numbers]
+        place += count * width
+    return []
+
+
+def _sides(kind: str, properties: list[tuple[bytes, bytes]]) -> Sides:
+    extent = next((content for name, content in properties if name == b"ispe"), b"")
+    width, height = struct.unpack(">4xII", extent[:12])
+    stored = (width, height)
+    for name, content in properties:
+        if name == b"irot" and content[0] & 1:
+            width, height = height, width
+        elif name == b"clap" and kind == "HEIF":  # of an AVIF Pillow shows all there is
+            across, of_across, down, of_down = struct.unpack(">4I", content[:16])
+            if not of_across or not of_down:
+                raise ValueError("a part without a size is shown")
+            width, height = min(width, round(across / of_across)), min(height, round(down / of_down))
+    return Sides(kind, stored, (width, height))
+
+
+def _of_first_track(file: Readable, moov: _Box) -> tuple[int, int]:
+    """The size of a sequence that names no picture of its own."""
+    tracks = [box for box in _boxes(file, moov.start, moov.end) if box.kind == b"trak"]
+    for track in tracks[:_MOST_ALIKE]:
+        for box in _boxes(file, track.start, track.end):
+            if box.kind == b"tkhd":
+                width, height = struct.unpack(">II", _content(file, box)[-8:])
+                if width and height:
+                    return width >> 16, height >> 16
+    raise ValueError("there is no track that is seen")
+
+
+def _content(file: Readable, box: _Box) -> bytes:
+    if box.end - box.start > _MOST_BYTES:
+        raise ValueError(f"{box.kind!r} is too long")
+    return _exactly(file, box.start, box.end - box.start)
+
+
+def _exactly(file: Readable, place: int, length: int) -> bytes:
+    file.seek(place)
+    data = file.read(length)
+    if len(data) < length:
+        raise EOFError("it ends too early")
+    return data

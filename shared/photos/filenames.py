@@ -1,0 +1,82 @@
+"""What photos are called, wherever the name came from: safe on every system, and no two the same."""
+
+import re
+import unicodedata
+from pathlib import PurePosixPath
+from typing import Final
+
+from shared.errors import InvalidValueError
+
+_NAME_BYTES: Final = 255  # of a part of a name, as file systems have it
+_PARTS: Final = 8
+# Whoever has such a file takes it for a photo, and wants to hear why it is none we read. Of all others in a folder only
+# those that are photos count: texts, films and what programs keep beside photos would be said to have failed for ever.
+_PHOTOS: Final = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff", ".gif", ".bmp"}
+    | {".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"}
+)
+_CLUTTER: Final = re.compile(r"(^|/)(__MACOSX/|\._|\.DS_Store$|Thumbs\.db$|desktop\.ini$|\.)", re.IGNORECASE)
+_WINDOWS_DEVICES: Final = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
+
+
+def is_clutter(name: str) -> bool:
+    """Whether a file, or a folder whose name ends with `/`, is what systems add and hide, and nobody's photo."""
+    return bool(_CLUTTER.search(name))
+
+
+def is_photo_name(name: str) -> bool:
+    """Whether a file is meant to be a photo by its name; without it must be one by its content to count."""
+    return PurePosixPath(name).suffix.lower() in _PHOTOS
+
+
+def safe_name(name: str, *, otherwise: str = "") -> str:
+    """A name that every system can unpack and that stays within its folder: relative, printable, not too long.
+
+    Raises:
+        InvalidValueError: nothing is left of it, and there is no `otherwise`.
+    """
+    plain = unicodedata.normalize("NFC", name.replace("\\", "/"))
+    plain = "".join("_" if ord(char) < 32 or char in '<>:"|?*\x7f' else char for char in plain)  # noqa: PLR2004
+    parts = [_safe_part(part) for part in plain.split("/") if part.strip(" .")]
+    if not parts and otherwise:
+        return otherwise
+    if not parts:
+        raise InvalidValueError("A photo needs a name, e.g. beach.jpg.")
+    return "/".join(parts[-_PARTS:])
+
+
+def _safe_part(part: str) -> str:
+    trimmed = part.strip(" ").rstrip(".")
+    if _WINDOWS_DEVICES.match(trimmed):
+        trimmed = f"_{trimmed}"
+    path = PurePosixPath(trimmed)
+    suffix = path.suffix if len(path.suffix) < 10 else ""  # noqa: PLR2004  an extension
+    stem = trimmed.removesuffix(suffix).encode()[: _NAME_BYTES - 20 - len(suffix.encode())].decode(errors="ignore")
+    return stem + suffix
+
+
+def with_number(name: str, number: int) -> str:
+    """The name with a number before its extension; number one is the name itself."""
+    path = PurePosixPath(name)
+    return name if number == 1 else str(path.with_name(f"{path.stem} ({number}){path.suffix}"))
+
+
+class UniqueNames:
+    """Names that stay distinct on file systems that ignore case, too."""
+
+    def __init__(self, *taken: str) -> None:
+        """Start with the names in `taken`."""
+        self._taken = {name.casefold() for name in taken}
+        self._numbers: dict[str, int] = {}
+
+    def take(self, name: str) -> str:
+        """Take a name or, where that is taken, its first free number.
+
+        Taken names stay taken, so each search starts where the last one for this name ended: no number is tried twice.
+        """
+        number = self._numbers.get(name.casefold(), 1)
+        while (free := with_number(name, number)).casefold() in self._taken:
+            number += 1
+        self._taken.add(free.casefold())
+        self._numbers[name.casefold()] = number + 1
+        return free

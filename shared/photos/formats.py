@@ -1,0 +1,63 @@
+"""What photos may be, and what pictures are written as. No codec, no arithmetic of pixels.
+
+Megapixels are 10^6 pixels.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from shared.errors import PhotoTooLargeError
+
+MIN_SIDE = 16
+# Measured with 64 megapixels, bytes a pixel: JPEG 2 (drafted), TIFF 5, HEIF and AVIF 8 to 11, WebP 16, JPEG 2000 24.
+_DECODING_BYTES, _DECODING_BYTES_PER_PIXEL = 256 << 20, 32
+
+
+class Format(StrEnum):
+    """What a picture can be written as; "jpg" is another name of JPEG."""
+
+    JPEG = "jpeg"
+    PNG = "png"
+    WEBP = "webp"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Format | None":
+        return cls.JPEG if value == "jpg" else None
+
+    @property
+    def content_type(self) -> str:
+        return f"image/{self.value}"
+
+    @property
+    def extension(self) -> str:
+        return "jpg" if self is Format.JPEG else self.value
+
+    @property
+    def keeps_alpha(self) -> bool:
+        return self is not Format.JPEG
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a photo may be. Megapixels are 10^6 pixels of the photo as stored."""
+
+    max_bytes: int
+    max_megapixels: float
+
+    @property
+    def decoding_bytes(self) -> int:
+        """More than decoding the largest photo takes; what asks for this much is not what its header says."""
+        return _DECODING_BYTES + int(_DECODING_BYTES_PER_PIXEL * self.max_megapixels * 1e6)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What is known of a photo before it is decoded: upright size in pixels and the format's name."""
+
+    width: int
+    height: int
+    format: str
+
+
+def too_many_bytes(max_bytes: int) -> PhotoTooLargeError:
+    return PhotoTooLargeError(f"A photo may have at most {max_bytes / (1 << 20):.0f} MiB.")

@@ -1,0 +1,31 @@
+"""Records as Redis keeps them: a hash of JSON by the name of each field, and the version of what wrote it."""
+
+import json
+from typing import Any
+
+from pydantic import BaseModel
+
+from shared.errors import NewerRecordError
+
+# Of the records of jobs and albums: it rises when an older release could misread what is written from then on. It need
+# not for a new field with a default; the fields that `shared.scheduling.reconciliation` reads never change meaning.
+RECORD_VERSION = 1
+NEWER = "A newer release has recorded this; please try again."
+_VERSION = {"version": RECORD_VERSION}
+
+
+def record_fields(record: BaseModel) -> dict[Any, Any]:  # what redis-py takes for a mapping of strings
+    """A record as the hash that Redis keeps: JSON by the name of each field, and the version."""
+    return {name: json.dumps(value) for name, value in (record.model_dump(mode="json") | _VERSION).items()}
+
+
+def record_values(fields: dict[str, str]) -> dict[str, Any]:
+    """What was made into a hash by `record_fields`, to be validated.
+
+    Raises:
+        NewerRecordError: by a newer release.
+        ValueError: it is damaged.
+    """
+    if int(fields.get("version", RECORD_VERSION)) > RECORD_VERSION:  # at first none was written
+        raise NewerRecordError(NEWER, retry_after_s=5)
+    return {name: json.loads(value) for name, value in fields.items()}

@@ -1,0 +1,141 @@
+"""The name of every key in Redis. Nothing else of Sakuga spells one out.
+
+Beside each name stands what is kept there. Celery's own keys are kombu's: the lists `interactive` and `bulk`, `unacked`
+and `unacked_index`, which `shared.scheduling.broker` knows.
+"""
+
+from typing import Final
+
+# Jobs
+JOB_PREFIX: Final = "sakuga:job:"  # of the records; scripts make the keys of several
+EXPIRY: Final = "sakuga:expiry"  # sorted set of all jobs, by when their time to live ends
+QUARANTINE: Final = "sakuga:quarantine"  # sorted set of jobs that were tried too often, by when that was seen
+TOTALS: Final = "sakuga:totals"  # hash: jobs by how they ended and seconds by stage, since the beginning
+
+# Lanes, workers and estimates
+LEASES: Final = "sakuga:leases"  # sorted set of jobs that are being converted, by their worker's last sign of life
+FLOWS: Final = "sakuga:backlog"  # sorted set of flows that have jobs, by the work (ms) they were given
+FLOW_PREFIX: Final = "sakuga:backlog:"  # of the lists of the jobs of each flow
+FLOW_PIXELS: Final = "sakuga:flows:pixels"  # hash: what waits of each flow of the bulk lane
+OUTSTANDING: Final = "sakuga:outstanding"  # hash: work (ms) of each flow of the bulk lane that has not ended
+WORKERS: Final = "sakuga:workers"  # sorted set of warm processes, by their last sign of life
+PACE: Final = "sakuga:pace"  # hash: milliseconds per megapixel of each style
+PROMISES: Final = "sakuga:promises"  # string: how far off promised times are
+DRIFT: Final = "sakuga:drift"  # string: how much longer jobs take than was expected of them
+RECONCILED: Final = "sakuga:reconciled"  # string, there for a while after lists and totals were reconciled
+
+# Albums, webhooks, stored objects, requests
+ALBUMS_ENDED: Final = "sakuga:albums:ended"  # set of albums of which a photo ended, until somebody has looked
+WEBHOOKS_DUE: Final = "sakuga:webhooks"  # sorted set of messages that were not heard yet, by when they are to be sent
+LAPSES: Final = "sakuga:holdings"  # sorted set of holdings, as "holder key", by when they lapse
+RATE_PREFIX: Final = "sakuga:rate"  # of the counts of requests, which the library `limits` keeps
+
+
+def job_record(job_id: str) -> str:
+    """Hash: a job."""
+    return f"{JOB_PREFIX}{job_id}"
+
+
+def job_stream(job_id: str) -> str:
+    """Stream: what happened to a job."""
+    return f"{JOB_PREFIX}{job_id}:events"
+
+
+def damaged_record(job_id: str) -> str:
+    """Whatever was there: a job's record that could not be read, put aside for the operator."""
+    return f"sakuga:damaged:{job_id}"
+
+
+def resent(job_id: str) -> str:
+    """String: a lost message was sent again a short while ago."""
+    return f"sakuga:resent:{job_id}"
+
+
+def caller_jobs(caller: str) -> str:
+    """Sorted set: the jobs of a caller that belong to no album, by when they were made."""
+    return f"sakuga:jobs:{caller}"
+
+
+def cached_result(result_key: str) -> str:
+    """Hash: the result under a key of the store, and its notes."""
+    return f"sakuga:result:{result_key}"
+
+
+def idempotency(caller: str, key: str) -> str:
+    """Hash: the job that an Idempotency-Key of a caller made, and the digest of what came with it."""
+    return f"sakuga:idempotency:{caller}:{key}"
+
+
+def lane_sent(lane: str) -> str:
+    """Sorted set: the jobs that wait in the queue itself, by when they were sent."""
+    return f"sakuga:lane:{lane}:sent"
+
+
+def lane_totals(lane: str) -> str:
+    """Hash: work submitted and finished since the beginning, jobs and pixels that wait."""
+    return f"sakuga:lane:{lane}:totals"
+
+
+def flow_jobs(flow: str) -> str:
+    """List: the jobs of a flow before they are sent."""
+    return f"{FLOW_PREFIX}{flow}"
+
+
+def album_record(album_id: str) -> str:
+    """Hash: an album."""
+    return f"sakuga:album:{album_id}"
+
+
+def album_items(album_id: str) -> str:
+    """Hash: the photos of an album by name."""
+    return f"sakuga:album:{album_id}:items"
+
+
+def album_order(album_id: str) -> str:
+    """Sorted set: the names of an album's photos, by when they came."""
+    return f"sakuga:album:{album_id}:order"
+
+
+def album_counts(album_id: str) -> str:
+    """Hash: how many photos of an album are in which state."""
+    return f"sakuga:album:{album_id}:counts"
+
+
+def album_stream(album_id: str) -> str:
+    """Stream: what happened to the photos of an album."""
+    return f"sakuga:album:{album_id}:events"
+
+
+def album_name_lock(album_id: str, name: str) -> str:
+    """Lock: somebody is putting a photo under this name."""
+    return f"sakuga:lock:album:{album_id}:{name}"
+
+
+def holders(key: str) -> str:
+    """Set: who holds an object of the store."""
+    return f"sakuga:holders:{key}"
+
+
+def object_lock(key: str) -> str:
+    """Lock: somebody is writing or deleting an object of the store."""
+    return f"sakuga:lock:{key}"
+
+
+def webhook_message(message_id: str) -> str:
+    """Hash: a message that was not heard yet."""
+    return f"sakuga:webhook:{message_id}"
+
+
+def quota(caller_id: str, day: str) -> str:
+    """String: pixels that a caller has had admitted on a day."""
+    return f"sakuga:quota:{caller_id}:{day}"
+
+
+def session(digest: str) -> str:
+    """String: the key with which a session began; by the session's digest."""
+    return f"sakuga:session:{digest}"
+
+
+def key_sessions(key_digest: str) -> str:
+    """Sorted set: the sessions of an API key, by when they began."""
+    return f"sakuga:sessions:{key_digest}"

@@ -1,0 +1,97 @@
+"""The queue: Celery over Redis, configured in one place for those who send and those who work.
+
+The web sends by task name and never imports the worker.
+"""
+
+import json
+from typing import TYPE_CHECKING, cast
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from shared.errors import UnavailableError
+from shared.jobs.record import Lane
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+CONVERT = "sakuga.convert"
+UNACKED, UNACKED_INDEX = "unacked", "unacked_index"  # kombu's messages in somebody's hands; by when they were heard of
+DRAIN_S = 25  # how long a worker that was told to stop may finish what it has begun; below the containers' grace
+
+
+def celery_app(settings: Settings) -> Celery:
+    """Make the Celery application; nothing connects until it is used."""
+    app = Celery("sakuga", broker=settings.redis_url, set_as_current=False)
+    app.conf.update(
+        accept_content=["json"],
+        broker_connection_max_retries=None,
+        broker_connection_retry_on_startup=True,
+        broker_transport_options={
+            "queue_order_strategy": "shared.scheduling.lane_order:Turns",
+            # every client of a broker must agree on this
+            "visibility_timeout": settings.visibility_timeout_s,
+            # who dies giving messages back holds up all others for so long
+            "unacked_mutex_expire": settings.visibility_timeout_s,
+            "unacked_restore_interval": 1,
+            "unacked_restore_throttle": 1,
+            "socket_connect_timeout": 3,
+            "socket_timeout": 10,
+            "socket_keepalive": True,
+        },
+        enable_utc=True,
+        task_acks_late=True,
+        task_create_missing_queues=True,
+        task_default_queue=Lane.INTERACTIVE.value,
+        task_ignore_result=True,
+        # A killed child's job runs again at once; attempts are bounded by our own record when it is claimed.
+        task_reject_on_worker_lost=True,
+        task_serializer="json",
+        task_soft_time_limit=settings.job_time_limit_s,
+        task_time_limit=settings.hard_time_limit_s,
+        task_track_started=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,  # True loses the job in hand
+        worker_disable_prefetch=True,
+        worker_enable_remote_control=False,
+        worker_hijack_root_logger=False,
+        worker_prefetch_multiplier=1,
+        worker_proc_alive_timeout=60,  # a child warms its engine before it reports
+        worker_send_task_events=False,
+    )
+    return app
+
+
+class Queue:
+    """The sending side."""
+
+    def __init__(self, app: Celery, redis: "Redis") -> None:
+        """Send through `app`, whose broker is `redis`."""
+        self._app = app
+        self._redis = redis
+
+    def send(self, job_id: str, lane: Lane) -> None:
+        """Put a job's id into its lane.
+
+        Raises:
+            UnavailableError: the broker does not take it.
+        """
+        try:
+            self._app.send_task(CONVERT, (job_id,), task_id=job_id, queue=lane.value, retry=False)
+        except OperationalError as error:
+            raise UnavailableError("The queue does not answer; please try again.", retry_after_s=5) from error
+
+    def handed_out(self, timeout_s: float) -> set[str]:
+        """The ids of jobs whose messages are in the hands of somebody who lived within the last `timeout_s` seconds.
+
+        What a node noted whose clock is wrong does not count: the queue would wait for that clock.
+        """
+        seconds, _ = self._redis.time()
+        tags = cast("list[str]", self._redis.zrangebyscore(UNACKED_INDEX, seconds - timeout_s, seconds + timeout_s))
+        messages = cast("list[str | None]", self._redis.hmget(UNACKED, tags)) if tags else []
+        return {str(json.loads(message)[0]["headers"]["id"]) for message in messages if message}
+
+    def oldest(self, lane: Lane) -> str | None:
+        """The id of the job whose message is next in a lane; None when there is none. Kombu takes from a list's end."""
+        message = cast("str | None", self._redis.lindex(lane.value, -1))
+        return None if message is None else str(json.loads(message)["headers"]["id"])

@@ -1,0 +1,66 @@
+"""Bulk jobs before they are sent: whose turn is next, so that albums share the workers fairly.
+
+Every album (or caller) is a flow: a list of jobs in the order they came, and the work it was given so far. The flow
+that was given least is next (start-time fair queueing, Goyal et al. 1996): a new one starts where the least served of
+the others stands, so it waits for none of them and gains nothing by having been away. Only a few jobs are with the
+queue at a time; the rest waits here, where it can be reordered and taken back.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+from shared import redis_keys
+
+if TYPE_CHECKING:
+    from redis import Redis
+    from redis.client import Pipeline
+
+
+# Redis runs a script as one step. KEYS: the flows, the flow's jobs. ARGV: the flow, the job.
+_ENTER: Final = """
+redis.call('RPUSH', KEYS[2], ARGV[2])
+local least = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+redis.call('ZADD', KEYS[1], 'NX', least[2] or 0, ARGV[1])
+"""
+
+# KEYS: the flows, the jobs that are with the queue. ARGV: now, the prefixes of a flow's jobs and of a job's record, how
+# many jobs may be with the queue. Whoever asks at the same time finds the place taken that this one was given.
+_TAKE: Final = """
+while redis.call('ZCARD', KEYS[2]) < tonumber(ARGV[4]) do
+    local flow = redis.call('ZRANGE', KEYS[1], 0, 0)[1]
+    if not flow then
+        return nil
+    end
+    local job = redis.call('LPOP', ARGV[2] .. flow)
+    if not job then
+        redis.call('ZREM', KEYS[1], flow)
+    else
+        local work = redis.pcall('HGET', ARGV[3] .. job, 'work_ms')
+        if type(work) == 'string' then
+            redis.call('ZINCRBY', KEYS[1], tonumber(work) or 0, flow)
+            redis.call('ZADD', KEYS[2], ARGV[1], job)
+            return job
+        end
+    end
+end
+"""
+
+
+def enter(pipe: "Pipeline", flow: str, job_id: str) -> None:
+    """Add a job at the end of its flow, inside the caller's transaction."""
+    pipe.eval(_ENTER, 2, redis_keys.FLOWS, redis_keys.flow_jobs(flow), flow, job_id)
+
+
+def withdraw(pipe: "Pipeline", flow: str, job_id: str) -> None:
+    """Take a job back, inside the caller's transaction; one that was taken meanwhile is left alone."""
+    pipe.lrem(redis_keys.flow_jobs(flow), 1, job_id)
+
+
+def take(redis: "Redis", sent: str, most: int, *, now: float) -> str | None:
+    """The job whose turn it is, which is noted under the key `sent` with the time `now`.
+
+    None when there is none, or when `most` jobs are noted there already. Its work is read from its record; one without
+    a record is passed over.
+    """
+    keys = (redis_keys.FLOWS, sent)
+    found = redis.eval(_TAKE, len(keys), *keys, str(now), redis_keys.FLOW_PREFIX, redis_keys.JOB_PREFIX, most)
+    return None if found is None else str(found)

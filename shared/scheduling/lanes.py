@@ -1,0 +1,136 @@
+"""What waits in each lane, and how much work has passed through.
+
+Each lane keeps two running totals of estimated work in milliseconds of one process: what was ever submitted and what
+was ever finished. They change in the transaction of the job that changes them.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from shared import redis_keys
+from shared.jobs.observer import Change, Observer
+from shared.jobs.record import Job, Lane, State
+from shared.redis_clock import Clock
+from shared.scheduling import fair_queue
+
+if TYPE_CHECKING:
+    from redis import Redis
+    from redis.client import Pipeline
+
+LONG_AGO_S = 1e6
+
+# A flow without work leaves nothing behind. KEYS: the work of all flows. ARGV: the flow, what is done of it.
+_SETTLE = """
+if redis.call('HINCRBY', KEYS[1], ARGV[1], -ARGV[2]) <= 0 then
+    redis.call('HDEL', KEYS[1], ARGV[1])
+end
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneStats:
+    """What waits in a lane."""
+
+    jobs: int
+    megapixels: float
+
+
+@dataclass(frozen=True, slots=True)
+class LaneTotals:
+    """Work submitted and finished since the beginning, in milliseconds of one process, and the pixels that wait."""
+
+    submitted_ms: int
+    finished_ms: int
+    pixels: int
+
+
+class Lanes(Observer):
+    """The books of every lane, in one Redis."""
+
+    def __init__(self, redis: "Redis", clock: Clock) -> None:
+        """Keep them in `redis`."""
+        self._redis = redis
+        self._clock = clock
+
+    def changed(self, pipe: "Pipeline", change: Change) -> None:
+        """Keep the books as a job begins to wait, waits no more, and ends."""
+        if change.before and change.leaves(State.QUEUED):
+            _leave(pipe, change.before)
+        if change.begins:
+            _submit(pipe, change.job)
+        if change.enters(State.QUEUED):
+            self._join(pipe, change.job, is_new=change.begins)
+        if change.ends:
+            _finish(pipe, change.job)
+
+    def lost(self, pipe: "Pipeline", job_id: str) -> None:
+        """Take the job out of the queue; the totals are counted anew at the next reconciliation."""
+        for lane in Lane:
+            pipe.zrem(redis_keys.lane_sent(lane), job_id)
+
+    def _join(self, pipe: "Pipeline", job: Job, *, is_new: bool) -> None:
+        """Add a job that begins to wait; a new one of the bulk lane waits for its turn before it is sent."""
+        totals = redis_keys.lane_totals(job.lane)
+        pipe.hincrby(totals, "pixels", job.pixels)
+        pipe.hincrby(totals, "jobs", 1)
+        if job.lane is Lane.BULK:
+            pipe.hincrby(redis_keys.FLOW_PIXELS, job.flow, job.pixels)
+        if job.lane is Lane.BULK and is_new:
+            fair_queue.enter(pipe, job.flow, job.id)
+        else:
+            pipe.zadd(redis_keys.lane_sent(job.lane), {job.id: self._clock.now()})
+
+    def ticket(self, lane: Lane, work_ms: int) -> int:
+        """The total of submitted work that would include a job of `work_ms`; two asking at once may get the same."""
+        return self.totals(lane).submitted_ms + work_ms
+
+    def next_bulk_job(self, most: int) -> str | None:
+        """The bulk job whose turn it is, which counts as sent from now on.
+
+        None when none waits for its turn, or when `most` wait in the queue already, however many ask at once.
+        """
+        return fair_queue.take(self._redis, redis_keys.lane_sent(Lane.BULK), most, now=self._clock.now())
+
+    def was_not_sent(self, lane: Lane, job_id: str) -> None:
+        """Take the message of a job for lost at once, and not after a while; those of others in their order."""
+        self._redis.zadd(redis_keys.lane_sent(lane), {job_id: -LONG_AGO_S}, xx=True, incr=True)
+
+    def waiting_since(self, lane: Lane, job_id: str) -> float | None:
+        """When a job began to wait (epoch seconds); None when it does not."""
+        return self._redis.zscore(redis_keys.lane_sent(lane), job_id)
+
+    def waiting_before(self, lane: Lane, before: float, count: int) -> list[str]:
+        """Name up to `count` jobs that began to wait before a time."""
+        found = self._redis.zrangebyscore(redis_keys.lane_sent(lane), 0, before, start=0, num=count)
+        return [str(job_id) for job_id in found]
+
+    def stats(self, lane: Lane) -> LaneStats:
+        found = self._redis.hmget(redis_keys.lane_totals(lane), ["jobs", "pixels"])
+        jobs, pixels = (int(value or 0) for value in found)
+        return LaneStats(jobs, pixels / 1e6)
+
+    def totals(self, lane: Lane) -> LaneTotals:
+        found = self._redis.hmget(redis_keys.lane_totals(lane), ["submitted_ms", "finished_ms", "pixels"])
+        return LaneTotals(*(int(value or 0) for value in found))
+
+
+def _submit(pipe: "Pipeline", job: Job) -> None:
+    pipe.hincrby(redis_keys.lane_totals(job.lane), "submitted_ms", job.work_ms)
+    if job.lane is Lane.BULK:
+        pipe.hincrby(redis_keys.OUTSTANDING, job.flow, job.work_ms)
+
+
+def _leave(pipe: "Pipeline", job: Job) -> None:
+    totals = redis_keys.lane_totals(job.lane)
+    pipe.hincrby(totals, "pixels", -job.pixels)
+    pipe.hincrby(totals, "jobs", -1)
+    pipe.zrem(redis_keys.lane_sent(job.lane), job.id)
+    if job.lane is Lane.BULK:
+        pipe.eval(_SETTLE, 1, redis_keys.FLOW_PIXELS, job.flow, job.pixels)
+        fair_queue.withdraw(pipe, job.flow, job.id)
+
+
+def _finish(pipe: "Pipeline", job: Job) -> None:
+    pipe.hincrby(redis_keys.lane_totals(job.lane), "finished_ms", job.work_ms)
+    if job.lane is Lane.BULK:
+        pipe.eval(_SETTLE, 1, redis_keys.OUTSTANDING, job.flow, job.work_ms)

@@ -1,0 +1,82 @@
+"""Who is at work on what: a job that is being converted is leased to its worker, who must keep saying that it lives.
+
+A worker that falls silent loses its jobs to others, and whatever it does later no longer counts (`shared.jobs` lets
+only the newest attempt commit). Lengths of time are measured by the clock of Redis alone: a node whose own clock jumps
+neither loses what it holds nor takes what others hold.
+"""
+
+from typing import TYPE_CHECKING, Final, cast
+
+from shared import redis_keys
+from shared.jobs.observer import Change, Observer
+from shared.jobs.record import State
+
+if TYPE_CHECKING:
+    from redis import Redis
+    from redis.client import Pipeline
+
+# Times the time after which the queue gives a message to somebody else: who gets it may have the job, and after some
+# more of it the queue would have done so if it still had the message.
+LAPSE: Final = 0.8
+VANISH: Final = 1.5
+
+# Redis runs a script as one step. KEYS: the leases. ARGV: the job.
+_BEGIN: Final = """
+local time = redis.call('TIME')
+redis.call('ZADD', KEYS[1], time[1] + time[2] / 1e6, ARGV[1])
+"""
+
+# KEYS: the leases. ARGV: the jobs.
+_RENEW: Final = """
+local time = redis.call('TIME')
+for _, job in ipairs(ARGV) do
+    redis.call('ZADD', KEYS[1], 'XX', time[1] + time[2] / 1e6, job)
+end
+"""
+
+# KEYS: the leases. ARGV: the seconds after which they lapse, how many at most.
+_LAPSED: Final = """
+local time = redis.call('TIME')
+return redis.call('ZRANGEBYSCORE', KEYS[1], 0, time[1] + time[2] / 1e6 - ARGV[1], 'LIMIT', 0, ARGV[2])
+"""
+
+# KEYS: the leases. ARGV: the seconds after which they lapse, the job.
+_HELD: Final = """
+local time, seen = redis.call('TIME'), redis.call('ZSCORE', KEYS[1], ARGV[2])
+return (seen and time[1] + time[2] / 1e6 - seen < tonumber(ARGV[1])) and 1 or 0
+"""
+
+
+class Leases(Observer):
+    """All leases in one Redis."""
+
+    def __init__(self, redis: "Redis", *, timeout_s: float) -> None:
+        """Know that the queue gives a message to somebody else after `timeout_s` seconds without a sign of life."""
+        self._redis = redis
+        self._timeout_s = timeout_s
+
+    def changed(self, pipe: "Pipeline", change: Change) -> None:
+        """Lease a job with each new attempt, until nobody is at work on it any more."""
+        before, after = change.before, change.after
+        if after and after.state is State.RUNNING:
+            if before is None or after.claim != before.claim:
+                pipe.eval(_BEGIN, 1, redis_keys.LEASES, after.id)
+        elif before:
+            pipe.zrem(redis_keys.LEASES, before.id)
+
+    def lost(self, pipe: "Pipeline", job_id: str) -> None:
+        """Nobody is at work on it any more."""
+        pipe.zrem(redis_keys.LEASES, job_id)
+
+    def is_held(self, job_id: str) -> bool:
+        """Whether a worker that is alive is at work on this job."""
+        return bool(self._redis.eval(_HELD, 1, redis_keys.LEASES, LAPSE * self._timeout_s, job_id))
+
+    def renew(self, ids: list[str]) -> None:
+        """Give a sign of life for these jobs; those that nobody is at work on any more are left alone."""
+        if ids:
+            self._redis.eval(_RENEW, 1, redis_keys.LEASES, *ids)
+
+    def vanished(self, count: int) -> list[str]:
+        """Name up to `count` jobs whose worker fell silent, and that the queue should have given to another by now."""
+        return cast("list[str]", self._redis.eval(_LAPSED, 1, redis_keys.LEASES, VANISH * self._timeout_s, count))

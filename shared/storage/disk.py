@@ -1,0 +1,139 @@
+"""Objects as files under one folder."""
+
+import errno
+import fcntl
+import io
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from shared.files import sync_folder, write_aside
+from shared.storage.base import MissingObjectError, ObjectInfo, checked, rewound, unavailable
+
+PROBE_BYTES = 4096  # written to see whether there is room
+ABANDONED_S = 3600  # a file that has not become whole by then has lost its writer
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}  # FAT, network file systems, FUSE
+
+
+class DiskStore:
+    """Objects as files under one folder."""
+
+    public_origin = None
+
+    def __init__(self, root: Path) -> None:
+        """Use `root`, which is made when the first object is written."""
+        self._root = root
+
+    def put(self, key: str, data: bytes | BinaryIO, *, content_type: str) -> None:  # noqa: ARG002  a file has no type
+        path = self._path(key)
+        with _translated_os_errors():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._write_aside(data).replace(path)
+            sync_folder(path.parent)
+
+    def put_new(self, key: str, data: bytes, *, content_type: str) -> bool:  # noqa: ARG002
+        path = self._path(key)
+        with _translated_os_errors():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            aside = self._write_aside(data)
+            try:
+                is_new = _linked(aside, path)
+            finally:
+                aside.unlink(missing_ok=True)
+            sync_folder(path.parent)
+        return is_new
+
+    def open(self, key: str) -> BinaryIO:
+        with _translated_os_errors():
+            return self._path(key).open("rb")
+
+    def head(self, key: str) -> ObjectInfo | None:
+        try:
+            with _translated_os_errors():
+                return ObjectInfo(self._path(key).stat().st_size)
+        except MissingObjectError:
+            return None
+
+    def delete(self, key: str) -> None:
+        with _translated_os_errors():
+            self._path(key).unlink(missing_ok=True)
+
+    def url(self, key: str, *, disposition: str, content_type: str) -> str | None:  # noqa: ARG002
+        return None
+
+    def check(self) -> None:
+        with _translated_os_errors():
+            self._root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._root) as file:
+                file.write(bytes(PROBE_BYTES))  # a full disk still makes empty files
+                file.flush()
+                os.fsync(file.fileno())  # network file systems say only now that there is no room
+
+    def sweep(self) -> None:
+        with _translated_os_errors():
+            left = {file: file.stat().st_mtime for file in self._aside.glob("*")}
+            if left:
+                began = self._now() - ABANDONED_S
+                for file in [file for file, written in left.items() if written < began]:
+                    file.unlink(missing_ok=True)
+
+    def _now(self) -> float:
+        """What time it is by the clock that dates the files, which is right for them where our own is wrong."""
+        with tempfile.TemporaryFile(dir=self._aside) as file:
+            return os.fstat(file.fileno()).st_mtime
+
+    def _path(self, key: str) -> Path:
+        return self._root / checked(key)
+
+    @property
+    def _aside(self) -> Path:
+        """Where files are until they are whole: one folder, so that what is left there is found; no key begins so."""
+        return self._root / ".part"
+
+    def _write_aside(self, data: bytes | BinaryIO) -> Path:
+        self._aside.mkdir(parents=True, exist_ok=True)
+        return write_aside(self._aside, _stream(data), mode=0o600)
+
+
+def _linked(aside: Path, path: Path) -> bool:
+    """Give a file that is whole its place unless that is taken; returns whether it was free."""
+    try:
+        path.hardlink_to(aside)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return _moved(aside, path)
+    return True
+
+
+def _moved(aside: Path, path: Path) -> bool:
+    """The same where there are no links: one after the other on this machine, others' writers by the caller's lock."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks, either
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        if path.exists():
+            return False
+        aside.replace(path)
+    finally:
+        os.close(folder)
+    return True
+
+
+def _stream(data: bytes | BinaryIO) -> BinaryIO:
+    return io.BytesIO(data) if isinstance(data, bytes) else rewound(data)
+
+
+@contextmanager
+def _translated_os_errors() -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise MissingObjectError("It has expired or was deleted.") from error
+    except OSError as error:
+        raise unavailable() from error

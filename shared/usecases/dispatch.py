@@ -1,0 +1,41 @@
+"""Between the queue and the workers: sending the bulk jobs whose turn it is, and claiming a job that has come."""
+
+import structlog
+
+from shared.errors import UnavailableError
+from shared.jobs.record import Job, Lane
+from shared.services import Services
+
+AHEAD_PER_PROCESS = 2  # bulk jobs in the queue: one is taken while the next is sent
+
+log = structlog.get_logger()
+
+
+def feed(services: Services) -> None:
+    """Send the bulk jobs whose turn it is: a few ahead of the workers, so that the others' order can still change.
+
+    One that cannot be sent now is taken for lost, and sent again.
+    """
+    ahead = AHEAD_PER_PROCESS * max(1, services.workers.count())
+    for _ in range(ahead):
+        job_id = services.lanes.next_bulk_job(ahead)
+        if job_id is None:
+            return
+        try:
+            services.queue.send(job_id, Lane.BULK)
+        except UnavailableError as error:
+            services.lanes.was_not_sent(Lane.BULK, job_id)
+            log.warning("a message cannot be sent now", job_id=job_id, error=error.detail)
+
+
+def claim(services: Services, job_id: str, holder: str = "") -> Job | None:
+    """Begin an attempt in the hands of `holder` at a job whose message has come.
+
+    Returns None when there is nothing (more) to do.
+    """
+    job = services.attempts.claim(job_id, holder)
+    if job is None:
+        services.resend_locks.was_heard_of(job_id)
+    elif job.lane is Lane.BULK:
+        feed(services)  # its place in the queue is free
+    return job

@@ -1,0 +1,52 @@
+"""Sending again the messages that are lost."""
+
+import structlog
+
+from shared.errors import NewerRecordError, UnavailableError
+from shared.jobs.record import Lane
+from shared.services import Services
+
+LOST_AFTER_S = 60  # how much longer than the oldest message a job waits before its own is taken for lost
+
+log = structlog.get_logger()
+
+
+def send_lost(services: Services, count: int = 100) -> int:
+    """Send again the messages that are lost; returns how many there were.
+
+    A job waits in vain when it waits longer than the oldest message: its submitter died before sending it, or the
+    queue lost it. A job runs in vain when its worker fell silent and the queue has no message that would give it to
+    another.
+    """
+    lost = [job_id for lane in Lane for job_id in _waiting_in_vain(services, lane, count)]
+    if vanished := services.leases.vanished(count):
+        lost += sorted(set(vanished) - services.queue.handed_out(2 * services.settings.visibility_timeout_s))
+    return sum(_send_again(services, job_id) for job_id in lost)
+
+
+def _send_again(services: Services, job_id: str) -> bool:
+    try:
+        job = services.jobs.find(job_id)
+    except NewerRecordError:
+        return False  # whoever can read it sends it
+    if job is None:
+        services.jobs.clear(job_id)
+        return False
+    if not services.resend_locks.may_send_again(job_id):
+        return False
+    try:
+        services.queue.send(job.id, job.lane)
+    except UnavailableError as error:
+        services.resend_locks.was_heard_of(job_id)
+        log.warning("a lost message cannot be sent again now", job_id=job_id, error=error.detail)
+        return False
+    log.warning("a job whose message was lost is queued again", job_id=job_id)
+    return True
+
+
+def _waiting_in_vain(services: Services, lane: Lane, count: int) -> list[str]:
+    oldest = services.queue.oldest(lane)
+    since = services.clock.now() if oldest is None else services.lanes.waiting_since(lane, oldest)
+    if since is None:
+        return []  # the oldest message is of a job that no longer waits; it goes soon, and says nothing
+    return services.lanes.waiting_before(lane, since - LOST_AFTER_S, count)

@@ -1,0 +1,118 @@
+"""Accepting a photo, so that what is accepted can be done."""
+
+import hashlib
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from redis.exceptions import RedisError
+
+from shared.callers.api_keys import PUBLIC_ID
+from shared.conversion import Options, result_digest, working_pixels
+from shared.errors import SakugaError
+from shared.jobs.record import Job, Lane, PhotoInfo, new_id
+from shared.jobs.store import Idempotency
+from shared.photos.inspection import inspect
+from shared.scheduling.admission import LEAST_PIXELS
+from shared.services import Services
+from shared.styles import Style
+from shared.usecases.dispatch import feed
+from shared.usecases.jobs import erase
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a caller wants done with a photo."""
+
+    style: str
+    options: Options
+    caller: str = PUBLIC_ID
+    lane: Lane = Lane.INTERACTIVE
+    idempotency_key: str | None = None
+    album: str | None = None
+    name: str | None = None
+    job_id: str | None = None
+    sha256: str | None = None  # of the photo, where that is known already
+
+
+def submit(services: Services, photo: BinaryIO, order: Order) -> Job:
+    """Accept a photo: judge it, keep it, write its record, queue it, so that what is accepted can be done.
+
+    Returns the job that an earlier request with the same idempotency key made, if there is one.
+
+    Raises:
+        SakugaError: why it is refused; nothing of it is left behind.
+    """
+    style = services.styles[order.style]
+    header = inspect(photo, services.limits)
+    photo.seek(0)
+    sha256 = order.sha256 or hashlib.file_digest(photo, "sha256").hexdigest()  # type: ignore[arg-type]
+    idempotency = _idempotency(order, sha256)
+    if idempotency and (earlier := services.jobs.earlier(order.caller, idempotency)):
+        return earlier
+    pixels = max(LEAST_PIXELS, working_pixels((header.width, header.height), order.options.max_side))
+    info = PhotoInfo(width=header.width, height=header.height, bytes=photo.seek(0, 2), sha256=sha256)
+    with services.quotas.spending(order.caller, pixels) as spending:
+        services.admission.admit(order.lane, pixels, order.album or order.caller)
+        job = _new_job(services, order, style, info, pixels)
+        with services.holdings.taking(job.photo_holding, until=job.expires_at):
+            services.store.put(job.photo_key, photo, content_type="application/octet-stream")
+        spending.may_stand = True
+        entered = _enter(services, job, idempotency)
+        if entered.id != job.id:
+            spending.give_back()  # another request with the same idempotency key was quicker, and has paid
+    return entered
+
+
+def _new_job(services: Services, order: Order, style: Style, photo: PhotoInfo, pixels: int) -> Job:
+    now = services.clock.now()
+    work_ms = services.estimates.estimate_ms(style, pixels / 1e6)
+    digest = result_digest(photo.sha256, style.sha256, order.options)
+    job = Job(
+        id=order.job_id or new_id(),
+        caller=order.caller,
+        style=style.name,
+        max_side=order.options.max_side,
+        format=order.options.format,
+        lane=order.lane,
+        album=order.album,
+        name=order.name,
+        created_at=now,
+        expires_at=now + services.settings.ttl_s,
+        photo=photo,
+        photo_key=f"{order.caller}/photos/{photo.sha256}",
+        result_key=f"{order.caller}/results/{digest}.{order.options.format.extension}",
+        pixels=pixels,
+        work_ms=work_ms,
+        ticket_ms=services.lanes.ticket(order.lane, work_ms),
+    )
+    return job.model_copy(update={"promised_s": services.estimates.outlook(job).eta_s})
+
+
+def _enter(services: Services, job: Job, idempotency: Idempotency | None) -> Job:
+    """Write the record of a job whose photo is kept, and queue it."""
+    try:
+        made = services.jobs.create(job, idempotency)
+    except SakugaError:
+        services.holdings.release(job.photo_holding)
+        raise  # after any other error the record may be there: without one the photo's holding lapses
+    if made.id != job.id:
+        services.holdings.release(job.photo_holding)
+        return made
+    if job.lane is Lane.BULK:
+        with suppress(RedisError):  # whose turn it is is asked again soon
+            feed(services)
+        return job
+    try:
+        services.queue.send(job.id, job.lane)
+    except SakugaError:
+        erase(services, job.id)
+        raise
+    return job
+
+
+def _idempotency(order: Order, photo_sha256: str) -> Idempotency | None:
+    if order.idempotency_key is None:
+        return None
+    parts = (photo_sha256, order.style, str(order.options.max_side), order.options.format.value)
+    return Idempotency(order.idempotency_key, hashlib.sha256("\n".join(parts).encode()).hexdigest())

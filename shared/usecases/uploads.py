@@ -1,0 +1,286 @@
+"""Photos on their way into an album: one by one or in ZIP archives, under names that harm nobody.
+
+Nothing is ever written under a name that came from outside: names are what the album calls its photos, and what they
+are called in the archive it gives back.
+"""
+
+import hashlib
+from collections.abc import Hashable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from os import SEEK_END
+from typing import BinaryIO, Final
+
+from shared.albums.record import Album, Item
+from shared.conversion import Options
+from shared.errors import (
+    AlbumFullError,
+    ArchiveError,
+    InvalidValueError,
+    QueueFullError,
+    SakugaError,
+    UnknownAlbumError,
+    UnknownJobError,
+)
+from shared.jobs.record import Job, Lane, State, error_info, new_id
+from shared.photos.filenames import is_clutter, is_photo_name, safe_name, with_number
+from shared.photos.inspection import inspect
+from shared.services import Services
+from shared.usecases.albums import erase_album
+from shared.usecases.archives import name_in, open_archive, unpack
+from shared.usecases.jobs import erase
+from shared.usecases.submit import Order, submit
+
+LOOK_AHEAD: Final = 100  # numbers of a name at a time
+_REMEMBERED: Final = {413, 415, 422}  # what no other try can help
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of one photo: its job, or why there is none."""
+
+    name: str
+    job: Job | None = None
+    error: SakugaError | None = None
+
+    def require_job(self) -> Job:
+        """The job; raises why there is none."""
+        if self.job is None:
+            raise self.error or InvalidValueError("There is no photo.")
+        return self.job
+
+
+class _Series:
+    """The numbers of one name: what was found under each so far, and the first of which nothing is known."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._number = 1
+        self._found: dict[Hashable, list[str]] = {}
+
+    def candidates(self, content: Hashable) -> Iterator[str]:
+        """The names where `content` was found, then unknown ones; asking for another says that this one is taken."""
+        while True:
+            while names := self._found.get(content):
+                yield names[0]
+                names.pop(0)
+            yield with_number(self._name, self._number)
+
+    def found(self, name: str, content: Hashable) -> None:
+        """Remember what is under the first unknown name; of others it is known."""
+        if name == with_number(self._name, self._number):
+            self._found.setdefault(content, []).append(name)
+            self._number += 1
+
+    def ahead(self, count: int) -> list[str]:
+        """The first `count` unknown names."""
+        return [with_number(self._name, number) for number in range(self._number, self._number + count)]
+
+
+class Numbering:
+    """What one upload has found under the numbers of names, so that it tries none of them twice."""
+
+    def __init__(self) -> None:
+        self._photos: dict[str, _Series] = {}
+        self._refusals: dict[str, _Series] = {}
+
+    def photos(self, name: str) -> _Series:
+        """The numbers of a name by the SHA-256 of the photos there."""
+        return self._photos.setdefault(name, _Series(name))
+
+    def refusals(self, name: str) -> _Series:
+        """The numbers of a name by the reasons why there is no photo."""
+        return self._refusals.setdefault(name, _Series(name))
+
+
+def replace_photo(services: Services, album: Album, name: str, photo: BinaryIO) -> Taken:
+    """Take one photo in under `name`, in place of any other; the same photo is taken once.
+
+    One that has expired is taken anew. A photo that no try can help is remembered with the reason.
+    """
+    item = Item(safe_name(name), new_id(), _sha256(photo))
+    with services.albums.naming(album.id, item.name) as before:
+        earlier = _job_of(services, before)
+        if earlier and _content(earlier) == item.sha256:
+            return Taken(item.name, earlier)
+        return _take_in(services, album, item, photo, before=before, earlier=earlier)
+
+
+def add_photo(services: Services, album: Album, name: str, photo: BinaryIO, numbering: Numbering) -> Taken:
+    """Take one photo in under `name` or, where another photo has it, a number; otherwise like `replace_photo`."""
+    sha256 = _sha256(photo)
+    series = numbering.photos(safe_name(name))
+    for wanted in series.candidates(sha256):
+        with services.albums.naming(album.id, wanted) as before:
+            earlier = _job_of(services, before)
+            content = _content(earlier) if earlier else None
+            if content == sha256:
+                return Taken(wanted, earlier)
+            if content is None:
+                item = Item(wanted, new_id(), sha256)
+                taken = _take_in(services, album, item, photo, before=before, earlier=earlier)
+                if taken.job:
+                    series.found(wanted, sha256)
+                return taken
+            series.found(wanted, content)
+        _look_ahead(services, album, series)
+    raise AssertionError  # numbers do not end
+
+
+def _look_ahead(services: Services, album: Album, series: _Series) -> None:
+    """Pass numbers that are taken without a lock for each; under its own lock a free one is looked at again."""
+    while True:
+        names = series.ahead(LOOK_AHEAD)
+        jobs = {entry.item.name: entry.job for entry in services.albums.some(album.id, names)}
+        for name in names:
+            job = jobs.get(name)
+            content = _content(job) if job else None
+            if content is None:
+                return
+            series.found(name, content)
+
+
+def _sha256(photo: BinaryIO) -> str:
+    return hashlib.file_digest(photo, "sha256").hexdigest()  # type: ignore[arg-type]
+
+
+def _job_of(services: Services, item: Item | None) -> Job | None:
+    return services.jobs.find(item.job_id) if item and item.job_id else None
+
+
+def _content(job: Job) -> str | None:
+    """The SHA-256 of the photo that a job keeps its name taken for, unless it has expired."""
+    return None if job.state is State.EXPIRED else job.photo.sha256
+
+
+def _take_in(
+    services: Services, album: Album, item: Item, photo: BinaryIO, *, before: Item | None, earlier: Job | None
+) -> Taken:
+    """Take a photo in, and erase the one that was there."""
+    taken = _add(services, album, item, before, photo)
+    if earlier and (taken.job or _is_final(taken.error)):
+        erase(services, earlier.id)
+    return taken
+
+
+def add_archive(services: Services, album: Album, archive: BinaryIO, numbering: Numbering) -> Iterator[Taken]:
+    """Take in every photo of a ZIP archive, one after the other.
+
+    As in a folder, what is neither a photo nor called like one is left out; what is only called like one is refused.
+
+    Raises:
+        ArchiveError: it is no ZIP archive, more than one should be, or there are no photos in it.
+    """
+    left = services.settings.max_album_upload_bytes  # to unpack: entries may share their bytes, and unpack to far more
+    is_empty = True
+    with open_archive(archive) as opened:
+        for entry in opened.infolist():
+            name = safe_name(name_in(entry), otherwise="photo")
+            if entry.filename.endswith("/") or is_clutter(name):  # not is_dir(), which fails where there is no name
+                continue
+            try:
+                with closing(unpack(opened, entry, min(left, services.settings.max_upload_bytes))) as photo:
+                    left -= photo.seek(0, SEEK_END)
+                    photo.seek(0)
+                    if not is_photo_name(name):
+                        inspect(photo, services.limits)
+                        photo.seek(0)
+                    taken = add_photo(services, album, name, photo, numbering)
+            except UnknownAlbumError:
+                raise  # it was erased meanwhile: there is nothing that could remember the others
+            except SakugaError as error:
+                if _is_final(error) and not is_photo_name(name):
+                    continue
+                taken = _refuse(services, album, Item(name, error=error_info(error)), error, numbering)
+            is_empty = False
+            yield taken
+    if is_empty:
+        raise ArchiveError("There are no photos in this archive.")
+
+
+def _add(services: Services, album: Album, item: Item, before: Item | None, photo: BinaryIO) -> Taken:
+    photo.seek(0)
+    order = Order(
+        style=album.style,
+        options=Options(album.max_side, album.format),
+        caller=album.caller,
+        lane=Lane.BULK,
+        album=album.id,
+        name=item.name,
+        job_id=item.job_id,
+        sha256=item.sha256,
+    )
+    coming = Item(item.name, item.job_id)  # written first: one who dies in between leaves no job that nobody names
+    try:
+        if before is None:
+            _require_room(services, album)
+        services.albums.put(album, coming, before)
+        job = submit(services, photo, order)
+    except SakugaError as error:
+        taken = _refused(services, album, item, error, before)
+    else:
+        services.albums.put(album, item, coming, expires_at=job.expires_at)
+        taken = Taken(item.name, job)
+    _require_there(services, album, item, before)
+    return taken
+
+
+def _require_there(services: Services, album: Album, item: Item, before: Item | None) -> None:
+    """Leave nothing in an album that was erased while a photo came: who erased it may have looked too early to see it.
+
+    Raises:
+        UnknownAlbumError: it was erased.
+    """
+    if services.albums.is_there(album.id):
+        return
+    for job_id in (item.job_id, before and before.job_id):
+        if job_id:
+            with suppress(UnknownJobError):
+                erase(services, job_id)
+    erase_album(
+        services, album.id
+    )  # with the others that whoever erases it would no longer find, were this to go first
+    raise UnknownAlbumError("The album was erased.")
+
+
+def _refused(services: Services, album: Album, item: Item, error: SakugaError, before: Item | None) -> Taken:
+    """Remember why a photo was refused, and of which bytes that holds; not where another try may help."""
+    coming = Item(item.name, item.job_id)
+    if _is_final(error):
+        services.albums.put(album, Item(item.name, sha256=item.sha256, error=error_info(error)), coming)
+    elif before:
+        services.albums.put(album, before, coming)
+    else:
+        services.albums.drop(album.id, item.name)
+    return Taken(item.name, error=error)
+
+
+def _refuse(services: Services, album: Album, item: Item, error: SakugaError, numbering: Numbering) -> Taken:
+    """Remember why an entry of an archive is no photo, under its name or, where that is taken, a number."""
+    series = numbering.refusals(item.name)
+    for wanted in series.candidates(item.error):
+        with services.albums.naming(album.id, wanted) as before:
+            if before and before.error == item.error:
+                return Taken(wanted, error=error)
+            if before:
+                series.found(wanted, before.error)
+                continue
+            try:
+                _require_room(services, album)
+            except (AlbumFullError, QueueFullError) as full:
+                return Taken(wanted, error=full)
+            services.albums.put(album, replace(item, name=wanted), None)
+            series.found(wanted, item.error)
+            return Taken(wanted, error=error)
+    raise AssertionError  # numbers do not end
+
+
+def _require_room(services: Services, album: Album) -> None:
+    """Refuse a name that the album, or Redis, has no room for; why a photo was refused takes room like any other."""
+    services.albums.require_room(album.id)
+    services.admission.require_memory()
+
+
+def _is_final(error: SakugaError | None) -> bool:
+    """Whether the photo itself is to blame, and not the room that an album or the queue has for it."""
+    return error is not None and error.status in _REMEMBERED and not isinstance(error, AlbumFullError)

@@ -1,0 +1,87 @@
+"""Which addresses may be called: none that only this machine or its network can reach.
+
+A name is resolved here, every address it has must be a public one, and it is that address which is connected to: a name
+that resolves otherwise a moment later changes nothing.
+"""
+
+import ipaddress
+import socket
+from collections.abc import Collection
+from contextlib import suppress
+from typing import Final
+from urllib.parse import urlsplit
+
+from shared.errors import InvalidValueError, SakugaError
+
+_TUNNELS: Final = tuple(  # to IPv4, private ones too: NAT64, the local kind of it (RFC 8215), 6to4, mere IPv4
+    map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "::/96"))
+)
+
+
+class UnreachableError(SakugaError):
+    """The address cannot be told anything, now or ever."""
+
+
+def require_allowed(url: str, private_hosts: Collection[str]) -> None:
+    """Check what can be checked of an address without asking anybody; the names in `private_hosts` may be private.
+
+    Raises:
+        InvalidValueError: it is none, or plainly a private one.
+    """
+    host = _host_of(url)
+    if _is_private(host) and host not in private_hosts:
+        raise InvalidValueError(
+            "webhook must be a public address; for one of the service's own network its operator can name the host "
+            "in SAKUGA_WEBHOOK_HOSTS."
+        )
+
+
+def resolve(url: str, private_hosts: Collection[str]) -> str:
+    """The IP address to connect to; all that the name has must be public, unless it is one of `private_hosts`.
+
+    Raises:
+        UnreachableError: the name has no address, or one that is not public.
+    """
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    except (OSError, UnicodeError) as error:
+        raise UnreachableError("Its name cannot be resolved.") from error
+    if host not in private_hosts and not all(is_public(address) for address in found):
+        raise UnreachableError("It is not a public address; SAKUGA_WEBHOOK_HOSTS may allow it.")
+    return found[0]
+
+
+def _is_private(host: str) -> bool:
+    """Whether a host says itself that it is none of the world's; names are judged when they are called."""
+    name = host.rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    for read in (str, lambda text: socket.inet_ntoa(socket.inet_aton(text))):  # the second reads 127.1, too
+        with suppress(ValueError, OSError):
+            return not is_public(read(host))
+    return False
+
+
+def _host_of(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and not (parts.username or parts.password)
+        (parts.hostname or "").encode("idna")
+        usable = usable and parts.port != 0 and parts.netloc.isascii()
+    except ValueError:
+        usable = False
+    if not usable:
+        raise InvalidValueError("webhook must be an address like https://example.com/hook, without a password.")
+    return parts.hostname or ""
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address leads out into the world, by no detour to where only this machine can go."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.is_site_local or any(found in network for network in _TUNNELS):
+            return False
+        found = found.ipv4_mapped or found
+    return found.is_global and not found.is_multicast

@@ -1,0 +1,45 @@
+"""The messages of webhooks, after Standard Webhooks 1.0 (https://www.standardwebhooks.com)."""
+
+import base64
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One thing to tell: `id` stays the same over all tries, so that a receiver can tell them apart from news."""
+
+    id: str
+    url: str
+    secret: str
+    body: str
+    caller: str
+    tries: int = 0  # that failed
+
+    @property
+    def host(self) -> str:
+        """The receiver, whatever the port."""
+        return urlsplit(self.url).hostname or ""
+
+
+def new_secret() -> str:
+    """A secret of 256 bits, as Standard Webhooks writes it."""
+    return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
+
+
+def event(kind: str, data: dict[str, object]) -> str:
+    """The body of a message, as Standard Webhooks has it."""
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return json.dumps({"type": kind, "timestamp": now, "data": data}, separators=(",", ":"))
+
+
+def read_message(message_id: str, record: Mapping[str, str]) -> Message | None:
+    """What `Webhooks.put` wrote; None where it is gone."""
+    if "url" not in record:
+        return None
+    caller = record.get("caller", "")  # an earlier version kept none
+    return Message(message_id, record["url"], record["secret"], record["body"], caller, int(record["tries"]))

@@ -1,0 +1,931 @@
+"""The job record: what may become of a job, and what is counted meanwhile."""
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+from redis import Redis
+from structlog.testing import capture_logs
+
+from shared.conversion import PROGRESS_AT, Options, Stage
+from shared.errors import (
+    CanceledError,
+    DamagedPhotoError,
+    IdempotencyKeyReusedError,
+    InvalidValueError,
+    NewerRecordError,
+    QueueFullError,
+    UnavailableError,
+    UnknownJobError,
+    UnknownStyleError,
+)
+from shared.jobs.attempts import HINDRANCE_S
+from shared.jobs.events import STREAM_GRACE_S
+from shared.jobs.record import RECORD_GRACE_S, Job, Lane, ResultInfo, State, error_info, new_id
+from shared.jobs.store import Idempotency, Jobs
+from shared.photos.formats import Format
+from shared.record_codec import RECORD_VERSION
+from shared.redis_keys import EXPIRY, LAPSES, LEASES, lane_sent
+from shared.scheduling import admission
+from shared.scheduling.broker import Queue, celery_app
+from shared.services import Services, connect
+from shared.storage.disk import DiskStore
+from shared.storage.references import LOCK_S, Holding, Holdings
+from shared.usecases.dispatch import claim
+from shared.usecases.jobs import erase
+from shared.usecases.maintenance import expire_due
+from shared.usecases.recovery import send_lost
+from shared.usecases.submit import Order
+from shared.usecases.submit import submit as submit_photo
+from tests.conftest import alike, fall_silent, photo_bytes, with_room
+
+RESULT = ResultInfo(width=64, height=48, bytes=3, sha256="0" * 64, content_type="image/jpeg")
+
+
+def order(idempotency_key: str | None = None, max_side: int = 512) -> Order:
+    return Order("hinata-light", Options(max_side, Format.JPEG), idempotency_key=idempotency_key)
+
+
+def submit(services: Services, seed: int = 0, key: str | None = None, max_side: int = 512) -> Job:
+    return submit_photo(services, BytesIO(photo_bytes(seed=seed)), order(key, max_side))
+
+
+def claimed(services: Services, seed: int = 0) -> Job:
+    job = services.attempts.claim(submit(services, seed).id)
+    assert job is not None
+    return job
+
+
+def make_overdue(services: Services) -> None:
+    """Let everything that has a time be past it."""
+    for key in (EXPIRY, LAPSES, LEASES, lane_sent(Lane.INTERACTIVE)):
+        for entry in services.redis.zrange(key, 0, -1):
+            services.redis.zadd(key, {str(entry): 1})
+
+
+def tidy(services: Services) -> None:
+    """Remove what is overdue, as every worker node does."""
+    expire_due(services)
+    services.holdings.release_lapsed()
+
+
+def heard_of(services: Services, job: Job, *, ago_s: float) -> None:
+    """As if the worker of a running job had last given a sign of life so many seconds ago."""
+    seconds, _ = services.redis.time()
+    services.redis.zadd(LEASES, {job.id: seconds - ago_s}, xx=True)
+
+
+def test_a_submitted_job_waits_with_its_photo_kept(services: Services) -> None:
+    job = submit(services)
+    assert services.jobs.get(job.id) == job
+    assert job.state is State.QUEUED
+    with services.store.open(job.photo_key) as photo:
+        assert photo.read() == photo_bytes()
+
+
+def test_a_submitted_job_is_in_its_lane_of_the_queue(services: Services) -> None:
+    submit(services)
+    assert services.redis.llen(Lane.INTERACTIVE) == 1
+
+
+def test_a_refused_photo_leaves_nothing_behind(services: Services) -> None:
+    with pytest.raises(DamagedPhotoError):
+        submit_photo(services, BytesIO(photo_bytes(image_format="JPEG")[:400]), order())
+    assert services.redis.keys("*") == []
+
+
+def test_an_unknown_style_names_the_known_ones(services: Services) -> None:
+    with pytest.raises(UnknownStyleError, match="hinata-light"):
+        submit_photo(services, BytesIO(photo_bytes()), replace(order(), style="nope"))
+
+
+def test_ids_cannot_be_guessed() -> None:
+    assert len({new_id() for _ in range(100)}) == 100
+    assert len(bytes.fromhex(new_id())) * 8 >= 128
+
+
+def test_a_claimed_job_runs_and_counts_the_attempt(services: Services) -> None:
+    job = claimed(services)
+    assert (job.state, job.attempts) == (State.RUNNING, 1)
+    assert job.started_at is not None
+
+
+def test_a_redelivered_finished_job_is_left_alone(services: Services) -> None:
+    job = claimed(services)
+    done = services.attempts.succeed(job, RESULT, timings={}, notes=())
+    assert services.attempts.claim(job.id) is None
+    assert services.jobs.get(job.id) == done
+
+
+def test_a_redelivered_erased_job_is_left_alone(services: Services) -> None:
+    assert services.attempts.claim(new_id()) is None
+
+
+def test_a_job_that_never_ends_is_given_up_after_the_allowed_attempts(services: Services) -> None:
+    job = submit(services)
+    for attempt in (1, 2, 3):
+        running = services.attempts.claim(job.id)
+        assert running is not None
+        assert running.attempts == attempt
+        fall_silent(services, job)
+    assert services.attempts.claim(job.id) is None
+    failed = services.jobs.get(job.id)
+    assert failed.state is State.FAILED
+    assert failed.error is not None
+    assert failed.error.code == "attempts_exhausted"
+
+
+def test_an_overtaken_attempt_cannot_commit(services: Services) -> None:
+    first = claimed(services)
+    fall_silent(services, first)
+    second = services.attempts.claim(first.id)
+    assert second is not None
+    with pytest.raises(CanceledError):
+        services.attempts.succeed(first, RESULT, timings={}, notes=())
+    services.attempts.fail(first.id, DamagedPhotoError("late"), attempt=first.attempts)
+    assert services.jobs.get(first.id).state is State.RUNNING
+    services.attempts.succeed(second, RESULT, timings={}, notes=())
+    assert services.jobs.get(first.id).state is State.SUCCEEDED
+
+
+def test_a_commit_made_many_times_at_once_counts_once(services: Services) -> None:
+    job = claimed(services)
+    with ThreadPoolExecutor(8) as pool:
+        done = list(pool.map(lambda _: services.attempts.succeed(job, RESULT, timings={}, notes=()), range(8)))
+    assert len({one.finished_at for one in done}) == 1
+    assert services.totals.read()["jobs_succeeded"] == 1
+
+
+def test_a_waiting_job_is_canceled_at_once_and_never_claimed(services: Services) -> None:
+    job = submit(services)
+    assert services.jobs.cancel(job.id).state is State.CANCELED
+    assert services.jobs.cancel(job.id).state is State.CANCELED
+    assert services.attempts.claim(job.id) is None
+
+
+def test_a_running_job_stops_at_its_next_stage_when_canceled(services: Services) -> None:
+    job = claimed(services)
+    services.attempts.advance(job, Stage.DECODE, 0.0)
+    assert services.jobs.cancel(job.id).state is State.RUNNING
+    with pytest.raises(CanceledError):
+        services.attempts.advance(job, Stage.GENERATE, 0.1)
+    services.attempts.stop(job)
+    assert services.jobs.get(job.id).state is State.CANCELED
+
+
+def test_progress_follows_the_stages(services: Services) -> None:
+    job = claimed(services)
+    for stage, progress in PROGRESS_AT.items():
+        services.attempts.advance(job, stage, progress)
+        now = services.jobs.get(job.id)
+        assert (now.stage, now.progress) == (stage, progress)
+
+
+def test_a_requeued_job_waits_again_until_its_last_attempt(services: Services) -> None:
+    job = claimed(services)
+    assert services.attempts.requeue(job)
+    assert services.jobs.get(job.id).state is State.QUEUED
+    services.attempts.claim(job.id)
+    fall_silent(services, job)
+    last = services.attempts.claim(job.id)
+    assert last is not None
+    assert services.attempts.requeue(last) is None
+
+
+def test_a_job_that_is_hindered_waits_again_and_keeps_its_attempts(services: Services) -> None:
+    job = claimed(services)
+    for _ in range(4):
+        assert services.attempts.requeue(job, hindered=True)
+        assert services.jobs.get(job.id).state is State.QUEUED
+        again = services.attempts.claim(job.id)
+        assert again is not None
+        job = again
+    assert job.attempts - job.forgiven == 1
+
+
+def test_the_same_idempotency_key_and_photo_give_the_same_job(services: Services) -> None:
+    first = submit(services, key="k1")
+    assert submit(services, key="k1").id == first.id
+    assert services.redis.llen(Lane.INTERACTIVE) == 1
+
+
+def test_an_idempotency_key_is_known_for_a_day(services: Services) -> None:
+    submit(services, key="k1")
+    assert services.redis.ttl("sakuga:idempotency:public:k1") == pytest.approx(24 * 3600, abs=60)
+
+
+def test_many_requests_with_one_idempotency_key_at_once_make_one_job(services: Services) -> None:
+    ids: list[str] = []
+    threads = [threading.Thread(target=lambda: ids.append(submit(services, key="k").id)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ids) == 8
+    assert len(set(ids)) == 1
+    assert services.totals.read()["jobs_submitted"] == 1
+
+
+def test_of_two_photos_with_one_idempotency_key_at_once_the_refused_one_leaves_nothing(services: Services) -> None:
+    class Overtaken(Jobs):
+        def earlier(self, caller: str, idempotency: Idempotency) -> Job | None:
+            found = super().earlier(caller, idempotency)
+            submit(services, seed=0, key="k1")
+            return found
+
+    jobs = alike(services.jobs, Overtaken)
+    refused = submit(services, seed=1)
+    erase(services, refused.id)
+    with pytest.raises(IdempotencyKeyReusedError):
+        submit(replace(services, jobs=jobs), seed=1, key="k1")
+    assert services.store.head(refused.photo_key) is None
+    assert services.redis.zcard(LAPSES) == 1, "that of the photo that was quicker"
+
+
+@pytest.mark.parametrize("other", [{"seed": 1}, {"max_side": 256}])
+def test_an_idempotency_key_with_another_payload_is_refused(services: Services, other: dict[str, int]) -> None:
+    submit(services, key="k1")
+    with pytest.raises(IdempotencyKeyReusedError):
+        submit(services, key="k1", **other)
+
+
+def test_an_erased_job_takes_its_photo_and_result_with_it(services: Services) -> None:
+    job = claimed(services)
+    with services.holdings.taking(job.result_holding, until=job.expires_at):
+        services.store.put(job.result_key, b"jpg", content_type="image/jpeg")
+    services.attempts.succeed(job, RESULT, timings={}, notes=())
+    erase(services, job.id)
+    assert services.store.head(job.photo_key) is None
+    assert services.store.head(job.result_key) is None
+    with pytest.raises(UnknownJobError):
+        services.jobs.get(job.id)
+
+
+def test_a_photo_two_jobs_share_goes_with_the_last_of_them(services: Services) -> None:
+    first, second = submit(services), submit(services)
+    assert first.photo_key == second.photo_key
+    erase(services, first.id)
+    assert services.store.head(second.photo_key) is not None
+    erase(services, second.id)
+    assert services.store.head(second.photo_key) is None
+
+
+def test_an_expired_job_says_so_and_its_photo_is_gone(services: Services) -> None:
+    job = submit(services)
+    make_overdue(services)
+    expire_due(services)
+    services.holdings.release_lapsed()
+    assert services.jobs.get(job.id).state is State.EXPIRED
+    assert services.store.head(job.photo_key) is None
+
+
+DAMAGE: dict[str, Callable[[Redis, str], object]] = {
+    "no JSON": lambda redis, key: redis.hset(key, "created_at", "{"),
+    "nothing that a job has": lambda redis, key: redis.hset(key, "state", '"bored"'),
+    "half": lambda redis, key: redis.hdel(key, "caller", "pixels"),
+    "no text": lambda redis, key: redis.hset(key, "style", b"\xff\xfe"),
+    "too deep": lambda redis, key: redis.hset(key, "photo", "[" * 100_000),
+    "no hash": lambda redis, key: redis.set(key, "x"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+class TestADamagedRecord:
+    @pytest.fixture
+    def damaged(self, services: Services, damage: str) -> str:
+        """The id of the job that is first in line to expire, and that nobody can read."""
+        job_id = min(submit(services, seed).id for seed in range(3))
+        DAMAGE[damage](services.redis, f"sakuga:job:{job_id}")
+        return job_id
+
+    def test_keeps_no_other_job_from_expiring(self, services: Services, damaged: str) -> None:
+        others = [str(job_id) for job_id in services.redis.zrange(EXPIRY, 0, -1) if job_id != damaged]
+        make_overdue(services)
+        expire_due(services)
+        assert [services.jobs.get(job_id).state for job_id in others] == [State.EXPIRED] * 2
+        assert services.jobs.due(10) == []
+
+    def test_is_logged_once_and_kept_for_a_while(self, services: Services, damaged: str) -> None:
+        make_overdue(services)
+        with capture_logs() as logs:
+            expire_due(services)
+            services.jobs.expire(damaged)
+        assert [entry["job_id"] for entry in logs if entry["log_level"] == "error"] == [damaged]
+        kept = f"sakuga:damaged:{damaged}"
+        assert services.redis.exists(f"sakuga:job:{damaged}") == 0
+        assert 0 < services.redis.ttl(kept) <= services.settings.quarantine_ttl_s
+
+    def test_is_as_unknown_as_none_and_stays_until_it_is_due(self, services: Services, damaged: str) -> None:
+        with pytest.raises(UnknownJobError, match="send the photo again"):
+            services.jobs.get(damaged)
+        assert services.jobs.find(damaged) is None
+        assert damaged not in [job.id for job in services.jobs.page("public", cursor=None, count=10).jobs]
+        assert services.redis.exists(f"sakuga:job:{damaged}") == 1
+
+    def test_occupies_neither_a_worker_nor_the_queue(self, services: Services, damaged: str) -> None:
+        assert services.attempts.claim(damaged) is None
+        assert services.lanes.waiting_since(Lane.INTERACTIVE, damaged) is None
+
+    def test_is_not_sent_again_for_ever(self, services: Services, damaged: str) -> None:
+        services.redis.delete(Lane.INTERACTIVE)
+        make_overdue(services)
+        assert send_lost(services) == 2
+        assert services.lanes.waiting_since(Lane.INTERACTIVE, damaged) is None
+
+
+class TestARecordOfANewerRelease:
+    """It has fields and values that this release knows nothing of."""
+
+    @pytest.fixture
+    def newer(self, services: Services) -> Job:
+        job = submit(services, key="newer")
+        record = f"sakuga:job:{job.id}"
+        services.redis.hset(record, mapping={"version": RECORD_VERSION + 1, "stage": '"dreaming"', "mood": "happy"})
+        services.redis.hdel(record, "style")
+        return job
+
+    @pytest.fixture
+    def is_untouched(self, services: Services, newer: Job) -> Callable[[], bool]:
+        def look() -> tuple[object, ...]:
+            record, place = f"sakuga:job:{newer.id}", services.lanes.waiting_since(Lane.INTERACTIVE, newer.id)
+            stats = services.lanes.stats(Lane.INTERACTIVE)
+            index = services.redis.zscore("sakuga:jobs:public", newer.id)
+            kept = services.redis.expiretime(record), services.redis.zscore(EXPIRY, newer.id) is not None
+            return services.redis.hgetall(record), place is not None, stats, index, kept
+
+        before = look()
+        return lambda: look() == before
+
+    @pytest.mark.parametrize(
+        "use",
+        [
+            lambda services, job: services.jobs.get(job.id),
+            lambda services, job: services.jobs.find(job.id),
+            lambda services, _: services.jobs.page("public", cursor=None, count=10),
+            lambda services, job: services.attempts.claim(job.id),
+            lambda services, job: services.jobs.cancel(job.id),
+            lambda services, job: erase(services, job.id),
+            lambda services, _: submit(services, key="newer"),
+        ],
+    )
+    def test_is_left_alone_and_its_owner_told_to_try_again(
+        self,
+        services: Services,
+        newer: Job,
+        is_untouched: Callable[[], bool],
+        use: Callable[[Services, Job], object],
+    ) -> None:
+        with pytest.raises(NewerRecordError) as refused:
+            use(services, newer)
+        assert (refused.value.status, refused.value.retry_after_s) == (503, 5)
+        assert is_untouched()
+
+    def test_is_left_to_a_newer_release_to_expire_and_keeps_no_other_from_it(
+        self, services: Services, newer: Job, is_untouched: Callable[[], bool]
+    ) -> None:
+        others = [submit(services, seed) for seed in range(1, 4)]
+        for job in others:
+            services.jobs.cancel(job.id)
+        make_overdue(services)
+        services.redis.zadd(EXPIRY, {newer.id: 0})
+        expire_due(services)
+        assert services.jobs.due(10) == [newer.id]
+        assert {services.jobs.get(job.id).state for job in others} == {State.EXPIRED}
+        assert is_untouched()
+
+    def test_goes_by_itself_where_no_newer_release_is_left(self, services: Services, newer: Job) -> None:
+        record, grace_s = f"sakuga:job:{newer.id}", 3600
+        assert services.redis.expiretime(record) == int(newer.expires_at) + grace_s
+        assert services.redis.expiretime(f"{record}:events") == int(newer.expires_at) + grace_s
+        services.redis.delete(record)  # as Redis does then
+        make_overdue(services)
+        expire_due(services)
+        assert services.redis.zcard(EXPIRY) == 0
+
+    def test_is_not_sent_again(self, services: Services, newer: Job) -> None:
+        other = submit(services, seed=1)
+        services.redis.delete(Lane.INTERACTIVE)
+        make_overdue(services)
+        assert send_lost(services) == 1
+        assert services.queue.oldest(Lane.INTERACTIVE) == other.id
+        assert services.lanes.waiting_since(Lane.INTERACTIVE, newer.id) is not None
+
+    def test_may_have_committed(self, services: Services, newer: Job) -> None:
+        assert services.attempts.has_committed(newer)
+
+
+def test_a_record_of_the_first_releases_has_no_version_and_gets_one_with_its_next_change(services: Services) -> None:
+    job = submit(services)
+    record = f"sakuga:job:{job.id}"
+    assert services.redis.hget(record, "version") == str(RECORD_VERSION)
+    services.redis.hdel(record, "version")
+    assert services.jobs.get(job.id) == job
+    assert services.attempts.claim(job.id) is not None
+    assert services.redis.hget(record, "version") == str(RECORD_VERSION)
+
+
+def test_a_job_that_is_tried_anew_still_goes_by_itself(services: Services) -> None:
+    job = claimed(services)
+    services.attempts.fail(job.id, DamagedPhotoError("broken"))
+    services.jobs.retry(job.id)
+    for key in (f"sakuga:job:{job.id}", f"sakuga:job:{job.id}:events"):
+        assert services.redis.expiretime(key) == int(job.expires_at) + 3600
+
+
+@pytest.mark.parametrize("ahead_s", [10 * 86_400, -10 * 86_400])
+def test_a_wrong_clock_expires_nothing_and_tells_right_times(
+    services: Services, monkeypatch: pytest.MonkeyPatch, ahead_s: int
+) -> None:
+    began = time.time()
+    monkeypatch.setattr(time, "time", lambda: began + ahead_s)
+    job = claimed(services)
+    expire_due(services)
+    services.holdings.release_lapsed()
+    done = services.attempts.succeed(job, RESULT, timings={}, notes=())
+    assert services.store.head(job.photo_key) is not None
+    times = [done.created_at, done.started_at, done.finished_at, done.expires_at - services.settings.ttl_s]
+    assert times == [pytest.approx(began, abs=60)] * 4
+
+
+def break_off(holdings: Holdings, holding: Holding, meanwhile: Callable[[], object]) -> None:
+    """Begin to write an object, let something happen, and fail."""
+    with holdings.taking(holding, until=time.time() + 60):
+        meanwhile()
+        raise BrokenPipeError
+
+
+def test_who_lost_its_lock_deletes_nothing_until_its_holding_lapses(services: Services) -> None:
+    late = submit(services).photo_holding
+    lock = f"sakuga:lock:{late.key}"
+    with pytest.raises(BrokenPipeError):
+        break_off(services.holdings, late, lambda: services.redis.delete(lock))  # as if its time had run out
+    assert services.store.head(late.key) is not None
+    make_overdue(services)
+    services.holdings.release_lapsed()
+    assert services.store.head(late.key) is None
+
+
+def test_a_delete_has_all_the_time_of_its_lock(services: Services, tmp_path: Path) -> None:
+    late, left = submit(services).photo_holding, []
+
+    class Watched(DiskStore):
+        def delete(self, key: str) -> None:
+            left.append(services.redis.pttl(f"sakuga:lock:{key}"))
+
+    lock, own = f"sakuga:lock:{late.key}", Holdings(services.redis, services.clock, Watched(tmp_path))
+    with pytest.raises(BrokenPipeError):
+        break_off(own, late, lambda: services.redis.pexpire(lock, 1000))  # as if the upload had taken most of it
+    assert left == [pytest.approx(1000 * LOCK_S, abs=5000)]
+
+
+def test_a_photo_whose_submitter_died_before_writing_the_record_goes_in_time(services: Services) -> None:
+    job = submit(services)
+    services.redis.delete(f"sakuga:job:{job.id}")  # leaves what was there before the record: the photo and its holding
+    services.holdings.release_lapsed()
+    assert services.store.head(job.photo_key) is not None
+    make_overdue(services)
+    services.holdings.release_lapsed()
+    assert services.store.head(job.photo_key) is None
+    assert services.redis.keys("sakuga:hold*") == []
+
+
+def test_what_the_store_cannot_erase_now_is_erased_when_it_answers_again(services: Services) -> None:
+    class Down(DiskStore):
+        def delete(self, key: str) -> None:  # noqa: ARG002
+            raise UnavailableError("The store does not answer.")
+
+    job = submit(services)
+    down = Down(services.settings.data_dir / "store")
+    erase(replace(services, store=down, holdings=Holdings(services.redis, services.clock, down)), job.id)
+    assert services.store.head(job.photo_key) is not None
+    services.holdings.release_lapsed()
+    assert services.store.head(job.photo_key) is None
+
+
+def test_a_job_whose_submitter_died_before_queueing_it_is_queued_once(services: Services) -> None:
+    class Killed(BaseException):
+        pass
+
+    class DyingQueue(Queue):
+        def send(self, job_id: str, lane: Lane) -> None:  # noqa: ARG002
+            raise Killed
+
+    with pytest.raises(Killed):
+        submit(replace(services, queue=DyingQueue(celery_app(services.settings), services.redis)))
+    assert services.redis.llen(Lane.INTERACTIVE) == 0
+    assert send_lost(services) == 0
+    make_overdue(services)
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(lambda _: send_lost(services), range(8))) == 1
+    assert services.redis.llen(Lane.INTERACTIVE) == 1
+
+
+def test_a_broker_that_fails_for_a_while_silences_no_lost_job(services: Services) -> None:
+    class Failing(Queue):
+        def send(self, job_id: str, lane: Lane) -> None:  # noqa: ARG002
+            raise UnavailableError("The queue does not answer.")
+
+    for seed in range(3):
+        submit(services, seed)
+    services.redis.delete(Lane.INTERACTIVE)
+    make_overdue(services)
+    assert send_lost(replace(services, queue=Failing(celery_app(services.settings), services.redis))) == 0
+    assert send_lost(services) == 3
+    assert services.redis.llen(Lane.INTERACTIVE) == 3
+
+
+def test_a_record_whose_answer_was_lost_keeps_its_photo(services: Services) -> None:
+    class Deaf(Jobs):
+        def create(self, job: Job, idempotency: Idempotency | None = None) -> Job:
+            super().create(job, idempotency)
+            raise ConnectionError
+
+    deaf = alike(services.jobs, Deaf)
+    with pytest.raises(ConnectionError):
+        submit(replace(services, jobs=deaf), key="k1")
+    again = submit(services, key="k1")
+    assert services.store.head(again.photo_key) is not None
+
+
+def test_the_end_of_a_killed_process_leaves_a_younger_attempt_alone(services: Services) -> None:
+    job = claimed(services)
+    services.attempts.fail(job.id, DamagedPhotoError("late"), running_for_s=60)
+    assert services.jobs.get(job.id).state is State.RUNNING
+    services.attempts.fail(job.id, DamagedPhotoError("late"), running_for_s=0)
+    assert services.jobs.get(job.id).state is State.FAILED
+
+
+def test_a_job_that_merely_waits_long_is_not_queued_again(services: Services) -> None:
+    for seed in range(3):
+        submit(services, seed)
+    make_overdue(services)
+    assert send_lost(services) == 0
+    assert services.redis.llen(Lane.INTERACTIVE) == 3
+
+
+def test_a_job_whose_message_is_lost_behind_others_is_queued_again(services: Services) -> None:
+    lost = submit(services)
+    services.redis.rpop(Lane.INTERACTIVE)
+    make_overdue(services)
+    submit(services, seed=1)
+    assert send_lost(services) == 1
+    assert services.redis.llen(Lane.INTERACTIVE) == 2
+    assert services.attempts.claim(lost.id) is not None
+
+
+def test_a_message_that_was_sent_again_and_came_too_early_is_sent_once_more(services: Services) -> None:
+    job = claimed(services)
+    services.redis.delete(Lane.INTERACTIVE)
+    make_overdue(services)
+    assert send_lost(services) == 1
+    services.redis.zadd(LEASES, {job.id: time.time()})  # as if a worker still had it
+    assert claim(services, job.id) is None
+    services.redis.delete(Lane.INTERACTIVE)
+    make_overdue(services)
+    assert send_lost(services) == 1
+    assert services.attempts.claim(job.id) is not None
+
+
+def test_an_attempt_that_was_lost_with_its_message_is_made_again(services: Services) -> None:
+    job = claimed(services)
+    services.redis.delete(Lane.INTERACTIVE)
+    assert send_lost(services) == 0
+    make_overdue(services)
+    assert send_lost(services) == 1
+    again = services.attempts.claim(job.id)
+    assert again is not None
+    assert again.attempts == 2
+
+
+def test_a_message_that_was_sent_twice_starts_nothing_twice(services: Services) -> None:
+    job = claimed(services)
+    assert services.attempts.claim(job.id) is None
+    assert services.jobs.get(job.id).attempts == 1
+
+
+def test_a_job_whose_worker_falls_silent_is_anothers(services: Services) -> None:
+    job = claimed(services)
+    make_overdue(services)
+    services.leases.renew([job.id])
+    assert services.attempts.claim(job.id) is None, "it was silent for long, but it lives"
+    make_overdue(services)
+    again = services.attempts.claim(job.id)
+    assert again is not None
+    assert again.attempts == 2
+
+
+def test_a_lease_has_lapsed_when_the_queue_gives_the_message_to_another(services: Services) -> None:
+    timeout_s = services.settings.visibility_timeout_s
+    job = claimed(services)
+    heard_of(services, job, ago_s=timeout_s / 2)
+    assert services.attempts.claim(job.id) is None
+    heard_of(services, job, ago_s=timeout_s)
+    assert services.leases.vanished(10) == [], "the queue may still have its message"
+    assert services.attempts.claim(job.id) is not None
+    heard_of(services, job, ago_s=2 * timeout_s)
+    assert services.leases.vanished(10) == [job.id]
+
+
+def test_no_sign_of_life_brings_an_ended_job_back(services: Services) -> None:
+    job = claimed(services)
+    services.attempts.succeed(job, RESULT, timings={}, notes=())
+    services.leases.renew([job.id])
+    make_overdue(services)
+    assert services.leases.vanished(10) == []
+
+
+def test_a_message_that_is_still_handed_out_is_not_taken_for_lost(services: Services) -> None:
+    job = claimed(services)
+    message = {"headers": {"id": job.id}}
+    services.redis.hset("unacked", "tag", json.dumps([message, "", "interactive"]))
+    services.redis.zadd("unacked_index", {"tag": time.time()})
+    make_overdue(services)
+    assert send_lost(services) == 0
+    services.redis.zadd("unacked_index", {"tag": time.time() + 3600})  # of a node whose clock was wrong when it died
+    assert send_lost(services) == 1
+
+
+def test_an_attempt_that_a_stop_of_its_node_ended_does_not_count(services: Services) -> None:
+    job = submit(services)
+    for _ in range(services.settings.max_attempts):
+        assert services.attempts.claim(job.id, "here/1")
+        services.attempts.give_back(job.id, "here/1", counts=False)
+    for _ in range(services.settings.max_attempts):
+        assert services.attempts.claim(job.id, "here/1")
+        services.attempts.give_back(job.id, "here/1", counts=True)
+    assert services.attempts.claim(job.id, "here/1") is None
+    assert services.jobs.get(job.id).state is State.FAILED
+
+
+def test_the_photo_goes_once_its_picture_is_there_and_the_picture_in_its_time(services: Services) -> None:
+    job = claimed(services)
+    services.store.put_new(job.result_key, b"picture", content_type="image/png")
+    services.attempts.succeed(job, RESULT, timings={}, notes=())
+    services.holdings.release_lapsed()
+    assert services.store.head(job.photo_key) is None
+    assert services.store.head(job.result_key) is not None
+
+
+def test_a_photo_that_failed_is_kept_to_be_tried_again(services: Services) -> None:
+    job = claimed(services)
+    services.attempts.fail(job.id, DamagedPhotoError("It ends too soon."))
+    services.holdings.release_lapsed()
+    assert services.store.head(job.photo_key) is not None
+
+
+def test_what_a_node_gives_back_waits_behind_the_others(services: Services) -> None:
+    job = services.attempts.claim(submit(services).id, "here/1")
+    assert job is not None
+    for seed in (1, 2):
+        submit(services, seed)
+    services.workers.beat("here/2")
+    services.attempts.give_back(job.id, "there/1", counts=True)
+    assert services.jobs.get(job.id).state is State.RUNNING, "it is none of theirs"
+    services.attempts.give_back(job.id, "here/1", counts=True)
+    waiting = services.jobs.get(job.id)
+    outlook = services.estimates.outlook(waiting)
+    assert (waiting.state, outlook.position) == (State.QUEUED, 3)
+    assert outlook.eta_s == pytest.approx(3 * waiting.work_ms / 1000)
+    assert services.leases.vanished(10) == []
+    again = services.attempts.claim(job.id, "there/1")
+    assert again is not None
+    assert again.attempts == 2
+
+
+class TestQuarantine:
+    @pytest.fixture
+    def poison(self, services: Services) -> Job:
+        job = submit(services)
+        for _ in range(4):
+            services.attempts.claim(job.id)
+            fall_silent(services, job)
+        return services.jobs.get(job.id)
+
+    def test_its_photo_is_kept_for_the_operator(
+        self, services: Services, poison: Job, let_pass: Callable[[float], None]
+    ) -> None:
+        assert [job.id for job in services.quarantine.jobs()] == [poison.id]
+        let_pass(services.settings.ttl_s + 60)
+        tidy(services)
+        assert services.store.head(poison.photo_key) is not None
+        assert services.jobs.get(poison.id).state is State.FAILED
+
+    def test_its_photo_goes_when_the_quarantine_ends(
+        self, services: Services, poison: Job, let_pass: Callable[[float], None]
+    ) -> None:
+        let_pass(services.settings.quarantine_ttl_s + 60)
+        tidy(services)
+        assert services.quarantine.jobs() == []
+        assert services.store.head(poison.photo_key) is None
+        assert services.jobs.get(poison.id).state is State.EXPIRED
+
+    def test_it_may_be_tried_anew(self, services: Services, poison: Job) -> None:
+        services.jobs.retry(poison.id)
+        assert services.quarantine.jobs() == []
+        again = services.attempts.claim(poison.id)
+        assert again is not None
+
+    def test_it_goes_with_the_job(self, services: Services, poison: Job) -> None:
+        erase(services, poison.id)
+        assert services.quarantine.jobs() == []
+        assert services.store.head(poison.photo_key) is None
+
+
+def test_a_job_that_has_ended_is_forgotten_in_its_time(services: Services) -> None:
+    job = claimed(services)
+    services.attempts.succeed(job, RESULT, timings={}, notes=())
+    record = f"sakuga:job:{job.id}"
+    assert services.redis.expiretime(record) == int(job.expires_at) + RECORD_GRACE_S
+    assert services.redis.expiretime(f"sakuga:result:{job.result_key}") == int(job.expires_at)
+    assert services.redis.ttl(f"{record}:events") == pytest.approx(STREAM_GRACE_S, abs=60)
+
+
+def test_a_job_that_is_tried_anew_is_not_forgotten_before_it_ends(services: Services) -> None:
+    job = claimed(services)
+    keys = [f"sakuga:job:{job.id}", f"sakuga:job:{job.id}:events"]
+    services.attempts.fail(job.id, DamagedPhotoError("broken"))
+    assert all(services.redis.ttl(key) > 0 for key in keys)
+    services.jobs.retry(job.id)
+    assert all(services.redis.ttl(key) > services.settings.ttl_s for key in keys)
+
+
+def test_a_job_that_is_tried_anew_may_be_hindered_for_as_long_again(
+    services: Services, let_pass: Callable[[float], None]
+) -> None:
+    job = claimed(services)
+    let_pass(HINDRANCE_S + 1)
+    assert services.attempts.requeue(job, hindered=True)
+    late = services.attempts.claim(job.id)
+    assert late is not None
+    assert services.attempts.requeue(late, hindered=True) is None
+    services.attempts.fail(job.id, UnavailableError("The store does not answer."))
+    services.jobs.retry(job.id)
+    anew = services.attempts.claim(job.id)
+    assert anew is not None
+    assert services.attempts.requeue(anew, hindered=True)
+
+
+def test_the_list_of_a_caller_s_jobs_is_trimmed_of_those_that_are_forgotten(
+    services: Services, let_pass: Callable[[float], None]
+) -> None:
+    first = submit(services, 0)
+    let_pass(services.settings.ttl_s)
+    second = submit(services, 1)
+    assert services.redis.zrange("sakuga:jobs:public", 0, -1) == [first.id, second.id]
+    let_pass(RECORD_GRACE_S + 60)
+    third = submit(services, 2)
+    assert services.redis.zrange("sakuga:jobs:public", 0, -1) == [second.id, third.id]
+
+
+def test_a_paging_cursor_outlives_its_job(services: Services) -> None:
+    ids = [submit(services, seed).id for seed in range(4)]
+    first = services.jobs.page("public", cursor=None, count=2)
+    erase(services, first.jobs[-1].id)
+    second = services.jobs.page("public", cursor=first.next_cursor, count=2)
+    assert [job.id for job in second.jobs] == ids[1::-1]
+    with pytest.raises(InvalidValueError):
+        services.jobs.page("public", cursor="zzz", count=2)
+
+
+def test_a_job_that_waited_past_its_time_leaves_no_ghost_in_the_books(services: Services) -> None:
+    job = submit(services)
+    make_overdue(services)
+    assert services.redis.expiretime(f"sakuga:job:{job.id}") > job.expires_at + 3000, "its record outlives it"
+    expire_due(services)
+    assert services.lanes.stats(Lane.INTERACTIVE).jobs == 0
+    assert services.lanes.stats(Lane.INTERACTIVE).megapixels == 0
+
+
+def test_jobs_are_listed_newest_first_a_page_at_a_time(services: Services) -> None:
+    ids = [submit(services, seed).id for seed in range(5)]
+    first = services.jobs.page("public", cursor=None, count=2)
+    second = services.jobs.page("public", cursor=first.next_cursor, count=2)
+    third = services.jobs.page("public", cursor=second.next_cursor, count=2)
+    listed = [job.id for page in (first, second, third) for job in page.jobs]
+    assert listed == ids[::-1]
+    assert third.next_cursor is None
+
+
+def test_callers_see_only_their_own_jobs(services: Services) -> None:
+    submit(services)
+    assert services.jobs.page("someone-else", cursor=None, count=10).jobs == []
+
+
+def test_every_change_is_an_event_in_order(services: Services) -> None:
+    job = claimed(services)
+    services.attempts.advance(job, Stage.GENERATE, 0.1)
+    services.attempts.succeed(job, RESULT, timings={}, notes=())
+    events = list(services.events.read(job.id, after="0", wait_s=1))
+    assert [event.kind for event in events] == ["state", "state", "progress", "done"]
+    later = list(services.events.read(job.id, after=events[1].id, wait_s=1))
+    assert [event.kind for event in later] == ["progress", "done"]
+
+
+def test_waiting_ends_when_the_job_does(services: Services) -> None:
+    job = claimed(services)
+    timer = threading.Timer(0.3, services.attempts.fail, (job.id, DamagedPhotoError("broken")))
+    timer.start()
+    ended = services.events.wait_for_end(job.id, 20)
+    timer.join()
+    assert ended.state is State.FAILED
+    assert ended.error == error_info(DamagedPhotoError("broken"))
+
+
+def test_waiting_ends_when_patience_does(services: Services) -> None:
+    job = submit(services)
+    looks = iter((True, True, False))
+    assert services.events.wait_for_end(job.id, 600, patient=lambda: next(looks)).state is State.QUEUED
+    assert list(looks) == []
+
+
+def test_the_books_are_level_after_every_kind_of_end(services: Services) -> None:
+    succeeded, failed, canceled, erased = (claimed(services, seed) for seed in range(4))
+    waiting_canceled, waiting_erased = submit(services, 4), submit(services, 5)
+    services.attempts.succeed(succeeded, RESULT, timings={"decode_s": 0.5}, notes=())
+    services.attempts.fail(failed.id, DamagedPhotoError("broken"))
+    services.attempts.stop(canceled)
+    erase(services, erased.id)
+    services.jobs.cancel(waiting_canceled.id)
+    erase(services, waiting_erased.id)
+    totals = services.redis.hgetall("sakuga:lane:interactive:totals")
+    assert totals["submitted_ms"] == totals["finished_ms"]
+    assert totals["pixels"] == "0"
+    assert services.lanes.stats(Lane.INTERACTIVE).jobs == 0
+    assert services.totals.read()["seconds_decode"] == 0.5
+
+
+def test_the_place_in_the_queue_and_the_time_left_follow_the_work_ahead(services: Services) -> None:
+    first, second, third = (submit(services, seed) for seed in range(3))
+    services.workers.beat("host/1")
+    outlooks = [services.estimates.outlook(job) for job in (first, second, third)]
+    assert [outlook.position for outlook in outlooks] == [1, 2, 3]
+    times = [outlook.eta_s or 0.0 for outlook in outlooks]
+    assert times == pytest.approx([first.work_ms / 1000 * jobs for jobs in (1, 2, 3)])
+    services.workers.beat("host/2")
+    assert services.estimates.outlook(third).eta_s == pytest.approx(times[0] * 2)
+
+
+def test_without_workers_nobody_knows_the_time(services: Services) -> None:
+    assert services.estimates.outlook(submit(services)).eta_s is None
+
+
+def test_the_pace_is_learnt_from_what_workers_measure(services: Services) -> None:
+    style = services.styles["hinata-light"]
+    before = services.estimates.estimate_ms(style, 1.0)
+    services.estimates.record_pace(style.name, 100.0)
+    services.estimates.record_pace(style.name, 200.0)
+    assert services.estimates.estimate_ms(style, 1.0) == 60 + 120
+    assert before != 180
+
+
+def test_a_full_queue_refuses_with_a_time_to_come_back(services: Services) -> None:
+    tight = with_room(services, 0.005)
+    submit(tight, 0)
+    with pytest.raises(QueueFullError) as refused:
+        submit(tight, 1)
+    assert refused.value.retry_after_s is not None
+    assert refused.value.retry_after_s >= 1
+
+
+def test_a_redis_that_is_nearly_full_takes_no_more_and_goes_on(
+    services: Services, request: pytest.FixtureRequest
+) -> None:
+    job = submit(services)
+    crowded: Services = request.getfixturevalue("crowded")
+    with pytest.raises(QueueFullError, match="memory is nearly full") as refused:
+        submit(crowded, 1)
+    assert refused.value.retry_after_s == 60
+    taken = crowded.attempts.claim(job.id)
+    assert taken is not None
+    crowded.attempts.succeed(taken, RESULT, timings={}, notes=())
+    erase(crowded, job.id)
+    crowded.redis.config_set("maxmemory", 0)  # no limit, no share of it
+    assert submit(connect(services.settings), 2).state is State.QUEUED
+
+
+def test_how_full_redis_is_is_not_asked_for_every_photo(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "READ_AGAIN_S", 60)
+    look = Mock(wraps=services.redis.info)
+    monkeypatch.setattr(services.redis, "info", look)
+    for seed in range(3):
+        submit(services, seed)
+    assert look.call_count == 1
+    monkeypatch.setattr(services.admission, "_memory", admission.Memory(services.redis))
+    monkeypatch.setattr(admission, "READ_AGAIN_S", 0)
+    for seed in range(3):
+        submit(services, seed)
+    assert look.call_count == 4
+
+
+def test_a_worker_that_falls_silent_is_no_longer_counted(services: Services) -> None:
+    services.workers.beat("host/1")
+    services.redis.zadd("sakuga:workers", {"host/2": time.time() - 60})
+    assert services.workers.count() == 1
+    assert services.workers.alive_on("host") == ["host/1"]

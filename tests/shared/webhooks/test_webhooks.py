@@ -1,0 +1,401 @@
+"""Webhooks: who waits for an album hears of its end, once, signed, and nothing private is ever called."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from io import BytesIO
+from socketserver import BaseRequestHandler, TCPServer, ThreadingTCPServer
+
+import pytest
+from standardwebhooks import Webhook
+
+from shared.albums.store import Albums
+from shared.jobs.record import State
+from shared.redis_keys import WEBHOOKS_DUE
+from shared.services import Services, connect
+from shared.settings import Settings
+from shared.usecases.albums import tell_ended
+from shared.webhooks import delivery, outbox, senders
+from shared.webhooks.addresses import is_public
+from shared.webhooks.messages import Message, new_secret
+from tests.conftest import ToyEngine, photo_bytes, wait_until
+from web.app import create_app
+from web.schemas import AlbumEnded
+from worker import tasks
+
+LOOPBACK = [f"127.0.0.{number}" for number in range(1, 11)]  # all of them this machine
+
+
+@contextmanager
+def serving(server: TCPServer) -> Iterator[int]:
+    """Let a server answer on a thread of its own; yields its port."""
+    with server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+@dataclass
+class Receiver:
+    """A server that somebody else runs."""
+
+    port: int = 0
+    answers: list[int] = field(default_factory=list)
+    heard: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://localhost:{self.port}/hook?a=b"
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    found = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            found.heard.append((dict(self.headers), self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(found.answers.pop(0) if found.answers else 204)
+            self.send_header("Location", found.url)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Stay quiet."""
+
+    with serving(HTTPServer(("127.0.0.1", 0), Handler)) as found.port:
+        yield found
+
+
+@pytest.fixture
+def trusting(services: Services, settings: Settings) -> Services:
+    """Services that may call this machine, whose Redis is empty."""
+    assert services.redis.ping()
+    hosts = ",".join(["localhost", *LOOPBACK])
+    return connect(settings.model_copy(update={"webhook_hosts": hosts}))
+
+
+def ended_album(services: Services, url: str) -> str:
+    """An album of one photo that has come to its end; returns the secret of its webhook."""
+    client = create_app(services).test_client()
+    made = client.post("/api/v1/albums", json={"webhook": url, "name": "Trip"})
+    assert made.status_code == 201, made.text
+    client.put(f"{made.headers['Location']}/photos/a.png", data=photo_bytes(), content_type="image/png")
+    work(services)
+    return str(made.json["webhook_secret"] if made.json else "")
+
+
+def work(services: Services) -> None:
+    """Convert what waits, and look for albums that have ended, as a worker node does."""
+    while convert_one(services):
+        pass
+    tell_ended(services)
+
+
+def convert_one(services: Services) -> bool:
+    """Convert one photo; returns whether there was one."""
+    message = services.redis.rpop("bulk")
+    if message:
+        tasks.convert(json.loads(str(message))["headers"]["id"], services, lambda _: ToyEngine())
+    return message is not None
+
+
+def put(services: Services, message_id: str, url: str, *, caller: str = "public") -> None:
+    services.webhooks.put(Message(message_id, url, new_secret(), "{}", caller), keep_s=60)
+
+
+def make_due(services: Services) -> None:
+    for message in services.redis.zrange(WEBHOOKS_DUE, 0, -1):
+        services.redis.zadd(WEBHOOKS_DUE, {str(message): 0})
+
+
+def test_the_end_of_an_album_is_told_signed(trusting: Services, receiver: Receiver) -> None:
+    secret = ended_album(trusting, receiver.url)
+    assert trusting.webhooks.send_due() == 1
+    ((headers, data),) = receiver.heard
+    told = Webhook(secret).verify(data, headers)
+    assert told["type"] == "album.ended"
+    AlbumEnded.model_validate(told, extra="forbid")
+    assert told["timestamp"].endswith("Z")
+    assert told["data"]["counts"] == dict.fromkeys(State, 0) | {"succeeded": 1}
+    assert told["data"]["name"] == "Trip"
+    assert headers["Host"] == f"localhost:{receiver.port}"
+    assert trusting.webhooks.send_due() == 0
+
+
+def test_it_is_told_again_until_it_is_heard_and_under_the_same_id(trusting: Services, receiver: Receiver) -> None:
+    receiver.answers = [500, 302]
+    ended_album(trusting, receiver.url)
+    for _ in range(3):
+        trusting.webhooks.send_due()
+        make_due(trusting)
+    assert len(receiver.heard) == 3
+    assert len({headers["webhook-id"] for headers, _ in receiver.heard}) == 1
+    assert trusting.redis.zcard(WEBHOOKS_DUE) == 0
+
+
+def test_who_never_hears_is_given_up(trusting: Services) -> None:
+    ended_album(trusting, "http://localhost:9/")
+    tries = 0
+    while trusting.redis.zcard(WEBHOOKS_DUE):
+        make_due(trusting)
+        assert trusting.webhooks.send_due() == 0
+        tries += 1
+    assert tries == 8
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "localhost", "127.1", "[::1]", "[::ffff:10.0.0.1]", "10.1.2.3", "169.254.169.254", "0.0.0.0"],  # noqa: S104  called, not bound
+)
+def test_no_private_address_is_called(services: Services, receiver: Receiver, host: str) -> None:
+    put(services, "msg_1", f"http://{host}:{receiver.port}/")
+    assert services.webhooks.send_due() == 0
+    assert receiver.heard == []
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "LOCALHOST", "localhost.", "a.localhost", "[::1]", "10.1.2.3:8080", "169.254.169.254", "0"]
+)
+def test_what_is_plainly_private_is_refused_at_once_unless_the_operator_allows_it(
+    services: Services, settings: Settings, host: str
+) -> None:
+    refused = create_app(services).test_client().post("/api/v1/albums", json={"webhook": f"http://{host}/"})
+    assert refused.status_code == 422
+    assert "SAKUGA_WEBHOOK_HOSTS" in refused.text
+    allowing = connect(settings.model_copy(update={"webhook_hosts": "localhost, 10.1.2.3"}))
+    for url in ("http://localhost:8000/", "http://10.1.2.3/"):
+        made = create_app(allowing).test_client().post("/api/v1/albums", json={"webhook": url})
+        assert made.status_code == 201
+    allowing.redis.close()
+
+
+def test_a_name_is_judged_only_when_it_is_called(services: Services) -> None:
+    client = create_app(services).test_client()
+    assert client.post("/api/v1/albums", json={"webhook": "http://intranet.example/"}).status_code == 201
+
+
+def test_what_is_told_is_described(services: Services) -> None:
+    client = create_app(services).test_client()
+    document = client.get("/openapi.json").json
+    assert document
+    told = document["webhooks"]["album.ended"]["post"]
+    assert told["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/AlbumEnded")
+    assert {given["name"] for given in told["parameters"]} == {"webhook-id", "webhook-timestamp", "webhook-signature"}
+    page = client.get("/docs").text
+    assert 'id="album.ended"' in page
+    assert "SAKUGA_WEBHOOK_HOSTS" in page
+
+
+@pytest.fixture
+def dripping() -> Iterator[str]:
+    """The address of a server that tells a byte now and then, and never comes to an end of its headers."""
+    is_over = threading.Event()
+
+    class Handler(BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+            with suppress(OSError):
+                while not is_over.wait(0.05):
+                    self.request.sendall(b"x")
+
+    with serving(ThreadingTCPServer(("127.0.0.1", 0), Handler)) as port:
+        yield f"http://127.0.0.1:{port}/"
+        is_over.set()
+
+
+def test_who_drips_is_cut_off_and_keeps_nobody_else_waiting(
+    trusting: Services, receiver: Receiver, dripping: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "DEADLINE_S", 1)
+    began = time.monotonic()
+    for number in range(senders.SENDERS_PER_HOST):
+        put(trusting, f"msg_{number}", dripping)
+    put(trusting, "msg_heard", receiver.url)
+    assert trusting.webhooks.send_due() == 1
+    assert time.monotonic() - began < 5  # all at once, each until its deadline
+    assert trusting.redis.hget("sakuga:webhook:msg_0", "tries") == "1"
+    assert delivery.DEADLINE_S < outbox.CLAIM_S
+
+
+@dataclass
+class Silent:
+    """A server that hears everybody out and says nothing, until it is over."""
+
+    port: int = 0
+    asked: list[object] = field(default_factory=list)
+    is_over: threading.Event = field(default_factory=threading.Event)
+
+    def url(self, host: str) -> str:
+        return f"http://{host}:{self.port}/"
+
+
+@pytest.fixture
+def silent() -> Iterator[Silent]:
+    found = Silent()
+
+    class Handler(BaseRequestHandler):
+        def handle(self) -> None:
+            found.asked.append(self.client_address)
+            found.is_over.wait()
+
+    with serving(ThreadingTCPServer(("0.0.0.0", 0), Handler)) as found.port:  # noqa: S104  every address of `LOOPBACK`
+        yield found
+        found.is_over.set()
+
+
+@pytest.fixture
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test is so slow that it is the time that lets others go on."""
+    monkeypatch.setattr(delivery, "TIMEOUT_S", 600)
+    monkeypatch.setattr(delivery, "DEADLINE_S", 600)
+
+
+@pytest.mark.usefixtures("_patient")
+def test_ten_silent_receivers_of_one_caller_keep_no_other_waiting(
+    trusting: Services, receiver: Receiver, silent: Silent
+) -> None:
+    for number in range(50):
+        put(trusting, f"msg_{number}", silent.url(LOOPBACK[number % 10]), caller="mallory")
+    sending = trusting.webhooks.start_due()
+    wait_until(lambda: len(silent.asked) == senders.SENDERS_PER_CALLER, "as many senders as may are waiting")
+    put(trusting, "msg_heard", receiver.url, caller="alice")
+    sending += trusting.webhooks.start_due()
+    wait_until(lambda: len(receiver.heard) == 1, "the other is told")
+    assert not any(one.done() for one in sending[:-1])
+    silent.is_over.set()
+    assert [one.result() for one in sending] == [False] * senders.SENDERS_PER_CALLER + [True]
+
+
+@pytest.mark.usefixtures("_patient")
+def test_a_silent_receiver_of_many_callers_keeps_no_other_waiting(
+    trusting: Services, receiver: Receiver, silent: Silent
+) -> None:
+    for number in range(50):
+        put(trusting, f"msg_{number}", silent.url("127.0.0.1"), caller=f"caller {number}")
+    put(trusting, "msg_heard", receiver.url, caller="caller 0")
+    sending = trusting.webhooks.start_due()
+    wait_until(lambda: len(receiver.heard) == 1, "the other is told")
+    assert len(sending) == senders.SENDERS_PER_HOST + 1
+    silent.is_over.set()
+    assert sum(one.result() for one in sending) == 1
+
+
+def test_what_finds_no_sender_free_is_told_in_its_turn(trusting: Services, receiver: Receiver) -> None:
+    count = 2 * senders.SENDERS_PER_HOST + 1
+    for number in range(count):
+        put(trusting, f"msg_{number}", receiver.url)
+    for heard in (senders.SENDERS_PER_HOST, senders.SENDERS_PER_HOST, 1):
+        assert trusting.webhooks.send_due() == heard
+        make_due(trusting)
+    assert len({headers["webhook-id"] for headers, _ in receiver.heard}) == count
+    assert trusting.redis.zcard(WEBHOOKS_DUE) == 0
+
+
+@pytest.mark.usefixtures("_patient")
+def test_what_one_node_sends_another_leaves_alone(
+    trusting: Services, receiver: Receiver, silent: Silent, settings: Settings
+) -> None:
+    another = connect(settings.model_copy(update={"webhook_hosts": "localhost,127.0.0.1"}))
+    put(trusting, "msg_1", silent.url("127.0.0.1"))
+    (sending,) = trusting.webhooks.start_due()
+    assert another.webhooks.start_due() == []
+    silent.is_over.set()
+    assert not sending.result()
+    make_due(trusting)
+    trusting.redis.hset("sakuga:webhook:msg_1", "url", receiver.url)
+    assert another.webhooks.send_due() == 1
+    another.redis.close()
+
+
+@pytest.mark.usefixtures("_patient")
+def test_a_message_that_expires_while_it_is_sent_is_forgotten(trusting: Services, silent: Silent) -> None:
+    put(trusting, "msg_1", silent.url("127.0.0.1"))
+    (sending,) = trusting.webhooks.start_due()
+    trusting.redis.delete("sakuga:webhook:msg_1")
+    silent.is_over.set()
+    assert not sending.result()
+    make_due(trusting)
+    assert trusting.webhooks.send_due() == 0
+    assert trusting.redis.keys("sakuga:webhook*") == []
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://example.com", "example.com/hook", "https://user:pw@example.com/", "http://", "http://x:99999/"]
+)
+def test_what_is_no_address_is_refused_at_once(services: Services, url: str) -> None:
+    client = create_app(services).test_client()
+    refused = client.post("/api/v1/albums", json={"webhook": url})
+    assert refused.status_code == 422
+    assert "https://" in refused.text
+
+
+def test_an_album_that_ends_again_is_told_again(trusting: Services, receiver: Receiver) -> None:
+    client = create_app(trusting).test_client()
+    album = str(client.post("/api/v1/albums", json={"webhook": receiver.url}).headers["Location"])
+    for seed in range(2):
+        photos = [(BytesIO(photo_bytes(seed=seed)), f"{seed}.png")]
+        client.post(f"{album}/photos", data={"photos": photos})
+        work(trusting)
+        trusting.webhooks.send_due()
+    assert [json.loads(data)["data"]["counts"]["succeeded"] for _, data in receiver.heard] == [1, 2]
+
+
+def test_a_photo_that_ends_while_its_album_is_looked_at_is_not_lost(
+    trusting: Services, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = create_app(trusting).test_client()
+    album = str(client.post("/api/v1/albums", json={"webhook": receiver.url}).headers["Location"])
+    for seed in range(2):
+        client.put(f"{album}/photos/{seed}.png", data=photo_bytes(seed=seed), content_type="image/png")
+    counts_at = Albums.counts_at
+
+    def before_the_last_ended(self: Albums, album_id: str) -> tuple[dict[State, int], str]:
+        found = counts_at(self, album_id)
+        monkeypatch.setattr(Albums, "counts_at", counts_at)
+        convert_one(trusting)
+        return found
+
+    convert_one(trusting)
+    monkeypatch.setattr(Albums, "counts_at", before_the_last_ended)
+    for _ in range(3):
+        tell_ended(trusting)
+        trusting.webhooks.send_due()
+    assert [json.loads(data)["data"]["counts"]["succeeded"] for _, data in receiver.heard] == [2]
+    assert trusting.albums.perhaps_ended(9) == []
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "fec0::1",
+        "64:ff9b::a9fe:a9fe",
+        "64:ff9b:1::a9fe:a9fe",
+        "64:ff9b:1:ffff::8.8.8.8",
+        "2002:7f00:1::",
+        "::169.254.169.254",
+        "::8.8.8.8",
+        "::1",
+        "fd00::1",
+        "10.0.0.1",
+        "224.0.0.1",
+    ],
+)
+def test_addresses_that_lead_inwards_are_known(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2001:4860:4860::8888", "::ffff:8.8.8.8"])
+def test_addresses_of_the_world_are_known(address: str) -> None:
+    assert is_public(address)
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".com"])
+def test_a_name_that_can_be_none_is_refused_at_once(services: Services, host: str) -> None:
+    client = create_app(services).test_client()
+    assert client.post("/api/v1/albums", json={"webhook": f"https://{host}/"}).status_code == 422

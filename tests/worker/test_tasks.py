@@ -1,0 +1,323 @@
+"""The task: what becomes of a job when the conversion goes well, badly, or is interrupted."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from io import BytesIO
+from typing import BinaryIO
+
+import numpy as np
+import pytest
+from billiard.exceptions import SoftTimeLimitExceeded
+from PIL import Image, ImageFile
+
+from shared.conversion import Options
+from shared.errors import DamagedPhotoError, SakugaError, UnavailableError
+from shared.jobs.attempts import HINDRANCE_S, LONGEST_PAUSE_S, Attempts
+from shared.jobs.record import Job, ResultInfo, State
+from shared.photos.formats import Format, Limits
+from shared.pipeline import Engine, Tensor, Told
+from shared.record_codec import RECORD_VERSION
+from shared.redis_keys import PACE
+from shared.scheduling.admission import LEAST_PIXELS
+from shared.scheduling.estimates import LEAST_MS
+from shared.services import Services
+from shared.storage import references
+from shared.storage.disk import DiskStore
+from shared.usecases.jobs import erase
+from shared.usecases.submit import Order
+from shared.usecases.submit import submit as submit_photo
+from tests.conftest import ToyEngine, alike, fall_silent, photo_bytes
+from worker import tasks
+
+
+def submit(services: Services, data: bytes, picture_format: Format = Format.PNG) -> Job:
+    return submit_photo(services, BytesIO(data), Order("hinata-light", Options(512, picture_format)))
+
+
+def toy(_: str) -> Engine:
+    return ToyEngine()
+
+
+def engine_that(does: Callable[[Tensor], Tensor]) -> Callable[[str], Engine]:
+    class Altered(ToyEngine):
+        def generate(self, photo: Tensor, tell: Told) -> Tensor:  # noqa: ARG002
+            return does(photo)
+
+    return lambda _: Altered()
+
+
+def failing_with(error: BaseException) -> Callable[[str], Engine]:
+    def fail(_: Tensor) -> Tensor:
+        raise error
+
+    return engine_that(fail)
+
+
+def test_a_job_that_a_newer_release_has_recorded_is_left_to_it(services: Services) -> None:
+    job = submit(services, photo_bytes())
+
+    def overtake(photo: Tensor) -> Tensor:
+        newer = ("version", str(RECORD_VERSION + 1), "stage", '"dreaming"')
+        services.redis.hset(f"sakuga:job:{job.id}", items=list(newer))
+        return photo
+
+    overtake(np.zeros(1, np.float32))
+    assert tasks.convert(job.id, services, toy) == tasks.NEWER_PAUSE_S
+    services.redis.hset(f"sakuga:job:{job.id}", items=["version", str(RECORD_VERSION), "stage", "null"])
+    assert tasks.convert(job.id, services, engine_that(overtake)) == tasks.NEWER_PAUSE_S
+    assert services.redis.hget(f"sakuga:job:{job.id}", "state") == '"running"'
+
+
+def test_a_photo_becomes_a_picture_in_the_store(services: Services) -> None:
+    job = submit(services, photo_bytes((64, 48)))
+    assert tasks.convert(job.id, services, toy) is None
+    done = services.jobs.get(job.id)
+    assert done.state is State.SUCCEEDED
+    assert done.result is not None
+    assert (done.result.width, done.result.height) == (64, 48)
+    assert done.timings is not None
+    assert {"queued_s", "decode_s", "generate_s", "encode_s"} <= set(done.timings)
+    with services.store.open(job.result_key) as file, Image.open(file) as picture:
+        photo = Image.open(BytesIO(photo_bytes((64, 48)))).getpixel((10, 10))
+        assert isinstance(photo, tuple)
+        assert picture.getpixel((10, 10)) == tuple(255 - value for value in photo)
+
+
+def test_the_pace_of_a_tiny_picture_is_measured_by_what_it_was_admitted_as(services: Services) -> None:
+    job = submit(services, photo_bytes((32, 24)))
+    tasks.convert(job.id, services, toy)
+    timings = services.jobs.get(job.id).timings
+    assert timings is not None
+    took_ms = 1000 * (timings["generate_s"] + timings["postprocess_s"])
+    pace = float(services.redis.hget(PACE, "hinata-light") or 0)
+    assert pace == pytest.approx(max(took_ms / (LEAST_PIXELS / 1e6), LEAST_MS), abs=0.1)
+
+
+def test_a_photo_that_cannot_be_decoded_fails_with_the_reason(services: Services) -> None:
+    data = bytearray(photo_bytes((200, 200)))
+    data[60:-60] = bytes(len(data) - 120)  # a sound header and end, nonsense between
+    job = submit(services, bytes(data))
+    assert tasks.convert(job.id, services, toy) is None
+    failed = services.jobs.get(job.id)
+    assert failed.state is State.FAILED
+    assert failed.error is not None
+    assert failed.error.code == DamagedPhotoError.code
+
+
+def test_the_same_photo_is_computed_once(services: Services) -> None:
+    first, second = (submit(services, photo_bytes()) for _ in range(2))
+    tasks.convert(first.id, services, toy)
+    tasks.convert(second.id, services, failing_with(AssertionError("computed twice")))
+    done = services.jobs.get(second.id)
+    assert done.state is State.SUCCEEDED
+    assert done.result == services.jobs.get(first.id).result
+
+
+def test_a_shared_picture_that_is_gone_is_made_again(services: Services) -> None:
+    first = submit(services, photo_bytes())
+    tasks.convert(first.id, services, toy)
+    erase(services, first.id)
+    second = submit(services, photo_bytes())
+    tasks.convert(second.id, services, toy)
+    assert services.jobs.get(second.id).state is State.SUCCEEDED
+    assert services.store.head(second.result_key) is not None
+
+
+def test_another_format_or_size_is_another_picture(services: Services) -> None:
+    png, jpeg = submit(services, photo_bytes(), Format.PNG), submit(services, photo_bytes(), Format.JPEG)
+    assert png.result_key != jpeg.result_key
+    for job in (png, jpeg):
+        tasks.convert(job.id, services, toy)
+        with services.store.open(job.result_key) as file, Image.open(file) as picture:
+            assert picture.format == job.format.value.upper()
+
+
+def test_a_job_canceled_while_it_runs_stops_and_leaves_no_picture(services: Services) -> None:
+    job = submit(services, photo_bytes())
+
+    def cancel_meanwhile(photo: Tensor) -> Tensor:
+        services.jobs.cancel(job.id)
+        return photo
+
+    tasks.convert(job.id, services, engine_that(cancel_meanwhile))
+    assert services.jobs.get(job.id).state is State.CANCELED
+    assert services.store.head(job.result_key) is None
+
+
+def test_a_job_erased_while_it_runs_leaves_nothing(services: Services) -> None:
+    job = submit(services, photo_bytes())
+
+    def erase_meanwhile(photo: Tensor) -> Tensor:
+        erase(services, job.id)
+        return photo
+
+    tasks.convert(job.id, services, engine_that(erase_meanwhile))
+    assert services.store.head(job.result_key) is None
+    assert services.store.head(job.photo_key) is None
+    assert services.redis.keys("sakuga:job:*") == []
+    assert services.redis.keys("sakuga:holders:*") == []
+
+
+def test_an_attempt_that_is_overtaken_leaves_the_other_ones_picture(services: Services) -> None:
+    job = submit(services, photo_bytes())
+
+    def run_again_meanwhile(photo: Tensor) -> Tensor:
+        fall_silent(services, job)
+        tasks.convert(job.id, services, toy)
+        return photo
+
+    tasks.convert(job.id, services, engine_that(run_again_meanwhile))
+    done = services.jobs.get(job.id)
+    assert (done.state, done.attempts) == (State.SUCCEEDED, 2)
+    assert services.store.head(job.result_key) is not None
+
+
+def test_an_attempt_that_is_overtaken_while_it_commits_leaves_the_other_ones_picture(services: Services) -> None:
+    job = submit(services, photo_bytes())
+
+    class Slow(Attempts):
+        def succeed(self, job: Job, result: ResultInfo, *, timings: dict[str, float], notes: tuple[str, ...]) -> Job:
+            services.redis.delete(f"sakuga:lock:{job.result_key}")  # as if its time had run out
+            fall_silent(services, job)
+            tasks.convert(job.id, services, toy)
+            return super().succeed(job, result, timings=timings, notes=notes)
+
+    tasks.convert(job.id, replace(services, attempts=alike(services.attempts, Slow)), toy)
+    done = services.jobs.get(job.id)
+    assert (done.state, done.attempts) == (State.SUCCEEDED, 2)
+    assert services.store.head(job.result_key) is not None
+
+
+def test_of_two_attempts_whose_pictures_differ_the_first_one_s_is_what_the_record_says(services: Services) -> None:
+    job = submit(services, photo_bytes())
+
+    def be_overtaken(photo: Tensor) -> Tensor:
+        fall_silent(services, job)
+        tasks.convert(job.id, services, toy)
+        return 1 - photo
+
+    tasks.convert(job.id, services, engine_that(be_overtaken))
+    done = services.jobs.get(job.id)
+    assert done.result is not None
+    with services.store.open(job.result_key) as picture:
+        assert hashlib.sha256(picture.read()).hexdigest() == done.result.sha256
+
+
+def test_a_commit_whose_answer_is_lost_counts_and_keeps_its_picture(services: Services) -> None:
+    job = submit(services, photo_bytes())
+
+    class Deaf(Attempts):
+        def succeed(self, job: Job, result: ResultInfo, *, timings: dict[str, float], notes: tuple[str, ...]) -> Job:
+            super().succeed(job, result, timings=timings, notes=notes)
+            return super().succeed(job, result, timings=timings, notes=notes)  # as redis-py does on a lost answer
+
+    tasks.convert(job.id, replace(services, attempts=alike(services.attempts, Deaf)), toy)
+    assert services.jobs.get(job.id).state is State.SUCCEEDED
+    assert services.store.head(job.result_key) is not None
+
+
+def test_time_that_runs_out_right_after_the_commit_takes_no_picture_away(services: Services) -> None:
+    job = submit(services, photo_bytes())
+
+    class Late(Attempts):
+        def succeed(self, job: Job, result: ResultInfo, *, timings: dict[str, float], notes: tuple[str, ...]) -> Job:
+            super().succeed(job, result, timings=timings, notes=notes)
+            raise SoftTimeLimitExceeded
+
+    tasks.convert(job.id, replace(services, attempts=alike(services.attempts, Late)), toy)
+    assert services.jobs.get(job.id).state is State.SUCCEEDED
+    assert services.store.head(job.result_key) is not None
+
+
+def test_a_lock_left_by_a_process_that_was_killed_is_waited_out(services: Services) -> None:
+    assert references.WAIT_S > references.LOCK_S
+    job = submit(services, photo_bytes())
+    services.redis.set(f"sakuga:lock:{job.result_key}", "of the dead", px=1000)
+    tasks.convert(job.id, services, toy)
+    done = services.jobs.get(job.id)
+    assert (done.state, done.attempts) == (State.SUCCEEDED, 1)
+
+
+def test_running_out_of_time_fails_with_advice(services: Services) -> None:
+    job = submit(services, photo_bytes())
+    tasks.convert(job.id, services, failing_with(SoftTimeLimitExceeded()))
+    failed = services.jobs.get(job.id)
+    assert failed.error is not None
+    assert failed.error.code == "timed_out"
+    assert "max_side" in failed.error.detail
+
+
+def test_an_unforeseen_error_fails_the_job_without_telling_secrets(services: Services) -> None:
+    job = submit(services, photo_bytes())
+    tasks.convert(job.id, services, failing_with(RuntimeError("/secret/path")))
+    failed = services.jobs.get(job.id)
+    assert failed.error is not None
+    assert failed.error.code == SakugaError.code
+    assert "secret" not in failed.error.detail
+
+
+class Down(DiskStore):
+    def open(self, key: str) -> BinaryIO:  # noqa: ARG002
+        raise UnavailableError("The store does not answer.")
+
+
+def test_a_store_that_does_not_answer_is_waited_for_and_costs_no_attempt(services: Services) -> None:
+    down = replace(services, store=Down(services.settings.data_dir))
+    job = submit(services, photo_bytes())
+    pauses = [tasks.convert(job.id, down, toy) for _ in range(5)]
+    assert all(pauses)
+    assert tasks.convert(job.id, services, toy) is None
+    assert services.jobs.get(job.id).state is State.SUCCEEDED
+
+
+def test_a_store_that_stays_away_is_the_reason_in_the_end(
+    services: Services, let_pass: Callable[[float], None]
+) -> None:
+    down = replace(services, store=Down(services.settings.data_dir))
+    job = submit(services, photo_bytes())
+    pauses = []
+    while services.jobs.get(job.id).state is State.QUEUED:
+        pauses.append(tasks.convert(job.id, down, toy) or 0)
+        let_pass(pauses[-1])
+    assert pauses[:3] == [pytest.approx(2, abs=0.5), pytest.approx(2, abs=0.5), pytest.approx(4, abs=1)]
+    assert max(pauses) == LONGEST_PAUSE_S
+    assert HINDRANCE_S < sum(pauses) < HINDRANCE_S + 60
+    failed = services.jobs.get(job.id)
+    assert failed.error is not None
+    assert failed.error.code == UnavailableError.code
+
+
+def test_a_photo_that_is_gone_is_a_clear_failure(services: Services) -> None:
+    job = submit(services, photo_bytes())
+    services.store.delete(job.photo_key)
+    tasks.convert(job.id, services, toy)
+    failed = services.jobs.get(job.id)
+    assert failed.error is not None
+    assert failed.error.code == "missing_object"
+
+
+def test_a_photo_that_takes_more_memory_than_its_size_allows_is_refused(services: Services) -> None:
+    small = replace(services, limits=Limits(max_bytes=32 << 20, max_megapixels=0.01))
+    job = submit(small, photo_bytes((64, 48)))
+
+    def blow_up(*_: object) -> None:
+        bytearray(2 * small.limits.decoding_bytes)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ImageFile.ImageFile, "load", blow_up)
+        tasks.convert(job.id, small, toy)
+    failed = services.jobs.get(job.id)
+    assert failed.error is not None
+    assert failed.error.code == "photo_too_large"
+    bytearray(2 * small.limits.decoding_bytes)  # the limit holds no longer
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_an_animation_is_noted(services: Services, frames: int) -> None:
+    images = [Image.new("RGB", (32, 32), (80 * number, 10, 10)) for number in range(frames)]
+    buffer = BytesIO()
+    images[0].save(buffer, "GIF", save_all=True, append_images=images[1:])
+    job = submit(services, buffer.getvalue())
+    tasks.convert(job.id, services, toy)
+    assert bool(services.jobs.get(job.id).notes) is (frames > 1)
