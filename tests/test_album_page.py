@@ -20,7 +20,7 @@ from tests.browsing import PHONE, WAIT_MS, OpenPage, hand_over, payload, scene, 
 from tests.conftest import AXE, ROOT, RunningService
 from web.languages import CHINESE
 
-BROKEN = {"04 cut short.jpg": "This photo cannot be drawn", "09 diary.jpg": "This is not an image we read"}
+BROKEN = {"04 cut short.jpg": "This photo cannot be drawn", "09 diary.jpg": "We can't read this file as an image"}
 SERIOUS = {"serious", "critical"}
 
 
@@ -174,7 +174,7 @@ def test_what_is_no_archive_is_explained(page: Page, tmp_path: Path) -> None:
     archive = tmp_path / "broken.zip"
     archive.write_bytes(b"PK\x03\x04 and then nothing")
     choose_files(page, [archive])
-    expect(page.get_by_role("alert").locator("visible=true")).to_contain_text("This is no ZIP archive")
+    expect(page.get_by_role("alert").locator("visible=true")).to_contain_text("This is not a ZIP archive")
     expect(story(page)).to_have_text("This album has no photos yet.")
 
 

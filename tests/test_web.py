@@ -560,7 +560,7 @@ def test_what_is_not_there_is_said_in_words(client: FlaskClient) -> None:
 
 def test_an_unknown_field_is_told_what_is_known(client: FlaskClient) -> None:
     refused = body(send(client, max_size="64"))
-    assert refused["title"] == "An unknown field"
+    assert refused["title"] == "Unknown field"
     assert refused["detail"] == "max_size: there is no such field; allowed are style, max_side, format."
     none = body(client.get("/api/v1/limits?verbose=1"))
     assert none["detail"] == "verbose: there is no such field; the query takes none here."
