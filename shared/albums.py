@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 STILL_S = 600  # how long nothing has happened in an album whose photos are counted anew
 LOCK_S = 60  # of one who died holding it
-NO_SUCH_ALBUM = "No such album; it may have been deleted, or it expired long ago."
+NO_SUCH_ALBUM = "No such album; it may have expired or been deleted."
 CLOSED = "closed"  # a field of the record of an album that is being erased
 REFUSED = "refused"  # among an album's counts: photos that never became jobs
 
@@ -159,14 +159,14 @@ class Albums:
             AlbumFullError: it is.
         """
         if self._redis.hlen(_items(album_id)) >= self._max_photos:
-            raise AlbumFullError(f"An album takes {self._max_photos} photos; start another one.")
+            raise AlbumFullError(f"An album takes {self._max_photos} photos; create another one.")
 
     @contextmanager
     def naming(self, album_id: str, name: str) -> Iterator[Item | None]:
         """Be the only one who puts a photo under this name; yields what is there."""
         lock = self._redis.lock(f"sakuga:lock:album:{album_id}:{name}", timeout=LOCK_S, blocking_timeout=self._wait_s)
         if not lock.acquire():
-            raise UnavailableError("A photo of this name is being handled elsewhere; try again.", retry_after_s=5)
+            raise UnavailableError("This photo name is locked by another request; please try again.", retry_after_s=5)
         try:
             yield self._item(album_id, name)
         finally:

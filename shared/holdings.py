@@ -95,7 +95,7 @@ class Holdings:
                 try:
                     self.release(Holding(key, holder))
                 except UnavailableError as error:
-                    log.warning("an object could not be let go; it is tried again", error=error.detail)
+                    log.warning("failed to release an object; will retry", error=error.detail)
                     self._redis.zadd(LAPSES, {entry: clock.now(self._redis) + TRY_AGAIN_S}, xx=True)
 
     def _give_back(self, holding: Holding, lock: Lock) -> None:
@@ -114,7 +114,7 @@ class Holdings:
         """One writer or deleter of an object at a time: else a delete could follow the next holder's write."""
         lock = self._redis.lock(f"sakuga:lock:{key}", timeout=LOCK_S, blocking_timeout=self._wait_s)
         if not lock.acquire():
-            raise UnavailableError("This photo is being handled elsewhere; try again.", retry_after_s=5)
+            raise UnavailableError("This photo is locked by another request; please try again.", retry_after_s=5)
         try:
             yield lock
         finally:
@@ -134,7 +134,7 @@ def _renew(lock: Lock) -> None:
     try:
         lock.reacquire()
     except LockError as error:
-        raise UnavailableError("This photo was handled elsewhere meanwhile; try again.", retry_after_s=5) from error
+        raise UnavailableError("The lock on this photo was lost; please try again.", retry_after_s=5) from error
 
 
 def _holders(key: str) -> str:

@@ -208,9 +208,9 @@ def decode(file: BinaryIO, limits: Limits, *, max_side: int, drawn_at: int | Non
     except Image.DecompressionBombError as error:
         raise _too_many_pixels(limits, _pixels_of(error)) from error
     except MemoryError as error:
-        raise PhotoTooLargeError("The photo takes more memory to decode than one of its size may.") from error
+        raise PhotoTooLargeError("Decoding this photo takes more memory than its size allows.") from error
     except _CODEC_ERRORS as error:
-        raise DamagedPhotoError("The photo's data is damaged or cut short; it opens but cannot be decoded.") from error
+        raise DamagedPhotoError("The photo's data is damaged or incomplete; it opens but cannot be decoded.") from error
 
 
 def encode(rgb: Rgb, alpha: Alpha | None, picture_format: Format) -> bytes:
@@ -257,7 +257,7 @@ def drawn_side(size: tuple[int, int], drawn_at: int) -> int:
 
 
 def too_many_bytes(max_bytes: int) -> PhotoTooLargeError:
-    return PhotoTooLargeError(f"A photo may have at most {max_bytes / (1 << 20):.0f} MiB.")
+    return PhotoTooLargeError(f"A photo may be at most {max_bytes / (1 << 20):.0f} MiB.")
 
 
 def _not_a_photo() -> NotAPhotoError:
@@ -270,7 +270,7 @@ def _tenths(number: float) -> str:
 
 
 def _cut_short() -> DamagedPhotoError:
-    return DamagedPhotoError("The photo is damaged or cut short.")
+    return DamagedPhotoError("The photo is damaged or incomplete.")
 
 
 def _too_many_pixels(limits: Limits, pixels: int | None) -> PhotoTooLargeError:
@@ -327,7 +327,7 @@ def _require_size(size: tuple[int, int], limits: Limits) -> None:
     if width * height > limits.max_megapixels * 1e6:
         raise _too_many_pixels(limits, width * height)
     if min(width, height) < MIN_SIDE:
-        raise UnusablePhotoError(f"The photo is {width}x{height} pixels; each side must have at least {MIN_SIDE}.")
+        raise UnusablePhotoError(f"The photo is {width}x{height} pixels; each side must be at least {MIN_SIDE}.")
 
 
 def _open(reader: _HeaderReader, limits: Limits) -> Image.Image:

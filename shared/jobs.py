@@ -57,9 +57,9 @@ ALBUMS_ENDED = "sakuga:albums:ended"  # albums of which a photo came to its end,
 HINDRANCE_S = 900  # how long a job waits for a store, say, that does not answer
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 30.0  # between its attempts
 RESEND_S = 300  # how long a message that was sent again is given to be heard of
-NO_SUCH_JOB = "No such job; it may have been deleted, or it expired long ago."
-NEWER = "A newer release has recorded this; please try again."
-DAMAGED = "The record of this job is damaged; please send the photo again."
+NO_SUCH_JOB = "No such job; it may have expired or been deleted."
+NEWER = "This was written by a newer release; please try again."
+DAMAGED = "This job's record is damaged; please send the photo again."
 MOST_AT_ONCE = 16  # jobs that may have been made in the same microsecond
 PATIENCE_S = 1.0  # how often a waiting reader looks whether it should go on
 
@@ -332,13 +332,13 @@ class Jobs:
             return job
         self.was_heard_of(job_id)
         if job.is_quarantined:
-            log.warning("a job was tried too often; it is in quarantine", job_id=job_id, attempts=job.attempts)
+            log.warning("job quarantined after too many attempts", job_id=job_id, attempts=job.attempts)
         return None
 
     def _exhausted(self, job: Job) -> Job:
         tries = job.attempts - job.forgiven
         often = "once" if tries == 1 else f"{tries} times"
-        now, error = self._now(), error_info(AttemptsExhaustedError(f"It was tried {often} and never came to an end."))
+        now, error = self._now(), error_info(AttemptsExhaustedError(f"It was tried {often} and never finished."))
         return _ended(job, State.FAILED, now, error=error, expires_at=max(job.expires_at, now + self._quarantine_ttl_s))
 
     def advance(self, job: Job, stage: Stage, progress: float) -> None:
@@ -514,7 +514,7 @@ class Jobs:
             pipe.eval(_PUT_ASIDE, 2, _record(job_id), kept, int(self._quarantine_ttl_s))
             *_, was_there = pipe.execute()
         if was_there:
-            log.error("the record of a job cannot be read; it is put aside", job_id=job_id, key=kept)
+            log.error("unreadable job record set aside", job_id=job_id, key=kept)
 
     def erase(self, job_id: str) -> Job:
         """Remove the record and everything that points to it; returns what it was."""
@@ -605,7 +605,7 @@ class Jobs:
         if not known:
             return None
         if known["fingerprint"] != idempotency.fingerprint:
-            raise IdempotencyKeyReusedError("Use a new Idempotency-Key for another photo or other options.")
+            raise IdempotencyKeyReusedError("Use a new Idempotency-Key for a different photo or different options.")
         try:
             return self.get(known["job"])
         except UnknownJobError:
@@ -810,7 +810,7 @@ def _place(cursor: str) -> tuple[float, str]:
     except ValueError:
         place = math.nan, job_id
     if not math.isfinite(place[0]):
-        raise InvalidValueError("cursor must be the next_cursor of the page before.")
+        raise InvalidValueError("cursor must be the next_cursor of the previous page.")
     return place
 
 

@@ -43,7 +43,7 @@ class MissingObjectError(SakugaError):
     """There is nothing under this key (any more)."""
 
     code = "missing_object"
-    title = "The photo is no longer there"
+    title = "The photo is no longer stored"
     status = 410
 
 
@@ -332,7 +332,7 @@ def _s3_client(endpoint: str | None) -> "S3Client":
 
 
 def _unavailable() -> UnavailableError:
-    return UnavailableError("The store does not answer; please try again.", retry_after_s=5)
+    return UnavailableError("The store is not responding; please try again.", retry_after_s=5)
 
 
 @contextmanager
@@ -340,7 +340,7 @@ def _translated_os_errors() -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise MissingObjectError("It has expired or was deleted.") from error
+        raise MissingObjectError("It has expired or been deleted.") from error
     except OSError as error:
         raise _unavailable() from error
 
@@ -351,7 +351,7 @@ def _translated_s3_errors() -> Iterator[None]:
         yield
     except ClientError as error:
         if _s3_status(error) == HTTPStatus.NOT_FOUND and error.response["Error"].get("Code") != "NoSuchBucket":
-            raise MissingObjectError("It has expired or was deleted.") from error
+            raise MissingObjectError("It has expired or been deleted.") from error
         raise _unavailable() from error
     except BotoCoreError as error:
         raise _unavailable() from error
