@@ -162,7 +162,7 @@ class Services:
                 self.queue.send(job_id, Lane.BULK)
             except UnavailableError as error:
                 self.lanes.was_not_sent(Lane.BULK, job_id)
-                log.warning("a message cannot be sent now", job_id=job_id, error=error.detail)
+                log.warning("failed to send a message; will retry", job_id=job_id, error=error.detail)
 
     def start_album(
         self, caller: str, name: str | None, style: Style, options: Options, *, webhook: str | None = None
@@ -277,7 +277,7 @@ class Services:
             for holding in job.holdings:
                 self.holdings.release(holding)
         except UnavailableError as error:
-            log.warning("an erased job's files go later", job_id=job_id, error=error.detail)
+            log.warning("deletion of an erased job's files deferred", job_id=job_id, error=error.detail)
 
     def send_lost(self, count: int = 100) -> int:
         """Send again the messages that are lost; returns how many there were.
@@ -305,9 +305,9 @@ class Services:
             self.queue.send(job.id, job.lane)
         except UnavailableError as error:
             self.jobs.was_heard_of(job_id)
-            log.warning("a lost message cannot be sent again now", job_id=job_id, error=error.detail)
+            log.warning("failed to resend a lost message; will retry", job_id=job_id, error=error.detail)
             return False
-        log.warning("a job whose message was lost is queued again", job_id=job_id)
+        log.warning("lost message resent", job_id=job_id)
         return True
 
     def _waiting_in_vain(self, lane: Lane, count: int) -> list[str]:
@@ -323,7 +323,7 @@ class Services:
             return
         wrong = reconcile(self.redis) + sum(map(self.albums.recount, self.albums.unsettled()))
         if wrong:
-            log.warning("lists and totals had drifted from the records; they are right again", wrong=wrong)
+            log.warning("reconciled lists and totals that had drifted from the records", wrong=wrong)
 
     def expire_due(self) -> None:
         """Expire the jobs whose time to live has passed, but for those that a newer release has recorded."""

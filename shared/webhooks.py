@@ -106,7 +106,7 @@ class _Senders:
             self._busy.subtract(names)
             self._busy = +self._busy  # without those that are at zero
         if error := future.exception():
-            log.error("a webhook was not sent; it is tried again", exc_info=error)
+            log.error("failed to send a webhook; will retry", exc_info=error)
 
 
 class Webhooks:
@@ -127,8 +127,8 @@ class Webhooks:
         host = _require_url(url)
         if _is_private(host) and host not in self._private_hosts:
             raise InvalidValueError(
-                "webhook must be a public address; for one of the service's own network its operator can name the host "
-                "in SAKUGA_WEBHOOK_HOSTS."
+                "webhook must be a public address; the operator can allow a host on the service's own network with "
+                "SAKUGA_WEBHOOK_HOSTS."
             )
         return url
 
@@ -197,7 +197,7 @@ class Webhooks:
         return True
 
     def _try_later(self, message: Message, error: UnreachableError) -> None:
-        log.warning("a webhook was not heard", webhook=message.id, tries=message.tries + 1, reason=error.detail)
+        log.warning("webhook delivery failed", webhook=message.id, tries=message.tries + 1, reason=error.detail)
         if message.tries >= len(DELAYS_S):
             self._redis.zrem(DUE, message.id)
             return
@@ -229,7 +229,7 @@ class Webhooks:
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise UnreachableError(f"{type(error).__name__}") from error
         if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-            raise UnreachableError(f"It answered {status}.")
+            raise UnreachableError(f"The receiver answered {status}.")
 
     def _address(self, url: str) -> str:
         parts = urlsplit(url)
@@ -237,9 +237,9 @@ class Webhooks:
         try:
             found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
         except (OSError, UnicodeError) as error:
-            raise UnreachableError("Its name cannot be resolved.") from error
+            raise UnreachableError("The host name cannot be resolved.") from error
         if host not in self._private_hosts and not all(is_public(address) for address in found):
-            raise UnreachableError("It is not a public address; SAKUGA_WEBHOOK_HOSTS may allow it.")
+            raise UnreachableError("The address is not public; SAKUGA_WEBHOOK_HOSTS can allow it.")
         return found[0]
 
 
@@ -285,7 +285,7 @@ def _require_url(url: str) -> str:
     except ValueError:
         usable = False
     if not usable:
-        raise InvalidValueError("webhook must be an address like https://example.com/hook, without a password.")
+        raise InvalidValueError("webhook must be a URL like https://example.com/hook, without a password.")
     return parts.hostname or ""
 
 

@@ -187,7 +187,7 @@ def test_while_it_runs_the_last_good_file_holds_and_what_is_wrong_is_logged_once
     key_file.write_text("callers = [")
     assert keys.find(key)
     assert keys.find(key)
-    assert (capsys.readouterr().out + caplog.text).count("last good state") == 1  # wherever logs go by now
+    assert (capsys.readouterr().out + caplog.text).count("last valid version") == 1  # wherever logs go by now
     key_file.unlink()
     assert keys.find(key)
     create_caller(key_file, "bob", BOTH, expires_in=None)
