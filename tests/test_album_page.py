@@ -314,13 +314,13 @@ def test_what_failed_is_sent_again_by_the_button(page: Page, folder: Path) -> No
     def refuse(route: Route) -> None:
         if name_sent(route.request) != "02.jpg":
             return route.continue_()
-        problem = {"code": "bad_request", "title": "The request is malformed", "detail": "It stopped coming."}
+        problem = {"code": "bad_request", "title": "Malformed request", "detail": "It stopped coming."}
         return route.fulfill(status=400, json=problem)
 
     page.route("**/photos", refuse)
     choose_files(page, photos_of(folder, 3))
     expect_over(page, "2 of 3 pictures are done, 1 failed")
-    expect(tile(page, "02.jpg")).to_contain_text("The request is malformed")
+    expect(tile(page, "02.jpg")).to_contain_text("Malformed request")
     page.unroute("**/photos")
     page.get_by_role("button", name="Retry failed").click()
     expect_over(page, "All 3 pictures are done")

@@ -567,7 +567,7 @@ def test_a_key_is_shown_to_the_server_and_to_no_other_that_it_sends_us_to(elsewh
 
 
 def test_a_server_that_asks_for_a_key_is_explained() -> None:
-    problem = {"code": "unauthorized", "title": "A key is needed", "detail": "Send it."}
+    problem = {"code": "unauthorized", "title": "API key required", "detail": "Send it."}
     with speaking_to(lambda _: httpx.Response(401, json=problem)) as remote, pytest.raises(RefusedError) as refused:
         remote.limits()
     assert "SAKUGA_API_KEY" in refused.value.detail
