@@ -607,16 +607,16 @@ def test_the_examples_of_the_api_page_can_be_typed(client: FlaskClient) -> None:
     assert client.post(album, data=check).status_code == 200
     sections = page.split('<section class="operation"')
     (put,) = (section for section in sections if 'id="put_photo"' in section)
-    assert "the options go into the query" not in put
+    assert "with options as query parameters" not in put
 
 
 @pytest.mark.parametrize(
     ("ttl_s", "english", "chinese"),
     [
-        (24 * 3600, "after 24 hours.", "会在 24 小时后"),
-        (7 * 24 * 3600, "after 7 days.", "会在 7 天后"),
-        (5400, "after 90 minutes.", "会在 90 分钟后"),
-        (30, "after 30 seconds.", "会在 30 秒后"),
+        (24 * 3600, "after 24 hours.", "图片保留 24 小时。"),
+        (7 * 24 * 3600, "after 7 days.", "图片保留 7 天。"),
+        (5400, "after 90 minutes.", "图片保留 90 分钟。"),
+        (30, "after 30 seconds.", "图片保留 30 秒。"),
     ],
 )
 def test_the_page_says_how_long_photos_are_kept(services: Services, ttl_s: int, english: str, chinese: str) -> None:
