@@ -81,7 +81,9 @@ export default {
   someFailed: (/** @type {string} */ count) => `${count} failed`,
   someCanceled: (/** @type {string} */ count) => `${count} canceled`,
   leftOut: (/** @type {number} */ count) =>
-    count === 1 ? "1 file was skipped because it isn't a photo." : `${count} files were skipped because they aren't photos.`,
+    count === 1
+      ? "1 file was skipped because it isn't a photo."
+      : `${count} files were skipped because they aren't photos.`,
   nothingIn: "No photos found",
   pleasePhotos: "Choose photos, a folder of them, or a ZIP archive.",
   noneInAlbum: "This album has no photos yet.",
