@@ -217,7 +217,7 @@ def _describe_webhook(name: str, webhook: Webhook) -> Schema:
         "description": webhook.description,
         "parameters": _headers(webhook.headers, required=True),
         "requestBody": {"required": True, "content": body},
-        "responses": {"2XX": {"description": "Heard"}},
+        "responses": {"2XX": {"description": "Acknowledged"}},
     }
 
 

@@ -338,7 +338,7 @@ class ReadyBody(BaseModel):
 
 
 class Problem(BaseModel):
-    """An error, after RFC 9457."""
+    """An error, following RFC 9457."""
 
     type: str
     title: str
