@@ -74,7 +74,7 @@ Alpha = npt.NDArray[np.uint8]  # (H, W)
 
 
 class Format(StrEnum):
-    """What a picture can be written as; "jpg" is another name of JPEG."""
+    """The format of a picture; "jpg" is an alias of JPEG."""
 
     JPEG = "jpeg"
     PNG = "png"

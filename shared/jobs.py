@@ -78,7 +78,7 @@ log = structlog.get_logger()
 
 
 class State(StrEnum):
-    """The life of a job."""
+    """The states of a job."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -103,13 +103,13 @@ class PhotoInfo(BaseModel):
 
 
 class ResultInfo(PhotoInfo):
-    """The picture made of it."""
+    """The resulting picture."""
 
     content_type: str
 
 
 class ErrorInfo(BaseModel):
-    """Why a job failed, in words its owner may read."""
+    """Why a job failed."""
 
     model_config = ConfigDict(frozen=True)
     code: str

@@ -56,7 +56,7 @@ end
 
 
 class Lane(StrEnum):
-    """Which queue a job waits in: photos that somebody waits for one by one, or albums."""
+    """The queue lane of a job: single photos or albums."""
 
     INTERACTIVE = "interactive"
     BULK = "bulk"

@@ -31,7 +31,7 @@ Tensor = npt.NDArray[np.float32]  # (1, 3, H, W), RGB in -1..1
 
 
 class Stage(StrEnum):
-    """Where a conversion is."""
+    """The stages of a conversion."""
 
     DECODE = "decode"
     PREPROCESS = "preprocess"

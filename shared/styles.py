@@ -20,7 +20,7 @@ MANIFEST = "manifest.toml"
 
 
 class Size(StrEnum):
-    """Which generator the weights are for."""
+    """The generator that the weights are for."""
 
     FULL = "full"  # AnimeGANv2
     LIGHT = "light"  # our small U-Net
