@@ -9,9 +9,9 @@ REQUIREMENTS = pyproject.toml constraints.txt deploy/install.py
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
-install: $(VENV)/.$(EXTRA) ## set everything up, start nothing (EXTRA=worker, training or dev)
+install: $(VENV)/.$(EXTRA) ## install everything, start nothing (EXTRA=worker, training or dev)
 
-up: $(VENV)/.worker ## run Sakuga here: queue, workers, page (SAKUGA_PORT=8000)
+up: $(VENV)/.worker ## run Sakuga on this machine: queue, workers, page (SAKUGA_PORT=8000)
 	@exec $(VENV)/bin/sakuga up
 
 test: check ## everything CI runs: lint, types, tests
@@ -26,35 +26,35 @@ lint: $(VENV)/.dev ## style
 types: $(VENV)/.dev ## strict type check
 	$(VENV)/bin/mypy
 
-compose-test: $(VENV)/.dev ## build and exercise the containers (needs a Docker engine)
+compose-test: $(VENV)/.dev ## build and test the containers (needs a Docker engine)
 	$(VENV)/bin/python deploy/compose_test.py
 
-chaos: $(VENV)/.dev ## kill, pause, cut off and fill everything while photos are converted, a quarter of an hour (CHAOS=words of titles)
+chaos: $(VENV)/.dev ## kill, pause, cut off and fill everything under load, 15 minutes (CHAOS=words in titles)
 	$(VENV)/bin/python -m tests.chaos $(CHAOS)
 
-overload: $(VENV)/.dev ## ten times more photos than can be converted, for five minutes
+overload: $(VENV)/.dev ## ten times as many photos as can be converted, for five minutes
 	$(VENV)/bin/python -m tests.chaos.overload $(OVERLOAD)
 
-soak: $(VENV)/.dev ## ten thousand jobs; memory, files, keys and disk must stay as they are
+soak: $(VENV)/.dev ## ten thousand jobs; memory, files, keys and disk usage must not grow
 	$(VENV)/bin/python -m tests.chaos.soak $(SOAK)
 
-fuzz: $(VENV)/.dev ## hostile input for longer than `test` does: MINUTES=2 for each test (SEED= what a failure printed)
+fuzz: $(VENV)/.dev ## hostile input for longer than in `test`: MINUTES=2 per test (SEED= as printed by a failure)
 	FUZZ_MINUTES=$(or $(MINUTES),2) FUZZ_SEED=$(SEED) $(VENV)/bin/python -m pytest tests/test_fuzz.py --timeout 0 --capture sys
 
-audit: $(VENV)/.dev ## ask whether anything is known against the pinned versions (needs the network)
+audit: $(VENV)/.dev ## check the pinned versions for known vulnerabilities (needs the network)
 	$(VENV)/bin/python deploy/audit.py $(AUDIT)
 
-bench: $(VENV)/.dev ## measure engines, stages, service and queue side by side, half an hour; writes bench.json (BENCH=options)
+bench: $(VENV)/.dev ## measure engines, stages, service and queue in one run, half an hour; writes bench.json (BENCH=options)
 	$(VENV)/bin/python -m benchmarks $(BENCH)
 
 train-smoke: $(VENV)/.dev ## the whole training recipe in miniature; the loss must fall
 	$(VENV)/bin/python -m training.smoke
 
-format: $(VENV)/.dev ## rewrite the code in the house style
+format: $(VENV)/.dev ## format the code
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-lock: $(VENV)/.dev ## pin the versions installed here in constraints.txt, of what pyproject.toml needs alone
+lock: $(VENV)/.dev ## pin the installed versions of pyproject.toml's requirements in constraints.txt
 	$(VENV)/bin/python deploy/lock.py
 
 clean: ## remove the virtual environment and caches (never your data)

@@ -65,7 +65,9 @@ def main() -> None:
 def engines(settings: Settings, names: Sequence[EngineName], rounds: int, seconds: float) -> Result:
     """Our engines in one process of one thread against the recipe in one process of one thread, pair by pair."""
     style = ways.style_of(settings)
-    table = _table(f"{style.name}, 512 x 512, one thread", "engine", "s per picture", "recipe's s", "times as fast")
+    table = _table(
+        f"{style.name}, 512 x 512, one thread", "engine", "s per picture", "recipe, s per picture", "speedup"
+    )
     found: Result = {}
     with Crew(ways.recipe, 1, 1) as recipe:
         for name in (name for name in names if is_possible(name, style)):
@@ -74,7 +76,7 @@ def engines(settings: Settings, names: Sequence[EngineName], rounds: int, second
                     pairs = [(_speed(engine, seconds), _speed(recipe, seconds)) for _ in range(rounds)]
             except SakugaError as error:
                 out.print(f"{name}: {error.detail}")
-                table.add_row(name, "no picture, see above", "", "")
+                table.add_row(name, "failed, see above", "", "")
                 found[name] = {"error": error.detail}
                 continue
             ratio = median(ours / theirs for ours, theirs in pairs)
@@ -90,7 +92,7 @@ def stages(settings: Settings, rounds: int) -> Result:
     style = ways.style_of(settings)
     name = candidates(settings, style)[0]
     found = stage_costs.measure(settings, name, style, rounds)
-    _show_rows(f"Where the time goes, {style.name}, {name}, one thread", found)
+    _show_rows(f"Time per stage, {style.name}, {name}, one thread", found)
     return {"engine": name} | {one.photo: asdict(one) for one in found}
 
 
@@ -131,7 +133,7 @@ def service(settings: Settings, rounds: int, seconds: float) -> Result:
 def queue(settings: Settings, lengths: Sequence[int]) -> Result:
     """What a job costs while so many wait."""
     costs = [queue_cost.measure(length, settings) for length in lengths]
-    _show_rows("The cost of a job, by the length of the queue", costs)
+    _show_rows("Cost of a job, by queue length", costs)
     return {str(cost.queued): asdict(cost) for cost in costs}
 
 
@@ -236,10 +238,10 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--style", nargs="+", default=["hinata-light", "hinata-full"])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--queued", type=int, nargs="+", default=[10, 1_000, 100_000], help="lengths of the queue")
+    parser.add_argument("--queued", type=int, nargs="+", default=[10, 1_000, 100_000], help="queue lengths")
     parser.add_argument("--only", nargs="+", choices=["engines", "stages", "service", QUEUE])
     parser.add_argument("--engines", type=EngineName, nargs="+", choices=list(EngineName), default=list(EngineName))
-    parser.add_argument("--seconds", type=float, default=6, help="of one way of drawing in its turn")
+    parser.add_argument("--seconds", type=float, default=6, help="duration of one measurement")
     parser.add_argument("-o", "--output", type=Path, default=Path("bench.json"))
     return parser.parse_args()
 

@@ -128,4 +128,4 @@ def _draw_when_told(connection: Connection, draw: Draw) -> None:
 
 
 def _end(exit_code: int) -> str:
-    return f"was ended by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"ended with {exit_code}"
+    return f"was killed by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"ended with {exit_code}"

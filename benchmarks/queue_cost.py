@@ -204,5 +204,5 @@ def _wait(condition: Callable[[], bool], *, limit_s: float = 300, every_s: float
     deadline = time.monotonic() + limit_s
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError("a part of the benchmark does not get ready")
+            raise TimeoutError("a part of the benchmark did not become ready")
         time.sleep(every_s)

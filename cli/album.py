@@ -57,8 +57,8 @@ def convert_album(
         return _convert_album(folder, found, ledger, extension, remote, limits, console)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"Stopped. {remote.url} goes on with the photos that it has. The same command sends the rest and fetches "
-            "the pictures."
+            f"Stopped. {remote.url} keeps converting the photos it has. Run the same command again to upload the rest "
+            "and download the pictures."
         ) from None
 
 
@@ -313,7 +313,7 @@ def _report(tasks: list[Task], failures: Failures, folder: Path, output: Path, r
     if failures:
         reasons = {path.relative_to(folder).as_posix(): error.model_dump() for path, error in failures.items()}
         write(file, json.dumps(reasons, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace"))
-        remark = f"; {len(failures)} failed, as {file} says{remark}"
+        remark = f"; {len(failures)} failed, see {file}{remark}"
     else:
         file.unlink(missing_ok=True)
     good = [task for task in tasks if task.photo.path not in failures]
@@ -333,7 +333,7 @@ def _left(album: RemoteAlbum) -> str:
     if not album.unfinished:
         return ""
     if album.eta_s is None:
-        return "no worker is there"
+        return "no worker running"
     minutes, seconds = divmod(round(album.eta_s), 60)
     return f"{minutes} min left" if minutes else f"{seconds} s left"
 
@@ -343,11 +343,13 @@ def _unreadable(why: str) -> ErrorInfo:
 
 
 def _changed() -> ErrorInfo:
-    detail = "It changed while it was to be sent; run the command again."
+    detail = "It changed before it was uploaded; run the command again."
     return ErrorInfo(code="changed", title="The photo has changed", detail=detail)
 
 
 def _lost() -> ErrorInfo:
     return ErrorInfo(
-        code="lost", title="The album lost it", detail="The album no longer has it; run the command again."
+        code="lost",
+        title="The photo is no longer in the album",
+        detail="The album no longer has it; run the command again.",
     )

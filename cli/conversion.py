@@ -30,7 +30,7 @@ WORTH_IT: Final = 8  # photos for every process; with fewer of a phone's, starti
 STOP_LIMIT_S: Final = 10
 
 
-LOST: Final = Outcome("The process that converted it was ended; too little memory is the usual reason.")
+LOST: Final = Outcome("The process converting it was killed, most likely for lack of memory.")
 
 
 def convert_each(

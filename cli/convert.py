@@ -31,6 +31,6 @@ def convert_all(
         installed_styles(settings.data_dir)[settings.style]  # an unknown one is said now; loading torch takes seconds
         make_folder(folder)
         outcomes = convert_each(tasks, options, settings)
-        failed += follow(outcomes, len(tasks), folder, f"Converting in style {settings.style}", console)
+        failed += follow(outcomes, len(tasks), folder, f"Converting with style {settings.style}", console)
     conclude(found, tasks, failed, folder, console)
     return failed

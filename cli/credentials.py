@@ -23,5 +23,7 @@ def server_key(file: Path | None) -> str | None:
     if not key and not file:
         return None
     if not looks_like_a_key(key):
-        raise InvalidValueError(f"What {where} holds is no key; one looks like sakuga_ and 43 letters and digits.")
+        raise InvalidValueError(
+            f"{where} does not contain an API key; keys look like sakuga_ followed by 43 letters and digits."
+        )
     return key

@@ -84,15 +84,15 @@ def _engine(settings: Settings) -> str:
     if settings.engine != "auto":
         reason = "as set"
     elif tuned and tuned.engine is engine:
-        reason = "measured to be the quickest here"
+        reason = "measured as the fastest here"
     else:
-        reason = "likely the quickest here; `sakuga tune` measures"
+        reason = "probably the fastest here; run `sakuga tune` to measure"
     return f"{engine} ({engine.runtime} {version(engine.runtime)}), {reason}"
 
 
 def _torch(_: Settings) -> str:
     cuda = any(distribution.metadata["Name"].startswith("nvidia-") for distribution in distributions())
-    return f"{version('torch')} ({'with CUDA, which is not used' if cuda else 'CPU build'})"
+    return f"{version('torch')} ({'with CUDA, unused' if cuda else 'CPU build'})"
 
 
 def _styles(settings: Settings) -> str:
@@ -109,7 +109,7 @@ def _formats(_: Settings) -> str:
     from shared.photos.decoding import readable_formats
 
     modern = [name for name in ("avif", "webp") if features.check(name)]
-    return f"{len(readable_formats())} formats, HEIC among them" + (f", {' and '.join(modern)} too" if modern else "")
+    return f"{len(readable_formats())} formats, including HEIC" + (f", {' and '.join(modern)}" if modern else "")
 
 
 def _writable(folder: Path) -> str:
@@ -122,7 +122,7 @@ def _callers(settings: Settings) -> str:
     require_guarded(settings)
     if settings.api_keys:
         return f"{counted(len(read_keys(settings.api_keys).callers), 'caller', 'callers')} in {settings.api_keys}"
-    return "no keys: whoever reaches it is let in" if settings.allow_anyone else "no keys: this machine alone is served"
+    return "no keys: open to anyone who can reach it" if settings.allow_anyone else "no keys: this machine only"
 
 
 def _store(settings: Settings) -> str:
@@ -136,7 +136,7 @@ def _queue(settings: Settings) -> str:
 
         return f"embedded Valkey ({binary().name})"
     redis_client(settings).ping()
-    return "SAKUGA_REDIS_URL answers"
+    return "SAKUGA_REDIS_URL is reachable"
 
 
 def _port(settings: Settings) -> str:

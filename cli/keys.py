@@ -48,7 +48,7 @@ def create_caller(file: Path, name: str, allowance: Allowance, *, expires_in: ti
     now = _now()
     with _changing(file) as callers:
         if name in callers:
-            raise InvalidValueError(f"There is a caller {name} already; `sakuga keys rotate {name}` gives another key.")
+            raise InvalidValueError(f"Caller {name} already exists; use `sakuga keys rotate {name}` for a new key.")
         key, kept = new_key(now, now + expires_in if expires_in else None)
         callers[name] = _new_caller(name, allowance, kept)
     return key, kept
@@ -65,7 +65,7 @@ def _new_caller(name: str, allowance: Allowance, key: Key) -> Caller:
             keys=(key,),
         )
     except ValidationError as error:
-        raise InvalidValueError(f"There can be no such caller: {sentences(error)}.") from error
+        raise InvalidValueError(f"Invalid caller: {sentences(error)}.") from error
 
 
 def rotate_key(file: Path, name: str, *, old_expire_in: timedelta, expires_in: timedelta | None) -> tuple[str, Key]:
@@ -96,7 +96,7 @@ def revoke_keys(file: Path, name: str, mark: str | None) -> int:
         revoked = [key for key in caller.keys if key.sha256.startswith((mark or "").lower())]
         if mark is not None and len(revoked) != 1:
             raise InvalidValueError(
-                f"{len(revoked)} keys of {name} begin with {mark!r}; `sakuga keys list` shows them."
+                f"{len(revoked)} keys of {name} match fingerprint {mark!r}; see `sakuga keys list`."
             )
         callers[name] = caller.model_copy(update={"keys": tuple(key for key in caller.keys if key not in revoked)})
     return len(revoked)
@@ -111,7 +111,7 @@ def describe(caller: Caller) -> Iterator[str]:
     keys = counted(len(caller.keys), "key", "keys")
     yield ", ".join(part for part in (f"may {' and '.join(caller.scopes) or 'do nothing'}", *limits, keys) if part)
     for key in caller.keys:
-        yield f"    {key.mark}  made {key.created_at:%Y-%m-%d %H:%M}, {_end(key)}"
+        yield f"    {key.mark}  created {key.created_at:%Y-%m-%d %H:%M}, {_end(key)}"
 
 
 def _end(key: Key) -> str:
@@ -126,7 +126,7 @@ def _ending(key: Key, at: datetime) -> Key:
 
 def _require(callers: dict[str, Caller], name: str) -> Caller:
     if name not in callers:
-        raise InvalidValueError(f"There is no caller {name}; there are {', '.join(callers) or 'none'}.")
+        raise InvalidValueError(f"Unknown caller {name}; known: {', '.join(callers) or 'none'}.")
     return callers[name]
 
 

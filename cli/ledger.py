@@ -40,7 +40,7 @@ class Ledger:
         if self.fields != dict(fields):
             if not replace and any((self.folder / picture).exists() for picture in self.pictures.values()):
                 raise InvalidValueError(
-                    f"{self.folder} has pictures made with other options ({_words(self.fields)}); choose another "
+                    f"{self.folder} contains pictures made with other options ({_words(self.fields)}); choose another "
                     "folder with -o, or --replace them."
                 )
             self.fields, self.done, self.albums = dict(fields), {}, []
@@ -93,9 +93,9 @@ def open_ledger(folder: Path, photos: Path) -> Ledger:
     except FileNotFoundError:
         return Ledger(folder, source)
     except (ValueError, TypeError) as error:
-        raise InvalidValueError(f"{path} is damaged; remove it to begin anew.") from error
+        raise InvalidValueError(f"{path} is damaged; remove it to start over.") from error
     if ledger.photos != source:
-        raise InvalidValueError(f"{folder} has the pictures of {ledger.photos}; choose another folder with -o.")
+        raise InvalidValueError(f"{folder} contains the pictures of {ledger.photos}; choose another folder with -o.")
     return ledger
 
 

@@ -64,15 +64,15 @@ def picture_options(command: Callable[P, R]) -> Callable[P, R]:
             "folder",
             required=True,
             type=click.Path(path_type=Path, file_okay=False),
-            help="Folder for the pictures; made if it is not there.",
+            help="Folder for the pictures; created if missing.",
         ),
-        click.option("-s", "--style", help="One of `sakuga styles`, or of the server's."),
+        click.option("-s", "--style", help="One of `sakuga styles`, or of the server's styles."),
         click.option(
             "--max-side",
             default=MAX_SIDE_DEFAULT,
             show_default=True,
             type=click.IntRange(MAX_SIDE_MIN, MAX_SIDE_MAX),
-            help="Longest side in pixels.",
+            help="Longest side of the pictures in pixels.",
         ),
         click.option(
             "--format",
@@ -97,12 +97,12 @@ def server_options(command: Callable[P, R]) -> Callable[P, R]:
             envvar=CLIENT_SERVER,
             show_envvar=True,
             metavar="URL",
-            help="Where Sakuga runs.",
+            help="Server to use.",
         ),
         click.option(
             "--key-file",
             type=click.Path(path_type=Path, exists=True, dir_okay=False),
-            help="A file with your key, where the server asks for one; else it is taken from SAKUGA_API_KEY.",
+            help="File with your API key, if the server requires one. Default: SAKUGA_API_KEY.",
         ),
     )
     for option in reversed(options):
@@ -118,11 +118,13 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--port", type=click.IntRange(0, 65535), help="Instead of SAKUGA_PORT or 8000; 0 takes a free one.")
-@click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Instead of SAKUGA_DATA_DIR.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="Overrides SAKUGA_PORT (default 8000); 0 picks a free port."
+)
+@click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Overrides SAKUGA_DATA_DIR.")
 @plain_errors
 def up(port: int | None, data_dir: Path | None) -> None:
-    """Run everything here: queue, workers and the web page. Ctrl-C finishes what is in hand and stops."""
+    """Run everything on this machine: queue, workers and web page. Ctrl-C drains running jobs, then stops."""
     from cli.up import run
 
     sys.exit(run(load_settings(port=port, data_dir=data_dir), err))
@@ -136,7 +138,7 @@ def web() -> None:
 
 @main.command()
 def worker() -> None:
-    """Run only a worker node (needs SAKUGA_REDIS_URL). SIGTERM lets it finish what it has begun."""
+    """Run only a worker node (needs SAKUGA_REDIS_URL). SIGTERM drains it."""
     _become("worker")
 
 
@@ -144,7 +146,7 @@ def worker() -> None:
 @click.argument("part", type=click.Choice(["web", "worker"]))
 @plain_errors
 def health(part: str) -> None:
-    """Exit with 0 when this node's web or worker is alive; for container health checks."""
+    """Exit with 0 if this node's web or worker is alive; for container health checks."""
     settings = load_settings()
     alive = _web_alive(settings) if part == "web" else _worker_alive(settings)
     if not alive:
@@ -160,10 +162,10 @@ def health(part: str) -> None:
 def convert(
     photos: tuple[Path, ...], folder: Path, style: str | None, max_side: int, picture_format: str, *, replace: bool
 ) -> None:
-    """Convert photos, and all that are in folders, here, without a server, into the folder given with -o.
+    """Convert photos, or folders of them, on this machine, without a server. Pictures go into the -o folder.
 
-    Folders are searched with all that is below them, and pictures keep the folders they were found in. What is hidden
-    is left out, and so are files that are no photos.
+    For a folder, converts all photos in it and its subfolders and keeps the folder structure. Hidden files and files
+    that are not photos are skipped.
     """
     from cli.convert import convert_all
     from shared.conversion import Options
@@ -188,9 +190,9 @@ def submit(
     max_side: int,
     picture_format: str,
 ) -> None:
-    """Have a server convert photos, each as a job of its own, into the folder given with -o.
+    """Convert a few photos on a server, one job each. Pictures go into the -o folder.
 
-    For folders of many photos `sakuga album` is better: it goes on where it was interrupted.
+    For large folders use `sakuga album`, which can resume.
     """
     from cli.credentials import server_key
     from cli.remote import Remote
@@ -206,7 +208,7 @@ def submit(
 @click.argument("photos", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @server_options
 @picture_options
-@click.option("--replace", is_flag=True, help="Overwrite what has a picture's name, also pictures of other options.")
+@click.option("--replace", is_flag=True, help="Overwrite existing files, including pictures made with other options.")
 @plain_errors
 def album(  # noqa: PLR0913  its options
     photos: Path,
@@ -219,12 +221,12 @@ def album(  # noqa: PLR0913  its options
     *,
     replace: bool,
 ) -> None:
-    """Have a server convert all photos in DIR and below it; run it again to go on where it ended.
+    """Convert all photos in DIR and its subfolders on a server. Run it again to resume.
 
-    Pictures come into the folder given with -o while the other photos are still being sent, and keep the folders they
-    were found in. What is there already is neither sent nor fetched again. Nothing of others is overwritten, and no
-    picture that was changed since: where a name is taken, the picture gets a number. Another style, size or format
-    wants another folder, or --replace. Exits with 1 when photos failed; why is in failures.json beside the pictures.
+    Pictures are downloaded into the -o folder while photos are still being uploaded, and keep the folder structure.
+    Nothing is uploaded or downloaded twice. Files that are not Sakuga's, and pictures edited since, are never
+    overwritten: if a name is taken, a number is appended. A different style, size or format needs a different folder
+    or --replace. Exits with 1 if photos failed; failures.json, beside the pictures, says why.
     """
     from cli.album import convert_album
     from cli.credentials import server_key
@@ -240,7 +242,7 @@ def album(  # noqa: PLR0913  its options
 @main.command()
 @plain_errors
 def styles() -> None:
-    """List the styles of this node."""
+    """List the styles installed on this machine."""
     settings = load_settings()
     for style in installed_styles(settings.data_dir).values():
         mark = " (default)" if style.name == settings.style else ""
@@ -256,15 +258,17 @@ def styles() -> None:
 
 
 @main.command()
-@click.option("-s", "--style", help="One of `sakuga styles`; by default the one of SAKUGA_STYLE.")
-@click.option("--max-latency", default=10.0, show_default=True, help="Seconds a picture may take.")
-@click.option("--memory", type=click.IntRange(min=64), help="MiB for all processes; by default 80 % of what there is.")
-@click.option("--price-per-hour", type=click.FloatRange(min=0), help="What the machine costs, for the report.")
+@click.option("-s", "--style", help="One of `sakuga styles`. Default: SAKUGA_STYLE.")
+@click.option("--max-latency", default=10.0, show_default=True, help="Maximum seconds per picture.")
+@click.option(
+    "--memory", type=click.IntRange(min=64), help="MiB for all processes. Default: 80 % of what is available."
+)
+@click.option("--price-per-hour", type=click.FloatRange(min=0), help="Price of the machine, for the report.")
 @plain_errors
 def tune(style: str | None, max_latency: float, memory: int | None, price_per_hour: float | None) -> None:
-    """Measure which engine, processes and threads draw the most here, and let workers use them.
+    """Measure and save the fastest engine, processes and threads for this machine.
 
-    Takes a minute or two. Nothing else should run meanwhile, least of all a Sakuga at work.
+    Takes a few minutes. Nothing else should run meanwhile, least of all a busy Sakuga.
     """
     from cli.tune import run
 
@@ -274,22 +278,22 @@ def tune(style: str | None, max_latency: float, memory: int | None, price_per_ho
 
 @main.group()
 def weights() -> None:
-    """Bring weights of your own; `sakuga styles` lists them."""
+    """Import, quantise or remove weights of your own; `sakuga styles` lists them."""
 
 
 @weights.command("import")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--name", required=True, help="What the style is called: lower-case letters, digits and hyphens.")
+@click.option("--name", required=True, help="Name of the style: lower-case letters, digits and hyphens.")
 @click.option(
     "--upsample",
     required=True,
     type=click.Choice(["align_corners", "half_pixel", "asymmetric"]),
-    help="How the weights were trained to enlarge: align_corners for most PyTorch checkpoints, asymmetric for those "
-    "converted from TensorFlow 1. With the wrong one pictures turn blurry.",
+    help="Upsampling mode the weights were trained with: align_corners for most PyTorch checkpoints, asymmetric for "
+    "those converted from TensorFlow 1. The wrong one gives blurry pictures.",
 )
-@click.option("--licence", required=True, help="What its authors allow, e.g. 'non-commercial'; shown to users.")
-@click.option("--title", help="A name for people; by default made of --name.")
-@click.option("--replace", is_flag=True, help="Replace an imported style of this name.")
+@click.option("--licence", required=True, help="Licence of the weights, e.g. 'non-commercial'; shown to users.")
+@click.option("--title", help="Display name; derived from --name by default.")
+@click.option("--replace", is_flag=True, help="Replace an imported style of the same name.")
 @plain_errors
 def import_weights(file: Path, name: str, upsample: str, licence: str, title: str | None, *, replace: bool) -> None:
     """Add AnimeGANv2 weights (PyTorch state_dict, TorchScript or safetensors) as a style."""
@@ -299,36 +303,36 @@ def import_weights(file: Path, name: str, upsample: str, licence: str, title: st
     naming = Naming(name, title or name.replace("-", " ").capitalize(), Upsample(upsample), licence)
     style = import_style(file, load_settings().data_dir, naming, replace=replace)
     out.print(f"Style [bold]{style.name}[/] ({style.size}) is ready. Try: sakuga convert -s {style.name} PHOTO -o DIR")
-    out.print("A Sakuga that is running offers it once it is restarted.")
-    out.print(f"It is drawn up to three times as fast after: sakuga weights quantise {style.name} PHOTOS…")
+    out.print("If Sakuga is running, restart it to offer the new style.")
+    out.print(f"To make it up to three times as fast: sakuga weights quantise {style.name} PHOTOS…")
 
 
 @weights.command("quantise")
 @click.argument("name")
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--replace", is_flag=True, help="Write over an earlier calibration, also of a bundled style.")
+@click.option("--replace", is_flag=True, help="Overwrite an earlier calibration, even of a bundled style.")
 @plain_errors
 def quantise_weights(name: str, photos: tuple[Path, ...], *, replace: bool) -> None:
-    """Make the style NAME fit for 8 bit engines: calibrate on every second of PHOTOS, judge on the others.
+    """Quantise the style NAME for the 8 bit engines: calibrate on every second photo, evaluate on the others.
 
-    Twenty photos or more, of what is usually converted, are a good number. The bundled styles are calibrated already.
-    Exits with 1 when pictures in 8 bit would not look the same, so that it stays out of use.
+    Give twenty or more photos of the kind you usually convert. The bundled styles are already calibrated. Exits with 1
+    if 8 bit would visibly change the pictures; it is then not used.
     """
     from cli.weights import quantise_style
     from worker.engines.int8 import require_same_look
 
-    with err.status("Reading") as status:
+    with err.status("Reading photos") as status:
         recipe = quantise_style(name, photos, load_settings(), status.update, replace=replace)
     quality = recipe.quality
     out.print(
-        f"[bold]{name}[/] in 8 bit against single precision, on {quality.photos} photos that it was not calibrated on: "
+        f"[bold]{name}[/] in 8 bit against single precision, on {quality.photos} photos not used for calibration: "
         f"PSNR {quality.psnr_db:.1f} dB (worst {quality.worst_psnr_db:.1f}), SSIM {quality.ssim:.3f} "
         f"(worst {quality.worst_ssim:.3f})"
     )
     if recipe.higher_precision:
         out.print(f"Kept in higher precision: {', '.join(recipe.higher_precision)}")
     require_same_look(name, quality)
-    out.print("A Sakuga that is running draws it in 8 bit once it is restarted.")
+    out.print("If Sakuga is running, restart it to use 8 bit.")
 
 
 @weights.command("remove")
@@ -339,18 +343,18 @@ def remove_weights(name: str) -> None:
     from cli.weights import remove_style
 
     remove_style(name, load_settings().data_dir)
-    out.print(f"Style [bold]{name}[/] is removed. Restart a Sakuga that is running, so that it no longer offers it.")
+    out.print(f"Removed style [bold]{name}[/]. If Sakuga is running, restart it.")
 
 
 @main.group()
 def quarantine() -> None:
-    """Look after photos whose conversion was tried too often; they may be what kills workers."""
+    """Inspect photos that failed too many attempts; they may be what kills workers."""
 
 
 @quarantine.command("list")
 @plain_errors
 def list_quarantine() -> None:
-    """List them, and where they are kept."""
+    """List quarantined photos and where they are stored."""
     from cli.quarantine import open_services, show
 
     show(open_services(load_settings()), out)
@@ -360,7 +364,7 @@ def list_quarantine() -> None:
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 @plain_errors
 def retry_quarantine(ids: tuple[str, ...]) -> None:
-    """Let photos be tried anew."""
+    """Retry quarantined photos."""
     from cli.quarantine import open_services, retry
 
     retry(open_services(load_settings()), ids, out)
@@ -370,7 +374,7 @@ def retry_quarantine(ids: tuple[str, ...]) -> None:
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 @plain_errors
 def drop_quarantine(ids: tuple[str, ...]) -> None:
-    """Erase photos with their jobs."""
+    """Delete quarantined photos and their jobs."""
     from cli.quarantine import drop, open_services
 
     drop(open_services(load_settings()), ids, out)
@@ -378,7 +382,7 @@ def drop_quarantine(ids: tuple[str, ...]) -> None:
 
 @main.group()
 def keys() -> None:
-    """Say who may use this service; without keys everybody who reaches it may."""
+    """Manage API keys; without keys, anyone who can reach the service may use it."""
 
 
 scope_option = click.option(
@@ -388,18 +392,16 @@ scope_option = click.option(
     type=click.Choice(["submit", "read", "operate"]),
     default=("submit", "read"),
     show_default=True,
-    help="submit: make and erase jobs and albums of its own; read: look at them; operate: metrics. May be repeated.",
+    help="submit: create and delete jobs and albums; read: view them; operate: metrics. Repeatable.",
 )
-expires_option = click.option(
-    "--expires-in", type=click.IntRange(1, 36_500), metavar="DAYS", help="By default it does not."
-)
+expires_option = click.option("--expires-in", type=click.IntRange(1, 36_500), metavar="DAYS", help="Default: never.")
 
 
 @keys.command("create")
 @click.argument("name")
 @scope_option
-@click.option("--requests-per-minute", type=click.IntRange(min=1), help="By default SAKUGA_REQUESTS_PER_MINUTE.")
-@click.option("--megapixels-per-day", type=click.FloatRange(min=0, min_open=True), help="By default any number.")
+@click.option("--requests-per-minute", type=click.IntRange(min=1), help="Default: SAKUGA_REQUESTS_PER_MINUTE.")
+@click.option("--megapixels-per-day", type=click.FloatRange(min=0, min_open=True), help="Default: unlimited.")
 @expires_option
 @plain_errors
 def create_key(
@@ -409,16 +411,16 @@ def create_key(
     megapixels_per_day: float | None,
     expires_in: int | None,
 ) -> None:
-    """Let the caller NAME in: prints its key, which is shown this once and kept nowhere."""
+    """Create the caller NAME and print its key, which is shown only once and not stored."""
     from cli.keys import Allowance, create_caller, file_of
     from shared.callers.api_keys import Scope
 
     settings = load_settings()
     allowance = Allowance(tuple(map(Scope, dict.fromkeys(scopes))), requests_per_minute, megapixels_per_day)
     key, kept = create_caller(file_of(settings), name, allowance, expires_in=_days(expires_in))
-    _show_key(key, f"The key of {name} (its mark is {kept.mark}). It is shown this once:")
+    _show_key(key, f"Key for {name}, fingerprint {kept.mark}. It is shown only once:")
     if settings.api_keys is None:
-        err.print(f"It is asked for once Sakuga runs with SAKUGA_API_KEYS={escape(str(file_of(settings)))}")
+        err.print(f"To require keys, run Sakuga with SAKUGA_API_KEYS={escape(str(file_of(settings)))}")
 
 
 @keys.command("rotate")
@@ -429,25 +431,27 @@ def create_key(
     default=24,
     show_default=True,
     metavar="HOURS",
-    help="How long the keys that NAME has go on.",
+    help="How long the existing keys stay valid.",
 )
 @expires_option
 @plain_errors
 def rotate_key(name: str, old_expires_in: float, expires_in: int | None) -> None:
-    """Give the caller NAME a new key. Its jobs and albums are the caller's and not the key's."""
+    """Give the caller NAME a new key. Jobs and albums belong to the caller, not to the key."""
     from cli import keys
 
     old = timedelta(hours=old_expires_in)
     key, kept = keys.rotate_key(keys.file_of(load_settings()), name, old_expire_in=old, expires_in=_days(expires_in))
-    _show_key(key, f"A new key of {name} (its mark is {kept.mark}); others end within {old_expires_in:g} hours:")
+    _show_key(
+        key, f"New key for {name}, fingerprint {kept.mark}; its other keys expire within {old_expires_in:g} hours:"
+    )
 
 
 @keys.command("revoke")
 @click.argument("name")
-@click.option("--key", "mark", metavar="MARK", help="Only the key of this mark, or of how it begins.")
+@click.option("--key", "mark", metavar="FINGERPRINT", help="Revoke only this key; a prefix is enough.")
 @plain_errors
 def revoke_key(name: str, mark: str | None) -> None:
-    """Let the keys of the caller NAME open nothing any more, at once."""
+    """Revoke the keys of the caller NAME, effective at once."""
     from cli.keys import file_of, revoke_keys
     from cli.words import counted
 
@@ -458,7 +462,7 @@ def revoke_key(name: str, mark: str | None) -> None:
 @keys.command("list")
 @plain_errors
 def list_keys() -> None:
-    """List callers, what they may do, and the marks of their keys."""
+    """List callers, their scopes and limits, and the fingerprints of their keys."""
     from cli.keys import describe, file_of
     from shared.callers.api_keys import read_keys
 

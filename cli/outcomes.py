@@ -71,4 +71,4 @@ def _remarks(tasks: list[Task], failed: list[Path]) -> str:
 def renamed(tasks: list[Task]) -> str:
     """The end of a sentence on pictures that could not have their photo's name; empty where all could."""
     number = sum(task.is_renamed for task in tasks)
-    return f"; {number} with a number, as the name was taken" if number else ""
+    return f"; {number} numbered because the name was taken" if number else ""

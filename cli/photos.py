@@ -38,8 +38,8 @@ class Found:
         """The end of a sentence; empty when nothing was left out."""
         if not self.left_out:
             return ""
-        why = "it is no photo" if self.left_out == 1 else "they are no photos"
-        return f"; {counted(self.left_out, 'file', 'files')} left out: {why}"
+        why = "it is not a photo" if self.left_out == 1 else "they are not photos"
+        return f"; {counted(self.left_out, 'file', 'files')} skipped because {why}"
 
 
 def find(paths: Iterable[Path], *, output: Path) -> Found:
@@ -72,7 +72,7 @@ def _look_into(folder: Path, found: Found, output: Path) -> None:
         else:
             found.left_out += 1
     if len(found.photos) + len(found.obstacles) == known:
-        found.obstacles[folder] = "there are no photos in it"
+        found.obstacles[folder] = "contains no photos"
 
 
 def _files(folder: Path, found: Found, output: Path) -> Iterator[Path]:

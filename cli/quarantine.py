@@ -26,7 +26,7 @@ def open_services(settings: Settings) -> Services:
         UnavailableError: nothing runs.
     """
     where = f"with the data folder {settings.data_dir}"
-    nothing = UnavailableError(f"No Sakuga runs {where}; start it, or set SAKUGA_DATA_DIR or SAKUGA_REDIS_URL.")
+    nothing = UnavailableError(f"Sakuga is not running {where}; start it, or set SAKUGA_DATA_DIR or SAKUGA_REDIS_URL.")
     is_named = "redis_url" in settings.model_fields_set
     url = settings.redis_url if is_named else address_of(settings.data_dir)
     if url is None:
@@ -37,7 +37,7 @@ def open_services(settings: Settings) -> Services:
     except RedisError as error:  # what it left behind when it was killed
         if not is_named:
             raise nothing from error
-        raise UnavailableError(f"The queue that SAKUGA_REDIS_URL names does not answer: {error}.") from error
+        raise UnavailableError(f"The queue at SAKUGA_REDIS_URL is not responding: {error}.") from error
     return services
 
 
@@ -50,9 +50,9 @@ def show(services: Services, console: Console) -> None:
         size = f"{job.photo.width}x{job.photo.height}, {job.photo.bytes} bytes"
         attempts = counted(job.attempts, "attempt", "attempts")
         console.print(f"[bold]{job.id}[/]  {seen:%Y-%m-%d %H:%M} UTC, {attempts}, {job.style}")
-        console.print(f"    {escape(job.name or 'photo')}: {size}, in the store as {job.photo_key}")
+        console.print(f"    {escape(job.name or 'photo')}: {size}, stored as {job.photo_key}")
         console.print(f"    {escape(job.error.detail if job.error else '')}")
-        console.print(f"    kept until {kept:%Y-%m-%d %H:%M} UTC, then erased")
+        console.print(f"    kept until {kept:%Y-%m-%d %H:%M} UTC, then deleted")
     console.print(
         f"{counted(len(jobs), 'photo', 'photos')} in quarantine in {escape(services.settings.effective_store_url)}"
     )
@@ -66,7 +66,7 @@ def retry(services: Services, ids: tuple[str, ...], console: Console) -> None:
     """
     for job in _chosen(services, ids):
         retry_job(services, job.id)
-        console.print(f"{job.id} waits for another try.")
+        console.print(f"{job.id} requeued.")
 
 
 def drop(services: Services, ids: tuple[str, ...], console: Console) -> None:
@@ -77,12 +77,12 @@ def drop(services: Services, ids: tuple[str, ...], console: Console) -> None:
     """
     for job in _chosen(services, ids):
         erase(services, job.id)
-        console.print(f"{job.id} is erased.")
+        console.print(f"{job.id} deleted.")
 
 
 def _chosen(services: Services, ids: tuple[str, ...]) -> list[Job]:
     jobs = {job.id: job for job in services.quarantine.jobs()}
     if unknown := [job_id for job_id in ids if job_id not in jobs]:
-        which = f"Not in quarantine: {', '.join(unknown)}; nothing was done."
-        raise InvalidValueError(f"{which} `sakuga quarantine list` shows what is.")
+        which = f"Not in quarantine: {', '.join(unknown)}; nothing was changed."
+        raise InvalidValueError(f"{which} See `sakuga quarantine list`.")
     return [jobs[job_id] for job_id in ids]

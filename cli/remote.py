@@ -71,7 +71,7 @@ class RemoteAlbum(BaseModel):
 
 
 class RemotePhoto(BaseModel):
-    """A photo of an album: its job, or why it was refused."""
+    """A photo of an album: its job, or why it was rejected."""
 
     name: str
     sha256: str | None
@@ -184,7 +184,7 @@ class Remote:
         """
         data = self._request("GET", job.links["result"]).content
         if job.result and hashlib.sha256(data).hexdigest() != job.result.sha256:
-            raise DamagedPhotoError("The picture was damaged on its way; try again.")
+            raise DamagedPhotoError("The picture was damaged in transit; try again.")
         return data
 
     def start_album(self, name: str, fields: Fields) -> RemoteAlbum:
@@ -264,19 +264,19 @@ class Remote:
         try:
             answer = self._client.send(request)
         except httpx.TimeoutException:
-            return UnreachableError(f"{self.url} does not answer.")
+            return UnreachableError(f"{self.url} is not responding.")
         except httpx.RequestError as error:
             return UnreachableError(
                 f"{self.url} cannot be reached ({error}); is Sakuga running there? "
-                "--server or SAKUGA_SERVER names another."
+                "Use --server or SAKUGA_SERVER to choose another server."
             )
         if answer.status_code in _PROXY_LOST_IT:
-            return UnreachableError(f"{self.url} is a proxy whose server does not answer.")
+            return UnreachableError(f"{self.url} is a proxy whose server is not responding.")
         return answer
 
 
 def _no_address(url: str) -> InvalidValueError:
-    return InvalidValueError(f"{url!r} is no address of a server; it looks like http://127.0.0.1:8000.")
+    return InvalidValueError(f"{url!r} is not a valid server URL, such as http://127.0.0.1:8000.")
 
 
 def _retry_after_s(answer: httpx.Response) -> float:
@@ -298,9 +298,9 @@ def _accepted(answer: httpx.Response) -> httpx.Response:
         problem = ErrorInfo.model_validate_json(answer.content)
     except ValidationError:
         what = f"{answer.request.url.host} answered {answer.status_code} {answer.reason_phrase}."
-        problem = ErrorInfo(code="refused", title="The server said no", detail=what)
+        problem = ErrorInfo(code="refused", title="The server refused the request", detail=what)
     if answer.status_code == HTTPStatus.UNAUTHORIZED and "Authorization" not in answer.request.headers:
-        where = "This server asks for a key; put yours into SAKUGA_API_KEY, or into a file and name it with --key-file."
+        where = "This server requires an API key; set SAKUGA_API_KEY, or pass a file with --key-file."
         problem = problem.model_copy(update={"detail": where})
     raise RefusedError(answer.status_code, problem)
 
@@ -309,4 +309,4 @@ def _parsed(model: type[M], answer: httpx.Response) -> M:
     try:
         return model.model_validate_json(answer.content)
     except ValidationError as error:
-        raise UnreachableError(f"{answer.request.url.host} answers, but not as this version of Sakuga does.") from error
+        raise UnreachableError(f"{answer.request.url.host} did not answer like this version of Sakuga.") from error

@@ -115,5 +115,5 @@ def reason(state: State, error: ErrorInfo | None) -> ErrorInfo:
     """Why a photo that has come to its end has no picture."""
     if error:
         return error
-    what = "was canceled" if state is State.CANCELED else "was kept for a while, and has been removed"
-    return ErrorInfo(code=state.value, title="There is no picture", detail=f"It {what}; run the command again.")
+    what = "was canceled" if state is State.CANCELED else "has expired"
+    return ErrorInfo(code=state.value, title="No picture", detail=f"It {what}; run the command again.")

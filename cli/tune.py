@@ -56,7 +56,7 @@ def report(choice: Choice, price_per_hour: float | None) -> list[str]:
     speed = f"{choice.megapixels_per_s:.2f} megapixels/s, {per_hour:,.0f} pictures/hour, {choice.latency_s:.2f} s each"
     lines = [
         f"[bold]{choice.engine}[/] in {processes} of {threads}: {speed}.",
-        f"A further process costs {choice.memory_bytes / 1e6:.0f} MB of memory.",
+        f"Each additional process takes {choice.memory_bytes / 1e6:.0f} MB of memory.",
     ]
     if price_per_hour is not None:
         lines.append(f"At {price_per_hour:g} per hour: {price_per_hour / per_hour * 1000:.4f} per 1,000 pictures.")
@@ -70,13 +70,13 @@ def unmet(choice: Choice, bounds: Bounds) -> list[str]:
         lines.append(f"A picture takes {choice.latency_s:.2f} s; --max-latency allows {bounds.latency_s:g} s.")
     if needed > bounds.memory_bytes:
         lines.append(f"It needs {needed >> 20} MiB of memory; --memory allows {bounds.memory_bytes >> 20} MiB.")
-    return [f"[yellow]No layout keeps to the bounds, this is the quickest. {line}[/]" for line in lines]
+    return [f"[yellow]No layout meets the limits; this is the fastest. {line}[/]" for line in lines]
 
 
 def _kept(settings: Settings) -> str:
     if settings.engine == "auto":
-        return "Workers of this machine take this choice when they start; SAKUGA_ENGINE overrides it."
-    return f"Workers of this machine take this choice when they start with SAKUGA_ENGINE={settings.engine}."
+        return "Saved. Workers on this machine use it from their next start; SAKUGA_ENGINE overrides it."
+    return f"Saved. Workers on this machine use it when they start with SAKUGA_ENGINE={settings.engine}."
 
 
 def _row(measured: Measured, bounds: Bounds) -> list[str]:

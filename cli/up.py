@@ -110,10 +110,10 @@ class Supervisor:
         while not self.stopping and not ready():
             dead = next((part for part in self.parts if part.process and part.exit_code() is not None), None)
             if dead:
-                raise SettingsError(f"The {dead.name} ended while starting:\n{dead.last_words()}")
+                raise SettingsError(f"The {dead.name} exited while starting:\n{dead.last_words()}")
             if time.monotonic() > deadline:
                 logs = self.parts[0].log.parent
-                raise SettingsError(f"The {what} did not get ready within {START_LIMIT_S} s; see {logs}")
+                raise SettingsError(f"The {what} was not ready within {START_LIMIT_S} s; see {logs}")
             time.sleep(POLL_S)
 
     def watch(self) -> None:
@@ -141,7 +141,7 @@ class Supervisor:
         part.failures += 1
         part.restart_at = now + delay
         code = part.exit_code()
-        self.console.print(f"[yellow]The {part.name} ended (code {code}); it starts again in {delay:g} s.[/]")
+        self.console.print(f"[yellow]The {part.name} exited (code {code}); restarting in {delay:g} s.[/]")
 
 
 def run(settings: Settings, console: Console) -> int:
@@ -164,10 +164,10 @@ def run(settings: Settings, console: Console) -> int:
                 if not supervisor.stopping:
                     _announce(settings, console)
                 supervisor.watch()
-                console.print("Stopping: pictures in hand are finished first.")
+                console.print("Stopping: finishing running jobs first.")
             finally:
                 supervisor.stop()
-        console.print("Stopped. What still waits goes on at the next start.")
+        console.print("Stopped. Queued jobs resume at the next start.")
     return 0
 
 
@@ -190,9 +190,12 @@ def _announce(settings: Settings, console: Console) -> None:
     console.print(f"[bold]Sakuga is ready: http://{settings.host}:{settings.port}[/]", style="#c2185b")
     console.print(f"Data and logs are in {settings.data_dir}. Ctrl-C stops.")
     if settings.api_keys:
-        console.print("It answers callers with keys.")
+        console.print("API keys are required.")
     elif file_of(settings).exists():
-        console.print(f"No keys are asked for: SAKUGA_API_KEYS={file_of(settings)} would.", style="yellow")
+        console.print(
+            f"Keys exist but are not required; to require them, set SAKUGA_API_KEYS={file_of(settings)}.",
+            style="yellow",
+        )
 
 
 def _completed(settings: Settings, runtime: Path) -> Settings:
@@ -232,7 +235,7 @@ def _only_one(data_dir: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise SettingsError(
-                f"Sakuga already runs with the data folder {data_dir}; stop it, or choose another with --data-dir."
+                f"Sakuga is already running with the data folder {data_dir}; stop it, or use another --data-dir."
             ) from None
         yield
 
@@ -254,7 +257,7 @@ def _free_port(settings: Settings) -> int:
             probe.bind((settings.host, settings.port))
         except OSError as error:
             raise SettingsError(
-                f"{settings.host}:{settings.port} cannot be used ({error.strerror}); "
+                f"{settings.host}:{settings.port} is not available ({error.strerror}); "
                 "choose another port with --port or SAKUGA_PORT."
             ) from error
         return int(probe.getsockname()[1])

@@ -26,7 +26,9 @@ def binary() -> Path:
     try:
         return Path(get_binary_path())
     except Exception as error:
-        raise SettingsError(f"No embedded Valkey for this machine: {error} Set SAKUGA_REDIS_URL instead.") from error
+        raise SettingsError(
+            f"There is no embedded Valkey for this machine: {error} Set SAKUGA_REDIS_URL instead."
+        ) from error
 
 
 def command(folder: Path, socket: Path) -> list[str]:

@@ -87,12 +87,12 @@ def quantise_style(
 
 def _require_room_for_recipe(style: Style, *, replace: bool) -> None:
     if recipe_path(style).exists() and not replace:
-        raise WeightsError(f"{style.name} is calibrated already; --replace writes over {recipe_path(style)}.")
+        raise WeightsError(f"{style.name} is already calibrated; use --replace to overwrite {recipe_path(style)}.")
     try:
         tempfile.TemporaryFile(dir=style.folder).close()
     except OSError as error:
         reason = error.strerror or str(error)
-        raise WeightsError(f"{style.folder} cannot take the 8 bit recipe of {style.name}: {reason}.") from error
+        raise WeightsError(f"The 8 bit recipe of {style.name} cannot be saved in {style.folder}: {reason}.") from error
 
 
 def _read(photo: Path, style: Style, limits: Limits) -> Rgb:
@@ -116,7 +116,7 @@ def remove_style(name: str, data_dir: Path) -> None:
     if name not in imported:
         if _is_bundled(name):
             raise InvalidValueError(f"{name} is a bundled style; only imported ones can be removed.")
-        raise UnknownStyleError(f"No style of this name was imported. There are: {', '.join(imported) or 'none'}.")
+        raise UnknownStyleError(f"No such imported style; imported are: {', '.join(imported) or 'none'}.")
     style = imported.pop(name)
     write_manifest(folder, list(imported.values()))  # first: a manifest never names a file that is gone
     for path in (style.weights_path, recipe_path(style)):
@@ -125,11 +125,11 @@ def remove_style(name: str, data_dir: Path) -> None:
 
 def _check_name(name: str, folder: Path, *, replace: bool) -> None:
     if not _NAME.fullmatch(name):
-        raise InvalidValueError("--name may have lower-case letters, digits and hyphens, at most 41.")
+        raise InvalidValueError("--name may have up to 41 lower-case letters, digits and hyphens.")
     if _is_bundled(name):
         raise InvalidValueError(f"{name} is a bundled style; choose another name.")
     if not replace and any(style.name == name for style in read_manifest(folder)):
-        raise InvalidValueError(f"{name} exists already; choose another name or give --replace.")
+        raise InvalidValueError(f"{name} exists already; choose another name or use --replace.")
 
 
 def _is_bundled(name: str) -> bool:

@@ -21,8 +21,8 @@ def main() -> None:
         flags = ["--strict", "--disable-pip", "--no-deps", "--progress-spinner", "off", "--requirement", file.name]
         audited = subprocess.run([sys.executable, "-m", "pip_audit", *flags, *sys.argv[1:]], check=False)
     if audited.returncode:
-        sys.exit("The audit found something or could not be made; above it says which.")
-    print(f"Nothing is known against any of the {len(pins.splitlines()) + 1} versions.")
+        sys.exit("The audit failed or found vulnerabilities, see above.")
+    print(f"No known vulnerabilities in any of the {len(pins.splitlines()) + 1} versions.")
 
 
 if __name__ == "__main__":

@@ -161,14 +161,14 @@ def _check(stack: Stack) -> int:
     finally:
         print("· down …", flush=True)
         _down(stack)
-    return _say(f"the containers hold: {len(STEPS)} steps in {time.monotonic() - began:.0f} s", 0)
+    return _say(f"all {len(STEPS)} steps passed in {time.monotonic() - began:.0f} s", 0)
 
 
 def _require_engine(stack: Stack) -> None:
     try:
         stack.run("docker", "version", "--format", "{{.Server.Version}}", timeout_s=20)
     except FileNotFoundError:
-        raise MissingError("there is no docker command here") from None
+        raise MissingError("there is no docker command") from None
     except CheckError as error:
         raise MissingError(f"no Docker engine answers. {str(error).splitlines()[-1]}") from None
     try:
@@ -186,12 +186,12 @@ def get_images(stack: Stack) -> str:
     wanted["base"] = services["worker"]["build"]["args"]["BASE_IMAGE"]
     missing = {name: image for name, image in wanted.items() if not stack.has_image(image) and not _pull(stack, image)}
     if missing:
-        print(f"  cannot be pulled here: {', '.join(missing.values())}; making stand-ins", flush=True)
+        print(f"  cannot be pulled: {', '.join(missing.values())}; making stand-ins", flush=True)
         pairs = {"base": wanted["base"]} | missing
         try:
             stack.run("deploy/local_images.sh", *(f"{name}={image}" for name, image in pairs.items()), timeout_s=900)
         except CheckError as error:
-            raise MissingError(f"images can neither be pulled nor made here. {error}") from error
+            raise MissingError(f"images can be neither pulled nor built here. {error}") from error
     names = sorted(wanted.values())
     labels = '{{index .Config.Labels "sakuga.stand-in"}}'
     made_here = [n for n in names if stack.run("docker", "image", "inspect", "--format", labels, n).strip() == "true"]
@@ -257,7 +257,7 @@ def _require_keys_elsewhere(stack: Stack) -> None:
     except CheckError as error:
         _require("sakuga keys create" in str(error), f"the web failed otherwise: {error}")
     else:
-        raise CheckError("the web serves strangers without keys")
+        raise CheckError("the web starts without keys beyond loopback")
     finally:
         del stack.environment["PUBLISH_ADDRESS"]
 
@@ -277,7 +277,9 @@ def convert_one(stack: Stack) -> str:
     _require((width, height) == (512, 384), f"the picture is {width}x{height}")
     _require(picture.headers["content-type"] == "image/jpeg", f"it came as {picture.headers['content-type']}")
     unsigned = stack.request("GET", address)
-    _require(unsigned.status == HTTPStatus.FORBIDDEN, f"the store gives the picture to anybody: {unsigned.status}")
+    _require(
+        unsigned.status == HTTPStatus.FORBIDDEN, f"the store serves the picture without a signature: {unsigned.status}"
+    )
     return f"{width}x{height}, {len(picture.body)} bytes, {took:.1f} s from upload to end"
 
 
@@ -301,7 +303,7 @@ def convert_album(stack: Stack) -> str:
         _require(set(archive.namelist()) == names | {"failures.json"}, f"the archive has {archive.namelist()}")
         reasons = json.loads(archive.read("failures.json"))
     _require(set(reasons) == {"none.jpg"}, f"failed: {reasons}")
-    return f"{ALBUM} pictures in an archive of {len(found.body)} bytes, and why there is no other"
+    return f"{ALBUM} pictures in an archive of {len(found.body)} bytes, and the reasons for the others"
 
 
 def _form(field: str, name: str, data: bytes) -> tuple[bytes, str]:
@@ -385,7 +387,13 @@ def kill_a_worker(stack: Stack) -> str:
     for number in range(MANY):
         photo = _photo(*LARGE, shade=number)
         ids.append(_accepted(stack.request("POST", "/api/v1/jobs?style=hinata-full&max_side=1280", photo, **_JPEG)))
-    _until(lambda: _running(stack, ids), lambda running: len(running) == WORKERS, "all to be busy", 60, every_s=0.05)
+    _until(
+        lambda: _running(stack, ids),
+        lambda running: len(running) == WORKERS,
+        "all workers to be busy",
+        60,
+        every_s=0.05,
+    )
     victim = stack.containers("worker")[0]
     stack.run("docker", "kill", "--signal", "KILL", victim)
     killed_at = time.monotonic()
@@ -393,8 +401,8 @@ def kill_a_worker(stack: Stack) -> str:
     for job in jobs:
         _size_of(_download(stack, job)[0].body)
     again = [job for job in jobs if job["attempts"] > 1]
-    _require(bool(again), "no job was in the hands of the worker that was killed: this proved nothing")
-    _require(stack.inspect(victim)["State"]["Status"] == "exited", "the killed worker came back by itself")
+    _require(bool(again), "the killed worker had claimed no job, so this proves nothing")
+    _require(stack.inspect(victim)["State"]["Status"] == "exited", "the killed worker restarted")
     return (
         f"{len(jobs)} of {MANY} succeeded, {len(again)} at attempt {max(job['attempts'] for job in again)}, "
         f"all done {time.monotonic() - killed_at:.0f} s after the kill (visibility timeout {VISIBILITY_TIMEOUT_S} s)"
@@ -494,14 +502,14 @@ def _say(sentence: str, status: int) -> int:
 _JPEG = {"Content-Type": "image/jpeg"}
 
 STEPS: tuple[tuple[str, Callable[[Stack], str]], ...] = (
-    ("the images that are not ours", get_images),
+    ("third-party images", get_images),
     ("build", build),
     ("up, until all is healthy", come_up),
     ("locked down", stay_locked),
     ("one photo through nginx", convert_one),
     ("an album through nginx", convert_album),
     ("events while a job runs", listen),
-    ("what is refused", refuse),
+    ("refused requests", refuse),
     (f"scale to {WORKERS} workers", scale),
     ("kill -9 a worker while jobs run", kill_a_worker),
     ("down and up again", survive_restart),

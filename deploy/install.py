@@ -19,10 +19,10 @@ def main(folder: str, extra: str) -> None:
         found = platform.python_version()
         sys.exit(f"Sakuga needs Python 3.11 or newer; this is {found}. Try: make PYTHON=python3.12 up")
     if extra not in DOWNLOADS_MB:
-        sys.exit(f"There is no extra {extra}; choose one of: {', '.join(DOWNLOADS_MB)}.")
+        sys.exit(f"Unknown extra {extra}; choose one of: {', '.join(DOWNLOADS_MB)}.")
     python = _environment(Path(folder))
     _install_torch(python)
-    print(f"Installing Sakuga and what it needs (up to {DOWNLOADS_MB[extra]} MB; pip is silent meanwhile)", flush=True)
+    print(f"Installing Sakuga and its requirements (up to {DOWNLOADS_MB[extra]} MB; this takes a while)", flush=True)
     constraints = str(ROOT / "constraints.txt")
     _must(_pip(python, "install", "--quiet", "--constraint", constraints, "--editable", f"{ROOT}[{extra}]"))
 
@@ -30,10 +30,10 @@ def main(folder: str, extra: str) -> None:
 def _environment(folder: Path) -> str:
     python = folder / "bin" / "python"
     if not python.exists():
-        print(f"Making a virtual environment in {folder}", flush=True)
+        print(f"Creating a virtual environment in {folder}", flush=True)
         made = subprocess.run([sys.executable, "-m", "venv", folder], check=False)
         if made.returncode:
-            sys.exit("This Python cannot make virtual environments; on Debian and Ubuntu install python3-venv.")
+            sys.exit("This Python cannot create virtual environments; on Debian and Ubuntu, install python3-venv.")
     return str(python)
 
 
@@ -45,7 +45,7 @@ def _install_torch(python: str) -> None:
     if sys.platform != "linux":
         _must(_pip(python, "install", f"torch=={TORCH}"))  # these builds have no CUDA
     elif not _pip(python, "install", f"torch=={TORCH}+cpu", on_trial=True) and not _install_with_uv(python):
-        print("No CPU build can be had here; taking the ordinary one: several gigabytes.", flush=True)
+        print("No CPU build of torch is available here; installing the default build, several gigabytes.", flush=True)
         _must(_pip(python, "install", f"torch=={TORCH}"))
 
 
@@ -73,7 +73,7 @@ def _pip(python: str, command: str, *arguments: str, on_trial: bool = False) -> 
 
 def _must(done: bool) -> None:  # noqa: FBT001  reads as an assertion
     if not done:
-        sys.exit("pip could not install it; what it said is above. `make` goes on from here when it is run again.")
+        sys.exit("pip failed, see above. Run `make` again to continue from here.")
 
 
 if __name__ == "__main__":

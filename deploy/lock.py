@@ -20,7 +20,7 @@ def main() -> None:
     _reach(OURS, needed)
     names = sorted(needed.keys() - UNPINNED)
     CONSTRAINTS.write_text("".join(f"{_pin(name)}\n" for name in names), "utf-8")
-    print(f"{len(names)} versions are in {CONSTRAINTS.name}")
+    print(f"{len(names)} versions written to {CONSTRAINTS.name}")
 
 
 def _reach(requirement: Requirement, needed: dict[str, set[str]]) -> None:
@@ -40,7 +40,7 @@ def _requirements(name: str) -> list[str]:
     try:
         return distribution(name).requires or []
     except PackageNotFoundError:
-        sys.exit(f"{name} is needed and not installed here; run `make install EXTRA=dev` first.")
+        sys.exit(f"{name} is required but not installed; run `make install EXTRA=dev` first.")
 
 
 def _pin(name: str) -> str:

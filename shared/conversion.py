@@ -14,7 +14,7 @@ VERSION = 4  # of what the same photo and weights give; part of a result's key
 
 
 class Stage(StrEnum):
-    """Where a conversion is."""
+    """The stages of a conversion."""
 
     DECODE = "decode"
     PREPROCESS = "preprocess"

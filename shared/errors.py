@@ -34,31 +34,31 @@ def _kinds_of(kind: type[SakugaError]) -> list[type[SakugaError]]:
 
 class SettingsError(SakugaError):
     code = "settings_invalid"
-    title = "The settings are not valid"
+    title = "Invalid settings"
 
 
 class BadRequestError(SakugaError):
     code = "bad_request"
-    title = "The request is malformed"
+    title = "Malformed request"
     status = 400
 
 
 class TooSlowError(SakugaError):
     code = "too_slow"
-    title = "The request comes too slowly"
+    title = "Request too slow"
     status = 408
     retryable = True
 
 
 class UnauthorizedError(SakugaError):
     code = "unauthorized"
-    title = "A key is needed"
+    title = "API key required"
     status = 401
 
 
 class ForbiddenError(SakugaError):
     code = "forbidden"
-    title = "This key may not do that"
+    title = "Permission denied"
     status = 403
 
 
@@ -71,54 +71,54 @@ class TooManyRequestsError(SakugaError):
 
 class QuotaExceededError(SakugaError):
     code = "quota_exceeded"
-    title = "The quota is used up"
+    title = "Quota exceeded"
     status = 429
     retryable = True
 
 
 class CrossSiteError(SakugaError):
     code = "cross_site"
-    title = "The request comes from another web site"
+    title = "Cross-site request"
     status = 403
 
 
 class InvalidValueError(SakugaError):
     code = "invalid_value"
-    title = "A value is out of range"
+    title = "Invalid value"
     status = 422
 
 
 class UnknownFieldError(InvalidValueError):
     code = "unknown_field"
-    title = "An unknown field"
+    title = "Unknown field"
 
 
 class UnknownStyleError(InvalidValueError):
     code = "unknown_style"
-    title = "There is no such style"
+    title = "Unknown style"
 
 
 class UnknownPreviewError(SakugaError):
     code = "unknown_preview"
-    title = "There is no such preview"
+    title = "Preview not found"
     status = 404
 
 
 class UnknownRouteError(SakugaError):
     code = "not_found"
-    title = "There is nothing at this address"
+    title = "Not found"
     status = 404
 
 
 class MethodNotAllowedError(SakugaError):
     code = "method_not_allowed"
-    title = "This cannot be done at this address"
+    title = "Method not allowed"
     status = 405
 
 
 class IdempotencyKeyReusedError(SakugaError):
     code = "idempotency_key_reused"
-    title = "This Idempotency-Key came with another payload before"
+    title = "Idempotency-Key reused with a different payload"
     status = 422
 
 
@@ -130,7 +130,7 @@ class PhotoTooLargeError(SakugaError):
 
 class NotAPhotoError(SakugaError):
     code = "not_a_photo"
-    title = "This is not an image we read"
+    title = "We can't read this file as an image"
     status = 415
 
 
@@ -154,7 +154,7 @@ class PictureTooLargeError(SakugaError):
 
 class UnknownJobError(SakugaError):
     code = "unknown_job"
-    title = "There is no such job"
+    title = "Job not found"
     status = 404
 
 
@@ -164,7 +164,7 @@ class UnreadableJobError(UnknownJobError):
 
 class NotReadyError(SakugaError):
     code = "not_ready"
-    title = "The picture is not ready"
+    title = "The picture is not ready yet"
     status = 409
 
 
@@ -182,7 +182,7 @@ class ExpiredError(SakugaError):
 
 class UnknownAlbumError(SakugaError):
     code = "unknown_album"
-    title = "There is no such album"
+    title = "Album not found"
     status = 404
 
 
@@ -209,7 +209,7 @@ class UnavailableError(SakugaError):
     """A part the service needs (Redis, the store) does not answer."""
 
     code = "unavailable"
-    title = "A part of the service does not answer"
+    title = "Service temporarily unavailable"
     status = 503
     retryable = True
 
@@ -241,7 +241,7 @@ class TimedOutError(SakugaError):
 
 class AttemptsExhaustedError(SakugaError):
     code = "attempts_exhausted"
-    title = "The conversion was tried too often"
+    title = "Too many failed attempts"
 
 
 class CanceledError(SakugaError):

@@ -10,7 +10,7 @@ from shared.errors import NewerRecordError
 # Of the records of jobs and albums: it rises when an older release could misread what is written from then on. It need
 # not for a new field with a default; the fields that `shared.scheduling.reconciliation` reads never change meaning.
 RECORD_VERSION = 1
-NEWER = "A newer release has recorded this; please try again."
+NEWER = "This was written by a newer release; please try again."
 _VERSION = {"version": RECORD_VERSION}
 
 

@@ -136,7 +136,7 @@ def _unknown_names() -> list[str]:
     ours = known | {CLIENT_KEY, CLIENT_SERVER}
     for name in sorted({name for name in os.environ if name.startswith(PREFIX)} - ours):
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
-        problems.append(f"{name}: no such setting" + (f"; did you mean {near[0]}?" if near else ""))
+        problems.append(f"{name}: unknown setting" + (f"; did you mean {near[0]}?" if near else ""))
     return problems
 
 

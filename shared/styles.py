@@ -17,7 +17,7 @@ MANIFEST = "manifest.toml"
 
 
 class Size(StrEnum):
-    """Which generator the weights are for."""
+    """The generator that the weights are for."""
 
     FULL = "full"  # AnimeGANv2
     LIGHT = "light"  # our small U-Net
@@ -71,7 +71,7 @@ class Styles(Mapping[str, Style]):
         try:
             return self._styles[name]
         except KeyError:
-            known = ", ".join(self._styles) or "none is installed"
+            known = ", ".join(self._styles) or "(none installed)"
             raise UnknownStyleError(f"style must be one of: {known}.") from None
 
     def __contains__(self, name: object) -> bool:
@@ -110,7 +110,7 @@ def read_manifest(folder: Path) -> list[Style]:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        raise WeightsError(f"The weights manifest has a wrong {key}: {first['msg']}") from error
+        raise WeightsError(f"The weights manifest has an invalid {key}: {first['msg']}") from error
 
 
 def write_manifest(folder: Path, styles: list[Style]) -> None:

@@ -28,7 +28,7 @@ _ALLOWED: Final = {
 def allowed(problem: Mapping[str, Any]) -> str:
     """The rest of a sentence that ends in "must be", of one of pydantic's problems."""
     context = {name: _word(value) for name, value in problem.get("ctx", {}).items()}
-    return _ALLOWED.get(problem["type"], "something else ({msg})").format(msg=problem["msg"], **context)
+    return _ALLOWED.get(problem["type"], "valid ({msg})").format(msg=problem["msg"], **context)
 
 
 def _word(value: object) -> str:

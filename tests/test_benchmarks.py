@@ -157,8 +157,8 @@ def killed_later(_threads: int) -> Draw:
     [
         (unusable, WeightsError, "The weights are damaged."),
         (unforeseen, EngineError, "ValueError: no such thing"),
-        (killed, EngineError, "was ended by SIGKILL"),
-        (killed_later, EngineError, "was ended by SIGKILL"),
+        (killed, EngineError, "was killed by SIGKILL"),
+        (killed_later, EngineError, "was killed by SIGKILL"),
     ],
 )
 def test_who_waits_for_a_process_that_cannot_draw_hears_why(

@@ -266,7 +266,7 @@ def _answers(service: RunningService) -> bool:
 def test_a_second_one_in_the_same_folder_or_on_the_same_port_is_refused(
     service: RunningService, tmp_path: Path
 ) -> None:
-    for folder, reason in ((service.data_dir, "already runs"), (tmp_path, "SAKUGA_PORT")):
+    for folder, reason in ((service.data_dir, "already running"), (tmp_path, "SAKUGA_PORT")):
         environment = os.environ | {"SAKUGA_DATA_DIR": str(folder), "SAKUGA_PORT": str(service.port)}
         command = [sys.executable, "-m", "cli.main", "up"]
         second = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -99,12 +99,12 @@ def _introduce(settings: Settings) -> None:
     queue = maybe_sanitize_url(settings.redis_url)
     address = f"http://{settings.host}:{settings.port}"
     whom = "callers with keys" if settings.api_keys else "anybody"
-    log.info("the web starts", address=address, queue=queue, store=settings.effective_store_url, answers=whom)
+    log.info("web starting", address=address, queue=queue, store=settings.effective_store_url, answers=whom)
     try:
         with redis_client(settings) as client:
             client.ping()
     except RedisError as error:
-        log.warning("the queue does not answer; requests are refused until it does", queue=queue, error=str(error))
+        log.warning("the queue is not responding; refusing requests until it is", queue=queue, error=str(error))
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def require_access() -> None:
         return
     caller = require_caller()
     if access.scope and access.scope not in caller.scopes:
-        raise ForbiddenError(f"This key lacks the scope `{access.scope}`; the operator of the service may add it.")
+        raise ForbiddenError(f"This key lacks the scope `{access.scope}`; ask the operator of this service to add it.")
 
 
 def require_caller() -> Caller:
@@ -49,9 +49,9 @@ def require_caller() -> Caller:
     """
     if (caller := known_caller()) is None:
         raise UnauthorizedError(
-            "This key is none of this service, or no longer."
+            "Invalid or revoked API key."
             if _bearer()
-            else "Send your key as `Authorization: Bearer …`; the operator of the service hands them out."
+            else "Send your API key as `Authorization: Bearer …`; the operator of this service issues keys."
         )
     return caller
 

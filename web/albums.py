@@ -50,7 +50,7 @@ blueprint = Blueprint("albums", __name__, url_prefix="/api/v1/albums")
 
 @blueprint.post("")
 @operation(
-    "Start an album",
+    "Create an album",
     options=AlbumOptions,
     takes=Takes.JSON,
     answers={201: NewAlbumBody},
@@ -71,14 +71,14 @@ def create_album(options: AlbumOptions) -> Response:
 
 
 @blueprint.get("/<album_id>")
-@operation("Look at an album", answers={200: AlbumBody}, problems=(404,), access=Access.READ)
+@operation("Get an album", answers={200: AlbumBody}, problems=(404,), access=Access.READ)
 def get_album(album_id: str) -> Response:
     return answer(_body(own_album(album_id)))
 
 
 @blueprint.post("/<album_id>/check")
 @operation(
-    "Ask which photos are still missing",
+    "Check which photos are missing",
     options=CheckOptions,
     takes=Takes.JSON,
     answers={200: MissingBody},
@@ -93,7 +93,7 @@ def check_album(album_id: str, options: CheckOptions) -> Response:
 
 @blueprint.put("/<album_id>/photos/<path:name>")
 @operation(
-    "Add one photo under a name",
+    "Add a photo by name",
     takes=Takes.IMAGE,
     answers={202: AcceptedPhoto},
     problems=(400, 404, 413, 415, 422, 503),
@@ -108,7 +108,7 @@ def put_photo(album_id: str, name: str) -> Response:
 
 @blueprint.post("/<album_id>/photos")
 @operation(
-    "Add many photos, or ZIP archives of them",
+    "Add several photos, or ZIP archives of them",
     takes=Takes.PHOTOS,
     answers={202: UploadBody},
     problems=(400, 404, 413, 503),
@@ -138,7 +138,7 @@ def add_photos(album_id: str) -> Response:
 
 @blueprint.get("/<album_id>/photos")
 @operation(
-    "List the photos of an album",
+    "List an album's photos",
     options=PhotoPageOptions,
     answers={200: AlbumPhotoPage},
     problems=(404, 422),
@@ -152,7 +152,7 @@ def list_photos(album_id: str, options: PhotoPageOptions) -> Response:
 
 @blueprint.get("/<album_id>/events")
 @operation(
-    "Listen to an album",
+    "Stream an album's events",
     answers={200: "text/event-stream", 204: None},
     problems=(400, 404, 503),
     headers={"Last-Event-ID": "Resume after this event"},
@@ -178,7 +178,7 @@ def listen_to_album(album_id: str) -> Response:
 
 @blueprint.get("/<album_id>/archive")
 @operation(
-    "Fetch all pictures as a ZIP archive", answers={200: "application/zip"}, problems=(404, 503), access=Access.READ
+    "Download all pictures as a ZIP archive", answers={200: "application/zip"}, problems=(404, 503), access=Access.READ
 )
 def get_archive(album_id: str) -> Response:
     """The pictures that are done at once, the others as they get done; at last the reasons of those that failed."""
@@ -189,7 +189,7 @@ def get_archive(album_id: str) -> Response:
 
 
 @blueprint.post("/<album_id>/retry")
-@operation("Try the photos again that failed", answers={200: AlbumBody}, problems=(404, 503), access=Access.SUBMIT)
+@operation("Retry an album's failed photos", answers={200: AlbumBody}, problems=(404, 503), access=Access.SUBMIT)
 def retry_album(album_id: str) -> Response:
     album = own_album(album_id)
     albums.retry_album(services(), album.id)
@@ -197,7 +197,7 @@ def retry_album(album_id: str) -> Response:
 
 
 @blueprint.post("/<album_id>/cancel")
-@operation("Stop an album", answers={200: AlbumBody}, problems=(404,), access=Access.SUBMIT)
+@operation("Cancel an album", answers={200: AlbumBody}, problems=(404,), access=Access.SUBMIT)
 def cancel_album(album_id: str) -> Response:
     album = own_album(album_id)
     albums.cancel_album(services(), album.id)
@@ -205,7 +205,7 @@ def cancel_album(album_id: str) -> Response:
 
 
 @blueprint.delete("/<album_id>")
-@operation("Erase an album with its photos and pictures", answers={204: None}, problems=(404,), access=Access.SUBMIT)
+@operation("Delete an album with its photos and pictures", answers={204: None}, problems=(404,), access=Access.SUBMIT)
 def delete_album(album_id: str) -> Response:
     albums.erase_album(services(), own_album(album_id).id)
     return Response(status=204)

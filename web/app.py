@@ -91,7 +91,7 @@ def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: T
         title="Sakuga",
         version=version("sakuga"),
         description="Photos in, anime pictures out. Errors are application/problem+json with a stable `code`. "
-        "Where the operator hands out keys, every call carries one: `Authorization: Bearer <key>`.",
+        "Where the operator requires API keys, send one with every request: `Authorization: Bearer <key>`.",
         webhooks=WEBHOOKS,
     )
     return app
@@ -102,7 +102,7 @@ def _refusing_foreign_names(known: list[str] | None) -> Callable[[], None]:
 
     def refuse() -> None:
         if known is not None and urlsplit(f"//{request.host}").hostname not in known:
-            raise BadRequestError("This service does not answer to that name; its operator may allow it.")
+            raise BadRequestError("Unrecognised Host header; the operator can allow it with SAKUGA_TRUSTED_HOSTS.")
 
     return refuse
 
@@ -115,7 +115,7 @@ def _refuse_cross_site() -> None:
     if request.method in {"GET", "HEAD", "OPTIONS"}:
         return
     if request.headers.get("Sec-Fetch-Site") == "cross-site" or _origin() not in {None, request.host}:
-        raise CrossSiteError("A web page may use this service only from its own address.")
+        raise CrossSiteError("Pages on other web sites may not use this service.")
 
 
 def _answered(error: Exception, services: Services) -> Response:
@@ -131,7 +131,7 @@ def _origin() -> str | None:
     try:
         return None if origin is None else urlsplit(origin).netloc
     except ValueError as error:
-        raise BadRequestError("Origin must be an address.") from error
+        raise BadRequestError("The Origin header must be a valid origin.") from error
 
 
 def _translated(error: Exception, services: Services) -> SakugaError:
@@ -139,13 +139,13 @@ def _translated(error: Exception, services: Services) -> SakugaError:
         case HTTPException():
             return _refused_by_flask(error, services)
         case BlockingIOError():
-            return BadRequestError("The request stopped coming before its end.")
+            return BadRequestError("The request ended before its body was complete.")
         case RedisError():
-            log.warning("Redis does not answer", error=str(error))
+            log.warning("Redis is not responding", error=str(error))
             return queue_is_away()
         case _:
-            log.error("a request failed for a reason nobody foresaw", path=request.path, exc_info=error)
-            return SakugaError("The request could not be answered; the operator finds the reason in the log.")
+            log.error("unhandled exception", path=request.path, exc_info=error)
+            return SakugaError("Internal error; the cause is in the log of the service.")
 
 
 def _refused_by_flask(error: HTTPException, services: Services) -> SakugaError:
@@ -154,14 +154,14 @@ def _refused_by_flask(error: HTTPException, services: Services) -> SakugaError:
             limit = request.max_content_length or 0
             if (request.content_length or 0) <= limit:
                 parts = f"at most {request.max_form_parts}"
-                return BadRequestError(f"The form has too many parts ({parts} are taken), or one that is too long.")
+                return BadRequestError(f"The form has too many parts ({parts} are allowed), or one that is too long.")
             is_usual = limit == current_app.config["MAX_CONTENT_LENGTH"]
             return too_many_bytes(services.settings.max_upload_bytes if is_usual else limit)
         case NotFound():
-            return UnknownRouteError("There is nothing at this address; /docs lists what there is.")
+            return UnknownRouteError("There is nothing at this address; /docs lists the API.")
         case MethodNotAllowed():
             allowed = ", ".join(sorted(error.valid_methods or ()))
-            return MethodNotAllowedError(f"{request.method} cannot be done here; allowed are {allowed}.")
+            return MethodNotAllowedError(f"{request.method} is not allowed here; use {allowed}.")
         case _:
             return _HttpError(error)
 

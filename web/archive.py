@@ -59,7 +59,7 @@ def _require_wanted(seat: Seat) -> None:
         BrokenOffError: the server shuts down.
     """
     if seat.is_abandoned():
-        raise BrokenPipeError(errno.EPIPE, "The client has hung up.")
+        raise BrokenPipeError(errno.EPIPE, "The client disconnected.")
     if not seat.room.is_open():
         raise BrokenOffError
 
@@ -115,7 +115,7 @@ class _Packing:
             except (UnavailableError, OSError) as error:
                 if time.monotonic() >= give_up_at:
                     raise
-                log.warning("the store does not give a picture of an archive; it is asked again", error=str(error))
+                log.warning("failed to read a picture for an archive; retrying", error=str(error))
             _require_wanted(self._seat)
             time.sleep(STORE_PAUSE_S)
 
@@ -126,4 +126,4 @@ def _reason(entry: Entry) -> dict[str, str]:
         return error.model_dump()
     if entry.job and entry.job.state is State.CANCELED:
         return {"code": "canceled", "title": "The photo was canceled", "detail": "Retry the album to convert it."}
-    return {"code": "expired", "title": "The picture has expired", "detail": "It was kept for a while; send it again."}
+    return {"code": "expired", "title": "The picture has expired", "detail": "Send the photo again."}

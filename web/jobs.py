@@ -32,7 +32,7 @@ NO_WORKERS_RETRY_S = 15  # when no worker is there, nobody knows; this is a rest
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/api/v1/jobs")
 
-_WAIT_HEADER = {"Prefer": f"`wait=20` holds the answer until the job has ended, at most {MAX_WAIT_S} seconds"}
+_WAIT_HEADER = {"Prefer": f"`wait=20` waits up to 20 seconds for the job to finish; the maximum is {MAX_WAIT_S}"}
 
 
 @blueprint.post("")
@@ -44,7 +44,7 @@ _WAIT_HEADER = {"Prefer": f"`wait=20` holds the answer until the job has ended, 
     problems=(400, 413, 415, 422, 503),
     headers={
         **_WAIT_HEADER,
-        "Idempotency-Key": "Any string of up to 255 characters; the same key and photo give the same job",
+        "Idempotency-Key": "Any string of up to 255 characters; the same key and photo return the same job",
     },
     sends={202: ("Location", "Retry-After"), 200: ("Location",)},
     access=Access.SUBMIT,
@@ -72,7 +72,7 @@ def list_jobs(options: PageOptions) -> Response:
 
 @blueprint.get("/<job_id>")
 @operation(
-    "Look at a job",
+    "Get a job",
     answers={200: JobBody, 304: None},
     problems=(404, 412),
     headers=_WAIT_HEADER,
@@ -90,7 +90,7 @@ def get_job(job_id: str) -> Response:
 
 @blueprint.get("/<job_id>/result")
 @operation(
-    "Fetch the picture",
+    "Download the picture",
     options=ResultOptions,
     answers={200: "image/*", 206: "image/*", 303: None, 304: None},
     problems=(404, 409, 410, 412, 416, 422),
@@ -115,7 +115,7 @@ def get_result(job_id: str, options: ResultOptions) -> Response:
 
 @blueprint.get("/<job_id>/events")
 @operation(
-    "Listen to a job",
+    "Stream a job's events",
     answers={200: "text/event-stream", 204: None},
     problems=(400, 404, 503),
     headers={"Last-Event-ID": "Resume after this event"},
@@ -146,7 +146,7 @@ def cancel_job(job_id: str) -> Response:
 
 
 @blueprint.delete("/<job_id>")
-@operation("Erase a job with its photo and picture", answers={204: None}, problems=(404,), access=Access.SUBMIT)
+@operation("Delete a job with its photo and picture", answers={204: None}, problems=(404,), access=Access.SUBMIT)
 def delete_job(job_id: str) -> Response:
     erase(services(), own_job(job_id).id)
     return Response(status=204)
@@ -164,7 +164,7 @@ def _order(options: JobOptions) -> Order:
 def _idempotency_key() -> str | None:
     key = request.headers.get("Idempotency-Key", "").strip().strip('"')
     if len(key) > 255:  # noqa: PLR2004  the documented limit
-        raise InvalidValueError("Idempotency-Key may have at most 255 characters.")
+        raise InvalidValueError("Idempotency-Key may be at most 255 characters long.")
     return key or None
 
 
@@ -174,14 +174,14 @@ def _uploaded_photo() -> BinaryIO:
         return _only_photo(request.files.getlist("photo"))
     if request.mimetype.startswith("image/") or request.mimetype == "application/octet-stream":
         return spooled_body(services().settings.max_upload_bytes)
-    raise NotAPhotoError("Send multipart/form-data with a field `photo`, or the image itself with its image/* type.")
+    raise NotAPhotoError("Send multipart/form-data with a `photo` field, or the image itself with its image/* type.")
 
 
 def _only_photo(uploads: list[FileStorage]) -> BinaryIO:
     if len(uploads) > 1:
         raise BadRequestError("Send one photo per job.")
     if not uploads:
-        hint = " It came as text; with curl it is -F photo=@cat.jpg." if "photo" in request.form else ""
+        hint = " It was sent as text; with curl, use -F photo=@cat.jpg." if "photo" in request.form else ""
         raise BadRequestError(f"Send the photo as a file in the multipart field `photo`.{hint}")
     return cast("BinaryIO", uploads[0].stream)
 
@@ -206,7 +206,7 @@ def _require_result(job: Job) -> ResultInfo:
         return job.result
     match job.state:
         case State.EXPIRED:
-            raise ExpiredError("The picture was kept for a while and has been removed; convert the photo again.")
+            raise ExpiredError("The picture has expired; convert the photo again.")
         case State.FAILED:
             raise NoResultError(f"The conversion failed: {job.error.detail if job.error else ''}")
         case State.CANCELED:

@@ -17,7 +17,7 @@ UNITS_S: Final = (24 * 3600, 3600, 60, 1)
 UNITS: Final = {"en": ("days", "hours", "minutes", "seconds"), "zh": ("天", "小时", "分钟", "秒")}
 
 CHINESE: Final = {
-    "An example, photo by NASA. Drag the line.": "示例照片来自 NASA。拖动中间的线看看。",
+    "Example photo by NASA. Drag the line to compare.": "示例照片来自 NASA，拖动中间的线即可对比。",
     "Anime": "动漫",
     "Another photo": "换一张照片",
     "Cancel": "取消",
@@ -26,35 +26,36 @@ CHINESE: Final = {
     "Clear this list": "清空列表",
     "Close": "关闭",
     "Draw it": "开始绘制",
-    "Draw it again": "重新绘制",
+    "Draw again": "重新绘制",
     "Drop it anywhere": "松手即可",
     "Drop photos or a folder here": "把照片或文件夹拖到这里",
-    "Earlier, in this browser": "此浏览器中的最近记录",
-    "Erase": "删除",
-    "Erase this album?": "要删除这个相册吗？",
+    "Recent in this browser": "本浏览器的最近记录",
+    "Delete": "删除",
+    "Delete this album?": "要删除这个相册吗？",
     "Format": "格式",
-    "How much of the photo is shown beside the anime picture, in percent": "照片在动漫图旁显示的百分比",
-    "It starts at once.": "选好后立即开始。",
-    "JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF or BMP, up to {mib} MiB and {megapixels} megapixels; or ZIPs.": (
-        "JPEG、PNG、WebP、HEIC、AVIF、TIFF、GIF 或 BMP，不超过 {mib} MiB、{megapixels} 百万像素；或 ZIP 压缩包。"
+    "How much of the photo is shown next to the anime picture, in percent": "对比图中照片所占的百分比",
+    "Drawing starts right away.": "选好后立即开始绘制。",
+    "JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF or BMP, up to {mib} MiB and {megapixels} megapixels, or ZIP archives.": (
+        "支持 JPEG、PNG、WebP、HEIC、AVIF、TIFF、GIF 和 BMP，单张不超过 {mib} MiB、{megapixels_zh} 万像素；"
+        "也支持 ZIP 压缩包。"
     ),
-    "Its photos and pictures are erased from the service. What you saved stays with you.": (
-        "服务中的照片和图片都会被删除；您已保存的不受影响。"
+    "Its photos and pictures are deleted from the service. Pictures you have saved are not affected.": (
+        "服务器上的照片和图片都会被删除，您已保存的图片不受影响。"
     ),
     "Keep it": "保留",
     "Large": "大",
-    "Licence of its weights: {licence}": "模型权重许可：{licence}",
-    "Luminous day, glowing dusk, or ink and wash.": "明亮的白昼、泛着光的黄昏，或是水墨。",
+    "Licence of the weights: {licence}": "模型权重许可证：{licence}",
+    "Luminous day, glowing dusk, or ink and wash.": "明媚的白昼、流光的黄昏，或是水墨。",
     "Medium": "中",
-    "Start another": "再来一个",
+    "New album": "新建相册",
     "Next": "下一张",
-    "No preview of this photo here.": "此处无法预览这张照片。",
-    "No style is installed on this service yet, so nothing can be drawn.": "服务尚未安装任何风格，暂时无法绘制。",
+    "This photo can't be previewed here.": "无法在此预览这张照片。",
+    "No styles are installed on this service yet, so nothing can be drawn.": "服务尚未安装任何风格，暂时无法绘制。",
     "Photo": "照片",
-    "A photo is erased once its picture is there, the picture after {time}.": (
-        "图片完成后照片即被删除，图片会在 {time}后自动删除。"
+    "Photos are deleted once their picture is done, pictures after {time}.": (
+        "图片画好后，照片随即删除；图片保留 {time}。"
     ),
-    "Photos of the album": "相册中的照片",
+    "Photos in this album": "相册中的照片",
     "Previous": "上一张",
     "Progress": "进度",
     "Sakuga draws your photos as anime pictures.": "Sakuga 把您的照片画成动漫。",
@@ -63,28 +64,26 @@ CHINESE: Final = {
     "Save picture": "保存图片",
     "Sign in": "登录",
     "Sign out": "退出",
-    "Site": "网站",
-    "Its picture will appear in this place.": "画好的图片会出现在这里。",
+    "Site": "站点导航",
+    "The picture will appear here.": "画好的图片会出现在这里。",
     "Size": "尺寸",
     "Small": "小",
     "Style": "风格",
-    "The anime picture, after": "动漫图（之后）",
-    "The longest side has at most {size} pixels": "最长边不超过 {size} 像素",
-    "The photo, before": "照片（之前）",
-    "This key is none of this service, or no longer.": "这个密钥不属于本服务，或已失效。",
-    "This page needs JavaScript. Without it, the API takes photos too.": (
-        "此页面需要 JavaScript；没有它也可以通过 API 发送照片。"
-    ),
+    "After: the anime picture": "动漫图",
+    "Longest side up to {size} pixels": "最长边不超过 {size} 像素",
+    "Before: the photo": "原照片",
+    "This key isn't valid here, or was revoked.": "密钥无效或已被撤销。",
+    "This page needs JavaScript. Without it, you can use the API.": "此页面需要启用 JavaScript；您也可以直接使用 API。",
     "Try again": "重试",
-    "Whoever runs this service gives out keys. This browser stays signed in for 30 days.": (
-        "密钥由本服务的运营者发放。此浏览器会保持登录 30 天。"
+    "Ask whoever runs this service for a key. This browser stays signed in for 30 days.": (
+        "请向本服务的运营者索取密钥。登录后，此浏览器会保持登录 30 天。"
     ),
     "Your key": "您的密钥",
     "Your photos,": "您的照片，",
     "drawn as anime.": "画成动漫。",
     "or paste one.": "或直接粘贴。",
-    "quick": "快速",
-    "thorough": "精细",
+    "fast": "快速",
+    "full": "完整",
 }
 
 Words = Callable[[str], str]

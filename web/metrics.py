@@ -16,8 +16,8 @@ def install(app: Flask, services: Services) -> CollectorRegistry:
     """Count every request of `app`, by route and status, and add the service-wide figures."""
     registry = CollectorRegistry()
     registry.register(_ServiceCollector(services))
-    requests = Counter("sakuga_http_requests", "Requests answered", ["method", "route", "status"], registry=registry)
-    seconds = Histogram("sakuga_http_request_seconds", "Time to answer", ["route"], registry=registry)
+    requests = Counter("sakuga_http_requests", "Requests handled", ["method", "route", "status"], registry=registry)
+    seconds = Histogram("sakuga_http_request_seconds", "Response time", ["route"], registry=registry)
 
     def start() -> None:
         g.started = perf_counter()
@@ -45,8 +45,8 @@ class _ServiceCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         lanes, processes = self._services.lanes, self._services.workers.count()
-        waiting = GaugeMetricFamily("sakuga_queue_jobs", "Jobs that wait", labels=["lane"])
-        megapixels = GaugeMetricFamily("sakuga_queue_megapixels", "Megapixels that wait", labels=["lane"])
+        waiting = GaugeMetricFamily("sakuga_queue_jobs", "Queued jobs", labels=["lane"])
+        megapixels = GaugeMetricFamily("sakuga_queue_megapixels", "Queued megapixels", labels=["lane"])
         for lane in Lane:
             stats = lanes.stats(lane)
             waiting.add_metric([lane], stats.jobs)
@@ -59,11 +59,11 @@ class _ServiceCollector(Collector):
         totals = self._services.totals.read()
         submitted = totals.get("jobs_submitted", 0)
         yield CounterMetricFamily("sakuga_jobs_submitted", "Jobs accepted", value=submitted)
-        ended = CounterMetricFamily("sakuga_jobs_ended", "Jobs by how they ended", labels=["state"])
+        ended = CounterMetricFamily("sakuga_jobs_ended", "Finished jobs, by final state", labels=["state"])
         for state in sorted(ENDED):
             ended.add_metric([state], totals.get(f"jobs_{state}", 0))
         yield ended
-        stages = CounterMetricFamily("sakuga_stage_seconds", "Seconds spent, by stage", labels=["stage"])
+        stages = CounterMetricFamily("sakuga_stage_seconds", "Time spent, by stage", labels=["stage"])
         for name, value in totals.items():
             if name.startswith("seconds_"):
                 stages.add_metric([name.removeprefix("seconds_")], value)

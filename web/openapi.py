@@ -151,9 +151,9 @@ def _json_object() -> dict[str, Any]:
     try:
         body = request.get_json(force=True, silent=True) if request.get_data(cache=True) else {}
     except RequestEntityTooLarge as error:
-        raise BadRequestError(f"A JSON object may have at most {JSON_BYTES >> 20} MiB here.") from error
+        raise BadRequestError(f"The JSON body may be at most {JSON_BYTES >> 20} MiB.") from error
     except RecursionError as error:
-        raise BadRequestError("The JSON is nested far deeper than anything here.") from error
+        raise BadRequestError("The JSON is nested too deeply.") from error
     if not isinstance(body, dict):
         raise BadRequestError("Send a JSON object.")
     return body
@@ -172,7 +172,7 @@ def _sentence(model: type[BaseModel], item: Mapping[str, Any]) -> str:
     name = ".".join(str(part) for part in item["loc"])[:MOST_NAME]
     if item["type"] == _UNKNOWN:
         known = ", ".join(model.model_fields)
-        return f"{name}: there is no such field; {f'allowed are {known}' if known else 'the query takes none here'}."
+        return f"{name}: unknown field; {f'allowed are {known}' if known else 'no query parameters are allowed here'}."
     return f"{name} must be {allowed(item)}."
 
 
@@ -217,7 +217,7 @@ def _describe_webhook(name: str, webhook: Webhook) -> Schema:
         "description": webhook.description,
         "parameters": _headers(webhook.headers, required=True),
         "requestBody": {"required": True, "content": body},
-        "responses": {"2XX": {"description": "Heard"}},
+        "responses": {"2XX": {"description": "Acknowledged"}},
     }
 
 
@@ -292,8 +292,8 @@ def _answers(operation_: Operation) -> Schema:
 
 
 def _answer(status: int, answer: type[BaseModel] | str | None, sends: tuple[str, ...]) -> Schema:
-    told = " and ".join(f"{name} says {_SENT[name]}" for name in sends)
-    described: Schema = {"description": _PHRASES.get(status, "Done") + (f"; {told}" if told else "")}
+    told = " and ".join(f"{name} {_SENT[name]}" for name in sends)
+    described: Schema = {"description": _PHRASES.get(status, "OK") + (f"; {told}" if told else "")}
     if sends:
         described["headers"] = {name: {"schema": {"type": "string"}} for name in sends}
     if isinstance(answer, str):
@@ -317,37 +317,37 @@ _SECURITY_SCHEMES: Schema = {
     "key": {
         "type": "http",
         "scheme": "bearer",
-        "description": "A key, where the operator of the service hands them out; without that nobody is asked.",
+        "description": "An API key, where the operator of the service requires one.",
     },
     "session": {
         "type": "apiKey",
         "in": "cookie",
         "name": COOKIE,
-        "description": "What the page keeps once somebody has signed in there with a key.",
+        "description": "The session of a user who signed in on the page with an API key.",
     },
 }
 
-_SENT = {"Location": "where it is", "Retry-After": "when to look"}
+_SENT = {"Location": "is its URL", "Retry-After": "says when to poll"}
 _PHRASES = {
-    200: "Done",
-    201: "Made",
+    200: "OK",
+    201: "Created",
     202: "Accepted",
-    204: "Gone",
-    206: "The part of the picture that was asked for",
-    303: "The picture is at Location, for five minutes",
+    204: "No content",
+    206: "The requested range of the picture",
+    303: "Location is a URL of the picture, valid for five minutes",
     304: "Not modified",
-    400: "The request is malformed",
-    401: "A key is needed, or this one is none of this service",
-    403: "The key lacks the scope for it, or the request comes from another web site",
-    404: "There is no such thing",
-    408: "The request comes too slowly",
+    400: "Malformed request",
+    401: "API key missing, invalid or revoked",
+    403: "The key lacks the required scope, or the request comes from another web site",
+    404: "Not found",
+    408: "Request too slow",
     409: "Not possible in the job's state",
     410: "Expired",
-    412: "It is another one than If-Match or If-Unmodified-Since names",
+    412: "If-Match or If-Unmodified-Since does not match",
     413: "Too many bytes or megapixels",
-    415: "Not an image we read",
-    416: "The picture is not that long",
+    415: "Not an image, or an unsupported format",
+    416: "The range is beyond the end of the picture",
     422: "A damaged image, an unknown style or field, or a value out of range",
-    429: "Above the caller's rate or quota; Retry-After says when to try again",
-    503: "Full or not ready; Retry-After says when to try again",
+    429: "Rate limit or quota exceeded; Retry-After says when to try again",
+    503: "Queue full or service unavailable; Retry-After says when to try again",
 }

@@ -63,7 +63,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         try:
             return super().handle_request(req, conn)
         except BlockingIOError as error:  # it took nothing for as long as the system waits, which is no fault of ours
-            raise BrokenPipeError(errno.EPIPE, "The client does not take its answer.") from error
+            raise BrokenPipeError(errno.EPIPE, "The client is not reading its response.") from error
         finally:
             del unreader.chunk  # what nobody asked for is drained after the answer, within a time of its own
             self._crowd.enter(client)
@@ -186,9 +186,9 @@ class Paced:
             data = self._read(size_hint)
         waited = time.monotonic() - began
         if self._client.is_sent_away:
-            raise UnavailableError("Too many send slowly at the moment; please try again.", retry_after_s=10)
+            raise UnavailableError("Too many slow uploads; please try again.", retry_after_s=10)
         # Nothing is saved up beyond the grace: one who was quick at first may not be slow for hours.
         self._credit_s = min(BODY_GRACE_S, self._credit_s - waited + len(data) / BODY_BYTES_PER_S)
         if self._credit_s < 0:
-            raise TooSlowError(f"Send at least {BODY_BYTES_PER_S} bytes a second.")
+            raise TooSlowError(f"Send at least {BODY_BYTES_PER_S} bytes per second.")
         return data

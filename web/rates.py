@@ -63,11 +63,11 @@ class Rates:
         try:
             is_within, g.rate = self._hit(RateLimitItemPerMinute(quota))
         except RedisError as error:
-            log.warning("requests are not counted: Redis does not answer", error=str(error))
+            log.warning("requests are not rate limited: Redis is not responding", error=str(error))
             return
         if not is_within:
             raise TooManyRequestsError(
-                f"{quota} requests a minute are answered; wait a moment.", retry_after_s=g.rate.reset_s
+                f"The limit is {quota} requests a minute; please wait a moment.", retry_after_s=g.rate.reset_s
             )
 
     def count_album(self) -> None:
@@ -79,7 +79,7 @@ class Rates:
         is_within, rate = self._hit(RateLimitItemPerMinute(ALBUMS_PER_MINUTE, namespace="albums"))
         if not is_within:
             raise TooManyRequestsError(
-                f"{rate.quota} albums may be started in a minute; wait a moment.", retry_after_s=rate.reset_s
+                f"The limit is {rate.quota} new albums a minute; please wait a moment.", retry_after_s=rate.reset_s
             )
 
     def _hit(self, limit: RateLimitItemPerMinute) -> tuple[bool, Rate]:

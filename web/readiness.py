@@ -79,4 +79,4 @@ def require_queue() -> None:
 
 def queue_is_away() -> UnavailableError:
     """What is told to whoever needs it."""
-    return UnavailableError("The service's database does not answer; please try again.", retry_after_s=5)
+    return UnavailableError("The service's database is not responding; please try again.", retry_after_s=5)

@@ -20,29 +20,33 @@ Sha256 = Annotated[str, Field(pattern=SHA256_PATTERN)]
 
 
 class JobOptions(BaseModel):
-    """What may be chosen for a photo."""
+    """Options of a job."""
 
     model_config = ConfigDict(extra="forbid")
 
-    style: Annotated[str | None, Field(description="A name from GET /styles; the default one if left out.")] = None
+    style: Annotated[str | None, Field(description="A name from GET /styles; omit for the default.")] = None
     max_side: Annotated[
         int,
-        Field(ge=MAX_SIDE_MIN, le=MAX_SIDE_MAX, description="Longest side of the picture in pixels; never enlarged."),
+        Field(
+            ge=MAX_SIDE_MIN,
+            le=MAX_SIDE_MAX,
+            description="Longest side of the picture in pixels; photos are never enlarged.",
+        ),
     ] = MAX_SIDE_DEFAULT
     format: Annotated[Format, Field(description="png and webp keep transparency.")] = Format.JPEG
 
 
 class PageOptions(BaseModel):
-    """Which page of a list."""
+    """A page of a list."""
 
     model_config = ConfigDict(extra="forbid")
 
     limit: Annotated[int, Field(ge=1, le=100, description="Jobs per page.")] = 20
-    cursor: Annotated[str | None, Field(max_length=64, description="`next_cursor` of the page before.")] = None
+    cursor: Annotated[str | None, Field(max_length=64, description="`next_cursor` of the previous page.")] = None
 
 
 class ResultOptions(BaseModel):
-    """How the picture is handed over."""
+    """How the picture is served."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -52,7 +56,7 @@ class ResultOptions(BaseModel):
 
 
 class NoOptions(BaseModel):
-    """A call that takes no query."""
+    """No query parameters."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -65,7 +69,7 @@ class JobLinks(BaseModel):
 
 
 class JobBody(BaseModel):
-    """One photo on its way to a picture."""
+    """One photo and its conversion."""
 
     id: str
     state: State
@@ -75,10 +79,10 @@ class JobBody(BaseModel):
     lane: Lane
     progress: Annotated[float, Field(ge=0, le=1)]
     stage: Stage | None
-    position: Annotated[int | None, Field(description="Place in the queue: 1 is next, 0 is being converted.")]
-    eta_s: Annotated[float | None, Field(description="Seconds until it is done, as far as that is known.")]
+    position: Annotated[int | None, Field(description="Position in the queue: 1 is next, 0 is being converted.")]
+    eta_s: Annotated[float | None, Field(description="Estimated seconds until it is done; null if unknown.")]
     attempts: int
-    cancel_requested: Annotated[bool, Field(description="A running job that was canceled stops at its next step.")]
+    cancel_requested: Annotated[bool, Field(description="True once canceled; a running job stops at its next stage.")]
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -86,7 +90,9 @@ class JobBody(BaseModel):
     photo: PhotoInfo
     result: ResultInfo | None
     error: ErrorInfo | None
-    notes: Annotated[list[str], Field(description="What its owner should know, e.g. that a first frame was used.")]
+    notes: Annotated[
+        list[str], Field(description="Remarks on the conversion, e.g. that only the first frame was used.")
+    ]
     timings: dict[str, float] | None
     links: JobLinks
 
@@ -115,19 +121,17 @@ class JobPage(BaseModel):
 
 
 class AlbumOptions(JobOptions):
-    """What may be chosen for all photos of an album."""
+    """Options of an album."""
 
-    name: Annotated[str | None, Field(max_length=200, description="What its owner calls it.", examples=["Summer"])] = (
-        None
-    )
+    name: Annotated[str | None, Field(max_length=200, description="A name for the album.", examples=["Summer"])] = None
     webhook: Annotated[
         str | None,
-        Field(max_length=2000, description="An address that is told when all photos have come to their end."),
+        Field(max_length=2000, description="A URL to notify when all photos have finished."),
     ] = None
 
 
 class CheckOptions(BaseModel):
-    """What a client has, by content."""
+    """The photos a client has, by digest."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -142,12 +146,12 @@ class CheckOptions(BaseModel):
 
 
 class PhotoPageOptions(BaseModel):
-    """Which page of an album's photos."""
+    """A page of an album's photos."""
 
     model_config = ConfigDict(extra="forbid")
 
     limit: Annotated[int, Field(ge=1, le=500, description="Photos per page.")] = 100
-    cursor: Annotated[int, Field(ge=0, le=MOST_CURSOR, description="`next_cursor` of the page before.")] = 0
+    cursor: Annotated[int, Field(ge=0, le=MOST_CURSOR, description="`next_cursor` of the previous page.")] = 0
 
 
 class AlbumLinks(BaseModel):
@@ -161,7 +165,7 @@ class AlbumLinks(BaseModel):
 
 
 class Counts(BaseModel):
-    """Photos by state; those that were refused count as failed."""
+    """Photos by state; rejected ones count as failed."""
 
     queued: int
     running: int
@@ -172,7 +176,7 @@ class Counts(BaseModel):
 
 
 class AlbumBody(BaseModel):
-    """Many photos on their way to pictures."""
+    """Many photos and their conversion."""
 
     id: str
     name: str | None
@@ -180,15 +184,15 @@ class AlbumBody(BaseModel):
     max_side: int
     format: Format
     counts: Counts
-    progress: Annotated[float, Field(ge=0, le=1, description="Share of the photos that have come to their end.")]
-    eta_s: Annotated[float | None, Field(description="Seconds until all have, as far as that is known.")]
+    progress: Annotated[float, Field(ge=0, le=1, description="Share of the photos that have finished.")]
+    eta_s: Annotated[float | None, Field(description="Estimated seconds until all have finished; null if unknown.")]
     created_at: datetime
-    expires_at: Annotated[datetime, Field(description="Moves with every photo that is added.")]
+    expires_at: Annotated[datetime, Field(description="Extended with every photo that is added.")]
     links: AlbumLinks
 
 
 class EndedAlbum(BaseModel):
-    """What a webhook tells of an album."""
+    """The album in a webhook message."""
 
     id: str
     name: str | None
@@ -196,23 +200,23 @@ class EndedAlbum(BaseModel):
 
 
 class AlbumEnded(BaseModel):
-    """All photos of an album have come to their end."""
+    """All photos of an album have finished."""
 
     type: Literal["album.ended"]
-    timestamp: Annotated[datetime, Field(description="When it was noticed.")]
+    timestamp: Annotated[datetime, Field(description="When this was detected.")]
     data: EndedAlbum
 
 
 class NewAlbumBody(AlbumBody):
-    """An album that was just made."""
+    """A new album."""
 
     webhook_secret: Annotated[
-        str | None, Field(description="What its webhook is signed with (Standard Webhooks); told only now.")
+        str | None, Field(description="The secret that signs its webhook (Standard Webhooks); shown only once.")
     ]
 
 
 class AlbumPhoto(BaseModel):
-    """A photo of an album: its job, or why it was refused."""
+    """A photo of an album: its job, or why it was rejected."""
 
     name: str
     sha256: Sha256 | None
@@ -222,14 +226,14 @@ class AlbumPhoto(BaseModel):
 
 
 class AlbumPhotoPage(BaseModel):
-    """Photos of an album, in the order they came."""
+    """An album's photos, in the order they were added."""
 
     photos: list[AlbumPhoto]
     next_cursor: int | None
 
 
 class AcceptedPhoto(BaseModel):
-    name: Annotated[str, Field(description="Its name in the album, which may be a safer one than it came with.")]
+    name: Annotated[str, Field(description="Its name in the album, possibly sanitised.")]
     job: str
     links: JobLinks
 
@@ -237,24 +241,26 @@ class AcceptedPhoto(BaseModel):
 class RejectedPhoto(BaseModel):
     name: str
     error: ErrorInfo
-    retry_after_s: Annotated[int | None, Field(description="When to send it again, where that may help.")] = None
+    retry_after_s: Annotated[int | None, Field(description="When to send it again; null if that would not help.")] = (
+        None
+    )
 
 
 class UploadBody(BaseModel):
-    """What became of the photos of an upload."""
+    """The accepted and rejected photos of an upload."""
 
     accepted: list[AcceptedPhoto]
     rejected: list[RejectedPhoto]
 
 
 class MissingBody(BaseModel):
-    """What of a client's photos the album lacks."""
+    """The client's photos that the album does not have."""
 
     missing: list[Sha256]
 
 
 class StyleBody(BaseModel):
-    """A style and the weights behind it."""
+    """A style and its weights."""
 
     name: str
     title: str
@@ -263,8 +269,10 @@ class StyleBody(BaseModel):
     licence: str
     sha256: Sha256
     provenance: str
-    gmac_per_megapixel: Annotated[int, Field(description="Cost: 10^9 multiply-adds for a megapixel drawn.")]
-    megapixels_per_s: Annotated[float | None, Field(description="Measured here, one process; null until known.")]
+    gmac_per_megapixel: Annotated[int, Field(description="Cost: 10^9 multiply-adds per megapixel drawn.")]
+    megapixels_per_s: Annotated[
+        float | None, Field(description="Measured on this service for one process; null until known.")
+    ]
     preview: str | None
 
 
@@ -280,7 +288,7 @@ class Range(BaseModel):
 
 
 class LimitsBody(BaseModel):
-    """What this service accepts."""
+    """The service's limits."""
 
     max_upload_bytes: int
     max_megapixels: float
@@ -292,9 +300,13 @@ class LimitsBody(BaseModel):
     max_queued_megapixels: float
     job_time_limit_s: int
     ttl_s: int
-    requests_per_minute: Annotated[int | None, Field(description="Yours; null for any number.")]
-    megapixels_per_day: Annotated[float | None, Field(description="Yours, of pictures; null for any number.")]
-    megapixels_left: Annotated[float | None, Field(description="Of these, until midnight UTC.")]
+    requests_per_minute: Annotated[int | None, Field(description="Your rate limit; null if unlimited.")]
+    megapixels_per_day: Annotated[
+        float | None, Field(description="Your quota, counted in pixels of pictures; null if unlimited.")
+    ]
+    megapixels_left: Annotated[
+        float | None, Field(description="What is left of the quota until midnight UTC; null if unlimited.")
+    ]
 
 
 class LaneBody(BaseModel):
@@ -303,21 +315,21 @@ class LaneBody(BaseModel):
 
 
 class StatsBody(BaseModel):
-    """How busy the service is."""
+    """Queue and worker statistics."""
 
     lanes: dict[Lane, LaneBody]
     worker_processes: int
-    megapixels_per_s: Annotated[dict[str, float], Field(description="Measured pace of one process, by style.")]
+    megapixels_per_s: Annotated[dict[str, float], Field(description="Measured speed of one process, by style.")]
     rate_megapixels_per_s: Annotated[
-        float | None, Field(description="What all processes do together in the default style; null until measured.")
+        float | None, Field(description="Combined speed of all processes in the default style; null until measured.")
     ]
     eta_error: Annotated[
-        float | None, Field(description="How far off the first `eta_s` of a job is on average, as a share of its time.")
+        float | None, Field(description="Mean error of a job's first `eta_s`, as a share of its actual time.")
     ]
 
 
 class ReadyBody(BaseModel):
-    """Which part answers."""
+    """Readiness, by component."""
 
     ready: bool
     redis: bool
@@ -326,13 +338,13 @@ class ReadyBody(BaseModel):
 
 
 class Problem(BaseModel):
-    """An error, after RFC 9457."""
+    """An error, following RFC 9457."""
 
     type: str
     title: str
     status: int
     detail: str
-    code: Annotated[str, Field(description="Stable; listed in the documentation.")]
+    code: Annotated[str, Field(description="Stable error code; listed in the documentation.")]
     instance: str
 
 

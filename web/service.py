@@ -21,7 +21,7 @@ blueprint = Blueprint("service", __name__)
 
 
 @blueprint.get("/api/v1/styles")
-@operation("List the styles", answers={200: StyleList})
+@operation("List styles", answers={200: StyleList})
 def list_styles() -> Response:
     services = _services()
     pace = services.estimates.pace()
@@ -30,17 +30,17 @@ def list_styles() -> Response:
 
 
 @blueprint.get("/api/v1/styles/<name>/preview")
-@operation("Fetch a style's preview picture", answers={200: "image/*"}, problems=(404,))
+@operation("Download a style's preview picture", answers={200: "image/*"}, problems=(404,))
 def get_preview(name: str) -> Response:
     styles = _services().styles
     preview = styles[name].preview_path if name in styles else None
     if preview is None:
-        raise UnknownPreviewError("There is no preview of this style.")
+        raise UnknownPreviewError("This style has no preview.")
     return send_file(preview, conditional=True, max_age=3600)
 
 
 @blueprint.get("/api/v1/limits")
-@operation("What this service accepts", answers={200: LimitsBody})
+@operation("Get the service's limits", answers={200: LimitsBody})
 def get_limits() -> Response:
     settings, caller = _services().settings, require_caller()
     return answer(
@@ -63,7 +63,7 @@ def get_limits() -> Response:
 
 
 @blueprint.get("/api/v1/stats")
-@operation("How busy the service is", answers={200: StatsBody}, access=Access.OPERATE)
+@operation("Get queue and worker statistics", answers={200: StatsBody}, access=Access.OPERATE)
 def get_stats() -> Response:
     waiting = {lane: _services().lanes.stats(lane) for lane in Lane}
     pace, processes = _services().estimates.pace(), _services().workers.count()
@@ -80,13 +80,13 @@ def get_stats() -> Response:
 
 
 @blueprint.get("/livez")
-@operation("Whether this process answers", answers={200: "text/plain"}, access=Access.ANYBODY)
+@operation("Liveness check", answers={200: "text/plain"}, access=Access.ANYBODY)
 def livez() -> Response:
     return Response("ok\n", content_type="text/plain")
 
 
 @blueprint.get("/readyz")
-@operation("Whether photos can be converted now", answers={200: ReadyBody, 503: ReadyBody}, access=Access.ANYBODY)
+@operation("Readiness check", answers={200: ReadyBody, 503: ReadyBody}, access=Access.ANYBODY)
 def readyz() -> Response:
     redis, workers = _workers()
     store = check_of("store").answers()

@@ -66,7 +66,7 @@ def held_open(body: Callable[[Seat], Iterator[str] | Iterator[bytes]], content_t
     """
     seat = take_seat()
     if seat is None:
-        raise UnavailableError("Too many requests wait here; poll instead, or try again later.", retry_after_s=5)
+        raise UnavailableError("Too many open streams; poll instead.", retry_after_s=5)
     response = Response(stream_with_context(body(seat)), content_type=content_type)
     response.call_on_close(seat.room.leave)
     response.headers["Cache-Control"] = "no-store"
@@ -82,5 +82,5 @@ def last_event_id() -> str:
     """
     after = request.headers.get("Last-Event-ID", "")
     if after and not re.fullmatch(r"\d{1,19}-\d{1,19}", after):
-        raise BadRequestError("Last-Event-ID must be the id of an event from here.")
+        raise BadRequestError("Last-Event-ID must be the id of an event from this stream.")
     return after

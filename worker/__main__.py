@@ -55,12 +55,12 @@ def _introduce(settings: "Settings", capacity: "Capacity") -> None:
     log = structlog.get_logger()
     queue = maybe_sanitize_url(settings.redis_url)
     shape = {"processes": capacity.processes, "threads": capacity.threads}
-    log.info("the worker starts", **shape, queue=queue, store=settings.effective_store_url)
+    log.info("worker starting", **shape, queue=queue, store=settings.effective_store_url)
     try:
         with redis_client(settings) as client:
             client.ping()
     except RedisError as error:
-        log.warning("the queue does not answer; no work is done until it does", queue=queue, error=str(error))
+        log.warning("the queue is not responding; waiting for it", queue=queue, error=str(error))
 
 
 if __name__ == "__main__":

@@ -39,9 +39,9 @@ def run_apart(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     except OSError as error:
         raise EngineError(f"A process for the engine could not be started: {error.strerror}.") from error
     if done.returncode == -SIGKILL:
-        raise UnavailableError("There is not enough memory for this now.")
+        raise UnavailableError("There is not enough memory at the moment.")
     if done.returncode:
-        raise EngineError("The engine brought its process down; the operator finds the reason in the log.")
+        raise EngineError("The engine crashed its process; the cause is in the log of the service.")
     value, failure, cause = pickle.loads(done.stdout)  # noqa: S301  our own process wrote it
     if failure:
         raise failure from (CauseError(cause) if cause else None)

@@ -97,10 +97,10 @@ class Repeating(threading.Thread):
         try:
             action()
         except (RedisError, SakugaError) as error:
-            log.warning("periodic work failed; it is tried again", work=self.name, error=str(error))
+            log.warning("periodic task failed; will retry", work=self.name, error=str(error))
         except Exception:
             # nobody else would notice if this thread ended, and jobs would no longer expire
-            log.exception("periodic work failed for a reason nobody foresaw; it is tried again", work=self.name)
+            log.exception("periodic task failed with an unhandled exception; will retry", work=self.name)
 
     def stop(self) -> None:
         self._stopped.set()
@@ -135,7 +135,7 @@ def _start_child(node: Node) -> None:
         node.start_child()
     except Exception:
         # Celery swallows what is raised here; the task asks for the engine again and then fails the job
-        log.exception("a worker process could not warm its engine")
+        log.exception("worker process failed to warm its engine")
 
 
 def _limit_drain(how: str, **_: object) -> None:
@@ -150,7 +150,7 @@ def _leave(node: Node) -> None:
     try:
         node.services.workers.leave_work(process_name(os.getpid()))
     except RedisError:
-        log.warning("could not sign off; the others notice by silence")
+        log.warning("failed to deregister; the heartbeat will time out")
 
 
 def request_of(node: Node) -> type[Request]:
@@ -171,7 +171,7 @@ def request_of(node: Node) -> type[Request]:
             """A child was killed, or could not write the record."""
             if requeue:
                 if not self.is_hindered:
-                    log.warning("the process that converted a job died; the job is tried again", job_id=self.id)
+                    log.warning("the process converting a job died; the job will be retried", job_id=self.id)
                 _give_back(node, self.id, counts=not self.is_hindered)
             self._tell(partial(super().reject, requeue))
 
@@ -187,7 +187,7 @@ def request_of(node: Node) -> type[Request]:
             try:
                 tell()
             except RedisError as error:  # which would end the node
-                log.warning("the queue did not hear of a message; it comes again", job_id=self.id, error=str(error))
+                log.warning("ack failed; will be redelivered", job_id=self.id, error=str(error))
             if not self.message.acknowledged:
                 QoS.ack(self.message.channel.qos, self.message.delivery_tag)  # type: ignore[no-untyped-call]  # here alone
 
@@ -213,7 +213,7 @@ def _add_task(app: Celery, node: Node) -> None:
         try:
             pause_s = tasks.convert(job_id, node.services, node.models.engine, holder=node.name)
         except RedisError as error:
-            log.warning("the record cannot be written; the job goes back to the queue", job_id=job_id, error=str(error))
+            log.warning("failed to write a job's record; requeueing the job", job_id=job_id, error=str(error))
             time.sleep(RETRY_DELAY_S)  # nothing else could be done meanwhile
             raise Reject(reason=str(error), requeue=True) from error
         if pause_s is not None:
@@ -224,7 +224,7 @@ def _give_back(node: Node, job_id: str, *, counts: bool) -> None:
     try:
         node.services.attempts.give_back(job_id, node.name, counts=counts)
     except (RedisError, NewerRecordError) as error:
-        log.warning("a job cannot be given back; others wait until its lease lapses", job_id=job_id, error=str(error))
+        log.warning("failed to requeue a job; it waits for its lease to expire", job_id=job_id, error=str(error))
 
 
 def _fail_killed(node: Node, job_id: str) -> None:
@@ -233,9 +233,9 @@ def _fail_killed(node: Node, job_id: str) -> None:
         limit_s = node.settings.job_time_limit_s
         node.services.attempts.fail(job_id, tasks.timed_out(node.services), running_for_s=limit_s)
     except UnknownJobError:
-        log.info("a job that was killed had been erased", job_id=job_id)
+        log.info("a killed job had already been erased", job_id=job_id)
     except (RedisError, NewerRecordError) as error:
-        log.warning("the end of a killed job cannot be written; it runs again", job_id=job_id, error=str(error))
+        log.warning("failed to record the end of a killed job; it will run again", job_id=job_id, error=str(error))
 
 
 def _add_lease(app: Celery, node: Node) -> None:

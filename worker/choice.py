@@ -84,14 +84,14 @@ def candidates(settings: Settings, style: Style) -> Sequence[EngineName]:
     if settings.engine != "auto":
         if _version(settings.engine.runtime) is None:
             extra = "onnxruntime" if settings.engine is EngineName.ONNXRUNTIME else "worker"
-            missing = f"SAKUGA_ENGINE: {settings.engine.runtime} is not installed here"
-            raise SettingsError(f"{missing}; pip install 'sakuga[{extra}]' brings it.")
+            missing = f"SAKUGA_ENGINE: {settings.engine.runtime} is not installed"
+            raise SettingsError(f"{missing}; run pip install 'sakuga[{extra}]'.")
         return (settings.engine,)
     tuned = read_choice(settings.cache_dir, style.size)
     names = ([tuned.engine] if tuned else []) + _likely()
     possible = tuple(name for name in dict.fromkeys(names) if is_possible(name, style))
     if not possible:
-        raise SettingsError(f"No engine that draws {style.name} is installed; sakuga[worker] brings them.")
+        raise SettingsError(f"No installed engine can draw {style.name}; install sakuga[worker].")
     return possible
 
 
@@ -151,7 +151,7 @@ def _needing_place() -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise SettingsError(f"SAKUGA_CACHE_DIR cannot hold what was measured: {reason}.") from error
+        raise SettingsError(f"SAKUGA_CACHE_DIR cannot store the measurements: {reason}.") from error
 
 
 def _what_for(choice: Choice) -> tuple[str, Size, str]:

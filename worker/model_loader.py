@@ -115,7 +115,9 @@ class ModelLoader:
             engine, *others = self._untried[name]
             if not others:
                 raise
-            log.warning("an engine cannot be used", style=name, engine=engine, reason=error.detail, cause=_cause(error))
+            log.warning(
+                "engine failed; falling back", style=name, engine=engine, reason=error.detail, cause=_cause(error)
+            )
             self._untried[name] = others
             self._prepared.pop(name, None)
 

@@ -53,7 +53,7 @@ def prepare_all(names: "Iterable[str]", models: "ModelLoader") -> list[str]:
             models.prepare(name)
         except (EngineError, WeightsError) as error:
             structlog.get_logger().warning(
-                "a style cannot be prepared", style=name, reason=error.detail, cause=str(error.__cause__)
+                "failed to prepare a style", style=name, reason=error.detail, cause=str(error.__cause__)
             )
             failed.append(name)
     return failed

@@ -50,7 +50,7 @@ def convert(job_id: str, services: Services, engine_of: Callable[[str], Engine],
     try:
         return _convert(job_id, services, engine_of, holder)
     except NewerRecordError:
-        log.warning("a newer release has recorded a job; it is left to it", job_id=job_id)
+        log.warning("job record written by a newer release; requeueing the job", job_id=job_id)
         return NEWER_PAUSE_S
 
 
@@ -66,8 +66,8 @@ def _convert(job_id: str, services: Services, engine_of: Callable[[str], Engine]
         except (RedisError, NewerRecordError):
             raise
         except Exception:
-            log.exception("conversion failed for a reason nobody foresaw")
-            error = SakugaError("The conversion failed; the operator finds the reason in the log.")
+            log.exception("conversion failed with an unhandled exception")
+            error = SakugaError("The conversion failed; the cause is in the log of the service.")
         with suppress(UnknownJobError):
             services.attempts.fail(job.id, error, attempt=job.attempts)
         return None
@@ -88,7 +88,7 @@ def _fail(job: Job, error: SakugaError, services: Services) -> float | None:
     """End the attempt with an error; returns in how many seconds the job is to be tried again, if it is."""
     hindered = isinstance(error, UnavailableError)
     if error.retryable and (pause_s := services.attempts.requeue(job, hindered=hindered)):
-        log.warning("conversion will be tried again", code=error.code, pause_s=pause_s)
+        log.warning("conversion will be retried", code=error.code, pause_s=pause_s)
         return pause_s
     cause = error.__cause__ if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else None  # of ours, not of the photo's
     log.warning("conversion failed", code=error.code, detail=error.detail, exc_info=cause)
@@ -200,4 +200,4 @@ def _described(job: Job, picture: Picture) -> ResultInfo:
 def timed_out(services: Services) -> TimedOutError:
     """What the owner of a job that ran out of time is told."""
     limit_s = services.settings.job_time_limit_s
-    return TimedOutError(f"A conversion may take {limit_s} seconds; try a light style or a smaller max_side.")
+    return TimedOutError(f"A conversion may take at most {limit_s} seconds; try a light style or a smaller max_side.")

@@ -101,7 +101,7 @@ class _Unpickler(pickle.Unpickler):
         if module == "__torch__" or module.startswith("__torch__."):
             return _Object
         if (found := _STAND_INS.get(f"{module}.{name}")) is None:
-            raise WeightsError("The TorchScript archive is refused: it holds more than modules and tensors.")
+            raise WeightsError("The TorchScript archive is refused: it contains more than modules and tensors.")
         return found
 
     def persistent_load(self, pid: object) -> _Storage:
@@ -130,7 +130,7 @@ class _Entries:
         if wanted not in self._storages:
             content = bytearray(self.read(f"data/{wanted.key}"))  # torch wants bytes it may write to
             if len(content) != wanted.numel * wanted.dtype.itemsize:
-                raise WeightsError("The TorchScript archive is damaged: a tensor has not the bytes it should have.")
+                raise WeightsError("The TorchScript archive is damaged: a tensor has the wrong number of bytes.")
             self._storages[wanted] = torch.frombuffer(content, dtype=wanted.dtype)
         return self._storages[wanted]
 
@@ -152,7 +152,7 @@ def read_torchscript(archive: zipfile.ZipFile, root: str, *, size_bytes: int) ->
     """
     entries = _Entries(archive, root, size_bytes)
     if f"{root}/byteorder" in archive.namelist() and entries.read("byteorder") != b"little":
-        raise WeightsError("The TorchScript archive is from a big-endian machine, which is not read.")
+        raise WeightsError("The TorchScript archive is from a big-endian machine, which is not supported.")
     pickled = entries.read("data.pkl")
     _check_opcodes(pickled)
     return {name: _tensor(name, view, entries) for name, view in _views(_Unpickler(BytesIO(pickled)).load())}
@@ -170,7 +170,7 @@ def _check_opcodes(pickled: bytes) -> None:
         tuples += opcode.name.startswith("TUPLE")
         far = opcode.name.endswith("PUT") and isinstance(argument, int) and argument > len(pickled)
         if far or tuples > _MAX_TUPLES or opcode.name not in _OPCODES:
-            raise WeightsError("The TorchScript archive is refused: it holds what torch does not write.")
+            raise WeightsError("The TorchScript archive is refused: it contains entries that torch does not write.")
 
 
 def _views(root: object) -> Iterator[tuple[str, _View]]:
@@ -182,7 +182,7 @@ def _views(root: object) -> Iterator[tuple[str, _View]]:
             path = f"{prefix}{name}"
             if seen > _MAX_ATTRIBUTES or len(path) > _MAX_NAME:
                 raise WeightsError(
-                    "The TorchScript archive is refused: its modules hold themselves or too many others."
+                    "The TorchScript archive is refused: its modules are nested in themselves or too many."
                 )
             if isinstance(attribute, _View):
                 yield path, attribute
@@ -197,7 +197,7 @@ def _attributes(value: object) -> Iterator[tuple[str, object]]:
         case _Object(state=None):
             return
         case _:
-            raise WeightsError("The TorchScript archive is refused: only code of its own could read its modules.")
+            raise WeightsError("The TorchScript archive is refused: its modules need custom code to load.")
 
 
 def _tensor(name: str, view: _View, entries: _Entries) -> Tensor:

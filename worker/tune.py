@@ -97,7 +97,7 @@ def tune(settings: Settings, style: Style, bounds: Bounds, tell: Told, *, second
     measured = _measure_all(_alone(settings, style), run, tell)
     measured += _measure_all(_further(measured, bounds), run, tell)
     if not measured:
-        raise EngineError(f"No engine draws {style.name} on this machine.")
+        raise EngineError(f"No engine can draw {style.name} on this machine.")
     allowed = [one for one in measured if bounds.allow(one)]
     best = max(allowed, key=lambda one: one.pictures_per_s) if allowed else min(measured, key=_quickest_first)
     return Choice(
@@ -237,7 +237,7 @@ class _Child:
         try:
             found: Result | SakugaError = self.received.recv()
         except EOFError:
-            raise EngineError("A process died while it was measured.") from None
+            raise EngineError("A process died during measurement.") from None
         if isinstance(found, SakugaError):
             raise found
         return found

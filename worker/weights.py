@@ -58,7 +58,7 @@ def load_generator(style: Style) -> AnimeGanV2 | LightGenerator:
         raise WeightsError(f"The weights file {style.file} of style {style.name} is missing.")
     if (found := file_sha256(style.weights_path)) != style.sha256:
         raise WeightsError(
-            f"The weights file {style.file} of style {style.name} is not the one its manifest names "
+            f"The weights file {style.file} of style {style.name} does not match its manifest "
             f"(SHA-256 {found[:12]}…, expected {style.sha256[:12]}…)."
         )
     generator = new_generator(style.size, Upsample(style.upsample))
@@ -83,7 +83,7 @@ def fill(generator: nn.Module, tensors: Tensors) -> None:
     if unexpected := sorted(set(tensors) - set(expected)):
         raise WeightsError(f"These weights are not for {kind}: it has no {unexpected[0]}.")
     if not all(bool(torch.isfinite(value).all()) for value in tensors.values()):
-        raise WeightsError("These weights contain numbers that are not finite.")
+        raise WeightsError("These weights contain values that are not finite.")
     generator.load_state_dict({name: value.float() for name, value in tensors.items()}, assign=True)
 
 
@@ -112,7 +112,7 @@ def read_tensors(path: Path) -> Tensors:
     try:
         return _reader(path)(path)
     except _DAMAGED as error:
-        raise WeightsError(f"{path.name} is damaged, cut short or no weights file.") from error
+        raise WeightsError(f"{path.name} is damaged, incomplete or not a weights file.") from error
 
 
 def write_tensors(path: Path, tensors: Tensors) -> None:
@@ -142,14 +142,14 @@ def _reader(path: Path) -> Callable[[Path], Tensors]:
         return load_file
     if start.startswith(b"\x80"):
         return _read_checkpoint
-    raise WeightsError(f"{path.name} is no weights file.")
+    raise WeightsError(f"{path.name} is not a weights file.")
 
 
 def _read_archive(path: Path) -> Tensors:
     with zipfile.ZipFile(path) as archive:
         root = archive.namelist()[0].split("/")[0]
         if f"{root}/data.pkl" not in archive.namelist():
-            raise WeightsError(f"{path.name} is no weights file.")
+            raise WeightsError(f"{path.name} is not a weights file.")
         if is_torchscript(archive, root):
             return read_torchscript(archive, root, size_bytes=path.stat().st_size)
         # torch writes none, and unpacks whatever it is given into memory
@@ -164,9 +164,11 @@ def _read_checkpoint(path: Path) -> Tensors:
     except pickle.UnpicklingError as error:
         if "Unsupported operand" in str(error):  # not even a pickle of torch's
             raise
-        raise WeightsError(f"{path.name} is refused: loading it could run code; it holds more than tensors.") from error
+        raise WeightsError(
+            f"{path.name} is refused: it contains more than tensors, so loading it could run code."
+        ) from error
     if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
         loaded = loaded["state_dict"]
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise WeightsError(f"{path.name} holds no state_dict.")
+        raise WeightsError(f"{path.name} contains no state_dict.")
     return {str(name).removeprefix("module."): value for name, value in loaded.items()}

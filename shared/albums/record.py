@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from shared.jobs.record import ErrorInfo, Job, State
 from shared.photos.formats import Format
 
-NO_SUCH_ALBUM = "No such album; it may have been deleted, or it expired long ago."
+NO_SUCH_ALBUM = "No such album; it may have expired or been deleted."
 
 
 class Album(BaseModel):

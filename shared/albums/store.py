@@ -89,7 +89,7 @@ class Albums:
             AlbumFullError: it is.
         """
         if self._redis.hlen(redis_keys.album_items(album_id)) >= self._max_photos:
-            raise AlbumFullError(f"An album takes {self._max_photos} photos; start another one.")
+            raise AlbumFullError(f"An album takes {self._max_photos} photos; create another one.")
 
     @contextmanager
     def naming(self, album_id: str, name: str) -> Iterator[Item | None]:
@@ -97,7 +97,7 @@ class Albums:
         key = redis_keys.album_name_lock(album_id, name)
         lock = self._redis.lock(key, timeout=LOCK_S, blocking_timeout=self._wait_s)
         if not lock.acquire():
-            raise UnavailableError("A photo of this name is being handled elsewhere; try again.", retry_after_s=5)
+            raise UnavailableError("This photo name is locked by another request; please try again.", retry_after_s=5)
         try:
             yield self._item(album_id, name)
         finally:

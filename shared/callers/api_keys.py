@@ -150,7 +150,7 @@ class Keys:
         except SettingsError as error:
             if self._book is None:
                 raise
-            log.error("the file of keys cannot be used; its last good state holds", error=error.detail)  # noqa: TRY400
+            log.error("cannot use the key file; keeping the last valid version", error=error.detail)  # noqa: TRY400
         self._seen = seen  # of before it was read: a change in between is noticed next time
         return self._book
 
@@ -179,13 +179,13 @@ def read_keys(file: Path) -> KeyFile:
     try:
         return KeyFile.model_validate(tomllib.loads(file.read_text("utf-8")))
     except FileNotFoundError as error:
-        raise SettingsError(f"There is no file of keys {file}; `sakuga keys create NAME` makes it.") from error
+        raise SettingsError(f"The key file {file} does not exist; create it with `sakuga keys create NAME`.") from error
     except OSError as error:
-        raise SettingsError(f"The file of keys {file} cannot be read: {error.strerror}.") from error
+        raise SettingsError(f"The key file {file} cannot be read: {error.strerror}.") from error
     except ValidationError as error:
-        raise SettingsError(f"The file of keys {file} is wrong: {sentences(error)}.") from error
+        raise SettingsError(f"The key file {file} is invalid: {sentences(error)}.") from error
     except ValueError as error:  # no TOML, or no text
-        raise SettingsError(f"The file of keys {file} is no TOML: {error}.") from error
+        raise SettingsError(f"The key file {file} is not valid TOML: {error}.") from error
 
 
 def require_guarded(settings: Settings) -> None:
@@ -200,8 +200,8 @@ def require_guarded(settings: Settings) -> None:
         return
     where = "SAKUGA_PUBLISHED_AT" if settings.published_at else "SAKUGA_HOST"
     raise SettingsError(
-        f"On {where}={settings.reached_at} anybody could convert photos and see those of all others. Give "
-        "out keys (`sakuga keys create NAME`, and SAKUGA_API_KEYS names their file), or say that anybody may, with "
+        f"With {where}={settings.reached_at}, anyone could convert photos and see everyone else's. Create API keys "
+        "(`sakuga keys create NAME`) and set SAKUGA_API_KEYS to their file, or allow open access with "
         "SAKUGA_ALLOW_ANYONE=true."
     )
 

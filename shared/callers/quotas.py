@@ -87,7 +87,7 @@ class Quotas:
     def _take(self, caller_id: str, pixels: int, most: int) -> str:
         if pixels > most:
             raise PhotoTooLargeError(
-                f"To draw this photo takes {pixels / 1e6:g} megapixels; your quota is {most / 1e6:g} a day. A smaller "
+                f"Drawing this photo takes {pixels / 1e6:g} megapixels; your quota is {most / 1e6:g} a day. A smaller "
                 "max_side takes fewer."
             )
         now = self._now()
@@ -96,7 +96,7 @@ class Quotas:
         gone = int((tomorrow + timedelta(days=1)).timestamp())
         if not self._redis.eval(_TAKE, 1, key, pixels, most, gone):
             raise QuotaExceededError(
-                f"Your quota of {most / 1e6:g} megapixels a day has no room for this photo before midnight (UTC).",
+                f"This photo exceeds what is left of your quota of {most / 1e6:g} megapixels a day (until 0:00 UTC).",
                 retry_after_s=max(1, ceil((tomorrow - now).total_seconds())),
             )
         return key

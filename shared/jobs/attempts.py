@@ -70,7 +70,7 @@ class Attempts:
         if job.state is State.RUNNING and job.claim == claim:
             return job
         if job.is_quarantined:
-            log.warning("a job was tried too often; it is in quarantine", job_id=job_id, attempts=job.attempts)
+            log.warning("job quarantined after too many attempts", job_id=job_id, attempts=job.attempts)
         return None
 
     def advance(self, job: Job, stage: Stage, progress: float) -> None:
@@ -176,7 +176,7 @@ class Attempts:
     def _exhausted(self, job: Job) -> Job:
         tries = job.attempts - job.forgiven
         often = "once" if tries == 1 else f"{tries} times"
-        error = error_info(AttemptsExhaustedError(f"It was tried {often} and never came to an end."))
+        error = error_info(AttemptsExhaustedError(f"It was tried {often} and never finished."))
         now = self._jobs.now()
         expires_at = max(job.expires_at, now + self._quarantine_ttl_s)
         return as_ended(job, State.FAILED, now, error=error, expires_at=expires_at)

@@ -131,5 +131,5 @@ def _place(cursor: str) -> tuple[float, str]:
     except ValueError:
         place = math.nan, job_id
     if not math.isfinite(place[0]):
-        raise InvalidValueError("cursor must be the next_cursor of the page before.")
+        raise InvalidValueError("cursor must be the next_cursor of the previous page.")
     return place

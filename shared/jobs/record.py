@@ -12,19 +12,19 @@ from shared.record_codec import record_values
 from shared.storage.references import Holding
 
 RECORD_GRACE_S = 3600  # how long an expired job can still say that it has expired
-NO_SUCH_JOB = "No such job; it may have been deleted, or it expired long ago."
-DAMAGED = "The record of this job is damaged; please send the photo again."
+NO_SUCH_JOB = "No such job; it may have expired or been deleted."
+DAMAGED = "This job's record is damaged; please send the photo again."
 
 
 class Lane(StrEnum):
-    """Which queue a job waits in: photos that somebody waits for one by one, or albums."""
+    """The queue lane of a job: single photos or albums."""
 
     INTERACTIVE = "interactive"
     BULK = "bulk"
 
 
 class State(StrEnum):
-    """The life of a job."""
+    """The states of a job."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -48,13 +48,13 @@ class PhotoInfo(BaseModel):
 
 
 class ResultInfo(PhotoInfo):
-    """The picture made of it."""
+    """The resulting picture."""
 
     content_type: str
 
 
 class ErrorInfo(BaseModel):
-    """Why a job failed, in words its owner may read."""
+    """Why a job failed."""
 
     model_config = ConfigDict(frozen=True)
     code: str

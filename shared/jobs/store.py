@@ -179,7 +179,7 @@ class Jobs(JobReader):
             pipe.eval(_PUT_ASIDE, 2, record, kept, int(self._quarantine_ttl_s))
             *_, was_there = pipe.execute()
         if was_there:
-            log.error("the record of a job cannot be read; it is put aside", job_id=job_id, key=kept)
+            log.error("unreadable job record set aside", job_id=job_id, key=kept)
 
     def erase(self, job_id: str) -> Job:
         """Remove the record and everything that points to it; returns what it was."""
@@ -204,7 +204,7 @@ class Jobs(JobReader):
         if not known:
             return None
         if known["fingerprint"] != idempotency.fingerprint:
-            raise IdempotencyKeyReusedError("Use a new Idempotency-Key for another photo or other options.")
+            raise IdempotencyKeyReusedError("Use a new Idempotency-Key for a different photo or different options.")
         try:
             return self.get(known["job"])
         except UnknownJobError:

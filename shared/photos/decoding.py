@@ -89,9 +89,9 @@ def decode(file: BinaryIO, limits: Limits, *, max_side: int, drawn_at: int | Non
     except Image.DecompressionBombError as error:
         raise too_many_pixels(limits, error) from error
     except MemoryError as error:
-        raise PhotoTooLargeError("The photo takes more memory to decode than one of its size may.") from error
+        raise PhotoTooLargeError("Decoding this photo takes more memory than its size allows.") from error
     except CODEC_ERRORS as error:
-        raise DamagedPhotoError("The photo's data is damaged or cut short; it opens but cannot be decoded.") from error
+        raise DamagedPhotoError("The photo's data is damaged or incomplete; it opens but cannot be decoded.") from error
 
 
 @cache

@@ -14,7 +14,7 @@ _DECODING_BYTES, _DECODING_BYTES_PER_PIXEL = 256 << 20, 32
 
 
 class Format(StrEnum):
-    """What a picture can be written as; "jpg" is another name of JPEG."""
+    """The format of a picture; "jpg" is an alias of JPEG."""
 
     JPEG = "jpeg"
     PNG = "png"
@@ -60,4 +60,4 @@ class Header:
 
 
 def too_many_bytes(max_bytes: int) -> PhotoTooLargeError:
-    return PhotoTooLargeError(f"A photo may have at most {max_bytes / (1 << 20):.0f} MiB.")
+    return PhotoTooLargeError(f"A photo may be at most {max_bytes / (1 << 20):.0f} MiB.")

@@ -41,7 +41,7 @@ def inspect(file: BinaryIO, limits: Limits) -> Header:
 
 
 def _cut_short() -> DamagedPhotoError:
-    return DamagedPhotoError("The photo is damaged or cut short.")
+    return DamagedPhotoError("The photo is damaged or incomplete.")
 
 
 def _measured(reader: HeaderReader, limits: Limits, size: int) -> Header:

@@ -124,7 +124,7 @@ def require_size(size: tuple[int, int], limits: Limits) -> None:
     if width * height > limits.max_megapixels * 1e6:
         raise _too_many_pixels(limits, width * height)
     if min(width, height) < MIN_SIDE:
-        raise UnusablePhotoError(f"The photo is {width}x{height} pixels; each side must have at least {MIN_SIDE}.")
+        raise UnusablePhotoError(f"The photo is {width}x{height} pixels; each side must be at least {MIN_SIDE}.")
 
 
 def open_image(reader: HeaderReader, limits: Limits, formats: Collection[str] = PLAIN_FORMATS) -> Image.Image:

@@ -79,7 +79,7 @@ class Queue:
         try:
             self._app.send_task(CONVERT, (job_id,), task_id=job_id, queue=lane.value, retry=False)
         except OperationalError as error:
-            raise UnavailableError("The queue does not answer; please try again.", retry_after_s=5) from error
+            raise UnavailableError("The queue is not responding; please try again.", retry_after_s=5) from error
 
     def handed_out(self, timeout_s: float) -> set[str]:
         """The ids of jobs whose messages are in the hands of somebody who lived within the last `timeout_s` seconds.

@@ -16,7 +16,7 @@ class MissingObjectError(SakugaError):
     """There is nothing under this key (any more)."""
 
     code = "missing_object"
-    title = "The photo is no longer there"
+    title = "The photo is no longer stored"
     status = 410
 
 
@@ -86,4 +86,4 @@ def rewound(file: BinaryIO) -> BinaryIO:
 
 def unavailable() -> UnavailableError:
     """What to raise when the backend does not answer."""
-    return UnavailableError("The store does not answer; please try again.", retry_after_s=5)
+    return UnavailableError("The store is not responding; please try again.", retry_after_s=5)

@@ -134,6 +134,6 @@ def _translated_os_errors() -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise MissingObjectError("It has expired or was deleted.") from error
+        raise MissingObjectError("It has expired or been deleted.") from error
     except OSError as error:
         raise unavailable() from error

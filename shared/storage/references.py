@@ -96,7 +96,7 @@ class Holdings:
                 try:
                     self.release(Holding(key, holder))
                 except UnavailableError as error:
-                    log.warning("an object could not be let go; it is tried again", error=error.detail)
+                    log.warning("failed to release an object; will retry", error=error.detail)
                     self._redis.zadd(redis_keys.LAPSES, {entry: self._clock.now() + TRY_AGAIN_S}, xx=True)
 
     def _give_back(self, holding: Holding, lock: Lock) -> None:
@@ -115,7 +115,7 @@ class Holdings:
         """One writer or deleter of an object at a time: else a delete could follow the next holder's write."""
         lock = self._redis.lock(redis_keys.object_lock(key), timeout=LOCK_S, blocking_timeout=self._wait_s)
         if not lock.acquire():
-            raise UnavailableError("This photo is being handled elsewhere; try again.", retry_after_s=5)
+            raise UnavailableError("This photo is locked by another request; please try again.", retry_after_s=5)
         try:
             yield lock
         finally:
@@ -135,4 +135,4 @@ def _renew(lock: Lock) -> None:
     try:
         lock.reacquire()
     except LockError as error:
-        raise UnavailableError("This photo was handled elsewhere meanwhile; try again.", retry_after_s=5) from error
+        raise UnavailableError("The lock on this photo was lost; please try again.", retry_after_s=5) from error

@@ -127,7 +127,7 @@ def _translated_s3_errors() -> Iterator[None]:
         yield
     except ClientError as error:
         if _s3_status(error) == HTTPStatus.NOT_FOUND and error.response["Error"].get("Code") != "NoSuchBucket":
-            raise MissingObjectError("It has expired or was deleted.") from error
+            raise MissingObjectError("It has expired or been deleted.") from error
         raise unavailable() from error
     except BotoCoreError as error:
         raise unavailable() from error

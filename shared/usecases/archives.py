@@ -39,12 +39,12 @@ def open_archive(archive: BinaryIO) -> zipfile.ZipFile:
     try:
         end = zipfile._EndRecData(archive)  # type: ignore[attr-defined]  # noqa: SLF001  before all entries are read
         if end and end[zipfile._ECD_SIZE] > MOST_DIRECTORY_BYTES:  # type: ignore[attr-defined]  # noqa: SLF001
-            raise ArchiveError(f"An archive may have {MOST_ENTRIES} entries at most.")
+            raise ArchiveError(f"An archive may have at most {MOST_ENTRIES} entries.")
         opened = zipfile.ZipFile(archive)
     except _UNREADABLE as error:
-        raise ArchiveError("This is no ZIP archive, or it was cut short on its way.") from error
+        raise ArchiveError("This is not a ZIP archive, or the upload was incomplete.") from error
     if len(opened.infolist()) > MOST_ENTRIES:
-        raise ArchiveError(f"An archive may have {MOST_ENTRIES} entries at most.")
+        raise ArchiveError(f"An archive may have at most {MOST_ENTRIES} entries.")
     return opened
 
 
@@ -69,17 +69,17 @@ def unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most_bytes: int) ->
         with archive.open(entry) as packed:
             return spooled(packed, most_bytes)
     except _UNREADABLE as error:
-        raise DamagedPhotoError("It is damaged in the archive, or packed in a way not read here.") from error
+        raise DamagedPhotoError("It is damaged, or compressed with an unsupported method.") from error
 
 
 def _require_harmless(entry: zipfile.ZipInfo, most_bytes: int) -> None:
     if entry.flag_bits & 0x1:
-        raise ArchiveError("It is encrypted; pack it without a password.")
+        raise ArchiveError("It is encrypted; create the archive without a password.")
     if stat.S_ISLNK(entry.external_attr >> 16):
-        raise ArchiveError("It is a link, and not a photo.")
+        raise ArchiveError("It is a symbolic link, not a photo.")
     if entry.compress_type not in _PACKINGS:
-        raise ArchiveError("It is packed in a way not read here; pack it as ZIP files usually are (deflate).")
+        raise ArchiveError("Unsupported compression; use deflate.")
     if entry.file_size > most_bytes:
         raise too_many_bytes(most_bytes)
     if entry.file_size > MOST_RATIO * max(1, entry.compress_size) and entry.file_size > SPOOL_BYTES:
-        raise ArchiveError("It unpacks to far more than a photo does.")
+        raise ArchiveError("It unpacks to far more data than a photo would.")

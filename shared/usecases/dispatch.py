@@ -25,7 +25,7 @@ def feed(services: Services) -> None:
             services.queue.send(job_id, Lane.BULK)
         except UnavailableError as error:
             services.lanes.was_not_sent(Lane.BULK, job_id)
-            log.warning("a message cannot be sent now", job_id=job_id, error=error.detail)
+            log.warning("failed to send a message; will retry", job_id=job_id, error=error.detail)
 
 
 def claim(services: Services, job_id: str, holder: str = "") -> Job | None:

@@ -36,4 +36,4 @@ def erase(services: Services, job_id: str) -> None:
         for holding in job.holdings:
             services.holdings.release(holding)
     except UnavailableError as error:
-        log.warning("an erased job's files go later", job_id=job_id, error=error.detail)
+        log.warning("deletion of an erased job's files deferred", job_id=job_id, error=error.detail)

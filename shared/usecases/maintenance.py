@@ -29,4 +29,4 @@ def reconcile(services: Services) -> None:
         return
     wrong = lanes.reconcile(services.redis) + albums.reconcile(services.redis, services.clock, services.jobs)
     if wrong:
-        log.warning("lists and totals had drifted from the records; they are right again", wrong=wrong)
+        log.warning("reconciled lists and totals that had drifted from the records", wrong=wrong)

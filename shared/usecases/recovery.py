@@ -38,9 +38,9 @@ def _send_again(services: Services, job_id: str) -> bool:
         services.queue.send(job.id, job.lane)
     except UnavailableError as error:
         services.resend_locks.was_heard_of(job_id)
-        log.warning("a lost message cannot be sent again now", job_id=job_id, error=error.detail)
+        log.warning("failed to resend a lost message; will retry", job_id=job_id, error=error.detail)
         return False
-    log.warning("a job whose message was lost is queued again", job_id=job_id)
+    log.warning("lost message resent", job_id=job_id)
     return True
 
 

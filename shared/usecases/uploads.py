@@ -195,7 +195,7 @@ def add_archive(services: Services, album: Album, archive: BinaryIO, numbering: 
             is_empty = False
             yield taken
     if is_empty:
-        raise ArchiveError("There are no photos in this archive.")
+        raise ArchiveError("This archive contains no photos.")
 
 
 def _add(services: Services, album: Album, item: Item, before: Item | None, photo: BinaryIO) -> Taken:
@@ -240,7 +240,7 @@ def _require_there(services: Services, album: Album, item: Item, before: Item | 
     erase_album(
         services, album.id
     )  # with the others that whoever erases it would no longer find, were this to go first
-    raise UnknownAlbumError("The album was erased.")
+    raise UnknownAlbumError("The album was deleted.")
 
 
 def _refused(services: Services, album: Album, item: Item, error: SakugaError, before: Item | None) -> Taken:

@@ -31,8 +31,8 @@ def require_allowed(url: str, private_hosts: Collection[str]) -> None:
     host = _host_of(url)
     if _is_private(host) and host not in private_hosts:
         raise InvalidValueError(
-            "webhook must be a public address; for one of the service's own network its operator can name the host "
-            "in SAKUGA_WEBHOOK_HOSTS."
+            "webhook must be a public address; the operator can allow a host on the service's own network with "
+            "SAKUGA_WEBHOOK_HOSTS."
         )
 
 
@@ -47,9 +47,9 @@ def resolve(url: str, private_hosts: Collection[str]) -> str:
     try:
         found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     except (OSError, UnicodeError) as error:
-        raise UnreachableError("Its name cannot be resolved.") from error
+        raise UnreachableError("The host name cannot be resolved.") from error
     if host not in private_hosts and not all(is_public(address) for address in found):
-        raise UnreachableError("It is not a public address; SAKUGA_WEBHOOK_HOSTS may allow it.")
+        raise UnreachableError("The address is not public; SAKUGA_WEBHOOK_HOSTS can allow it.")
     return found[0]
 
 
@@ -73,7 +73,7 @@ def _host_of(url: str) -> str:
     except ValueError:
         usable = False
     if not usable:
-        raise InvalidValueError("webhook must be an address like https://example.com/hook, without a password.")
+        raise InvalidValueError("webhook must be a URL like https://example.com/hook, without a password.")
     return parts.hostname or ""
 
 

@@ -47,7 +47,7 @@ def post(message: Message, private_hosts: Collection[str]) -> None:
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         raise UnreachableError(f"{type(error).__name__}") from error
     if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-        raise UnreachableError(f"It answered {status}.")
+        raise UnreachableError(f"The receiver answered {status}.")
 
 
 async def _status_of_answer(request: httpx.Request) -> int:

@@ -115,7 +115,7 @@ class Webhooks:
         return True
 
     def _try_later(self, message: Message, error: UnreachableError) -> None:
-        log.warning("a webhook was not heard", webhook=message.id, tries=message.tries + 1, reason=error.detail)
+        log.warning("webhook delivery failed", webhook=message.id, tries=message.tries + 1, reason=error.detail)
         if message.tries >= len(DELAYS_S):
             self._redis.zrem(redis_keys.WEBHOOKS_DUE, message.id)
             return

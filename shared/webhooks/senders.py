@@ -46,4 +46,4 @@ class Senders:
             self._busy.subtract(names)
             self._busy = +self._busy  # without those that are at zero
         if error := future.exception():
-            log.error("a webhook was not sent; it is tried again", exc_info=error)
+            log.error("failed to send a webhook; will retry", exc_info=error)

@@ -37,7 +37,7 @@ from tests.conftest import IN_CI, s3_server
 
 MEMORY_BYTES = 1500 << 20
 PRODUCTION_TIMEOUT_S = 30
-HEAD = "| fault | accepted | succeeded | failed | took another attempt | lost | seen twice | recovery |"
+HEAD = "| fault | accepted | succeeded | failed | retried | lost | duplicated | recovery |"
 
 
 @dataclass(frozen=True)

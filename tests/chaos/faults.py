@@ -302,31 +302,31 @@ def _poison(workload: Workload, width: int) -> float:
 
 
 PLAIN = (
-    Fault("a child is killed with -9", kill_child, again=1),
-    Fault("a node is killed with -9, its children with it", kill_node, again=1, recovery_s=10),
-    Fault("a node is told to stop (SIGTERM) while it works", stop_node),
-    Fault("a node is told to stop with a photo in hand that takes too long", stop_node_too_long, again=1),
+    Fault("a worker process is killed (SIGKILL)", kill_child, again=1),
+    Fault("a node is killed (SIGKILL), with its worker processes", kill_node, again=1, recovery_s=10),
+    Fault("a node is stopped (SIGTERM) while converting", stop_node),
+    Fault("a node is stopped (SIGTERM) during a conversion that outlasts the drain", stop_node_too_long, again=1),
     Fault("a node is paused (SIGSTOP) for three timeouts and wakes", pause_node, again=1, recovery_s=10),
     Fault("a node's clock jumps two days ahead, and back", put_clock_forward),
     Fault("a node's clock jumps two days back, and ahead", put_clock_back),
-    Fault("the web is killed with -9", kill_web),
+    Fault("the web is killed (SIGKILL)", kill_web),
     Fault("the queue is restarted", restart_queue),
-    Fault("the queue is killed with -9", kill_queue),
+    Fault("the queue is killed (SIGKILL)", kill_queue),
     Fault("the queue is out of memory for 8 s (noeviction)", fill_queue),
     Fault("the queue is paused for 65 s", pause_queue),
-    Fault("the queue loses all messages, waiting and in hand", lose_messages, recovery_s=90),
+    Fault("the queue loses all messages, queued and in flight", lose_messages, recovery_s=90),
     Fault("a photo crashes the process that converts it", crash, costs={"attempts_exhausted": 1}, again=1),
 )
 HANGING = Fault("a photo hangs the process that converts it", hang, costs={"timed_out": 1})
-EATING = Fault("a photo takes all memory of a node (control group)", eat_memory, costs={"attempts_exhausted": 1})
-SUPERVISOR = Fault("`sakuga up` itself is killed with -9, and started again", kill_supervisor)
+EATING = Fault("a photo exhausts the memory of a node (control group)", eat_memory, costs={"attempts_exhausted": 1})
+SUPERVISOR = Fault("`sakuga up` itself is killed (SIGKILL) and restarted", kill_supervisor)
 PARTITION = Fault(
-    "a node is cut off from the network for three timeouts and comes back", cut_node_off, again=1, recovery_s=10
+    "a node is cut off from the network for three timeouts and reconnects", cut_node_off, again=1, recovery_s=10
 )
-NODE_DEATH = Fault("a node is killed with -9, at the usual timeout of 30 s", kill_node, again=1, recovery_s=35)
+NODE_DEATH = Fault("a node is killed (SIGKILL), at the default timeout of 30 s", kill_node, again=1, recovery_s=35)
 S3 = (
     Fault("S3 is down for 8 s", break_store(Line.DOWN)),
-    Fault("S3 is slow for 8 s (every request a second more)", break_store(Line.SLOW)),
+    Fault("S3 is slow for 8 s (one more second per request)", break_store(Line.SLOW)),
     Fault("S3 answers 500 for 8 s", break_store(Line.BROKEN)),
 )
 DISK = (

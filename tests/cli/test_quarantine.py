@@ -62,4 +62,4 @@ def test_where_nothing_runs_that_is_said(tmp_path: Path, monkeypatch: pytest.Mon
             (tmp_path / "queue.address").write_text(f"redis+socket://{tmp_path / 'gone.sock'}")
         done = sakuga("quarantine", "list")
         assert done.exit_code == 1
-        assert "No Sakuga runs" in done.stderr
+        assert "Sakuga is not running" in done.stderr

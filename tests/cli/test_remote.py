@@ -262,7 +262,7 @@ def test_a_picture_that_was_worked_on_stays_and_ours_comes_beside_it(
         (out / name).write_bytes(b"retouched")
     done = sakuga(*command)
     assert "10 of 12 pictures" in done.stderr
-    assert "2 with a number, as the name was taken" in done.stderr
+    assert "2 numbered because the name was taken" in done.stderr
     assert [(out / name).read_bytes() for name in ("0.jpg", "2.jpg")] == [b"retouched"] * 2
     assert [digests(out)[f"{name}-2.jpg"] for name in (0, 2)] == [original[f"{name}.jpg"] for name in (0, 2)]
     after = digests(out)
@@ -348,7 +348,7 @@ def test_ctrl_c_leaves_the_album_and_says_how_to_go_on(service: RunningService, 
     command = ("album", holiday, "--server", service.url, "-o", out)
     stopped = ended_after(signal.SIGINT, 3, *command)
     assert stopped.returncode == 130, stopped.stderr
-    assert "The same command" in stopped.stderr
+    assert "Run the same command" in stopped.stderr
     assert "Traceback" not in stopped.stderr
     album = httpx.get(f"{service.url}/api/v1/albums/{album_of(out)}").json()
     assert album["counts"]["canceled"] == 0
@@ -436,7 +436,7 @@ def test_what_the_server_would_refuse_is_said_and_not_sent(
     photo_at(tmp_path / "in" / "tiny.jpg", (8, 8))
     done = sakuga("album", tmp_path / "in", "--server", service.url, "-o", tmp_path / "out")
     assert done.exit_code == 1
-    assert "huge.jpg: A photo may have at most 32 MiB" in done.stderr
+    assert "huge.jpg: A photo may be at most 32 MiB" in done.stderr
     assert "tiny.jpg: The photo is 8x8" in done.stderr
     assert len(traffic.sent()) == 1
 
@@ -449,13 +449,13 @@ def test_nothing_of_others_is_overwritten(service: RunningService, tmp_path: Pat
     for _ in range(2):
         done = sakuga(*command)
         assert done.exit_code == 0
-        assert "1 with a number, as the name was taken" in done.stderr
+        assert "1 numbered because the name was taken" in done.stderr
         assert pictures(tmp_path / "out") == ["a-2.jpg", "a.jpg"]
     assert other.read_bytes() == before
     photo_at(tmp_path / "others" / "a.jpg", seed=45)
     refused = sakuga("album", tmp_path / "others", "--server", service.url, "-o", tmp_path / "out")
     assert refused.exit_code == 1
-    assert "has the pictures of" in refused.stderr
+    assert "contains the pictures of" in refused.stderr
     (tmp_path / "out" / LEDGER).write_text("{")
     assert "is damaged; remove it" in sakuga(*command).stderr
 
@@ -464,7 +464,7 @@ def test_a_folder_without_photos_is_said(service: RunningService, tmp_path: Path
     (tmp_path / "in").mkdir()
     done = sakuga("album", tmp_path / "in", "--server", service.url, "-o", tmp_path / "out")
     assert done.exit_code == 1
-    assert done.stderr == f"Error: {tmp_path / 'in'}: there are no photos in it.\n"
+    assert done.stderr == f"Error: {tmp_path / 'in'}: contains no photos.\n"
     assert not (tmp_path / "out").exists()
 
 
@@ -542,7 +542,7 @@ class TestPatience:
     @pytest.mark.parametrize(
         ("answer", "said"),
         [
-            (httpx.Response(200, text="<html>"), "not as this version of Sakuga"),
+            (httpx.Response(200, text="<html>"), "like this version of Sakuga"),
             (httpx.Response(404, text="<html>"), "404 Not Found"),
             (httpx.Response(422, json={"code": "x", "title": "y", "detail": "Too odd."}), "Too odd."),
         ],
@@ -568,7 +568,7 @@ def test_a_key_is_shown_to_the_server_and_to_no_other_that_it_sends_us_to(elsewh
 
 
 def test_a_server_that_asks_for_a_key_is_explained() -> None:
-    problem = {"code": "unauthorized", "title": "A key is needed", "detail": "Send it."}
+    problem = {"code": "unauthorized", "title": "API key required", "detail": "Send it."}
     with speaking_to(lambda _: httpx.Response(401, json=problem)) as remote, pytest.raises(RefusedError) as refused:
         remote.limits()
     assert "SAKUGA_API_KEY" in refused.value.detail
@@ -581,7 +581,7 @@ def test_what_is_no_key_is_not_sent_and_not_repeated(tmp_path: Path, text: str) 
     photo_at(tmp_path / "a.jpg")
     done = sakuga("submit", tmp_path / "a.jpg", "-o", tmp_path / "out", "--key-file", tmp_path / "key")
     assert done.exit_code == 1
-    assert "is no key" in done.stderr
+    assert "does not contain an API key" in done.stderr
     assert not text or text not in done.stderr
 
 

@@ -211,7 +211,7 @@ class TestChoice:
         with pytest.raises(SettingsError, match="onnxruntime is not installed"):
             candidates(Settings(engine=EngineName.ONNXRUNTIME), STYLES["hinata-light"])
         monkeypatch.setattr(choice, "_version", lambda _: None)
-        with pytest.raises(SettingsError, match="No engine that draws hinata-light is installed"):
+        with pytest.raises(SettingsError, match="No installed engine can draw hinata-light"):
             candidates(Settings(), STYLES["hinata-light"])
 
     def test_the_first_engine_that_draws_right_is_taken(self, tmp_path: Path) -> None:
@@ -312,7 +312,7 @@ class TestTune:
 
     @pytest.mark.timeout(60)  # the others would wait for it for minutes
     def test_a_process_that_is_killed_ends_the_measurement_at_once(self, tmp_path: Path) -> None:
-        with pytest.raises(EngineError, match="died while it was measured"):
+        with pytest.raises(EngineError, match="died during measurement"):
             run_apart(toy_node, tmp_path, one_dies=True)
 
     def test_without_any_engine_that_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,7 +320,7 @@ class TestTune:
             raise EngineError("not here")
 
         monkeypatch.setattr("worker.tune.measure", refuse)
-        with pytest.raises(EngineError, match="No engine draws hinata-light"):
+        with pytest.raises(EngineError, match="No engine can draw hinata-light"):
             tune(Settings(), STYLES["hinata-light"], Bounds(10, PLENTY), lambda *_: None)
 
 

@@ -20,7 +20,7 @@ from tests.browsing import PHONE, WAIT_MS, OpenPage, hand_over, payload, scene, 
 from tests.conftest import AXE, ROOT, RunningService
 from web.languages import CHINESE
 
-BROKEN = {"04 cut short.jpg": "This photo cannot be drawn", "09 diary.jpg": "This is not an image we read"}
+BROKEN = {"04 cut short.jpg": "This photo couldn't be converted", "09 diary.jpg": "We can't read this file as an image"}
 SERIOUS = {"serious", "critical"}
 
 
@@ -119,7 +119,7 @@ def test_a_chosen_folder_becomes_an_album_that_fills_in(page: Page, folder: Path
     page.on("console", lambda message: said.append(message.text))
     choose_folder(page, folder)
     expect(page.get_by_role("heading", name="Summer 夏", level=1)).to_be_visible()
-    expect(page.get_by_text("2 files are no photos and were left out.")).to_be_visible()
+    expect(page.get_by_text("2 files were skipped because they aren't photos.")).to_be_visible()
     expect_over(page, "10 of 12 pictures are done, 2 failed")
     assert names_shown(page) == names_in(folder)
     for name, reason in BROKEN.items():
@@ -155,7 +155,7 @@ def drag(session: CDPSession, folder: Path) -> None:
 
 def test_several_dropped_photos_become_an_album_of_the_day(page: Page) -> None:
     hand_over(page, "drop", *(payload(scene(seed=230 + n), "same name.jpg") for n in range(3)))
-    expect(page.get_by_role("heading", name="Album of", level=1)).to_be_visible()
+    expect(page.get_by_role("heading", name="Album from", level=1)).to_be_visible()
     expect_over(page, "All 3 pictures are done")
     expect(tile(page, "same name (3).jpg")).to_be_visible()
 
@@ -174,7 +174,7 @@ def test_what_is_no_archive_is_explained(page: Page, tmp_path: Path) -> None:
     archive = tmp_path / "broken.zip"
     archive.write_bytes(b"PK\x03\x04 and then nothing")
     choose_files(page, [archive])
-    expect(page.get_by_role("alert").locator("visible=true")).to_contain_text("This is no ZIP archive")
+    expect(page.get_by_role("alert").locator("visible=true")).to_contain_text("This is not a ZIP archive")
     expect(story(page)).to_have_text("This album has no photos yet.")
 
 
@@ -182,7 +182,7 @@ def test_a_folder_without_photos_is_explained(page: Page, tmp_path: Path) -> Non
     (tmp_path / "a.txt").write_text("a")
     (tmp_path / "b.txt").write_text("b")
     choose_folder(page, tmp_path)
-    expect(page.get_by_role("heading", name="There is no photo in there.")).to_be_visible()
+    expect(page.get_by_role("heading", name="No photos found")).to_be_visible()
     expect(way_in(page)).to_be_visible()
 
 
@@ -208,17 +208,17 @@ def test_a_reload_in_the_middle_goes_on(page: Page, folder: Path, busy: Callable
 def test_after_a_reload_while_sending_only_what_is_missing_is_sent(page: Page, folder: Path) -> None:
     restore = lose(page, after=4)
     choose_folder(page, folder)
-    expect(story(page)).to_contain_text("The service does not answer", timeout=WAIT_MS)
+    expect(story(page)).to_contain_text("The service is not responding", timeout=WAIT_MS)
     page.wait_for_url(re.compile("#album="))
     expect(page.locator("li:is([data-state='succeeded'], [data-state='failed'])")).to_have_count(4, timeout=WAIT_MS)
     restore()
     page.reload()
-    expect(page.get_by_text("8 photos have not been sent yet.")).to_be_visible()
-    expect(tile(page, "beach/12.jpg")).to_have_accessible_name("not sent yet beach/12.jpg")
+    expect(page.get_by_text("8 photos have not been uploaded yet.")).to_be_visible()
+    expect(tile(page, "beach/12.jpg")).to_have_accessible_name("not uploaded yet beach/12.jpg")
     sent = names_sent(page)
     choose_folder(page, folder)
     expect_over(page, "10 of 12 pictures are done, 2 failed")
-    expect(page.get_by_text("have not been sent yet")).to_be_hidden()
+    expect(page.get_by_text("have not been uploaded yet")).to_be_hidden()
     # A broken photo that was refused is none of the album's: it may have been mended.
     assert len([name for name in sent if "cut short" not in name]) == 8
     assert names_shown(page) == names_in(folder)
@@ -229,7 +229,7 @@ def test_ten_seconds_without_a_connection_are_survived(page: Page, folder: Path,
         choose_files(page, photos_of(folder, 5))
     expect(page.locator("li[data-state='queued']")).to_have_count(5)
     page.context.set_offline(True)
-    expect(story(page)).to_contain_text("The service does not answer", timeout=WAIT_MS)
+    expect(story(page)).to_contain_text("The service is not responding", timeout=WAIT_MS)
     busy()
     page.wait_for_timeout(10_000)
     page.context.set_offline(False)
@@ -248,7 +248,7 @@ def test_a_connection_that_dies_without_a_word_is_noticed(
         with page.expect_request("**/api/v1/albums/*"):
             page.clock.fast_forward(30_000)
         page.clock.fast_forward(15_000)
-        expect(story(page)).to_contain_text("The service does not answer")
+        expect(story(page)).to_contain_text("The service is not responding")
     busy()
     expect_over(page, "All 2 pictures are done")
 
@@ -282,7 +282,7 @@ def test_a_connection_on_which_nothing_happens_is_kept(page: Page, folder: Path)
 def test_photos_are_sent_when_the_connection_is_back(page: Page, folder: Path) -> None:
     page.context.set_offline(True)
     choose_files(page, photos_of(folder, 3))
-    expect(story(page)).to_contain_text("The service does not answer")
+    expect(story(page)).to_contain_text("The service is not responding")
     page.context.set_offline(False)
     expect_over(page, "All 3 pictures are done")
 
@@ -305,7 +305,7 @@ def test_a_busy_service_is_asked_again_when_it_says(page: Page, folder: Path) ->
 
     page.route("**/photos", answer)
     choose_files(page, photos_of(folder, 2))
-    expect(story(page)).to_contain_text("sending goes on in 5 s")
+    expect(story(page)).to_contain_text("uploading resumes in 5 s")
     expect_over(page, "All 2 pictures are done")
     assert asked[2] - asked[0] >= 3
 
@@ -314,13 +314,13 @@ def test_what_failed_is_sent_again_by_the_button(page: Page, folder: Path) -> No
     def refuse(route: Route) -> None:
         if name_sent(route.request) != "02.jpg":
             return route.continue_()
-        problem = {"code": "bad_request", "title": "The request is malformed", "detail": "It stopped coming."}
+        problem = {"code": "bad_request", "title": "Malformed request", "detail": "It stopped coming."}
         return route.fulfill(status=400, json=problem)
 
     page.route("**/photos", refuse)
     choose_files(page, photos_of(folder, 3))
     expect_over(page, "2 of 3 pictures are done, 1 failed")
-    expect(tile(page, "02.jpg")).to_contain_text("The request is malformed")
+    expect(tile(page, "02.jpg")).to_contain_text("Malformed request")
     page.unroute("**/photos")
     page.get_by_role("button", name="Retry failed").click()
     expect_over(page, "All 3 pictures are done")
@@ -341,13 +341,13 @@ def test_an_erased_album_is_gone_from_everywhere(page: Page, service: RunningSer
     choose_files(page, photos_of(folder, 2))
     expect_over(page, "All 2 pictures are done")
     album = page.url.partition("#album=")[2]
-    page.get_by_role("button", name="Erase").click()
+    page.get_by_role("button", name="Delete").click()
     page.get_by_role("button", name="Keep it").click()
     expect_over(page, "All 2 pictures are done")
-    page.get_by_role("button", name="Erase").click()
-    page.get_by_role("dialog").get_by_role("button", name="Erase").click()
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     expect(way_in(page)).to_be_visible()
-    expect(page.get_by_text("Earlier, in this browser")).to_be_hidden()
+    expect(page.get_by_text("Recent in this browser")).to_be_hidden()
     assert httpx.get(f"{service.url}/api/v1/albums/{album}").status_code == 404
 
 
@@ -356,7 +356,7 @@ def test_more_photos_can_be_added_and_none_is_sent_twice(page: Page, folder: Pat
     expect_over(page, "All 2 pictures are done")
     sent = names_sent(page)
     hand_over(page, "drop", payload(photos_of(folder, 1)[0].read_bytes(), "01.jpg"))
-    expect(page.get_by_role("alert").locator("visible=true")).to_have_text("All of these are in the album already.")
+    expect(page.get_by_role("alert").locator("visible=true")).to_have_text("All of these are already in the album.")
     hand_over(page, "drop", payload(scene(seed=240), "01.jpg"))
     expect_over(page, "All 3 pictures are done")
     assert sent == ["01 (2).jpg"]
@@ -365,18 +365,18 @@ def test_more_photos_can_be_added_and_none_is_sent_twice(page: Page, folder: Pat
 def test_earlier_albums_are_found_again(page: Page, folder: Path) -> None:
     choose_files(page, photos_of(folder, 2))
     expect_over(page, "All 2 pictures are done")
-    page.get_by_role("button", name="Start another").click()
-    page.get_by_role("link", name=re.compile("Album of.*2 photos")).click()
+    page.get_by_role("button", name="New album").click()
+    page.get_by_role("link", name=re.compile("Album from.*2 photos")).click()
     expect_over(page, "All 2 pictures are done")
     page.go_back()
     page.get_by_role("button", name="Clear this list").click()
-    expect(page.get_by_text("Earlier, in this browser")).to_be_hidden()
+    expect(page.get_by_text("Recent in this browser")).to_be_hidden()
 
 
 def test_an_unknown_album_in_the_address_is_explained(open_page: OpenPage) -> None:
     page = open_page("/#album=nobody-knows-it")
-    expect(page.get_by_role("heading", name="This album is not here", level=1)).to_be_visible()
-    page.get_by_role("button", name="Start another").click()
+    expect(page.get_by_role("heading", name="Album not found", level=1)).to_be_visible()
+    page.get_by_role("button", name="New album").click()
     expect(way_in(page)).to_be_visible()
 
 
@@ -390,8 +390,8 @@ def test_a_tile_is_opened_and_left_by_keyboard(page: Page, folder: Path) -> None
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_role("heading", name="02.jpg")).to_be_visible()
     expect(dialog).to_contain_text("2 of 4")
-    expect(dialog.get_by_alt_text("The photo, before")).to_be_visible()
-    expect(dialog.get_by_alt_text("The anime picture, after")).to_be_visible()
+    expect(dialog.get_by_alt_text("Before: the photo")).to_be_visible()
+    expect(dialog.get_by_alt_text("After: the anime picture")).to_be_visible()
     page.keyboard.press("ArrowRight")
     expect(dialog.get_by_role("heading", name="03.jpg")).to_be_visible()
     page.keyboard.press("ArrowLeft")
@@ -429,7 +429,7 @@ def test_after_a_reload_the_photo_is_still_beside_its_picture(page: Page, folder
     page.reload()
     expect_over(page, "All 2 pictures are done")
     tile(page, "01.jpg").click()
-    expect(page.get_by_role("dialog").get_by_alt_text("The photo, before")).to_be_visible()
+    expect(page.get_by_role("dialog").get_by_alt_text("Before: the photo")).to_be_visible()
 
 
 def test_progress_is_not_read_out_photo_by_photo(page: Page, folder: Path) -> None:
@@ -478,7 +478,7 @@ class TestChinese:
         assert page.evaluate("document.documentElement.lang") == "zh"
         choose_files(page, [folder / name for name in names_in(folder)], "选择照片")
         expect(story(page)).to_contain_text("12 张中已完成 10 张，2 张失败", timeout=WAIT_MS)  # noqa: RUF001
-        expect(tile(page, "09 diary.jpg")).to_contain_text("这不是可以读取的图片")
+        expect(tile(page, "09 diary.jpg")).to_contain_text("无法识别这个图片文件")
         page.get_by_role("link", name="English").click()
         expect_over(page, "10 of 12 pictures are done")
         page.goto("/")
@@ -520,10 +520,10 @@ def test_nothing_bars_anybody_from_the_page(open_page: OpenPage, folder: Path, *
     expect_over(page, "10 of 12 pictures are done")
     assert barriers(page) == []
     tile(page, "01.jpg").click()
-    expect(page.get_by_role("dialog").get_by_alt_text("The photo, before")).to_be_visible()
+    expect(page.get_by_role("dialog").get_by_alt_text("Before: the photo")).to_be_visible()
     assert barriers(page) == []
     page.keyboard.press("Escape")
-    page.get_by_role("button", name="Start another").click()
+    page.get_by_role("button", name="New album").click()
     assert barriers(page) == []
 
 

@@ -187,7 +187,7 @@ def test_while_it_runs_the_last_good_file_holds_and_what_is_wrong_is_logged_once
     key_file.write_text("callers = [")
     assert keys.find(key)
     assert keys.find(key)
-    assert (capsys.readouterr().out + caplog.text).count("last good state") == 1  # wherever logs go by now
+    assert (capsys.readouterr().out + caplog.text).count("last valid version") == 1  # wherever logs go by now
     key_file.unlink()
     assert keys.find(key)
     create_caller(key_file, "bob", BOTH, expires_in=None)
@@ -218,7 +218,7 @@ def test_a_caller_that_is_not_there_is_one_sentence(tmp_path: Path, monkeypatch:
     assert sakuga_keys("create", "alice").exit_code == 0
     refused = sakuga_keys("revoke", "bob")
     assert refused.exit_code == 1
-    assert "There is no caller bob; there are alice." in refused.stderr
+    assert "Unknown caller bob; known: alice." in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_a_caller_that_cannot_be_is_one_sentence(
     monkeypatch.setenv("SAKUGA_API_KEYS", str(tmp_path / "mine.toml"))
     refused = sakuga_keys("create", *asked)
     assert refused.exit_code == 1
-    assert refused.stderr.startswith("Error: There can be no such caller: ")
+    assert refused.stderr.startswith("Error: Invalid caller: ")
     assert not (tmp_path / "mine.toml").exists()
 
 

@@ -37,7 +37,7 @@ DROP_FILE_OF_SIZE = """(size) => {
 
 def expect_picture(page: Page) -> None:
     expect(page.get_by_role("heading", name="Here it is")).to_be_visible(timeout=WAIT_MS)
-    expect(page.locator("#workbench").get_by_alt_text("The anime picture, after")).to_be_visible()
+    expect(page.locator("#workbench").get_by_alt_text("After: the anime picture")).to_be_visible()
     expect(page.get_by_role("link", name="Save picture")).to_be_visible()
 
 
@@ -140,10 +140,10 @@ def test_a_file_above_the_byte_limit_is_refused_before_it_is_sent(page: Page) ->
 def test_of_a_damaged_photo_no_broken_preview_is_shown(page: Page, photos_dir: Path, name: str) -> None:
     photo = photos_dir / name
     choose(page, payload(photo.read_bytes(), photo.name))
-    expect(page.get_by_role("heading", name="This photo cannot be drawn")).to_be_visible()
+    expect(page.get_by_role("heading", name="This photo couldn't be converted")).to_be_visible()
     expect(page.get_by_role("alert")).to_contain_text(re.compile("cut short|damaged"))
-    expect(page.get_by_text("An example")).to_be_visible()
-    expect(page.locator("#workbench").get_by_alt_text("The photo, before")).to_have_attribute(
+    expect(page.get_by_text("Example photo")).to_be_visible()
+    expect(page.locator("#workbench").get_by_alt_text("Before: the photo")).to_have_attribute(
         "src", re.compile("example-photo")
     )
 
@@ -155,10 +155,10 @@ def test_a_reload_in_the_middle_finds_the_job_and_its_photo(page: Page, busy: Ca
     address = page.url
     page.reload()
     expect_under_way(page)
-    expect(page.locator("#workbench").get_by_alt_text("The photo, before")).to_be_visible()
+    expect(page.locator("#workbench").get_by_alt_text("Before: the photo")).to_be_visible()
     busy()
     expect_picture(page)
-    expect(page.locator("#workbench").get_by_alt_text("The photo, before")).to_be_visible()
+    expect(page.locator("#workbench").get_by_alt_text("Before: the photo")).to_be_visible()
     assert page.url == address
 
 
@@ -193,7 +193,7 @@ def test_a_second_photo_takes_the_place_of_the_one_under_way(
 
 def test_a_waiting_photo_is_told_its_place(page: Page, busy: Callable[[], None]) -> None:
     choose(page, payload(scene(seed=9)))
-    expect(page.locator("#story")).to_contain_text(re.compile(r"\d+ before you|You are next"))
+    expect(page.locator("#story")).to_contain_text(re.compile(r"\d+ ahead of you|You're next"))
     expect(page.get_by_role("progressbar")).to_be_visible()
     busy()
     expect_picture(page)
@@ -203,7 +203,7 @@ def test_another_size_can_be_drawn_of_the_same_photo(page: Page) -> None:
     choose(page, payload(scene(seed=10, size=(1200, 800))))
     expect_picture(page)
     page.get_by_role("radio", name="1024").check()
-    page.get_by_role("button", name="Draw it again").click()
+    page.get_by_role("button", name="Draw again").click()
     expect(page.locator("#story")).to_contain_text(re.compile("1024 . 683"), timeout=WAIT_MS)
 
 
@@ -213,7 +213,7 @@ def test_transparency_is_kept_in_the_format_that_the_note_names(page: Page, phot
     expect_picture(page)
     expect(story(page)).to_contain_text("Choose png or webp to keep it")
     page.get_by_role("radio", name="PNG").check()
-    page.get_by_role("button", name="Draw it again").click()
+    page.get_by_role("button", name="Draw again").click()
     expect(story(page)).not_to_contain_text("transparency", timeout=WAIT_MS)
     expect_picture(page)
     with Image.open(save(page).path()) as picture:
@@ -231,13 +231,13 @@ def test_a_picture_as_large_as_its_photo_is_called_so(page: Page) -> None:
     page.get_by_role("radio", name="1024").check()
     choose(page, payload(scene(seed=28)))
     expect_picture(page)
-    expect(story(page)).to_contain_text(re.compile("640 . 427 pixels, as large as the photo"))
+    expect(story(page)).to_contain_text(re.compile("640 . 427 pixels, same size as the photo"))
 
 
 def test_a_picture_of_the_size_asked_for_is_not_compared_with_its_photo(page: Page) -> None:
     choose(page, payload(scene(seed=28)))
     expect_picture(page)
-    expect(story(page)).not_to_contain_text("as large as")
+    expect(story(page)).not_to_contain_text("same size as")
 
 
 @pytest.mark.parametrize("timings", [{"generate_s": 0.04}, {}, None], ids=["hardly any", "shared", "unknown"])
@@ -246,7 +246,7 @@ def test_a_time_nobody_would_notice_is_left_out(page: Page, timings: dict[str, f
     edit_answers(page, re.compile("/api/v1/jobs/[^/]+$"), lambda job: job.update(timings=timings))
     choose(page, payload(scene(seed=29)))
     expect_picture(page)
-    expect(story(page)).to_contain_text("pixels. Kept here until")
+    expect(story(page)).to_contain_text("pixels. Kept until")
 
 
 @pytest.mark.parametrize("size", [(1280, 800), PHONE], ids=["desktop", "phone"])
@@ -283,7 +283,7 @@ def test_the_line_moves_by_keyboard(page: Page) -> None:
     expect(line).to_have_value("51")
     page.keyboard.press("Home")
     expect(line).to_have_value("0")
-    expect(line).to_have_attribute("aria-valuetext", "0 % photo, 100 % anime")
+    expect(line).to_have_attribute("aria-valuetext", "0% photo, 100% anime")
     expect(page.locator("#compare")).to_have_css("--split", "0")
 
 
@@ -316,8 +316,8 @@ def test_a_service_that_is_gone_for_a_while_is_waited_for(browser: Browser, tmp_
             choose(page, payload(held_photo(), "held.png", "image/png"))
             expect_under_way(page)
             service.stop()
-            expect(page.get_by_role("heading", name="The service does not answer")).to_be_visible(timeout=WAIT_MS)
-            expect(story(page)).to_contain_text("Trying again")
+            expect(page.get_by_role("heading", name="The service is not responding")).to_be_visible(timeout=WAIT_MS)
+            expect(story(page)).to_contain_text("Reconnecting")
             service.start()
             expect_picture(page)
     finally:
@@ -328,7 +328,7 @@ def test_a_connection_that_is_lost_while_a_photo_waits_is_noticed(page: Page, bu
     with page.expect_response("**/events"):  # a stream that is open goes on speaking while the browser is offline
         choose(page, payload(scene(seed=26)))
     page.context.set_offline(True)
-    expect(page.get_by_role("heading", name="The service does not answer")).to_be_visible(timeout=WAIT_MS)
+    expect(page.get_by_role("heading", name="The service is not responding")).to_be_visible(timeout=WAIT_MS)
     page.context.set_offline(False)
     busy()
     expect_picture(page)
@@ -348,7 +348,7 @@ def test_the_time_left_runs_down_without_news(page: Page) -> None:
 def test_a_lost_connection_is_explained_and_can_be_tried_again(page: Page) -> None:
     page.route("**/api/v1/jobs", lambda route: route.abort())
     choose(page, payload(scene(seed=14)))
-    expect(page.get_by_role("alert")).to_contain_text("Check the connection")
+    expect(page.get_by_role("alert")).to_contain_text("Check your connection")
     page.unroute("**/api/v1/jobs")
     page.get_by_role("button", name="Try again").click()
     expect_picture(page)
@@ -359,7 +359,7 @@ def test_a_photo_the_browser_cannot_show_still_becomes_a_picture(page: Page) -> 
     pillow_heif.from_pillow(Image.open(io.BytesIO(scene(seed=15)))).save(buffer)
     choose(page, payload(buffer.getvalue(), "phone.heic", "image/heic"))
     expect_picture(page)
-    expect(page.locator("#workbench").get_by_alt_text("The photo, before")).to_be_hidden()
+    expect(page.locator("#workbench").get_by_alt_text("Before: the photo")).to_be_hidden()
     expect(page.get_by_role("slider")).to_be_hidden()
 
 
@@ -375,7 +375,7 @@ def test_going_back_leads_to_the_start_and_forward_to_the_picture(page: Page) ->
 def test_an_unknown_job_in_the_address_is_explained(open_page: OpenPage) -> None:
     page = open_page("/#job=nobody-knows-it")
     expect(page.get_by_role("alert")).to_contain_text("No such job")
-    expect(page.get_by_role("heading", name="This picture is not here")).to_be_visible()
+    expect(page.get_by_role("heading", name="Picture not found")).to_be_visible()
     expect(way_in(page)).to_be_visible()
 
 

@@ -90,7 +90,7 @@ def test_a_wrong_key_is_told_so_and_begins_nothing(
     answer = sign_in(client, wrong)
     assert answer.status_code == 303
     assert "Set-Cookie" not in answer.headers
-    assert "none of this service" in client.get(answer.headers["Location"]).text
+    assert "valid here, or was revoked" in client.get(answer.headers["Location"]).text
     assert guarded.redis.keys("sakuga:session:*") == []
 
 
@@ -112,7 +112,7 @@ def test_a_session_ends_with_the_key_that_began_it(client: FlaskClient, key: str
     revoke_keys(key_file, "alice", None)
     assert client.get(JOBS).status_code == 401
     assert 'name="key"' in client.get("/").text
-    assert "none of this service, or no longer" in client.get("/").text
+    assert "valid here, or was revoked" in client.get("/").text
 
 
 def test_a_key_has_so_many_sessions_and_one_more_ends_the_oldest(
@@ -213,7 +213,7 @@ def test_a_visitor_signs_in_draws_a_photo_and_signs_out(door: Page, own_key: str
 
 def test_a_wrong_key_is_explained(door: Page, own_key: str) -> None:
     show_key(door, "hunter2")
-    expect(door.get_by_role("alert")).to_contain_text("none of this service")
+    expect(door.get_by_role("alert")).to_contain_text("valid here, or was revoked")
     assert "hunter2" not in door.url
     show_key(door, own_key)
     expect(door.get_by_text("Choose photos", exact=True).locator("visible=true")).to_be_visible()
@@ -234,7 +234,7 @@ def test_a_visitor_whose_key_was_revoked_is_told_to_sign_in_again(
     expect(door.get_by_role("button", name="Sign out")).to_be_visible()
     revoke_keys(guarded_service.data_dir / "keys.toml", request.node.name, None)
     choose(door, payload(scene(seed=62)))
-    expect(door.get_by_role("heading", name="You are no longer signed in")).to_be_visible()
+    expect(door.get_by_role("heading", name="You're no longer signed in")).to_be_visible()
     door.reload()
     expect(door.get_by_label("Your key")).to_be_visible()
 
@@ -251,7 +251,7 @@ def test_who_comes_by_a_link_on_another_site_is_still_signed_in(
         show_key(page, own_key)  # there is no session yet, and so a door
         page.goto("http://elsewhere.example/")
         page.get_by_role("link").click()
-        expect(page.get_by_role("heading", name="This picture is not here")).to_be_visible()
+        expect(page.get_by_role("heading", name="Picture not found")).to_be_visible()
         assert page.url.endswith("#job=unknown")
 
 

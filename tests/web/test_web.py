@@ -558,15 +558,15 @@ def test_what_is_not_there_is_said_in_words(client: FlaskClient) -> None:
         assert body(response)["type"] == f"/docs#{body(response)['code']}"
         assert f'id="{body(response)["code"]}"' in client.get("/docs").text
     assert client.put(JOBS).headers["Allow"].count("POST") == 1
-    assert "allowed are GET, HEAD, OPTIONS, POST" in body(client.put(JOBS))["detail"]
+    assert "use GET, HEAD, OPTIONS, POST" in body(client.put(JOBS))["detail"]
 
 
 def test_an_unknown_field_is_told_what_is_known(client: FlaskClient) -> None:
     refused = body(send(client, max_size="64"))
-    assert refused["title"] == "An unknown field"
-    assert refused["detail"] == "max_size: there is no such field; allowed are style, max_side, format."
+    assert refused["title"] == "Unknown field"
+    assert refused["detail"] == "max_size: unknown field; allowed are style, max_side, format."
     none = body(client.get("/api/v1/limits?verbose=1"))
-    assert none["detail"] == "verbose: there is no such field; the query takes none here."
+    assert none["detail"] == "verbose: unknown field; no query parameters are allowed here."
 
 
 def test_headers_are_described_where_they_are_sent(client: FlaskClient) -> None:
@@ -610,16 +610,16 @@ def test_the_examples_of_the_api_page_can_be_typed(client: FlaskClient) -> None:
     assert client.post(album, data=check).status_code == 200
     sections = page.split('<section class="operation"')
     (put,) = (section for section in sections if 'id="put_photo"' in section)
-    assert "the options go into the query" not in put
+    assert "with options as query parameters" not in put
 
 
 @pytest.mark.parametrize(
     ("ttl_s", "english", "chinese"),
     [
-        (24 * 3600, "after 24 hours.", "会在 24 小时后"),
-        (7 * 24 * 3600, "after 7 days.", "会在 7 天后"),
-        (5400, "after 90 minutes.", "会在 90 分钟后"),
-        (30, "after 30 seconds.", "会在 30 秒后"),
+        (24 * 3600, "after 24 hours.", "图片保留 24 小时。"),
+        (7 * 24 * 3600, "after 7 days.", "图片保留 7 天。"),
+        (5400, "after 90 minutes.", "图片保留 90 分钟。"),
+        (30, "after 30 seconds.", "图片保留 30 秒。"),
     ],
 )
 def test_the_page_says_how_long_photos_are_kept(services: Services, ttl_s: int, english: str, chinese: str) -> None:

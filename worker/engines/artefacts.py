@@ -148,7 +148,7 @@ def _opened(artefact: Path, style: Style, name: EngineName, threads: int, memory
 
 
 def _no_place(error: OSError) -> EngineError:
-    return EngineError(f"SAKUGA_CACHE_DIR cannot hold what engines need: {error.strerror or error}.")
+    return EngineError(f"SAKUGA_CACHE_DIR cannot store the engines' files: {error.strerror or error}.")
 
 
 def _build_and_check(style: Style, name: EngineName, folder: Path) -> None:

@@ -47,8 +47,8 @@ def nothing_told(_share: float) -> None:
 def translated(error: Exception, what: str) -> SakugaError:
     """What a runtime's error means; with too little memory another try, or another node, may succeed."""
     if isinstance(error, MemoryError) or _SHORT_OF_MEMORY.search(str(error)):
-        return UnavailableError("There is not enough memory for this now.")
-    return EngineError(f"{what}; the operator finds the reason in the log.")
+        return UnavailableError("There is not enough memory at the moment.")
+    return EngineError(f"{what}; the cause is in the log of the service.")
 
 
 def _of_strip(tell: Told, before: float, share: float) -> Told:
@@ -128,9 +128,9 @@ class DrawingEngine(ABC):
         if self._halo is None:
             advice = "choose a light style" if self.drawn_at else "choose a smaller max_side or a light style"
         else:  # it is a light one
-            advice = "the operator may give processes more memory" if self.drawn_at else "choose a smaller max_side"
+            advice = "the operator can give processes more memory" if self.drawn_at else "choose a smaller max_side"
         return PictureTooLargeError(
-            f"There is memory to draw up to {self._most_pixels() / 1e6:.2f} megapixels in this style; {advice}."
+            f"Memory suffices for up to {self._most_pixels() / 1e6:.2f} megapixels in this style; {advice}."
         )
 
     def _in_strips(self, photo: Tensor, halo: int, tell: Told) -> Tensor:

@@ -61,7 +61,7 @@ def read_recipe(style: Style) -> Int8Recipe | None:
     except OSError as error:
         raise WeightsError(f"{path.name} cannot be read: {error.strerror}.") from error
     except ValueError as error:  # no text, no TOML, or not of this form
-        raise WeightsError(f"{path.name} is malformed; `sakuga weights quantise` makes it anew.") from error
+        raise WeightsError(f"{path.name} is malformed; recreate it with `sakuga weights quantise`.") from error
     return recipe if recipe.weights_sha256 == style.sha256 else None
 
 
@@ -86,8 +86,8 @@ def require_same_look(name: str, quality: Quality) -> None:
     """
     if quality.ssim < LEAST_SSIM:
         raise WeightsError(
-            f"{name} would not look the same in 8 bit, so it is not drawn in it: SSIM {quality.ssim:.3f}, "
-            f"at least {LEAST_SSIM} is asked for."
+            f"8 bit would visibly change {name}, so it is not used: SSIM {quality.ssim:.3f}, "
+            f"at least {LEAST_SSIM} is required."
         )
 
 

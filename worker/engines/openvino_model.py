@@ -62,7 +62,7 @@ def quantise(model: Model, ranges: Mapping[str, Range]) -> Model:
     inputs: dict[tuple[str, int], Output] = {}
     layers = convolutions(model)
     if unknown := sorted(ranges.keys() - layers.keys()):
-        raise WeightsError(f"There are 8 bit ranges for convolutions that the network lacks: {', '.join(unknown)}.")
+        raise WeightsError(f"There are 8 bit ranges for unknown convolutions: {', '.join(unknown)}.")
     for name in ranges:
         _quantise_input(layers[name], ranges[name], inputs)
         _quantise_weights(layers[name])
@@ -101,13 +101,13 @@ def _require_as_many(what: str, found: Sized, generator: nn.Module, kind: type[n
     """A rewrite that finds nothing to rewrite would be slow, or not 8 bit at all, and nobody would notice."""
     wanted = sum(isinstance(module, kind) for module in generator.modules())
     if len(found) != wanted:
-        raise EngineError(f"OpenVINO shows {len(found)} {what} where the network has {wanted}.")
+        raise EngineError(f"OpenVINO found {len(found)} {what} where the network has {wanted}.")
 
 
 def _spell_out(norm: Node) -> None:
     features, scale, shift = norm.input_values()
     if norm.get_attributes()["num_groups"] != 1:
-        raise ValueError("only a norm over the whole picture can be spelled out")
+        raise ValueError("only a norm over the whole picture can be rewritten")
     axes = ops.constant(np.array([1, 2, 3], np.int64))
     even = ops.mvn(features, axes, True, norm.get_attributes()["epsilon"], "INSIDE_SQRT")  # noqa: FBT003  by position alone
     scaled = ops.multiply(even, ops.constant(_per_channel(scale)))

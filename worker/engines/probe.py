@@ -49,8 +49,8 @@ def check(engine: pipeline.Engine, name: EngineName, folder: Path) -> None:
     found = psnr_db(draw(engine, probe), reference)
     if found < LEAST_PSNR_DB[name]:
         raise EngineError(
-            f"The engine {name} draws wrong pictures on this machine: {found:.1f} dB from the reference; "
-            f"at least {LEAST_PSNR_DB[name]:g} is expected. Choose another with SAKUGA_ENGINE, or run `sakuga tune`."
+            f"The engine {name} draws wrong pictures on this machine: {found:.1f} dB against the reference, "
+            f"at least {LEAST_PSNR_DB[name]:g} is required. Choose another with SAKUGA_ENGINE, or run `sakuga tune`."
         )
 
 
@@ -59,7 +59,7 @@ def _read(folder: Path, file: str) -> Rgb:
         with Image.open(folder / file) as image:
             return np.asarray(image)
     except OSError as error:
-        raise EngineError("An engine's artefact cannot be read; it is built anew when it is next asked for.") from error
+        raise EngineError("An engine's artefact cannot be read; it is rebuilt on next use.") from error
 
 
 def draw(engine: pipeline.Engine, photo: Rgb) -> Rgb:

@@ -50,7 +50,7 @@ def make_recipe(style: Style, photos: Sequence[Rgb], tell: Told = lambda _: None
         WeightsError: the style's weights cannot be used.
     """
     if len(photos) < FEWEST_PHOTOS:
-        raise InvalidValueError(f"8 bit needs at least {FEWEST_PHOTOS} photos to calibrate and judge; give 20 or more.")
+        raise InvalidValueError(f"8 bit needs at least {FEWEST_PHOTOS} photos; give 20 or more.")
     generator = load_generator(style)
     reference = TorchEngine(generator, memory=PLENTY)
     model = convert(generator)
@@ -61,7 +61,7 @@ def make_recipe(style: Style, photos: Sequence[Rgb], tell: Told = lambda _: None
     kept = _sensitive(model, ranges, calibration[:_JUDGED])
     for name in kept:
         del ranges[name]
-    tell(f"Judging on {len(photos[1::2])} other photos")
+    tell(f"Evaluating on {len(photos[1::2])} other photos")
     quality = _quality(quantise(model, ranges), reference, style, photos[1::2])
     return Int8Recipe(
         weights_sha256=style.sha256,

@@ -729,7 +729,7 @@ class Hiccuping(DiskStore):
     def open(self, key: str) -> BinaryIO:
         if self.hiccups:
             self.hiccups -= 1
-            raise UnavailableError("The store does not answer; please try again.")
+            raise UnavailableError("The store is not responding; please try again.")
         return super().open(key)
 
 

@@ -30,7 +30,7 @@ const LONGEST_ANSWER_MS = 15_000;
 /** What went wrong, as the service told it (RFC 9457) or as the page found it. */
 export class ProblemError extends Error {
   /** @param {{status?: number, code?: string, title?: string, detail?: string, retry_after_s?: number}} problem */
-  constructor({ status = 0, code = "unknown", title = "That did not work", detail = "", retry_after_s = 0 }) {
+  constructor({ status = 0, code = "unknown", title = "Something went wrong", detail = "", retry_after_s = 0 }) {
     super(title);
     this.status = status;
     this.code = code;
