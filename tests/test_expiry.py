@@ -44,7 +44,7 @@ from shared.usecases.maintenance import expire_due, reconcile
 from shared.usecases.recovery import send_lost
 from tests.conftest import ROOT, ToyEngine, fall_silent, photo_bytes
 from tests.shared.albums.test_albums import ALBUMS, body, put, upload
-from tests.shared.webhooks.test_webhooks import Receiver
+from tests.shared.webhooks.test_webhooks import Receiver, receiver  # noqa: F401  a fixture
 from web.app import create_app
 from worker import tasks
 
@@ -282,7 +282,7 @@ LIFE = (
 )
 
 
-def live(place: Place, receiver: Receiver) -> None:
+def live(place: Place, receiver: Receiver) -> None:  # noqa: F811
     put(place.client, place.start_album(receiver.url), "a.png")
     for step in (*LIFE, Place.tidy):
         step(place)
@@ -302,7 +302,7 @@ def let_expire(place: Place, let_pass: Callable[[float], None]) -> None:
 
 def test_every_key_expires_or_is_removed(
     place: Place,
-    receiver: Receiver,
+    receiver: Receiver,  # noqa: F811
     let_pass: Callable[[float], None],
 ) -> None:
     live(place, receiver)
