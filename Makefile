@@ -4,7 +4,7 @@ VENV ?= .venv
 EXTRA ?= worker
 REQUIREMENTS = pyproject.toml constraints.txt deploy/install.py
 .DEFAULT_GOAL := help
-.PHONY: help install up test lint types check compose-test chaos overload soak fuzz audit bench train-smoke format lock clean
+.PHONY: help install up test test-page lint types check compose-test chaos overload soak fuzz audit bench train-smoke format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -14,8 +14,15 @@ install: $(VENV)/.$(EXTRA) ## set everything up, start nothing (EXTRA=worker, tr
 up: $(VENV)/.worker ## run Sakuga here: queue, workers, page (SAKUGA_PORT=8000)
 	@exec $(VENV)/bin/sakuga up
 
-test: check ## everything CI runs: lint, types, tests
+test: check test-page ## everything CI runs: lint, types, tests
 	$(VENV)/bin/python -m pytest $(TESTS)
+
+test-page: ## the page's modules alone, by node 20 or newer where there is one
+	@if node -e "process.exit(Number(parseInt(process.versions.node) < 20))" 2>/dev/null; then \
+		node --test --test-reporter spec tests/page/*.test.js; \
+	else \
+		echo "The page's modules are not tested alone: there is no node 20 or newer."; test "$(CI)" != true; \
+	fi
 
 check: lint types
 

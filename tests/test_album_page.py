@@ -264,21 +264,6 @@ def paused(processes: list[psutil.Process]) -> Iterator[None]:
             process.resume()
 
 
-@pytest.mark.usefixtures("busy")
-def test_a_connection_on_which_nothing_happens_is_kept(page: Page, folder: Path) -> None:
-    listened: list[Request] = []
-    page.on("request", lambda request: listened.append(request) if request.url.endswith("/events") else None)
-    page.clock.install()
-    with page.expect_response("**/events"):
-        choose_files(page, photos_of(folder, 2))
-    expect(page.locator("li[data-state='queued']")).to_have_count(2)
-    page.clock.fast_forward(12_000)
-    page.wait_for_timeout(12_000)  # in which the service speaks
-    page.clock.fast_forward(12_000)
-    page.wait_for_timeout(1000)
-    assert len(listened) == 1
-
-
 def test_photos_are_sent_when_the_connection_is_back(page: Page, folder: Path) -> None:
     page.context.set_offline(True)
     choose_files(page, photos_of(folder, 3))
@@ -488,18 +473,6 @@ class TestChinese:
         expect_over(page, "10 of 12 pictures are done")
         page.goto("/")
         expect(way_in(page)).to_be_visible()
-
-    def test_both_languages_have_the_same_phrases(self, page: Page) -> None:
-        keys = """async () => {
-          const all = (value, path) => typeof value !== "object" ? [path]
-            : Object.entries(value).flatMap(([key, below]) => all(below, `${path}.${key}`));
-          const [english, chinese] = await Promise.all(
-            ["en", "zh"].map(async (lang) => (await import(`/static/js/phrases-${lang}.js`)).default));
-          const shared = (key) => !/problems|notes/.test(key);
-          return [all(english, "").filter(shared), all(chinese, "").filter(shared)];
-        }"""
-        english, chinese = page.evaluate(keys)
-        assert english == chinese
 
     def test_every_sentence_of_the_page_has_its_chinese(self) -> None:
         templates = ROOT / "web" / "templates"
