@@ -2,6 +2,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 EXTRA ?= worker
+WORKERS ?= auto
+PYTEST = $(VENV)/bin/python -m pytest
+COVERAGE = $(if $(TESTS),,--cov --cov-fail-under 95)
+OR_NONE = $(if $(TESTS),|| test $$? -eq 5)  # how pytest ends where TESTS leaves nothing to run
 REQUIREMENTS = pyproject.toml constraints.txt deploy/install.py
 .DEFAULT_GOAL := help
 .PHONY: help install up test test-page lint types check compose-test chaos overload soak fuzz audit bench train-smoke format lock clean
@@ -14,8 +18,9 @@ install: $(VENV)/.$(EXTRA) ## set everything up, start nothing (EXTRA=worker, tr
 up: $(VENV)/.worker ## run Sakuga here: queue, workers, page (SAKUGA_PORT=8000)
 	@exec $(VENV)/bin/sakuga up
 
-test: check test-page ## everything CI runs: lint, types, tests
-	$(VENV)/bin/python -m pytest $(TESTS)
+test: check test-page ## everything CI runs: lint, types, tests, coverage (TESTS=options of pytest, WORKERS=processes)
+	$(PYTEST) -m alone $(TESTS) $(OR_NONE)
+	$(PYTEST) --numprocesses $(WORKERS) --dist loadgroup -m "not alone" $(COVERAGE) $(TESTS) $(OR_NONE)
 
 test-page: ## the page's modules alone, by node 20 or newer where there is one
 	@if node -e "process.exit(Number(parseInt(process.versions.node) < 20))" 2>/dev/null; then \
@@ -46,7 +51,7 @@ soak: $(VENV)/.dev ## ten thousand jobs; memory, files, keys and disk must stay 
 	$(VENV)/bin/python -m tests.chaos.soak $(SOAK)
 
 fuzz: $(VENV)/.dev ## hostile input for longer than `test` does: MINUTES=2 for each test (SEED= what a failure printed)
-	FUZZ_MINUTES=$(or $(MINUTES),2) FUZZ_SEED=$(SEED) $(VENV)/bin/python -m pytest tests/test_fuzz.py --timeout 0 --capture sys
+	FUZZ_MINUTES=$(or $(MINUTES),2) FUZZ_SEED=$(SEED) $(PYTEST) tests/test_fuzz.py --timeout 0 --capture sys
 
 audit: $(VENV)/.dev ## ask whether anything is known against the pinned versions (needs the network)
 	$(VENV)/bin/python deploy/audit.py $(AUDIT)
