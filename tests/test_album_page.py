@@ -272,34 +272,6 @@ def test_photos_are_sent_when_the_connection_is_back(page: Page, folder: Path) -
     expect_over(page, "All 3 pictures are done")
 
 
-def test_where_events_fail_the_page_asks_instead(page: Page, folder: Path) -> None:
-    page.route("**/events", lambda route: route.abort())
-    choose_files(page, photos_of(folder, 4))
-    expect_over(page, "All 4 pictures are done")
-
-
-def test_a_busy_service_is_asked_again_when_it_says(page: Page, folder: Path) -> None:
-    asked: list[str] = []
-
-    def answer(route: Route) -> None:
-        asked.append(route.request.url)
-        if len(asked) <= 2:
-            problem = {"code": "queue_full", "title": "The queue is full", "detail": "Later."}
-            return route.fulfill(status=429, headers={"Retry-After": "1800"}, json=problem)
-        return route.continue_()
-
-    page.clock.install()
-    page.route("**/photos", answer)
-    choose_files(page, photos_of(folder, 2))
-    expect(story(page)).to_contain_text("sending goes on in 30 min")
-    assert len(asked) == 2
-    page.clock.fast_forward(1_000_000)
-    expect(story(page)).to_contain_text("sending goes on in 30 min")
-    assert len(asked) == 2
-    page.clock.fast_forward(801_000)
-    expect_over(page, "All 2 pictures are done")
-
-
 def test_what_failed_is_sent_again_by_the_button(page: Page, folder: Path) -> None:
     def refuse(route: Route) -> None:
         if name_sent(route.request) != "02.jpg":

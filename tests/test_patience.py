@@ -47,11 +47,11 @@ __main__.main()
 LIMIT_S = 30
 
 
-@pytest.fixture
-def port(redis_url: str, tmp_path: Path) -> Iterator[int]:
-    """Where a web listens that is soon tired of waiting."""
-    port = free_port()
-    settings = {"SAKUGA_PORT": str(port), "SAKUGA_REDIS_URL": redis_url, "SAKUGA_DATA_DIR": str(tmp_path)}
+@pytest.fixture(scope="module")
+def port(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Where a web listens that is soon tired of waiting; whoever has kept it waiting leaves before the next test."""
+    port, folder = free_port(), tmp_path_factory.mktemp("web")
+    settings = {"SAKUGA_PORT": str(port), "SAKUGA_REDIS_URL": redis_url, "SAKUGA_DATA_DIR": str(folder)}
     web = subprocess.Popen([sys.executable, "-c", IMPATIENT], cwd=ROOT, env=os.environ | settings)
     try:
         wait_until(lambda: lives(port), "the web answers")

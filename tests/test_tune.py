@@ -56,6 +56,7 @@ def toy_node(folder: Path, *, one_dies: bool) -> Measured:
 
     mark = folder / "mark" if one_dies else None
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("worker.tune._PATIENCE_S", 100_000)  # it is no patience that ends it
         patch.setattr("worker.tune.share_one_arena", lambda: note("one arena"))
         patch.setattr("worker.tune.loader_for", lambda *_, threads, memory: ToyModels(note, memory, mark))  # noqa: ARG005
         layout = Layout(EngineName.TORCH, 2, 1)
@@ -310,7 +311,6 @@ class TestTune:
         assert events[:3] == ["one arena", "300 MiB each", "loaded"]
         assert sorted(events[3:]) == ["engine", "engine"]
 
-    @pytest.mark.timeout(60)  # the others would wait for it for minutes
     def test_a_process_that_is_killed_ends_the_measurement_at_once(self, tmp_path: Path) -> None:
         with pytest.raises(EngineError, match="died while it was measured"):
             run_apart(toy_node, tmp_path, one_dies=True)

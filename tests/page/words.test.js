@@ -54,7 +54,9 @@ test("of a picture it is told what is known", () => {
     facts({ timings: { generate_s: 0.24 } }),
     `${english.pixels(512, 384)}, ${english.drawnIn(english.seconds("0.2"))}.`,
   );
-  assert.equal(facts({ timings: { generate_s: 0.01 } }), `${english.pixels(512, 384)}.`);
+  for (const timings of [{ generate_s: 0.04 }, {}, null]) {
+    assert.equal(facts({ timings }), `${english.pixels(512, 384)}.`); // a time nobody would notice is left out
+  }
   assert.equal(facts({ max_side: 1024 }), `${english.pixels(512, 384)}, ${english.asLargeAsPhoto}.`);
   assert.match(facts({ expires_at: "2030-01-01T10:00:00Z" }), /Tuesday/);
   assert.ok(facts({ notes: ["The alpha is gone."] }).endsWith(". The alpha is gone."));
