@@ -4,7 +4,7 @@ VENV ?= .venv
 EXTRA ?= worker
 WORKERS ?= auto
 PYTEST = $(VENV)/bin/python -m pytest
-COVERAGE = $(if $(TESTS),,--cov --cov-fail-under 95)
+COVERAGE = $(if $(TESTS),,--cov=shared --cov-fail-under=95)
 OR_NONE = $(if $(TESTS),|| test $$? -eq 5)  # how pytest ends where TESTS leaves nothing to run
 REQUIREMENTS = pyproject.toml constraints.txt deploy/install.py
 .DEFAULT_GOAL := help

@@ -228,7 +228,8 @@ class TestTune:
     def test_the_quickest_within_the_bounds_is_chosen_by_measurement(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(choice, "_version", lambda package: None if package == "torch" else "1")
+        two = {EngineName.OPENVINO, EngineName.ONNXRUNTIME}  # each layout of each engine is a node to start
+        monkeypatch.setattr("worker.tune.is_possible", lambda engine, _style: engine in two)
         monkeypatch.setattr("worker.tune.available_cores", lambda: 2)
         outcomes: dict[Layout, Measured] = {}
         settings = Settings()
@@ -243,6 +244,7 @@ class TestTune:
         assert (chosen.engine, chosen.processes, chosen.threads) == (
             best.layout.engine, best.layout.processes, best.layout.threads
         )  # fmt: skip
+        assert {layout.engine for layout in outcomes} == two
         assert {layout.processes * layout.threads for layout in outcomes} == {1, 2}
         assert all(one.memory_bytes > 10 << 20 for one in outcomes.values())
 
