@@ -175,6 +175,23 @@ def test_a_waiting_job_is_canceled_at_once_and_never_claimed(services: Services)
     assert services.jobs.claim(job.id) is None
 
 
+def test_a_canceled_job_whose_worker_died_is_not_begun_again(services: Services) -> None:
+    job = claimed(services)
+    assert services.jobs.cancel(job.id).state is State.RUNNING
+    fall_silent(services, job)
+    assert services.jobs.claim(job.id) is None
+    assert services.jobs.get(job.id).state is State.CANCELED
+    assert services.jobs.cancel(job.id).state is State.CANCELED
+
+
+def test_a_node_that_starts_anew_signs_off_the_processes_it_had(services: Services) -> None:
+    for process in ("node/1", "node/2", "node2/1"):
+        services.lanes.beat(process)
+    for _ in range(2):
+        services.lanes.forget("node")
+        assert services.lanes.processes() == 1
+
+
 def test_a_running_job_stops_at_its_next_stage_when_canceled(services: Services) -> None:
     job = claimed(services)
     services.jobs.advance(job, Stage.DECODE, 0.0)
@@ -219,6 +236,12 @@ def test_the_same_idempotency_key_and_photo_give_the_same_job(services: Services
     first = submit(services, key="k1")
     assert submit(services, key="k1").id == first.id
     assert services.redis.llen(Lane.INTERACTIVE) == 1
+
+
+def test_the_key_of_a_job_that_was_erased_makes_another(services: Services) -> None:
+    first = submit(services, key="k1")
+    services.erase(first.id)
+    assert submit(services, key="k1").id != first.id
 
 
 def test_an_idempotency_key_is_known_for_a_day(services: Services) -> None:

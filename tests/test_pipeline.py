@@ -628,6 +628,8 @@ REFUSED: dict[str, tuple[bytes, type[SakugaError]]] = {
     "heic cut short": (saved(Image.new("RGB", (300, 300)), "HEIF")[:-20], DamagedPhotoError),
     "avif cut short": (saved(Image.new("RGB", (300, 300)), "AVIF")[:-20], DamagedPhotoError),
     "heic without a picture": (b"\0\0\0\x10ftypheic" + bytes(4) + b"\0\0\0\x0cmeta" + bytes(4), DamagedPhotoError),
+    "tiff of more strips than a photo has": (tiff_of_strips(70_000), DamagedPhotoError),
+    "jpeg without a scan": (photo_bytes((64, 48), "JPEG").partition(b"\xff\xda")[0], DamagedPhotoError),
     "too narrow": (photo_bytes((15, 300)), UnusablePhotoError),
 }
 

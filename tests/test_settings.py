@@ -46,6 +46,7 @@ def test_all_problems_are_reported_together_with_what_is_allowed(monkeypatch: py
         ("STORE_URL", "s3:///prefix", "store_url must be file:/some/folder or s3://bucket/prefix"),
         ("STORE_URL", "https://example.com", "store_url must be file:/some/folder"),
         ("ENGINE", "tensorflow", "must be one of auto, torch"),
+        ("MAX_MEGAPIXELS", "171", "SAKUGA_MAX_MEGAPIXELS: must be at most 170"),
     ],
 )
 def test_a_value_of_another_kind_is_told_with_what_it_must_be(

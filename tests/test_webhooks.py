@@ -11,6 +11,7 @@ from socketserver import BaseRequestHandler, TCPServer, ThreadingTCPServer
 
 import pytest
 from standardwebhooks import Webhook
+from structlog.testing import capture_logs
 
 from shared import webhooks
 from shared.albums import Albums
@@ -221,6 +222,28 @@ def test_who_drips_is_cut_off_at_the_deadline_and_the_others_are_told(
 
 def test_a_message_is_sent_by_one_node_for_longer_than_sending_may_take() -> None:
     assert webhooks.DEADLINE_S < webhooks.CLAIM_S
+
+
+def test_a_message_that_is_put_again_is_the_first_one(trusting: Services, receiver: Receiver) -> None:
+    put(trusting, "msg_1", receiver.url)
+    put(trusting, "msg_1", "http://localhost:9/")
+    assert trusting.webhooks.send_due() == 1
+
+
+def test_what_nobody_foresaw_in_sending_is_logged_and_tried_again(
+    trusting: Services, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    put(trusting, "msg_1", receiver.url)
+    with monkeypatch.context() as patch, capture_logs() as logs:
+        patch.setattr(webhooks.Webhooks, "_post", fail)
+        (sending,) = trusting.webhooks.start_due()
+        assert isinstance(sending.exception(), RuntimeError)
+        wait_until(lambda: len(logs) == 1, "it is logged")
+    make_due(trusting)
+    assert trusting.webhooks.send_due() == 1
 
 
 @dataclass
