@@ -339,6 +339,13 @@ class TestProbe:
 class TestArtefacts:
     STYLE, NAME = STYLES["hinata-light"], EngineName.OPENVINO
 
+    @pytest.fixture
+    def prepared(self, tmp_path: Path) -> Artefacts:
+        """A folder of a test's own with the artefact, which is built once for all tests."""
+        place = Artefacts(Settings().cache_dir / "engines").get(self.STYLE, self.NAME)
+        shutil.copytree(place, tmp_path / place.name)
+        return Artefacts(tmp_path)
+
     def test_many_who_ask_at_once_get_one_that_was_built_once(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -356,13 +363,13 @@ class TestArtefacts:
         assert next(builds) == 1
         assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [place.name]
 
-    def test_what_a_killed_builder_left_is_swept_away(self, tmp_path: Path) -> None:
-        place = Artefacts(tmp_path).get(self.STYLE, self.NAME)
+    def test_what_a_killed_builder_left_is_swept_away(self, tmp_path: Path, prepared: Artefacts) -> None:
+        place = prepared.get(self.STYLE, self.NAME)
         shutil.rmtree(place)
         left = tmp_path / f".{place.name}-left"
         left.mkdir()
         (left / "model.bin").write_bytes(b"half")
-        assert Artefacts(tmp_path).get(self.STYLE, self.NAME) == place
+        assert prepared.get(self.STYLE, self.NAME) == place
         assert not left.exists()
 
     @pytest.mark.parametrize("name", [EngineName.OPENVINO, EngineName.OPENVINO_INT8])
@@ -424,20 +431,18 @@ class TestArtefacts:
         assert run_apart(math.sqrt, 4) == 2
 
     @pytest.mark.parametrize("damage", ["cut short", "changed", "missing"])
-    def test_what_is_damaged_is_built_anew(self, tmp_path: Path, damage: str) -> None:
-        artefacts = Artefacts(tmp_path)
-        model = artefacts.get(self.STYLE, self.NAME) / "model.bin"
+    def test_what_is_damaged_is_built_anew(self, prepared: Artefacts, damage: str) -> None:
+        model = prepared.get(self.STYLE, self.NAME) / "model.bin"
         whole = model.read_bytes()
         if damage == "missing":
             model.unlink()
         else:
             model.write_bytes(whole[:1000] if damage == "cut short" else bytes([whole[0] ^ 1]) + whole[1:])
-        assert (artefacts.get(self.STYLE, self.NAME) / "model.bin").read_bytes() == whole
+        assert (prepared.get(self.STYLE, self.NAME) / "model.bin").read_bytes() == whole
 
-    def test_other_weights_get_another(self, tmp_path: Path) -> None:
-        artefacts = Artefacts(tmp_path)
-        first = artefacts.get(self.STYLE, self.NAME)
-        assert artefacts.get(STYLES["sumi-light"].model_copy(update={"name": self.STYLE.name}), self.NAME) != first
+    def test_other_weights_get_another(self, prepared: Artefacts) -> None:
+        first = prepared.get(self.STYLE, self.NAME)
+        assert prepared.get(STYLES["sumi-light"].model_copy(update={"name": self.STYLE.name}), self.NAME) != first
 
     def test_weights_that_cannot_be_used_are_said_and_nothing_is_kept(self, tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match="is not the one its manifest names"):
