@@ -2,9 +2,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 EXTRA ?= worker
+WORKERS ?= auto
+PYTEST = $(VENV)/bin/python -m pytest
+COVERAGE = $(if $(TESTS),,--cov=shared --cov-fail-under=95)
+OR_NONE = $(if $(TESTS),|| test $$? -eq 5)  # pytest's exit status when TESTS selects nothing
 REQUIREMENTS = pyproject.toml constraints.txt deploy/install.py
 .DEFAULT_GOAL := help
-.PHONY: help install up test lint types check compose-test chaos overload soak fuzz audit bench train-smoke format lock clean
+.PHONY: help install up test test-page lint types check compose-test chaos overload soak fuzz audit bench train-smoke format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -14,8 +18,16 @@ install: $(VENV)/.$(EXTRA) ## install everything, start nothing (EXTRA=worker, t
 up: $(VENV)/.worker ## run Sakuga on this machine: queue, workers, page (SAKUGA_PORT=8000)
 	@exec $(VENV)/bin/sakuga up
 
-test: check ## everything CI runs: lint, types, tests
-	$(VENV)/bin/python -m pytest $(TESTS)
+test: check test-page ## everything CI runs: lint, types, tests, coverage (TESTS=pytest options, WORKERS=processes)
+	$(PYTEST) -m alone $(TESTS) $(OR_NONE)
+	$(PYTEST) --numprocesses $(WORKERS) --dist loadgroup -m "not alone" $(COVERAGE) $(TESTS) $(OR_NONE)
+
+test-page: ## test the page's modules without a browser (needs node 20 or newer)
+	@if node -e "process.exit(Number(parseInt(process.versions.node) < 20))" 2>/dev/null; then \
+		node --test --test-reporter spec tests/page/*.test.js; \
+	else \
+		echo "Skipping the tests of the page's modules: they need node 20 or newer."; test "$(CI)" != true; \
+	fi
 
 check: lint types
 
@@ -39,7 +51,7 @@ soak: $(VENV)/.dev ## ten thousand jobs; memory, files, keys and disk usage must
 	$(VENV)/bin/python -m tests.chaos.soak $(SOAK)
 
 fuzz: $(VENV)/.dev ## hostile input for longer than in `test`: MINUTES=2 per test (SEED= as printed by a failure)
-	FUZZ_MINUTES=$(or $(MINUTES),2) FUZZ_SEED=$(SEED) $(VENV)/bin/python -m pytest tests/test_fuzz.py --timeout 0 --capture sys
+	FUZZ_MINUTES=$(or $(MINUTES),2) FUZZ_SEED=$(SEED) $(PYTEST) tests/test_fuzz.py --timeout 0 --capture sys
 
 audit: $(VENV)/.dev ## check the pinned versions for known vulnerabilities (needs the network)
 	$(VENV)/bin/python deploy/audit.py $(AUDIT)
@@ -58,7 +70,7 @@ lock: $(VENV)/.dev ## pin the installed versions of pyproject.toml's requirement
 	$(VENV)/bin/python deploy/lock.py
 
 clean: ## remove the virtual environment and caches (never your data)
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info .coverage
 
 # what the extra is called is the end of the name; every extra includes `worker`
 $(VENV)/.worker $(VENV)/.training $(VENV)/.dev: $(REQUIREMENTS)

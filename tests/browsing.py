@@ -11,7 +11,17 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
-from playwright.sync_api import Browser, ConsoleMessage, FilePayload, Locator, Page, Request, Response, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    FilePayload,
+    Locator,
+    Page,
+    Request,
+    Response,
+    expect,
+    sync_playwright,
+)
 
 if TYPE_CHECKING:
     from tests.conftest import RunningService
@@ -35,6 +45,7 @@ HAND_OVER = """([event, files]) => {
 }"""
 
 
+expect.set_options(timeout=WAIT_MS)  # a machine that is busy with other tests is no failure
 OpenPage = Callable[..., Page]
 
 

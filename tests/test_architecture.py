@@ -208,12 +208,25 @@ def test_a_module_that_does_something_when_imported_is_noticed(tmp_path: Path, l
     assert done_on_import(tmp_path, "careful").startswith(f"careless.py: {event} ")
 
 
+PITFALLS = (ROOT / "docs" / "pitfalls.md").read_text("utf-8")
+CHECKING_DATA = {"photos_dir", "reference_dir"}
+
+
+def tests_there() -> dict[str, set[str]]:
+    """Every test, and what it asks for."""
+    trees = [ast.parse(file.read_text("utf-8")) for file in (ROOT / "tests").rglob("test_*.py")]
+    functions = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    return {one.name: {argument.arg for argument in one.args.args} for one in functions if one.name.startswith("test_")}
+
+
 def test_every_pitfall_in_the_documentation_has_its_test() -> None:
-    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "pitfalls.md").read_text("utf-8")))
-    there = {
-        name
-        for file in (ROOT / "tests").rglob("*.py")
-        for name in re.findall(r"def (test_\w+)", file.read_text("utf-8"))
-    }
+    named = set(re.findall(r"`(test_\w+)`", PITFALLS))
     assert len(named) > 10
-    assert named <= there
+    assert named <= tests_there().keys()
+
+
+def test_the_documentation_names_the_tests_that_need_the_checking_data() -> None:
+    _, _, section = PITFALLS.partition("## Tests that need the checking data")
+    assert set(re.findall(r"`(test_\w+)`", section)) == {
+        name for name, needs in tests_there().items() if needs & CHECKING_DATA
+    }

@@ -17,6 +17,8 @@ QUICK = [
     Fault("a photo crashes its process", faults.crash, photos=16, costs={"attempts_exhausted": 1}, again=1),
 ]
 
+pytestmark = pytest.mark.alone  # what is killed and paused must start and notice in time
+
 
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:

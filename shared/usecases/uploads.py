@@ -237,9 +237,8 @@ def _require_there(services: Services, album: Album, item: Item, before: Item | 
         if job_id:
             with suppress(UnknownJobError):
                 erase(services, job_id)
-    erase_album(
-        services, album.id
-    )  # with the others that whoever erases it would no longer find, were this to go first
+    # With the others, which whoever erases it would no longer find, were this to go first.
+    erase_album(services, album.id)
     raise UnknownAlbumError("The album was deleted.")
 
 

@@ -1,15 +1,16 @@
 """Files that are written as one step."""
 
+import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 
 from cli import pictures
-from shared.files import write_aside, write_atomically
+from shared.files import sync_folder, write_aside, write_atomically
 
 
 @contextmanager
@@ -75,6 +76,18 @@ def test_the_bytes_are_on_disk_before_the_name_and_then_the_name(
     monkeypatch.setattr(os, "fsync", noted)
     write_atomically(file, b"new")
     assert done == [(False, b"old"), (True, b"new")]
+
+
+@pytest.mark.parametrize(("number", "is_told"), [(errno.EINVAL, False), (errno.EIO, True)])
+def test_a_folder_that_cannot_be_synced_is_told_unless_its_file_system_never_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, *, is_told: bool
+) -> None:
+    def refuse(_descriptor: int) -> None:
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="no") if is_told else nullcontext():
+        sync_folder(tmp_path)
 
 
 def test_one_who_writes_the_same_file_meanwhile_does_not_meddle(tmp_path: Path) -> None:

@@ -39,6 +39,25 @@ def test_all_problems_are_reported_together_with_what_is_allowed(monkeypatch: py
     assert any("SAKUGA_PORT" in sentence and "65535" in sentence for sentence in sentences)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("REDIS_URL", "memcached://host", "redis_url must be redis://host:port/0"),
+        ("STORE_URL", "s3:///prefix", "store_url must be file:/some/folder or s3://bucket/prefix"),
+        ("STORE_URL", "https://example.com", "store_url must be file:/some/folder"),
+        ("ENGINE", "tensorflow", "must be one of auto, torch"),
+        ("MAX_MEGAPIXELS", "171", "SAKUGA_MAX_MEGAPIXELS: must be at most 170"),
+    ],
+)
+def test_a_value_of_another_kind_is_told_with_what_it_must_be(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(f"SAKUGA_{name}", value)
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert said in refused.value.detail
+
+
 def test_passwords_are_not_shown() -> None:
     shown = repr(Settings(redis_url="redis://:hunter2@host:6379/0"))
     assert "hunter2" not in shown

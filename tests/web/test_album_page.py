@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -225,13 +224,14 @@ def test_after_a_reload_while_sending_only_what_is_missing_is_sent(page: Page, f
 
 
 def test_ten_seconds_without_a_connection_are_survived(page: Page, folder: Path, busy: Callable[[], None]) -> None:
+    page.clock.install()
     with page.expect_response("**/events"):  # a stream that is open goes on speaking while the browser is offline
         choose_files(page, photos_of(folder, 5))
     expect(page.locator("li[data-state='queued']")).to_have_count(5)
     page.context.set_offline(True)
     expect(story(page)).to_contain_text("The service is not responding", timeout=WAIT_MS)
     busy()
-    page.wait_for_timeout(10_000)
+    page.clock.fast_forward(10_000)
     page.context.set_offline(False)
     expect_over(page, "All 5 pictures are done")
     expect(page.locator("li.drawn")).to_have_count(5)
@@ -264,50 +264,12 @@ def paused(processes: list[psutil.Process]) -> Iterator[None]:
             process.resume()
 
 
-@pytest.mark.usefixtures("busy")
-def test_a_connection_on_which_nothing_happens_is_kept(page: Page, folder: Path) -> None:
-    listened: list[Request] = []
-    page.on("request", lambda request: listened.append(request) if request.url.endswith("/events") else None)
-    page.clock.install()
-    with page.expect_response("**/events"):
-        choose_files(page, photos_of(folder, 2))
-    expect(page.locator("li[data-state='queued']")).to_have_count(2)
-    page.clock.fast_forward(12_000)
-    page.wait_for_timeout(12_000)  # in which the service speaks
-    page.clock.fast_forward(12_000)
-    page.wait_for_timeout(1000)
-    assert len(listened) == 1
-
-
 def test_photos_are_sent_when_the_connection_is_back(page: Page, folder: Path) -> None:
     page.context.set_offline(True)
     choose_files(page, photos_of(folder, 3))
     expect(story(page)).to_contain_text("The service is not responding")
     page.context.set_offline(False)
     expect_over(page, "All 3 pictures are done")
-
-
-def test_where_events_fail_the_page_asks_instead(page: Page, folder: Path) -> None:
-    page.route("**/events", lambda route: route.abort())
-    choose_files(page, photos_of(folder, 4))
-    expect_over(page, "All 4 pictures are done")
-
-
-def test_a_busy_service_is_asked_again_when_it_says(page: Page, folder: Path) -> None:
-    asked: list[float] = []
-
-    def answer(route: Route) -> None:
-        asked.append(time.monotonic())
-        if len(asked) <= 2:
-            problem = {"code": "queue_full", "title": "The queue is full", "detail": "Later."}
-            return route.fulfill(status=429, headers={"Retry-After": "3"}, json=problem)
-        return route.continue_()
-
-    page.route("**/photos", answer)
-    choose_files(page, photos_of(folder, 2))
-    expect(story(page)).to_contain_text("uploading resumes in 5 s")
-    expect_over(page, "All 2 pictures are done")
-    assert asked[2] - asked[0] >= 3
 
 
 def test_what_failed_is_sent_again_by_the_button(page: Page, folder: Path) -> None:
@@ -483,18 +445,6 @@ class TestChinese:
         expect_over(page, "10 of 12 pictures are done")
         page.goto("/")
         expect(way_in(page)).to_be_visible()
-
-    def test_both_languages_have_the_same_phrases(self, page: Page) -> None:
-        keys = """async () => {
-          const all = (value, path) => typeof value !== "object" ? [path]
-            : Object.entries(value).flatMap(([key, below]) => all(below, `${path}.${key}`));
-          const [english, chinese] = await Promise.all(
-            ["en", "zh"].map(async (lang) => (await import(`/static/js/phrases-${lang}.js`)).default));
-          const shared = (key) => !/problems|notes/.test(key);
-          return [all(english, "").filter(shared), all(chinese, "").filter(shared)];
-        }"""
-        english, chinese = page.evaluate(keys)
-        assert english == chinese
 
     def test_every_sentence_of_the_page_has_its_chinese(self) -> None:
         templates = ROOT / "web" / "templates"

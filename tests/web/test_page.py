@@ -4,7 +4,6 @@ import io
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
@@ -12,7 +11,7 @@ import numpy.typing as npt
 import pillow_heif
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Download, Locator, Page, Route, expect
+from playwright.sync_api import Browser, Download, Locator, Page, expect
 
 from tests.browsing import (
     DESKTOP,
@@ -58,18 +57,6 @@ def saved_picture(page: Page) -> Image.Image:
 
 def story(page: Page) -> Locator:
     return page.locator("#story")
-
-
-def edit_answers(page: Page, pattern: str | re.Pattern[str], edit: Callable[[dict[str, Any]], object]) -> None:
-    """Let the service answer, and change what it says of a job before the page hears it."""
-
-    def answer(route: Route) -> None:
-        response = route.fetch()
-        job = response.json()
-        edit(job)
-        route.fulfill(response=response, json=job)
-
-    page.route(pattern, answer)
 
 
 def pixels(image: Image.Image) -> npt.NDArray[np.float64]:
@@ -234,21 +221,6 @@ def test_a_picture_as_large_as_its_photo_is_called_so(page: Page) -> None:
     expect(story(page)).to_contain_text(re.compile("640 . 427 pixels, same size as the photo"))
 
 
-def test_a_picture_of_the_size_asked_for_is_not_compared_with_its_photo(page: Page) -> None:
-    choose(page, payload(scene(seed=28)))
-    expect_picture(page)
-    expect(story(page)).not_to_contain_text("same size as")
-
-
-@pytest.mark.parametrize("timings", [{"generate_s": 0.04}, {}, None], ids=["hardly any", "shared", "unknown"])
-def test_a_time_nobody_would_notice_is_left_out(page: Page, timings: dict[str, float] | None) -> None:
-    page.route("**/events", lambda route: route.abort())
-    edit_answers(page, re.compile("/api/v1/jobs/[^/]+$"), lambda job: job.update(timings=timings))
-    choose(page, payload(scene(seed=29)))
-    expect_picture(page)
-    expect(story(page)).to_contain_text("pixels. Kept until")
-
-
 @pytest.mark.parametrize("size", [(1280, 800), PHONE], ids=["desktop", "phone"])
 def test_what_can_be_chosen_is_seen_before_the_way_in(open_page: OpenPage, size: tuple[int, int]) -> None:
     page = open_page(size=size, touch=size == PHONE)
@@ -332,17 +304,6 @@ def test_a_connection_that_is_lost_while_a_photo_waits_is_noticed(page: Page, bu
     page.context.set_offline(False)
     busy()
     expect_picture(page)
-
-
-def test_the_time_left_runs_down_without_news(page: Page) -> None:
-    page.clock.install()
-    page.route("**/events", lambda _: None)  # a stream that stays silent
-    edit_answers(page, "**/api/v1/jobs", lambda job: job.update(state="running", stage="generate", eta_s=8))
-    choose(page, payload(scene(seed=23)))
-    expect(story(page)).to_contain_text("to go")
-    page.clock.fast_forward(10_000)
-    expect(story(page)).to_have_text("Any moment now.")
-    expect(page.get_by_role("heading", name="Drawing")).to_be_visible()
 
 
 def test_a_lost_connection_is_explained_and_can_be_tried_again(page: Page) -> None:

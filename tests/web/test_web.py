@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from redis import Redis
 from werkzeug.test import TestResponse
 
 from shared.errors import UnavailableError, public_errors
+from shared.jobs.events import PATIENCE_S
 from shared.redis_clock import Clock
 from shared.scheduling.lanes import Lanes
 from shared.scheduling.workers import Workers
@@ -25,9 +27,10 @@ from shared.services import Services, connect
 from shared.settings import Settings
 from shared.styles import Size, Style, Styles, write_manifest
 from shared.usecases.maintenance import expire_due
-from tests.conftest import ToyEngine, photo_bytes, wait_until, with_room
-from web import readiness
+from tests.conftest import ROOT, ToyEngine, photo_bytes, wait_until, with_room
+from web import events, readiness
 from web.app import create_app
+from web.events import KEEP_ALIVE_S, QUEUE_LOOK_S, STILL_HERE
 from web.readiness import Check
 from worker import tasks
 
@@ -211,6 +214,25 @@ def test_listening_from_now_begins_with_the_state(client: FlaskClient) -> None:
     stream.close()
     assert "event: state" in text
     assert '"position":1' in text
+
+
+@pytest.mark.parametrize("kind", ["job", "album"])
+def test_while_nothing_happens_listeners_are_told_again_how_things_are(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    for name in ("KEEP_ALIVE_S", "QUEUE_LOOK_S"):
+        monkeypatch.setattr(events, name, 0)
+    made = send(client) if kind == "job" else client.post(ALBUMS, json={})
+    stream = client.get(f"{made.headers['Location']}/events", buffered=False)
+    first, again = (event.decode() for event in islice(stream.iter_encoded(), 2))
+    stream.close()
+    assert again == STILL_HERE + first
+
+
+def test_the_page_waits_for_the_next_word_for_longer_than_the_service_is_silent() -> None:
+    script = (ROOT / "web" / "static" / "js" / "stream.js").read_text("utf-8")
+    (quiet_ms,) = re.findall(r"LONGEST_QUIET_MS = ([\d_]+);", script)
+    assert max(KEEP_ALIVE_S, QUEUE_LOOK_S) + PATIENCE_S < int(quiet_ms) / 1000 / 2
 
 
 def test_more_listeners_than_seats_are_told_to_poll(services: Services) -> None:

@@ -39,7 +39,7 @@ from shared.usecases.albums import erase_album, tell_ended
 from shared.usecases.dispatch import feed
 from shared.usecases.recovery import send_lost
 from shared.usecases.submit import Order, submit
-from tests.conftest import ToyEngine, fall_silent, photo_bytes, with_room, zip_of
+from tests.conftest import ROOT, ToyEngine, fall_silent, photo_bytes, with_room, zip_of
 from web.app import create_app
 from web.archive import BrokenOffError
 from worker import tasks
@@ -386,6 +386,11 @@ class TestArchives:
     )
     def test_names_are_made_safe(self, raw: str, expected: str) -> None:
         assert safe_name(raw) == expected
+
+    def test_the_page_calls_a_photo_as_the_service_does(self) -> None:
+        """What `tests/page/choice.test.js` holds the page to."""
+        for raw, expected in json.loads((ROOT / "tests" / "page" / "names.json").read_text("utf-8")):
+            assert safe_name(raw) == expected
 
     def test_a_name_is_never_too_long_for_a_file(self) -> None:
         made = safe_name("桜" * 400 + ".jpg")

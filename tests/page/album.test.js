@@ -1,0 +1,363 @@
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { afterEach, beforeEach, mock, test } from "node:test";
+
+import { aJob, aPhoto, anAlbum, asked, isUnreachable, refusal, serve, settled, streams } from "./browser.js";
+import { createAlbum, photosOf, sendPhoto } from "../../web/static/js/albums.js";
+import { compared } from "../../web/static/js/compared.js";
+import { sha256 } from "../../web/static/js/digest.js";
+import { earlier, rememberNames, rememberedNames } from "../../web/static/js/earlier.js";
+import { followAlbum } from "../../web/static/js/follow-album.js";
+import { OpenAlbum } from "../../web/static/js/open-album.js";
+import english from "../../web/static/js/phrases-en.js";
+import { sendPhotos } from "../../web/static/js/sending.js";
+
+const signal = new AbortController().signal;
+const digest = (text) => createHash("sha256").update(text).digest("hex");
+const OPTIONS = { style: "hinata", max_side: "512", format: "png" };
+
+beforeEach(() => {
+  localStorage.clear();
+  mock.timers.enable({ apis: ["setTimeout"] });
+});
+afterEach(() => mock.timers.reset());
+
+async function passes(ms) {
+  await settled();
+  mock.timers.tick(ms);
+  await settled();
+}
+
+test("a file is known by its SHA-256, and not at all where it cannot be read", async () => {
+  assert.equal(await sha256(new File(["abc"], "a.jpg")), digest("abc"));
+  assert.equal(await sha256({ arrayBuffer: () => Promise.reject(new Error("gone")) }), null);
+});
+
+test("an album is made with what was chosen", async () => {
+  const sent = [];
+  serve(({ body }) => (sent.push(JSON.parse(body)), anAlbum()));
+  await createAlbum("Trip", OPTIONS, signal);
+  assert.deepEqual(sent, [{ name: "Trip", style: "hinata", max_side: 512, format: "png" }]);
+});
+
+test("the photos of an album are asked for page by page", async () => {
+  const pages = { 0: ["a", "b"], 2: ["c"] };
+  serve(({ url }) => {
+    const cursor = new URL(url, "http://here").searchParams.get("cursor");
+    return { photos: pages[cursor], next_cursor: cursor === "0" ? 2 : null };
+  });
+  const photos = [];
+  for await (const photo of photosOf(anAlbum(), signal)) photos.push(photo);
+  assert.deepEqual(photos, ["a", "b", "c"]);
+});
+
+test("a photo that is refused within a good answer is a refusal", async () => {
+  const rejected = [{ name: "a.jpg", error: { code: "queue_full", title: "Full", detail: "" }, retry_after_s: 4 }];
+  serve(() => ({ rejected }));
+  await assert.rejects(sendPhoto(anAlbum(), aPhoto("a.jpg"), signal), {
+    status: 503,
+    code: "queue_full",
+    retry_after_s: 4,
+  });
+  rejected[0].retry_after_s = null;
+  await assert.rejects(sendPhoto(anAlbum(), aPhoto("a.jpg"), signal), { status: 422 });
+});
+
+test("a file that has changed since it was chosen is told from a lost connection", async () => {
+  serve(isUnreachable);
+  await assert.rejects(sendPhoto(anAlbum(), aPhoto("a.jpg"), signal), { code: "unreachable" });
+  const gone = aPhoto("a.jpg");
+  gone.file.slice = () => ({ arrayBuffer: () => Promise.reject(new Error("changed")) });
+  await assert.rejects(sendPhoto(anAlbum(), gone, signal), { code: "unreadable", title: english.unreadable });
+});
+
+/** What an album knows of photos, by name. */
+const known = (...items) =>
+  new Map(items.map((item) => [item.name, { state: "succeeded", job: aJob(), sha256: null, ...item }]));
+
+test("of photos that are chosen again those are lacking whose content is", async () => {
+  serve(({ body }) => ({ missing: JSON.parse(body).sha256.filter((one) => one !== digest("a.jpg")) }));
+  const items = known({ name: "x.jpg", sha256: digest("a.jpg") }, { name: "b.jpg" });
+  const photos = [aPhoto("a.jpg"), aPhoto("b.jpg"), aPhoto("c.jpg")];
+  const { lacking, known: there } = await compared(photos, anAlbum(), items, signal);
+  assert.deepEqual(
+    lacking.map(({ name }) => name),
+    ["b (2).jpg", "c.jpg"],
+  );
+  assert.deepEqual(
+    there.map(({ item, file }) => [item.name, file.name]),
+    [["x.jpg", "a.jpg"]],
+  );
+});
+
+test("what was named before a reload and never sent is lacking, whatever else has its content", async () => {
+  serve(() => ({ missing: [] }));
+  const items = known({ name: "a.jpg", state: "missing", job: null });
+  const { lacking } = await compared([aPhoto("a.jpg")], anAlbum(), items, signal);
+  assert.deepEqual(
+    lacking.map(({ name }) => name),
+    ["a.jpg"],
+  );
+});
+
+test("where no digest can be told, photos are compared by their names", async () => {
+  serve(() => assert.fail());
+  const unread = (name) => ({ name, file: { arrayBuffer: () => Promise.reject(new Error("no")) } });
+  const { lacking, known: there } = await compared(
+    [unread("a.jpg"), unread("b.jpg")],
+    anAlbum(),
+    known({ name: "a.jpg" }),
+    signal,
+  );
+  assert.deepEqual([lacking.map(({ name }) => name), there.length], [["b.jpg"], 1]);
+});
+
+/** Send photos to a service; what happened to each. */
+async function sending(answer, ...names) {
+  const told = [];
+  const sender = {
+    onStart: ({ name }) => told.push(`start ${name}`),
+    onSent: ({ name }) => told.push(`sent ${name}`),
+    onRefused: (name, { code }) => told.push(`refused ${name}: ${code}`),
+    onWait: ({ code }) => told.push(`wait: ${code}`),
+  };
+  serve(answer);
+  const end = sendPhotos(anAlbum(), names.map(aPhoto), sender, signal);
+  end.catch(() => {});
+  await settled();
+  return { told, end };
+}
+
+test("three photos are on their way at a time", async () => {
+  const waiting = [];
+  const { told, end } = await sending(() => new Promise((resolve) => waiting.push(resolve)), "1", "2", "3", "4");
+  assert.deepEqual(told, ["start 1", "start 2", "start 3"]);
+  waiting.shift()({ rejected: [] });
+  await settled();
+  assert.deepEqual(told.slice(3), ["sent 1", "start 4"]);
+  for (const one of waiting) one({ rejected: [] });
+  await end;
+});
+
+test("one photo that is refused keeps no other from being sent", async () => {
+  const answer = ({ body }) =>
+    body.get("photos").name === "1" ? refusal(413, { code: "photo_too_large" }) : { rejected: [] };
+  const { told, end } = await sending(answer, "1", "2");
+  await end;
+  assert.ok(told.includes("refused 1: photo_too_large") && told.includes("sent 2"));
+});
+
+test("an album that is gone ends the sending", async () => {
+  const { end } = await sending(() => refusal(404, { code: "unknown_album" }), "1");
+  await assert.rejects(end, { code: "unknown_album" });
+});
+
+/** Follow an album; what was heard. */
+function following(about = {}) {
+  const heard = { albums: [], photos: [], silences: 0, run: new AbortController(), expectsMore: false };
+  const listener = {
+    onAlbum: ({ counts }) => heard.albums.push(counts.succeeded),
+    onPhoto: ({ name, state }) => heard.photos.push(`${name} ${state}`),
+    onSilence: () => heard.silences++,
+    expectsMore: () => heard.expectsMore,
+    ...about,
+  };
+  heard.end = followAlbum("a", listener, heard.run.signal);
+  heard.end.catch(() => {});
+  return heard;
+}
+
+/** A service with an album whose photos are in these states, by name. */
+function holding(states) {
+  const count = (state) => Object.values(states).filter((one) => one === state).length;
+  const album = () =>
+    anAlbum(Object.fromEntries(["queued", "running", "succeeded"].map((state) => [state, count(state)])));
+  const photos = () =>
+    Object.entries(states).map(([name, state]) => ({ name, state, sha256: null, job: null, error: null }));
+  return ({ url }) => (url.includes("/photos") ? { photos: photos(), next_cursor: null } : album());
+}
+
+test("an album is followed by its events to its end", async () => {
+  const states = { "1.jpg": "succeeded", "2.jpg": "queued" };
+  serve(holding(states));
+  const heard = following();
+  await settled();
+  assert.deepEqual(heard.photos, ["1.jpg succeeded", "2.jpg queued"]);
+  streams.at(-1).says("state", { name: "2.jpg", state: "running" });
+  assert.equal(heard.photos.at(-1), "2.jpg running");
+  states["2.jpg"] = "succeeded";
+  streams.at(-1).says("progress", anAlbum({ succeeded: 2 }));
+  streams.at(-1).says("done", {});
+  await passes(200);
+  await heard.end;
+  assert.equal(heard.albums.at(-1), 2);
+  assert.equal(heard.photos.at(-1), "2.jpg succeeded");
+  assert.equal(streams.at(-1).isOpen, false);
+});
+
+test("where events fail the album is asked for, and listened to ever more rarely", async () => {
+  serve(holding({ "1.jpg": "queued" }));
+  const heard = following();
+  for (let polls = 0; polls < 40; polls++) {
+    await settled();
+    streams.at(-1).breaks();
+    await passes(1500);
+  }
+  assert.ok(asked.length > 30);
+  assert.ok(streams.length < 12, `${streams.length} streams`);
+  heard.run.abort();
+  await assert.rejects(heard.end, { name: "AbortError" });
+});
+
+test("while more photos are to come an album without any that waits is not over", async () => {
+  serve(holding({ "1.jpg": "succeeded" }));
+  const heard = following();
+  const growing = following({ expectsMore: () => true });
+  await heard.end;
+  await passes(1500);
+  assert.ok(growing.albums.length >= 2);
+  growing.run.abort();
+  await assert.rejects(growing.end);
+});
+
+test("a service that does not answer is asked for the album again", async () => {
+  let isAway = true;
+  const album = holding({ "1.jpg": "succeeded" });
+  serve((request) => (isAway ? isUnreachable() : album(request)));
+  const heard = following();
+  await settled();
+  assert.equal(heard.silences, 1);
+  isAway = false;
+  await passes(1000);
+  await heard.end;
+});
+
+/** A page that shows an album, and the album. */
+function opened(answer) {
+  serve(answer);
+  const told = { reasons: [], ends: [], changes: 0 };
+  const page = {
+    onItem: () => {},
+    onChange: () => told.changes++,
+    onReason: (sentence) => told.reasons.push(sentence),
+    onEnd: (error) => told.ends.push(error),
+  };
+  return { told, album: new OpenAlbum(page, { photoBytes: 100, archiveBytes: 50 }) };
+}
+
+const states = (album) => Object.fromEntries([...album.items].map(([name, { state }]) => [name, state]));
+const choiceOf = (...names) => ({ title: null, photos: names.map(aPhoto), archives: [], leftOut: 0 });
+
+/** A service that takes photos into one album and converts each at once. */
+function taking(kept = {}) {
+  const held = holding(kept);
+  return (request) => {
+    if (request.url === "/api/v1/albums") return anAlbum();
+    if (request.url.endsWith("/check")) return { missing: JSON.parse(request.body).sha256 };
+    if (request.method !== "POST" || !request.url.endsWith("/photos")) return held(request);
+    kept[request.body.get("photos").name] = "succeeded";
+    return { accepted: [], rejected: [] };
+  };
+}
+
+test("a new album sends its photos and is followed to its end", async () => {
+  const { told, album } = opened(taking());
+  await album.start("Trip", OPTIONS, choiceOf("1.jpg", "2.jpg"));
+  await settled();
+  for (let times = 0; times < 3; times++) await passes(1500);
+  assert.deepEqual(states(album), { "1.jpg": "succeeded", "2.jpg": "succeeded" });
+  assert.deepEqual([album.progress().isOver, album.isSending, told.ends], [true, false, []]);
+  assert.deepEqual(
+    earlier().map(({ id, count }) => [id, count]),
+    [["a", 2]],
+  );
+  assert.deepEqual(rememberedNames("a"), ["1.jpg", "2.jpg"]);
+});
+
+test("a photo of too many bytes is refused here, and sent nowhere", async () => {
+  const { album } = opened(taking());
+  const large = { name: "large.jpg", file: new File(["x".repeat(101)], "large.jpg") };
+  await album.start("Trip", OPTIONS, { ...choiceOf(), photos: [large, aPhoto("1.jpg")] });
+  for (let times = 0; times < 3; times++) await passes(1500);
+  assert.deepEqual(states(album), { "large.jpg": "failed", "1.jpg": "succeeded" });
+  assert.equal(album.items.get("large.jpg").error.code, "photo_too_large");
+  assert.equal(album.progress().mayRetry, false);
+});
+
+test("after a reload what had not been sent is missing", async () => {
+  rememberNames("a", ["1.jpg", "2.jpg"]);
+  const { album } = opened(taking({ "1.jpg": "succeeded" }));
+  await album.find("a");
+  await passes(1500);
+  assert.deepEqual(states(album), { "1.jpg": "succeeded", "2.jpg": "missing" });
+  await album.add(choiceOf("2.jpg"));
+  for (let times = 0; times < 3; times++) await passes(1500);
+  assert.deepEqual(states(album), { "1.jpg": "succeeded", "2.jpg": "succeeded" });
+});
+
+test("what is canceled is sent no more", async () => {
+  const waiting = [];
+  const { album } = opened((request) =>
+    request.url.endsWith("/photos") && request.method === "POST"
+      ? new Promise((resolve) => waiting.push(resolve))
+      : anAlbum(),
+  );
+  await album.start("Trip", OPTIONS, choiceOf("1", "2", "3", "4", "5"));
+  await settled();
+  assert.equal(waiting.length, 3);
+  await album.cancel();
+  await settled();
+  assert.deepEqual(new Set(Object.values(states(album))), new Set(["canceled"]));
+  assert.equal(waiting.length, 3);
+  album.leave();
+});
+
+test("a busy service and a silent one are told apart", async () => {
+  let answer = () => refusal(429, { code: "queue_full" }, { "Retry-After": "10" });
+  const { album } = opened((request) =>
+    request.url.endsWith("/photos") && request.method === "POST" ? answer() : anAlbum(),
+  );
+  await album.start("Trip", OPTIONS, choiceOf("1.jpg"));
+  await settled();
+  assert.equal(album.aside, `${english.busy(english.seconds("10"))}.`);
+  answer = isUnreachable;
+  await passes(10_000);
+  assert.equal(album.aside, `${english.silence}. ${english.goesOn}`);
+  album.leave();
+});
+
+test("an album that is unknown is told, once", async () => {
+  const { told, album } = opened(() => refusal(404, { code: "unknown_album", title: "No such album" }));
+  await album.find("a");
+  assert.deepEqual(
+    told.ends.map(({ code }) => code),
+    ["unknown_album"],
+  );
+});
+
+test("nothing to add is told", async () => {
+  const { told, album } = opened(taking());
+  await album.add(choiceOf());
+  assert.deepEqual(told.reasons, [english.nothingIn]);
+});
+
+test("an archive of too many bytes is told, and the photos beside it are taken", async () => {
+  const { told, album } = opened(taking());
+  const archive = new File(["x".repeat(51)], "a.zip");
+  await album.start("Trip", OPTIONS, { ...choiceOf("1.jpg"), archives: [archive] });
+  for (let times = 0; times < 3; times++) await passes(1500);
+  assert.equal(told.reasons.length, 1);
+  assert.deepEqual(states(album), { "1.jpg": "succeeded" });
+});
+
+test("erasing tells whether the album is gone", async () => {
+  const { told, album } = opened(taking());
+  assert.equal(await album.erase(), true); // there is none yet
+  await album.find("a");
+  serve(() => new Response(null, { status: 204 }));
+  assert.equal(await album.erase(), true);
+  serve(isUnreachable);
+  assert.equal(await album.erase(), false);
+  assert.equal(told.ends.length, 1);
+  album.leave();
+});

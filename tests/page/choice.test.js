@@ -1,0 +1,109 @@
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { test } from "node:test";
+
+import "./browser.js";
+import { choiceOfDrop, choiceOfFiles, freeName } from "../../web/static/js/choice.js";
+
+/** A file of a folder, as a file input gives it. */
+function file(path, type = "") {
+  const name = path.slice(path.lastIndexOf("/") + 1);
+  return Object.assign(new File(["x"], name, { type }), { webkitRelativePath: path === name ? "" : path });
+}
+
+const names = ({ photos }) => photos.map(({ name }) => name);
+
+test("photos are known by their kind or their name, and come in the order of their numbers", () => {
+  const choice = choiceOfFiles([file("10.JPG"), file("9.heic"), file("no suffix", "image/png"), file("notes.txt")]);
+  assert.deepEqual(names(choice), ["9.heic", "10.JPG", "no suffix"]);
+  assert.equal(choice.leftOut, 1);
+});
+
+test("drawings in SVG and hidden files are no photos", () => {
+  const hidden = [".a.jpg", "__MACOSX/b.jpg", "trip/.thumbs/c.jpg", "Thumbs.db", "logo.svg"];
+  const choice = choiceOfFiles([
+    ...hidden.map((path) => file(path)),
+    file("d.svg", "image/svg+xml"),
+    file("trip/e.jpg"),
+  ]);
+  assert.deepEqual(names(choice), ["trip/e.jpg"]);
+  assert.equal(choice.leftOut, 6);
+});
+
+test("one file alone is what somebody means, whatever it is called", () => {
+  assert.deepEqual(names(choiceOfFiles([file("diary.txt")])), ["diary.txt"]);
+});
+
+test("the folder that holds everything names the album and no photo", () => {
+  const choice = choiceOfFiles([file("Summer/1.jpg"), file("Summer/beach/2.jpg")]);
+  assert.equal(choice.title, "Summer");
+  assert.deepEqual(names(choice), ["1.jpg", "beach/2.jpg"]);
+  assert.equal(choiceOfFiles([file("Summer/1.jpg"), file("Winter/2.jpg")]).title, null);
+});
+
+test("an archive alone names the album", () => {
+  const alone = choiceOfFiles([file("Trip.ZIP")]);
+  assert.deepEqual([alone.title, alone.photos.length, alone.archives.length], ["Trip", 0, 1]);
+  const beside = choiceOfFiles([file("Trip.zip"), file("a.jpg")]);
+  assert.deepEqual([beside.title, names(beside), beside.archives.length], [null, ["a.jpg"], 1]);
+});
+
+test("a photo is called as the service will call it", async () => {
+  const called = JSON.parse(await readFile(new URL("names.json", import.meta.url), "utf-8"));
+  for (const [path, name] of called) {
+    const alone = Object.assign(new File([""], "a.jpg"), { webkitRelativePath: path });
+    const beside = Object.assign(new File([""], "b.jpg"), { webkitRelativePath: "other/b.jpg" });
+    assert.ok(names(choiceOfFiles([alone, beside])).includes(name), path);
+  }
+});
+
+test("no two photos of a choice have the same name", () => {
+  const same = ["a?.jpg", "a*.jpg", "a_.jpg"].map((path) => file(path));
+  assert.deepEqual(new Set(names(choiceOfFiles(same))), new Set(["a_.jpg", "a_ (2).jpg", "a_ (3).jpg"]));
+});
+
+test("a name that is taken gets the next number before its suffix", () => {
+  assert.equal(freeName("a.jpg", new Set(["a.jpg", "a (2).jpg"])), "a (3).jpg");
+  assert.equal(freeName("x.y/a", new Set(["x.y/a"])), "x.y/a (2)");
+  assert.equal(freeName("b.jpg", new Set()), "b.jpg");
+});
+
+/** What a browser gives of a dropped file or folder. */
+function entry(path, below) {
+  const common = { fullPath: path, isFile: !below, isDirectory: Boolean(below) };
+  if (!below) return { ...common, file: (resolve) => resolve(file(path.slice(1), "image/jpeg")) };
+  const batches = below.map((child) => [child]);
+  return { ...common, createReader: () => ({ readEntries: (resolve) => resolve(batches.shift() ?? []) }) };
+}
+
+const dropped = (...entries) => ({
+  items: entries.map((one) => ({ webkitGetAsEntry: () => one })),
+  files: [file("a.jpg")],
+});
+
+test("a dropped folder is walked to its end, however few of it come at a time", async () => {
+  const folder = entry("/Trip", [
+    entry("/Trip/1.jpg"),
+    entry("/Trip/sub", [entry("/Trip/sub/2.jpg")]),
+    entry("/Trip/3.jpg"),
+  ]);
+  const choice = await choiceOfDrop(dropped(folder));
+  assert.equal(choice.title, "Trip");
+  assert.deepEqual(names(choice), ["1.jpg", "3.jpg", "sub/2.jpg"]);
+});
+
+test("what cannot be read of a dropped folder is left out", async () => {
+  const broken = { ...entry("/Trip/2.jpg"), file: (_resolve, reject) => reject(new Error("no")) };
+  const closed = {
+    ...entry("/Trip/sub", []),
+    createReader: () => ({ readEntries: (_resolve, reject) => reject(new Error("no")) }),
+  };
+  assert.deepEqual(names(await choiceOfDrop(dropped(entry("/Trip", [entry("/Trip/1.jpg"), broken, closed])))), [
+    "1.jpg",
+  ]);
+});
+
+test("dropped files that are no folders are taken as they are", async () => {
+  assert.deepEqual(names(await choiceOfDrop(dropped(entry("/a.jpg")))), ["a.jpg"]);
+  assert.deepEqual(names(await choiceOfDrop({ items: [{}], files: [file("a.jpg")] })), ["a.jpg"]);
+});

@@ -1,0 +1,121 @@
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, mock, test } from "node:test";
+
+import { aJob, asked, isUnreachable, refusal, serve, settled, streams } from "./browser.js";
+import { Countdown } from "../../web/static/js/countdown.js";
+import { follow } from "../../web/static/js/follow.js";
+
+let now_ms = 0;
+
+beforeEach(() => {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  mock.method(performance, "now", () => now_ms);
+});
+afterEach(() => {
+  mock.timers.reset();
+  mock.restoreAll();
+});
+
+async function passes(ms) {
+  now_ms += ms;
+  mock.timers.tick(ms);
+  await settled();
+}
+
+/** Follow a job; what was heard until then, and its end. */
+function following(job) {
+  const heard = { jobs: [], silences: 0, run: new AbortController() };
+  const watcher = { onChange: (now) => heard.jobs.push(now), onSilence: () => heard.silences++ };
+  heard.end = follow(job, watcher, heard.run.signal);
+  heard.end.catch(() => {});
+  return heard;
+}
+
+const lefts = (heard) => heard.jobs.map(({ eta_s }) => eta_s);
+
+test("the time left is counted down between two words of the service", async () => {
+  const told = [];
+  const countdown = new Countdown(aJob({ eta_s: 2.5 }), ({ eta_s }) => told.push(eta_s));
+  for (let seconds = 0; seconds < 3; seconds++) await passes(1000);
+  assert.deepEqual(told, [2.5, 1.5, 0.5, 0]);
+  countdown.restart(aJob({ eta_s: null }));
+  countdown.stop();
+  await passes(5000);
+  assert.deepEqual(told.slice(4), [null]);
+});
+
+test("what is new of a job is told without its estimate beginning anew", async () => {
+  const told = [];
+  const countdown = new Countdown(aJob({ eta_s: 5 }), (job) => told.push(job));
+  await passes(1000);
+  countdown.amend({ stage: "generate" });
+  assert.deepEqual([told.at(-1).stage, told.at(-1).eta_s], ["generate", 4]);
+  countdown.stop();
+});
+
+test("a job is followed by its events to its end", async () => {
+  const heard = following(aJob());
+  const [stream] = streams.slice(-1);
+  assert.equal(stream.url, "/api/v1/jobs/1/events");
+  stream.says("state", aJob({ state: "running", eta_s: 4 }));
+  stream.says("progress", { progress: 0.5, stage: "generate" });
+  await passes(1000);
+  const { state, stage, eta_s } = heard.jobs.at(-1);
+  assert.deepEqual([state, stage, eta_s], ["running", "generate", 3]);
+  stream.says("done", aJob({ state: "succeeded" }));
+  assert.equal((await heard.end).state, "succeeded");
+  assert.equal(stream.isOpen, false);
+  const count = heard.jobs.length;
+  await passes(5000);
+  assert.equal(heard.jobs.length, count, "nothing is counted down after the end");
+});
+
+test("a job that is over needs no stream", async () => {
+  serve(() => assert.fail());
+  assert.equal((await following(aJob({ state: "failed" })).end).state, "failed");
+  assert.equal(streams.length, 0);
+});
+
+test("where the stream is lost the job is asked for, until it is over", async () => {
+  const answers = [aJob({ state: "running", eta_s: 3 }), aJob({ state: "succeeded" })];
+  serve(() => answers.shift());
+  const heard = following(aJob());
+  streams.at(-1).breaks();
+  await settled();
+  assert.equal(heard.jobs.at(-1).state, "running");
+  await passes(1000);
+  assert.equal((await heard.end).state, "succeeded");
+  assert.deepEqual(asked, ["GET /api/v1/jobs/1", "GET /api/v1/jobs/1"]);
+});
+
+test("a service that is silent for a while is asked again, and no time runs down meanwhile", async () => {
+  let isAway = true;
+  serve(() => (isAway ? isUnreachable() : aJob({ state: "succeeded" })));
+  const heard = following(aJob());
+  streams.at(-1).breaks();
+  await settled();
+  const count = heard.jobs.length;
+  await passes(1000);
+  await passes(1000);
+  assert.deepEqual([heard.silences, heard.jobs.length], [3, count]);
+  isAway = false;
+  await passes(1000);
+  assert.equal((await heard.end).state, "succeeded");
+});
+
+test("a job that is gone ends the asking", async () => {
+  serve(() => refusal(404, { code: "unknown_job", title: "No such job" }));
+  const heard = following(aJob());
+  streams.at(-1).breaks();
+  await assert.rejects(heard.end, { code: "unknown_job" });
+});
+
+test("who leaves hears nothing more", async () => {
+  const heard = following(aJob());
+  const stream = streams.at(-1);
+  heard.run.abort();
+  await assert.rejects(heard.end, { name: "AbortError" });
+  assert.equal(stream.isOpen, false);
+  await assert.rejects(follow(aJob(), {}, heard.run.signal), { name: "AbortError" });
+  assert.ok(lefts(heard).length >= 1);
+});

@@ -1,0 +1,202 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { aJob, anAlbum } from "./browser.js";
+import { progressOf } from "../../web/static/js/album-progress.js";
+import english from "../../web/static/js/phrases-en.js";
+import chinese from "../../web/static/js/phrases-zh.js";
+import * as words from "../../web/static/js/words.js";
+
+/** Where a phrase is missing the page would say "undefined". */
+function places(value, path = "") {
+  if (typeof value !== "object") return [`${path}: ${typeof value}`];
+  return Object.entries(value).flatMap(([key, below]) => places(below, `${path}.${key}`));
+}
+
+test("both languages have the same phrases", () => {
+  const own = (place) => !/^\.(problems|notes)\./.test(place); // where the service's own English will do
+  assert.deepEqual(places(english).filter(own), places(chinese).filter(own));
+});
+
+test("every phrase that is made for a number or a name has it in it", () => {
+  for (const [language, say] of Object.entries({ english, chinese })) {
+    for (const [key, phrase] of Object.entries(say).filter(([, phrase]) => typeof phrase === "function")) {
+      const given = ["7", "9"].slice(0, phrase.length);
+      for (const one of given) assert.ok(phrase(...given).includes(one), `${key} in ${language}`);
+    }
+  }
+});
+
+const queued = (about) => words.underWay(aJob(about)).story;
+
+test("a job that waits is told its place and its time", () => {
+  const toGo = english.toGo(english.seconds("5"));
+  assert.equal(queued({ position: 1, eta_s: 4.2 }), `${english.next}. ${toGo}.`);
+  assert.equal(queued({ position: 3, eta_s: 4.2 }), `${english.before(2)}. ${toGo}.`);
+  assert.equal(queued({ position: null, eta_s: null }), `${english.noWorker}.`);
+  assert.equal(queued({ position: 1, eta_s: 0.4 }), `${english.next}.`);
+});
+
+test("a job that runs is told its stage and its time", () => {
+  const running = (about) => words.underWay(aJob({ state: "running", ...about }));
+  assert.deepEqual(running({ stage: "decode", eta_s: 12 }), {
+    headline: english.stages.decode,
+    story: `${english.toGo(english.seconds("12"))}.`,
+  });
+  assert.deepEqual(running({ stage: null, eta_s: 0 }), { headline: english.drawing, story: `${english.anyMoment}.` });
+  assert.deepEqual(running({ stage: "new", eta_s: null }), { headline: english.drawing, story: "" });
+});
+
+test("of a picture it is told what is known", () => {
+  const result = { width: 512, height: 384 };
+  const facts = (about) => words.finished(aJob({ state: "succeeded", max_side: 512, result, ...about })).story;
+  assert.equal(
+    facts({ timings: { generate_s: 0.24 } }),
+    `${english.pixels(512, 384)}, ${english.drawnIn(english.seconds("0.2"))}.`,
+  );
+  for (const timings of [{ generate_s: 0.04 }, {}, null]) {
+    assert.equal(facts({ timings }), `${english.pixels(512, 384)}.`); // a time nobody would notice is left out
+  }
+  assert.equal(facts({ max_side: 1024 }), `${english.pixels(512, 384)}, ${english.asLargeAsPhoto}.`);
+  assert.match(facts({ expires_at: "2030-01-01T10:00:00Z" }), /Tuesday/);
+  assert.ok(facts({ notes: ["The alpha is gone."] }).endsWith(". The alpha is gone."));
+  assert.equal(words.factsOf(aJob({ state: "succeeded", result: null })), "");
+});
+
+test("why there is no picture decides whether the same photo may try again", () => {
+  const reason = (code) => words.reasonOf({ code, title: "Title", detail: "Detail" });
+  const { title, detail } = reason("damaged_photo");
+  assert.deepEqual([title, detail], [english.problems.damaged_photo.title, "Detail"]);
+  const codes = [
+    "internal",
+    "timed_out",
+    "not_a_photo",
+    "damaged_photo",
+    "photo_too_large",
+    "unusable_photo",
+    "unknown_job",
+    "expired",
+  ];
+  assert.deepEqual(
+    codes.filter((code) => reason(code).mayRetry),
+    ["internal", "timed_out"],
+  );
+  assert.deepEqual(
+    codes.filter((code) => reason(code).isBroken),
+    ["not_a_photo", "damaged_photo"],
+  );
+  assert.equal(words.whyNot(aJob({ state: "expired" })).title, english.expiredTitle);
+  assert.equal(words.whyNot(aJob({ state: "failed", error: { code: "x", title: "T", detail: "D" } })).title, "T");
+});
+
+test("too many bytes are told with the limit", () => {
+  assert.equal(words.tooManyBytes(41.26 * 2 ** 20, 2 ** 25).detail, english.tooLarge("41.3 MiB", "32 MiB"));
+  assert.equal(words.archiveTooLarge(2 ** 31, 2 ** 30), english.archiveTooLarge("2,048 MiB", "1,024 MiB"));
+});
+
+test("a photo that is being sent is told how much of it is, and then that it is looked at", () => {
+  assert.equal(words.sending(0.999).story, english.sentShare(99));
+  assert.equal(words.sending(1).story, english.lookingAtIt);
+  assert.equal(words.sendingArchive("a.zip", 0.5), `${english.sendingArchive("a.zip", 50)}.`);
+  assert.equal(words.sendingArchive("a.zip", 1), `${english.unpacking("a.zip")}.`);
+});
+
+test("a long time is told roughly, and does not flicker", () => {
+  const roughly = {
+    0: "5 s",
+    3: "5 s",
+    6: "10 s",
+    54: "55 s",
+    56: "1 min",
+    61: "2 min",
+    3599: "60 min",
+    3600: "1 h",
+    5400: "1 h 30 min",
+  };
+  for (const [value, told] of Object.entries(roughly))
+    assert.equal(words.busy(Number(value)), `${english.busy(told)}.`);
+});
+
+const none = { all: 0, done: 0, failed: 0, canceled: 0, unsent: 0, eta_s: null };
+
+test("an album under way tells what is done, failed, left and still to be sent", () => {
+  assert.equal(words.albumProgress({ ...none, all: 3, done: 1 }), `${english.progress("1", "3")}.`);
+  const all = words.albumProgress({ ...none, all: 1200, done: 2, failed: 1, unsent: 4, eta_s: 42 });
+  assert.equal(
+    all,
+    `${english.progress("2", "1,200")}, ${english.about("45 s")}, ${english.someFailed("1")}. ${english.keepOpen("4")}.`,
+  );
+});
+
+test("an album at its end tells what became of all", () => {
+  const { expires_at } = anAlbum();
+  assert.equal(words.albumOver(none, expires_at), english.noneInAlbum);
+  assert.ok(words.albumOver({ ...none, all: 2, done: 2 }, expires_at).startsWith(`${english.allDone(2)}. `));
+  assert.equal(
+    words.albumOver({ ...none, all: 3, failed: 2, canceled: 1 }, expires_at),
+    `${english.someDone("0", "3")}, ${english.someFailed("2")}, ${english.someCanceled("1")}.`,
+  );
+});
+
+test("a day is left out of a time of today", () => {
+  const today = new Date();
+  today.setHours(9, 5);
+  assert.doesNotMatch(words.longAgo(today.getTime()), /day|Mon|Tue|Wed|Thu|Fri|Sat|Sun/);
+  assert.match(words.longAgo(Date.parse("2030-01-01T12:00:00Z")), /Tue|Mon|Wed/);
+});
+
+test("what names a thing is taken from the phrases", () => {
+  assert.equal(words.tile("a.jpg", "running"), english.tile("a.jpg", english.states.running));
+  assert.equal(words.stateOf("failed"), english.states.failed);
+  assert.equal(words.split(33.4), english.split(33, 67));
+  assert.deepEqual([words.retry(true), words.retry(false)], [english.retryFailed, english.convertRest]);
+  assert.equal(words.albumOf(new Date(2030, 0, 2)), english.albumOf("January 2, 2030"));
+  assert.deepEqual([1, 2].map(words.photosCount), [1, 2].map(english.photosCount));
+  assert.deepEqual([1, 2].map(words.leftOut), [1, 2].map(english.leftOut));
+  assert.deepEqual([1, 2].map(words.missing), [1, 2].map(english.missing));
+  assert.equal(words.placeOf(2, 4), english.placeOf(2, 4));
+  assert.equal(words.statusOnly(502), english.noAnswer(502));
+});
+
+test("to a Chinese page the same modules speak Chinese", async () => {
+  document.documentElement.lang = "zh";
+  const inChinese = await import("../../web/static/js/words.js?in-chinese");
+  document.documentElement.lang = "en";
+  const { story } = inChinese.underWay(aJob({ position: 1, eta_s: 4.2 }));
+  assert.equal(
+    story,
+    [chinese.next, chinese.toGo(chinese.seconds("5"))].map((part) => part + chinese.stop).join(chinese.space),
+  );
+});
+
+/** @param {string[]} states */
+const items = (...states) =>
+  states.map((state, place) => ({ name: `${place}.jpg`, state, job: null, file: null, error: null }));
+
+test("an album's photos are counted by what became of them", (t) => {
+  t.mock.method(performance, "now", () => 0);
+  const all = items("succeeded", "failed", "canceled", "expired", "missing", "waiting", "sending", "queued", "running");
+  const progress = progressOf(all, { due_ms: 10_000, isGrowing: false });
+  const { done, failed, canceled, missing, unsent, isOver } = progress;
+  assert.deepEqual([progress.all, done, failed, canceled, missing, unsent, isOver], [9, 1, 1, 2, 1, 2, false]);
+  assert.equal(progress.eta_s, 20); // what is still here takes as long as what is there
+});
+
+test("an album is over when nothing waits here or there, and no more is to come", () => {
+  const over = (states, isGrowing = false) => progressOf(items(...states), { due_ms: 0, isGrowing }).isOver;
+  assert.deepEqual(
+    [over(["succeeded", "missing"]), over(["succeeded"], true), over(["queued"]), over(["waiting"])],
+    [true, false, false, false],
+  );
+});
+
+test("what failed may be tried again from here if that can help and there is something to try it with", () => {
+  const [item] = items("failed");
+  const mayRetry = (about) => progressOf([{ ...item, ...about }], { due_ms: 0, isGrowing: false }).mayRetry;
+  const error = (code) => ({ code, title: "", detail: "" });
+  assert.equal(mayRetry({ job: aJob(), error: error("timed_out") }), true);
+  assert.equal(mayRetry({ file: new File([], "a.jpg"), error: error("unreadable") }), true);
+  assert.equal(mayRetry({ job: aJob(), error: error("damaged_photo") }), false);
+  assert.equal(mayRetry({}), false);
+  assert.equal(mayRetry({ state: "succeeded", job: aJob() }), false);
+});
