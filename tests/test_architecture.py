@@ -212,8 +212,8 @@ PITFALLS = (ROOT / "docs" / "pitfalls.md").read_text("utf-8")
 CHECKING_DATA = {"photos_dir", "reference_dir"}
 
 
-def tests_there() -> dict[str, set[str]]:
-    """Every test, and what it asks for."""
+def fixtures_by_test() -> dict[str, set[str]]:
+    """The fixtures that each test asks for."""
     trees = [ast.parse(file.read_text("utf-8")) for file in (ROOT / "tests").rglob("test_*.py")]
     functions = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     return {one.name: {argument.arg for argument in one.args.args} for one in functions if one.name.startswith("test_")}
@@ -222,11 +222,11 @@ def tests_there() -> dict[str, set[str]]:
 def test_every_pitfall_in_the_documentation_has_its_test() -> None:
     named = set(re.findall(r"`(test_\w+)`", PITFALLS))
     assert len(named) > 10
-    assert named <= tests_there().keys()
+    assert named <= fixtures_by_test().keys()
 
 
 def test_the_documentation_names_the_tests_that_need_the_checking_data() -> None:
     _, _, section = PITFALLS.partition("## Tests that need the checking data")
     assert set(re.findall(r"`(test_\w+)`", section)) == {
-        name for name, needs in tests_there().items() if needs & CHECKING_DATA
+        name for name, needs in fixtures_by_test().items() if needs & CHECKING_DATA
     }
