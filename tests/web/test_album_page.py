@@ -16,7 +16,7 @@ from PIL import Image
 from playwright.sync_api import CDPSession, Locator, Page, Request, Route, expect
 
 from tests.browsing import PHONE, WAIT_MS, OpenPage, hand_over, payload, scene, way_in
-from tests.conftest import AXE, ROOT, RunningService
+from tests.conftest import AXE, ROOT, RunningService, wait_until
 from web.languages import CHINESE
 
 BROKEN = {"04 cut short.jpg": "This photo couldn't be converted", "09 diary.jpg": "We can't read this file as an image"}
@@ -190,12 +190,17 @@ def test_one_photo_is_no_album(page: Page, folder: Path) -> None:
     expect(page.get_by_role("heading", name="Here it is")).to_be_visible(timeout=WAIT_MS)
 
 
+IS_KEPT = """async ([album, name]) =>
+    Boolean(await (await import("/static/js/miniatures.js")).keptMiniature(album, name))"""
+
+
 def test_a_reload_in_the_middle_goes_on(page: Page, folder: Path, busy: Callable[[], None]) -> None:
     choose_files(page, photos_of(folder, 6))
     expect(story(page)).to_contain_text("0 of 6 done")
     page.wait_for_url(re.compile("#album="))
     expect(page.locator("li[data-state='queued']")).to_have_count(6)
     address = page.url
+    wait_until(lambda: page.evaluate(IS_KEPT, [address.partition("#album=")[2], "01.jpg"]), "the browser keeps a photo")
     page.reload()
     expect(story(page)).to_contain_text("0 of 6 done")
     expect(page.locator(".tile .photo").first).to_be_visible()  # kept by the browser
