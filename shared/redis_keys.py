@@ -27,7 +27,7 @@ RECONCILED: Final = "sakuga:reconciled"  # string, there for a while after lists
 # Albums, webhooks, stored objects, requests
 ALBUMS_ENDED: Final = "sakuga:albums:ended"  # set of albums of which a photo ended, until somebody has looked
 WEBHOOKS_DUE: Final = "sakuga:webhooks"  # sorted set of messages that were not heard yet, by when they are to be sent
-LAPSES: Final = "sakuga:holdings"  # sorted set of holdings, as "holder key", by when they lapse
+REFERENCES: Final = "sakuga:holdings"  # sorted set of references, as "referrer key", by when they expire
 RATE_PREFIX: Final = "sakuga:rate"  # of the counts of requests, which the library `limits` keeps
 
 
@@ -111,7 +111,7 @@ def album_name_lock(album_id: str, name: str) -> str:
     return f"sakuga:lock:album:{album_id}:{name}"
 
 
-def holders(key: str) -> str:
+def referrers(key: str) -> str:
     """Set: who holds an object of the store."""
     return f"sakuga:holders:{key}"
 

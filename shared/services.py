@@ -28,7 +28,7 @@ from shared.scheduling.workers import Workers
 from shared.settings import Settings
 from shared.storage.backends import open_store
 from shared.storage.base import Store
-from shared.storage.references import WAIT_S, Holdings
+from shared.storage.references import WAIT_S, References
 from shared.styles import Styles, installed_styles
 from shared.webhooks.outbox import Webhooks
 
@@ -58,7 +58,7 @@ class Services:
     cached_results: CachedResults
     albums: Albums
     webhooks: Webhooks
-    holdings: Holdings
+    references: References
     queue: Queue
     limits: Limits
 
@@ -120,7 +120,7 @@ def connect(settings: Settings, *, wait_s: float = WAIT_S) -> Services:
         cached_results=cached_results,
         albums=Albums(redis, clock, jobs, max_photos=settings.max_album_photos, wait_s=wait_s),
         webhooks=Webhooks(redis, clock, private_hosts=frozenset(settings.webhook_hosts.replace(",", " ").split())),
-        holdings=Holdings(redis, clock, store, wait_s=wait_s),
+        references=References(redis, clock, store, wait_s=wait_s),
         queue=Queue(celery_app(settings), redis),
         limits=Limits(settings.max_upload_bytes, settings.max_megapixels),
     )

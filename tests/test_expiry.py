@@ -22,12 +22,12 @@ from shared.redis_keys import (
     EXPIRY,
     FLOW_PIXELS,
     FLOWS,
-    LAPSES,
     LEASES,
     OUTSTANDING,
     PACE,
     PROMISES,
     QUARANTINE,
+    REFERENCES,
     TOTALS,
     WEBHOOKS_DUE,
     WORKERS,
@@ -36,7 +36,7 @@ from shared.redis_keys import (
 )
 from shared.services import Services, connect
 from shared.storage.disk import DiskStore
-from shared.storage.references import Holdings
+from shared.storage.references import References
 from shared.usecases.albums import tell_ended
 from shared.usecases.dispatch import feed
 from shared.usecases.jobs import erase, retry
@@ -67,7 +67,7 @@ INDEXES = {
     EXPIRY: "the job expires or is erased",
     QUARANTINE: "the job expires, is erased or tried anew",
     LEASES: "the attempt ends",
-    LAPSES: "the object is let go of",
+    REFERENCES: "the object is let go of",
     lane_sent(Lane.INTERACTIVE): "the job begins or ends",
     lane_sent(Lane.BULK): "the job begins or ends",
     FLOWS: "it has no jobs when its turn comes",
@@ -84,7 +84,9 @@ def is_named(redis: Redis, key: str) -> bool:
         case ["job", rest]:
             return redis.zscore(EXPIRY, rest.removesuffix(":events")) is not None
         case ["holders", held]:
-            return all(redis.zscore(LAPSES, f"{holder} {held}") is not None for holder in map(str, redis.smembers(key)))
+            return all(
+                redis.zscore(REFERENCES, f"{holder} {held}") is not None for holder in map(str, redis.smembers(key))
+            )
         case ["backlog", flow]:
             return redis.zscore(FLOWS, flow) is not None
     return False
@@ -141,7 +143,7 @@ class Place:
         services = self.services
         for step in (send_lost, feed, tell_ended, expire_due, reconcile):
             step(services)
-        services.holdings.release_lapsed()
+        services.references.release_expired()
         services.webhooks.send_due()
 
     def _engine(self) -> ToyEngine:
@@ -167,7 +169,7 @@ def place(guarded: Services, key_file: Path) -> Iterator[Place]:
             super().put(key, data, content_type=content_type)
 
     store = Watched(settings.data_dir / "store")
-    services = replace(services, store=store, holdings=Holdings(services.redis, services.clock, store))
+    services = replace(services, store=store, references=References(services.redis, services.clock, store))
     key, _ = create_caller(key_file, "alice", MOST, expires_in=None)
     client = create_app(services).test_client()
     assert client.post("/", data={"key": key}).status_code == 303  # begins a session

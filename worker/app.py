@@ -274,7 +274,7 @@ def add_housekeeping(app: Celery, node: Node) -> None:
                 partial(expire_due, services),
             )
             # apart, since the store and those who are told may take their time
-            store = Repeating("store", HOUSEKEEPING_S, services.holdings.release_lapsed, services.store.sweep)
+            store = Repeating("store", HOUSEKEEPING_S, services.references.release_expired, services.store.sweep)
             webhooks = Repeating("webhooks", LOOK_S, services.webhooks.start_due)
             books = Repeating("books", HOUSEKEEPING_S, partial(reconcile, services))
             self.threads = [jobs, store, webhooks, books]

@@ -109,7 +109,7 @@ def _convert_claimed(job: Job, services: Services, engine_of: Callable[[str], En
             checkpoint=_Telling(job, services),
             decoding=lambda: memory.at_most(services.limits.decoding_bytes),
         )
-    with _taking_result(job, services):
+    with _acquire_result(job, services):
         picture = replace(picture, data=_kept(job, picture.data, services))
         done = services.attempts.succeed(job, _described(job, picture), timings=picture.timings, notes=picture.notes)
     _learn(done, picture, services)
@@ -153,9 +153,9 @@ def _learn(job: Job, picture: Picture, services: Services) -> None:
     services.estimates.record_drift(job.work_ms, 1000 * (finished_at - (job.started_at or finished_at)))
 
 
-def _taking_result(job: Job, services: Services) -> AbstractContextManager[None]:
-    return services.holdings.taking(
-        job.result_holding, until=job.expires_at, kept=lambda: services.attempts.has_committed(job)
+def _acquire_result(job: Job, services: Services) -> AbstractContextManager[None]:
+    return services.references.acquire(
+        job.result_reference, until=job.expires_at, is_committed=lambda: services.attempts.has_committed(job)
     )
 
 
@@ -165,7 +165,7 @@ def _take_earlier_result(job: Job, services: Services) -> bool:
     if earlier is None:
         return False
     try:
-        with _taking_result(job, services):
+        with _acquire_result(job, services):
             _share(job, services, *earlier)
     except MissingObjectError:
         return False
@@ -175,7 +175,7 @@ def _take_earlier_result(job: Job, services: Services) -> bool:
 
 def _share(job: Job, services: Services, result: ResultInfo, notes: tuple[str, ...]) -> None:
     if services.store.head(job.result_key) is None:
-        raise MissingObjectError("The earlier picture is gone.")  # so that its holding is given back
+        raise MissingObjectError("The earlier picture is gone.")  # so that its reference is given back
     services.attempts.succeed(job, result, timings={}, notes=notes)
 
 

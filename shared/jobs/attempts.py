@@ -38,7 +38,7 @@ class Attempts:
         Returns None when there is nothing (more) to do: ended, erased, tried too often.
 
         Attempts are counted here and not by the queue, so they count whatever died: a child, a node, Redis. One that
-        runs is overtaken only when its lease has lapsed: a message sent or delivered twice starts nothing twice.
+        runs is overtaken only when its lease has expired: a message sent or delivered twice starts nothing twice.
         """
         claim = f"{holder} {secrets.token_hex(8)}"
 

@@ -9,7 +9,7 @@ from shared.conversion import Stage
 from shared.errors import AttemptsExhaustedError, SakugaError, UnknownJobError, UnreadableJobError
 from shared.photos.formats import Format
 from shared.record_codec import record_values
-from shared.storage.references import Holding
+from shared.storage.references import Reference
 
 RECORD_GRACE_S = 3600  # how long an expired job can still say that it has expired
 NO_SUCH_JOB = "No such job; it may have expired or been deleted."
@@ -114,19 +114,19 @@ class Job(BaseModel):
         return self.album or self.caller
 
     @property
-    def photo_holding(self) -> Holding:
-        return Holding(self.photo_key, self.id)
+    def photo_reference(self) -> Reference:
+        return Reference(self.photo_key, self.id)
 
     @property
-    def result_holding(self) -> Holding:
+    def result_reference(self) -> Reference:
         """Of this attempt alone: one that is overtaken gives back its own and never the other's."""
-        return Holding(self.result_key, f"{self.id}:{self.attempts}")
+        return Reference(self.result_key, f"{self.id}:{self.attempts}")
 
     @property
-    def holdings(self) -> tuple[Holding, ...]:
+    def references(self) -> tuple[Reference, ...]:
         """All that any attempt may have left."""
         attempts = range(1, self.attempts + 1)
-        return (self.photo_holding, *(Holding(self.result_key, f"{self.id}:{attempt}") for attempt in attempts))
+        return (self.photo_reference, *(Reference(self.result_key, f"{self.id}:{attempt}") for attempt in attempts))
 
 
 def new_id() -> str:

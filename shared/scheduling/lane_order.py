@@ -26,7 +26,7 @@ class Turns:
         return sorted(self._queues, key=lambda queue: queue != first)[:count]
 
     def rotate(self, taken: str) -> str:
-        """Note from which lane a job was taken; a debt to the bulk lane lapses when it had nothing to give."""
+        """Note from which lane a job was taken; a debt to the bulk lane expires when it had nothing to give."""
         if taken == Lane.INTERACTIVE and self._due < 1:
             self._due += BULK_SHARE / (1 - BULK_SHARE)
         else:

@@ -34,13 +34,13 @@ for _, job in ipairs(ARGV) do
 end
 """
 
-# KEYS: the leases. ARGV: the seconds after which they lapse, how many at most.
+# KEYS: the leases. ARGV: the seconds after which they expire, how many at most.
 _LAPSED: Final = """
 local time = redis.call('TIME')
 return redis.call('ZRANGEBYSCORE', KEYS[1], 0, time[1] + time[2] / 1e6 - ARGV[1], 'LIMIT', 0, ARGV[2])
 """
 
-# KEYS: the leases. ARGV: the seconds after which they lapse, the job.
+# KEYS: the leases. ARGV: the seconds after which they expire, the job.
 _HELD: Final = """
 local time, seen = redis.call('TIME'), redis.call('ZSCORE', KEYS[1], ARGV[2])
 return (seen and time[1] + time[2] / 1e6 - seen < tonumber(ARGV[1])) and 1 or 0

@@ -33,7 +33,7 @@ def erase(services: Services, job_id: str) -> None:
     if job.album and job.name:
         services.albums.forget(job.album, job.name, job.id)
     try:
-        for holding in job.holdings:
-            services.holdings.release(holding)
+        for reference in job.references:
+            services.references.release(reference)
     except UnavailableError as error:
         log.warning("deletion of an erased job's files deferred", job_id=job_id, error=error.detail)

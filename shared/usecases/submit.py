@@ -55,7 +55,7 @@ def submit(services: Services, photo: BinaryIO, order: Order) -> Job:
     with services.quotas.spending(order.caller, pixels) as spending:
         services.admission.admit(order.lane, pixels, order.album or order.caller)
         job = _new_job(services, order, style, info, pixels)
-        with services.holdings.taking(job.photo_holding, until=job.expires_at):
+        with services.references.acquire(job.photo_reference, until=job.expires_at):
             services.store.put(job.photo_key, photo, content_type="application/octet-stream")
         spending.may_stand = True
         entered = _enter(services, job, idempotency)
@@ -94,10 +94,10 @@ def _enter(services: Services, job: Job, idempotency: Idempotency | None) -> Job
     try:
         made = services.jobs.create(job, idempotency)
     except SakugaError:
-        services.holdings.release(job.photo_holding)
-        raise  # after any other error the record may be there: without one the photo's holding lapses
+        services.references.release(job.photo_reference)
+        raise  # after any other error the record may be there: without one the photo's reference expires
     if made.id != job.id:
-        services.holdings.release(job.photo_holding)
+        services.references.release(job.photo_reference)
         return made
     if job.lane is Lane.BULK:
         with suppress(RedisError):  # whose turn it is is asked again soon

@@ -700,7 +700,7 @@ class TestAfterwards:
         assert client.delete(album).status_code == 204
         assert problem(client.get(album)) == (404, "unknown_album")
         work(services)
-        services.holdings.release_lapsed()
+        services.references.release_expired()
         assert services.redis.keys("sakuga:album:*") == []
         assert services.redis.keys("sakuga:job:*") == []
         assert services.redis.keys("sakuga:backlog*") + services.redis.keys("sakuga:hold*") == []

@@ -32,12 +32,12 @@ from shared.jobs.record import RECORD_GRACE_S, Job, Lane, ResultInfo, State, err
 from shared.jobs.store import Idempotency, Jobs
 from shared.photos.formats import Format
 from shared.record_codec import RECORD_VERSION
-from shared.redis_keys import EXPIRY, LAPSES, LEASES, lane_sent
+from shared.redis_keys import EXPIRY, LEASES, REFERENCES, lane_sent
 from shared.scheduling import admission
 from shared.scheduling.broker import Queue, celery_app
 from shared.services import Services, connect
 from shared.storage.disk import DiskStore
-from shared.storage.references import LOCK_S, Holding, Holdings
+from shared.storage.references import LOCK_S, Reference, References
 from shared.usecases.dispatch import claim
 from shared.usecases.jobs import erase
 from shared.usecases.maintenance import expire_due
@@ -65,7 +65,7 @@ def claimed(services: Services, seed: int = 0) -> Job:
 
 def make_overdue(services: Services) -> None:
     """Let everything that has a time be past it."""
-    for key in (EXPIRY, LAPSES, LEASES, lane_sent(Lane.INTERACTIVE)):
+    for key in (EXPIRY, REFERENCES, LEASES, lane_sent(Lane.INTERACTIVE)):
         for entry in services.redis.zrange(key, 0, -1):
             services.redis.zadd(key, {str(entry): 1})
 
@@ -73,7 +73,7 @@ def make_overdue(services: Services) -> None:
 def tidy(services: Services) -> None:
     """Remove what is overdue, as every worker node does."""
     expire_due(services)
-    services.holdings.release_lapsed()
+    services.references.release_expired()
 
 
 def heard_of(services: Services, job: Job, *, ago_s: float) -> None:
@@ -246,7 +246,7 @@ def test_of_two_photos_with_one_idempotency_key_at_once_the_refused_one_leaves_n
     with pytest.raises(IdempotencyKeyReusedError):
         submit(replace(services, jobs=jobs), seed=1, key="k1")
     assert services.store.head(refused.photo_key) is None
-    assert services.redis.zcard(LAPSES) == 1, "that of the photo that was quicker"
+    assert services.redis.zcard(REFERENCES) == 1, "that of the photo that was quicker"
 
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"max_side": 256}])
@@ -258,7 +258,7 @@ def test_an_idempotency_key_with_another_payload_is_refused(services: Services, 
 
 def test_an_erased_job_takes_its_photo_and_result_with_it(services: Services) -> None:
     job = claimed(services)
-    with services.holdings.taking(job.result_holding, until=job.expires_at):
+    with services.references.acquire(job.result_reference, until=job.expires_at):
         services.store.put(job.result_key, b"jpg", content_type="image/jpeg")
     services.attempts.succeed(job, RESULT, timings={}, notes=())
     erase(services, job.id)
@@ -281,7 +281,7 @@ def test_an_expired_job_says_so_and_its_photo_is_gone(services: Services) -> Non
     job = submit(services)
     make_overdue(services)
     expire_due(services)
-    services.holdings.release_lapsed()
+    services.references.release_expired()
     assert services.jobs.get(job.id).state is State.EXPIRED
     assert services.store.head(job.photo_key) is None
 
@@ -447,39 +447,39 @@ def test_a_wrong_clock_expires_nothing_and_tells_right_times(
     monkeypatch.setattr(time, "time", lambda: began + ahead_s)
     job = claimed(services)
     expire_due(services)
-    services.holdings.release_lapsed()
+    services.references.release_expired()
     done = services.attempts.succeed(job, RESULT, timings={}, notes=())
     assert services.store.head(job.photo_key) is not None
     times = [done.created_at, done.started_at, done.finished_at, done.expires_at - services.settings.ttl_s]
     assert times == [pytest.approx(began, abs=60)] * 4
 
 
-def break_off(holdings: Holdings, holding: Holding, meanwhile: Callable[[], object]) -> None:
+def break_off(references: References, reference: Reference, meanwhile: Callable[[], object]) -> None:
     """Begin to write an object, let something happen, and fail."""
-    with holdings.taking(holding, until=time.time() + 60):
+    with references.acquire(reference, until=time.time() + 60):
         meanwhile()
         raise BrokenPipeError
 
 
-def test_who_lost_its_lock_deletes_nothing_until_its_holding_lapses(services: Services) -> None:
-    late = submit(services).photo_holding
+def test_who_lost_its_lock_deletes_nothing_until_its_reference_expires(services: Services) -> None:
+    late = submit(services).photo_reference
     lock = f"sakuga:lock:{late.key}"
     with pytest.raises(BrokenPipeError):
-        break_off(services.holdings, late, lambda: services.redis.delete(lock))  # as if its time had run out
+        break_off(services.references, late, lambda: services.redis.delete(lock))  # as if its time had run out
     assert services.store.head(late.key) is not None
     make_overdue(services)
-    services.holdings.release_lapsed()
+    services.references.release_expired()
     assert services.store.head(late.key) is None
 
 
 def test_a_delete_has_all_the_time_of_its_lock(services: Services, tmp_path: Path) -> None:
-    late, left = submit(services).photo_holding, []
+    late, left = submit(services).photo_reference, []
 
     class Watched(DiskStore):
         def delete(self, key: str) -> None:
             left.append(services.redis.pttl(f"sakuga:lock:{key}"))
 
-    lock, own = f"sakuga:lock:{late.key}", Holdings(services.redis, services.clock, Watched(tmp_path))
+    lock, own = f"sakuga:lock:{late.key}", References(services.redis, services.clock, Watched(tmp_path))
     with pytest.raises(BrokenPipeError):
         break_off(own, late, lambda: services.redis.pexpire(lock, 1000))  # as if the upload had taken most of it
     assert left == [pytest.approx(1000 * LOCK_S, abs=5000)]
@@ -487,11 +487,11 @@ def test_a_delete_has_all_the_time_of_its_lock(services: Services, tmp_path: Pat
 
 def test_a_photo_whose_submitter_died_before_writing_the_record_goes_in_time(services: Services) -> None:
     job = submit(services)
-    services.redis.delete(f"sakuga:job:{job.id}")  # leaves what was there before the record: the photo and its holding
-    services.holdings.release_lapsed()
+    services.redis.delete(f"sakuga:job:{job.id}")  # leaves the photo and its reference, which were there before
+    services.references.release_expired()
     assert services.store.head(job.photo_key) is not None
     make_overdue(services)
-    services.holdings.release_lapsed()
+    services.references.release_expired()
     assert services.store.head(job.photo_key) is None
     assert services.redis.keys("sakuga:hold*") == []
 
@@ -503,9 +503,9 @@ def test_what_the_store_cannot_erase_now_is_erased_when_it_answers_again(service
 
     job = submit(services)
     down = Down(services.settings.data_dir / "store")
-    erase(replace(services, store=down, holdings=Holdings(services.redis, services.clock, down)), job.id)
+    erase(replace(services, store=down, references=References(services.redis, services.clock, down)), job.id)
     assert services.store.head(job.photo_key) is not None
-    services.holdings.release_lapsed()
+    services.references.release_expired()
     assert services.store.head(job.photo_key) is None
 
 
@@ -668,7 +668,7 @@ def test_the_photo_goes_once_its_picture_is_there_and_the_picture_in_its_time(se
     job = claimed(services)
     services.store.put_new(job.result_key, b"picture", content_type="image/png")
     services.attempts.succeed(job, RESULT, timings={}, notes=())
-    services.holdings.release_lapsed()
+    services.references.release_expired()
     assert services.store.head(job.photo_key) is None
     assert services.store.head(job.result_key) is not None
 
@@ -676,7 +676,7 @@ def test_the_photo_goes_once_its_picture_is_there_and_the_picture_in_its_time(se
 def test_a_photo_that_failed_is_kept_to_be_tried_again(services: Services) -> None:
     job = claimed(services)
     services.attempts.fail(job.id, DamagedPhotoError("It ends too soon."))
-    services.holdings.release_lapsed()
+    services.references.release_expired()
     assert services.store.head(job.photo_key) is not None
 
 
