@@ -16,7 +16,9 @@ _VERSION = {"version": RECORD_VERSION}
 
 def record_fields(record: BaseModel) -> dict[Any, Any]:  # what redis-py takes for a mapping of strings
     """A record as the hash that Redis keeps: JSON by the name of each field, and the version."""
-    return {name: json.dumps(value) for name, value in (record.model_dump(mode="json") | _VERSION).items()}
+    return {
+        name: json.dumps(value) for name, value in (record.model_dump(mode="json", by_alias=True) | _VERSION).items()
+    }
 
 
 def record_values(fields: dict[str, str]) -> dict[str, Any]:

@@ -204,9 +204,9 @@ def cancel_and_erase(place: Place) -> None:
 def try_again(place: Place) -> None:
     job_id = place.send(5)
     place.claim(job_id)
-    place.services.attempts.requeue(place.services.jobs.get(job_id), hindered=True)
+    place.services.attempts.requeue(place.services.jobs.get(job_id), outage=True)
     place.claim(job_id)
-    place.services.attempts.give_back(job_id, "host/1", counts=False)
+    place.services.attempts.release(job_id, "host/1", counts=False)
     place.client.post(f"{JOBS}/{job_id}/cancel")
     retry(place.services, job_id)
     place.watch.look()

@@ -13,7 +13,7 @@ from zipstream import ZipStream
 
 from shared.albums.record import Album, Entry
 from shared.errors import UnavailableError
-from shared.jobs.events import PATIENCE_S
+from shared.jobs.events import READ_BLOCK_S
 from shared.jobs.record import ENDED, State
 from shared.photos.filenames import UniqueNames
 from shared.services import Services
@@ -41,7 +41,7 @@ def archive_of(services: Services, seat: Seat, album: Album) -> Iterator[bytes]:
     yield from packing.add_all(services.albums.entries(album.id))
     while services.albums.unfinished(album.id):
         _require_wanted(seat)
-        events = services.albums.events(album.id, after=after, wait_s=PATIENCE_S)
+        events = services.albums.events(album.id, after=after, wait_s=READ_BLOCK_S)
         after = events[-1].id if events else after
         names = list(dict.fromkeys(event.name for event in events if event.state in ENDED))
         yield from packing.add_all(services.albums.some(album.id, names))

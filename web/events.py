@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from shared.albums.record import Entry
 from shared.albums.store import Albums
 from shared.errors import NewerRecordError, UnknownAlbumError, UnknownJobError
-from shared.jobs.events import PATIENCE_S, Event, Events
+from shared.jobs.events import READ_BLOCK_S, Event, Events
 from shared.jobs.record import Job
 from shared.jobs.store import Jobs
 from web.waiting import Seat
@@ -38,7 +38,7 @@ def stream(jobs: Jobs, events: Events, seat: Seat, job_id: str, *, after: str, r
 def _follow(jobs: Jobs, events: Events, seat: Seat, job_id: str, last: str, render: Render) -> Iterator[str]:
     spoke = time.monotonic()
     while seat.is_wanted():
-        news = list(events.read(job_id, after=last, wait_s=PATIENCE_S))
+        news = list(events.read(job_id, after=last, wait_s=READ_BLOCK_S))
         job = jobs.get(job_id)
         for event in news:
             last = event.id
@@ -97,7 +97,7 @@ def _follow_album(
     spoke = told = time.monotonic()
     while seat.is_wanted():
         is_over = albums.has_ended(album_id)  # asked first: what ended it is then among the events
-        events = albums.events(album_id, after=last, wait_s=0 if is_over else PATIENCE_S)
+        events = albums.events(album_id, after=last, wait_s=0 if is_over else READ_BLOCK_S)
         latest = {event.name: event.id for event in events}
         for entry in albums.some(album_id, list(latest)):
             yield _event("state", latest[entry.item.name], render_photo(entry))

@@ -196,7 +196,7 @@ def _wait_if_preferred(job: Job) -> tuple[Job, int]:
     if seat is None:
         return job, 0
     try:
-        return services().events.wait_for_end(job.id, seconds, patient=seat.is_wanted), seconds
+        return services().events.wait_for_end(job.id, seconds, keep_waiting=seat.is_wanted), seconds
     finally:
         seat.room.leave()
 

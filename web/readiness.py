@@ -55,7 +55,7 @@ def queue_check(settings: Settings) -> Check:
     """Look at the queue, with less patience than those who need it."""
 
     def look() -> None:
-        with redis_client(settings, patience_s=QUEUE_ANSWERS_S, tries=1) as client:
+        with redis_client(settings, timeout_s=QUEUE_ANSWERS_S, tries=1) as client:
             client.ping()
 
     return Check(look)

@@ -159,20 +159,20 @@ def request_of(node: Node) -> type[Request]:
     class ConvertRequest(Request):  # type: ignore[misc]
         """A message in hand, in the parent; what goes back to the queue is no longer this node's."""
 
-        is_hindered = False
+        is_outage = False
 
         def on_failure(self, exc_info: object, *args: object, **kwargs: object) -> object:
             """The task raised something, or the child is gone."""
             raised = getattr(exc_info, "exception", None)
-            self.is_hindered = isinstance(getattr(raised, "exc", raised), Reject)
+            self.is_outage = isinstance(getattr(raised, "exc", raised), Reject)
             return super().on_failure(exc_info, *args, **kwargs)
 
         def reject(self, requeue: bool = False) -> None:  # noqa: FBT001, FBT002  as Celery calls it
             """A child was killed, or could not write the record."""
             if requeue:
-                if not self.is_hindered:
+                if not self.is_outage:
                     log.warning("the process converting a job died; the job will be retried", job_id=self.id)
-                _give_back(node, self.id, counts=not self.is_hindered)
+                _release_job(node, self.id, counts=not self.is_outage)
             self._tell(partial(super().reject, requeue))
 
         def acknowledge(self) -> None:
@@ -193,7 +193,7 @@ def request_of(node: Node) -> type[Request]:
 
         def cancel(self, pool: object, signal: str | None = None, emit_retry: bool = True) -> None:  # noqa: FBT001, FBT002
             """A stop has taken too long."""
-            _give_back(node, self.id, counts=False)
+            _release_job(node, self.id, counts=False)
             super().cancel(pool, signal, emit_retry)
 
     return ConvertRequest
@@ -211,7 +211,7 @@ def _add_task(app: Celery, node: Node) -> None:
     @app.task(bind=True, base=ConvertTask, name=CONVERT, max_retries=None)  # type: ignore[untyped-decorator]
     def convert(self: Task, job_id: str) -> None:
         try:
-            pause_s = tasks.convert(job_id, node.services, node.models.engine, holder=node.name)
+            pause_s = tasks.convert(job_id, node.services, node.models.engine, worker=node.name)
         except RedisError as error:
             log.warning("failed to write a job's record; requeueing the job", job_id=job_id, error=str(error))
             time.sleep(RETRY_DELAY_S)  # nothing else could be done meanwhile
@@ -220,9 +220,9 @@ def _add_task(app: Celery, node: Node) -> None:
             raise self.retry(countdown=pause_s, queue=self.request.delivery_info["routing_key"])
 
 
-def _give_back(node: Node, job_id: str, *, counts: bool) -> None:
+def _release_job(node: Node, job_id: str, *, counts: bool) -> None:
     try:
-        node.services.attempts.give_back(job_id, node.name, counts=counts)
+        node.services.attempts.release(job_id, node.name, counts=counts)
     except (RedisError, NewerRecordError) as error:
         log.warning("failed to requeue a job; it waits for its lease to expire", job_id=job_id, error=str(error))
 

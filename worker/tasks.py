@@ -33,14 +33,14 @@ from shared.storage.base import MissingObjectError
 from shared.usecases.dispatch import claim
 from worker import memory
 
-TELL_EVERY_S = 0.5
+REPORT_EVERY_S = 0.5
 NEWER_PAUSE_S = 10.0  # between looks whether a worker of a newer release takes what an older one cannot read
 
 log = structlog.get_logger()
 
 
-def convert(job_id: str, services: Services, engine_of: Callable[[str], Engine], *, holder: str = "") -> float | None:
-    """Run one attempt at a job in the hands of the node `holder`.
+def convert(job_id: str, services: Services, engine_of: Callable[[str], Engine], *, worker: str = "") -> float | None:
+    """Run one attempt at a job in the hands of the node `worker`.
 
     Returns in how many seconds it should be tried again, if it should.
 
@@ -48,14 +48,14 @@ def convert(job_id: str, services: Services, engine_of: Callable[[str], Engine],
         RedisError: the record could not be written; the job stays with the queue.
     """
     try:
-        return _convert(job_id, services, engine_of, holder)
+        return _convert(job_id, services, engine_of, worker)
     except NewerRecordError:
         log.warning("job record written by a newer release; requeueing the job", job_id=job_id)
         return NEWER_PAUSE_S
 
 
-def _convert(job_id: str, services: Services, engine_of: Callable[[str], Engine], holder: str) -> float | None:
-    job = claim(services, job_id, holder)
+def _convert(job_id: str, services: Services, engine_of: Callable[[str], Engine], worker: str) -> float | None:
+    job = claim(services, job_id, worker)
     if job is None:
         return None
     with structlog.contextvars.bound_contextvars(job_id=job.id, attempt=job.attempts):
@@ -86,8 +86,8 @@ def _attempt(job: Job, services: Services, engine_of: Callable[[str], Engine]) -
 
 def _fail(job: Job, error: SakugaError, services: Services) -> float | None:
     """End the attempt with an error; returns in how many seconds the job is to be tried again, if it is."""
-    hindered = isinstance(error, UnavailableError)
-    if error.retryable and (pause_s := services.attempts.requeue(job, hindered=hindered)):
+    outage = isinstance(error, UnavailableError)
+    if error.retryable and (pause_s := services.attempts.requeue(job, outage=outage)):
         log.warning("conversion will be retried", code=error.code, pause_s=pause_s)
         return pause_s
     cause = error.__cause__ if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else None  # of ours, not of the photo's
@@ -97,7 +97,7 @@ def _fail(job: Job, error: SakugaError, services: Services) -> float | None:
 
 
 def _convert_claimed(job: Job, services: Services, engine_of: Callable[[str], Engine]) -> None:
-    if _take_earlier_result(job, services):
+    if _reuse_cached_result(job, services):
         return
     engine = engine_of(job.style)
     with services.store.open(job.photo_key) as photo:
@@ -106,7 +106,7 @@ def _convert_claimed(job: Job, services: Services, engine_of: Callable[[str], En
             Options(job.max_side, job.format),
             engine,
             services.limits,
-            checkpoint=_Telling(job, services),
+            checkpoint=_ProgressReporter(job, services),
             decoding=lambda: memory.at_most(services.limits.decoding_bytes),
         )
     with _acquire_result(job, services):
@@ -124,7 +124,7 @@ def _kept(job: Job, data: bytes, services: Services) -> bytes:
         return there.read()
 
 
-class _Telling:
+class _ProgressReporter:
     """Publishes how far a conversion is, and stops it when its owner wants that.
 
     Most stages pass in a moment and are not worth a transaction each; the beginning and the end of generating are.
@@ -134,13 +134,13 @@ class _Telling:
         self._job = job
         self._services = services
         self._stage: Stage | None = None
-        self._told_at = monotonic()  # by the claim
+        self._reported_at = monotonic()  # by the claim
 
     def __call__(self, stage: Stage, progress: float) -> None:
         begins = stage in {Stage.GENERATE, Stage.POSTPROCESS} and self._stage is not stage
-        if begins or monotonic() - self._told_at >= TELL_EVERY_S:
+        if begins or monotonic() - self._reported_at >= REPORT_EVERY_S:
             self._services.attempts.advance(self._job, stage, progress)
-            self._stage, self._told_at = stage, monotonic()
+            self._stage, self._reported_at = stage, monotonic()
 
 
 def _learn(job: Job, picture: Picture, services: Services) -> None:
@@ -159,9 +159,9 @@ def _acquire_result(job: Job, services: Services) -> AbstractContextManager[None
     )
 
 
-def _take_earlier_result(job: Job, services: Services) -> bool:
+def _reuse_cached_result(job: Job, services: Services) -> bool:
     """Share the picture that another job made of the same photo, if it is still there."""
-    earlier = services.cached_results.earlier(job)
+    earlier = services.cached_results.find(job)
     if earlier is None:
         return False
     try:

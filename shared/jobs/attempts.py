@@ -11,8 +11,8 @@ from shared.errors import AttemptsExhaustedError, CanceledError, NewerRecordErro
 from shared.jobs.record import Job, ResultInfo, State, as_ended, error_info
 from shared.jobs.store import Jobs
 
-HINDRANCE_S = 900  # how long a job waits for a store, say, that does not answer
-SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 30.0  # between its attempts
+OUTAGE_RETRY_S = 900  # how long a job waits for a store, say, that does not answer
+MIN_PAUSE_S, MAX_PAUSE_S = 2.0, 30.0  # between its attempts
 
 log = structlog.get_logger()
 
@@ -32,15 +32,15 @@ class Attempts:
         self._max_attempts = max_attempts
         self._quarantine_ttl_s = quarantine_ttl_s
 
-    def claim(self, job_id: str, holder: str = "") -> Job | None:
-        """Begin an attempt in the hands of `holder`.
+    def claim(self, job_id: str, worker: str = "") -> Job | None:
+        """Begin an attempt in the hands of `worker`.
 
         Returns None when there is nothing (more) to do: ended, erased, tried too often.
 
         Attempts are counted here and not by the queue, so they count whatever died: a child, a node, Redis. One that
         runs is overtaken only when its lease has expired: a message sent or delivered twice starts nothing twice.
         """
-        claim = f"{holder} {secrets.token_hex(8)}"
+        claim = f"{worker} {secrets.token_hex(8)}"
 
         def begin(job: Job) -> Job:
             if job.ended or job.claim == claim:  # ours already, where the answer to our write was lost
@@ -49,8 +49,8 @@ class Attempts:
                 return job
             if job.cancel_requested:
                 return as_ended(job, State.CANCELED, self._jobs.now())
-            if self._was_tried_enough(job):
-                return self._exhausted(job)
+            if self._is_exhausted(job):
+                return self._as_exhausted(job)
             return job.model_copy(
                 update={
                     "state": State.RUNNING,
@@ -137,52 +137,56 @@ class Attempts:
 
         self._jobs.change(job.id, finish)
 
-    def requeue(self, job: Job, *, hindered: bool = False) -> float | None:
+    def requeue(self, job: Job, *, outage: bool = False) -> float | None:
         """Let this attempt's job wait for another; returns for how many seconds, None when there is to be no other.
 
-        Of a job that was `hindered`, by a store that does not answer say, the attempt does not count: it waits as long
-        again as that has lasted, for `HINDRANCE_S` in all.
+        In an `outage` of a dependency, such as the store, the attempt does not count: the job waits as long again as
+        the outage has lasted, for `OUTAGE_RETRY_S` in all.
         """
         now = self._jobs.now()
-        hindered_s = job.hindered_s + now - (job.started_at or now) if hindered else 0.0
-        pause_s = min(LONGEST_PAUSE_S, max(SHORTEST_PAUSE_S, hindered_s))
+        outage_s = job.outage_s + now - (job.started_at or now) if outage else 0.0
+        pause_s = min(MAX_PAUSE_S, max(MIN_PAUSE_S, outage_s))
 
         def wait(current: Job) -> Job:
-            had_its_tries = current.hindered_s > HINDRANCE_S if hindered else self._was_tried_enough(current)
-            if not _is_current(current, job) or had_its_tries:
+            is_exhausted = current.outage_s > OUTAGE_RETRY_S if outage else self._is_exhausted(current)
+            if not _is_current(current, job) or is_exhausted:
                 return current
             waiting = self._jobs.waiting(current)
-            if not hindered:
+            if not outage:
                 return waiting
-            return waiting.model_copy(update={"forgiven": current.forgiven + 1, "hindered_s": hindered_s + pause_s})
+            return waiting.model_copy(
+                update={"uncounted_attempts": current.uncounted_attempts + 1, "outage_s": outage_s + pause_s}
+            )
 
         return pause_s if self._jobs.change(job.id, wait).state is State.QUEUED else None
 
-    def give_back(self, job_id: str, holder: str, *, counts: bool) -> None:
-        """Let a job wait again whose attempt in the hands of `holder` has ended; that of anybody else is left alone.
+    def release(self, job_id: str, worker: str, *, counts: bool) -> None:
+        """Let a job wait again whose attempt in the hands of `worker` has ended; that of anybody else is left alone.
 
         The attempt `counts` unless something else than the photo ended it.
         """
 
         def wait(current: Job) -> Job:
-            is_theirs = current.state is State.RUNNING and current.claim and current.claim.startswith(f"{holder} ")
+            is_theirs = current.state is State.RUNNING and current.claim and current.claim.startswith(f"{worker} ")
             if not is_theirs:
                 return current
-            return self._jobs.waiting(current).model_copy(update={"forgiven": current.forgiven + (not counts)})
+            return self._jobs.waiting(current).model_copy(
+                update={"uncounted_attempts": current.uncounted_attempts + (not counts)}
+            )
 
         with suppress(UnknownJobError):
             self._jobs.change(job_id, wait)
 
-    def _exhausted(self, job: Job) -> Job:
-        tries = job.attempts - job.forgiven
+    def _as_exhausted(self, job: Job) -> Job:
+        tries = job.attempts - job.uncounted_attempts
         often = "once" if tries == 1 else f"{tries} times"
         error = error_info(AttemptsExhaustedError(f"It was tried {often} and never finished."))
         now = self._jobs.now()
         expires_at = max(job.expires_at, now + self._quarantine_ttl_s)
         return as_ended(job, State.FAILED, now, error=error, expires_at=expires_at)
 
-    def _was_tried_enough(self, job: Job) -> bool:
-        return job.attempts - job.forgiven >= self._max_attempts
+    def _is_exhausted(self, job: Job) -> bool:
+        return job.attempts - job.uncounted_attempts >= self._max_attempts
 
 
 def _has_committed(current: Job, attempt: Job) -> bool:

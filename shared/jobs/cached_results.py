@@ -28,7 +28,7 @@ class CachedResults(Observer):
             pipe.hset(cached, mapping={"result": fields["result"], "notes": fields["notes"]})
             pipe.expireat(cached, int(job.expires_at))
 
-    def earlier(self, job: Job) -> tuple[ResultInfo, tuple[str, ...]] | None:
+    def find(self, job: Job) -> tuple[ResultInfo, tuple[str, ...]] | None:
         """What another job made of the same photo with the same options, and its notes, if that is still known."""
         found = cast("dict[str, str]", self._redis.hgetall(redis_keys.cached_result(job.result_key)))
         return (ResultInfo.model_validate_json(found["result"]), tuple(json.loads(found["notes"]))) if found else None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 EVENTS_KEPT = 100
 STREAM_GRACE_S = 600  # how long the events of a job that has ended can still be listened to
-PATIENCE_S = 1.0  # how often a waiting reader looks whether it should go on
+READ_BLOCK_S = 1.0  # how often a waiting reader looks whether it should go on
 
 EventKind = Literal["state", "progress", "done"]
 
@@ -63,13 +63,13 @@ class Events(Observer):
         newest = cast("list[tuple[str, object]]", found)
         return newest[0][0] if newest else "0"
 
-    def wait_for_end(self, job_id: str, timeout_s: float, *, patient: Callable[[], bool] = lambda: True) -> Job:
-        """Read a job once it has ended, or as it is after `timeout_s` seconds or when no longer `patient`."""
+    def wait_for_end(self, job_id: str, timeout_s: float, *, keep_waiting: Callable[[], bool] = lambda: True) -> Job:
+        """Read a job once it has ended, or as it is after `timeout_s` seconds or once `keep_waiting` returns false."""
         deadline = time.monotonic() + timeout_s
         last = "0"  # the first pass reads what has been, so nothing is missed between reading and listening
         job = self._jobs.get(job_id)
-        while not job.ended and (left := deadline - time.monotonic()) > 0 and patient():
-            for event in self.read(job_id, after=last, wait_s=min(left, PATIENCE_S)):
+        while not job.ended and (left := deadline - time.monotonic()) > 0 and keep_waiting():
+            for event in self.read(job_id, after=last, wait_s=min(left, READ_BLOCK_S)):
                 last = event.id
             job = self._jobs.get(job_id)
         return job

@@ -3,7 +3,7 @@
 import secrets
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from shared.conversion import Stage
 from shared.errors import AttemptsExhaustedError, SakugaError, UnknownJobError, UnreadableJobError
@@ -80,8 +80,9 @@ class Job(BaseModel):
     progress: float = 0.0
     stage: Stage | None = None
     attempts: int = 0
-    forgiven: int = 0  # attempts that do not count: before the owner asked for another try, or not the photo's fault
-    hindered_s: float = 0.0  # how long attempts and pauses took while something was not there that may come back
+    # The aliases are what these fields have been called in records since the first version.
+    uncounted_attempts: int = Field(default=0, alias="forgiven")  # before a retry, or not the photo's fault
+    outage_s: float = Field(default=0.0, alias="hindered_s")  # spent in attempts and pauses while a dependency was down
     cancel_requested: bool = False
     created_at: float
     started_at: float | None = None

@@ -67,13 +67,13 @@ class Jobs(JobReader):
         self._ticket = ticket
         self._quarantine_ttl_s = quarantine_ttl_s
 
-    def earlier(self, caller: str, idempotency: Idempotency) -> Job | None:
+    def find_by_idempotency_key(self, caller: str, idempotency: Idempotency) -> Job | None:
         """Find the job that this idempotency key made before, if it is still there.
 
         Raises:
             IdempotencyKeyReusedError: the key came with something else before.
         """
-        return self._earlier(self._redis, redis_keys.idempotency(caller, idempotency.key), idempotency)
+        return self._find_by_idempotency_key(self._redis, redis_keys.idempotency(caller, idempotency.key), idempotency)
 
     def create(self, job: Job, idempotency: Idempotency | None = None) -> Job:
         """Write a new record, or return the one that this idempotency key made in the meantime.
@@ -86,7 +86,7 @@ class Jobs(JobReader):
         key = redis_keys.idempotency(job.caller, idempotency.key)
 
         def write(pipe: "Pipeline") -> Job:
-            earlier = self._earlier(pipe, key, idempotency)
+            earlier = self._find_by_idempotency_key(pipe, key, idempotency)
             if earlier:
                 return earlier
             self._insert(pipe, job)
@@ -142,7 +142,7 @@ class Jobs(JobReader):
                 return job
             waiting = self.waiting(job)
             anew = {"error": None, "finished_at": None, "started_at": None, "cancel_requested": False}
-            return waiting.model_copy(update=anew | {"forgiven": job.attempts, "hindered_s": 0.0})
+            return waiting.model_copy(update=anew | {"uncounted_attempts": job.attempts, "outage_s": 0.0})
 
         return self.change(job_id, begin)
 
@@ -199,7 +199,7 @@ class Jobs(JobReader):
         """What time it is, in seconds since the epoch, by the clock that dates the records."""
         return self._clock.now()
 
-    def _earlier(self, redis: "Redis", key: str, idempotency: Idempotency) -> Job | None:
+    def _find_by_idempotency_key(self, redis: "Redis", key: str, idempotency: Idempotency) -> Job | None:
         known = cast("dict[str, str]", redis.hgetall(key))
         if not known:
             return None

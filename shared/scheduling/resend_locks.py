@@ -26,10 +26,10 @@ class ResendLocks(Observer):
         if before and after and after.state is State.RUNNING and after.claim != before.claim:
             pipe.delete(redis_keys.resent(after.id))
 
-    def may_send_again(self, job_id: str) -> bool:
+    def acquire(self, job_id: str) -> bool:
         """Whether the asker is the one to send a lost job's message again; nobody else may for a while."""
         return bool(self._redis.set(redis_keys.resent(job_id), "1", nx=True, ex=RESEND_S))
 
-    def was_heard_of(self, job_id: str) -> None:
+    def release(self, job_id: str) -> None:
         """The message that was sent again has come, or could not be sent: if it is lost again, anybody may send it."""
         self._redis.delete(redis_keys.resent(job_id))

@@ -28,14 +28,14 @@ def feed(services: Services) -> None:
             log.warning("failed to send a message; will retry", job_id=job_id, error=error.detail)
 
 
-def claim(services: Services, job_id: str, holder: str = "") -> Job | None:
-    """Begin an attempt in the hands of `holder` at a job whose message has come.
+def claim(services: Services, job_id: str, worker: str = "") -> Job | None:
+    """Begin an attempt in the hands of `worker` at a job whose message has come.
 
     Returns None when there is nothing (more) to do.
     """
-    job = services.attempts.claim(job_id, holder)
+    job = services.attempts.claim(job_id, worker)
     if job is None:
-        services.resend_locks.was_heard_of(job_id)
+        services.resend_locks.release(job_id)
     elif job.lane is Lane.BULK:
         feed(services)  # its place in the queue is free
     return job

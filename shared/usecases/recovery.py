@@ -32,12 +32,12 @@ def _send_again(services: Services, job_id: str) -> bool:
     if job is None:
         services.jobs.clear(job_id)
         return False
-    if not services.resend_locks.may_send_again(job_id):
+    if not services.resend_locks.acquire(job_id):
         return False
     try:
         services.queue.send(job.id, job.lane)
     except UnavailableError as error:
-        services.resend_locks.was_heard_of(job_id)
+        services.resend_locks.release(job_id)
         log.warning("failed to resend a lost message; will retry", job_id=job_id, error=error.detail)
         return False
     log.warning("lost message resent", job_id=job_id)

@@ -48,7 +48,7 @@ def submit(services: Services, photo: BinaryIO, order: Order) -> Job:
     photo.seek(0)
     sha256 = order.sha256 or hashlib.file_digest(photo, "sha256").hexdigest()  # type: ignore[arg-type]
     idempotency = _idempotency(order, sha256)
-    if idempotency and (earlier := services.jobs.earlier(order.caller, idempotency)):
+    if idempotency and (earlier := services.jobs.find_by_idempotency_key(order.caller, idempotency)):
         return earlier
     pixels = max(LEAST_PIXELS, working_pixels((header.width, header.height), order.options.max_side))
     info = PhotoInfo(width=header.width, height=header.height, bytes=photo.seek(0, 2), sha256=sha256)

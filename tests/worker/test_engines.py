@@ -282,7 +282,7 @@ def test_it_stops_within_a_picture_and_goes_on_with_the_next(
     engines: OpenedEngines, monkeypatch: pytest.MonkeyPatch, name: EngineName
 ) -> None:
     engine = engines.get(name, "hinata-full")
-    monkeypatch.setattr(base, "TELL_EVERY_S", 0.05)
+    monkeypatch.setattr(base, "REPORT_EVERY_S", 0.05)
     shares: list[float] = []
 
     def stop_at_the_second(share: float) -> None:

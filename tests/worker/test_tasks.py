@@ -13,7 +13,7 @@ from PIL import Image, ImageFile
 
 from shared.conversion import Options
 from shared.errors import DamagedPhotoError, SakugaError, UnavailableError
-from shared.jobs.attempts import HINDRANCE_S, LONGEST_PAUSE_S, Attempts
+from shared.jobs.attempts import MAX_PAUSE_S, OUTAGE_RETRY_S, Attempts
 from shared.jobs.record import Job, ResultInfo, State
 from shared.photos.formats import Format, Limits
 from shared.pipeline import Engine, Tensor, Told
@@ -281,8 +281,8 @@ def test_a_store_that_stays_away_is_the_reason_in_the_end(
         pauses.append(tasks.convert(job.id, down, toy) or 0)
         let_pass(pauses[-1])
     assert pauses[:3] == [pytest.approx(2, abs=0.5), pytest.approx(2, abs=0.5), pytest.approx(4, abs=1)]
-    assert max(pauses) == LONGEST_PAUSE_S
-    assert HINDRANCE_S < sum(pauses) < HINDRANCE_S + 60
+    assert max(pauses) == MAX_PAUSE_S
+    assert OUTAGE_RETRY_S < sum(pauses) < OUTAGE_RETRY_S + 60
     failed = services.jobs.get(job.id)
     assert failed.error is not None
     assert failed.error.code == UnavailableError.code

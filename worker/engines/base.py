@@ -17,7 +17,7 @@ from shared.styles import Size
 PLENTY = 1 << 40  # bytes: where memory is no matter
 LOWEST_STRIP = 64  # rows; below, nearly all work would go into the overlap
 PICTURE_BYTES = 64  # per pixel of a whole picture: the photo, the tensors in and out
-TELL_EVERY_S: Final = 0.5
+REPORT_EVERY_S: Final = 0.5
 _SHORT_OF_MEMORY: Final = re.compile(r"alloc|out of memory|not enough memory", re.IGNORECASE)
 
 
@@ -106,7 +106,7 @@ class DrawingEngine(ABC):
     def _await(self, is_done: Callable[[float], bool], pixels: int, tell: Told) -> None:
         """Wait for a run over so many pixels and tell the share by the last pace; `is_done` waits for some seconds."""
         expected_s, started = self._s_per_pixel * pixels, perf_counter()
-        while not is_done(TELL_EVERY_S):
+        while not is_done(REPORT_EVERY_S):
             tell(min(0.95, (perf_counter() - started) / expected_s) if expected_s else 0.0)
         self._s_per_pixel = (perf_counter() - started) / pixels
 

@@ -26,7 +26,7 @@ from shared.errors import (
     UnknownJobError,
     UnknownStyleError,
 )
-from shared.jobs.attempts import HINDRANCE_S
+from shared.jobs.attempts import OUTAGE_RETRY_S
 from shared.jobs.events import STREAM_GRACE_S
 from shared.jobs.record import RECORD_GRACE_S, Job, Lane, ResultInfo, State, error_info, new_id
 from shared.jobs.store import Idempotency, Jobs
@@ -199,15 +199,15 @@ def test_a_requeued_job_waits_again_until_its_last_attempt(services: Services) -
     assert services.attempts.requeue(last) is None
 
 
-def test_a_job_that_is_hindered_waits_again_and_keeps_its_attempts(services: Services) -> None:
+def test_a_job_in_an_outage_waits_again_and_keeps_its_attempts(services: Services) -> None:
     job = claimed(services)
     for _ in range(4):
-        assert services.attempts.requeue(job, hindered=True)
+        assert services.attempts.requeue(job, outage=True)
         assert services.jobs.get(job.id).state is State.QUEUED
         again = services.attempts.claim(job.id)
         assert again is not None
         job = again
-    assert job.attempts - job.forgiven == 1
+    assert job.attempts - job.uncounted_attempts == 1
 
 
 def test_the_same_idempotency_key_and_photo_give_the_same_job(services: Services) -> None:
@@ -235,8 +235,8 @@ def test_many_requests_with_one_idempotency_key_at_once_make_one_job(services: S
 
 def test_of_two_photos_with_one_idempotency_key_at_once_the_refused_one_leaves_nothing(services: Services) -> None:
     class Overtaken(Jobs):
-        def earlier(self, caller: str, idempotency: Idempotency) -> Job | None:
-            found = super().earlier(caller, idempotency)
+        def find_by_idempotency_key(self, caller: str, idempotency: Idempotency) -> Job | None:
+            found = super().find_by_idempotency_key(caller, idempotency)
             submit(services, seed=0, key="k1")
             return found
 
@@ -656,10 +656,10 @@ def test_an_attempt_that_a_stop_of_its_node_ended_does_not_count(services: Servi
     job = submit(services)
     for _ in range(services.settings.max_attempts):
         assert services.attempts.claim(job.id, "here/1")
-        services.attempts.give_back(job.id, "here/1", counts=False)
+        services.attempts.release(job.id, "here/1", counts=False)
     for _ in range(services.settings.max_attempts):
         assert services.attempts.claim(job.id, "here/1")
-        services.attempts.give_back(job.id, "here/1", counts=True)
+        services.attempts.release(job.id, "here/1", counts=True)
     assert services.attempts.claim(job.id, "here/1") is None
     assert services.jobs.get(job.id).state is State.FAILED
 
@@ -686,9 +686,9 @@ def test_what_a_node_gives_back_waits_behind_the_others(services: Services) -> N
     for seed in (1, 2):
         submit(services, seed)
     services.workers.beat("here/2")
-    services.attempts.give_back(job.id, "there/1", counts=True)
+    services.attempts.release(job.id, "there/1", counts=True)
     assert services.jobs.get(job.id).state is State.RUNNING, "it is none of theirs"
-    services.attempts.give_back(job.id, "here/1", counts=True)
+    services.attempts.release(job.id, "here/1", counts=True)
     waiting = services.jobs.get(job.id)
     outlook = services.estimates.outlook(waiting)
     assert (waiting.state, outlook.position) == (State.QUEUED, 3)
@@ -756,20 +756,20 @@ def test_a_job_that_is_tried_anew_is_not_forgotten_before_it_ends(services: Serv
     assert all(services.redis.ttl(key) > services.settings.ttl_s for key in keys)
 
 
-def test_a_job_that_is_tried_anew_may_be_hindered_for_as_long_again(
+def test_a_job_that_is_tried_anew_may_wait_out_an_outage_as_long_again(
     services: Services, let_pass: Callable[[float], None]
 ) -> None:
     job = claimed(services)
-    let_pass(HINDRANCE_S + 1)
-    assert services.attempts.requeue(job, hindered=True)
+    let_pass(OUTAGE_RETRY_S + 1)
+    assert services.attempts.requeue(job, outage=True)
     late = services.attempts.claim(job.id)
     assert late is not None
-    assert services.attempts.requeue(late, hindered=True) is None
+    assert services.attempts.requeue(late, outage=True) is None
     services.attempts.fail(job.id, UnavailableError("The store does not answer."))
     services.jobs.retry(job.id)
     anew = services.attempts.claim(job.id)
     assert anew is not None
-    assert services.attempts.requeue(anew, hindered=True)
+    assert services.attempts.requeue(anew, outage=True)
 
 
 def test_the_list_of_a_caller_s_jobs_is_trimmed_of_those_that_are_forgotten(
@@ -841,7 +841,7 @@ def test_waiting_ends_when_the_job_does(services: Services) -> None:
 def test_waiting_ends_when_patience_does(services: Services) -> None:
     job = submit(services)
     looks = iter((True, True, False))
-    assert services.events.wait_for_end(job.id, 600, patient=lambda: next(looks)).state is State.QUEUED
+    assert services.events.wait_for_end(job.id, 600, keep_waiting=lambda: next(looks)).state is State.QUEUED
     assert list(looks) == []
 
 
