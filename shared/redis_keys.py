@@ -20,8 +20,8 @@ FLOW_PIXELS: Final = "sakuga:flows:pixels"  # hash: what waits of each flow of t
 OUTSTANDING: Final = "sakuga:outstanding"  # hash: work (ms) of each flow of the bulk lane that has not ended
 WORKERS: Final = "sakuga:workers"  # sorted set of warm processes, by their last sign of life
 PACE: Final = "sakuga:pace"  # hash: milliseconds per megapixel of each style
-PROMISES: Final = "sakuga:promises"  # string: how far off promised times are
-DRIFT: Final = "sakuga:drift"  # string: how much longer jobs take than was expected of them
+ETA_ERROR: Final = "sakuga:promises"  # string: how far off promised times are
+SLOWDOWN: Final = "sakuga:drift"  # string: how much longer jobs take than was expected of them
 RECONCILED: Final = "sakuga:reconciled"  # string, there for a while after lists and totals were reconciled
 
 # Albums, webhooks, stored objects, requests

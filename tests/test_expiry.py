@@ -18,16 +18,16 @@ from shared.jobs.record import Lane
 from shared.pipeline import Tensor, Told
 from shared.redis_keys import (
     ALBUMS_ENDED,
-    DRIFT,
+    ETA_ERROR,
     EXPIRY,
     FLOW_PIXELS,
     FLOWS,
     LEASES,
     OUTSTANDING,
     PACE,
-    PROMISES,
     QUARANTINE,
     REFERENCES,
+    SLOWDOWN,
     TOTALS,
     WEBHOOKS_DUE,
     WORKERS,
@@ -38,10 +38,10 @@ from shared.services import Services, connect
 from shared.storage.disk import DiskStore
 from shared.storage.references import References
 from shared.usecases.albums import tell_ended
-from shared.usecases.dispatch import feed
+from shared.usecases.dispatch import dispatch
 from shared.usecases.jobs import erase, retry
 from shared.usecases.maintenance import expire_due, reconcile
-from shared.usecases.recovery import send_lost
+from shared.usecases.recovery import resend_lost
 from tests.conftest import ROOT, ToyEngine, fall_silent, photo_bytes
 from tests.shared.albums.test_albums import ALBUMS, body, put, upload
 from tests.shared.webhooks.test_webhooks import Receiver, receiver  # noqa: F401  a fixture
@@ -56,8 +56,8 @@ MOST = Allowance((Scope.SUBMIT, Scope.READ), requests_per_minute=10_000, megapix
 STAY = {
     TOTALS: "counters since the beginning, under a few names",
     PACE: "one number for each style",
-    PROMISES: "one number",
-    DRIFT: "one number",
+    ETA_ERROR: "one number",
+    SLOWDOWN: "one number",
     WORKERS: "processes; a node that starts drops those that were silent for an hour",
     lane_totals(Lane.INTERACTIVE): "four counters",
     lane_totals(Lane.BULK): "four counters",
@@ -134,14 +134,14 @@ class Place:
 
     def work(self) -> None:
         """Convert all that waits, as a worker does."""
-        self.services.workers.beat("host/1")
+        self.services.workers.heartbeat("host/1")
         while message := next((found for lane in Lane if (found := self.services.redis.rpop(lane))), None):
             tasks.convert(json.loads(str(message))["headers"]["id"], self.services, lambda _: self._engine())
 
     def tidy(self) -> None:
         """What every worker node does now and then."""
         services = self.services
-        for step in (send_lost, feed, tell_ended, expire_due, reconcile):
+        for step in (resend_lost, dispatch, tell_ended, expire_due, reconcile):
             step(services)
         services.references.release_expired()
         services.webhooks.send_due()
@@ -232,7 +232,7 @@ def lose_messages(place: Place) -> None:
     place.claim(job_id)
     fall_silent(place.services, place.services.jobs.get(job_id))
     place.services.redis.delete(Lane.INTERACTIVE)
-    assert send_lost(place.services)
+    assert resend_lost(place.services)
 
 
 def damage_a_record(place: Place) -> None:

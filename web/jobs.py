@@ -212,7 +212,7 @@ def _require_result(job: Job) -> ResultInfo:
         case State.CANCELED:
             raise NoResultError("The job was canceled.")
         case _:
-            retry_after_s = _retry_after_s(services().estimates.outlook(job).eta_s)
+            retry_after_s = _retry_after_s(services().estimates.estimate(job).eta_s)
             raise NotReadyError("The photo is still being converted.", retry_after_s=retry_after_s)
 
 
@@ -226,7 +226,7 @@ def _job_response(job: Job, status: int) -> Response:
 
 def job_body(job: Job) -> JobBody:
     """A job as its owner sees it."""
-    return JobBody.of(job, services().estimates.outlook(job), job_links(job.id))
+    return JobBody.of(job, services().estimates.estimate(job), job_links(job.id))
 
 
 def _retry_after_s(eta_s: float | None) -> int:

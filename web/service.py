@@ -74,7 +74,7 @@ def get_stats() -> Response:
             worker_processes=processes,
             megapixels_per_s=pace,
             rate_megapixels_per_s=None if one is None else round(one * processes, 4),
-            eta_error=_services().estimates.promise_error(),
+            eta_error=_services().estimates.eta_error(),
         )
     )
 

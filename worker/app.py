@@ -28,9 +28,9 @@ from shared.scheduling.workers import HEARTBEAT_S, Workers
 from shared.services import connect
 from shared.settings import Settings
 from shared.usecases.albums import tell_ended
-from shared.usecases.dispatch import feed
+from shared.usecases.dispatch import dispatch
 from shared.usecases.maintenance import expire_due, reconcile
-from shared.usecases.recovery import send_lost
+from shared.usecases.recovery import resend_lost
 from shared.webhooks.outbox import LOOK_S
 from worker import tasks
 from worker.choice import Capacity
@@ -74,7 +74,7 @@ class Heartbeat:
         self._name = process_name(os.getpid())
 
     def __call__(self) -> None:
-        self._workers.beat(self._name)
+        self._workers.heartbeat(self._name)
 
 
 class Repeating(threading.Thread):
@@ -148,7 +148,7 @@ def _limit_drain(how: str, **_: object) -> None:
 
 def _leave(node: Node) -> None:
     try:
-        node.services.workers.leave_work(process_name(os.getpid()))
+        node.services.workers.deregister(process_name(os.getpid()))
     except RedisError:
         log.warning("failed to deregister; the heartbeat will time out")
 
@@ -268,8 +268,8 @@ def add_housekeeping(app: Celery, node: Node) -> None:
                 "jobs",
                 HOUSEKEEPING_S,
                 self.preparing.poll,  # so that it leaves no zombie when it is done
-                partial(send_lost, services),
-                partial(feed, services),
+                partial(resend_lost, services),
+                partial(dispatch, services),
                 partial(tell_ended, services),
                 partial(expire_due, services),
             )

@@ -149,8 +149,8 @@ def _learn(job: Job, picture: Picture, services: Services) -> None:
     pixels = max(LEAST_PIXELS, picture.width * picture.height)  # as it was admitted; a small one may be drawn larger
     services.estimates.record_pace(job.style, took_ms / (pixels / 1e6))
     finished_at = job.finished_at or job.created_at
-    services.estimates.record_promise(job.promised_s, finished_at - job.created_at)
-    services.estimates.record_drift(job.work_ms, 1000 * (finished_at - (job.started_at or finished_at)))
+    services.estimates.record_eta_error(job.initial_eta_s, finished_at - job.created_at)
+    services.estimates.record_slowdown(job.work_ms, 1000 * (finished_at - (job.started_at or finished_at)))
 
 
 def _acquire_result(job: Job, services: Services) -> AbstractContextManager[None]:

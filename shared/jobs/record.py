@@ -94,7 +94,7 @@ class Job(BaseModel):
     pixels: int
     work_ms: int
     ticket_ms: int
-    promised_s: float | None = None
+    initial_eta_s: float | None = Field(default=None, alias="promised_s")  # what the owner was told at first
     result: ResultInfo | None = None
     error: ErrorInfo | None = None
     notes: tuple[str, ...] = ()

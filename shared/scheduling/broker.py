@@ -29,7 +29,7 @@ def celery_app(settings: Settings) -> Celery:
         broker_connection_max_retries=None,
         broker_connection_retry_on_startup=True,
         broker_transport_options={
-            "queue_order_strategy": "shared.scheduling.lane_order:Turns",
+            "queue_order_strategy": "shared.scheduling.lane_order:LaneOrder",
             # every client of a broker must agree on this
             "visibility_timeout": settings.visibility_timeout_s,
             # who dies giving messages back holds up all others for so long
@@ -81,7 +81,7 @@ class Queue:
         except OperationalError as error:
             raise UnavailableError("The queue is not responding; please try again.", retry_after_s=5) from error
 
-    def handed_out(self, timeout_s: float) -> set[str]:
+    def unacked_ids(self, timeout_s: float) -> set[str]:
         """The ids of jobs whose messages are in the hands of somebody who lived within the last `timeout_s` seconds.
 
         What a node noted whose clock is wrong does not count: the queue would wait for that clock.

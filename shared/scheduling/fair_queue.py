@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 # Redis runs a script as one step. KEYS: the flows, the flow's jobs. ARGV: the flow, the job.
-_ENTER: Final = """
+_PUSH: Final = """
 redis.call('RPUSH', KEYS[2], ARGV[2])
 local least = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 redis.call('ZADD', KEYS[1], 'NX', least[2] or 0, ARGV[1])
@@ -24,7 +24,7 @@ redis.call('ZADD', KEYS[1], 'NX', least[2] or 0, ARGV[1])
 
 # KEYS: the flows, the jobs that are with the queue. ARGV: now, the prefixes of a flow's jobs and of a job's record, how
 # many jobs may be with the queue. Whoever asks at the same time finds the place taken that this one was given.
-_TAKE: Final = """
+_POP: Final = """
 while redis.call('ZCARD', KEYS[2]) < tonumber(ARGV[4]) do
     local flow = redis.call('ZRANGE', KEYS[1], 0, 0)[1]
     if not flow then
@@ -45,22 +45,22 @@ end
 """
 
 
-def enter(pipe: "Pipeline", flow: str, job_id: str) -> None:
+def push(pipe: "Pipeline", flow: str, job_id: str) -> None:
     """Add a job at the end of its flow, inside the caller's transaction."""
-    pipe.eval(_ENTER, 2, redis_keys.FLOWS, redis_keys.flow_jobs(flow), flow, job_id)
+    pipe.eval(_PUSH, 2, redis_keys.FLOWS, redis_keys.flow_jobs(flow), flow, job_id)
 
 
-def withdraw(pipe: "Pipeline", flow: str, job_id: str) -> None:
+def remove(pipe: "Pipeline", flow: str, job_id: str) -> None:
     """Take a job back, inside the caller's transaction; one that was taken meanwhile is left alone."""
     pipe.lrem(redis_keys.flow_jobs(flow), 1, job_id)
 
 
-def take(redis: "Redis", sent: str, most: int, *, now: float) -> str | None:
+def pop(redis: "Redis", sent: str, most: int, *, now: float) -> str | None:
     """The job whose turn it is, which is noted under the key `sent` with the time `now`.
 
     None when there is none, or when `most` jobs are noted there already. Its work is read from its record; one without
     a record is passed over.
     """
     keys = (redis_keys.FLOWS, sent)
-    found = redis.eval(_TAKE, len(keys), *keys, str(now), redis_keys.FLOW_PREFIX, redis_keys.JOB_PREFIX, most)
+    found = redis.eval(_POP, len(keys), *keys, str(now), redis_keys.FLOW_PREFIX, redis_keys.JOB_PREFIX, most)
     return None if found is None else str(found)

@@ -7,7 +7,7 @@ from shared.jobs.record import Lane
 BULK_SHARE = 0.25  # of the pictures, while single photos keep coming
 
 
-class Turns:
+class LaneOrder:
     """The interactive lane first, until so many of its jobs were taken that one of the bulk lane is due.
 
     A lane with nothing in it never keeps a worker waiting: the order only says where to look first.

@@ -76,7 +76,7 @@ class Lanes(Observer):
         if job.lane is Lane.BULK:
             pipe.hincrby(redis_keys.FLOW_PIXELS, job.flow, job.pixels)
         if job.lane is Lane.BULK and is_new:
-            fair_queue.enter(pipe, job.flow, job.id)
+            fair_queue.push(pipe, job.flow, job.id)
         else:
             pipe.zadd(redis_keys.lane_sent(job.lane), {job.id: self._clock.now()})
 
@@ -89,9 +89,9 @@ class Lanes(Observer):
 
         None when none waits for its turn, or when `most` wait in the queue already, however many ask at once.
         """
-        return fair_queue.take(self._redis, redis_keys.lane_sent(Lane.BULK), most, now=self._clock.now())
+        return fair_queue.pop(self._redis, redis_keys.lane_sent(Lane.BULK), most, now=self._clock.now())
 
-    def was_not_sent(self, lane: Lane, job_id: str) -> None:
+    def mark_unsent(self, lane: Lane, job_id: str) -> None:
         """Take the message of a job for lost at once, and not after a while; those of others in their order."""
         self._redis.zadd(redis_keys.lane_sent(lane), {job_id: -LONG_AGO_S}, xx=True, incr=True)
 
@@ -127,7 +127,7 @@ def _leave(pipe: "Pipeline", job: Job) -> None:
     pipe.zrem(redis_keys.lane_sent(job.lane), job.id)
     if job.lane is Lane.BULK:
         pipe.eval(_SETTLE, 1, redis_keys.FLOW_PIXELS, job.flow, job.pixels)
-        fair_queue.withdraw(pipe, job.flow, job.id)
+        fair_queue.remove(pipe, job.flow, job.id)
 
 
 def _finish(pipe: "Pipeline", job: Job) -> None:

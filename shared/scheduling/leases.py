@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 # Times the time after which the queue gives a message to somebody else: who gets it may have the job, and after some
 # more of it the queue would have done so if it still had the message.
-LAPSE: Final = 0.8
-VANISH: Final = 1.5
+EXPIRY_FACTOR: Final = 0.8
+ABANDONED_FACTOR: Final = 1.5
 
 # Redis runs a script as one step. KEYS: the leases. ARGV: the job.
 _BEGIN: Final = """
@@ -35,7 +35,7 @@ end
 """
 
 # KEYS: the leases. ARGV: the seconds after which they expire, how many at most.
-_LAPSED: Final = """
+_EXPIRED: Final = """
 local time = redis.call('TIME')
 return redis.call('ZRANGEBYSCORE', KEYS[1], 0, time[1] + time[2] / 1e6 - ARGV[1], 'LIMIT', 0, ARGV[2])
 """
@@ -70,13 +70,15 @@ class Leases(Observer):
 
     def is_held(self, job_id: str) -> bool:
         """Whether a worker that is alive is at work on this job."""
-        return bool(self._redis.eval(_HELD, 1, redis_keys.LEASES, LAPSE * self._timeout_s, job_id))
+        return bool(self._redis.eval(_HELD, 1, redis_keys.LEASES, EXPIRY_FACTOR * self._timeout_s, job_id))
 
     def renew(self, ids: list[str]) -> None:
         """Give a sign of life for these jobs; those that nobody is at work on any more are left alone."""
         if ids:
             self._redis.eval(_RENEW, 1, redis_keys.LEASES, *ids)
 
-    def vanished(self, count: int) -> list[str]:
+    def abandoned(self, count: int) -> list[str]:
         """Name up to `count` jobs whose worker fell silent, and that the queue should have given to another by now."""
-        return cast("list[str]", self._redis.eval(_LAPSED, 1, redis_keys.LEASES, VANISH * self._timeout_s, count))
+        return cast(
+            "list[str]", self._redis.eval(_EXPIRED, 1, redis_keys.LEASES, ABANDONED_FACTOR * self._timeout_s, count)
+        )

@@ -21,14 +21,14 @@ class Workers:
         self._redis = redis
         self._clock = clock
 
-    def beat(self, process: str) -> None:
+    def heartbeat(self, process: str) -> None:
         """Say that a warm worker process is alive."""
         self._redis.zadd(redis_keys.WORKERS, {process: self._clock.now()})
 
-    def leave_work(self, process: str) -> None:
+    def deregister(self, process: str) -> None:
         self._redis.zrem(redis_keys.WORKERS, process)
 
-    def forget(self, host: str) -> None:
+    def deregister_host(self, host: str) -> None:
         """Sign off every process of a node that starts anew; it may have died without a word."""
         if gone := self.alive_on(host):
             self._redis.zrem(redis_keys.WORKERS, *gone)

@@ -10,7 +10,7 @@ from shared.errors import NewerRecordError, UnknownAlbumError, UnknownJobError
 from shared.jobs.record import State, new_id
 from shared.services import Services
 from shared.styles import Style
-from shared.usecases.dispatch import feed
+from shared.usecases.dispatch import dispatch
 from shared.webhooks.messages import Message, event, new_secret
 
 
@@ -88,7 +88,7 @@ def retry_album(services: Services, album_id: str) -> int:
                     services.jobs.retry(job.id)
                     retried += 1
     finally:
-        feed(services)
+        dispatch(services)
     return retried
 
 

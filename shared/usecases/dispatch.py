@@ -11,7 +11,7 @@ AHEAD_PER_PROCESS = 2  # bulk jobs in the queue: one is taken while the next is 
 log = structlog.get_logger()
 
 
-def feed(services: Services) -> None:
+def dispatch(services: Services) -> None:
     """Send the bulk jobs whose turn it is: a few ahead of the workers, so that the others' order can still change.
 
     One that cannot be sent now is taken for lost, and sent again.
@@ -24,7 +24,7 @@ def feed(services: Services) -> None:
         try:
             services.queue.send(job_id, Lane.BULK)
         except UnavailableError as error:
-            services.lanes.was_not_sent(Lane.BULK, job_id)
+            services.lanes.mark_unsent(Lane.BULK, job_id)
             log.warning("failed to send a message; will retry", job_id=job_id, error=error.detail)
 
 
@@ -37,5 +37,5 @@ def claim(services: Services, job_id: str, worker: str = "") -> Job | None:
     if job is None:
         services.resend_locks.release(job_id)
     elif job.lane is Lane.BULK:
-        feed(services)  # its place in the queue is free
+        dispatch(services)  # its place in the queue is free
     return job

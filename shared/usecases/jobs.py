@@ -5,7 +5,7 @@ import structlog
 from shared.errors import UnavailableError
 from shared.jobs.record import Lane
 from shared.services import Services
-from shared.usecases.dispatch import feed
+from shared.usecases.dispatch import dispatch
 
 log = structlog.get_logger()
 
@@ -19,7 +19,7 @@ def retry(services: Services, job_id: str) -> None:
     """
     job = services.jobs.retry(job_id)
     if job.lane is Lane.BULK:
-        feed(services)
+        dispatch(services)
     else:
         services.queue.send(job.id, job.lane)
 

@@ -11,20 +11,20 @@ LOST_AFTER_S = 60  # how much longer than the oldest message a job waits before 
 log = structlog.get_logger()
 
 
-def send_lost(services: Services, count: int = 100) -> int:
+def resend_lost(services: Services, count: int = 100) -> int:
     """Send again the messages that are lost; returns how many there were.
 
     A job waits in vain when it waits longer than the oldest message: its submitter died before sending it, or the
     queue lost it. A job runs in vain when its worker fell silent and the queue has no message that would give it to
     another.
     """
-    lost = [job_id for lane in Lane for job_id in _waiting_in_vain(services, lane, count)]
-    if vanished := services.leases.vanished(count):
-        lost += sorted(set(vanished) - services.queue.handed_out(2 * services.settings.visibility_timeout_s))
-    return sum(_send_again(services, job_id) for job_id in lost)
+    lost = [job_id for lane in Lane for job_id in _stranded(services, lane, count)]
+    if abandoned := services.leases.abandoned(count):
+        lost += sorted(set(abandoned) - services.queue.unacked_ids(2 * services.settings.visibility_timeout_s))
+    return sum(_resend(services, job_id) for job_id in lost)
 
 
-def _send_again(services: Services, job_id: str) -> bool:
+def _resend(services: Services, job_id: str) -> bool:
     try:
         job = services.jobs.find(job_id)
     except NewerRecordError:
@@ -44,7 +44,7 @@ def _send_again(services: Services, job_id: str) -> bool:
     return True
 
 
-def _waiting_in_vain(services: Services, lane: Lane, count: int) -> list[str]:
+def _stranded(services: Services, lane: Lane, count: int) -> list[str]:
     oldest = services.queue.oldest(lane)
     since = services.clock.now() if oldest is None else services.lanes.waiting_since(lane, oldest)
     if since is None:

@@ -16,7 +16,7 @@ from shared.photos.inspection import inspect
 from shared.scheduling.admission import LEAST_PIXELS
 from shared.services import Services
 from shared.styles import Style
-from shared.usecases.dispatch import feed
+from shared.usecases.dispatch import dispatch
 from shared.usecases.jobs import erase
 
 
@@ -86,7 +86,7 @@ def _new_job(services: Services, order: Order, style: Style, photo: PhotoInfo, p
         work_ms=work_ms,
         ticket_ms=services.lanes.ticket(order.lane, work_ms),
     )
-    return job.model_copy(update={"promised_s": services.estimates.outlook(job).eta_s})
+    return job.model_copy(update={"initial_eta_s": services.estimates.estimate(job).eta_s})
 
 
 def _enter(services: Services, job: Job, idempotency: Idempotency | None) -> Job:
@@ -101,7 +101,7 @@ def _enter(services: Services, job: Job, idempotency: Idempotency | None) -> Job
         return made
     if job.lane is Lane.BULK:
         with suppress(RedisError):  # whose turn it is is asked again soon
-            feed(services)
+            dispatch(services)
         return job
     try:
         services.queue.send(job.id, job.lane)

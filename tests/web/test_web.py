@@ -45,7 +45,7 @@ def work(services: Services) -> Iterator[None]:
     stopped = threading.Event()
     thread = threading.Thread(target=_work, args=(services, stopped))
     thread.start()
-    services.workers.beat("host/1")
+    services.workers.heartbeat("host/1")
     yield
     stopped.set()
     thread.join()
@@ -426,7 +426,7 @@ def test_a_queue_that_hangs_is_asked_by_one_and_everybody_else_is_refused_at_onc
 
 def test_ready_means_a_warm_worker_answers(client: FlaskClient, services: Services) -> None:
     assert client.get("/readyz").status_code == 503
-    services.workers.beat("host/1")
+    services.workers.heartbeat("host/1")
     assert body(client.get("/readyz")) == {"ready": True, "redis": True, "store": True, "workers": 1}
 
 

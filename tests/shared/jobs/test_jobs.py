@@ -41,7 +41,7 @@ from shared.storage.references import LOCK_S, Reference, References
 from shared.usecases.dispatch import claim
 from shared.usecases.jobs import erase
 from shared.usecases.maintenance import expire_due
-from shared.usecases.recovery import send_lost
+from shared.usecases.recovery import resend_lost
 from shared.usecases.submit import Order
 from shared.usecases.submit import submit as submit_photo
 from tests.conftest import alike, fall_silent, photo_bytes, with_room
@@ -336,7 +336,7 @@ class TestADamagedRecord:
     def test_is_not_sent_again_for_ever(self, services: Services, damaged: str) -> None:
         services.redis.delete(Lane.INTERACTIVE)
         make_overdue(services)
-        assert send_lost(services) == 2
+        assert resend_lost(services) == 2
         assert services.lanes.waiting_since(Lane.INTERACTIVE, damaged) is None
 
 
@@ -413,7 +413,7 @@ class TestARecordOfANewerRelease:
         other = submit(services, seed=1)
         services.redis.delete(Lane.INTERACTIVE)
         make_overdue(services)
-        assert send_lost(services) == 1
+        assert resend_lost(services) == 1
         assert services.queue.oldest(Lane.INTERACTIVE) == other.id
         assert services.lanes.waiting_since(Lane.INTERACTIVE, newer.id) is not None
 
@@ -520,10 +520,10 @@ def test_a_job_whose_submitter_died_before_queueing_it_is_queued_once(services: 
     with pytest.raises(Killed):
         submit(replace(services, queue=DyingQueue(celery_app(services.settings), services.redis)))
     assert services.redis.llen(Lane.INTERACTIVE) == 0
-    assert send_lost(services) == 0
+    assert resend_lost(services) == 0
     make_overdue(services)
     with ThreadPoolExecutor(8) as pool:
-        assert sum(pool.map(lambda _: send_lost(services), range(8))) == 1
+        assert sum(pool.map(lambda _: resend_lost(services), range(8))) == 1
     assert services.redis.llen(Lane.INTERACTIVE) == 1
 
 
@@ -536,8 +536,8 @@ def test_a_broker_that_fails_for_a_while_silences_no_lost_job(services: Services
         submit(services, seed)
     services.redis.delete(Lane.INTERACTIVE)
     make_overdue(services)
-    assert send_lost(replace(services, queue=Failing(celery_app(services.settings), services.redis))) == 0
-    assert send_lost(services) == 3
+    assert resend_lost(replace(services, queue=Failing(celery_app(services.settings), services.redis))) == 0
+    assert resend_lost(services) == 3
     assert services.redis.llen(Lane.INTERACTIVE) == 3
 
 
@@ -566,7 +566,7 @@ def test_a_job_that_merely_waits_long_is_not_queued_again(services: Services) ->
     for seed in range(3):
         submit(services, seed)
     make_overdue(services)
-    assert send_lost(services) == 0
+    assert resend_lost(services) == 0
     assert services.redis.llen(Lane.INTERACTIVE) == 3
 
 
@@ -575,7 +575,7 @@ def test_a_job_whose_message_is_lost_behind_others_is_queued_again(services: Ser
     services.redis.rpop(Lane.INTERACTIVE)
     make_overdue(services)
     submit(services, seed=1)
-    assert send_lost(services) == 1
+    assert resend_lost(services) == 1
     assert services.redis.llen(Lane.INTERACTIVE) == 2
     assert services.attempts.claim(lost.id) is not None
 
@@ -584,21 +584,21 @@ def test_a_message_that_was_sent_again_and_came_too_early_is_sent_once_more(serv
     job = claimed(services)
     services.redis.delete(Lane.INTERACTIVE)
     make_overdue(services)
-    assert send_lost(services) == 1
+    assert resend_lost(services) == 1
     services.redis.zadd(LEASES, {job.id: time.time()})  # as if a worker still had it
     assert claim(services, job.id) is None
     services.redis.delete(Lane.INTERACTIVE)
     make_overdue(services)
-    assert send_lost(services) == 1
+    assert resend_lost(services) == 1
     assert services.attempts.claim(job.id) is not None
 
 
 def test_an_attempt_that_was_lost_with_its_message_is_made_again(services: Services) -> None:
     job = claimed(services)
     services.redis.delete(Lane.INTERACTIVE)
-    assert send_lost(services) == 0
+    assert resend_lost(services) == 0
     make_overdue(services)
-    assert send_lost(services) == 1
+    assert resend_lost(services) == 1
     again = services.attempts.claim(job.id)
     assert again is not None
     assert again.attempts == 2
@@ -627,10 +627,10 @@ def test_a_lease_has_lapsed_when_the_queue_gives_the_message_to_another(services
     heard_of(services, job, ago_s=timeout_s / 2)
     assert services.attempts.claim(job.id) is None
     heard_of(services, job, ago_s=timeout_s)
-    assert services.leases.vanished(10) == [], "the queue may still have its message"
+    assert services.leases.abandoned(10) == [], "the queue may still have its message"
     assert services.attempts.claim(job.id) is not None
     heard_of(services, job, ago_s=2 * timeout_s)
-    assert services.leases.vanished(10) == [job.id]
+    assert services.leases.abandoned(10) == [job.id]
 
 
 def test_no_sign_of_life_brings_an_ended_job_back(services: Services) -> None:
@@ -638,18 +638,18 @@ def test_no_sign_of_life_brings_an_ended_job_back(services: Services) -> None:
     services.attempts.succeed(job, RESULT, timings={}, notes=())
     services.leases.renew([job.id])
     make_overdue(services)
-    assert services.leases.vanished(10) == []
+    assert services.leases.abandoned(10) == []
 
 
-def test_a_message_that_is_still_handed_out_is_not_taken_for_lost(services: Services) -> None:
+def test_a_message_that_is_still_unacked_is_not_taken_for_lost(services: Services) -> None:
     job = claimed(services)
     message = {"headers": {"id": job.id}}
     services.redis.hset("unacked", "tag", json.dumps([message, "", "interactive"]))
     services.redis.zadd("unacked_index", {"tag": time.time()})
     make_overdue(services)
-    assert send_lost(services) == 0
+    assert resend_lost(services) == 0
     services.redis.zadd("unacked_index", {"tag": time.time() + 3600})  # of a node whose clock was wrong when it died
-    assert send_lost(services) == 1
+    assert resend_lost(services) == 1
 
 
 def test_an_attempt_that_a_stop_of_its_node_ended_does_not_count(services: Services) -> None:
@@ -685,15 +685,15 @@ def test_what_a_node_gives_back_waits_behind_the_others(services: Services) -> N
     assert job is not None
     for seed in (1, 2):
         submit(services, seed)
-    services.workers.beat("here/2")
+    services.workers.heartbeat("here/2")
     services.attempts.release(job.id, "there/1", counts=True)
     assert services.jobs.get(job.id).state is State.RUNNING, "it is none of theirs"
     services.attempts.release(job.id, "here/1", counts=True)
     waiting = services.jobs.get(job.id)
-    outlook = services.estimates.outlook(waiting)
-    assert (waiting.state, outlook.position) == (State.QUEUED, 3)
-    assert outlook.eta_s == pytest.approx(3 * waiting.work_ms / 1000)
-    assert services.leases.vanished(10) == []
+    estimate = services.estimates.estimate(waiting)
+    assert (waiting.state, estimate.position) == (State.QUEUED, 3)
+    assert estimate.eta_s == pytest.approx(3 * waiting.work_ms / 1000)
+    assert services.leases.abandoned(10) == []
     again = services.attempts.claim(job.id, "there/1")
     assert again is not None
     assert again.attempts == 2
@@ -863,17 +863,17 @@ def test_the_books_are_level_after_every_kind_of_end(services: Services) -> None
 
 def test_the_place_in_the_queue_and_the_time_left_follow_the_work_ahead(services: Services) -> None:
     first, second, third = (submit(services, seed) for seed in range(3))
-    services.workers.beat("host/1")
-    outlooks = [services.estimates.outlook(job) for job in (first, second, third)]
-    assert [outlook.position for outlook in outlooks] == [1, 2, 3]
-    times = [outlook.eta_s or 0.0 for outlook in outlooks]
+    services.workers.heartbeat("host/1")
+    estimates = [services.estimates.estimate(job) for job in (first, second, third)]
+    assert [estimate.position for estimate in estimates] == [1, 2, 3]
+    times = [estimate.eta_s or 0.0 for estimate in estimates]
     assert times == pytest.approx([first.work_ms / 1000 * jobs for jobs in (1, 2, 3)])
-    services.workers.beat("host/2")
-    assert services.estimates.outlook(third).eta_s == pytest.approx(times[0] * 2)
+    services.workers.heartbeat("host/2")
+    assert services.estimates.estimate(third).eta_s == pytest.approx(times[0] * 2)
 
 
 def test_without_workers_nobody_knows_the_time(services: Services) -> None:
-    assert services.estimates.outlook(submit(services)).eta_s is None
+    assert services.estimates.estimate(submit(services)).eta_s is None
 
 
 def test_the_pace_is_learnt_from_what_workers_measure(services: Services) -> None:
@@ -925,7 +925,7 @@ def test_how_full_redis_is_is_not_asked_for_every_photo(services: Services, monk
 
 
 def test_a_worker_that_falls_silent_is_no_longer_counted(services: Services) -> None:
-    services.workers.beat("host/1")
+    services.workers.heartbeat("host/1")
     services.redis.zadd("sakuga:workers", {"host/2": time.time() - 60})
     assert services.workers.count() == 1
     assert services.workers.alive_on("host") == ["host/1"]
