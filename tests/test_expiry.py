@@ -37,7 +37,7 @@ from shared.redis_keys import (
 from shared.services import Services, connect
 from shared.storage.disk import DiskStore
 from shared.storage.references import References
-from shared.usecases.albums import tell_ended
+from shared.usecases.albums import notify_finished
 from shared.usecases.dispatch import dispatch
 from shared.usecases.jobs import erase, retry
 from shared.usecases.maintenance import expire_due, reconcile
@@ -141,7 +141,7 @@ class Place:
     def tidy(self) -> None:
         """What every worker node does now and then."""
         services = self.services
-        for step in (resend_lost, dispatch, tell_ended, expire_due, reconcile):
+        for step in (resend_lost, dispatch, notify_finished, expire_due, reconcile):
             step(services)
         services.references.release_expired()
         services.webhooks.send_due()

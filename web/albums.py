@@ -12,7 +12,7 @@ from shared.conversion import Options
 from shared.errors import BadRequestError, SakugaError
 from shared.jobs.record import State, error_info
 from shared.usecases import albums
-from shared.usecases.uploads import Numbering, Taken, add_archive, add_photo, replace_photo
+from shared.usecases.uploads import Numbering, UploadResult, add_archive, add_photo, replace_photo
 from web.archive import archive_of
 from web.current import services
 from web.events import album_stream
@@ -211,7 +211,7 @@ def delete_album(album_id: str) -> Response:
     return Response(status=204)
 
 
-def _taken(album: Album, upload: FileStorage, numbering: Numbering) -> list[Taken]:
+def _taken(album: Album, upload: FileStorage, numbering: Numbering) -> list[UploadResult]:
     """What became of one file of a form: a photo, or an archive of them."""
     file, name = cast("BinaryIO", upload.stream), upload.filename or "photo"
     try:
@@ -219,10 +219,10 @@ def _taken(album: Album, upload: FileStorage, numbering: Numbering) -> list[Take
             return list(add_archive(services(), album, file, numbering))
         return [add_photo(services(), album, name, file, numbering)]
     except SakugaError as error:
-        return [Taken(name, error=error)]
+        return [UploadResult(name, error=error)]
 
 
-def _accepted(taken: Taken) -> AcceptedPhoto:
+def _accepted(taken: UploadResult) -> AcceptedPhoto:
     job = taken.require_job()
     return AcceptedPhoto(name=taken.name, job=job.id, links=job_links(job.id))
 

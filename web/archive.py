@@ -44,9 +44,9 @@ def archive_of(services: Services, seat: Seat, album: Album) -> Iterator[bytes]:
         events = services.albums.events(album.id, after=after, wait_s=READ_BLOCK_S)
         after = events[-1].id if events else after
         names = list(dict.fromkeys(event.name for event in events if event.state in ENDED))
-        yield from packing.add_all(services.albums.some(album.id, names))
+        yield from packing.add_all(services.albums.get_many(album.id, names))
     yield from packing.add_all(services.albums.entries(album.id))  # what was overheard
-    if not services.albums.is_there(album.id):
+    if not services.albums.exists(album.id):
         raise BrokenOffError
     yield from packing.close()
 

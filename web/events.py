@@ -99,7 +99,7 @@ def _follow_album(
         is_over = albums.has_ended(album_id)  # asked first: what ended it is then among the events
         events = albums.events(album_id, after=last, wait_s=0 if is_over else READ_BLOCK_S)
         latest = {event.name: event.id for event in events}
-        for entry in albums.some(album_id, list(latest)):
+        for entry in albums.get_many(album_id, list(latest)):
             yield _event("state", latest[entry.item.name], render_photo(entry))
         last = events[-1].id if events else last
         if is_over:

@@ -27,7 +27,7 @@ from shared.scheduling.broker import CONVERT, DRAIN_S, celery_app
 from shared.scheduling.workers import HEARTBEAT_S, Workers
 from shared.services import connect
 from shared.settings import Settings
-from shared.usecases.albums import tell_ended
+from shared.usecases.albums import notify_finished
 from shared.usecases.dispatch import dispatch
 from shared.usecases.maintenance import expire_due, reconcile
 from shared.usecases.recovery import resend_lost
@@ -270,7 +270,7 @@ def add_housekeeping(app: Celery, node: Node) -> None:
                 self.preparing.poll,  # so that it leaves no zombie when it is done
                 partial(resend_lost, services),
                 partial(dispatch, services),
-                partial(tell_ended, services),
+                partial(notify_finished, services),
                 partial(expire_due, services),
             )
             # apart, since the store and those who are told may take their time

@@ -39,7 +39,7 @@ class Item:
     error: ErrorInfo | None = None
 
     @property
-    def is_coming(self) -> bool:
+    def is_pending(self) -> bool:
         """Whether its photo is being taken in: what it is named for may not be there yet."""
         return self.error is None and self.sha256 is None
 

@@ -92,7 +92,7 @@ class Albums:
             raise AlbumFullError(f"An album takes {self._max_photos} photos; create another one.")
 
     @contextmanager
-    def naming(self, album_id: str, name: str) -> Iterator[Item | None]:
+    def locked_name(self, album_id: str, name: str) -> Iterator[Item | None]:
         """Be the only one who puts a photo under this name; yields what is there."""
         key = redis_keys.album_name_lock(album_id, name)
         lock = self._redis.lock(key, timeout=LOCK_S, blocking_timeout=self._wait_s)
@@ -104,7 +104,7 @@ class Albums:
             with suppress(LockError):  # it ran out in a slow upload
                 lock.release()
 
-    def is_there(self, album_id: str) -> bool:
+    def exists(self, album_id: str) -> bool:
         """Whether the album has not been erased, nor is about to be."""
         # Whatever is put into an album writes into its record; only one that was created has an id.
         known, closed = cast("list[str | None]", self._redis.hmget(redis_keys.album_record(album_id), ["id", CLOSED]))
@@ -152,12 +152,12 @@ class Albums:
 
         self._redis.transaction(remove, redis_keys.album_items(album_id))
 
-    def perhaps_ended(self, count: int) -> list[str]:
-        """Name up to `count` albums of which a photo has come to its end since `seen_ended`."""
+    def unnotified(self, count: int) -> list[str]:
+        """Name up to `count` albums of which a photo has come to its end since `mark_notified`."""
         found = cast("list[str]", self._redis.srandmember(redis_keys.ALBUMS_ENDED, count))
         return [str(album_id) for album_id in found]
 
-    def seen_ended(self, album_id: str, last_event: str) -> None:
+    def mark_notified(self, album_id: str, last_event: str) -> None:
         """Somebody who knew of everything up to `last_event` has told whom it concerns.
 
         An album to which more has happened stays named: that its last photo came to its end is told with that event,
@@ -175,7 +175,7 @@ class Albums:
     def page(self, album_id: str, *, cursor: int, count: int) -> ItemPage:
         """List the photos of an album, `count` at a time, from the place `cursor`."""
         names = cast("list[str]", self._redis.zrange(redis_keys.album_order(album_id), cursor, cursor + count))
-        entries = list(self.some(album_id, names[:count]))
+        entries = list(self.get_many(album_id, names[:count]))
         return ItemPage(entries, cursor + count if len(names) > count else None)
 
     def entries(self, album_id: str) -> Iterator[Entry]:
@@ -190,12 +190,12 @@ class Albums:
         """The names of all photos, in the order they came."""
         return cast("list[str]", self._redis.zrange(redis_keys.album_order(album_id), 0, -1))
 
-    def some(self, album_id: str, names: list[str]) -> Iterator[Entry]:
+    def get_many(self, album_id: str, names: list[str]) -> Iterator[Entry]:
         """The photos of these names, as far as they are there."""
         items = self._read(album_id, names)
         jobs = self._jobs.get_many([item.job_id for item in items if item.job_id])
         entries = (Entry(item, jobs.get(item.job_id or "")) for item in items)
-        return (entry for entry in entries if entry.job or not entry.item.is_coming)
+        return (entry for entry in entries if entry.job or not entry.item.is_pending)
 
     def unfinished(self, album_id: str) -> int:
         """How many photos have not come to their end."""

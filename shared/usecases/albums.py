@@ -41,17 +41,17 @@ def start_album(
     )
 
 
-def tell_ended(services: Services, count: int = 100) -> None:
+def notify_finished(services: Services, count: int = 100) -> None:
     """Tell the webhooks of albums that have come to their end lately."""
-    for album_id in services.albums.perhaps_ended(count):
+    for album_id in services.albums.unnotified(count):
         counts, last = services.albums.counts_at(album_id)  # whatever happens to a photo moves the last event
         with suppress(NewerRecordError):  # whoever can read it tells it
             if have_ended(counts):
-                _tell_end(services, album_id, counts, last)
-            services.albums.seen_ended(album_id, last)
+                _notify(services, album_id, counts, last)
+            services.albums.mark_notified(album_id, last)
 
 
-def _tell_end(services: Services, album_id: str, counts: Mapping[State, int], last: str) -> None:
+def _notify(services: Services, album_id: str, counts: Mapping[State, int], last: str) -> None:
     """Tell the album's webhook that all its photos have come to their end; once, unless some began anew."""
     with suppress(UnknownAlbumError):
         album = services.albums.get(album_id)
@@ -101,7 +101,7 @@ def erase_album(services: Services, album_id: str) -> None:
     services.albums.close(album_id)
     names = services.albums.names(album_id)  # all at once: places move when a name is freed meanwhile
     for place in range(0, len(names), 100):
-        for entry in services.albums.some(album_id, names[place : place + 100]):
+        for entry in services.albums.get_many(album_id, names[place : place + 100]):
             if entry.job:
                 with suppress(UnknownJobError):
                     services.jobs.erase(entry.job.id)

@@ -36,7 +36,7 @@ _REMEMBERED: Final = {413, 415, 422}  # what no other try can help
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class UploadResult:
     """What became of one photo: its job, or why there is none."""
 
     name: str
@@ -93,32 +93,32 @@ class Numbering:
         return self._refusals.setdefault(name, _Series(name))
 
 
-def replace_photo(services: Services, album: Album, name: str, photo: BinaryIO) -> Taken:
+def replace_photo(services: Services, album: Album, name: str, photo: BinaryIO) -> UploadResult:
     """Take one photo in under `name`, in place of any other; the same photo is taken once.
 
     One that has expired is taken anew. A photo that no try can help is remembered with the reason.
     """
     item = Item(safe_name(name), new_id(), _sha256(photo))
-    with services.albums.naming(album.id, item.name) as before:
+    with services.albums.locked_name(album.id, item.name) as before:
         earlier = _job_of(services, before)
         if earlier and _content(earlier) == item.sha256:
-            return Taken(item.name, earlier)
-        return _take_in(services, album, item, photo, before=before, earlier=earlier)
+            return UploadResult(item.name, earlier)
+        return _accept(services, album, item, photo, before=before, earlier=earlier)
 
 
-def add_photo(services: Services, album: Album, name: str, photo: BinaryIO, numbering: Numbering) -> Taken:
+def add_photo(services: Services, album: Album, name: str, photo: BinaryIO, numbering: Numbering) -> UploadResult:
     """Take one photo in under `name` or, where another photo has it, a number; otherwise like `replace_photo`."""
     sha256 = _sha256(photo)
     series = numbering.photos(safe_name(name))
     for wanted in series.candidates(sha256):
-        with services.albums.naming(album.id, wanted) as before:
+        with services.albums.locked_name(album.id, wanted) as before:
             earlier = _job_of(services, before)
             content = _content(earlier) if earlier else None
             if content == sha256:
-                return Taken(wanted, earlier)
+                return UploadResult(wanted, earlier)
             if content is None:
                 item = Item(wanted, new_id(), sha256)
-                taken = _take_in(services, album, item, photo, before=before, earlier=earlier)
+                taken = _accept(services, album, item, photo, before=before, earlier=earlier)
                 if taken.job:
                     series.found(wanted, sha256)
                 return taken
@@ -131,7 +131,7 @@ def _look_ahead(services: Services, album: Album, series: _Series) -> None:
     """Pass numbers that are taken without a lock for each; under its own lock a free one is looked at again."""
     while True:
         names = series.ahead(LOOK_AHEAD)
-        jobs = {entry.item.name: entry.job for entry in services.albums.some(album.id, names)}
+        jobs = {entry.item.name: entry.job for entry in services.albums.get_many(album.id, names)}
         for name in names:
             job = jobs.get(name)
             content = _content(job) if job else None
@@ -153,9 +153,9 @@ def _content(job: Job) -> str | None:
     return None if job.state is State.EXPIRED else job.photo.sha256
 
 
-def _take_in(
+def _accept(
     services: Services, album: Album, item: Item, photo: BinaryIO, *, before: Item | None, earlier: Job | None
-) -> Taken:
+) -> UploadResult:
     """Take a photo in, and erase the one that was there."""
     taken = _add(services, album, item, before, photo)
     if earlier and (taken.job or _is_final(taken.error)):
@@ -163,7 +163,7 @@ def _take_in(
     return taken
 
 
-def add_archive(services: Services, album: Album, archive: BinaryIO, numbering: Numbering) -> Iterator[Taken]:
+def add_archive(services: Services, album: Album, archive: BinaryIO, numbering: Numbering) -> Iterator[UploadResult]:
     """Take in every photo of a ZIP archive, one after the other.
 
     As in a folder, what is neither a photo nor called like one is left out; what is only called like one is refused.
@@ -198,7 +198,7 @@ def add_archive(services: Services, album: Album, archive: BinaryIO, numbering: 
         raise ArchiveError("This archive contains no photos.")
 
 
-def _add(services: Services, album: Album, item: Item, before: Item | None, photo: BinaryIO) -> Taken:
+def _add(services: Services, album: Album, item: Item, before: Item | None, photo: BinaryIO) -> UploadResult:
     photo.seek(0)
     order = Order(
         style=album.style,
@@ -210,17 +210,17 @@ def _add(services: Services, album: Album, item: Item, before: Item | None, phot
         job_id=item.job_id,
         sha256=item.sha256,
     )
-    coming = Item(item.name, item.job_id)  # written first: one who dies in between leaves no job that nobody names
+    pending = Item(item.name, item.job_id)  # written first: one who dies in between leaves no job that nobody names
     try:
         if before is None:
             _require_room(services, album)
-        services.albums.put(album, coming, before)
+        services.albums.put(album, pending, before)
         job = submit(services, photo, order)
     except SakugaError as error:
         taken = _refused(services, album, item, error, before)
     else:
-        services.albums.put(album, item, coming, expires_at=job.expires_at)
-        taken = Taken(item.name, job)
+        services.albums.put(album, item, pending, expires_at=job.expires_at)
+        taken = UploadResult(item.name, job)
     _require_there(services, album, item, before)
     return taken
 
@@ -231,7 +231,7 @@ def _require_there(services: Services, album: Album, item: Item, before: Item | 
     Raises:
         UnknownAlbumError: it was erased.
     """
-    if services.albums.is_there(album.id):
+    if services.albums.exists(album.id):
         return
     for job_id in (item.job_id, before and before.job_id):
         if job_id:
@@ -243,35 +243,35 @@ def _require_there(services: Services, album: Album, item: Item, before: Item | 
     raise UnknownAlbumError("The album was deleted.")
 
 
-def _refused(services: Services, album: Album, item: Item, error: SakugaError, before: Item | None) -> Taken:
+def _refused(services: Services, album: Album, item: Item, error: SakugaError, before: Item | None) -> UploadResult:
     """Remember why a photo was refused, and of which bytes that holds; not where another try may help."""
-    coming = Item(item.name, item.job_id)
+    pending = Item(item.name, item.job_id)
     if _is_final(error):
-        services.albums.put(album, Item(item.name, sha256=item.sha256, error=error_info(error)), coming)
+        services.albums.put(album, Item(item.name, sha256=item.sha256, error=error_info(error)), pending)
     elif before:
-        services.albums.put(album, before, coming)
+        services.albums.put(album, before, pending)
     else:
         services.albums.drop(album.id, item.name)
-    return Taken(item.name, error=error)
+    return UploadResult(item.name, error=error)
 
 
-def _refuse(services: Services, album: Album, item: Item, error: SakugaError, numbering: Numbering) -> Taken:
+def _refuse(services: Services, album: Album, item: Item, error: SakugaError, numbering: Numbering) -> UploadResult:
     """Remember why an entry of an archive is no photo, under its name or, where that is taken, a number."""
     series = numbering.refusals(item.name)
     for wanted in series.candidates(item.error):
-        with services.albums.naming(album.id, wanted) as before:
+        with services.albums.locked_name(album.id, wanted) as before:
             if before and before.error == item.error:
-                return Taken(wanted, error=error)
+                return UploadResult(wanted, error=error)
             if before:
                 series.found(wanted, before.error)
                 continue
             try:
                 _require_room(services, album)
             except (AlbumFullError, QueueFullError) as full:
-                return Taken(wanted, error=full)
+                return UploadResult(wanted, error=full)
             services.albums.put(album, replace(item, name=wanted), None)
             series.found(wanted, item.error)
-            return Taken(wanted, error=error)
+            return UploadResult(wanted, error=error)
     raise AssertionError  # numbers do not end
 
 

@@ -416,7 +416,7 @@ def test_what_is_anothers_answers_exactly_as_what_never_was(
         assert set(theirs.headers.keys()) == set(nothing.headers.keys())
     assert body(alice.get(f"{JOBS}/{job}"))["state"] == "queued"
     assert body(alice.get(f"{ALBUMS}/{album}"))["counts"]["queued"] == 1
-    assert guarded.albums.is_there(album)
+    assert guarded.albums.exists(album)
 
 
 def test_everybody_lists_their_own_jobs(caller: Callable[..., FlaskClient], key_file: Path, guarded: Services) -> None:

@@ -35,7 +35,7 @@ from shared.services import Services, connect
 from shared.settings import Settings
 from shared.storage.disk import DiskStore
 from shared.usecases import uploads
-from shared.usecases.albums import erase_album, tell_ended
+from shared.usecases.albums import erase_album, notify_finished
 from shared.usecases.dispatch import dispatch
 from shared.usecases.recovery import resend_lost
 from shared.usecases.submit import Order, submit
@@ -554,7 +554,7 @@ class TestEvents:
         found = services.albums.get(album.rsplit("/", 1)[1])
         client.delete(album)
         services.albums.put(found, Item("a.png", "job"), None, expires_at=found.expires_at)
-        assert not services.albums.is_there(found.id)
+        assert not services.albums.exists(found.id)
 
     @pytest.mark.filterwarnings(
         "ignore::pytest.PytestUnraisableExceptionWarning"
@@ -682,8 +682,8 @@ class TestAfterwards:
             assert response.headers["Retry-After"] == "5"
         put(client, str(other.headers["Location"]), "1.png")
         work(services)
-        tell_ended(services)
-        assert services.albums.perhaps_ended(10) == [record.rsplit(":", maxsplit=1)[-1]], "it is still to be told"
+        notify_finished(services)
+        assert services.albums.unnotified(10) == [record.rsplit(":", maxsplit=1)[-1]], "it is still to be told"
         assert services.redis.hgetall(record) == before
 
     def test_an_album_with_a_photo_that_a_newer_release_has_recorded_is_not_listed_without_it(

@@ -211,7 +211,7 @@ class TestAlbums:
         maintenance.reconcile(services)
         counts = services.albums.counts(album)
         assert (counts[State.QUEUED], counts[State.EXPIRED], sum(counts.values())) == (1, 4, 5)
-        assert services.albums.perhaps_ended(10) == [album]
+        assert services.albums.unnotified(10) == [album]
         assert not recount(services.redis, services.clock, services.jobs, album)
 
     def test_of_a_newer_release_count_as_they_are(
