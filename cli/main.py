@@ -418,7 +418,7 @@ def create_key(
     settings = load_settings()
     allowance = Allowance(tuple(map(Scope, dict.fromkeys(scopes))), requests_per_minute, megapixels_per_day)
     key, kept = create_caller(file_of(settings), name, allowance, expires_in=_days(expires_in))
-    _show_key(key, f"Key for {name}, fingerprint {kept.mark}. It is shown only once:")
+    _show_key(key, f"Key for {name}, fingerprint {kept.fingerprint}. It is shown only once:")
     if settings.api_keys is None:
         err.print(f"To require keys, run Sakuga with SAKUGA_API_KEYS={escape(str(file_of(settings)))}")
 
@@ -442,20 +442,21 @@ def rotate_key(name: str, old_expires_in: float, expires_in: int | None) -> None
     old = timedelta(hours=old_expires_in)
     key, kept = keys.rotate_key(keys.file_of(load_settings()), name, old_expire_in=old, expires_in=_days(expires_in))
     _show_key(
-        key, f"New key for {name}, fingerprint {kept.mark}; its other keys expire within {old_expires_in:g} hours:"
+        key,
+        f"New key for {name}, fingerprint {kept.fingerprint}; its other keys expire within {old_expires_in:g} hours:",
     )
 
 
 @keys.command("revoke")
 @click.argument("name")
-@click.option("--key", "mark", metavar="FINGERPRINT", help="Revoke only this key; a prefix is enough.")
+@click.option("--key", "fingerprint", metavar="FINGERPRINT", help="Revoke only this key; a prefix is enough.")
 @plain_errors
-def revoke_key(name: str, mark: str | None) -> None:
+def revoke_key(name: str, fingerprint: str | None) -> None:
     """Revoke the keys of the caller NAME, effective at once."""
     from cli.keys import file_of, revoke_keys
     from cli.words import counted
 
-    revoked = revoke_keys(file_of(load_settings()), name, mark)
+    revoked = revoke_keys(file_of(load_settings()), name, fingerprint)
     out.print(f"{counted(revoked, 'key', 'keys')} of {escape(name)} revoked.")
 
 

@@ -6,7 +6,7 @@ from redis import Redis
 
 from shared.albums.counts import AlbumCounts
 from shared.albums.store import Albums
-from shared.callers.api_keys import Keys
+from shared.callers.api_keys import ApiKeys
 from shared.callers.quotas import Quotas
 from shared.jobs.attempts import Attempts
 from shared.jobs.cached_results import CachedResults
@@ -38,7 +38,7 @@ class Services:
     """Everything a process of Sakuga works with; what it does with it is in `shared.usecases`."""
 
     settings: Settings
-    keys: Keys
+    api_keys: ApiKeys
     quotas: Quotas
     redis: Redis
     clock: Clock
@@ -69,7 +69,7 @@ def connect(settings: Settings, *, wait_s: float = WAIT_S) -> Services:
     Who finds a photo in other hands waits up to `wait_s` for it.
     """
     redis = redis_client(settings)
-    keys = Keys(settings.api_keys)
+    api_keys = ApiKeys(settings.api_keys)
     store = open_store(settings)
     clock = Clock(redis)
     workers, lanes = Workers(redis, clock), Lanes(redis, clock)
@@ -95,8 +95,8 @@ def connect(settings: Settings, *, wait_s: float = WAIT_S) -> Services:
     )
     return Services(
         settings=settings,
-        keys=keys,
-        quotas=Quotas(redis, clock, keys),
+        api_keys=api_keys,
+        quotas=Quotas(redis, clock, api_keys),
         redis=redis,
         clock=clock,
         store=store,

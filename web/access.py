@@ -4,7 +4,7 @@ from typing import Final
 
 from flask import Response, current_app, g, request
 
-from shared.callers.api_keys import PUBLIC, Caller, Keys
+from shared.callers.api_keys import PUBLIC, ApiKeys, Caller
 from shared.errors import ForbiddenError, UnauthorizedError
 from shared.services import Services
 from web.current import services
@@ -19,7 +19,7 @@ def identify() -> None:
     """Find out who sent this request, before anything else of it is looked at."""
     g.caller = None
     if request.endpoint not in UNWATCHED and not g.is_queue_away:
-        g.caller = _caller(services()) if services().keys.are_asked_for else PUBLIC
+        g.caller = _caller(services()) if services().api_keys.are_required else PUBLIC
 
 
 def require_access() -> None:
@@ -70,12 +70,12 @@ def ask_for_key(response: Response) -> None:
 
 def _caller(services: Services) -> Caller | None:
     if key := _bearer():
-        found = services.keys.find(key)
+        found = services.api_keys.find(key)
         return found[0] if found else None
-    return _of_session(services.keys, services, request.cookies.get(COOKIE))
+    return _of_session(services.api_keys, services, request.cookies.get(COOKIE))
 
 
-def _of_session(keys: Keys, services: Services, session: str | None) -> Caller | None:
+def _of_session(keys: ApiKeys, services: Services, session: str | None) -> Caller | None:
     """Whose session it is, for as long as the key is good that it was begun with."""
     digest = key_of_session(services.redis, session) if session else None
     return keys.find_digest(digest) if digest else None

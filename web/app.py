@@ -59,7 +59,7 @@ def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: T
     Raises:
         SettingsError: the file of keys cannot be used.
     """
-    services.keys.require()
+    services.api_keys.require()
     app = Flask("web")
     app.request_class = SpoolingRequest
     if proxies := services.settings.trusted_proxies:

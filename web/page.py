@@ -43,8 +43,8 @@ def index() -> Response:
 def sign_in() -> Response:
     """Begin a session with a key. The answer leads back, and what the address names after a # is kept by browsers."""
     services = current.services()
-    found = services.keys.find(request.form.get("key", "").strip()) if services.keys.are_asked_for else None
-    response = _back(is_refused=services.keys.are_asked_for and found is None)
+    found = services.api_keys.find(request.form.get("key", "").strip()) if services.api_keys.are_required else None
+    response = _back(is_refused=services.api_keys.are_required and found is None)
     if found:
         response.set_cookie(
             SESSION_COOKIE,
@@ -114,7 +114,7 @@ def _page(language: str) -> str:
         max_upload_bytes=services.settings.max_upload_bytes,
         max_album_upload_bytes=services.settings.max_album_upload_bytes,
         max_megapixels=services.settings.max_megapixels,
-        is_signed_in=services.keys.are_asked_for,
+        is_signed_in=services.api_keys.are_required,
         kept_for=time_in_words(services.settings.ttl_s, language),
         version=version("sakuga"),
     )

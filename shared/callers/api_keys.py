@@ -37,7 +37,7 @@ class Scope(StrEnum):
     OPERATE = "operate"  # look at the whole service: metrics, how busy it is
 
 
-class Key(BaseModel):
+class ApiKey(BaseModel):
     """One key of a caller, known by its digest."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,7 +47,7 @@ class Key(BaseModel):
     expires_at: AwareDatetime | None = None
 
     @property
-    def mark(self) -> str:
+    def fingerprint(self) -> str:
         """By what people tell keys apart."""
         return self.sha256[:12]
 
@@ -65,7 +65,7 @@ class Caller(BaseModel):
     scopes: tuple[Scope, ...]
     requests_per_minute: Annotated[int | None, Field(ge=1)] = None
     megapixels_per_day: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
-    keys: tuple[Key, ...] = ()
+    keys: tuple[ApiKey, ...] = ()
 
 
 PUBLIC: Final = Caller(name="anyone", id=PUBLIC_ID, scopes=tuple(Scope))
@@ -93,24 +93,24 @@ class KeyFile(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class _Book:
+class _Index:
     """The file, by what is looked for."""
 
-    by_digest: Mapping[str, tuple[Caller, Key]]
+    by_digest: Mapping[str, tuple[Caller, ApiKey]]
     by_id: Mapping[str, Caller]
 
 
-class Keys:
+class ApiKeys:
     """The callers as the file has them now; without a file everybody is the same public caller."""
 
     def __init__(self, file: Path | None) -> None:
         """Read `file` when first asked, and again whenever it has changed."""
         self._file = file
         self._seen: object = None
-        self._book: _Book | None = None
+        self._index: _Index | None = None
 
     @property
-    def are_asked_for(self) -> bool:
+    def are_required(self) -> bool:
         """Whether a caller needs a key."""
         return self._file is not None
 
@@ -140,25 +140,25 @@ class Keys:
         """The caller of this id, if it is one of the file."""
         return self._current().by_id.get(caller_id)
 
-    def _current(self) -> _Book:
+    def _current(self) -> _Index:
         """What the file says; while it says nothing that can be understood, what it said before."""
         seen = _signature(self._file) if self._file else None
-        if self._book is not None and seen == self._seen:
-            return self._book
+        if self._index is not None and seen == self._seen:
+            return self._index
         try:
-            self._book = _book(read_keys(self._file).callers if self._file else ())
+            self._index = _index(read_keys(self._file).callers if self._file else ())
         except SettingsError as error:
-            if self._book is None:
+            if self._index is None:
                 raise
             log.error("cannot use the key file; keeping the last valid version", error=error.detail)  # noqa: TRY400
         self._seen = seen  # of before it was read: a change in between is noticed next time
-        return self._book
+        return self._index
 
 
-def new_key(now: datetime, expires_at: datetime | None = None) -> tuple[str, Key]:
+def new_key(now: datetime, expires_at: datetime | None = None) -> tuple[str, ApiKey]:
     """Make a key: what its owner is told once, and what is kept."""
     key = PREFIX + secrets.token_urlsafe(32)
-    return key, Key(sha256=digest_of(key), created_at=now, expires_at=expires_at)
+    return key, ApiKey(sha256=digest_of(key), created_at=now, expires_at=expires_at)
 
 
 def digest_of(key: str) -> str:
@@ -195,7 +195,7 @@ def require_guarded(settings: Settings) -> None:
         SettingsError: the keys cannot be used; or there are none, the web would be reached from more than this machine,
             and nobody has said that anyone may use it.
     """
-    Keys(settings.api_keys).require()
+    ApiKeys(settings.api_keys).require()
     if settings.api_keys or settings.allow_anyone or settings.reached_at in LOOPBACK:
         return
     where = "SAKUGA_PUBLISHED_AT" if settings.published_at else "SAKUGA_HOST"
@@ -206,10 +206,10 @@ def require_guarded(settings: Settings) -> None:
     )
 
 
-def _book(callers: Iterable[Caller]) -> _Book:
+def _index(callers: Iterable[Caller]) -> _Index:
     by_id = {caller.id: caller for caller in callers}
     by_digest = {key.sha256: (caller, key) for caller in by_id.values() for key in caller.keys}
-    return _Book(by_digest, by_id)
+    return _Index(by_digest, by_id)
 
 
 def _signature(file: Path) -> object:

@@ -52,15 +52,15 @@ def submit(services: Services, photo: BinaryIO, order: Order) -> Job:
         return earlier
     pixels = max(LEAST_PIXELS, working_pixels((header.width, header.height), order.options.max_side))
     info = PhotoInfo(width=header.width, height=header.height, bytes=photo.seek(0, 2), sha256=sha256)
-    with services.quotas.spending(order.caller, pixels) as spending:
+    with services.quotas.reserve(order.caller, pixels) as reservation:
         services.admission.admit(order.lane, pixels, order.album or order.caller)
         job = _new_job(services, order, style, info, pixels)
         with services.references.acquire(job.photo_reference, until=job.expires_at):
             services.store.put(job.photo_key, photo, content_type="application/octet-stream")
-        spending.may_stand = True
+        reservation.committed = True
         entered = _enter(services, job, idempotency)
         if entered.id != job.id:
-            spending.give_back()  # another request with the same idempotency key was quicker, and has paid
+            reservation.refund()  # another request with the same idempotency key was quicker, and has paid
     return entered
 
 
