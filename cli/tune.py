@@ -29,7 +29,7 @@ def run(
     reasons: list[str] = []
     with console.status("") as status:
 
-        def tell(layout: Layout, outcome: Measured | SakugaError | None) -> None:
+        def show(layout: Layout, outcome: Measured | SakugaError | None) -> None:
             if outcome is None:
                 status.update(f"Measuring {_named(layout)}")
             elif isinstance(outcome, SakugaError):
@@ -39,7 +39,7 @@ def run(
                 table.add_row(*_row(outcome, bounds))
 
         try:
-            choice = tune(settings, style, bounds, tell)
+            choice = tune(settings, style, bounds, show)
         finally:  # where no engine draws, it says why
             console.print(f"{style.name}, pictures of {SIDE} x {SIDE} pixels, decoding and encoding included:\n")
             console.print(table, *reasons, "", sep="\n")

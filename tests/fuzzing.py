@@ -30,7 +30,7 @@ from shared.conversion import Options
 from shared.errors import SakugaError
 from shared.photos.formats import Format, Limits
 from shared.photos.inspection import inspect
-from shared.pipeline import Tensor, Told
+from shared.pipeline import ProgressCallback, Tensor
 
 T = TypeVar("T")
 MINUTES = float(os.environ.get("FUZZ_MINUTES") or 0)
@@ -210,7 +210,7 @@ class _Negative:
     multiple, margin = 4, 0
     drawn_at: int | None = None
 
-    def generate(self, photo: Tensor, tell: Told) -> Tensor:  # noqa: ARG002
+    def generate(self, photo: Tensor, report: ProgressCallback) -> Tensor:  # noqa: ARG002
         return -photo
 
 

@@ -15,7 +15,7 @@ from redis import Redis
 from cli.keys import Allowance, create_caller
 from shared.callers.api_keys import Scope
 from shared.jobs.record import Lane
-from shared.pipeline import Tensor, Told
+from shared.pipeline import ProgressCallback, Tensor
 from shared.redis_keys import (
     ALBUMS_ENDED,
     ETA_ERROR,
@@ -150,9 +150,9 @@ class Place:
         watch = self.watch
 
         class Watched(ToyEngine):
-            def generate(self, photo: Tensor, tell: Told) -> Tensor:
+            def generate(self, photo: Tensor, report: ProgressCallback) -> Tensor:
                 watch.look()
-                return super().generate(photo, tell)
+                return super().generate(photo, report)
 
         return Watched()
 

@@ -80,11 +80,13 @@ class Bounds:
         return measured.memory_bytes * processes <= self.memory_bytes
 
 
-Told = Callable[[Layout, Measured | SakugaError | None], None]
+MeasurementCallback = Callable[[Layout, Measured | SakugaError | None], None]
 """Called with a layout before it is measured, and again with what came of it."""
 
 
-def tune(settings: Settings, style: Style, bounds: Bounds, tell: Told, *, seconds: float = 4) -> Choice:
+def tune(
+    settings: Settings, style: Style, bounds: Bounds, report: MeasurementCallback, *, seconds: float = 4
+) -> Choice:
     """Measure what this node can do with a style and choose the most pictures within `bounds`.
 
     Where SAKUGA_ENGINE names one, only that is measured. Where nothing keeps to the bounds, the quickest is chosen.
@@ -94,8 +96,8 @@ def tune(settings: Settings, style: Style, bounds: Bounds, tell: Told, *, second
         SettingsError: the engine that is set is not installed.
     """
     run = partial(measure, settings, style, memory_bytes=bounds.memory_bytes, seconds=seconds)
-    measured = _measure_all(_alone(settings, style), run, tell)
-    measured += _measure_all(_further(measured, bounds), run, tell)
+    measured = _measure_all(_alone(settings, style), run, report)
+    measured += _measure_all(_further(measured, bounds), run, report)
     if not measured:
         raise EngineError(f"No engine can draw {style.name} on this machine.")
     allowed = [one for one in measured if bounds.allow(one)]
@@ -162,16 +164,18 @@ def _further(alone: Sequence[Measured], bounds: Bounds) -> list[Layout]:
     ]
 
 
-def _measure_all(layouts: Sequence[Layout], run: Callable[[Layout], Measured], tell: Told) -> list[Measured]:
+def _measure_all(
+    layouts: Sequence[Layout], run: Callable[[Layout], Measured], report: MeasurementCallback
+) -> list[Measured]:
     found = []
     for layout in layouts:
-        tell(layout, None)
+        report(layout, None)
         try:
             measured = run(layout)
         except SakugaError as error:
-            tell(layout, error)
+            report(layout, error)
             continue
-        tell(layout, measured)
+        report(layout, measured)
         found.append(measured)
     return found
 

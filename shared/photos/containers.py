@@ -21,7 +21,7 @@ _WEBP_CHUNKS: Final = {b"VP8 ", b"VP8L", b"VP8X"}
 _HAS_EXIF, _HAS_XMP = 0x08, 0x04  # flags of VP8X
 
 
-class Readable(Protocol):
+class SeekableFile(Protocol):
     """A file that can be read from any place."""
 
     def seek(self, offset: int, /) -> object: ...
@@ -47,7 +47,7 @@ def is_known(signature: bytes) -> bool:
     )
 
 
-def measure(file: Readable, size: int) -> Sides:
+def measure(file: SeekableFile, size: int) -> Sides:
     """The sides of a photo in a file of `size` bytes whose signature is known."""
     return _webp(file, size) if _is_webp(_exactly(file, 0, 16)) else _heif(file, size)
 
@@ -56,7 +56,7 @@ def _is_webp(signature: bytes) -> bool:
     return signature[:4] == b"RIFF" and signature[8:12] == b"WEBP" and signature[12:16] in _WEBP_CHUNKS
 
 
-def _webp(file: Readable, size: int) -> Sides:
+def _webp(file: SeekableFile, size: int) -> Sides:
     kind, head = _exactly(file, 12, 4), _exactly(file, 20, 10)
     exif = xmp = b""
     match kind:
@@ -76,7 +76,7 @@ def _webp(file: Readable, size: int) -> Sides:
     return Sides("WEBP", (width, height), (width, height), exif, xmp)
 
 
-def _webp_chunks(file: Readable, size: int, wanted: set[bytes]) -> dict[bytes, bytes]:
+def _webp_chunks(file: SeekableFile, size: int, wanted: set[bytes]) -> dict[bytes, bytes]:
     found: dict[bytes, bytes] = {}
     place = 12
     while wanted - found.keys() and place + 8 <= size:
@@ -94,7 +94,7 @@ class _Box:
     end: int
 
 
-def _heif(file: Readable, size: int) -> Sides:
+def _heif(file: SeekableFile, size: int) -> Sides:
     boxes = {box.kind: box for box in reversed(list(_boxes(file, 0, size)))}  # the first of each kind
     brands = _content(file, boxes[b"ftyp"]) if b"ftyp" in boxes else b""
     is_avif = any(brands[place : place + 4] in _AVIF_BRANDS for place in range(0, len(brands), 4))
@@ -107,7 +107,7 @@ def _heif(file: Readable, size: int) -> Sides:
     raise ValueError("there is no picture")
 
 
-def _boxes(file: Readable, start: int, end: int) -> Iterator[_Box]:
+def _boxes(file: SeekableFile, start: int, end: int) -> Iterator[_Box]:
     """The boxes between two places; cameras may add something else behind the last."""
     while start + 8 <= end:
         length, kind = struct.unpack(">I4s", _exactly(file, start, 8))
@@ -124,7 +124,7 @@ def _boxes(file: Readable, start: int, end: int) -> Iterator[_Box]:
         start = stop
 
 
-def _of_primary_item(file: Readable, meta: _Box) -> list[tuple[bytes, bytes]]:
+def _of_primary_item(file: SeekableFile, meta: _Box) -> list[tuple[bytes, bytes]]:
     """The properties of the picture that is shown, in the order in which they hold: kind and content."""
     inner = list(_boxes(file, meta.start + 4, meta.end))
     kept = [part for box in inner if box.kind == b"iprp" for part in _boxes(file, box.start, box.end)]
@@ -174,7 +174,7 @@ def _sides(kind: str, properties: list[tuple[bytes, bytes]]) -> Sides:
     return Sides(kind, stored, (width, height))
 
 
-def _of_first_track(file: Readable, moov: _Box) -> tuple[int, int]:
+def _of_first_track(file: SeekableFile, moov: _Box) -> tuple[int, int]:
     """The size of a sequence that names no picture of its own."""
     tracks = [box for box in _boxes(file, moov.start, moov.end) if box.kind == b"trak"]
     for track in tracks[:_MOST_ALIKE]:
@@ -186,13 +186,13 @@ def _of_first_track(file: Readable, moov: _Box) -> tuple[int, int]:
     raise ValueError("there is no track that is seen")
 
 
-def _content(file: Readable, box: _Box) -> bytes:
+def _content(file: SeekableFile, box: _Box) -> bytes:
     if box.end - box.start > _MOST_BYTES:
         raise ValueError(f"{box.kind!r} is too long")
     return _exactly(file, box.start, box.end - box.start)
 
 
-def _exactly(file: Readable, place: int, length: int) -> bytes:
+def _exactly(file: SeekableFile, place: int, length: int) -> bytes:
     file.seek(place)
     data = file.read(length)
     if len(data) < length:

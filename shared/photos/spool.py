@@ -9,7 +9,7 @@ SPOOL_BYTES: Final = 1 << 20  # more go to a temporary file
 _BLOCK: Final = 1 << 16
 
 
-class Readable(Protocol):
+class ByteSource(Protocol):
     """Where bytes come from."""
 
     def read(self, size: int, /) -> bytes:
@@ -17,7 +17,7 @@ class Readable(Protocol):
         ...
 
 
-def spooled(source: Readable, limit: int) -> BinaryIO:
+def spooled(source: ByteSource, limit: int) -> BinaryIO:
     """Read `source` to its end into a file, which the caller closes.
 
     Raises:
@@ -33,7 +33,7 @@ def spooled(source: Readable, limit: int) -> BinaryIO:
     return spool
 
 
-def _copy(source: Readable, spool: BinaryIO, limit: int) -> None:
+def _copy(source: ByteSource, spool: BinaryIO, limit: int) -> None:
     while block := source.read(_BLOCK):
         spool.write(block)
         if spool.tell() > limit:

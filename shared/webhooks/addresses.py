@@ -18,7 +18,7 @@ _TUNNELS: Final = tuple(  # to IPv4, private ones too: NAT64, the local kind of 
 )
 
 
-class UnreachableError(SakugaError):
+class DeliveryError(SakugaError):
     """The address cannot be told anything, now or ever."""
 
 
@@ -40,16 +40,16 @@ def resolve(url: str, private_hosts: Collection[str]) -> str:
     """The IP address to connect to; all that the name has must be public, unless it is one of `private_hosts`.
 
     Raises:
-        UnreachableError: the name has no address, or one that is not public.
+        DeliveryError: the name has no address, or one that is not public.
     """
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     try:
         found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     except (OSError, UnicodeError) as error:
-        raise UnreachableError("The host name cannot be resolved.") from error
+        raise DeliveryError("The host name cannot be resolved.") from error
     if host not in private_hosts and not all(is_public(address) for address in found):
-        raise UnreachableError("The address is not public; SAKUGA_WEBHOOK_HOSTS can allow it.")
+        raise DeliveryError("The address is not public; SAKUGA_WEBHOOK_HOSTS can allow it.")
     return found[0]
 
 

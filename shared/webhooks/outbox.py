@@ -7,7 +7,7 @@ import structlog
 
 from shared import redis_keys
 from shared.redis_clock import Clock
-from shared.webhooks.addresses import UnreachableError, require_allowed
+from shared.webhooks.addresses import DeliveryError, require_allowed
 from shared.webhooks.delivery import post
 from shared.webhooks.messages import Message, read_message
 from shared.webhooks.senders import Senders
@@ -108,13 +108,13 @@ class Webhooks:
     def _send(self, message: Message) -> bool:
         try:
             post(message, self._private_hosts)
-        except UnreachableError as error:
+        except DeliveryError as error:
             self._try_later(message, error)
             return False
         self._redis.zrem(redis_keys.WEBHOOKS_DUE, message.id)
         return True
 
-    def _try_later(self, message: Message, error: UnreachableError) -> None:
+    def _try_later(self, message: Message, error: DeliveryError) -> None:
         log.warning("webhook delivery failed", webhook=message.id, tries=message.tries + 1, reason=error.detail)
         if message.tries >= len(DELAYS_S):
             self._redis.zrem(redis_keys.WEBHOOKS_DUE, message.id)

@@ -23,7 +23,7 @@ from shared.photos.encoding import encode
 from shared.photos.formats import Format, Limits
 from shared.photos.inspection import inspect
 from shared.photos.sizes import drawn_side, drawn_size, fit
-from shared.pipeline import Picture, Tensor, Told, convert, draw, postprocess, preprocess
+from shared.pipeline import Picture, ProgressCallback, Tensor, convert, draw, postprocess, preprocess
 from tests.conftest import ROOT, ToyEngine, photo_bytes
 from worker.engines.probe import PHOTO, psnr_db
 
@@ -35,7 +35,7 @@ class IdentityEngine(ToyEngine):
     multiple = 8
     margin = 16
 
-    def generate(self, photo: Tensor, tell: Told) -> Tensor:  # noqa: ARG002
+    def generate(self, photo: Tensor, report: ProgressCallback) -> Tensor:  # noqa: ARG002
         assert photo.shape[2] % self.multiple == photo.shape[3] % self.multiple == 0
         assert photo.dtype == np.float32
         assert photo.min() >= -1
@@ -52,9 +52,9 @@ class SmallEngine(IdentityEngine):
     def __init__(self) -> None:
         self.drawn: list[tuple[int, int]] = []
 
-    def generate(self, photo: Tensor, tell: Told) -> Tensor:
+    def generate(self, photo: Tensor, report: ProgressCallback) -> Tensor:
         self.drawn.append((photo.shape[3], photo.shape[2]))
-        return super().generate(photo, tell)
+        return super().generate(photo, report)
 
 
 def quadrants(size: tuple[int, int] = (64, 48)) -> Image.Image:
@@ -424,7 +424,7 @@ def test_an_engine_that_changes_nothing_gives_the_photo_back_untinted_to_the_bor
 
 def test_what_an_engine_overshoots_is_clipped() -> None:
     class Overshooting(IdentityEngine):
-        def generate(self, photo: Tensor, tell: Told) -> Tensor:  # noqa: ARG002
+        def generate(self, photo: Tensor, report: ProgressCallback) -> Tensor:  # noqa: ARG002
             return photo * 9
 
     picture = convert(saved(quadrants(), "PNG"), Options(64, Format.PNG), Overshooting(), LIMITS)
@@ -442,9 +442,9 @@ def test_the_stages_come_in_order_and_are_timed() -> None:
 
 def test_progress_goes_on_while_a_large_picture_is_generated() -> None:
     class Stepwise(ToyEngine):
-        def generate(self, photo: Tensor, tell: Told) -> Tensor:
+        def generate(self, photo: Tensor, report: ProgressCallback) -> Tensor:
             for share in (0.25, 0.5):
-                tell(share)
+                report(share)
             return photo
 
     told: list[tuple[Stage, float]] = []

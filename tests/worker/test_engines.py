@@ -34,7 +34,7 @@ from shared.errors import (
 )
 from shared.photos.decoding import Rgb
 from shared.photos.formats import Format, Limits
-from shared.pipeline import Tensor, Told
+from shared.pipeline import ProgressCallback, Tensor
 from shared.settings import Settings
 from shared.styles import BUNDLED_WEIGHTS, Size, Style, read_manifest
 from tests.conftest import ROOT, ToyEngine
@@ -263,9 +263,9 @@ def test_strips_of_the_reference_are_exact(style: Style, size: tuple[int, int]) 
     heights: list[int] = []
 
     class Watched(TorchEngine):
-        def _run(self, photo: Tensor, tell: Told) -> Tensor:
+        def _run(self, photo: Tensor, report: ProgressCallback) -> Tensor:
             heights.append(photo.shape[2])
-            return super()._run(photo, tell)
+            return super()._run(photo, report)
 
     noise = np.random.default_rng(5).uniform(-1, 1, (1, 3, *size)).astype(np.float32)
     engine = TorchEngine(load_generator(style), memory=PLENTY)
@@ -305,8 +305,8 @@ class TestProbe:
         probe.check(ToyEngine(), EngineName.OPENVINO, tmp_path)
 
         class Wrong(ToyEngine):
-            def generate(self, photo: Tensor, tell: pipeline.Told) -> Tensor:
-                return -super().generate(photo, tell)
+            def generate(self, photo: Tensor, report: pipeline.ProgressCallback) -> Tensor:
+                return -super().generate(photo, report)
 
         with pytest.raises(EngineError, match="draws wrong pictures"):
             probe.check(Wrong(), EngineName.OPENVINO, tmp_path)

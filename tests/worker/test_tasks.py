@@ -16,7 +16,7 @@ from shared.errors import DamagedPhotoError, SakugaError, UnavailableError
 from shared.jobs.attempts import MAX_PAUSE_S, OUTAGE_RETRY_S, Attempts
 from shared.jobs.record import Job, ResultInfo, State
 from shared.photos.formats import Format, Limits
-from shared.pipeline import Engine, Tensor, Told
+from shared.pipeline import Engine, ProgressCallback, Tensor
 from shared.record_codec import RECORD_VERSION
 from shared.redis_keys import PACE
 from shared.scheduling.admission import LEAST_PIXELS
@@ -41,7 +41,7 @@ def toy(_: str) -> Engine:
 
 def engine_that(does: Callable[[Tensor], Tensor]) -> Callable[[str], Engine]:
     class Altered(ToyEngine):
-        def generate(self, photo: Tensor, tell: Told) -> Tensor:  # noqa: ARG002
+        def generate(self, photo: Tensor, report: ProgressCallback) -> Tensor:  # noqa: ARG002
             return does(photo)
 
     return lambda _: Altered()

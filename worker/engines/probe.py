@@ -15,7 +15,7 @@ from shared.engines import EngineName
 from shared.errors import EngineError
 from shared.photos.decoding import Rgb
 from shared.styles import BUNDLED_WEIGHTS
-from worker.engines.base import nothing_told
+from worker.engines.base import ignore_progress
 
 _PROBE, _REFERENCE = "probe.png", "reference.png"
 PHOTO: Final = BUNDLED_WEIGHTS / "hinata-light.webp"
@@ -65,7 +65,7 @@ def _read(folder: Path, file: str) -> Rgb:
 def draw(engine: pipeline.Engine, photo: Rgb) -> Rgb:
     """The picture of a photo, both (H, W, 3) 8 bit."""
     prepared, box = pipeline.preprocess(photo, engine)
-    return pipeline.postprocess(engine.generate(prepared, nothing_told), box)
+    return pipeline.postprocess(engine.generate(prepared, ignore_progress), box)
 
 
 def psnr_db(picture: Rgb, reference: Rgb) -> float:

@@ -39,10 +39,10 @@ _JUDGED: Final = 3  # photos on which layers are compared
 _SHRINKS: Final = np.linspace(0.1, 1, 46)
 
 Values = npt.NDArray[np.float32]
-Told = Callable[[str], None]
+StatusCallback = Callable[[str], None]
 
 
-def make_recipe(style: Style, photos: Sequence[Rgb], tell: Told = lambda _: None) -> Int8Recipe:
+def make_recipe(style: Style, photos: Sequence[Rgb], report: StatusCallback = lambda _: None) -> Int8Recipe:
     """Calibrate a style on every second photo, (H, W, 3) 8 bit, and measure the loss on the others.
 
     Raises:
@@ -55,13 +55,13 @@ def make_recipe(style: Style, photos: Sequence[Rgb], tell: Told = lambda _: None
     reference = TorchEngine(generator, memory=PLENTY)
     model = convert(generator)
     calibration = [preprocess(photo, reference)[0] for photo in photos[::2]]
-    tell(f"Calibrating on {len(calibration)} photos")
+    report(f"Calibrating on {len(calibration)} photos")
     ranges = _ranges(model, calibration)
-    tell(f"Comparing {len(ranges)} convolutions")
+    report(f"Comparing {len(ranges)} convolutions")
     kept = _sensitive(model, ranges, calibration[:_JUDGED])
     for name in kept:
         del ranges[name]
-    tell(f"Evaluating on {len(photos[1::2])} other photos")
+    report(f"Evaluating on {len(photos[1::2])} other photos")
     quality = _quality(quantise(model, ranges), reference, style, photos[1::2])
     return Int8Recipe(
         weights_sha256=style.sha256,
