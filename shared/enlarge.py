@@ -25,7 +25,7 @@ _REACH: Final = _WINDOW // 2 + 1  # pixels of the drawing, each way, that what i
 _NOISE: Final = 100.0  # levels squared; what varies less, in the photo or the drawing, is grain
 _GRAIN: Final = 3  # levels of the photo's detail that are left out
 _STEEPEST_SLOPE: Final = 1.5  # of the drawing over the photo
-_MOST_DETAIL: Final = 200  # levels; times the slope, 2 and 32 it fits 16 bits
+_MAX_DETAIL: Final = 200  # levels; times the slope, 2 and 32 it fits 16 bits
 _SLOPE_BITS: Final = 5
 _WEIGHT_BITS: Final = 5  # of where a pixel lies between two others; times 4 * 255 it fits 16 bits
 _IN_ALL_LANES: Final = np.uint64(0x0001_0001_0001_0001)
@@ -146,7 +146,7 @@ def _guided(planes: Lanes, guide: Rgb) -> Lanes:
     steepened, lowest, highest, slope = planes
     detail = np.subtract(_luma(guide), steepened[..., 3], dtype=np.int16)
     detail -= detail.clip(-_GRAIN, _GRAIN)
-    np.clip(detail, -_MOST_DETAIL, _MOST_DETAIL, out=detail)
+    np.clip(detail, -_MAX_DETAIL, _MAX_DETAIL, out=detail)
     levels: Lanes = (detail.view(np.uint16) * _IN_ALL_LANES).view(np.int16).reshape(slope.shape)
     levels *= slope
     levels >>= _SLOPE_BITS

@@ -25,8 +25,8 @@ Answers = Mapping[int, type[BaseModel] | str | None]
 """By status: a JSON model, the content type of something else, or nothing."""
 
 JSON_BYTES = 1 << 20  # as objects it takes thirty times the memory; a full list of digests has two thirds of this
-MOST_SENTENCES = 5  # about what is wrong with a request: each tells of a name or value, however many it has
-MOST_NAME = 100  # characters of such a name
+MAX_SENTENCES = 5  # about what is wrong with a request: each tells of a name or value, however many it has
+MAX_NAME = 100  # characters of such a name
 
 _REF = "#/components/schemas/{model}"
 _UNKNOWN = "extra_forbidden"  # as pydantic calls a field that is none of the model's
@@ -163,13 +163,13 @@ def _validate(model: type[BaseModel], given: dict[str, Any]) -> BaseModel:
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        problems = error.errors()[:MOST_SENTENCES]
+        problems = error.errors()[:MAX_SENTENCES]
         kind = UnknownFieldError if all(item["type"] == _UNKNOWN for item in problems) else InvalidValueError
         raise kind(" ".join(_sentence(model, item) for item in problems)) from error
 
 
 def _sentence(model: type[BaseModel], item: Mapping[str, Any]) -> str:
-    name = ".".join(str(part) for part in item["loc"])[:MOST_NAME]
+    name = ".".join(str(part) for part in item["loc"])[:MAX_NAME]
     if item["type"] == _UNKNOWN:
         known = ", ".join(model.model_fields)
         return f"{name}: unknown field; {f'allowed are {known}' if known else 'no query parameters are allowed here'}."

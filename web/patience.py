@@ -24,7 +24,7 @@ HEAD_S: Final = 10  # from its first byte until all of a request's head is there
 GOODBYE_S: Final = 2  # after an answer that is the last
 BODY_BYTES_PER_S: Final = 4000
 BODY_GRACE_S: Final = 20  # by which a client may fall behind that rate
-MOST_AWAITED: Final = WEB_THREADS * 3 // 4  # clients at a time; the other threads are for those who are quick
+MAX_AWAITED: Final = WEB_THREADS * 3 // 4  # clients at a time; the other threads are for those who are quick
 
 
 class PatientWorker(ThreadWorker):  # type: ignore[misc]
@@ -33,7 +33,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
     def init_process(self) -> None:
         """Serve until told to stop."""
         self._clients: dict[TConn, Client] = {}
-        self._crowd = Crowd(MOST_AWAITED)
+        self._crowd = Crowd(MAX_AWAITED)
         super().init_process()
 
     def load_wsgi(self) -> None:

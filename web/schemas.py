@@ -14,7 +14,7 @@ from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
 from shared.styles import Size
 from shared.validation import SHA256_PATTERN
 
-MOST_CURSOR = (1 << 53) - 1  # what every JSON reader can tell apart; Redis takes more, but not everything
+MAX_CURSOR = (1 << 53) - 1  # what every JSON reader can tell apart; Redis takes more, but not everything
 
 Sha256 = Annotated[str, Field(pattern=SHA256_PATTERN)]
 
@@ -151,7 +151,7 @@ class PhotoPageOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: Annotated[int, Field(ge=1, le=500, description="Photos per page.")] = 100
-    cursor: Annotated[int, Field(ge=0, le=MOST_CURSOR, description="`next_cursor` of the previous page.")] = 0
+    cursor: Annotated[int, Field(ge=0, le=MAX_CURSOR, description="`next_cursor` of the previous page.")] = 0
 
 
 class AlbumLinks(BaseModel):

@@ -27,7 +27,7 @@ from shared.errors import (
 )
 from shared.jobs.record import Job, ResultInfo
 from shared.pipeline import Engine, Picture
-from shared.scheduling.admission import LEAST_PIXELS
+from shared.scheduling.admission import MIN_PIXELS
 from shared.services import Services
 from shared.storage.base import MissingObjectError
 from shared.usecases.dispatch import claim
@@ -146,7 +146,7 @@ class _ProgressReporter:
 def _learn(job: Job, picture: Picture, services: Services) -> None:
     """Keep what this conversion tells of the pace and of the time that was promised."""
     took_ms = 1000 * sum(picture.timings[f"{stage}_s"] for stage in (Stage.GENERATE, Stage.POSTPROCESS))
-    pixels = max(LEAST_PIXELS, picture.width * picture.height)  # as it was admitted; a small one may be drawn larger
+    pixels = max(MIN_PIXELS, picture.width * picture.height)  # as it was admitted; a small one may be drawn larger
     services.estimates.record_pace(job.style, took_ms / (pixels / 1e6))
     finished_at = job.finished_at or job.created_at
     services.estimates.record_eta_error(job.initial_eta_s, finished_at - job.created_at)

@@ -37,9 +37,9 @@ from worker.model_loader import ModelLoader, loader_for
 SIDE: Final = MAX_SIDE_DEFAULT  # of the square picture that is drawn
 MEGAPIXELS: Final = SIDE * SIDE / 1e6
 _WORTH: Final = 0.6  # engines slower than this share of the quickest are not tried in other layouts
-_MOST_DIVISIONS: Final = 6  # of the cores into processes
-_FEWEST: Final = 3  # pictures of each process
-_PATIENCE_S: Final = 300
+_MAX_DIVISIONS: Final = 6  # of the cores into processes
+_MIN_PICTURES: Final = 3  # pictures of each process
+_START_TIMEOUT_S: Final = 300
 _SAMPLE_EVERY_S: Final = 0.01
 
 
@@ -140,8 +140,8 @@ def sample_photo() -> bytes:
 def divisions(cores: int) -> list[int]:
     """Numbers of processes that leave no core over, a few from all to one, most first."""
     found = [processes for processes in range(cores, 0, -1) if cores % processes == 0]
-    step = max(1, (len(found) - 1) / (_MOST_DIVISIONS - 1))
-    return [found[round(index * step)] for index in range(min(len(found), _MOST_DIVISIONS))]
+    step = max(1, (len(found) - 1) / (_MAX_DIVISIONS - 1))
+    return [found[round(index * step)] for index in range(min(len(found), _MAX_DIVISIONS))]
 
 
 def _alone(settings: Settings, style: Style) -> list[Layout]:
@@ -259,9 +259,9 @@ class _Child:
     def _draw(self) -> Result:
         engine = self._models.engine(self._style.name)
         photo, options, limits = sample_photo(), Options(SIDE, Format.JPEG), Limits(1 << 30, 100)
-        self._together.wait(_PATIENCE_S)
+        self._together.wait(_START_TIMEOUT_S)
         latencies: list[float] = []
-        while len(latencies) < _FEWEST or sum(latencies) < self._seconds:
+        while len(latencies) < _MIN_PICTURES or sum(latencies) < self._seconds:
             started = perf_counter()
             pipeline.convert(photo, options, engine, limits)
             latencies.append(perf_counter() - started)
@@ -281,7 +281,7 @@ def peak_memory(draw: Callable[[], object]) -> int:
 
     sampler = Thread(target=look, daemon=True)
     sampler.start()
-    for _ in range(_FEWEST):
+    for _ in range(_MIN_PICTURES):
         draw()
     done.set()
     sampler.join()

@@ -18,7 +18,7 @@ from shared.jobs.record import DAMAGED, Job, State, parse
 if TYPE_CHECKING:
     from redis import Redis
 
-MOST_AT_ONCE = 16  # jobs that may have been made in the same microsecond
+MAX_AT_ONCE = 16  # jobs that may have been made in the same microsecond
 _STATES = frozenset(json.dumps(state).encode() for state in State)
 
 
@@ -89,7 +89,7 @@ class JobReader:
         index, newest = redis_keys.caller_jobs(caller), _place(cursor) if cursor else (math.inf, "")
         found = cast(
             "list[tuple[str, float]]",
-            self._redis.zrevrangebyscore(index, newest[0], "-inf", start=0, num=count + MOST_AT_ONCE, withscores=True),
+            self._redis.zrevrangebyscore(index, newest[0], "-inf", start=0, num=count + MAX_AT_ONCE, withscores=True),
         )
         places = [(score, job_id) for job_id, score in found if not cursor or (score, job_id) < newest]
         page = places[:count]

@@ -14,9 +14,9 @@ _HEIF_BRANDS: Final = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"h
 _AVIF_BRANDS: Final = {b"avif", b"avis"}
 _SHARED_BRANDS: Final = {b"mif1", b"msf1"}  # of either; which it is the other brands say
 _NEEDED: Final = {b"ftyp", b"meta", b"moov", b"mdat"}  # without a whole one of these nothing is to be seen
-_MOST_BYTES: Final = 1 << 20  # of one table; those of a phone's photo in 60 tiles have 1 kB
-_MOST_ALIKE: Final = 4  # boxes of one kind that are looked through
-_MOST_ITEMS: Final = 1 << 14  # of a table; they are gone through one by one
+_MAX_BYTES: Final = 1 << 20  # of one table; those of a phone's photo in 60 tiles have 1 kB
+_MAX_ALIKE: Final = 4  # boxes of one kind that are looked through
+_MAX_ITEMS: Final = 1 << 14  # of a table; they are gone through one by one
 _WEBP_CHUNKS: Final = {b"VP8 ", b"VP8L", b"VP8X"}
 _HAS_EXIF, _HAS_XMP = 0x08, 0x04  # flags of VP8X
 
@@ -81,7 +81,7 @@ def _webp_chunks(file: SeekableFile, size: int, wanted: set[bytes]) -> dict[byte
     place = 12
     while wanted - found.keys() and place + 8 <= size:
         kind, length = struct.unpack("<4sI", _exactly(file, place, 8))
-        if kind in wanted and length <= _MOST_BYTES:
+        if kind in wanted and length <= _MAX_BYTES:
             found.setdefault(kind, _exactly(file, place + 8, length))
         place += 8 + length + length % 2
     return found
@@ -132,7 +132,7 @@ def _of_primary_item(file: SeekableFile, meta: _Box) -> list[tuple[bytes, bytes]
     stored = [part for box in kept if box.kind == b"ipco" for part in _boxes(file, box.start, box.end)]
     if primary is None:
         return []
-    tables = [box for box in kept if box.kind == b"ipma"][:_MOST_ALIKE]
+    tables = [box for box in kept if box.kind == b"ipma"][:_MAX_ALIKE]
     places = next((found for box in tables if (found := _places(_content(file, box), primary))), [])
     wanted = [stored[place - 1] for place in places if 0 < place <= len(stored)]
     return [(box.kind, _content(file, box)) for box in wanted if box.kind in {b"ispe", b"irot", b"clap"}]
@@ -146,7 +146,7 @@ def _places(ipma: bytes, wanted: int) -> list[int]:
     """Which properties belong to an item; they are counted from 1."""
     item_layout, is_wide = (">HB" if ipma[0] == 0 else ">IB"), bool(ipma[3] & 1)
     (entries,) = struct.unpack_from(">I", ipma, 4)
-    if entries > _MOST_ITEMS:
+    if entries > _MAX_ITEMS:
         raise ValueError("there are more items than a photo has")
     place, width = 8, 2 if is_wide else 1
     for _ in range(entries):
@@ -177,7 +177,7 @@ def _sides(kind: str, properties: list[tuple[bytes, bytes]]) -> Sides:
 def _of_first_track(file: SeekableFile, moov: _Box) -> tuple[int, int]:
     """The size of a sequence that names no picture of its own."""
     tracks = [box for box in _boxes(file, moov.start, moov.end) if box.kind == b"trak"]
-    for track in tracks[:_MOST_ALIKE]:
+    for track in tracks[:_MAX_ALIKE]:
         for box in _boxes(file, track.start, track.end):
             if box.kind == b"tkhd":
                 width, height = struct.unpack(">II", _content(file, box)[-8:])
@@ -187,7 +187,7 @@ def _of_first_track(file: SeekableFile, moov: _Box) -> tuple[int, int]:
 
 
 def _content(file: SeekableFile, box: _Box) -> bytes:
-    if box.end - box.start > _MOST_BYTES:
+    if box.end - box.start > _MAX_BYTES:
         raise ValueError(f"{box.kind!r} is too long")
     return _exactly(file, box.start, box.end - box.start)
 

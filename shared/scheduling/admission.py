@@ -18,9 +18,9 @@ from shared.scheduling.workers import Workers
 if TYPE_CHECKING:
     from redis import Redis
 
-LEAST_PIXELS: Final = 50_000  # what a job counts for at least: it takes Redis and a worker's time, however small
+MIN_PIXELS: Final = 50_000  # what a job counts for at least: it takes Redis and a worker's time, however small
 BULK_ROOM: Final = 10  # times the limit of waiting work: nobody waits for an album in front of a screen
-MOST_MEMORY: Final = 0.75  # of its memory for what waits and what is remembered; the rest is for carrying on
+MAX_MEMORY: Final = 0.75  # of its memory for what waits and what is remembered; the rest is for carrying on
 READ_AGAIN_S: Final = 1
 RETRY_AFTER_S: Final = 60  # records go a day after they were made, so when there will be room nobody knows
 
@@ -55,7 +55,7 @@ class Memory:
     def _read(self) -> bool:
         found = self._redis.info("memory")
         most = int(found["maxmemory"])  # 0 for any amount
-        return most > 0 and int(found["used_memory"]) > MOST_MEMORY * most
+        return most > 0 and int(found["used_memory"]) > MAX_MEMORY * most
 
 
 class Admission:

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from redis import Redis
 
 OVERHEAD_MS = 60  # decoding, encoding and the store, per job
-LEAST_MS = 0.1  # for a megapixel; quicker than any engine is, and not nothing, which has no pace
+MIN_MS = 0.1  # for a megapixel; quicker than any engine is, and not nothing, which has no pace
 # Milliseconds per megapixel until a worker has measured its own, one process, one thread.
 FIRST_GUESS_MS = {Size.FULL: 4000.0, Size.LIGHT: 800.0}
 PACE_WEIGHT = 0.2  # of a new measurement in the moving average
-MOST_FLOWS_READ = 100  # to tell when one will be done: a sample of so many is off by a twentieth or so
+MAX_FLOWS_READ = 100  # to tell when one will be done: a sample of so many is off by a twentieth or so
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Estimates:
         """Learn from a finished conversion: a moving average, so that one odd photo does not move it far."""
         before = self._redis.hget(redis_keys.PACE, style_name)
         after = ms_per_megapixel if before is None else _average(float(before), ms_per_megapixel)
-        self._redis.hset(redis_keys.PACE, style_name, f"{max(after, LEAST_MS):.1f}")
+        self._redis.hset(redis_keys.PACE, style_name, f"{max(after, MIN_MS):.1f}")
 
     def record_eta_error(self, eta_s: float | None, took_s: float) -> None:
         """Learn how far off the time was that a job's owner was told, as a share of the time it took."""
@@ -111,13 +111,13 @@ class Estimates:
         """Seconds until the bulk work of a flow will be done, with what all others get meanwhile; None if nobody works.
 
         Flows are served alike, so until this one ends every other gets as much as it, or less if it has less. Constant
-        work per call: of more than `MOST_FLOWS_READ` flows a random sample stands for all.
+        work per call: of more than `MAX_FLOWS_READ` flows a random sample stands for all.
         """
         now = self._clock.now()
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.hget(redis_keys.OUTSTANDING, flow)
             pipe.hlen(redis_keys.OUTSTANDING)
-            pipe.hrandfield(redis_keys.OUTSTANDING, MOST_FLOWS_READ, withvalues=True)
+            pipe.hrandfield(redis_keys.OUTSTANDING, MAX_FLOWS_READ, withvalues=True)
             pipe.hmget(redis_keys.lane_totals(Lane.INTERACTIVE), ["submitted_ms", "finished_ms"])
             pipe.zcount(redis_keys.WORKERS, now - SILENT_AFTER_S, "+inf")
             pipe.get(redis_keys.SLOWDOWN)

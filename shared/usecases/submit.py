@@ -13,7 +13,7 @@ from shared.errors import SakugaError
 from shared.jobs.record import Job, Lane, PhotoInfo, new_id
 from shared.jobs.store import Idempotency
 from shared.photos.inspection import inspect
-from shared.scheduling.admission import LEAST_PIXELS
+from shared.scheduling.admission import MIN_PIXELS
 from shared.services import Services
 from shared.styles import Style
 from shared.usecases.dispatch import dispatch
@@ -50,7 +50,7 @@ def submit(services: Services, photo: BinaryIO, order: Order) -> Job:
     idempotency = _idempotency(order, sha256)
     if idempotency and (earlier := services.jobs.find_by_idempotency_key(order.caller, idempotency)):
         return earlier
-    pixels = max(LEAST_PIXELS, working_pixels((header.width, header.height), order.options.max_side))
+    pixels = max(MIN_PIXELS, working_pixels((header.width, header.height), order.options.max_side))
     info = PhotoInfo(width=header.width, height=header.height, bytes=photo.seek(0, 2), sha256=sha256)
     with services.quotas.reserve(order.caller, pixels) as reservation:
         services.admission.admit(order.lane, pixels, order.album or order.caller)

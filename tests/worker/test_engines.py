@@ -49,7 +49,7 @@ from worker.engines.int8 import Int8Recipe, read_recipe, recipe_path, usable_rec
 from worker.engines.openvino_engine import OpenVinoEngine
 from worker.engines.openvino_model import compiled, convert
 from worker.engines.openvino_model import quantise as quantise_model
-from worker.engines.probe import LEAST_PSNR_DB, draw, psnr_db
+from worker.engines.probe import MIN_PSNR_DB, draw, psnr_db
 from worker.engines.torch_engine import TorchEngine
 from worker.model_loader import loader_for
 from worker.weights import load_generator
@@ -155,7 +155,7 @@ class TestContract:
     ) -> None:
         image = known_photo(subject, 384, 288)
         found, expected = (draw(engines.get(one, style), image) for one in (name, EngineName.TORCH))
-        assert psnr_db(found, expected) >= max(LEAST_PSNR_DB[name], 35)
+        assert psnr_db(found, expected) >= max(MIN_PSNR_DB[name], 35)
         assert structural_similarity(found, expected, channel_axis=2) >= 0.98  # type: ignore[no-untyped-call]
 
     @pytest.mark.parametrize("size", [(64, 64), (96, 288), (256, 224)])
@@ -168,7 +168,7 @@ class TestContract:
         assert found.shape == expected.shape == tensor.shape
         assert found.dtype == np.float32
         levels = (pipeline.postprocess(one, (slice(None), slice(None))) for one in (found, expected))
-        assert psnr_db(*levels) >= LEAST_PSNR_DB[name]
+        assert psnr_db(*levels) >= MIN_PSNR_DB[name]
 
     @pytest.mark.parametrize("size", [(16, 16), (17, 333), (301, 98)])
     def test_any_size_is_drawn(

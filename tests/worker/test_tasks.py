@@ -19,8 +19,8 @@ from shared.photos.formats import Format, Limits
 from shared.pipeline import Engine, ProgressCallback, Tensor
 from shared.record_codec import RECORD_VERSION
 from shared.redis_keys import PACE
-from shared.scheduling.admission import LEAST_PIXELS
-from shared.scheduling.estimates import LEAST_MS
+from shared.scheduling.admission import MIN_PIXELS
+from shared.scheduling.estimates import MIN_MS
 from shared.services import Services
 from shared.storage import references
 from shared.storage.disk import DiskStore
@@ -91,7 +91,7 @@ def test_the_pace_of_a_tiny_picture_is_measured_by_what_it_was_admitted_as(servi
     assert timings is not None
     took_ms = 1000 * (timings["generate_s"] + timings["postprocess_s"])
     pace = float(services.redis.hget(PACE, "hinata-light") or 0)
-    assert pace == pytest.approx(max(took_ms / (LEAST_PIXELS / 1e6), LEAST_MS), abs=0.1)
+    assert pace == pytest.approx(max(took_ms / (MIN_PIXELS / 1e6), MIN_MS), abs=0.1)
 
 
 def test_a_photo_that_cannot_be_decoded_fails_with_the_reason(services: Services) -> None:

@@ -14,7 +14,7 @@ from shared.errors import WeightsError
 from shared.files import write_atomically
 from shared.styles import Style
 
-LEAST_SSIM: Final = 0.95  # below, 8 bit is refused
+MIN_SSIM: Final = 0.95  # below, 8 bit is refused
 Range = tuple[float, float]  # the lowest and the highest value that is told apart
 
 
@@ -84,10 +84,10 @@ def require_same_look(name: str, quality: Quality) -> None:
     Raises:
         WeightsError: it would.
     """
-    if quality.ssim < LEAST_SSIM:
+    if quality.ssim < MIN_SSIM:
         raise WeightsError(
             f"8 bit would visibly change {name}, so it is not used: SSIM {quality.ssim:.3f}, "
-            f"at least {LEAST_SSIM} is required."
+            f"at least {MIN_SSIM} is required."
         )
 
 

@@ -31,7 +31,7 @@ from worker.engines.probe import draw, psnr_db
 from worker.engines.torch_engine import TorchEngine
 from worker.weights import load_generator
 
-FEWEST_PHOTOS: Final = 4
+MIN_PHOTOS: Final = 4
 GOAL_DB: Final = 41.0  # against single precision, of the convolutions' errors together
 _SAMPLES: Final = 100_000  # values of a tensor, of each photo
 _BINS: Final = 4096
@@ -49,8 +49,8 @@ def make_recipe(style: Style, photos: Sequence[Rgb], report: StatusCallback = la
         InvalidValueError: there are too few photos.
         WeightsError: the style's weights cannot be used.
     """
-    if len(photos) < FEWEST_PHOTOS:
-        raise InvalidValueError(f"8 bit needs at least {FEWEST_PHOTOS} photos; give 20 or more.")
+    if len(photos) < MIN_PHOTOS:
+        raise InvalidValueError(f"8 bit needs at least {MIN_PHOTOS} photos; give 20 or more.")
     generator = load_generator(style)
     reference = TorchEngine(generator, memory=PLENTY)
     model = convert(generator)
