@@ -20,7 +20,7 @@ from shared.services import connect
 from shared.settings import WEB_THREADS, Settings, load_settings
 from shared.telemetry import configure_logs
 from web.app import create_app
-from web.patience import PatientWorker
+from web.slow_clients import SlowClientWorker
 
 SILENCE_S = 10  # of a client in the middle of a request or an answer
 LOCK_WAIT_S = 5  # for a photo in other hands: of the few threads a worker that died would hold many
@@ -41,7 +41,7 @@ class Server(BaseApplication):  # type: ignore[misc]
     def load_config(self) -> None:
         options = {
             "bind": f"{self._settings.host}:{self._settings.port}",
-            "worker_class": PatientWorker,
+            "worker_class": SlowClientWorker,
             "workers": 1,
             "threads": WEB_THREADS,
             "graceful_timeout": GRACE_S,

@@ -7,7 +7,7 @@ from flask import Response, current_app, g, request
 from shared.callers.api_keys import PUBLIC, ApiKeys, Caller
 from shared.errors import ForbiddenError, UnauthorizedError
 from shared.services import Services
-from web.current import services
+from web.context import services
 from web.openapi import Access, Operation
 from web.sessions import COOKIE, key_of_session
 

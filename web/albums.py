@@ -14,11 +14,12 @@ from shared.jobs.record import State, error_info
 from shared.usecases import albums
 from shared.usecases.uploads import Numbering, UploadResult, add_archive, add_photo, replace_photo
 from web.archive import archive_of
-from web.current import services
+from web.context import services
 from web.events import album_stream
-from web.incoming import caller_id, own_album, spooled_body
+from web.held_requests import last_event_id, stream_response
 from web.jobs import job_body, job_links
 from web.openapi import Access, Takes, operation
+from web.resources import caller_id, own_album, spooled_body
 from web.schemas import (
     AcceptedPhoto,
     AlbumBody,
@@ -37,7 +38,6 @@ from web.schemas import (
     rounded,
     utc,
 )
-from web.waiting import held_open, last_event_id
 
 if TYPE_CHECKING:
     from web.rates import Rates
@@ -163,10 +163,10 @@ def listen_to_album(album_id: str) -> Response:
     after = last_event_id()
     if after and after == services().albums.last_event(album.id) and services().albums.has_ended(album.id):
         return Response(status=204)  # tells an EventSource that it has heard everything
-    return held_open(
-        lambda seat: album_stream(
+    return stream_response(
+        lambda slot: album_stream(
             services().albums,
-            seat,
+            slot,
             album.id,
             after=after,
             render=lambda: _body(services().albums.get(album.id)).model_dump_json(),
@@ -183,7 +183,7 @@ def listen_to_album(album_id: str) -> Response:
 def get_archive(album_id: str) -> Response:
     """The pictures that are done at once, the others as they get done; at last the reasons of those that failed."""
     album = own_album(album_id)
-    response = held_open(lambda seat: archive_of(services(), seat, album), "application/zip")
+    response = stream_response(lambda slot: archive_of(services(), slot, album), "application/zip")
     response.headers["Content-Disposition"] = _disposition(album)
     return response
 

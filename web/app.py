@@ -30,13 +30,13 @@ from shared.errors import (
 from shared.photos.formats import too_many_bytes
 from shared.services import Services
 from shared.settings import WEB_THREADS
-from web import albums, jobs, metrics, page, service
+from web import albums, jobs, metrics, page, system
 from web.access import ask_for_key, identify, require_access
+from web.held_requests import SlotPool
 from web.openapi import document
-from web.rates import Rates, tell_rate
+from web.rates import Rates, add_rate_headers
 from web.readiness import Check, queue_check, queue_is_away, require_queue
 from web.schemas import Problem, answer
-from web.waiting import WaitingRoom
 from web.webhooks import WEBHOOKS
 
 FORM_BYTES = 64 << 10  # what a multipart body needs besides the photo
@@ -68,12 +68,12 @@ def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: T
     app.config["MAX_CONTENT_LENGTH"] = services.settings.max_upload_bytes + FORM_BYTES
     app.config["MAX_FORM_PARTS"] = MAX_FORM_PARTS
     app.extensions["sakuga"] = services
-    app.extensions["sakuga-waiting"] = WaitingRoom(WEB_THREADS // 2, is_serving)
+    app.extensions["sakuga-slots"] = SlotPool(WEB_THREADS // 2, is_serving)
     rates = app.extensions["sakuga-rates"] = Rates(services)
     app.extensions["sakuga-store-check"] = Check(services.store.check)
     app.extensions["sakuga-queue-check"] = queue_check(services.settings)
     app.extensions["sakuga-metrics"] = metrics.install(app, services)
-    for blueprint in (jobs.blueprint, albums.blueprint, service.blueprint, page.blueprint):
+    for blueprint in (jobs.blueprint, albums.blueprint, system.blueprint, page.blueprint):
         app.register_blueprint(blueprint)
     app.before_request(_refusing_foreign_names(services.settings.host_names))
     app.before_request(_refuse_cross_site)
@@ -83,7 +83,7 @@ def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: T
     app.before_request(require_access)
     app.register_error_handler(SakugaError, _problem)
     app.register_error_handler(Exception, lambda error: _answered(error, services))
-    app.after_request(tell_rate)
+    app.after_request(add_rate_headers)
     app.after_request(_securing(services.store.public_origin))
     app.after_request(_explained)  # the last is the first: it answers anew
     app.extensions["sakuga-openapi"] = document(

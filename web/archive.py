@@ -18,7 +18,7 @@ from shared.jobs.record import ENDED, State
 from shared.photos.filenames import UniqueNames
 from shared.services import Services
 from shared.storage.base import MissingObjectError
-from web.waiting import Seat
+from web.held_requests import Slot
 
 FAILURES: Final = "failures.json"
 STORE_RETRY_S: Final = 60  # for a picture that the store does not give; a client would have to fetch all others again
@@ -31,16 +31,16 @@ class BrokenOffError(Exception):
     """The server shuts down, or the album was erased: the archive ends where it is, and nobody takes it for whole."""
 
 
-def archive_of(services: Services, seat: Seat, album: Album) -> Iterator[bytes]:
+def archive_of(services: Services, slot: Slot, album: Album) -> Iterator[bytes]:
     """Yield the archive: what is done at once, the rest as it gets done, and the reasons of what failed.
 
     Whatever ends it early is raised: the server then breaks the connection off, so that nobody takes it for whole.
     """
-    packing = _Packing(services, seat)
+    packing = _Packing(services, slot)
     after = services.albums.last_event(album.id)
     yield from packing.add_all(services.albums.entries(album.id))
     while services.albums.unfinished(album.id):
-        _require_wanted(seat)
+        _require_wanted(slot)
         events = services.albums.events(album.id, after=after, wait_s=READ_BLOCK_S)
         after = events[-1].id if events else after
         names = list(dict.fromkeys(event.name for event in events if event.state in ENDED))
@@ -51,25 +51,25 @@ def archive_of(services: Services, seat: Seat, album: Album) -> Iterator[bytes]:
     yield from packing.close()
 
 
-def _require_wanted(seat: Seat) -> None:
+def _require_wanted(slot: Slot) -> None:
     """Stop an archive that is no longer wanted; a plain return would end it as if it were whole.
 
     Raises:
         BrokenPipeError: the client has hung up, as a write to it would have shown.
         BrokenOffError: the server shuts down.
     """
-    if seat.is_abandoned():
+    if slot.is_abandoned():
         raise BrokenPipeError(errno.EPIPE, "The client disconnected.")
-    if not seat.room.is_open():
+    if not slot.pool.is_open():
         raise BrokenOffError
 
 
 class _Packing:
     """What is in the archive so far."""
 
-    def __init__(self, services: Services, seat: Seat) -> None:
+    def __init__(self, services: Services, slot: Slot) -> None:
         self._services = services
-        self._seat = seat
+        self._slot = slot
         # Not squeezed, since pictures are; but readers that go from the front find no end of an entry that is "stored".
         self._zipped = ZipStream(compress_type=ZIP_DEFLATED, compress_level=0)
         self._done: set[str] = set()
@@ -116,7 +116,7 @@ class _Packing:
                 if time.monotonic() >= give_up_at:
                     raise
                 log.warning("failed to read a picture for an archive; retrying", error=str(error))
-            _require_wanted(self._seat)
+            _require_wanted(self._slot)
             time.sleep(STORE_PAUSE_S)
 
 

@@ -14,7 +14,7 @@ from shared.errors import NewerRecordError, UnknownAlbumError, UnknownJobError
 from shared.jobs.events import READ_BLOCK_S, Event, Events
 from shared.jobs.record import Job
 from shared.jobs.store import Jobs
-from web.waiting import Seat
+from web.held_requests import Slot
 
 KEEP_ALIVE_S = 10.0
 STILL_HERE = ": still here\n\n"
@@ -24,25 +24,25 @@ Render = Callable[[Job], str]
 """The job as its owner sees it, in JSON."""
 
 
-def stream(jobs: Jobs, events: Events, seat: Seat, job_id: str, *, after: str, render: Render) -> Iterator[str]:
+def stream(jobs: Jobs, events: Events, slot: Slot, job_id: str, *, after: str, render: Render) -> Iterator[str]:
     """Yield the events that follow the one named `after` (all news from now on if it is empty) until the job ends."""
     last = after or events.last(job_id)
     try:
         if not after:
             yield _event("state", last, render(jobs.get(job_id)))
-        yield from _follow(jobs, events, seat, job_id, last, render)
+        yield from _follow(jobs, events, slot, job_id, last, render)
     except (UnknownJobError, NewerRecordError):
         return  # erased while we listened, or in the hands of a newer release
 
 
-def _follow(jobs: Jobs, events: Events, seat: Seat, job_id: str, last: str, render: Render) -> Iterator[str]:
+def _follow(jobs: Jobs, events: Events, slot: Slot, job_id: str, last: str, render: Render) -> Iterator[str]:
     spoke = time.monotonic()
-    while seat.is_wanted():
+    while slot.is_wanted():
         news = list(events.read(job_id, after=last, wait_s=READ_BLOCK_S))
         job = jobs.get(job_id)
         for event in news:
             last = event.id
-            yield _told(event, job, render)
+            yield _rendered(event, job, render)
         now = time.monotonic()
         if job.ended and not any(event.kind == "done" for event in news):
             yield _event("done", last, render(job))
@@ -55,7 +55,7 @@ def _follow(jobs: Jobs, events: Events, seat: Seat, job_id: str, last: str, rend
             spoke = now
 
 
-def _told(event: Event, job: Job, render: Render) -> str:
+def _rendered(event: Event, job: Job, render: Render) -> str:
     if event.kind == "progress":
         return _event("progress", event.id, json.dumps({"progress": job.progress, "stage": job.stage}))
     return _event(event.kind, event.id, render(job))
@@ -67,7 +67,7 @@ def _event(kind: str, event_id: str, data: str) -> str:
 
 def album_stream(
     albums: Albums,
-    seat: Seat,
+    slot: Slot,
     album_id: str,
     *,
     after: str,
@@ -81,21 +81,21 @@ def album_stream(
     last = after or albums.last_event(album_id)
     try:
         yield _event("progress", last, render())
-        yield from _follow_album(albums, seat, album_id, last, render, render_photo)
+        yield from _follow_album(albums, slot, album_id, last, render, render_photo)
     except (UnknownAlbumError, NewerRecordError):
         return  # likewise
 
 
 def _follow_album(
     albums: Albums,
-    seat: Seat,
+    slot: Slot,
     album_id: str,
     last: str,
     render: Callable[[], str],
     render_photo: Callable[[Entry], str],
 ) -> Iterator[str]:
     spoke = told = time.monotonic()
-    while seat.is_wanted():
+    while slot.is_wanted():
         is_over = albums.has_ended(album_id)  # asked first: what ended it is then among the events
         events = albums.events(album_id, after=last, wait_s=0 if is_over else READ_BLOCK_S)
         latest = {event.name: event.id for event in events}

@@ -20,12 +20,12 @@ from shared.errors import (
 from shared.jobs.record import Job, ResultInfo, State
 from shared.usecases.jobs import erase
 from shared.usecases.submit import Order, submit
-from web.current import services
+from web.context import services
 from web.events import stream
-from web.incoming import caller_id, own_job, spooled_body
+from web.held_requests import acquire_slot, last_event_id, stream_response
 from web.openapi import Access, Takes, operation
+from web.resources import caller_id, own_job, spooled_body
 from web.schemas import JobBody, JobLinks, JobOptions, JobPage, PageOptions, ResultOptions, answer
-from web.waiting import held_open, last_event_id, take_seat
 
 MAX_WAIT_S = 30
 NO_WORKERS_RETRY_S = 15  # when no worker is there, nobody knows; this is a restart's time
@@ -126,11 +126,11 @@ def listen(job_id: str) -> Response:
     after = last_event_id()
     if after and job.ended and after == services().events.last(job_id):
         return Response(status=204)  # tells an EventSource that it has heard everything
-    return held_open(
-        lambda seat: stream(
+    return stream_response(
+        lambda slot: stream(
             services().jobs,
             services().events,
-            seat,
+            slot,
             job_id,
             after=after,
             render=lambda now: job_body(now).model_dump_json(),
@@ -192,13 +192,13 @@ def _wait_if_preferred(job: Job) -> tuple[Job, int]:
     seconds = min(int(asked[1]), MAX_WAIT_S) if asked else 0
     if not seconds:
         return job, 0
-    seat = take_seat()
-    if seat is None:
+    slot = acquire_slot()
+    if slot is None:
         return job, 0
     try:
-        return services().events.wait_for_end(job.id, seconds, keep_waiting=seat.is_wanted), seconds
+        return services().events.wait_for_end(job.id, seconds, keep_waiting=slot.is_wanted), seconds
     finally:
-        seat.room.leave()
+        slot.pool.release()
 
 
 def _require_result(job: Job) -> ResultInfo:

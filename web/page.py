@@ -8,7 +8,7 @@ from flask import Blueprint, Response, g, make_response, redirect, render_templa
 from shared.photos.formats import Format
 from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
 from shared.styles import Style, Styles
-from web import current
+from web import context
 from web.access import known_caller
 from web.languages import COOKIE, LANGUAGES, language_of, time_in_words, words_of
 from web.sessions import COOKIE as SESSION_COOKIE
@@ -31,7 +31,7 @@ def _one_of_each_look(styles: Styles, default: str) -> list[Style]:
 @blueprint.get("/")
 def index() -> Response:
     language = language_of(request)
-    response = make_response(_page(language) if known_caller() else _door(language))
+    response = make_response(_page(language) if known_caller() else _sign_in_page(language))
     response.headers["Content-Language"] = language
     response.vary.update(("Accept-Language", "Cookie"))
     if request.args.get("lang") == language:
@@ -42,7 +42,7 @@ def index() -> Response:
 @blueprint.post("/")
 def sign_in() -> Response:
     """Begin a session with a key. The answer leads back, and what the address names after a # is kept by browsers."""
-    services = current.services()
+    services = context.services()
     found = services.api_keys.find(request.form.get("key", "").strip()) if services.api_keys.are_required else None
     response = _back(is_refused=services.api_keys.are_required and found is None)
     if found:
@@ -61,7 +61,7 @@ def sign_in() -> Response:
 def sign_out() -> Response:
     """End the session, and let the browser forget what it has of the jobs and albums that were sent in it."""
     if session := request.cookies.get(SESSION_COOKIE):
-        end_session(current.services().redis, session)
+        end_session(context.services().redis, session)
     response = _back()
     response.delete_cookie(SESSION_COOKIE)
     response.headers["Clear-Site-Data"] = '"storage"'
@@ -73,7 +73,7 @@ def _back(*, is_refused: bool = False) -> Response:
     return cast("Response", redirect(address, 303))
 
 
-def _door(language: str) -> str:
+def _sign_in_page(language: str) -> str:
     is_signed_out = SESSION_COOKIE in request.cookies and not g.is_queue_away  # else nobody knows
     return render_template(
         "sign-in.html",
@@ -87,7 +87,7 @@ def _door(language: str) -> str:
 
 
 def _page(language: str) -> str:
-    services = current.services()
+    services = context.services()
     styles = [
         {
             "name": style.name,

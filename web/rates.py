@@ -91,7 +91,7 @@ class Rates:
         return is_within, Rate(limit.amount, left, max(1, ceil(reset_at - time.time())))
 
 
-def tell_rate(response: Response) -> Response:
+def add_rate_headers(response: Response) -> Response:
     """Say where the caller stands, in the headers of the RateLimit draft."""
     rate: Rate | None = g.get("rate")
     if rate:

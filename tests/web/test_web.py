@@ -217,8 +217,8 @@ def test_more_listeners_than_seats_are_told_to_poll(services: Services) -> None:
     app = create_app(services)
     client = app.test_client()
     job = body(send(client))
-    room = app.extensions["sakuga-waiting"]
-    while room.take_seat():
+    pool = app.extensions["sakuga-slots"]
+    while pool.acquire():
         pass
     assert problem(client.get(job["links"]["events"])) == (503, "unavailable")
     poll = client.get(job["links"]["self"], headers={"Prefer": "wait=20"})

@@ -12,7 +12,7 @@ from shared.jobs.record import NO_SUCH_JOB, Job
 from shared.photos.formats import too_many_bytes
 from shared.photos.spool import spooled
 from web.access import require_caller
-from web.current import services
+from web.context import services
 
 
 def caller_id() -> str:

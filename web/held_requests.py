@@ -15,33 +15,33 @@ from shared.errors import BadRequestError, UnavailableError
 _HANGUP: Final = getattr(select, "POLLRDHUP", select.POLLHUP)  # Linux also reports a client that only stopped sending
 
 
-class WaitingRoom:
+class SlotPool:
     """Keeps waiting requests from taking every thread: polls must be answered while others wait."""
 
-    def __init__(self, seats: int, is_open: Callable[[], bool] = lambda: True) -> None:
-        """Hold up to `seats` requests, for as long as `is_open` (until the server shuts down)."""
-        self._seats = BoundedSemaphore(seats)
+    def __init__(self, slots: int, is_open: Callable[[], bool] = lambda: True) -> None:
+        """Hold up to `slots` requests, for as long as `is_open` (until the server shuts down)."""
+        self._slots = BoundedSemaphore(slots)
         self.is_open = is_open
 
-    def take_seat(self) -> bool:
-        """Whether this request may wait; if so, `leave` must follow."""
-        return self._seats.acquire(blocking=False)
+    def acquire(self) -> bool:
+        """Whether this request may wait; if so, `release` must follow."""
+        return self._slots.acquire(blocking=False)
 
-    def leave(self) -> None:
-        self._seats.release()
+    def release(self) -> None:
+        self._slots.release()
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
+class Slot:
     """A request's place in the waiting room."""
 
-    room: WaitingRoom
+    pool: SlotPool
     connection: socket.socket | None
     """The connection to the client; None under a server that does not expose it."""
 
     def is_wanted(self) -> bool:
         """Whether to keep waiting: the server is not shutting down, and the client has not hung up."""
-        return self.room.is_open() and not self.is_abandoned()
+        return self.pool.is_open() and not self.is_abandoned()
 
     def is_abandoned(self) -> bool:
         """Whether the client has hung up, which sending would only show once there is something to send."""
@@ -52,23 +52,23 @@ class Seat:
         return bool(poll.poll(0))
 
 
-def take_seat() -> Seat | None:
-    """A seat for the current request, or None if all are taken; `seat.room.leave` must follow."""
-    room = cast("WaitingRoom", current_app.extensions["sakuga-waiting"])
-    return Seat(room, request.environ.get("gunicorn.socket")) if room.take_seat() else None
+def acquire_slot() -> Slot | None:
+    """A slot for the current request, or None if all are taken; `slot.pool.release` must follow."""
+    pool = cast("SlotPool", current_app.extensions["sakuga-slots"])
+    return Slot(pool, request.environ.get("gunicorn.socket")) if pool.acquire() else None
 
 
-def held_open(body: Callable[[Seat], Iterator[str] | Iterator[bytes]], content_type: str) -> Response:
-    """Answer with what comes as it comes; for as long as it does, a seat is taken.
+def stream_response(body: Callable[[Slot], Iterator[str] | Iterator[bytes]], content_type: str) -> Response:
+    """Answer with what comes as it comes; for as long as it does, a slot is taken.
 
     Raises:
-        UnavailableError: all seats are.
+        UnavailableError: all slots are.
     """
-    seat = take_seat()
-    if seat is None:
+    slot = acquire_slot()
+    if slot is None:
         raise UnavailableError("Too many open streams; poll instead.", retry_after_s=5)
-    response = Response(stream_with_context(body(seat)), content_type=content_type)
-    response.call_on_close(seat.room.leave)
+    response = Response(stream_with_context(body(slot)), content_type=content_type)
+    response.call_on_close(slot.pool.release)
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"
     return response
