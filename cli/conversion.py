@@ -23,8 +23,8 @@ from shared.settings import Settings
 from shared.styles import installed_styles
 from shared.telemetry import configure_logs
 from worker.capacity import available_cores, available_memory, limit_threads
-from worker.choice import Capacity, plan
-from worker.memory import share_one_arena
+from worker.process_memory import share_one_arena
+from worker.tuning_profile import Capacity, plan_capacity
 
 WORTH_IT: Final = 8  # photos for every process; with fewer of a phone's, starting it takes longer than it saves
 STOP_LIMIT_S: Final = 10
@@ -52,7 +52,7 @@ def convert_each(
 
 def capacity_for(photos: int, settings: Settings) -> Capacity:
     """As many processes as a worker would have here, as far as there are photos for them; else one with all cores."""
-    node = plan(settings)
+    node = plan_capacity(settings)
     processes = min(node.processes, photos // WORTH_IT)
     if processes > 1:
         threads = node.threads if processes == node.processes else max(1, available_cores() // processes)

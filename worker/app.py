@@ -33,9 +33,9 @@ from shared.usecases.maintenance import expire_due, reconcile
 from shared.usecases.recovery import resend_lost
 from shared.webhooks.outbox import LOOK_S
 from worker import tasks
-from worker.choice import Capacity
-from worker.lease import RENEWALS, Lease
 from worker.model_loader import loader_for
+from worker.renewal import RENEWALS, Renewal
+from worker.tuning_profile import Capacity
 
 RETRY_DELAY_S = 2
 HOUSEKEEPING_S = 5.0
@@ -249,8 +249,8 @@ def _add_lease(app: Celery, node: Node) -> None:
         def start(self, worker: object) -> None:  # noqa: ARG002
             longest_s = node.settings.hard_time_limit_s + timeout_s
             services = node.services
-            lease = Lease(services.redis, services.clock, services.leases, longest_s=longest_s)
-            Repeating("lease", timeout_s / RENEWALS, lease.renew).start()
+            renewal = Renewal(services.redis, services.clock, services.leases, longest_s=longest_s)
+            Repeating("lease", timeout_s / RENEWALS, renewal.renew).start()
 
     app.steps["worker"].add(LeaseStep)
 

@@ -18,10 +18,10 @@ from shared.engines import EngineName
 from shared.errors import EngineError, WeightsError
 from shared.settings import MAX_SIDE_DEFAULT, Settings
 from shared.styles import Style
-from worker.choice import candidates
 from worker.engines.artefacts import Artefacts, open_artefact
 from worker.engines.base import DrawingEngine
-from worker.memory import give_back
+from worker.process_memory import trim_heap
+from worker.tuning_profile import candidates
 
 if TYPE_CHECKING:
     from worker.generator import AnimeGanV2, LightGenerator
@@ -94,7 +94,7 @@ class ModelLoader:
         engine = prepared.open(threads=self._threads, memory=self._memory)
         engine.drawn_at = self._styles[name].drawn_at
         engine.warm(engine.drawn_at or MAX_SIDE_DEFAULT)
-        give_back()
+        trim_heap()
         log.info("engine warm", style=name, engine=prepared.engine, threads=self._threads)
         return engine
 

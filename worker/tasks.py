@@ -31,7 +31,7 @@ from shared.scheduling.admission import MIN_PIXELS
 from shared.services import Services
 from shared.storage.base import MissingObjectError
 from shared.usecases.dispatch import claim
-from worker import memory
+from worker import process_memory
 
 REPORT_EVERY_S = 0.5
 NEWER_PAUSE_S = 10.0  # between looks whether a worker of a newer release takes what an older one cannot read
@@ -107,7 +107,7 @@ def _convert_claimed(job: Job, services: Services, engine_of: Callable[[str], En
             engine,
             services.limits,
             checkpoint=_ProgressReporter(job, services),
-            decoding=lambda: memory.at_most(services.limits.decoding_bytes),
+            decoding=lambda: process_memory.limit_growth(services.limits.decoding_bytes),
         )
     with _acquire_result(job, services):
         picture = replace(picture, data=_kept(job, picture.data, services))

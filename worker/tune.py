@@ -27,12 +27,12 @@ from shared.photos.formats import Format, Limits
 from shared.settings import MAX_SIDE_DEFAULT, Settings
 from shared.styles import Style
 from shared.telemetry import configure_logs
-from worker.apart import run_apart
 from worker.capacity import available_cores, limit_threads
-from worker.choice import Choice, candidates, is_possible, node_key
 from worker.engines.probe import PHOTO
-from worker.memory import share_one_arena
 from worker.model_loader import ModelLoader, loader_for
+from worker.process_memory import share_one_arena
+from worker.subprocess_call import call_in_subprocess
+from worker.tuning_profile import TuningProfile, candidates, is_possible, node_key
 
 SIDE: Final = MAX_SIDE_DEFAULT  # of the square picture that is drawn
 MEGAPIXELS: Final = SIDE * SIDE / 1e6
@@ -86,7 +86,7 @@ MeasurementCallback = Callable[[Layout, Measured | SakugaError | None], None]
 
 def tune(
     settings: Settings, style: Style, bounds: Bounds, report: MeasurementCallback, *, seconds: float = 4
-) -> Choice:
+) -> TuningProfile:
     """Measure what this node can do with a style and choose the most pictures within `bounds`.
 
     Where SAKUGA_ENGINE names one, only that is measured. Where nothing keeps to the bounds, the quickest is chosen.
@@ -102,7 +102,7 @@ def tune(
         raise EngineError(f"No engine can draw {style.name} on this machine.")
     allowed = [one for one in measured if bounds.allow(one)]
     best = max(allowed, key=lambda one: one.pictures_per_s) if allowed else min(measured, key=_quickest_first)
-    return Choice(
+    return TuningProfile(
         node=node_key(),
         size=style.size,
         asked=settings.engine,
@@ -126,7 +126,7 @@ def measure(settings: Settings, style: Style, layout: Layout, *, memory_bytes: i
     Raises:
         SakugaError: the engine cannot draw this style here, or not in this memory.
     """
-    return run_apart(run_node, settings, style, layout, memory_bytes=memory_bytes, seconds=seconds)
+    return call_in_subprocess(run_node, settings, style, layout, memory_bytes=memory_bytes, seconds=seconds)
 
 
 def sample_photo() -> bytes:

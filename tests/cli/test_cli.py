@@ -25,13 +25,12 @@ from shared.engines import EngineName
 from shared.settings import Settings, load_settings
 from shared.styles import BUNDLED_WEIGHTS, Size, imported_weights, installed_styles, read_manifest
 from tests.conftest import ROOT, free_port, photo_bytes, wait_until
-from worker import choice
-from worker.choice import Choice
-from worker.choice import plan as plan_node
+from worker import tuning_profile
 from worker.engines.int8 import Int8Recipe, read_recipe, recipe_path
 from worker.engines.probe import PHOTO
 from worker.generator import AnimeGanV2
 from worker.tune import MEGAPIXELS, Bounds, tune
+from worker.tuning_profile import TuningProfile, plan_capacity
 
 
 @pytest.fixture(autouse=True)
@@ -268,7 +267,7 @@ def test_the_doctor_finds_what_is_wrong(monkeypatch: pytest.MonkeyPatch, data_di
 def test_the_doctor_misses_engines_and_folders_that_can_be_written(
     monkeypatch: pytest.MonkeyPatch, data_dir: Path
 ) -> None:
-    monkeypatch.setattr(choice, "_version", lambda _: None)
+    monkeypatch.setattr(tuning_profile, "_version", lambda _: None)
     monkeypatch.setenv("SAKUGA_CACHE_DIR", "/dev/null/cache")
     found = sakuga("doctor")
     assert found.exit_code == 1
@@ -564,7 +563,7 @@ def test_requirements_are_pinned_but_not_what_the_installation_chooses() -> None
     assert not {"torch", "sakuga", "uv", "pip", "setuptools"} & pinned
 
 
-CHOICE = Choice(
+PROFILE = TuningProfile(
     node="this one",
     size=Size.LIGHT,
     asked="auto",
@@ -592,22 +591,22 @@ def test_a_machine_is_tuned_for_the_engine_and_the_memory_that_are_given(
     assert "openvino in 1 process of 1 thread: " in done.stdout
     assert "At 0.04 per hour: " in done.stdout
     assert "SAKUGA_ENGINE=openvino" in done.stdout
-    node = plan_node(Settings())
+    node = plan_capacity(Settings())
     assert (node.processes, node.memory) == (1, 600 << 20)
 
 
 def test_the_report_says_what_a_picture_costs() -> None:
-    assert report(CHOICE, 0.036) == [
+    assert report(PROFILE, 0.036) == [
         "[bold]openvino-int8[/] in 2 processes of 1 thread: 0.52 megapixels/s, 7,200 pictures/hour, 1.00 s each.",
         "Each additional process takes 157 MB of memory.",
         "At 0.036 per hour: 0.0050 per 1,000 pictures.",
     ]
-    assert report(CHOICE, None) == report(CHOICE, 0.036)[:2]
+    assert report(PROFILE, None) == report(PROFILE, 0.036)[:2]
 
 
 def test_a_bound_that_nothing_kept_to_is_named() -> None:
-    assert unmet(CHOICE, Bounds(latency_s=1, memory_bytes=300 << 20)) == []
-    late, large = unmet(CHOICE, Bounds(latency_s=0.5, memory_bytes=200 << 20))
+    assert unmet(PROFILE, Bounds(latency_s=1, memory_bytes=300 << 20)) == []
+    late, large = unmet(PROFILE, Bounds(latency_s=0.5, memory_bytes=200 << 20))
     assert "takes 1.00 s; --max-latency allows 0.5 s" in late
     assert "needs 300 MiB of memory; --memory allows 200 MiB" in large
     assert late.startswith("[yellow]No layout meets the limits")
@@ -615,7 +614,7 @@ def test_a_bound_that_nothing_kept_to_is_named() -> None:
 
 @pytest.mark.usefixtures("data_dir")
 def test_where_no_choice_can_be_kept_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    def measure(*_: object) -> Choice:
+    def measure(*_: object) -> TuningProfile:
         raise AssertionError
 
     monkeypatch.setattr("cli.tune.tune", measure)

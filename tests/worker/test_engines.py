@@ -38,9 +38,7 @@ from shared.pipeline import ProgressCallback, Tensor
 from shared.settings import Settings
 from shared.styles import BUNDLED_WEIGHTS, Size, Style, read_manifest
 from tests.conftest import ROOT, ToyEngine
-from worker.apart import run_apart
 from worker.capacity import ISA_LIMITS, cpu_flags
-from worker.choice import candidates
 from worker.engines import base, openvino_model, probe, quantise
 from worker.engines.artefacts import Artefacts, open_artefact
 from worker.engines.base import DrawingEngine
@@ -52,6 +50,8 @@ from worker.engines.openvino_model import quantise as quantise_model
 from worker.engines.probe import MIN_PSNR_DB, draw, psnr_db
 from worker.engines.torch_engine import TorchEngine
 from worker.model_loader import loader_for
+from worker.subprocess_call import call_in_subprocess
+from worker.tuning_profile import candidates
 from worker.weights import load_generator
 
 PLENTY = 8 << 30
@@ -334,9 +334,9 @@ class TestArtefacts:
 
         def counted(function: Callable[..., None], *args: object) -> None:
             next(builds)
-            run_apart(function, *args)
+            call_in_subprocess(function, *args)
 
-        monkeypatch.setattr("worker.engines.artefacts.run_apart", counted)
+        monkeypatch.setattr("worker.engines.artefacts.call_in_subprocess", counted)
         with ThreadPoolExecutor(4) as pool:
             places = {pool.submit(artefacts.get, self.STYLE, self.NAME) for _ in range(4)}
         (place,) = {future.result() for future in places}
@@ -398,18 +398,18 @@ class TestArtefacts:
     def test_an_error_of_another_process_keeps_what_it_came_from(self, tmp_path: Path) -> None:
         (tmp_path / "model.xml").write_text("no model")
         with pytest.raises(EngineError, match="cannot be opened") as told:
-            run_apart(open_artefact, tmp_path, self.STYLE, self.NAME, threads=1, memory=PLENTY)
+            call_in_subprocess(open_artefact, tmp_path, self.STYLE, self.NAME, threads=1, memory=PLENTY)
         assert "RuntimeError" in str(told.value.__cause__)
 
     def test_a_builder_that_is_killed_may_be_tried_again(self) -> None:
         with pytest.raises(UnavailableError, match="memory"):
-            run_apart(signal.raise_signal, signal.SIGKILL)
+            call_in_subprocess(signal.raise_signal, signal.SIGKILL)
 
     def test_an_unforeseen_failure_to_build_is_told_as_the_engines(self, capfd: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(EngineError, match="crashed its process"):
-            run_apart(math.sqrt, -1)
+            call_in_subprocess(math.sqrt, -1)
         assert "ValueError" in capfd.readouterr().err
-        assert run_apart(math.sqrt, 4) == 2
+        assert call_in_subprocess(math.sqrt, 4) == 2
 
     @pytest.mark.parametrize("damage", ["cut short", "changed", "missing"])
     def test_what_is_damaged_is_built_anew(self, tmp_path: Path, damage: str) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 RENEWALS: Final = 3  # within a visibility timeout
 
 
-class Lease:
+class Renewal:
     """Renews what is in hand. A thread calls it: the node's main loop stands still while it shuts down."""
 
     def __init__(self, redis: "Redis", clock: Clock, leases: Leases, *, longest_s: float) -> None:

@@ -19,13 +19,13 @@ def share_one_arena() -> None:
     _call("mallopt", _M_ARENA_MAX, 1)
 
 
-def give_back() -> None:
+def trim_heap() -> None:
     """Return what is free to the system: much is after an engine is made, and little of it is needed again."""
     _call("malloc_trim", 0)
 
 
 @contextmanager
-def at_most(more_bytes: int) -> Iterator[None]:
+def limit_growth(more_bytes: int) -> Iterator[None]:
     """Let this process map so many bytes beyond what it has: past that it gets a MemoryError, and no killer comes.
 
     All its threads are held to it, so it is for a while in which the others hardly need anything.

@@ -1,4 +1,4 @@
-"""Running a function in a process of its own. `python -m worker.apart` is that process.
+"""Running a function in a process of its own. `python -m worker.subprocess_call` is that process.
 
 What runs a network must not fork afterwards, and the memory and threads of one engine are not to be another's. Not
 `multiprocessing`: Celery's processes are daemons to it, which may not have children.
@@ -23,7 +23,7 @@ class CauseError(Exception):
     """What an error in the other process came from, in words: a pickled error has lost it."""
 
 
-def run_apart(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+def call_in_subprocess(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Call `function`, a module's own and picklable like its arguments, in a fresh process; return what it returns.
 
     When this is interrupted, by a time limit say, the process is killed.
@@ -33,7 +33,7 @@ def run_apart(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         UnavailableError: the process was killed, which the system does for want of memory.
         EngineError: it raised anything else, which is on standard error, or the process died or could not be started.
     """
-    command, call = [sys.executable, "-m", "worker.apart"], pickle.dumps((function, args, kwargs))
+    command, call = [sys.executable, "-m", "worker.subprocess_call"], pickle.dumps((function, args, kwargs))
     try:
         done = subprocess.run(command, input=call, stdout=subprocess.PIPE, check=False)
     except OSError as error:

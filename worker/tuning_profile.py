@@ -38,7 +38,7 @@ class Capacity:
     memory: int
 
 
-class Choice(BaseModel):
+class TuningProfile(BaseModel):
     """What was measured to be best on a node for one size of generator."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,14 +55,14 @@ class Choice(BaseModel):
     memory_budget: Annotated[int, Field(gt=0)]  # bytes that all processes were given together
 
 
-def plan(settings: Settings) -> Capacity:
+def plan_capacity(settings: Settings) -> Capacity:
     """Fill what the operator left open: what was measured here, else a process per core as far as memory allows.
 
     One thread per process gives the most pictures per second; two processes of one thread beat one of two.
     """
     cores, styles = available_cores(), installed_styles(settings.data_dir)
     size = styles[settings.style].size if settings.style in styles else None
-    tuned = read_choice(settings.cache_dir, size, settings.engine) if size else None
+    tuned = read_profile(settings.cache_dir, size, settings.engine) if size else None
     memory = min(tuned.memory_budget, available_memory()) if tuned else memory_budget()
     usual = tuned.processes if tuned else max(1, min(cores, memory // MEMORY_PER_PROCESS))
     processes = settings.processes or usual
@@ -87,7 +87,7 @@ def candidates(settings: Settings, style: Style) -> Sequence[EngineName]:
             missing = f"SAKUGA_ENGINE: {settings.engine.runtime} is not installed"
             raise SettingsError(f"{missing}; run pip install 'sakuga[{extra}]'.")
         return (settings.engine,)
-    tuned = read_choice(settings.cache_dir, style.size)
+    tuned = read_profile(settings.cache_dir, style.size)
     names = ([tuned.engine] if tuned else []) + _likely()
     possible = tuple(name for name in dict.fromkeys(names) if is_possible(name, style))
     if not possible:
@@ -112,25 +112,25 @@ def node_key() -> str:
     return "; ".join([cpu_name(), f"{available_cores()} cores", f"{available_memory() >> 30} GiB", *versions])
 
 
-def read_choice(cache_dir: Path, size: Size, asked: Literal["auto"] | EngineName = "auto") -> Choice | None:
+def read_profile(cache_dir: Path, size: Size, asked: Literal["auto"] | EngineName = "auto") -> TuningProfile | None:
     """What was measured on this node with this SAKUGA_ENGINE, if it was.
 
     A file that cannot be read, or is of an earlier form, counts as none: it is measured again.
     """
     wanted = node_key(), size, asked
-    return next((choice for choice in _read(cache_dir) if _what_for(choice) == wanted), None)
+    return next((profile for profile in _read(cache_dir) if _what_for(profile) == wanted), None)
 
 
-def write_choice(cache_dir: Path, choice: Choice) -> None:
-    """Keep a choice in place of the earlier one for the same node, size and SAKUGA_ENGINE.
+def write_profile(cache_dir: Path, profile: TuningProfile) -> None:
+    """Keep a profile in place of the earlier one for the same node, size and SAKUGA_ENGINE.
 
     Raises:
         SettingsError: the folder cannot be written to.
     """
-    kept = [other for other in _read(cache_dir) if _what_for(other) != _what_for(choice)]
+    kept = [other for other in _read(cache_dir) if _what_for(other) != _what_for(profile)]
     with _needing_place():
         cache_dir.mkdir(parents=True, exist_ok=True)
-        content = json.dumps([one.model_dump(mode="json") for one in [*kept, choice]], indent=1)
+        content = json.dumps([one.model_dump(mode="json") for one in [*kept, profile]], indent=1)
         write_atomically(cache_dir / _FILE, content.encode())
 
 
@@ -154,13 +154,13 @@ def _needing_place() -> Iterator[None]:
         raise SettingsError(f"SAKUGA_CACHE_DIR cannot store the measurements: {reason}.") from error
 
 
-def _what_for(choice: Choice) -> tuple[str, Size, str]:
-    return choice.node, choice.size, choice.asked
+def _what_for(profile: TuningProfile) -> tuple[str, Size, str]:
+    return profile.node, profile.size, profile.asked
 
 
-def _read(cache_dir: Path) -> list[Choice]:
+def _read(cache_dir: Path) -> list[TuningProfile]:
     try:
-        return [Choice.model_validate(entry) for entry in json.loads((cache_dir / _FILE).read_text("utf-8"))]
+        return [TuningProfile.model_validate(entry) for entry in json.loads((cache_dir / _FILE).read_text("utf-8"))]
     except (OSError, ValueError, TypeError, ValidationError):
         return []
 
