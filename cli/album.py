@@ -19,7 +19,7 @@ from rich.markup import escape
 
 from cli.bars import Bars
 from cli.ledger import Ledger, open_ledger
-from cli.outcomes import complain, renamed
+from cli.outcomes import print_problem, renamed
 from cli.photos import Found, find
 from cli.pictures import Task, digest_of, make_folder, write
 from cli.remote import Fields, RefusedError, Remote, RemoteAlbum, RemoteLimits, RemotePhoto
@@ -91,7 +91,7 @@ def _convert_album(
             held = list(remote.all_photos(album.id))
             some = _that_fit(waiting, held, limits.max_album_photos)
             try:
-                Exchange(remote, album.id, some, held, ledger, failures, bars).run()
+                AlbumSync(remote, album.id, some, held, ledger, failures, bars).run()
             finally:
                 ledger.save()
             waiting = {digest: tasks for digest, tasks in waiting.items() if digest not in some}
@@ -145,7 +145,7 @@ def _that_fit(waiting: dict[str, list[Task]], held: list[RemotePhoto], most: int
     return inside | dict(islice(outside, max(0, most - len(held))))
 
 
-class Exchange:
+class AlbumSync:
     """Photos go there and pictures come back, until all have come to their end."""
 
     def __init__(
@@ -158,7 +158,7 @@ class Exchange:
         failures: Failures,
         bars: Bars,
     ) -> None:
-        """Exchange `copies` with an album of `held`; what is done is noted in `ledger`, what failed in `failures`."""
+        """Sync `copies` with an album of `held`; what is done is noted in `ledger`, what failed in `failures`."""
         self._remote = remote
         self._album_id = album_id
         self._copies = copies
@@ -166,7 +166,7 @@ class Exchange:
         self._ledger = ledger
         self._failures = failures
         self._bars = bars
-        self._naming = Lock()  # two pictures that want a number do not get the same; holds the ledger still
+        self._name_lock = Lock()  # two pictures that want a number do not get the same; holds the ledger still
         self._pending = set(copies)
         self._missing: set[str] = set()  # what the album lacked when this began
         self._unsent: set[str] = set()
@@ -265,7 +265,7 @@ class Exchange:
             self._fail(digest, reason(photo.state, photo.error))
             return
         try:
-            with self._naming:
+            with self._name_lock:
                 places = [self._ledger.place(task.photo, job.result.sha256) for task in self._copies[digest]]
             absent = [place for place in places if digest_of(place) != job.result.sha256]
             picture = self._remote.picture(job) if absent else b""
@@ -278,11 +278,11 @@ class Exchange:
         except OSError as error:
             self._fail(digest, _unreadable(error.strerror or str(error)))
         else:
-            with self._naming:
+            with self._name_lock:
                 self._ledger.done[digest] = job.result.sha256
             self._pending.discard(digest)
             for note in job.notes:
-                complain(self._bars.console, self._copies[digest][0].photo.path, note, colour="yellow")
+                print_problem(self._bars.console, self._copies[digest][0].photo.path, note, colour="yellow")
 
     def _fail(self, digest: str, error: ErrorInfo) -> None:
         self._failures.update({task.photo.path: error for task in self._copies[digest]})
@@ -308,7 +308,7 @@ def upload_names(wanted: Mapping[str, str], held: Mapping[str, str | None]) -> d
 def _report(tasks: list[Task], failures: Failures, folder: Path, output: Path, remark: str, console: Console) -> None:
     """Say what became of all, and why not of some; the same is in a file beside the pictures."""
     for path, error in failures.items():
-        complain(console, path, error.detail)
+        print_problem(console, path, error.detail)
     file = output / FAILURES
     if failures:
         reasons = {path.relative_to(folder).as_posix(): error.model_dump() for path, error in failures.items()}

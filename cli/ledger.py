@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from cli.photos import Photo
-from cli.pictures import Task, digest_of, plan, write
+from cli.pictures import Task, digest_of, plan_tasks, write
 from cli.remote import Fields
 from shared.errors import InvalidValueError
 
@@ -52,7 +52,7 @@ class Ledger:
         known = {name: picture for name, picture in self.pictures.items() if picture.endswith(f".{extension}")}
         taken = [Path(picture) for picture in known.values()]
         unknown = (photo for photo in photos if _key(photo) not in known)
-        new = plan(unknown, self.folder, extension, replace=self.replace, taken=taken)
+        new = plan_tasks(unknown, self.folder, extension, replace=self.replace, taken=taken)
         self.pictures = known | {_key(task.photo): self._relative(task.picture) for task in new}
         return self.tasks(photos)
 
@@ -69,7 +69,7 @@ class Ledger:
         if self.replace or not picture.exists() or digest_of(picture) in {digest, *self.done.values()}:
             return picture
         taken = [Path(name) for name in self.pictures.values()]
-        (task,) = plan([photo], self.folder, picture.suffix.removeprefix("."), taken=taken)
+        (task,) = plan_tasks([photo], self.folder, picture.suffix.removeprefix("."), taken=taken)
         self.pictures[_key(photo)] = self._relative(task.picture)
         return task.picture
 

@@ -22,7 +22,7 @@ class Outcome:
     notes: tuple[str, ...] = ()
 
 
-def complain(console: Console, photo: Path, what: str, *, colour: str = "red") -> None:
+def print_problem(console: Console, photo: Path, what: str, *, colour: str = "red") -> None:
     """Say what is wrong with a photo, or to be known of it."""
     console.print(f"[{colour}]{escape(str(photo))}[/]: {escape(what)}")
 
@@ -43,10 +43,10 @@ def follow(
             bar = progress.add_task(what, total=total)
             for task, outcome in outcomes:
                 if outcome.failure:
-                    complain(console, task.photo.path, outcome.failure)
+                    print_problem(console, task.photo.path, outcome.failure)
                     failed.append(task.photo.path)
                 for note in outcome.notes:
-                    complain(console, task.photo.path, note, colour="yellow")
+                    print_problem(console, task.photo.path, note, colour="yellow")
                 pictures += not outcome.failure
                 progress.advance(bar)
     except KeyboardInterrupt:

@@ -23,7 +23,7 @@ class Task:
         return self.picture.stem != self.photo.name.stem
 
 
-def plan(
+def plan_tasks(
     photos: Iterable[Photo], folder: Path, extension: str, *, replace: bool = False, taken: Iterable[PurePath] = ()
 ) -> list[Task]:
     """Name every picture after its photo, with a number where the name is taken; no photo is overwritten.

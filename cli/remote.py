@@ -20,8 +20,8 @@ from shared.jobs.record import ENDED, ErrorInfo, ResultInfo, State
 from shared.photos.formats import Limits
 
 DELAYS_S: Final = (0.5, 1, 2, 4, 8, 15, 30)  # after connections that were lost; then it is given up
-LONGEST_WAIT_S: Final = 30  # at a time, whatever the server says: it may get better sooner
-PATIENCE_S: Final = 1800  # with a server that has no room for one request
+MAX_WAIT_S: Final = 30  # at a time, whatever the server says: it may get better sooner
+BUSY_RETRY_S: Final = 1800  # with a server that has no room for one request
 HOLD_S: Final = 5  # how long an answer about a job is held open, and Ctrl-C may have to wait
 CANCEL_S: Final = 2  # for whoever has pressed Ctrl-C
 POLL_S: Final = 1.0  # where the server has no room to hold it
@@ -43,7 +43,7 @@ class RefusedError(SakugaError):
         self.problem = problem
 
 
-class UnreachableError(SakugaError):
+class ServerUnreachableError(SakugaError):
     """There is no server, or it is no longer there."""
 
 
@@ -238,7 +238,7 @@ class Remote:
 
         Raises:
             RefusedError: it is no.
-            UnreachableError: there is none after the last of `delays`.
+            ServerUnreachableError: there is none after the last of `delays`.
         """
         request = self._client.build_request(
             method, path, params=dict(params) if params else None, headers=headers, content=content, json=json
@@ -251,27 +251,27 @@ class Remote:
             if isinstance(answer, httpx.Response):
                 delay = _retry_after_s(answer)
                 waited += delay
-                if waited > PATIENCE_S or _is_for_another_day(answer):
+                if waited > BUSY_RETRY_S or _is_for_another_day(answer):
                     return _accepted(answer)
             elif (delay := next(left, -1)) < 0:
                 raise answer
             self.pause(delay)
 
-    def _answer(self, request: httpx.Request) -> httpx.Response | UnreachableError:
+    def _answer(self, request: httpx.Request) -> httpx.Response | ServerUnreachableError:
         """What the server says, or why it says nothing."""
         if self._stopped.is_set():
             raise CanceledError("Stopped.")
         try:
             answer = self._client.send(request)
         except httpx.TimeoutException:
-            return UnreachableError(f"{self.url} is not responding.")
+            return ServerUnreachableError(f"{self.url} is not responding.")
         except httpx.RequestError as error:
-            return UnreachableError(
+            return ServerUnreachableError(
                 f"{self.url} cannot be reached ({error}); is Sakuga running there? "
                 "Use --server or SAKUGA_SERVER to choose another server."
             )
         if answer.status_code in _PROXY_LOST_IT:
-            return UnreachableError(f"{self.url} is a proxy whose server is not responding.")
+            return ServerUnreachableError(f"{self.url} is a proxy whose server is not responding.")
         return answer
 
 
@@ -281,14 +281,14 @@ def _no_address(url: str) -> InvalidValueError:
 
 def _retry_after_s(answer: httpx.Response) -> float:
     said = answer.headers.get("Retry-After", "")
-    return min(max(1, int(said)), LONGEST_WAIT_S) if said.isdecimal() else POLL_S
+    return min(max(1, int(said)), MAX_WAIT_S) if said.isdecimal() else POLL_S
 
 
 def _is_for_another_day(answer: httpx.Response) -> bool:
     """Whether it is no use to wait: a quota, unlike a queue, is full until the time that is said."""
     said = answer.headers.get("Retry-After", "")
     is_ours = answer.status_code == HTTPStatus.TOO_MANY_REQUESTS
-    return is_ours and said.isdecimal() and int(said) > PATIENCE_S
+    return is_ours and said.isdecimal() and int(said) > BUSY_RETRY_S
 
 
 def _accepted(answer: httpx.Response) -> httpx.Response:
@@ -309,4 +309,6 @@ def _parsed(model: type[M], answer: httpx.Response) -> M:
     try:
         return model.model_validate_json(answer.content)
     except ValidationError as error:
-        raise UnreachableError(f"{answer.request.url.host} did not answer like this version of Sakuga.") from error
+        raise ServerUnreachableError(
+            f"{answer.request.url.host} did not answer like this version of Sakuga."
+        ) from error

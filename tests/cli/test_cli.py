@@ -16,10 +16,10 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from rich.progress import Progress, TaskID
 
-from cli import conversion, valkey
+from cli import process_pool, valkey
 from cli.main import main
 from cli.photos import Photo
-from cli.pictures import Task, plan
+from cli.pictures import Task, plan_tasks
 from cli.tune import report, unmet
 from shared.engines import EngineName
 from shared.settings import Settings, load_settings
@@ -341,7 +341,7 @@ def test_a_photo_is_not_overwritten_even_when_pictures_are_to_be_replaced(tmp_pa
 
 def test_names_that_differ_only_in_case_do_not_share_a_picture(tmp_path: Path) -> None:
     photos = [Photo(Path("a/Cat.jpg"), Path("Cat.jpg")), Photo(Path("b/cat.jpg"), Path("cat.jpg"))]
-    names = [task.picture.name for task in plan(photos, tmp_path, "jpg")]
+    names = [task.picture.name for task in plan_tasks(photos, tmp_path, "jpg")]
     assert names == ["Cat.jpg", "cat-2.jpg"]
 
 
@@ -420,7 +420,7 @@ def test_ctrl_c_says_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         if len(shown) == 2:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(conversion, "WORTH_IT", 1)
+    monkeypatch.setattr(process_pool, "WORTH_IT", 1)
     monkeypatch.setenv("SAKUGA_PROCESSES", processes)
     monkeypatch.setattr(Progress, "advance", show)
     stopped = sakuga("convert", tmp_path / "in", "-o", tmp_path / "out")
@@ -432,11 +432,11 @@ def test_ctrl_c_says_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.usefixtures("data_dir")
 def test_many_photos_are_shared_among_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAKUGA_PROCESSES", "2")
-    monkeypatch.setattr(conversion, "WORTH_IT", 2)
+    monkeypatch.setattr(process_pool, "WORTH_IT", 2)
     for seed in range(6):
         photo_at(tmp_path / "in" / f"{seed}.jpg", seed=seed)
     (tmp_path / "in" / "bad.jpg").write_text("no photo")
-    assert conversion.capacity_for(7, load_settings()).processes == 2
+    assert process_pool.capacity_for(7, load_settings()).processes == 2
     apart = sakuga("convert", tmp_path / "in", "-o", tmp_path / "apart")
     assert apart.exit_code == 1
     assert "6 of 7 converted" in apart.stderr
@@ -449,8 +449,8 @@ def test_many_photos_are_shared_among_processes(tmp_path: Path, monkeypatch: pyt
 
 def test_a_few_photos_are_worth_no_second_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAKUGA_PROCESSES", "4")
-    monkeypatch.setattr(conversion, "available_cores", lambda: 4)
-    found = [conversion.capacity_for(photos, load_settings()) for photos in (1, 8, 16, 100)]
+    monkeypatch.setattr(process_pool, "available_cores", lambda: 4)
+    found = [process_pool.capacity_for(photos, load_settings()) for photos in (1, 8, 16, 100)]
     assert [(one.processes, one.threads) for one in found] == [(1, 4), (1, 4), (2, 2), (4, 1)]
 
 
@@ -458,9 +458,9 @@ def test_a_few_photos_are_worth_no_second_process(monkeypatch: pytest.MonkeyPatc
 def test_a_process_that_is_killed_costs_the_photo_in_hand_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started: list[conversion.Process] = []
+    started: list[process_pool.Process] = []
 
-    class Mortal(conversion.Process):
+    class Mortal(process_pool.Process):
         def give(self, task: Task) -> None:
             if not started:
                 self._process.kill()
@@ -468,8 +468,8 @@ def test_a_process_that_is_killed_costs_the_photo_in_hand_alone(
             started.append(self)
             super().give(task)
 
-    monkeypatch.setattr(conversion, "Process", Mortal)
-    monkeypatch.setattr(conversion, "WORTH_IT", 1)
+    monkeypatch.setattr(process_pool, "Process", Mortal)
+    monkeypatch.setattr(process_pool, "WORTH_IT", 1)
     monkeypatch.setenv("SAKUGA_PROCESSES", "2")
     for seed in range(4):
         photo_at(tmp_path / "in" / f"{seed}.jpg", seed=seed)
@@ -484,7 +484,7 @@ def test_what_keeps_every_process_from_drawing_is_said_once(tmp_path: Path, monk
     monkeypatch.setenv("SAKUGA_PROCESSES", "2")
     monkeypatch.setenv("SAKUGA_CACHE_DIR", "/dev/null/cache")
     monkeypatch.setenv("SAKUGA_ENGINE", "openvino")
-    monkeypatch.setattr(conversion, "WORTH_IT", 1)
+    monkeypatch.setattr(process_pool, "WORTH_IT", 1)
     for seed in range(4):
         photo_at(tmp_path / "in" / f"{seed}.jpg", seed=seed)
     result = sakuga("convert", tmp_path / "in", "-o", tmp_path / "out")
