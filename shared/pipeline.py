@@ -34,7 +34,7 @@ Checkpoint = Callable[[Stage, float], None]
 """Called as each stage begins and while a large picture is generated, with the progress from 0 to 1; raises to stop."""
 
 ProgressCallback = Callable[[float], None]
-"""Called with the share, 0..1, that is done."""
+"""Called with the progress, 0..1."""
 
 
 class Engine(Protocol):
@@ -114,7 +114,7 @@ def convert(
 
 
 def draw(photo: Rgb, engine: Engine) -> Rgb:
-    """The picture of a photo that is decoded already, as large as that, drawn as `convert` does."""
+    """Draw a photo that is decoded already, at its own size, as `convert` does."""
     base = to_draw(photo, engine.drawn_at)
     prepared, box = preprocess(base, engine)
     drawing = postprocess(engine.generate(prepared, lambda _share: None), box)

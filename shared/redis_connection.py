@@ -9,9 +9,9 @@ from shared.settings import Settings
 
 
 def redis_client(settings: Settings, *, timeout_s: float = 5, tries: int = 3) -> Redis:
-    """A client that reconnects, waits so long for an answer and tries a lost command so often.
+    """Return a client that reconnects, waits up to `timeout_s` for an answer and tries a lost command `tries` times.
 
-    It has to wait for longer than the longest blocking read takes.
+    The timeout must exceed the longest blocking read.
     """
     return Redis.from_url(
         settings.redis_url.replace("redis+socket://", "unix://", 1),  # kombu's name for it, and redis-py's

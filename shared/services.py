@@ -1,4 +1,4 @@
-"""The one place where the parts are put together; everything else receives what it needs."""
+"""The composition root: builds all parts; everything else receives the parts it needs."""
 
 from dataclasses import dataclass
 
@@ -35,7 +35,7 @@ from shared.webhooks.outbox import Webhooks
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything a process of Sakuga works with; what it does with it is in `shared.usecases`."""
+    """Everything that a process of Sakuga works with; `shared.usecases` works with it."""
 
     settings: Settings
     api_keys: ApiKeys
@@ -66,7 +66,7 @@ class Services:
 def connect(settings: Settings, *, wait_s: float = WAIT_S) -> Services:
     """Put the services together; Redis and the store are reached when first used.
 
-    Who finds a photo in other hands waits up to `wait_s` for it.
+    Requests wait up to `wait_s` for a locked photo.
     """
     redis = redis_client(settings)
     api_keys = ApiKeys(settings.api_keys)

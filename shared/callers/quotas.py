@@ -1,7 +1,6 @@
-"""How many megapixels a caller may have converted in a day (UTC), counted when a photo is admitted.
+"""Daily quotas (UTC) of callers in megapixels, charged when a photo is admitted.
 
-Counted as they are converted, after the photo is shrunk, and given back when the photo is refused after all. Imported
-by `shared.services`.
+The size that counts is the one after the photo is shrunk. A photo that is rejected after all is refunded.
 """
 
 from collections.abc import Callable, Iterator
@@ -35,30 +34,31 @@ return 1
 
 @dataclass(slots=True)
 class Reservation:
-    """What was counted for a photo that is being admitted."""
+    """The amount charged for a photo that is being admitted."""
 
     refund: Callable[[], None]
     committed: bool = False  # whether its record may have been written: then only a refusal says that it was not
 
 
 class Quotas:
-    """What callers have used of their quotas, in one Redis."""
+    """The usage of all quotas, in one Redis."""
 
     def __init__(self, redis: "Redis", clock: Clock, keys: ApiKeys) -> None:
-        """Count in `redis`; what callers may use is in `keys`."""
+        """Count usage in `redis`; the quotas themselves are in `keys`."""
         self._redis = redis
         self._clock = clock
         self._keys = keys
 
     @contextmanager
     def reserve(self, caller_id: str, pixels: int) -> Iterator[Reservation]:
-        """Count a photo while the block admits it.
+        """Charge a photo while the block admits it.
 
-        One that is refused costs nothing, nor one that fails before it may stand, nor where the block gives it back.
+        It is refunded if it is rejected, if the block fails before the reservation is committed, and if the block asks
+        for it.
 
         Raises:
-            QuotaExceededError: the quota of today has no room for it; with the seconds until tomorrow.
-            PhotoTooLargeError: that of no day has.
+            QuotaExceededError: it exceeds what is left of today's quota; with the seconds until tomorrow.
+            PhotoTooLargeError: it exceeds a whole day's quota.
         """
         most = self._most(caller_id)
         if most is None:
@@ -74,7 +74,7 @@ class Quotas:
             raise
 
     def left(self, caller_id: str) -> float | None:
-        """Megapixels that a caller may still have converted today; None for any number."""
+        """Return the megapixels left of a caller's quota today; None without a quota."""
         most = self._most(caller_id)
         if most is None:
             return None

@@ -1,4 +1,4 @@
-"""Attempts: what workers do with a job. Each is counted, and only the newest may commit a result."""
+"""The attempts of workers at a job. Each is counted, and only the newest may commit a result."""
 
 import secrets
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from shared.errors import AttemptsExhaustedError, CanceledError, NewerRecordErro
 from shared.jobs.record import Job, ResultInfo, State, as_ended, error_info
 from shared.jobs.store import Jobs
 
-OUTAGE_RETRY_S = 900  # how long a job waits for a store, say, that does not answer
+OUTAGE_RETRY_S = 900  # the retry window while a dependency, such as the store, is down
 MIN_PAUSE_S, MAX_PAUSE_S = 2.0, 30.0  # between its attempts
 
 log = structlog.get_logger()
@@ -23,9 +23,9 @@ class Attempts:
     def __init__(
         self, jobs: Jobs, *, is_leased: Callable[[str], bool], max_attempts: int, quarantine_ttl_s: float
     ) -> None:
-        """A job may be claimed `max_attempts` times; its photo is then kept for the operator for `quarantine_ttl_s`.
+        """Allow `max_attempts` attempts per job; its photo is then kept in quarantine for `quarantine_ttl_s`.
 
-        `is_leased` tells whether a worker that is alive is at work on a job.
+        `is_leased` returns whether a live worker is working on a job.
         """
         self._jobs = jobs
         self._is_leased = is_leased
@@ -33,12 +33,12 @@ class Attempts:
         self._quarantine_ttl_s = quarantine_ttl_s
 
     def claim(self, job_id: str, worker: str = "") -> Job | None:
-        """Begin an attempt in the hands of `worker`.
+        """Begin an attempt by `worker`.
 
-        Returns None when there is nothing (more) to do: ended, erased, tried too often.
+        Returns None if there is nothing (more) to do: the job has finished, was erased, or has had too many attempts.
 
-        Attempts are counted here and not by the queue, so they count whatever died: a child, a node, Redis. One that
-        runs is overtaken only when its lease has expired: a message sent or delivered twice starts nothing twice.
+        Attempts are counted here and not by the queue, so they count whatever died: a child, a node, Redis. A running
+        attempt is superseded only once its lease has expired: a duplicate message starts nothing twice.
         """
         claim = f"{worker} {secrets.token_hex(8)}"
 
@@ -74,10 +74,10 @@ class Attempts:
         return None
 
     def advance(self, job: Job, stage: Stage, progress: float) -> None:
-        """Publish how far (0..1) this attempt has come.
+        """Publish the progress (0..1) of this attempt.
 
         Raises:
-            CanceledError: the owner wants it stopped, or the attempt is no longer the one that counts.
+            CanceledError: the job was canceled, or the attempt has been superseded.
         """
 
         def move(current: Job) -> Job:
@@ -88,10 +88,10 @@ class Attempts:
             raise CanceledError("The job was canceled.")
 
     def succeed(self, job: Job, result: ResultInfo, *, timings: dict[str, float], notes: tuple[str, ...]) -> Job:
-        """Commit the result of this attempt; a later attempt's record is left alone.
+        """Commit the result of this attempt, unless a later one has superseded it.
 
         Raises:
-            CanceledError: this attempt is no longer the one that counts.
+            CanceledError: the attempt has been superseded.
         """
 
         def finish(current: Job) -> Job:
@@ -105,7 +105,7 @@ class Attempts:
         return self._jobs.change(job.id, finish)
 
     def has_committed(self, job: Job) -> bool:
-        """Whether the result of this very attempt is the job's, or may be."""
+        """Return whether this very attempt has committed its result, or may have."""
         try:
             return _has_committed(self._jobs.get(job.id), job)
         except UnknownJobError:
@@ -116,7 +116,7 @@ class Attempts:
     def fail(self, job_id: str, error: SakugaError, *, attempt: int | None = None, running_for_s: float = 0) -> None:
         """End a running job with an error.
 
-        One that has moved on to another attempt than `attempt`, or runs for less than `running_for_s`, is left alone.
+        Does nothing if the job is at another attempt than `attempt`, or has run for less than `running_for_s`.
         """
 
         def finish(current: Job) -> Job:
@@ -138,7 +138,7 @@ class Attempts:
         self._jobs.change(job.id, finish)
 
     def requeue(self, job: Job, *, outage: bool = False) -> float | None:
-        """Let this attempt's job wait for another; returns for how many seconds, None when there is to be no other.
+        """Requeue this attempt's job; return the delay in seconds, or None if there is to be no further attempt.
 
         In an `outage` of a dependency, such as the store, the attempt does not count: the job waits as long again as
         the outage has lasted, for `OUTAGE_RETRY_S` in all.
@@ -161,9 +161,9 @@ class Attempts:
         return pause_s if self._jobs.change(job.id, wait).state is State.QUEUED else None
 
     def release(self, job_id: str, worker: str, *, counts: bool) -> None:
-        """Let a job wait again whose attempt in the hands of `worker` has ended; that of anybody else is left alone.
+        """Requeue a job whose attempt by `worker` has ended; an attempt by any other worker is left alone.
 
-        The attempt `counts` unless something else than the photo ended it.
+        The attempt `counts` unless it ended for another reason than the photo.
         """
 
         def wait(current: Job) -> Job:

@@ -1,4 +1,4 @@
-"""The record of a job: what it holds."""
+"""The record of a job."""
 
 import secrets
 from enum import StrEnum
@@ -11,7 +11,7 @@ from shared.photos.formats import Format
 from shared.record_codec import record_values
 from shared.storage.references import Reference
 
-RECORD_GRACE_S = 3600  # how long an expired job can still say that it has expired
+RECORD_GRACE_S = 3600  # for how long an expired job is still known to have expired
 NO_SUCH_JOB = "No such job; it may have expired or been deleted."
 DAMAGED = "This job's record is damaged; please send the photo again."
 
@@ -106,12 +106,12 @@ class Job(BaseModel):
 
     @property
     def is_quarantined(self) -> bool:
-        """Whether it was tried too often: it may be what kills workers, and an operator should see it."""
+        """Whether it ran out of attempts: it may be what kills workers, so an operator should inspect it."""
         return self.state is State.FAILED and self.error is not None and self.error.code == AttemptsExhaustedError.code
 
     @property
     def flow(self) -> str:
-        """Among what bulk work shares the workers fairly."""
+        """The unit that shares the workers fairly: an album, or a caller."""
         return self.album or self.caller
 
     @property
@@ -120,12 +120,12 @@ class Job(BaseModel):
 
     @property
     def result_reference(self) -> Reference:
-        """Of this attempt alone: one that is overtaken gives back its own and never the other's."""
+        """The reference of this attempt alone: a superseded attempt releases its own and never another's."""
         return Reference(self.result_key, f"{self.id}:{self.attempts}")
 
     @property
     def references(self) -> tuple[Reference, ...]:
-        """All that any attempt may have left."""
+        """All references that any attempt may have left behind."""
         attempts = range(1, self.attempts + 1)
         return (self.photo_reference, *(Reference(self.result_key, f"{self.id}:{attempt}") for attempt in attempts))
 
@@ -136,17 +136,17 @@ def new_id() -> str:
 
 
 def error_info(error: SakugaError) -> ErrorInfo:
-    """What a job's owner is told."""
+    """Return the part of an error that a job's owner sees."""
     return ErrorInfo(code=error.code, title=error.title, detail=error.detail)
 
 
 def as_ended(job: Job, state: State, at: float, **changes: object) -> Job:
-    """The job as it is once it has come to an end."""
+    """Return the job as finished."""
     return job.model_copy(update={"finished_at": at, "state": state, "stage": None, **changes})
 
 
 def as_expired(job: Job, at: float) -> Job:
-    """The job as it is once its time to live has passed."""
+    """Return the job as expired."""
     return job if job.state is State.EXPIRED else as_ended(job, State.EXPIRED, job.finished_at or at, result=None)
 
 
@@ -154,8 +154,8 @@ def parse(record: dict[str, str]) -> Job:
     """Read the hash of a job.
 
     Raises:
-        UnknownJobError: it is empty, or cannot be read.
-        NewerRecordError: it is a newer release's.
+        UnknownJobError: it is empty or unreadable.
+        NewerRecordError: a newer release wrote it.
     """
     if not record:
         raise UnknownJobError(NO_SUCH_JOB)

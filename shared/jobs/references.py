@@ -1,4 +1,4 @@
-"""Which stored objects a job still needs: its photo until it has a picture, and longer for an operator to judge."""
+"""The stored objects that a job still needs: its photo until it has a picture, and longer in quarantine."""
 
 from typing import TYPE_CHECKING
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 class JobReferences(Observer):
-    """Lets go of what a job no longer needs."""
+    """Releases the objects that a job no longer needs."""
 
     def changed(self, pipe: "Pipeline", change: Change) -> None:
-        """Let go of the photo of a job that has its picture, and of everything of an erased one."""
+        """Release the photo of a job that has its picture, and everything of an erased job."""
         if change.after is None:
             expire_now(pipe, *change.job.references)
         elif change.ends and change.after.result:

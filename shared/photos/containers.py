@@ -1,6 +1,6 @@
-"""How large a HEIF, AVIF or WebP is, read in plain Python: their own libraries would have to open them otherwise.
+"""The size of a HEIF, AVIF or WebP, read in plain Python: otherwise their own libraries would have to open them.
 
-So no codec runs where photos are only judged. A file that crashes one costs the job that decodes it, and not the
+So no codec runs where photos are only inspected. A file that crashes one costs the job that decodes it, and not the
 process that takes everybody's uploads. Boxes are those of ISO/IEC 14496-12, their contents those of ISO/IEC 23008-12
 (HEIF) and 23000-22 (AVIF); WebP is RFC 9649. Whatever is wrong raises ValueError, EOFError or struct.error.
 """
@@ -22,7 +22,7 @@ _HAS_EXIF, _HAS_XMP = 0x08, 0x04  # flags of VP8X
 
 
 class SeekableFile(Protocol):
-    """A file that can be read from any place."""
+    """A file that can be read from any position."""
 
     def seek(self, offset: int, /) -> object: ...
 
@@ -41,14 +41,14 @@ class Sides:
 
 
 def is_known(signature: bytes) -> bool:
-    """Whether these first 16 bytes are of a format that is measured here."""
+    """Return whether these first 16 bytes belong to a format that can be measured here."""
     return _is_webp(signature) or (
         signature[4:8] == b"ftyp" and signature[8:12] in _HEIF_BRANDS | _AVIF_BRANDS | _SHARED_BRANDS
     )
 
 
 def measure(file: SeekableFile, size: int) -> Sides:
-    """The sides of a photo in a file of `size` bytes whose signature is known."""
+    """Return the sides of a photo in a file of `size` bytes whose signature is known."""
     return _webp(file, size) if _is_webp(_exactly(file, 0, 16)) else _heif(file, size)
 
 
@@ -143,7 +143,7 @@ def _number(pitm: bytes) -> int:
 
 
 def _places(ipma: bytes, wanted: int) -> list[int]:
-    """Which properties belong to an item; they are counted from 1."""
+    """Return the indices of an item's properties, counted from 1."""
     item_layout, is_wide = (">HB" if ipma[0] == 0 else ">IB"), bool(ipma[3] & 1)
     (entries,) = struct.unpack_from(">I", ipma, 4)
     if entries > _MAX_ITEMS:

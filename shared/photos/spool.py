@@ -10,7 +10,7 @@ _BLOCK: Final = 1 << 16
 
 
 class ByteSource(Protocol):
-    """Where bytes come from."""
+    """A source of bytes."""
 
     def read(self, size: int, /) -> bytes:
         """Up to so many bytes; none at the end."""

@@ -1,8 +1,8 @@
-"""How fast work goes, and so when a job or an album will be done: measured by those who did the work before.
+"""Estimates of when a job or an album will be done, from the measured speed of earlier work.
 
-A job remembers the work that was submitted when it joined its lane (its ticket), so the work ahead of it is one
-subtraction, whatever the queue's length. In the bulk lane jobs overtake each other, so when work will be done is known
-of an album and not of a job.
+A job records the total work submitted when it joined its lane (its ticket), so the work ahead of it is one
+subtraction, whatever the queue's length. In the bulk lane jobs overtake each other, so there are estimates for albums
+and not for jobs.
 """
 
 from dataclasses import dataclass
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     from redis import Redis
 
 OVERHEAD_MS = 60  # decoding, encoding and the store, per job
-MIN_MS = 0.1  # for a megapixel; quicker than any engine is, and not nothing, which has no pace
+MIN_MS = 0.1  # per megapixel; faster than any engine, but not zero, which is no pace
 # Milliseconds per megapixel until a worker has measured its own, one process, one thread.
 FIRST_GUESS_MS = {Size.FULL: 4000.0, Size.LIGHT: 800.0}
 PACE_WEIGHT = 0.2  # of a new measurement in the moving average
-MAX_FLOWS_READ = 100  # to tell when one will be done: a sample of so many is off by a twentieth or so
+MAX_FLOWS_READ = 100  # for the estimate of one flow: a sample of this size is off by about a twentieth
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a job may expect: its place (1 is next; 0 is running) and seconds until it is done, where known."""
+    """A job's position (1 is next; 0 is running) and the seconds until it is done, where known."""
 
     position: int | None
     eta_s: float | None
 
 
 class Estimates:
-    """What was measured, in one Redis."""
+    """The measurements in one Redis, and the estimates from them."""
 
     def __init__(self, redis: "Redis", clock: Clock) -> None:
         """Keep it in `redis`."""
@@ -44,18 +44,18 @@ class Estimates:
         self._clock = clock
 
     def estimate_ms(self, style: Style, megapixels: float) -> int:
-        """Work of one job in milliseconds of one process, at the style's measured pace."""
+        """Estimate the work of a job in milliseconds of one process, at the style's measured pace."""
         pace = self._redis.hget(redis_keys.PACE, style.name)
         return OVERHEAD_MS + round(megapixels * (float(pace) if pace else FIRST_GUESS_MS[style.size]))
 
     def record_pace(self, style_name: str, ms_per_megapixel: float) -> None:
-        """Learn from a finished conversion: a moving average, so that one odd photo does not move it far."""
+        """Update the pace of a style: a moving average, so that one odd photo does not move it far."""
         before = self._redis.hget(redis_keys.PACE, style_name)
         after = ms_per_megapixel if before is None else _average(float(before), ms_per_megapixel)
         self._redis.hset(redis_keys.PACE, style_name, f"{max(after, MIN_MS):.1f}")
 
     def record_eta_error(self, eta_s: float | None, took_s: float) -> None:
-        """Learn how far off the time was that a job's owner was told, as a share of the time it took."""
+        """Update the mean relative error of the times that owners of jobs were first told."""
         if eta_s is None or took_s <= 0:
             return
         error = abs(eta_s - took_s) / took_s
@@ -63,27 +63,27 @@ class Estimates:
         self._redis.set(redis_keys.ETA_ERROR, f"{error if before is None else _average(before, error):.4f}")
 
     def record_slowdown(self, expected_ms: int, took_ms: float) -> None:
-        """Learn how much longer jobs take than was expected of them when they came, as a factor.
+        """Update the factor by which jobs take longer than estimated at submission.
 
-        What waits was measured by the pace of its time, which may have been a guess.
+        Queued work was estimated with the pace of that time, which may have been a guess.
         """
         factor = took_ms / max(1, expected_ms)
         before = self._redis.get(redis_keys.SLOWDOWN)
         self._redis.set(redis_keys.SLOWDOWN, f"{factor if before is None else _average(float(before), factor):.4f}")
 
     def eta_error(self) -> float | None:
-        """How far off promised times are, as a share of the time it took; None until a job has ended."""
+        """Return the mean relative error of estimated times; None until a job has finished."""
         error = self._redis.get(redis_keys.ETA_ERROR)
         return None if error is None else float(error)
 
     def pace(self) -> dict[str, float]:
-        """Megapixels per second of one process, by style, as measured."""
+        """Return the measured megapixels per second of one process, by style."""
         return {str(name): round(1000 / float(ms), 4) for name, ms in self._redis.hgetall(redis_keys.PACE).items()}
 
     def estimate(self, job: Job) -> Estimate:
-        """Where a job that has not ended stands. Constant work per call, whatever the queue's length.
+        """Estimate the position and time of an unfinished job. Constant work per call, whatever the queue's length.
 
-        Of a bulk job that waits nothing is said: its album knows when it will end.
+        There is no estimate for a queued bulk job, only for its album.
         """
         if job.ended:
             return Estimate(None, None)
@@ -108,10 +108,10 @@ class Estimates:
         return Estimate(position, ahead_s / int(processes) + own_s)
 
     def flow_eta_s(self, flow: str) -> float | None:
-        """Seconds until the bulk work of a flow will be done, with what all others get meanwhile; None if nobody works.
+        """Estimate the seconds until a flow's bulk work is done beside all others; None without workers.
 
-        Flows are served alike, so until this one ends every other gets as much as it, or less if it has less. Constant
-        work per call: of more than `MAX_FLOWS_READ` flows a random sample stands for all.
+        Flows get equal shares, so until this one is done every other gets as much, or less if it has less. Constant
+        work per call: with more than `MAX_FLOWS_READ` flows a random sample stands for all.
         """
         now = self._clock.now()
         with self._redis.pipeline(transaction=False) as pipe:

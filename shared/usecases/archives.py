@@ -1,6 +1,6 @@
-"""ZIP archives that harm nobody, however they were made: nothing is unpacked that could be a bomb, or a link.
+"""Safe reading of untrusted ZIP archives: nothing is unpacked that could be a bomb or a link.
 
-What is private to `zipfile` is used here alone.
+This is the only module that uses private parts of `zipfile`.
 """
 
 import stat
@@ -34,7 +34,7 @@ def open_archive(archive: BinaryIO) -> zipfile.ZipFile:
     """Open a ZIP archive.
 
     Raises:
-        ArchiveError: it is none, or has too many entries.
+        ArchiveError: it is not a ZIP archive, or has too many entries.
     """
     try:
         end = zipfile._EndRecData(archive)  # type: ignore[attr-defined]  # noqa: SLF001  before all entries are read
@@ -49,7 +49,7 @@ def open_archive(archive: BinaryIO) -> zipfile.ZipFile:
 
 
 def name_in(entry: zipfile.ZipInfo) -> str:
-    """The name of an entry; without the mark for UTF-8 it may still be that, and old tools write code page 437."""
+    """Return the name of an entry; without the UTF-8 flag it may still be UTF-8, or code page 437 from old tools."""
     if entry.flag_bits & 0x800:
         return entry.filename
     try:
@@ -59,10 +59,10 @@ def name_in(entry: zipfile.ZipInfo) -> str:
 
 
 def unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most_bytes: int) -> BinaryIO:
-    """The bytes of an entry, wherever its header says that it ends.
+    """Unpack an entry, whatever size its header claims.
 
     Raises:
-        SakugaError: why it is no photo that could be taken in.
+        SakugaError: why it cannot be accepted as a photo.
     """
     _require_harmless(entry, most_bytes)
     try:

@@ -1,4 +1,4 @@
-"""What the owner of a job, or an operator, does with it."""
+"""The operations on a job."""
 
 import structlog
 
@@ -11,11 +11,11 @@ log = structlog.get_logger()
 
 
 def retry(services: Services, job_id: str) -> None:
-    """Let a job that failed or was canceled be tried anew.
+    """Retry a job that failed or was canceled.
 
     Raises:
         UnknownJobError: there is none.
-        UnavailableError: the queue does not take it; it is sent later.
+        UnavailableError: the queue does not respond; the job is sent later.
     """
     job = services.jobs.retry(job_id)
     if job.lane is Lane.BULK:
@@ -25,9 +25,9 @@ def retry(services: Services, job_id: str) -> None:
 
 
 def erase(services: Services, job_id: str) -> None:
-    """Remove a job with its photo and its result; what the store cannot remove now goes when it answers again.
+    """Erase a job with its photo and result; what the store cannot delete now is deleted when it responds again.
 
-    Its album, if it has one, no longer knows the photo.
+    The photo is also removed from its album, if it has one.
     """
     job = services.jobs.erase(job_id)
     if job.album and job.name:

@@ -1,4 +1,4 @@
-"""Accepting a photo, so that what is accepted can be done."""
+"""Submitting a photo."""
 
 import hashlib
 from contextlib import suppress
@@ -22,7 +22,7 @@ from shared.usecases.jobs import erase
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a caller wants done with a photo."""
+    """A caller's order for a photo."""
 
     style: str
     options: Options
@@ -36,12 +36,12 @@ class Order:
 
 
 def submit(services: Services, photo: BinaryIO, order: Order) -> Job:
-    """Accept a photo: judge it, keep it, write its record, queue it, so that what is accepted can be done.
+    """Accept a photo: inspect it, store it, write its record, queue it.
 
-    Returns the job that an earlier request with the same idempotency key made, if there is one.
+    Returns the job that an earlier request with the same idempotency key created, if there is one.
 
     Raises:
-        SakugaError: why it is refused; nothing of it is left behind.
+        SakugaError: why it is rejected; nothing of it is left behind.
     """
     style = services.styles[order.style]
     header = inspect(photo, services.limits)
@@ -60,7 +60,7 @@ def submit(services: Services, photo: BinaryIO, order: Order) -> Job:
         reservation.committed = True
         entered = _enter(services, job, idempotency)
         if entered.id != job.id:
-            reservation.refund()  # another request with the same idempotency key was quicker, and has paid
+            reservation.refund()  # another request with the same idempotency key was first, and was charged
     return entered
 
 
@@ -90,7 +90,7 @@ def _new_job(services: Services, order: Order, style: Style, photo: PhotoInfo, p
 
 
 def _enter(services: Services, job: Job, idempotency: Idempotency | None) -> Job:
-    """Write the record of a job whose photo is kept, and queue it."""
+    """Write the record of a job whose photo is stored, and queue it."""
     try:
         made = services.jobs.create(job, idempotency)
     except SakugaError:
@@ -100,7 +100,7 @@ def _enter(services: Services, job: Job, idempotency: Idempotency | None) -> Job
         services.references.release(job.photo_reference)
         return made
     if job.lane is Lane.BULK:
-        with suppress(RedisError):  # whose turn it is is asked again soon
+        with suppress(RedisError):  # housekeeping dispatches again soon
             dispatch(services)
         return job
     try:
