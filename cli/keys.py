@@ -27,7 +27,7 @@ NAME = "keys.toml"
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What a new caller may do."""
+    """The permissions and limits of a new caller."""
 
     scopes: tuple[Scope, ...]
     requests_per_minute: int | None = None
@@ -35,7 +35,7 @@ class Allowance:
 
 
 def file_of(settings: Settings) -> Path:
-    """Where the keys are: where the service looks for them, or would."""
+    """Return the key file: the one that the service uses, or would use."""
     return settings.api_keys or settings.data_dir / NAME
 
 

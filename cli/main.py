@@ -479,7 +479,7 @@ def _days(number: int | None) -> timedelta | None:
 
 
 def _show_key(key: str, sentence: str) -> None:
-    """The key alone goes to the output, so that it can be sent on into a file."""
+    """Print the key alone to standard output, so that it can be redirected to a file."""
     err.print(escape(sentence))
     out.print(key)
 
@@ -498,12 +498,12 @@ def doctor() -> None:
 
 
 def _fields(style: str | None, max_side: int, picture_format: Format) -> dict[str, str | int]:
-    """What the API calls the options; without a style the server takes its own."""
+    """Return the options as fields of the API; without a style the server uses its default."""
     return {"max_side": max_side, "format": picture_format.value} | ({"style": style} if style else {})
 
 
 def _quality_in_8_bit(style: Style) -> str:
-    """What a style's pictures lose in 8 bit; nothing where it was not calibrated."""
+    """Describe the quality of a style in 8 bit; empty if it was not calibrated."""
     from worker.engines.int8 import read_recipe
 
     try:
@@ -514,7 +514,7 @@ def _quality_in_8_bit(style: Style) -> str:
 
 
 def _become(module: str) -> NoReturn:
-    """Replace this process, so that signals and what is imported are the part's own."""
+    """Replace this process by a part of the service, which then receives signals itself."""
     os.execv(sys.executable, [sys.executable, "-m", module])  # noqa: S606  no shell is wanted
 
 

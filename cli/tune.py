@@ -50,7 +50,7 @@ def run(
 
 
 def report(profile: TuningProfile, price_per_hour: float | None) -> list[str]:
-    """What the choice means to who pays for the machine."""
+    """Describe the profile and its cost."""
     per_hour = profile.megapixels_per_s / MEGAPIXELS * 3600
     processes = counted(profile.processes, "process", "processes")
     threads = counted(profile.threads, "thread", "threads")

@@ -62,7 +62,7 @@ def known_address(data_dir: Path, url: str) -> Iterator[None]:
 
 
 def address_of(data_dir: Path) -> str | None:
-    """Where the queue is that runs with this data folder, if one does."""
+    """Return the address of the queue that runs with this data folder, if there is one."""
     try:
         return _address_file(data_dir).read_text("utf-8")
     except FileNotFoundError:

@@ -25,7 +25,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """What the operator says of the weights."""
+    """The operator's description of the weights."""
 
     name: str
     title: str

@@ -162,7 +162,7 @@ def listen_to_album(album_id: str) -> Response:
     album = own_album(album_id)
     after = last_event_id()
     if after and after == services().albums.last_event(album.id) and services().albums.has_ended(album.id):
-        return Response(status=204)  # tells an EventSource that it has heard everything
+        return Response(status=204)  # tells an EventSource not to reconnect
     return stream_response(
         lambda slot: album_stream(
             services().albums,
@@ -181,7 +181,7 @@ def listen_to_album(album_id: str) -> Response:
     "Download all pictures as a ZIP archive", answers={200: "application/zip"}, problems=(404, 503), access=Access.READ
 )
 def get_archive(album_id: str) -> Response:
-    """The pictures that are done at once, the others as they get done; at last the reasons of those that failed."""
+    """Stream the pictures that are done, then the others as they finish, and finally the reasons of failures."""
     album = own_album(album_id)
     response = stream_response(lambda slot: archive_of(services(), slot, album), "application/zip")
     response.headers["Content-Disposition"] = _disposition(album)
@@ -212,7 +212,7 @@ def delete_album(album_id: str) -> Response:
 
 
 def _taken(album: Album, upload: FileStorage, numbering: Numbering) -> list[UploadResult]:
-    """What became of one file of a form: a photo, or an archive of them."""
+    """Add one file of a form, a photo or an archive of photos."""
     file, name = cast("BinaryIO", upload.stream), upload.filename or "photo"
     try:
         if _is_archive(file):

@@ -1,7 +1,7 @@
 """Server-sent events of a job or an album: `state`, `progress`, `done`.
 
-Where nothing happens, how things are is told again, so that nobody takes the connection for dead: as a comment for
-proxies, and as an event for pages, whose scripts are told of no comment.
+While nothing happens, the current state is repeated to keep the connection alive: as a comment for proxies, and as an
+event for pages, whose scripts do not see comments.
 """
 
 import json
@@ -18,21 +18,21 @@ from web.held_requests import Slot
 
 KEEP_ALIVE_S = 10.0
 STILL_HERE = ": still here\n\n"
-QUEUE_LOOK_S = 2.0  # how often a waiting job's place in the queue is told
+QUEUE_LOOK_S = 2.0  # how often a queued job's position is sent
 
 Render = Callable[[Job], str]
-"""The job as its owner sees it, in JSON."""
+"""Renders the job as its owner sees it, in JSON."""
 
 
 def stream(jobs: Jobs, events: Events, slot: Slot, job_id: str, *, after: str, render: Render) -> Iterator[str]:
-    """Yield the events that follow the one named `after` (all news from now on if it is empty) until the job ends."""
+    """Yield the events after `after` (from now on, if it is empty) until the job has finished."""
     last = after or events.last(job_id)
     try:
         if not after:
             yield _event("state", last, render(jobs.get(job_id)))
         yield from _follow(jobs, events, slot, job_id, last, render)
     except (UnknownJobError, NewerRecordError):
-        return  # erased while we listened, or in the hands of a newer release
+        return  # erased meanwhile, or written by a newer release
 
 
 def _follow(jobs: Jobs, events: Events, slot: Slot, job_id: str, last: str, render: Render) -> Iterator[str]:
@@ -74,9 +74,9 @@ def album_stream(
     render: Callable[[], str],
     render_photo: Callable[[Entry], str],
 ) -> Iterator[str]:
-    """Yield an album as it is, each of its photos whose state changes, and `done` when all have come to their end.
+    """Yield the album, each of its photos whose state changes, and `done` when all have finished.
 
-    `progress` is the album again, every few seconds in which something happened, and now and then.
+    `progress` repeats the album, every few seconds while something happens, and now and then otherwise.
     """
     last = after or albums.last_event(album_id)
     try:

@@ -1,4 +1,4 @@
-"""Requests that are held open: how many at once, and for how long the server goes on holding them."""
+"""Requests that are held open: a limited number at once, each until its client disconnects or the server stops."""
 
 import re
 import select
@@ -16,7 +16,7 @@ _HANGUP: Final = getattr(select, "POLLRDHUP", select.POLLHUP)  # Linux also repo
 
 
 class SlotPool:
-    """Keeps waiting requests from taking every thread: polls must be answered while others wait."""
+    """Limits the number of held requests, so that threads remain for others, such as polls."""
 
     def __init__(self, slots: int, is_open: Callable[[], bool] = lambda: True) -> None:
         """Hold up to `slots` requests, for as long as `is_open` (until the server shuts down)."""
@@ -24,7 +24,7 @@ class SlotPool:
         self.is_open = is_open
 
     def acquire(self) -> bool:
-        """Whether this request may wait; if so, `release` must follow."""
+        """Try to acquire a slot; return whether that succeeded. If so, `release` must follow."""
         return self._slots.acquire(blocking=False)
 
     def release(self) -> None:
@@ -33,18 +33,18 @@ class SlotPool:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A request's place in the waiting room."""
+    """The slot of a held request."""
 
     pool: SlotPool
     connection: socket.socket | None
     """The connection to the client; None under a server that does not expose it."""
 
     def is_wanted(self) -> bool:
-        """Whether to keep waiting: the server is not shutting down, and the client has not hung up."""
+        """Return whether to keep waiting: the server is not shutting down and the client is still connected."""
         return self.pool.is_open() and not self.is_abandoned()
 
     def is_abandoned(self) -> bool:
-        """Whether the client has hung up, which sending would only show once there is something to send."""
+        """Return whether the client has disconnected, which a write would only show once there is something to send."""
         if self.connection is None:
             return False
         poll = select.poll()
@@ -53,16 +53,16 @@ class Slot:
 
 
 def acquire_slot() -> Slot | None:
-    """A slot for the current request, or None if all are taken; `slot.pool.release` must follow."""
+    """Acquire a slot for the current request, or None if all are taken; `slot.pool.release` must follow."""
     pool = cast("SlotPool", current_app.extensions["sakuga-slots"])
     return Slot(pool, request.environ.get("gunicorn.socket")) if pool.acquire() else None
 
 
 def stream_response(body: Callable[[Slot], Iterator[str] | Iterator[bytes]], content_type: str) -> Response:
-    """Answer with what comes as it comes; for as long as it does, a slot is taken.
+    """Stream the response as it is produced, which takes a slot for that long.
 
     Raises:
-        UnavailableError: all slots are.
+        UnavailableError: all slots are taken.
     """
     slot = acquire_slot()
     if slot is None:
@@ -75,10 +75,10 @@ def stream_response(body: Callable[[Slot], Iterator[str] | Iterator[bytes]], con
 
 
 def last_event_id() -> str:
-    """The event that a listener heard last; empty if it has just come.
+    """Return the last event that a client has received; empty for a new client.
 
     Raises:
-        BadRequestError: it is none of ours.
+        BadRequestError: it is not an event id.
     """
     after = request.headers.get("Last-Event-ID", "")
     if after and not re.fullmatch(r"\d{1,19}-\d{1,19}", after):

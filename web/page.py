@@ -1,4 +1,4 @@
-"""The page: one template, rendered with what the service offers; another for who has to sign in first."""
+"""The page: one template, rendered with what the service offers, and another for signing in."""
 
 from importlib.metadata import version
 from typing import cast
@@ -20,7 +20,7 @@ blueprint = Blueprint("page", __name__)
 
 
 def _one_of_each_look(styles: Styles, default: str) -> list[Style]:
-    """Of the sizes of a style the default one, or else the quickest."""
+    """Return one size of each style: the default one, or else the fastest."""
     by_preference = sorted(styles.values(), key=lambda one: (one.name != default, one.size.gmac_per_megapixel))
     chosen: dict[str, Style] = {}
     for style in by_preference:
@@ -41,7 +41,7 @@ def index() -> Response:
 
 @blueprint.post("/")
 def sign_in() -> Response:
-    """Begin a session with a key. The answer leads back, and what the address names after a # is kept by browsers."""
+    """Begin a session with a key, and redirect back; browsers keep the fragment of the address."""
     services = context.services()
     found = services.api_keys.find(request.form.get("key", "").strip()) if services.api_keys.are_required else None
     response = _back(is_refused=services.api_keys.are_required and found is None)
@@ -59,7 +59,7 @@ def sign_in() -> Response:
 
 @blueprint.post("/sign-out")
 def sign_out() -> Response:
-    """End the session, and let the browser forget what it has of the jobs and albums that were sent in it."""
+    """End the session, and make the browser delete what it has stored of its jobs and albums."""
     if session := request.cookies.get(SESSION_COOKIE):
         end_session(context.services().redis, session)
     response = _back()

@@ -1,4 +1,4 @@
-"""What goes over the wire: validated on the way in, rendered on the way out, and described in OpenAPI from here."""
+"""The models of requests and responses, from which OpenAPI is generated too."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Self

@@ -1,6 +1,6 @@
-"""How long the web waits for a client, and for how many: a thread is lent to each, and there are few.
+"""Limits on waiting for slow clients: each occupies a thread, and there are few.
 
-Silence alone is no measure, for one who sends a byte now and then is never silent.
+An idle timeout is not enough: a client that sends a byte now and then is never idle.
 """
 
 import errno
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 HEAD_S: Final = 10  # from its first byte until all of a request's head is there
 GOODBYE_S: Final = 2  # after an answer that is the last
 BODY_BYTES_PER_S: Final = 4000
-BODY_GRACE_S: Final = 20  # by which a client may fall behind that rate
+BODY_GRACE_S: Final = 20  # seconds by which a client may fall behind that rate
 MAX_WAITING_CLIENTS: Final = WEB_THREADS * 3 // 4  # clients at a time; the other threads are for those who are quick
 
 
 class SlowClientWorker(ThreadWorker):  # type: ignore[misc]
-    """Ends the connections of clients that take too long to say what they want, to send it, or to take the answer."""
+    """Disconnects clients that are too slow to send their request, or to read the response."""
 
     def init_process(self) -> None:
         """Serve until told to stop."""
@@ -78,7 +78,7 @@ class SlowClientWorker(ThreadWorker):  # type: ignore[misc]
 
 
 class Client:
-    """The other end of a request that is read or answered, and for how long threads have waited for it."""
+    """The client of a request, and for how long threads have waited for it."""
 
     def __init__(self, connection: socket.socket, direction: int, *, head_until: float | None = None) -> None:
         """Wait for what comes (`SHUT_RD`) or for what goes to be taken (`SHUT_RDWR`)."""
@@ -89,14 +89,14 @@ class Client:
         self._direction = direction
 
     def disconnect(self) -> None:
-        """Let the thread that waits for it go on: it sees the end."""
+        """Shut down the connection, so that the waiting thread reads its end."""
         self.is_disconnected = True
         with suppress(OSError):  # it has gone by itself
             self._connection.shutdown(self._direction)
 
 
 class WaitingClients:
-    """The clients that threads are waiting for right now. Whoever comes is let in; too many, and the slowest goes."""
+    """The clients that threads are waiting for right now. If there are too many, the slowest is disconnected."""
 
     def __init__(self, most: int) -> None:
         """Wait for up to `most` clients at a time."""
@@ -106,7 +106,7 @@ class WaitingClients:
 
     @contextmanager
     def waiting_for(self, client: Client) -> Iterator[None]:
-        """Count a client while the block waits for it."""
+        """Track a client while the block waits for it."""
         self.add(client)
         try:
             yield
@@ -114,7 +114,7 @@ class WaitingClients:
             self.remove(client)
 
     def add(self, client: Client) -> None:
-        """Count a client from now on."""
+        """Track a client from now on."""
         with self._lock:
             self._since[client] = time.monotonic()
             slowest = self._slowest() if len(self._since) > self._most else None
@@ -122,7 +122,7 @@ class WaitingClients:
             slowest.disconnect()
 
     def remove(self, client: Client) -> None:
-        """Count a client no longer, if it still is."""
+        """Stop tracking a client, if it is tracked."""
         with self._lock:
             since = self._since.pop(client, None)
             if since is not None:
@@ -153,7 +153,7 @@ def _sent(body: Iterable[bytes], client: Client, waiting_clients: WaitingClients
 
 
 def _hang_up(connection: socket.socket) -> None:
-    """Let the client take the answer and go, here in a thread: the loop, which serves everybody, would wait for it."""
+    """Close a connection gracefully, here in a thread: the loop, which serves all clients, would block."""
     deadline = time.monotonic() + GOODBYE_S
     with suppress(OSError):  # it has gone, or does not go
         connection.shutdown(socket.SHUT_WR)
@@ -166,7 +166,7 @@ def _hang_up(connection: socket.socket) -> None:
 
 
 class Paced:
-    """Reads of a body, which must come at `BODY_BYTES_PER_S`. Only the waiting counts, not what is done in between."""
+    """Reads a body, which must arrive at `BODY_BYTES_PER_S`. Only the time spent waiting counts."""
 
     def __init__(self, read: Callable[[int | None], bytes], client: Client, waiting_clients: WaitingClients) -> None:
         self._read = read
@@ -175,11 +175,11 @@ class Paced:
         self._credit_s: float = BODY_GRACE_S
 
     def __call__(self, size_hint: int | None = None) -> bytes:
-        """The next bytes.
+        """Return the next bytes.
 
         Raises:
-            TooSlowError: they come too slowly.
-            UnavailableError: too many clients send, and this is the slowest of them.
+            TooSlowError: they arrive too slowly.
+            UnavailableError: too many clients are sending, and this is the slowest.
         """
         began = time.monotonic()
         with self._waiting_clients.waiting_for(self._client):

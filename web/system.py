@@ -1,4 +1,4 @@
-"""What is not a job: styles, limits, how busy the service is, whether it is well, its API document."""
+"""Routes about the service itself: styles, limits, statistics, health, metrics and the API document."""
 
 from typing import cast
 

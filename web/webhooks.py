@@ -1,4 +1,4 @@
-"""What webhooks tell, described for who receives it; `shared.webhooks` tells it."""
+"""The description of webhook messages for their receivers; `shared.webhooks` sends them."""
 
 from typing import Final
 

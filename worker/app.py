@@ -1,4 +1,4 @@
-"""The worker node: the Celery application, its signals, and what its parent process looks after.
+"""The worker node: the Celery application, its signals, and the background threads of the parent process.
 
 The parent loads weights and never runs them; each prefork child connects, builds its engine and warms it before it
 takes a job.
@@ -47,18 +47,18 @@ class Node:
     """One worker node: what its processes share by forking, and what each makes for itself."""
 
     def __init__(self, settings: Settings, capacity: Capacity) -> None:
-        """Plan a node of `capacity`; nothing is loaded, and nothing reached, yet."""
+        """Set up a node of `capacity`; nothing is loaded or connected yet."""
         self.settings = settings
         self.capacity = capacity
-        self.name = process_name(os.getpid())  # its children's too: whoever of them has a job, the node has it
+        self.name = process_name(os.getpid())  # for its children too: a job is claimed by the node
 
         self.services = connect(settings)
         self.models = loader_for(settings, self.services.styles, threads=capacity.threads, memory=capacity.memory)
 
     def start_child(self) -> None:
-        """Warm the default style, then report for work and keep reporting.
+        """Warm the default style, then start sending heartbeats.
 
-        A child connects anew: over a connection that its parent has used it would read another's answer.
+        A child opens connections of its own: over one of its parent it could read the answer to another command.
         """
         self.services = connect(self.settings)
         self.models.engine(self.settings.style)
@@ -66,10 +66,10 @@ class Node:
 
 
 class Heartbeat:
-    """Tells the others that this process is warm and alive."""
+    """Records that this process is warm and alive."""
 
     def __init__(self, workers: Workers) -> None:
-        """Report to `workers`."""
+        """Send heartbeats to `workers`."""
         self._workers = workers
         self._name = process_name(os.getpid())
 
@@ -78,7 +78,7 @@ class Heartbeat:
 
 
 class Repeating(threading.Thread):
-    """A daemon thread that does things every so many seconds, whatever becomes of one of them."""
+    """A daemon thread that runs actions periodically, even if some of them fail."""
 
     def __init__(self, name: str, every_s: float, *actions: Callable[[], object]) -> None:
         super().__init__(name=name, daemon=True)
@@ -108,7 +108,7 @@ class Repeating(threading.Thread):
 
 
 def process_name(pid: int) -> str:
-    """How a worker process is known to the others: `host/pid`."""
+    """Return the name of a worker process: `host/pid`."""
     return f"{socket.gethostname()}/{pid}"
 
 
@@ -139,7 +139,7 @@ def _start_child(node: Node) -> None:
 
 
 def _limit_drain(how: str, **_: object) -> None:
-    """Let a warm shutdown take its time, but not for ever: then what is in hand goes back to the queue at once."""
+    """Limit a warm shutdown to `DRAIN_S`; then in-flight jobs are requeued at once."""
     if how == "Warm":
         limit = threading.Timer(DRAIN_S, os.kill, (os.getpid(), signal.SIGQUIT))
         limit.daemon = True
@@ -154,21 +154,21 @@ def _leave(node: Node) -> None:
 
 
 def request_of(node: Node) -> type[Request]:
-    """What Celery makes of a message that comes to a node."""
+    """Return the class of requests that Celery makes of a node's messages."""
 
     class ConvertRequest(Request):  # type: ignore[misc]
-        """A message in hand, in the parent; what goes back to the queue is no longer this node's."""
+        """An unacked message, in the parent; when it is requeued, the node releases its job."""
 
         is_outage = False
 
         def on_failure(self, exc_info: object, *args: object, **kwargs: object) -> object:
-            """The task raised something, or the child is gone."""
+            """Note whether the task failed because of an outage; called if it raised, or the child died."""
             raised = getattr(exc_info, "exception", None)
             self.is_outage = isinstance(getattr(raised, "exc", raised), Reject)
             return super().on_failure(exc_info, *args, **kwargs)
 
         def reject(self, requeue: bool = False) -> None:  # noqa: FBT001, FBT002  as Celery calls it
-            """A child was killed, or could not write the record."""
+            """Release the job; called if a child was killed, or could not write the record."""
             if requeue:
                 if not self.is_outage:
                     log.warning("the process converting a job died; the job will be retried", job_id=self.id)
@@ -176,13 +176,13 @@ def request_of(node: Node) -> type[Request]:
             self._tell(partial(super().reject, requeue))
 
         def acknowledge(self) -> None:
-            """Its job has come to its end, or is none of this node's."""
+            """Acknowledge the message: its job has finished, or needs no work."""
             self._tell(super().acknowledge)
 
         def _tell(self, tell: Callable[[], object]) -> None:
-            """Tell the queue what becomes of the message. One that it does not hear of comes again by itself.
+            """Ack or reject the message; if that fails, it is redelivered.
 
-            Until then it must not count as in hand: a node that takes its hands for full asks for nothing more.
+            Until then it must not count as unacked here: a node whose slots seem full fetches no more messages.
             """
             try:
                 tell()
@@ -192,7 +192,7 @@ def request_of(node: Node) -> type[Request]:
                 QoS.ack(self.message.channel.qos, self.message.delivery_tag)  # type: ignore[no-untyped-call]  # here alone
 
         def cancel(self, pool: object, signal: str | None = None, emit_retry: bool = True) -> None:  # noqa: FBT001, FBT002
-            """A stop has taken too long."""
+            """Release the job; called if a shutdown takes too long."""
             _release_job(node, self.id, counts=False)
             super().cancel(pool, signal, emit_retry)
 
@@ -204,7 +204,7 @@ def _add_task(app: Celery, node: Node) -> None:
         Request = request_of(node)
 
         def on_failure(self, exc: Exception, task_id: str, args: list[str], kwargs: object, einfo: object) -> None:  # noqa: ARG002
-            """In the parent, after a child that ignored the soft time limit was killed."""
+            """Fail the job, in the parent, after a child that ignored the soft time limit was killed."""
             if isinstance(exc, TimeLimitExceeded):
                 _fail_killed(node, args[0])
 
@@ -242,7 +242,7 @@ def _add_lease(app: Celery, node: Node) -> None:
     timeout_s = node.settings.visibility_timeout_s
 
     class LeaseStep(bootsteps.StartStopStep):  # type: ignore[misc]
-        """Renews the lease until the process ends: a warm shutdown still has pictures in hand."""
+        """Renews leases until the process ends: a warm shutdown still has in-flight jobs."""
 
         requires = ("celery.worker.components:Pool",)
 
@@ -257,7 +257,7 @@ def _add_lease(app: Celery, node: Node) -> None:
 
 def add_housekeeping(app: Celery, node: Node) -> None:
     class Housekeeping(bootsteps.StartStopStep):  # type: ignore[misc]
-        """Tidies up what is overdue or was left half done. Every node does it; doing it twice changes nothing."""
+        """Runs periodic maintenance on every node; all of it is idempotent."""
 
         requires = ("celery.worker.components:Pool",)
 
@@ -273,7 +273,7 @@ def add_housekeeping(app: Celery, node: Node) -> None:
                 partial(notify_finished, services),
                 partial(expire_due, services),
             )
-            # apart, since the store and those who are told may take their time
+            # in threads of their own, since the store and receivers of webhooks may be slow
             store = Repeating("store", HOUSEKEEPING_S, services.references.release_expired, services.store.sweep)
             webhooks = Repeating("webhooks", LOOK_S, services.webhooks.start_due)
             books = Repeating("books", HOUSEKEEPING_S, partial(reconcile, services))

@@ -108,7 +108,7 @@ class ModelLoader:
 
     @contextmanager
     def _falling_back(self, name: str) -> Iterator[None]:
-        """When the engine in turn fails a style and there is another, go on to that."""
+        """If the current engine fails for a style and there is another, switch to that."""
         try:
             yield
         except (EngineError, WeightsError) as error:
@@ -123,7 +123,7 @@ class ModelLoader:
 
 
 def _cause(error: Exception) -> str | None:
-    """What an error came from, in one line: another engine draws instead, so nobody is in need of more."""
+    """Return the cause of an error in one line, which is enough since another engine draws instead."""
     lines = str(error.__cause__ or "").strip().splitlines()
     return lines[-1] if lines else None
 

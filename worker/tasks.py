@@ -1,7 +1,7 @@
-"""The task: thin, around the pipeline.
+"""The Celery task: a thin layer around the pipeline.
 
-What a job becomes is written into its record here, and in `worker.app` for a process that died of it, whatever the
-queue believes.
+The outcome of a job is written into its record here, or in `worker.app` if the process died, independently of the state
+of the queue.
 """
 
 import hashlib
@@ -34,15 +34,15 @@ from shared.usecases.dispatch import claim
 from worker import process_memory
 
 REPORT_EVERY_S = 0.5
-NEWER_PAUSE_S = 10.0  # between looks whether a worker of a newer release takes what an older one cannot read
+NEWER_PAUSE_S = 10.0  # before a job with a record of a newer release is tried again, for a newer worker to take it
 
 log = structlog.get_logger()
 
 
 def convert(job_id: str, services: Services, engine_of: Callable[[str], Engine], *, worker: str = "") -> float | None:
-    """Run one attempt at a job in the hands of the node `worker`.
+    """Run one attempt at a job by the node `worker`.
 
-    Returns in how many seconds it should be tried again, if it should.
+    Returns the delay in seconds before a retry, if there should be one.
 
     Raises:
         RedisError: the record could not be written; the job stays with the queue.
@@ -85,7 +85,7 @@ def _attempt(job: Job, services: Services, engine_of: Callable[[str], Engine]) -
 
 
 def _fail(job: Job, error: SakugaError, services: Services) -> float | None:
-    """End the attempt with an error; returns in how many seconds the job is to be tried again, if it is."""
+    """End the attempt with an error; return the delay in seconds before a retry, if there is one."""
     outage = isinstance(error, UnavailableError)
     if error.retryable and (pause_s := services.attempts.requeue(job, outage=outage)):
         log.warning("conversion will be retried", code=error.code, pause_s=pause_s)
@@ -117,7 +117,7 @@ def _convert_claimed(job: Job, services: Services, engine_of: Callable[[str], En
 
 
 def _kept(job: Job, data: bytes, services: Services) -> bytes:
-    """Put a picture into the store; where another attempt or another engine was first, its picture stands."""
+    """Store a picture and return it; if another attempt or engine was first, return that picture instead."""
     if services.store.put_new(job.result_key, data, content_type=job.format.content_type):
         return data
     with services.store.open(job.result_key) as there:
@@ -125,7 +125,7 @@ def _kept(job: Job, data: bytes, services: Services) -> bytes:
 
 
 class _ProgressReporter:
-    """Publishes how far a conversion is, and stops it when its owner wants that.
+    """Publishes the progress of a conversion, and stops it when the job is canceled.
 
     Most stages pass in a moment and are not worth a transaction each; the beginning and the end of generating are.
     """
@@ -144,7 +144,7 @@ class _ProgressReporter:
 
 
 def _learn(job: Job, picture: Picture, services: Services) -> None:
-    """Keep what this conversion tells of the pace and of the time that was promised."""
+    """Update the measured pace and the accuracy of estimates."""
     took_ms = 1000 * sum(picture.timings[f"{stage}_s"] for stage in (Stage.GENERATE, Stage.POSTPROCESS))
     pixels = max(MIN_PIXELS, picture.width * picture.height)  # as it was admitted; a small one may be drawn larger
     services.estimates.record_pace(job.style, took_ms / (pixels / 1e6))
@@ -160,7 +160,7 @@ def _acquire_result(job: Job, services: Services) -> AbstractContextManager[None
 
 
 def _reuse_cached_result(job: Job, services: Services) -> bool:
-    """Share the picture that another job made of the same photo, if it is still there."""
+    """Reuse the picture that another job made of the same photo, if it still exists."""
     earlier = services.cached_results.find(job)
     if earlier is None:
         return False
@@ -175,7 +175,7 @@ def _reuse_cached_result(job: Job, services: Services) -> bool:
 
 def _share(job: Job, services: Services, result: ResultInfo, notes: tuple[str, ...]) -> None:
     if services.store.head(job.result_key) is None:
-        raise MissingObjectError("The earlier picture is gone.")  # so that its reference is given back
+        raise MissingObjectError("The earlier picture is gone.")  # so that its reference is released
     services.attempts.succeed(job, result, timings={}, notes=notes)
 
 
@@ -198,6 +198,6 @@ def _described(job: Job, picture: Picture) -> ResultInfo:
 
 
 def timed_out(services: Services) -> TimedOutError:
-    """What the owner of a job that ran out of time is told."""
+    """Return the error of a job that ran out of time."""
     limit_s = services.settings.job_time_limit_s
     return TimedOutError(f"A conversion may take at most {limit_s} seconds; try a light style or a smaller max_side.")

@@ -1,4 +1,4 @@
-"""Measuring on this node which engine, how many processes and how many threads draw the most.
+"""Measuring which engine, number of processes and number of threads draw the most on this node.
 
 Every layout runs as a worker node does: a parent that prepares, children forked from it that draw, all at once. Each in
 a process of its own, so that one engine's memory and threads are not another's.
@@ -54,7 +54,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a layout did: pictures of `MEGAPIXELS`, decoding and encoding included."""
+    """The measured performance of a layout: pictures of `MEGAPIXELS`, decoding and encoding included."""
 
     layout: Layout
     pictures_per_s: float
@@ -68,7 +68,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a layout must keep to."""
+    """The limits that a layout must respect."""
 
     latency_s: float
     memory_bytes: int  # of all processes together; each is given its share
@@ -81,7 +81,7 @@ class Bounds:
 
 
 MeasurementCallback = Callable[[Layout, Measured | SakugaError | None], None]
-"""Called with a layout before it is measured, and again with what came of it."""
+"""Called with a layout before it is measured, and again with the outcome."""
 
 
 def tune(
@@ -89,7 +89,7 @@ def tune(
 ) -> TuningProfile:
     """Measure what this node can do with a style and choose the most pictures within `bounds`.
 
-    Where SAKUGA_ENGINE names one, only that is measured. Where nothing keeps to the bounds, the quickest is chosen.
+    If SAKUGA_ENGINE names one, only that is measured. If nothing is within the bounds, the fastest is chosen.
 
     Raises:
         EngineError: no engine draws this style here.
@@ -206,7 +206,7 @@ Result = tuple[list[float], int]
 
 
 def _results(children: Sequence["_Child"]) -> list[Result]:
-    """What all children found, once they have; the first that fails or dies ends the others, which wait for it."""
+    """Wait for the results of all children; if one fails or dies, end the others, which wait for it."""
     found: list[Result] = []
     waiting = list(children)
     try:

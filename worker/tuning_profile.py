@@ -1,6 +1,6 @@
-"""Which engine, how many processes, how many threads this node works with.
+"""The engine, processes and threads that this node works with.
 
-As the operator says, else as `sakuga tune` measured here, else as is likely to be best. Imports no ML runtime.
+As set by the operator, else as measured here by `sakuga tune`, else as likely to be best. Imports no ML runtime.
 """
 
 import json
@@ -39,7 +39,7 @@ class Capacity:
 
 
 class TuningProfile(BaseModel):
-    """What was measured to be best on a node for one size of generator."""
+    """The best measured configuration of a node for one size of generator."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -56,7 +56,7 @@ class TuningProfile(BaseModel):
 
 
 def plan_capacity(settings: Settings) -> Capacity:
-    """Fill what the operator left open: what was measured here, else a process per core as far as memory allows.
+    """Fill in what the operator left open: as measured here, else a process per core as far as memory allows.
 
     One thread per process gives the most pictures per second; two processes of one thread beat one of two.
     """
@@ -71,12 +71,12 @@ def plan_capacity(settings: Settings) -> Capacity:
 
 
 def memory_budget() -> int:
-    """The bytes of memory that all worker processes of this node may take together, where nobody said otherwise."""
+    """Return the bytes of memory that all worker processes of this node may take together by default."""
     return int(available_memory() * FOR_CHILDREN)
 
 
 def candidates(settings: Settings, style: Style) -> Sequence[EngineName]:
-    """The engines to draw a style with, the one to try first first; only what is installed and fits the style.
+    """Return the engines to draw a style with, in order of preference; only those installed that fit the style.
 
     Raises:
         SettingsError: the engine that was asked for is not installed, or none is.
@@ -96,7 +96,7 @@ def candidates(settings: Settings, style: Style) -> Sequence[EngineName]:
 
 
 def is_possible(name: EngineName, style: Style) -> bool:
-    """Whether an engine is installed here and keeps a style's pictures."""
+    """Return whether an engine is installed here and preserves a style's pictures."""
     if _version(name.runtime) is None:
         return False
     try:
@@ -106,23 +106,23 @@ def is_possible(name: EngineName, style: Style) -> bool:
 
 
 def node_key() -> str:
-    """What a measurement holds for: this CPU, its cores and memory, and the versions of what was measured."""
+    """Return the key of a measurement's environment: CPU, cores, memory, and the versions of the runtimes."""
     runtimes = sorted({name.runtime for name in EngineName})
     versions = [f"{runtime} {_version(runtime)}" for runtime in runtimes]
     return "; ".join([cpu_name(), f"{available_cores()} cores", f"{available_memory() >> 30} GiB", *versions])
 
 
 def read_profile(cache_dir: Path, size: Size, asked: Literal["auto"] | EngineName = "auto") -> TuningProfile | None:
-    """What was measured on this node with this SAKUGA_ENGINE, if it was.
+    """Return the profile that was measured on this node with this SAKUGA_ENGINE, if there is one.
 
-    A file that cannot be read, or is of an earlier form, counts as none: it is measured again.
+    A file that is unreadable, or of an earlier format, counts as none.
     """
     wanted = node_key(), size, asked
     return next((profile for profile in _read(cache_dir) if _what_for(profile) == wanted), None)
 
 
 def write_profile(cache_dir: Path, profile: TuningProfile) -> None:
-    """Keep a profile in place of the earlier one for the same node, size and SAKUGA_ENGINE.
+    """Save a profile in place of the earlier one for the same node, size and SAKUGA_ENGINE.
 
     Raises:
         SettingsError: the folder cannot be written to.
@@ -135,7 +135,7 @@ def write_profile(cache_dir: Path, profile: TuningProfile) -> None:
 
 
 def require_place(cache_dir: Path) -> None:
-    """See that a choice can be kept, before minutes are spent on finding it.
+    """Check that a profile can be saved, before minutes are spent on measuring it.
 
     Raises:
         SettingsError: the folder cannot be written to.

@@ -1,4 +1,4 @@
-"""What all engines have in common: strips of large pictures, the limit of memory, progress, translated errors."""
+"""The common base of engines: strips of large pictures, the memory limit, progress, translated errors."""
 
 import re
 from abc import ABC, abstractmethod
@@ -23,7 +23,7 @@ _SHORT_OF_MEMORY: Final = re.compile(r"alloc|out of memory|not enough memory", r
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """What a generator asks of the pictures it is given, in pixels.
+    """The requirements of a generator on its pictures, in pixels.
 
     Height and width must be multiples of `multiple`; `margin` reflected pixels around a picture let its border be drawn
     like its middle; `halo` is how far around a part its drawing depends on, None for the whole picture.
@@ -41,18 +41,18 @@ GEOMETRY = {
 
 
 def ignore_progress(_share: float) -> None:
-    """Hear how far a picture is, and go on."""
+    """Ignore the progress."""
 
 
 def translated(error: Exception, what: str) -> SakugaError:
-    """What a runtime's error means; with too little memory another try, or another node, may succeed."""
+    """Translate a runtime's error; with too little memory a retry, or another node, may succeed."""
     if isinstance(error, MemoryError) or _SHORT_OF_MEMORY.search(str(error)):
         return UnavailableError("There is not enough memory at the moment.")
     return EngineError(f"{what}; the cause is in the log of the service.")
 
 
 def _of_strip(report: ProgressCallback, before: float, share: float) -> ProgressCallback:
-    """What a strip that is so large a share of the picture tells of itself, as of the picture."""
+    """Return the callback for a strip that is `share` of the picture, which reports the progress of the picture."""
     return lambda done: report(min(1.0, before + done * share))
 
 
@@ -97,7 +97,7 @@ class DrawingEngine(ABC):
             self.generate(black)
 
     def rest(self) -> None:  # noqa: B027  most runtimes keep nothing
-        """Give back the memory that only drawing needs: another style is drawn next."""
+        """Release the memory that only drawing needs: another style is drawn next."""
 
     @abstractmethod
     def _run(self, photo: Tensor, report: ProgressCallback) -> Tensor:

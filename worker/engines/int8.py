@@ -31,7 +31,7 @@ class Quality(BaseModel):
 
 
 class Int8Recipe(BaseModel):
-    """What static quantisation needs to know beyond the weights."""
+    """The parameters of static quantisation beside the weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,7 +43,7 @@ class Int8Recipe(BaseModel):
 
 
 def recipe_path(style: Style) -> Path:
-    """Where the recipe of a style is kept."""
+    """Return the path of a style's recipe."""
     return style.weights_path.with_suffix(".int8.toml")
 
 
