@@ -63,7 +63,7 @@ def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: T
     app = Flask("web")
     app.request_class = SpoolingRequest
     if proxies := services.settings.trusted_proxies:
-        # Each adds the address of whom it heard; of the scheme the nearest one hands on what it was told.
+        # Every proxy appends the address of its client; the nearest one passes the scheme on.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=1, x_host=0)  # type: ignore[method-assign]
     app.config["MAX_CONTENT_LENGTH"] = services.settings.max_upload_bytes + FORM_BYTES
     app.config["MAX_FORM_PARTS"] = MAX_FORM_PARTS

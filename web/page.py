@@ -74,7 +74,7 @@ def _back(*, is_refused: bool = False) -> Response:
 
 
 def _sign_in_page(language: str) -> str:
-    is_signed_out = SESSION_COOKIE in request.cookies and not g.is_queue_away  # else nobody knows
+    is_signed_out = SESSION_COOKIE in request.cookies and not g.is_queue_away  # otherwise that is unknown
     return render_template(
         "sign-in.html",
         lang=language,

@@ -37,7 +37,7 @@ class SlowClientWorker(ThreadWorker):  # type: ignore[misc]
         super().init_process()
 
     def load_wsgi(self) -> None:
-        """Load the application, and count whoever it sends an answer to as waiting."""
+        """Load the application, and track the clients that responses are sent to."""
         super().load_wsgi()
         self.wsgi: WSGIApplication = _tracking_clients(self.wsgi, self._waiting_clients)
 
@@ -136,7 +136,7 @@ class WaitingClients:
 
 
 def _tracking_clients(application: "WSGIApplication", waiting_clients: WaitingClients) -> "WSGIApplication":
-    """The application, with every client that it sends an answer to counted as waiting."""
+    """Wrap the application so that the clients of its responses are tracked while they are sent."""
 
     def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         body = application(environ, start_response)

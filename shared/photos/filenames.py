@@ -9,8 +9,8 @@ from shared.errors import InvalidValueError
 
 _NAME_BYTES: Final = 255  # of a part of a name, as file systems have it
 _PARTS: Final = 8
-# Whoever has such a file takes it for a photo, and wants to hear why it is none we read. Of all others in a folder only
-# those that are photos count: texts, films and what programs keep beside photos would be said to have failed for ever.
+# Users consider these files photos, and should see why one was rejected. Of all others in a folder only actual photos
+# count: otherwise texts, films and files that programs keep beside photos would be listed as failures.
 _PHOTOS: Final = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff", ".gif", ".bmp"}
     | {".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"}

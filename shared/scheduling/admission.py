@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 MIN_PIXELS: Final = 50_000  # what a job counts for at least: it takes Redis and a worker's time, however small
-BULK_ROOM: Final = 10  # times the limit of waiting work: nobody waits for an album in front of a screen
+BULK_ROOM: Final = 10  # times the limit of queued work: albums are not waited for in front of a screen
 MAX_MEMORY: Final = 0.75  # of Redis's memory for queued work and records; the rest is for finishing it
 READ_AGAIN_S: Final = 1
 RETRY_AFTER_S: Final = 60  # a guess: records last a day, so when there will be room is unknown

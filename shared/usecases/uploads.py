@@ -211,7 +211,7 @@ def _add(services: Services, album: Album, item: Item, before: Item | None, phot
         job_id=item.job_id,
         sha256=item.sha256,
     )
-    pending = Item(item.name, item.job_id)  # written first: one who dies in between leaves no job that nobody names
+    pending = Item(item.name, item.job_id)  # written first: a crash in between leaves no job without a name
     try:
         if before is None:
             _require_room(services, album)
@@ -238,9 +238,7 @@ def _require_there(services: Services, album: Album, item: Item, before: Item | 
         if job_id:
             with suppress(UnknownJobError):
                 erase(services, job_id)
-    erase_album(
-        services, album.id
-    )  # with the others that whoever erases it would no longer find, were this to go first
+    erase_album(services, album.id)  # and all other photos, which the other deletion might no longer find
     raise UnknownAlbumError("The album was deleted.")
 
 

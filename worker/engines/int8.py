@@ -1,4 +1,4 @@
-"""How a style's convolutions go into 8 bit, and what the picture loses by it: `<weights>.int8.toml` beside the weights.
+"""The 8 bit recipe of a style, and the quality it costs: `<weights>.int8.toml` beside the weights.
 
 `worker.engines.quantise` measures it. Carries no ML runtime.
 """
