@@ -27,7 +27,7 @@ from shared.errors import SakugaError
 from shared.settings import Settings, load_settings
 from shared.telemetry import configure_logs
 from worker.capacity import available_cores
-from worker.choice import candidates, is_possible, plan
+from worker.tuning_profile import candidates, is_possible, plan_capacity
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -101,7 +101,7 @@ def service(settings: Settings, rounds: int, seconds: float) -> Result:
 
     Its cache is empty when it first starts (the files of the programs themselves the system may have in memory).
     """
-    style, capacity = ways.style_of(settings), plan(settings)
+    style, capacity = ways.style_of(settings), plan_capacity(settings)
     layout = {"processes": capacity.processes, "threads": capacity.threads}
     chosen = settings.model_copy(update={"engine": candidates(settings, style)[0], **layout})
     best, tried = _best_layout_of_recipe(seconds)

@@ -18,9 +18,9 @@ from shared.photos.formats import Format
 from shared.settings import Settings
 from shared.styles import Style
 from shared.telemetry import configure_logs
-from worker.apart import run_apart
 from worker.capacity import limit_threads
 from worker.engines.probe import PHOTO
+from worker.subprocess_call import call_in_subprocess
 
 SIZES = ((512, 512), (1024, 1024), (4000, 3000))  # the last is a phone's
 _GRAIN = 4  # levels, as a phone's camera leaves it: without, an enlarged photo would have too few bytes to decode
@@ -44,7 +44,7 @@ class Stages:
 def measure(settings: Settings, name: EngineName, style: Style, rounds: int) -> list[Stages]:
     """Convert the photos in turn, so many times each, in a process of their own."""
     limit_threads(1)
-    return run_apart(_measure, settings, name, style, rounds)
+    return call_in_subprocess(_measure, settings, name, style, rounds)
 
 
 def photo(size: tuple[int, int]) -> bytes:

@@ -17,7 +17,7 @@ from shared.photos.decoding import decode
 from shared.photos.formats import Format, Limits
 from shared.settings import Settings
 from shared.styles import BUNDLED_WEIGHTS, Style, installed_styles, read_manifest
-from worker.engines.base import PLENTY, nothing_told
+from worker.engines.base import PLENTY, ignore_progress
 from worker.engines.probe import PHOTO
 from worker.model_loader import loader_for
 
@@ -76,7 +76,7 @@ def bare(settings: Settings, name: EngineName, style: Style, threads: int) -> Dr
     )
     drawn = (pipeline.to_draw(photo.rgb, engine.drawn_at, photo.size) for photo in photos)
     tensors = [pipeline.preprocess(rgb, engine)[0] for rgb in drawn]
-    return lambda number: engine.generate(tensors[number % VARIETY], nothing_told)
+    return lambda number: engine.generate(tensors[number % VARIETY], ignore_progress)
 
 
 def style_of(settings: Settings) -> Style:

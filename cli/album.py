@@ -19,7 +19,7 @@ from rich.markup import escape
 
 from cli.bars import Bars
 from cli.ledger import Ledger, open_ledger
-from cli.outcomes import complain, renamed
+from cli.outcomes import print_problem, renamed
 from cli.photos import Found, find
 from cli.pictures import Task, digest_of, make_folder, write
 from cli.remote import Fields, RefusedError, Remote, RemoteAlbum, RemoteLimits, RemotePhoto
@@ -30,7 +30,7 @@ from shared.jobs.record import ENDED, ErrorInfo, State, error_info
 from shared.photos.filenames import safe_name
 from shared.photos.formats import Limits
 
-AT_ONCE: Final = 4  # photos on their way there, and as many pictures on theirs back
+AT_ONCE: Final = 4  # concurrent uploads, and as many downloads
 LOOK_S: Final = 1.0
 FAILURES: Final = "failures.json"
 
@@ -42,11 +42,11 @@ Failures = dict[Path, ErrorInfo]
 def convert_album(
     folder: Path, output: Path, fields: Fields, extension: str, remote: Remote, console: Console, *, replace: bool
 ) -> int:
-    """Convert a folder of photos, or go on where an earlier run ended; returns the exit code.
+    """Convert a folder of photos, or resume an earlier run; return the exit code.
 
     Raises:
-        SakugaError: there is no server, there are no photos, or the pictures cannot go there.
-        OSError: the folder of the pictures cannot be made or written to.
+        SakugaError: there is no server, there are no photos, or the output folder cannot be used.
+        OSError: the output folder cannot be created or written to.
     """
     try:
         limits = remote.limits()  # says at once that no server is there, however much there is to look through
@@ -91,7 +91,7 @@ def _convert_album(
             held = list(remote.all_photos(album.id))
             some = _that_fit(waiting, held, limits.max_album_photos)
             try:
-                Exchange(remote, album.id, some, held, ledger, failures, bars).run()
+                AlbumSync(remote, album.id, some, held, ledger, failures, bars).run()
             finally:
                 ledger.save()
             waiting = {digest: tasks for digest, tasks in waiting.items() if digest not in some}
@@ -100,7 +100,7 @@ def _convert_album(
 
 
 def _by_content(tasks: list[Task], limits: Limits, failures: Failures, console: Console) -> dict[str, list[Task]]:
-    """Read every photo, and leave out those that the server would refuse."""
+    """Read every photo, and leave out those that the server would reject."""
     copies: dict[str, list[Task]] = {}
     with console.status("") as status:
         for number, task in enumerate(tasks, 1):
@@ -115,7 +115,7 @@ def _by_content(tasks: list[Task], limits: Limits, failures: Failures, console: 
 
 
 def _albums(remote: Remote, ledger: Ledger, name: str) -> Iterator[RemoteAlbum]:
-    """The albums of the runs before that the server still has, with another try for what failed; then new ones."""
+    """Yield the albums of earlier runs that the server still has, with their failures retried; then new ones."""
     for known in list(ledger.albums):
         if album := _again(remote, known):
             yield album
@@ -138,15 +138,15 @@ def _again(remote: Remote, album_id: str) -> RemoteAlbum | None:
 
 
 def _that_fit(waiting: dict[str, list[Task]], held: list[RemotePhoto], most: int) -> dict[str, list[Task]]:
-    """What an album of `most` photos has or can take; the rest goes into another."""
+    """Return the photos that an album of at most `most` photos has or can take; the rest goes into another."""
     known = {photo.sha256 for photo in held}
     inside = {digest: tasks for digest, tasks in waiting.items() if digest in known}
     outside = ((digest, tasks) for digest, tasks in waiting.items() if digest not in known)
     return inside | dict(islice(outside, max(0, most - len(held))))
 
 
-class Exchange:
-    """Photos go there and pictures come back, until all have come to their end."""
+class AlbumSync:
+    """Uploads photos and downloads pictures until all have finished."""
 
     def __init__(
         self,
@@ -158,7 +158,7 @@ class Exchange:
         failures: Failures,
         bars: Bars,
     ) -> None:
-        """Exchange `copies` with an album of `held`; what is done is noted in `ledger`, what failed in `failures`."""
+        """Sync `copies` with an album of `held`; record success in `ledger` and failure in `failures`."""
         self._remote = remote
         self._album_id = album_id
         self._copies = copies
@@ -166,7 +166,7 @@ class Exchange:
         self._ledger = ledger
         self._failures = failures
         self._bars = bars
-        self._naming = Lock()  # two pictures that want a number do not get the same; holds the ledger still
+        self._name_lock = Lock()  # two pictures that want a number do not get the same; holds the ledger still
         self._pending = set(copies)
         self._missing: set[str] = set()  # what the album lacked when this began
         self._unsent: set[str] = set()
@@ -176,7 +176,7 @@ class Exchange:
         self._fetchers = ThreadPoolExecutor(AT_ONCE)
 
     def run(self) -> None:
-        """Send what is missing and fetch what is done.
+        """Upload what is missing and download what is done.
 
         Raises:
             SakugaError: the server, or the album, is no longer there.
@@ -235,7 +235,7 @@ class Exchange:
             self._remote.pause(LOOK_S)
 
     def _fetch_ended(self, *, everything: bool) -> None:
-        """Fetch what is done, looking no further than to where the work has come unless at `everything`."""
+        """Download what is done, reading no further than the work has progressed, unless `everything`."""
         cursor: int | None = 0 if everything else self._cursor
         behind = True
         while cursor is not None:
@@ -256,7 +256,7 @@ class Exchange:
             pass  # raises what one of them did
 
     def _was_sent_again(self, photo: RemotePhoto) -> bool:
-        """Whether this is what expired before; where the photo had another name then, the album lists both."""
+        """Return whether this is an expired photo that was sent again; under another name, the album lists both."""
         return photo.state is State.EXPIRED and photo.sha256 in self._missing
 
     def _fetch(self, digest: str, photo: RemotePhoto) -> None:
@@ -265,7 +265,7 @@ class Exchange:
             self._fail(digest, reason(photo.state, photo.error))
             return
         try:
-            with self._naming:
+            with self._name_lock:
                 places = [self._ledger.place(task.photo, job.result.sha256) for task in self._copies[digest]]
             absent = [place for place in places if digest_of(place) != job.result.sha256]
             picture = self._remote.picture(job) if absent else b""
@@ -278,11 +278,11 @@ class Exchange:
         except OSError as error:
             self._fail(digest, _unreadable(error.strerror or str(error)))
         else:
-            with self._naming:
+            with self._name_lock:
                 self._ledger.done[digest] = job.result.sha256
             self._pending.discard(digest)
             for note in job.notes:
-                complain(self._bars.console, self._copies[digest][0].photo.path, note, colour="yellow")
+                print_problem(self._bars.console, self._copies[digest][0].photo.path, note, colour="yellow")
 
     def _fail(self, digest: str, error: ErrorInfo) -> None:
         self._failures.update({task.photo.path: error for task in self._copies[digest]})
@@ -290,7 +290,7 @@ class Exchange:
 
 
 def upload_names(wanted: Mapping[str, str], held: Mapping[str, str | None]) -> dict[str, str]:
-    """What photos are called in the album, by digest, so that none replaces another; `held` are digests by name.
+    """Return unique names for photos in the album, by digest; `held` are the digests there, by name.
 
     Names differ here that are the same once they are safe everywhere, like `a:b.jpg` and `a?b.jpg`.
     """
@@ -306,9 +306,9 @@ def upload_names(wanted: Mapping[str, str], held: Mapping[str, str | None]) -> d
 
 
 def _report(tasks: list[Task], failures: Failures, folder: Path, output: Path, remark: str, console: Console) -> None:
-    """Say what became of all, and why not of some; the same is in a file beside the pictures."""
+    """Print a summary and the failures, which are also written to a file beside the pictures."""
     for path, error in failures.items():
-        complain(console, path, error.detail)
+        print_problem(console, path, error.detail)
     file = output / FAILURES
     if failures:
         reasons = {path.relative_to(folder).as_posix(): error.model_dump() for path, error in failures.items()}

@@ -1,4 +1,4 @@
-"""How far an album is: photos on their way there, and pictures that are here."""
+"""The progress of an album: photos uploaded, and pictures downloaded."""
 
 from typing import Self
 
@@ -7,7 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 
 class Bars:
-    """A bar for what is sent, where anything is, and one for the pictures, those of earlier runs among them."""
+    """A bar for uploads, if there are any, and one for pictures, including those of earlier runs."""
 
     def __init__(self, console: Console, *, total: int, done: int) -> None:
         """Show `done` of `total` pictures."""
@@ -28,10 +28,10 @@ class Bars:
         self._progress.stop()
 
     def show_sent(self, sent: int, total: int) -> None:
-        """Show how many photos are there of those that this album lacked."""
+        """Show how many of the missing photos have been uploaded."""
         self._progress.update(self._sent, completed=sent, total=total, visible=total > 0)
 
     def show_done(self, done: int, eta: str) -> None:
-        """Show how many pictures there are, and when all will be."""
+        """Show how many pictures there are, and the time left."""
         self.done = done
         self._progress.update(self._pictures, completed=done, eta=eta)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cli.conversion import convert_each
-from cli.outcomes import complain, conclude, follow
+from cli.outcomes import conclude, follow, print_problem
 from cli.photos import find
-from cli.pictures import make_folder, plan
+from cli.pictures import make_folder, plan_tasks
+from cli.process_pool import convert_each
 from shared.conversion import Options
 from shared.settings import Settings
 from shared.styles import installed_styles
@@ -24,9 +24,9 @@ def convert_all(
     """
     found = find(paths, output=folder)
     for path, obstacle in found.obstacles.items():
-        complain(console, path, obstacle)
+        print_problem(console, path, obstacle)
     failed = list(found.obstacles)
-    tasks = plan(found.photos, folder, options.format.extension, replace=replace)
+    tasks = plan_tasks(found.photos, folder, options.format.extension, replace=replace)
     if tasks:
         installed_styles(settings.data_dir)[settings.style]  # an unknown one is said now; loading torch takes seconds
         make_folder(folder)

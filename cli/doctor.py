@@ -19,8 +19,8 @@ from shared.settings import Settings, load_settings
 from shared.storage.backends import open_store
 from shared.styles import installed_styles
 from worker.capacity import available_cores, available_memory
-from worker.choice import candidates, plan, read_choice
 from worker.engines.int8 import usable_recipe
+from worker.tuning_profile import candidates, plan_capacity, read_profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def _finding(what: str, check: Callable[[Settings], str], settings: Settings) ->
 
 
 def _machine(settings: Settings) -> str:
-    capacity = plan(settings)
+    capacity = plan_capacity(settings)
     return (
         f"{counted(available_cores(), 'core', 'cores')}, {available_memory() / (1 << 30):.1f} GiB: "
         f"{counted(capacity.processes, 'worker process', 'worker processes')} "
@@ -80,7 +80,7 @@ def _engine(settings: Settings) -> str:
     engine = candidates(settings, style)[0]
     if engine.is_quantised:
         usable_recipe(style)
-    tuned = read_choice(settings.cache_dir, style.size)
+    tuned = read_profile(settings.cache_dir, style.size)
     if settings.engine != "auto":
         reason = "as set"
     elif tuned and tuned.engine is engine:

@@ -17,7 +17,7 @@ import tomli_w
 from pydantic import ValidationError
 
 from cli.words import counted
-from shared.callers.api_keys import Caller, Key, KeyFile, Scope, new_key, read_keys, sentences
+from shared.callers.api_keys import ApiKey, Caller, KeyFile, Scope, new_key, read_keys, sentences
 from shared.errors import InvalidValueError
 from shared.files import write_atomically
 from shared.settings import Settings
@@ -27,7 +27,7 @@ NAME = "keys.toml"
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What a new caller may do."""
+    """The permissions and limits of a new caller."""
 
     scopes: tuple[Scope, ...]
     requests_per_minute: int | None = None
@@ -35,11 +35,11 @@ class Allowance:
 
 
 def file_of(settings: Settings) -> Path:
-    """Where the keys are: where the service looks for them, or would."""
+    """Return the key file: the one that the service uses, or would use."""
     return settings.api_keys or settings.data_dir / NAME
 
 
-def create_caller(file: Path, name: str, allowance: Allowance, *, expires_in: timedelta | None) -> tuple[str, Key]:
+def create_caller(file: Path, name: str, allowance: Allowance, *, expires_in: timedelta | None) -> tuple[str, ApiKey]:
     """Add a caller with a first key, which is returned and kept nowhere.
 
     Raises:
@@ -54,7 +54,7 @@ def create_caller(file: Path, name: str, allowance: Allowance, *, expires_in: ti
     return key, kept
 
 
-def _new_caller(name: str, allowance: Allowance, key: Key) -> Caller:
+def _new_caller(name: str, allowance: Allowance, key: ApiKey) -> Caller:
     try:
         return Caller(
             name=name,
@@ -68,7 +68,7 @@ def _new_caller(name: str, allowance: Allowance, key: Key) -> Caller:
         raise InvalidValueError(f"Invalid caller: {sentences(error)}.") from error
 
 
-def rotate_key(file: Path, name: str, *, old_expire_in: timedelta, expires_in: timedelta | None) -> tuple[str, Key]:
+def rotate_key(file: Path, name: str, *, old_expire_in: timedelta, expires_in: timedelta | None) -> tuple[str, ApiKey]:
     """Give a caller a new key; those it has go on for a while, and what has expired is dropped.
 
     Raises:
@@ -83,8 +83,8 @@ def rotate_key(file: Path, name: str, *, old_expire_in: timedelta, expires_in: t
     return key, kept
 
 
-def revoke_keys(file: Path, name: str, mark: str | None) -> int:
-    """Let the keys of a caller open nothing from now on, or only the one whose mark begins so; returns how many.
+def revoke_keys(file: Path, name: str, fingerprint: str | None) -> int:
+    """Let the keys of a caller open nothing from now on, or only the one whose fingerprint begins so; returns how many.
 
     The caller stays, so that its jobs are still there with its next key.
 
@@ -93,10 +93,10 @@ def revoke_keys(file: Path, name: str, mark: str | None) -> int:
     """
     with _changing(file) as callers:
         caller = _require(callers, name)
-        revoked = [key for key in caller.keys if key.sha256.startswith((mark or "").lower())]
-        if mark is not None and len(revoked) != 1:
+        revoked = [key for key in caller.keys if key.sha256.startswith((fingerprint or "").lower())]
+        if fingerprint is not None and len(revoked) != 1:
             raise InvalidValueError(
-                f"{len(revoked)} keys of {name} match fingerprint {mark!r}; see `sakuga keys list`."
+                f"{len(revoked)} keys of {name} match fingerprint {fingerprint!r}; see `sakuga keys list`."
             )
         callers[name] = caller.model_copy(update={"keys": tuple(key for key in caller.keys if key not in revoked)})
     return len(revoked)
@@ -111,16 +111,16 @@ def describe(caller: Caller) -> Iterator[str]:
     keys = counted(len(caller.keys), "key", "keys")
     yield ", ".join(part for part in (f"may {' and '.join(caller.scopes) or 'do nothing'}", *limits, keys) if part)
     for key in caller.keys:
-        yield f"    {key.mark}  created {key.created_at:%Y-%m-%d %H:%M}, {_end(key)}"
+        yield f"    {key.fingerprint}  created {key.created_at:%Y-%m-%d %H:%M}, {_end(key)}"
 
 
-def _end(key: Key) -> str:
+def _end(key: ApiKey) -> str:
     if key.expires_at is None:
         return "does not expire"
     return f"{'expires' if key.is_valid(_now()) else 'expired'} {key.expires_at:%Y-%m-%d %H:%M} UTC"
 
 
-def _ending(key: Key, at: datetime) -> Key:
+def _ending(key: ApiKey, at: datetime) -> ApiKey:
     return key.model_copy(update={"expires_at": min(key.expires_at or at, at)})
 
 

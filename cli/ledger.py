@@ -1,6 +1,6 @@
-"""What a run of `sakuga album` leaves for the next: which albums its photos are in, and what its pictures are called.
+"""The state that `sakuga album` keeps between runs: the albums of its photos, and the names of its pictures.
 
-A small file among the pictures, written before the first photo is sent: whatever ends a run, the next goes on.
+A small file among the pictures, written before the first photo is sent: however a run ends, the next one resumes.
 """
 
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from cli.photos import Photo
-from cli.pictures import Task, digest_of, plan, write
+from cli.pictures import Task, digest_of, plan_tasks, write
 from cli.remote import Fields
 from shared.errors import InvalidValueError
 
@@ -19,7 +19,7 @@ _OF_THIS_RUN: Final = {"folder", "replace"}
 
 @dataclass(slots=True)
 class Ledger:
-    """Names are relative, of photos to their folder and of pictures to theirs."""
+    """The state; all names are relative to the folders of photos and pictures."""
 
     folder: Path  # of the pictures
     photos: str  # the folder
@@ -31,10 +31,10 @@ class Ledger:
     replace: bool = False  # whether what has a picture's name is overwritten
 
     def choose(self, server: str, fields: Fields, *, replace: bool) -> None:
-        """Go on with this server and these options; with others it is another album.
+        """Resume with this server and these options; with different ones it is another album.
 
         Raises:
-            InvalidValueError: the folder has pictures of other options, which are not to be replaced.
+            InvalidValueError: the folder has pictures made with other options, and they must not be replaced.
         """
         self.replace = replace
         if self.fields != dict(fields):
@@ -52,24 +52,24 @@ class Ledger:
         known = {name: picture for name, picture in self.pictures.items() if picture.endswith(f".{extension}")}
         taken = [Path(picture) for picture in known.values()]
         unknown = (photo for photo in photos if _key(photo) not in known)
-        new = plan(unknown, self.folder, extension, replace=self.replace, taken=taken)
+        new = plan_tasks(unknown, self.folder, extension, replace=self.replace, taken=taken)
         self.pictures = known | {_key(task.photo): self._relative(task.picture) for task in new}
         return self.tasks(photos)
 
     def tasks(self, photos: list[Photo]) -> list[Task]:
-        """What was planned, under the names that the pictures have by now."""
+        """Return the planned tasks, under the current names of the pictures."""
         return [Task(photo, self.folder / self.pictures[_key(photo)]) for photo in photos]
 
     def place(self, photo: Photo, digest: str) -> Path:
-        """Where the picture of this digest goes: over what is our own, and beside what is somebody else's.
+        """Return the path for the picture with this digest: it replaces our own file, and no other.
 
-        Pictures that were worked on since they were written are somebody's, and keep their name.
+        Pictures that were edited since they were written are not ours any more, and keep their name.
         """
         picture = self.folder / self.pictures[_key(photo)]
         if self.replace or not picture.exists() or digest_of(picture) in {digest, *self.done.values()}:
             return picture
         taken = [Path(name) for name in self.pictures.values()]
-        (task,) = plan([photo], self.folder, picture.suffix.removeprefix("."), taken=taken)
+        (task,) = plan_tasks([photo], self.folder, picture.suffix.removeprefix("."), taken=taken)
         self.pictures[_key(photo)] = self._relative(task.picture)
         return task.picture
 
@@ -82,10 +82,10 @@ class Ledger:
 
 
 def open_ledger(folder: Path, photos: Path) -> Ledger:
-    """The ledger in the folder of the pictures, or a new one.
+    """Open the ledger in the folder of the pictures, or start a new one.
 
     Raises:
-        InvalidValueError: it is of another folder's photos, whose pictures would be overwritten, or damaged.
+        InvalidValueError: it belongs to the photos of another folder, or is damaged.
     """
     path, source = folder / NAME, str(photos.resolve())
     try:

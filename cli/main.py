@@ -418,7 +418,7 @@ def create_key(
     settings = load_settings()
     allowance = Allowance(tuple(map(Scope, dict.fromkeys(scopes))), requests_per_minute, megapixels_per_day)
     key, kept = create_caller(file_of(settings), name, allowance, expires_in=_days(expires_in))
-    _show_key(key, f"Key for {name}, fingerprint {kept.mark}. It is shown only once:")
+    _show_key(key, f"Key for {name}, fingerprint {kept.fingerprint}. It is shown only once:")
     if settings.api_keys is None:
         err.print(f"To require keys, run Sakuga with SAKUGA_API_KEYS={escape(str(file_of(settings)))}")
 
@@ -442,20 +442,21 @@ def rotate_key(name: str, old_expires_in: float, expires_in: int | None) -> None
     old = timedelta(hours=old_expires_in)
     key, kept = keys.rotate_key(keys.file_of(load_settings()), name, old_expire_in=old, expires_in=_days(expires_in))
     _show_key(
-        key, f"New key for {name}, fingerprint {kept.mark}; its other keys expire within {old_expires_in:g} hours:"
+        key,
+        f"New key for {name}, fingerprint {kept.fingerprint}; its other keys expire within {old_expires_in:g} hours:",
     )
 
 
 @keys.command("revoke")
 @click.argument("name")
-@click.option("--key", "mark", metavar="FINGERPRINT", help="Revoke only this key; a prefix is enough.")
+@click.option("--key", "fingerprint", metavar="FINGERPRINT", help="Revoke only this key; a prefix is enough.")
 @plain_errors
-def revoke_key(name: str, mark: str | None) -> None:
+def revoke_key(name: str, fingerprint: str | None) -> None:
     """Revoke the keys of the caller NAME, effective at once."""
     from cli.keys import file_of, revoke_keys
     from cli.words import counted
 
-    revoked = revoke_keys(file_of(load_settings()), name, mark)
+    revoked = revoke_keys(file_of(load_settings()), name, fingerprint)
     out.print(f"{counted(revoked, 'key', 'keys')} of {escape(name)} revoked.")
 
 
@@ -478,7 +479,7 @@ def _days(number: int | None) -> timedelta | None:
 
 
 def _show_key(key: str, sentence: str) -> None:
-    """The key alone goes to the output, so that it can be sent on into a file."""
+    """Print the key alone to standard output, so that it can be redirected to a file."""
     err.print(escape(sentence))
     out.print(key)
 
@@ -497,12 +498,12 @@ def doctor() -> None:
 
 
 def _fields(style: str | None, max_side: int, picture_format: Format) -> dict[str, str | int]:
-    """What the API calls the options; without a style the server takes its own."""
+    """Return the options as fields of the API; without a style the server uses its default."""
     return {"max_side": max_side, "format": picture_format.value} | ({"style": style} if style else {})
 
 
 def _quality_in_8_bit(style: Style) -> str:
-    """What a style's pictures lose in 8 bit; nothing where it was not calibrated."""
+    """Describe the quality of a style in 8 bit; empty if it was not calibrated."""
     from worker.engines.int8 import read_recipe
 
     try:
@@ -513,7 +514,7 @@ def _quality_in_8_bit(style: Style) -> str:
 
 
 def _become(module: str) -> NoReturn:
-    """Replace this process, so that signals and what is imported are the part's own."""
+    """Replace this process by a part of the service, which then receives signals itself."""
     os.execv(sys.executable, [sys.executable, "-m", module])  # noqa: S606  no shell is wanted
 
 

@@ -1,4 +1,4 @@
-"""What became of photos, and how a person is told."""
+"""The outcomes of conversions, and how they are shown."""
 
 from collections.abc import Generator
 from contextlib import closing
@@ -16,24 +16,24 @@ from cli.words import counted
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a photo: what its owner should know of the picture, or why there is none."""
+    """The outcome for a photo: remarks on the picture, or why it failed."""
 
     failure: str | None = None
     notes: tuple[str, ...] = ()
 
 
-def complain(console: Console, photo: Path, what: str, *, colour: str = "red") -> None:
-    """Say what is wrong with a photo, or to be known of it."""
+def print_problem(console: Console, photo: Path, what: str, *, colour: str = "red") -> None:
+    """Print a problem with a photo, or a remark on it."""
     console.print(f"[{colour}]{escape(str(photo))}[/]: {escape(what)}")
 
 
 def follow(
     outcomes: Generator[tuple[Task, Outcome], None, None], total: int, folder: Path, what: str, console: Console
 ) -> list[Path]:
-    """Show how far it is, and what is to be known of each photo; returns those that failed.
+    """Show the progress and the problems; return the photos that failed.
 
     Raises:
-        KeyboardInterrupt: with a sentence on how far it had come.
+        KeyboardInterrupt: with a message on the progress so far.
     """
     failed: list[Path] = []
     pictures = 0
@@ -43,10 +43,10 @@ def follow(
             bar = progress.add_task(what, total=total)
             for task, outcome in outcomes:
                 if outcome.failure:
-                    complain(console, task.photo.path, outcome.failure)
+                    print_problem(console, task.photo.path, outcome.failure)
                     failed.append(task.photo.path)
                 for note in outcome.notes:
-                    complain(console, task.photo.path, note, colour="yellow")
+                    print_problem(console, task.photo.path, note, colour="yellow")
                 pictures += not outcome.failure
                 progress.advance(bar)
     except KeyboardInterrupt:
@@ -56,7 +56,7 @@ def follow(
 
 
 def conclude(found: Found, tasks: list[Task], failed: list[Path], folder: Path, console: Console) -> None:
-    """Say in one line what became of all."""
+    """Print a summary in one line."""
     asked = len(found.photos) + len(found.obstacles)
     remarks = f"{_remarks(tasks, failed)}{found.remark}"
     console.print(f"{asked - len(failed)} of {asked} converted into {escape(str(folder))}{remarks}")
@@ -69,6 +69,6 @@ def _remarks(tasks: list[Task], failed: list[Path]) -> str:
 
 
 def renamed(tasks: list[Task]) -> str:
-    """The end of a sentence on pictures that could not have their photo's name; empty where all could."""
+    """Return the end of a sentence on pictures that were numbered; empty if none was."""
     number = sum(task.is_renamed for task in tasks)
     return f"; {number} numbered because the name was taken" if number else ""

@@ -1,4 +1,4 @@
-"""The photos somebody means: files by name, and folders with all that is in them."""
+"""Finding the photos on a command line: files by name, and folders with all their photos."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Where pictures go: what they are called, so that nothing is overwritten, and how they are written."""
+"""Naming pictures so that nothing is overwritten, and writing them."""
 
 import hashlib
 import itertools
@@ -23,7 +23,7 @@ class Task:
         return self.picture.stem != self.photo.name.stem
 
 
-def plan(
+def plan_tasks(
     photos: Iterable[Photo], folder: Path, extension: str, *, replace: bool = False, taken: Iterable[PurePath] = ()
 ) -> list[Task]:
     """Name every picture after its photo, with a number where the name is taken; no photo is overwritten.
@@ -85,5 +85,5 @@ def _candidates(name: PurePath, extension: str) -> Iterator[PurePath]:
 
 
 def _key(name: PurePath) -> str:
-    """What two names share that some file systems take for the same, like Cat.jpg and cat.jpg."""
+    """Return a key that is equal for names that some file systems treat as equal, like Cat.jpg and cat.jpg."""
     return str(name).casefold()

@@ -1,6 +1,6 @@
 """`sakuga quarantine`: photos whose conversion was tried too often, for the operator to judge.
 
-Such a photo may be what kills workers: it is converted no more, and kept until somebody has looked.
+Such a photo may be what kills workers: it is not converted again, and is kept until an operator has inspected it.
 """
 
 from datetime import UTC, datetime

@@ -1,7 +1,7 @@
-"""A client of the HTTP API that does not give up at once.
+"""A client of the HTTP API that retries.
 
-It waits where the server asks for that (503 and 429 with `Retry-After`), and comes back after a connection is lost,
-both within limits. All it sends may be sent twice: an album's photos by their names, a job by its Idempotency-Key.
+It waits when the server asks for that (503 and 429 with `Retry-After`), and reconnects after a connection is lost, both
+within limits. All requests are idempotent: an album's photos by their names, a job by its Idempotency-Key.
 """
 
 import hashlib
@@ -19,23 +19,23 @@ from shared.errors import CanceledError, DamagedPhotoError, InvalidValueError, S
 from shared.jobs.record import ENDED, ErrorInfo, ResultInfo, State
 from shared.photos.formats import Limits
 
-DELAYS_S: Final = (0.5, 1, 2, 4, 8, 15, 30)  # after connections that were lost; then it is given up
-LONGEST_WAIT_S: Final = 30  # at a time, whatever the server says: it may get better sooner
-PATIENCE_S: Final = 1800  # with a server that has no room for one request
-HOLD_S: Final = 5  # how long an answer about a job is held open, and Ctrl-C may have to wait
-CANCEL_S: Final = 2  # for whoever has pressed Ctrl-C
-POLL_S: Final = 1.0  # where the server has no room to hold it
+DELAYS_S: Final = (0.5, 1, 2, 4, 8, 15, 30)  # between retries after lost connections
+MAX_WAIT_S: Final = 30  # at a time, whatever the server says: it may recover sooner
+BUSY_RETRY_S: Final = 1800  # for one request to a busy server
+HOLD_S: Final = 5  # how long the server holds a request for a job, and Ctrl-C may have to wait
+CANCEL_S: Final = 2  # timeout after Ctrl-C
+POLL_S: Final = 1.0  # where the server cannot hold the request
 TIMEOUT: Final = httpx.Timeout(30, connect=10, pool=None)
 DIGESTS_AT_ONCE: Final = 10_000
 _BUSY: Final = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 _PROXY_LOST_IT: Final = {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
 
 Fields = Mapping[str, str | int]
-"""What is chosen for photos: `max_side`, `format`, and `style` unless it is the server's default."""
+"""The options of photos: `max_side`, `format`, and `style` unless it is the server's default."""
 
 
 class RefusedError(SakugaError):
-    """The server said no; `problem` is why."""
+    """The server refused the request; `problem` is why."""
 
     def __init__(self, http_status: int, problem: ErrorInfo) -> None:
         super().__init__(problem.detail)
@@ -43,12 +43,12 @@ class RefusedError(SakugaError):
         self.problem = problem
 
 
-class UnreachableError(SakugaError):
-    """There is no server, or it is no longer there."""
+class ServerUnreachableError(SakugaError):
+    """The server cannot be reached."""
 
 
 class RemoteJob(BaseModel):
-    """A job, as far as a client of ours looks at it."""
+    """A job, with the fields that this client uses."""
 
     id: str
     state: State
@@ -81,14 +81,14 @@ class RemotePhoto(BaseModel):
 
 
 class RemotePage(BaseModel):
-    """Some photos of an album, in the order they came."""
+    """A page of an album's photos, in the order they were added."""
 
     photos: list[RemotePhoto]
     next_cursor: int | None
 
 
 class RemoteLimits(BaseModel):
-    """What a server accepts, as far as a client of ours looks at it."""
+    """The limits of a server, with the fields that this client uses."""
 
     max_upload_bytes: int
     max_megapixels: float
@@ -107,13 +107,13 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Remote:
-    """One server. Its methods may be called by several threads, and raise CanceledError once it is told to stop."""
+    """One server. Its methods are thread-safe, and raise CanceledError after `stop`."""
 
     def __init__(self, url: str, *, key: str | None = None, transport: httpx.BaseTransport | None = None) -> None:
-        """Speak to the server at `url`, which alone is shown `key`: not other servers that it sends us to.
+        """Use the server at `url`, the only one that receives `key`: servers that it redirects to do not.
 
         Raises:
-            InvalidValueError: that is no address of one.
+            InvalidValueError: `url` is not a valid server URL.
         """
         self.url = url.rstrip("/")
         self._stopped = threading.Event()
@@ -138,20 +138,20 @@ class Remote:
         self._client.close()
 
     def stop(self) -> None:
-        """Let whatever waits in other threads wait no longer."""
+        """Stop all waiting in other threads."""
         self._stopped.set()
 
     def pause(self, seconds: float) -> None:
         """Wait.
 
         Raises:
-            CanceledError: it was told to stop meanwhile.
+            CanceledError: `stop` was called meanwhile.
         """
         if self._stopped.wait(seconds):
             raise CanceledError("Stopped.")
 
     def limits(self) -> RemoteLimits:
-        """What the server accepts; the first thing to ask, since it fails at once where no server is."""
+        """Fetch the server's limits; a good first request, since it fails at once without a server."""
         return _parsed(RemoteLimits, self._request("GET", "/api/v1/limits", delays=()))
 
     def start_job(self, photo: bytes, fields: Fields) -> RemoteJob:
@@ -160,7 +160,7 @@ class Remote:
         return _parsed(RemoteJob, answer)
 
     def ended(self, job: RemoteJob) -> RemoteJob:
-        """The job once it has ended."""
+        """Wait until a job has finished, and return it."""
         while job.state not in ENDED:
             answer = self._request("GET", job.links["self"], headers={"Prefer": f"wait={HOLD_S}"})
             job = _parsed(RemoteJob, answer)
@@ -169,7 +169,7 @@ class Remote:
         return job
 
     def cancel(self, job: RemoteJob) -> bool:
-        """Cancel a job that nobody waits for any more, with a single try; returns whether the server was there."""
+        """Cancel a job with a single attempt; return whether the server was reached."""
         try:
             self._client.post(job.links["cancel"], timeout=CANCEL_S)
         except httpx.RequestError:
@@ -177,10 +177,10 @@ class Remote:
         return True
 
     def picture(self, job: RemoteJob) -> bytes:
-        """The picture of a job that has succeeded.
+        """Download the picture of a job that has succeeded.
 
         Raises:
-            DamagedPhotoError: what came is not what the server has.
+            DamagedPhotoError: the data does not match its digest.
         """
         data = self._request("GET", job.links["result"]).content
         if job.result and hashlib.sha256(data).hexdigest() != job.result.sha256:
@@ -194,11 +194,11 @@ class Remote:
         return _parsed(RemoteAlbum, self._request("GET", f"/api/v1/albums/{album_id}"))
 
     def retry(self, album_id: str) -> RemoteAlbum:
-        """Let what failed, or was canceled, be tried anew."""
+        """Retry the photos that failed or were canceled."""
         return _parsed(RemoteAlbum, self._request("POST", f"/api/v1/albums/{album_id}/retry"))
 
     def missing(self, album_id: str, digests: list[str]) -> set[str]:
-        """Which of these photos the album does not have."""
+        """Return the digests of the photos that the album does not have."""
         found: set[str] = set()
         for start in range(0, len(digests), DIGESTS_AT_ONCE):
             batch = {"sha256": digests[start : start + DIGESTS_AT_ONCE]}
@@ -212,11 +212,11 @@ class Remote:
         self._request("PUT", path, content=photo, headers=headers)
 
     def photos(self, album_id: str, cursor: int) -> RemotePage:
-        """A page of an album's photos, from the place `cursor`."""
+        """Fetch a page of an album's photos, from position `cursor`."""
         return _parsed(RemotePage, self._request("GET", f"/api/v1/albums/{album_id}/photos", params={"cursor": cursor}))
 
     def all_photos(self, album_id: str) -> Iterator[RemotePhoto]:
-        """Every photo of an album, a page at a time."""
+        """Yield every photo of an album, a page at a time."""
         cursor: int | None = 0
         while cursor is not None:
             page = self.photos(album_id, cursor)
@@ -234,11 +234,11 @@ class Remote:
         json: object = None,
         delays: tuple[float, ...] = DELAYS_S,
     ) -> httpx.Response:
-        """Ask until there is an answer.
+        """Send a request until there is a response.
 
         Raises:
-            RefusedError: it is no.
-            UnreachableError: there is none after the last of `delays`.
+            RefusedError: the server refused it.
+            ServerUnreachableError: there is no response after the last of `delays`.
         """
         request = self._client.build_request(
             method, path, params=dict(params) if params else None, headers=headers, content=content, json=json
@@ -251,27 +251,27 @@ class Remote:
             if isinstance(answer, httpx.Response):
                 delay = _retry_after_s(answer)
                 waited += delay
-                if waited > PATIENCE_S or _is_for_another_day(answer):
+                if waited > BUSY_RETRY_S or _is_for_another_day(answer):
                     return _accepted(answer)
             elif (delay := next(left, -1)) < 0:
                 raise answer
             self.pause(delay)
 
-    def _answer(self, request: httpx.Request) -> httpx.Response | UnreachableError:
-        """What the server says, or why it says nothing."""
+    def _answer(self, request: httpx.Request) -> httpx.Response | ServerUnreachableError:
+        """Return the server's response, or why there is none."""
         if self._stopped.is_set():
             raise CanceledError("Stopped.")
         try:
             answer = self._client.send(request)
         except httpx.TimeoutException:
-            return UnreachableError(f"{self.url} is not responding.")
+            return ServerUnreachableError(f"{self.url} is not responding.")
         except httpx.RequestError as error:
-            return UnreachableError(
+            return ServerUnreachableError(
                 f"{self.url} cannot be reached ({error}); is Sakuga running there? "
                 "Use --server or SAKUGA_SERVER to choose another server."
             )
         if answer.status_code in _PROXY_LOST_IT:
-            return UnreachableError(f"{self.url} is a proxy whose server is not responding.")
+            return ServerUnreachableError(f"{self.url} is a proxy whose server is not responding.")
         return answer
 
 
@@ -281,14 +281,14 @@ def _no_address(url: str) -> InvalidValueError:
 
 def _retry_after_s(answer: httpx.Response) -> float:
     said = answer.headers.get("Retry-After", "")
-    return min(max(1, int(said)), LONGEST_WAIT_S) if said.isdecimal() else POLL_S
+    return min(max(1, int(said)), MAX_WAIT_S) if said.isdecimal() else POLL_S
 
 
 def _is_for_another_day(answer: httpx.Response) -> bool:
-    """Whether it is no use to wait: a quota, unlike a queue, is full until the time that is said."""
+    """Return whether waiting is pointless: a quota, unlike a queue, is exhausted until the time given."""
     said = answer.headers.get("Retry-After", "")
     is_ours = answer.status_code == HTTPStatus.TOO_MANY_REQUESTS
-    return is_ours and said.isdecimal() and int(said) > PATIENCE_S
+    return is_ours and said.isdecimal() and int(said) > BUSY_RETRY_S
 
 
 def _accepted(answer: httpx.Response) -> httpx.Response:
@@ -309,4 +309,6 @@ def _parsed(model: type[M], answer: httpx.Response) -> M:
     try:
         return model.model_validate_json(answer.content)
     except ValidationError as error:
-        raise UnreachableError(f"{answer.request.url.host} did not answer like this version of Sakuga.") from error
+        raise ServerUnreachableError(
+            f"{answer.request.url.host} did not answer like this version of Sakuga."
+        ) from error

@@ -9,10 +9,10 @@ from typing import Final
 
 from rich.console import Console
 
-from cli.outcomes import Outcome, complain, conclude, follow
+from cli.outcomes import Outcome, conclude, follow, print_problem
 from cli.photos import find
-from cli.pictures import Task, make_folder, plan, write
-from cli.remote import Fields, Remote, RemoteJob, UnreachableError
+from cli.pictures import Task, make_folder, plan_tasks, write
+from cli.remote import Fields, Remote, RemoteJob, ServerUnreachableError
 from shared.errors import SakugaError
 from shared.jobs.record import ErrorInfo, State
 from shared.photos.formats import Limits
@@ -32,9 +32,9 @@ def submit_all(
     """
     found = find(paths, output=folder)
     for path, obstacle in found.obstacles.items():
-        complain(console, path, obstacle)
+        print_problem(console, path, obstacle)
     failed = list(found.obstacles)
-    tasks = plan(found.photos, folder, extension)
+    tasks = plan_tasks(found.photos, folder, extension)
     if tasks:
         limits = remote.limits().of_photo
         make_folder(folder)
@@ -89,7 +89,7 @@ def _submit(task: Task, fields: Fields, limits: Limits, at_work: AtWork) -> Outc
         if job.state is not State.SUCCEEDED:
             return Outcome(reason(job.state, job.error).detail)
         write(task.picture, at_work.remote.picture(job))
-    except UnreachableError:
+    except ServerUnreachableError:
         raise  # it is no better for the others
     except SakugaError as error:
         return Outcome(error.detail)

@@ -8,8 +8,8 @@ from cli.words import counted
 from shared.errors import SakugaError
 from shared.settings import Settings
 from shared.styles import installed_styles
-from worker.choice import Choice, memory_budget, require_place, write_choice
 from worker.tune import MEGAPIXELS, SIDE, Bounds, Layout, Measured, tune
+from worker.tuning_profile import TuningProfile, memory_budget, require_place, write_profile
 
 
 def run(
@@ -29,7 +29,7 @@ def run(
     reasons: list[str] = []
     with console.status("") as status:
 
-        def tell(layout: Layout, outcome: Measured | SakugaError | None) -> None:
+        def show(layout: Layout, outcome: Measured | SakugaError | None) -> None:
             if outcome is None:
                 status.update(f"Measuring {_named(layout)}")
             elif isinstance(outcome, SakugaError):
@@ -39,35 +39,38 @@ def run(
                 table.add_row(*_row(outcome, bounds))
 
         try:
-            choice = tune(settings, style, bounds, tell)
+            profile = tune(settings, style, bounds, show)
         finally:  # where no engine draws, it says why
             console.print(f"{style.name}, pictures of {SIDE} x {SIDE} pixels, decoding and encoding included:\n")
             console.print(table, *reasons, "", sep="\n")
-    for line in [*report(choice, price_per_hour), *unmet(choice, bounds)]:
+    for line in [*report(profile, price_per_hour), *unmet(profile, bounds)]:
         console.print(line)
-    write_choice(settings.cache_dir, choice)
+    write_profile(settings.cache_dir, profile)
     console.print(_kept(settings))
 
 
-def report(choice: Choice, price_per_hour: float | None) -> list[str]:
-    """What the choice means to who pays for the machine."""
-    per_hour = choice.megapixels_per_s / MEGAPIXELS * 3600
-    processes, threads = counted(choice.processes, "process", "processes"), counted(choice.threads, "thread", "threads")
-    speed = f"{choice.megapixels_per_s:.2f} megapixels/s, {per_hour:,.0f} pictures/hour, {choice.latency_s:.2f} s each"
+def report(profile: TuningProfile, price_per_hour: float | None) -> list[str]:
+    """Describe the profile and its cost."""
+    per_hour = profile.megapixels_per_s / MEGAPIXELS * 3600
+    processes = counted(profile.processes, "process", "processes")
+    threads = counted(profile.threads, "thread", "threads")
+    speed = (
+        f"{profile.megapixels_per_s:.2f} megapixels/s, {per_hour:,.0f} pictures/hour, {profile.latency_s:.2f} s each"
+    )
     lines = [
-        f"[bold]{choice.engine}[/] in {processes} of {threads}: {speed}.",
-        f"Each additional process takes {choice.memory_bytes / 1e6:.0f} MB of memory.",
+        f"[bold]{profile.engine}[/] in {processes} of {threads}: {speed}.",
+        f"Each additional process takes {profile.memory_bytes / 1e6:.0f} MB of memory.",
     ]
     if price_per_hour is not None:
         lines.append(f"At {price_per_hour:g} per hour: {price_per_hour / per_hour * 1000:.4f} per 1,000 pictures.")
     return lines
 
 
-def unmet(choice: Choice, bounds: Bounds) -> list[str]:
+def unmet(profile: TuningProfile, bounds: Bounds) -> list[str]:
     """The bounds that the choice does not keep to, which is so where no layout did."""
-    lines, needed = [], choice.memory_bytes * choice.processes
-    if choice.latency_s > bounds.latency_s:
-        lines.append(f"A picture takes {choice.latency_s:.2f} s; --max-latency allows {bounds.latency_s:g} s.")
+    lines, needed = [], profile.memory_bytes * profile.processes
+    if profile.latency_s > bounds.latency_s:
+        lines.append(f"A picture takes {profile.latency_s:.2f} s; --max-latency allows {bounds.latency_s:g} s.")
     if needed > bounds.memory_bytes:
         lines.append(f"It needs {needed >> 20} MiB of memory; --memory allows {bounds.memory_bytes >> 20} MiB.")
     return [f"[yellow]No layout meets the limits; this is the fastest. {line}[/]" for line in lines]

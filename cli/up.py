@@ -178,7 +178,7 @@ def _start(supervisor: Supervisor, settings: Settings) -> None:
         for part in queue:
             part.start()
         supervisor.wait_for("queue", lambda: _answers(services))
-    services.workers.forget(socket.gethostname())
+    services.workers.deregister_host(socket.gethostname())
     with supervisor.console.status("Loading and warming the engine"):
         worker.start()
         web.start()

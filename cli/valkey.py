@@ -14,7 +14,7 @@ from shared.errors import SettingsError
 from shared.files import write_atomically
 from worker.capacity import available_memory
 
-SHARE_OF_MEMORY, LEAST_MEMORY = 1 / 8, 256 << 20  # of the machine or container, whose workers need the rest
+SHARE_OF_MEMORY, MIN_MEMORY = 1 / 8, 256 << 20  # of the machine or container, whose workers need the rest
 
 
 def binary() -> Path:
@@ -41,7 +41,7 @@ def command(folder: Path, socket: Path) -> list[str]:
         "appendonly": "yes",
         "appendfsync": "everysec",
         "save": "",
-        "maxmemory": str(max(LEAST_MEMORY, int(available_memory() * SHARE_OF_MEMORY))),
+        "maxmemory": str(max(MIN_MEMORY, int(available_memory() * SHARE_OF_MEMORY))),
         "maxmemory-policy": "noeviction",
         "daemonize": "no",
         "loglevel": "warning",
@@ -62,7 +62,7 @@ def known_address(data_dir: Path, url: str) -> Iterator[None]:
 
 
 def address_of(data_dir: Path) -> str | None:
-    """Where the queue is that runs with this data folder, if one does."""
+    """Return the address of the queue that runs with this data folder, if there is one."""
     try:
         return _address_file(data_dir).read_text("utf-8")
     except FileNotFoundError:

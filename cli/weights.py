@@ -25,7 +25,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """What the operator says of the weights."""
+    """The operator's description of the weights."""
 
     name: str
     title: str
@@ -67,7 +67,7 @@ def import_style(file: Path, data_dir: Path, naming: Naming, *, replace: bool) -
 
 
 def quantise_style(
-    name: str, photos: tuple[Path, ...], settings: Settings, tell: Callable[[str], None], *, replace: bool
+    name: str, photos: tuple[Path, ...], settings: Settings, report: Callable[[str], None], *, replace: bool
 ) -> Int8Recipe:
     """Calibrate a style for 8 bit on photos and keep the recipe beside its weights.
 
@@ -80,7 +80,7 @@ def quantise_style(
     style = installed_styles(settings.data_dir)[name]
     _require_room_for_recipe(style, replace=replace)  # first: calibrating takes minutes
     limits = Limits(settings.max_upload_bytes, settings.max_megapixels)
-    recipe = make_recipe(style, [_read(photo, style, limits) for photo in photos], tell)
+    recipe = make_recipe(style, [_read(photo, style, limits) for photo in photos], report)
     write_recipe(style, recipe)
     return recipe
 

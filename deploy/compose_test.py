@@ -38,7 +38,7 @@ BUILD_LIMIT_S, PULL_LIMIT_S, UP_LIMIT_S, JOBS_LIMIT_S = 1500, 300, 240, 300
 MANY = 8
 ALBUM = 4
 LARGE = (1280, 960)  # in a full style it takes a few seconds, and up to 1.7 GB of a worker
-PATIENCE_S = 15  # for an answer that is held open for less
+HELD_ANSWER_TIMEOUT_S = 15  # for an answer that is held open for less
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 T = TypeVar("T")
@@ -120,7 +120,7 @@ class Stack:
 
     def request(self, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
         """Ask nginx, as a client on this machine would."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=HELD_ANSWER_TIMEOUT_S)
         try:
             answer = _send(connection, method, path, body, headers)
             return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
@@ -347,7 +347,7 @@ def listen(stack: Stack) -> str:
         raise CheckError(f"events: {error!r} after waiting {JOB_TIME_LIMIT_S} s") from error
     finally:
         connection.close()
-    picture, _ = _download(stack, _ended(stack, job_id, PATIENCE_S))
+    picture, _ = _download(stack, _ended(stack, job_id, HELD_ANSWER_TIMEOUT_S))
     _require(picture.body.startswith(PNG_SIGNATURE), "a PNG was asked for")
     return f"{len(kinds)} events, the first while {state}"
 

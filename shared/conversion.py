@@ -1,6 +1,6 @@
-"""What a conversion is asked for, costs and results in, and its stages: all that is known without doing it.
+"""The options, cost, result key and stages of a conversion: all that is known without running it.
 
-`shared.pipeline` does it.
+`shared.pipeline` runs it.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ from enum import StrEnum
 from shared.photos.formats import Format
 from shared.photos.sizes import fit
 
-VERSION = 4  # of what the same photo and weights give; part of a result's key
+VERSION = 4  # of the pipeline's output for the same photo and weights; part of a result's key
 
 
 class Stage(StrEnum):
@@ -35,7 +35,7 @@ PROGRESS_AT = {
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the user chose: the longest side in pixels (16..2048) and the format of the picture."""
+    """The user's choices: the longest side in pixels (16..2048) and the format of the picture."""
 
     max_side: int
     format: Format
@@ -48,6 +48,6 @@ def result_digest(photo_sha256: str, weights_sha256: str, options: Options) -> s
 
 
 def working_pixels(size: tuple[int, int], max_side: int) -> int:
-    """What a conversion costs: the pixels of the picture, for a photo of `size` (width, height)."""
+    """Return the cost of a conversion: the pixels of the picture, for a photo of `size` (width, height)."""
     width, height = fit(size, max_side)
     return width * height

@@ -25,7 +25,7 @@ _REACH: Final = _WINDOW // 2 + 1  # pixels of the drawing, each way, that what i
 _NOISE: Final = 100.0  # levels squared; what varies less, in the photo or the drawing, is grain
 _GRAIN: Final = 3  # levels of the photo's detail that are left out
 _STEEPEST_SLOPE: Final = 1.5  # of the drawing over the photo
-_MOST_DETAIL: Final = 200  # levels; times the slope, 2 and 32 it fits 16 bits
+_MAX_DETAIL: Final = 200  # levels; times the slope, 2 and 32 it fits 16 bits
 _SLOPE_BITS: Final = 5
 _WEIGHT_BITS: Final = 5  # of where a pixel lies between two others; times 4 * 255 it fits 16 bits
 _IN_ALL_LANES: Final = np.uint64(0x0001_0001_0001_0001)
@@ -40,7 +40,7 @@ Level = TypeVar("Level", np.uint8, np.float32)
 
 @dataclass(frozen=True, slots=True)
 class _Steps:
-    """Which two places of the small side each place of the large one lies between, and its nearness to both."""
+    """The two positions of the small side around each position of the large one, with their weights."""
 
     before: npt.NDArray[np.intp]
     after: npt.NDArray[np.intp]
@@ -72,7 +72,7 @@ def _bands(height: int, width: int) -> Iterable[tuple[int, int]]:
 
 
 def _planes(drawing: Rgb, luma: Luma, scale: float) -> Lanes:
-    """What is brought to the large size, (4, h, w, 4): the drawing steepened, its local least and most, its slope.
+    """Return the planes to enlarge, (4, h, w, 4): the steepened drawing, its local minimum and maximum, its slope.
 
     The fourth lane of the first is the photo's luma.
     """
@@ -107,7 +107,7 @@ def _steepened(colours: Bytes, steepness: float, rounding: float) -> tuple[Value
 
 
 def _slope(colours: Bytes, lumas: Bytes, gain: float) -> Values:
-    """How the drawing follows the photo around a pixel, for every second row; 0 where it does not, or is flat.
+    """Return the slope of the drawing over the photo around a pixel, for every second row; 0 where it is unrelated.
 
     The least squares of a guided filter (He, Sun and Tang 2013), times the square of the share that they explain.
     """
@@ -127,7 +127,7 @@ def _slope(colours: Bytes, lumas: Bytes, gain: float) -> Values:
 
 
 def _windows(join: np.ufunc, values: npt.NDArray[Level], size: int, step: int = 1) -> npt.NDArray[Level]:
-    """What `join` makes of the windows of so many pixels each way, as far as they fit; of every `step`-th row."""
+    """Reduce every window of `size` x `size` pixels with `join`, for every `step`-th row."""
     for axis, by in ((0, step), (1, 1)):
         length = values.shape[axis] - size + 1
         first, second, *others = (values[(slice(None),) * axis + (slice(at, at + length, by),)] for at in range(size))
@@ -146,7 +146,7 @@ def _guided(planes: Lanes, guide: Rgb) -> Lanes:
     steepened, lowest, highest, slope = planes
     detail = np.subtract(_luma(guide), steepened[..., 3], dtype=np.int16)
     detail -= detail.clip(-_GRAIN, _GRAIN)
-    np.clip(detail, -_MOST_DETAIL, _MOST_DETAIL, out=detail)
+    np.clip(detail, -_MAX_DETAIL, _MAX_DETAIL, out=detail)
     levels: Lanes = (detail.view(np.uint16) * _IN_ALL_LANES).view(np.int16).reshape(slope.shape)
     levels *= slope
     levels >>= _SLOPE_BITS

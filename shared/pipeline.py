@@ -33,8 +33,8 @@ Tensor = npt.NDArray[np.float32]  # (1, 3, H, W), RGB in -1..1
 Checkpoint = Callable[[Stage, float], None]
 """Called as each stage begins and while a large picture is generated, with the progress from 0 to 1; raises to stop."""
 
-Told = Callable[[float], None]
-"""Called with the share, 0..1, that is done."""
+ProgressCallback = Callable[[float], None]
+"""Called with the progress, 0..1."""
 
 
 class Engine(Protocol):
@@ -48,8 +48,8 @@ class Engine(Protocol):
         """Longest side in pixels at which the style is drawn; None: at that of the picture."""
         ...
 
-    def generate(self, photo: Tensor, tell: Told) -> Tensor:
-        """Map (1, 3, H, W) in -1..1 to the same shape and, before clipping, range; `tell` may raise to stop."""
+    def generate(self, photo: Tensor, report: ProgressCallback) -> Tensor:
+        """Map (1, 3, H, W) in -1..1 to the same shape and, before clipping, range; `report` may raise to stop."""
         ...
 
 
@@ -114,7 +114,7 @@ def convert(
 
 
 def draw(photo: Rgb, engine: Engine) -> Rgb:
-    """The picture of a photo that is decoded already, as large as that, drawn as `convert` does."""
+    """Draw a photo that is decoded already, at its own size, as `convert` does."""
     base = to_draw(photo, engine.drawn_at)
     prepared, box = preprocess(base, engine)
     drawing = postprocess(engine.generate(prepared, lambda _share: None), box)

@@ -15,15 +15,17 @@ _VERSION = {"version": RECORD_VERSION}
 
 
 def record_fields(record: BaseModel) -> dict[Any, Any]:  # what redis-py takes for a mapping of strings
-    """A record as the hash that Redis keeps: JSON by the name of each field, and the version."""
-    return {name: json.dumps(value) for name, value in (record.model_dump(mode="json") | _VERSION).items()}
+    """Return a record as a Redis hash: the JSON of each field, and the version."""
+    return {
+        name: json.dumps(value) for name, value in (record.model_dump(mode="json", by_alias=True) | _VERSION).items()
+    }
 
 
 def record_values(fields: dict[str, str]) -> dict[str, Any]:
-    """What was made into a hash by `record_fields`, to be validated.
+    """Parse a hash that `record_fields` made; the values are still to be validated.
 
     Raises:
-        NewerRecordError: by a newer release.
+        NewerRecordError: a newer release wrote it.
         ValueError: it is damaged.
     """
     if int(fields.get("version", RECORD_VERSION)) > RECORD_VERSION:  # at first none was written

@@ -1,7 +1,7 @@
-"""What time it is for everybody: by the clock of Redis, whatever the clock of this machine says.
+"""The time that all nodes share: that of Redis, whatever the clock of this machine says.
 
-A node whose clock is an hour ahead would else expire what others have just made. Between readings the time is counted
-by a clock that nobody can set.
+Otherwise a node whose clock is an hour ahead would expire what others have just created. Between readings the time is
+counted by a clock that cannot be set.
 """
 
 import time
@@ -24,12 +24,12 @@ class Clock:
     """The clock of one Redis."""
 
     def __init__(self, redis: "Redis") -> None:
-        """Nothing is read before it is asked for."""
+        """Read nothing yet."""
         self._redis = redis
         self._reading: _Reading | None = None
 
     def now(self) -> float:
-        """Seconds since the epoch, as Redis tells them or told within the last `READ_AGAIN_S` seconds.
+        """Return the seconds since the epoch by the clock of Redis, read at most `READ_AGAIN_S` seconds ago.
 
         Raises:
             RedisError: it does not answer.
@@ -37,6 +37,6 @@ class Clock:
         reading = self._reading
         if reading is None or time.clock_gettime(_STEADY) - reading.at > READ_AGAIN_S:
             seconds, microseconds = self._redis.time()
-            at = time.clock_gettime(_STEADY)  # after the answer: who is kept waiting is late, and expires nothing early
+            at = time.clock_gettime(_STEADY)  # after the answer: a slow answer makes us late, and nothing expires early
             reading = self._reading = _Reading(at, seconds + microseconds / 1e6 - at)
         return time.clock_gettime(_STEADY) + reading.ahead_s

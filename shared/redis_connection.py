@@ -8,17 +8,17 @@ from redis.retry import Retry
 from shared.settings import Settings
 
 
-def redis_client(settings: Settings, *, patience_s: float = 5, tries: int = 3) -> Redis:
-    """A client that reconnects, waits so long for an answer and tries a lost command so often.
+def redis_client(settings: Settings, *, timeout_s: float = 5, tries: int = 3) -> Redis:
+    """Return a client that reconnects, waits up to `timeout_s` for an answer and tries a lost command `tries` times.
 
-    It has to wait for longer than the longest blocking read takes.
+    The timeout must exceed the longest blocking read.
     """
     return Redis.from_url(
         settings.redis_url.replace("redis+socket://", "unix://", 1),  # kombu's name for it, and redis-py's
         decode_responses=True,
         protocol=2,
-        socket_connect_timeout=min(3, patience_s),
-        socket_timeout=patience_s,
+        socket_connect_timeout=min(3, timeout_s),
+        socket_timeout=timeout_s,
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), tries - 1),
         retry_on_error=[RedisConnectionError],
     )

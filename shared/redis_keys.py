@@ -9,25 +9,25 @@ from typing import Final
 # Jobs
 JOB_PREFIX: Final = "sakuga:job:"  # of the records; scripts make the keys of several
 EXPIRY: Final = "sakuga:expiry"  # sorted set of all jobs, by when their time to live ends
-QUARANTINE: Final = "sakuga:quarantine"  # sorted set of jobs that were tried too often, by when that was seen
-TOTALS: Final = "sakuga:totals"  # hash: jobs by how they ended and seconds by stage, since the beginning
+QUARANTINE: Final = "sakuga:quarantine"  # sorted set of jobs that ran out of attempts, by when they did
+TOTALS: Final = "sakuga:totals"  # hash: jobs by final state and seconds by stage, since the beginning
 
 # Lanes, workers and estimates
-LEASES: Final = "sakuga:leases"  # sorted set of jobs that are being converted, by their worker's last sign of life
+LEASES: Final = "sakuga:leases"  # sorted set of running jobs, by when their worker last renewed the lease
 FLOWS: Final = "sakuga:backlog"  # sorted set of flows that have jobs, by the work (ms) they were given
 FLOW_PREFIX: Final = "sakuga:backlog:"  # of the lists of the jobs of each flow
 FLOW_PIXELS: Final = "sakuga:flows:pixels"  # hash: what waits of each flow of the bulk lane
 OUTSTANDING: Final = "sakuga:outstanding"  # hash: work (ms) of each flow of the bulk lane that has not ended
-WORKERS: Final = "sakuga:workers"  # sorted set of warm processes, by their last sign of life
+WORKERS: Final = "sakuga:workers"  # sorted set of warm processes, by their last heartbeat
 PACE: Final = "sakuga:pace"  # hash: milliseconds per megapixel of each style
-PROMISES: Final = "sakuga:promises"  # string: how far off promised times are
-DRIFT: Final = "sakuga:drift"  # string: how much longer jobs take than was expected of them
+ETA_ERROR: Final = "sakuga:promises"  # string: the mean relative error of estimated times
+SLOWDOWN: Final = "sakuga:drift"  # string: the factor by which jobs take longer than estimated
 RECONCILED: Final = "sakuga:reconciled"  # string, there for a while after lists and totals were reconciled
 
 # Albums, webhooks, stored objects, requests
-ALBUMS_ENDED: Final = "sakuga:albums:ended"  # set of albums of which a photo ended, until somebody has looked
-WEBHOOKS_DUE: Final = "sakuga:webhooks"  # sorted set of messages that were not heard yet, by when they are to be sent
-LAPSES: Final = "sakuga:holdings"  # sorted set of holdings, as "holder key", by when they lapse
+ALBUMS_ENDED: Final = "sakuga:albums:ended"  # set of albums in which a photo has finished since the last notification
+WEBHOOKS_DUE: Final = "sakuga:webhooks"  # sorted set of undelivered messages, by when they are due
+REFERENCES: Final = "sakuga:holdings"  # sorted set of references, as "referrer key", by when they expire
 RATE_PREFIX: Final = "sakuga:rate"  # of the counts of requests, which the library `limits` keeps
 
 
@@ -42,17 +42,17 @@ def job_stream(job_id: str) -> str:
 
 
 def damaged_record(job_id: str) -> str:
-    """Whatever was there: a job's record that could not be read, put aside for the operator."""
+    """Any type: an unreadable job record, set aside for the operator."""
     return f"sakuga:damaged:{job_id}"
 
 
 def resent(job_id: str) -> str:
-    """String: a lost message was sent again a short while ago."""
+    """String: a lost message was resent a short while ago."""
     return f"sakuga:resent:{job_id}"
 
 
 def caller_jobs(caller: str) -> str:
-    """Sorted set: the jobs of a caller that belong to no album, by when they were made."""
+    """Sorted set: the jobs of a caller that belong to no album, by when they were created."""
     return f"sakuga:jobs:{caller}"
 
 
@@ -62,7 +62,7 @@ def cached_result(result_key: str) -> str:
 
 
 def idempotency(caller: str, key: str) -> str:
-    """Hash: the job that an Idempotency-Key of a caller made, and the digest of what came with it."""
+    """Hash: the job that an Idempotency-Key of a caller created, and the fingerprint of that request."""
     return f"sakuga:idempotency:{caller}:{key}"
 
 
@@ -92,12 +92,12 @@ def album_items(album_id: str) -> str:
 
 
 def album_order(album_id: str) -> str:
-    """Sorted set: the names of an album's photos, by when they came."""
+    """Sorted set: the names of an album's photos, by when they were added."""
     return f"sakuga:album:{album_id}:order"
 
 
 def album_counts(album_id: str) -> str:
-    """Hash: how many photos of an album are in which state."""
+    """Hash: the number of photos of an album in each state."""
     return f"sakuga:album:{album_id}:counts"
 
 
@@ -107,22 +107,22 @@ def album_stream(album_id: str) -> str:
 
 
 def album_name_lock(album_id: str, name: str) -> str:
-    """Lock: somebody is putting a photo under this name."""
+    """Lock: a photo is being put under this name."""
     return f"sakuga:lock:album:{album_id}:{name}"
 
 
-def holders(key: str) -> str:
-    """Set: who holds an object of the store."""
+def referrers(key: str) -> str:
+    """Set: the referrers of an object of the store."""
     return f"sakuga:holders:{key}"
 
 
 def object_lock(key: str) -> str:
-    """Lock: somebody is writing or deleting an object of the store."""
+    """Lock: an object of the store is being written or deleted."""
     return f"sakuga:lock:{key}"
 
 
 def webhook_message(message_id: str) -> str:
-    """Hash: a message that was not heard yet."""
+    """Hash: an undelivered message."""
     return f"sakuga:webhook:{message_id}"
 
 

@@ -1,4 +1,4 @@
-"""The one place where the parts are put together; everything else receives what it needs."""
+"""The composition root: builds all parts; everything else receives the parts it needs."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ from redis import Redis
 
 from shared.albums.counts import AlbumCounts
 from shared.albums.store import Albums
-from shared.callers.api_keys import Keys
+from shared.callers.api_keys import ApiKeys
 from shared.callers.quotas import Quotas
 from shared.jobs.attempts import Attempts
 from shared.jobs.cached_results import CachedResults
@@ -28,17 +28,17 @@ from shared.scheduling.workers import Workers
 from shared.settings import Settings
 from shared.storage.backends import open_store
 from shared.storage.base import Store
-from shared.storage.references import WAIT_S, Holdings
+from shared.storage.references import WAIT_S, References
 from shared.styles import Styles, installed_styles
 from shared.webhooks.outbox import Webhooks
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything a process of Sakuga works with; what it does with it is in `shared.usecases`."""
+    """Everything that a process of Sakuga works with; `shared.usecases` works with it."""
 
     settings: Settings
-    keys: Keys
+    api_keys: ApiKeys
     quotas: Quotas
     redis: Redis
     clock: Clock
@@ -58,7 +58,7 @@ class Services:
     cached_results: CachedResults
     albums: Albums
     webhooks: Webhooks
-    holdings: Holdings
+    references: References
     queue: Queue
     limits: Limits
 
@@ -66,10 +66,10 @@ class Services:
 def connect(settings: Settings, *, wait_s: float = WAIT_S) -> Services:
     """Put the services together; Redis and the store are reached when first used.
 
-    Who finds a photo in other hands waits up to `wait_s` for it.
+    Requests wait up to `wait_s` for a locked photo.
     """
     redis = redis_client(settings)
-    keys = Keys(settings.api_keys)
+    api_keys = ApiKeys(settings.api_keys)
     store = open_store(settings)
     clock = Clock(redis)
     workers, lanes = Workers(redis, clock), Lanes(redis, clock)
@@ -95,8 +95,8 @@ def connect(settings: Settings, *, wait_s: float = WAIT_S) -> Services:
     )
     return Services(
         settings=settings,
-        keys=keys,
-        quotas=Quotas(redis, clock, keys),
+        api_keys=api_keys,
+        quotas=Quotas(redis, clock, api_keys),
         redis=redis,
         clock=clock,
         store=store,
@@ -120,7 +120,7 @@ def connect(settings: Settings, *, wait_s: float = WAIT_S) -> Services:
         cached_results=cached_results,
         albums=Albums(redis, clock, jobs, max_photos=settings.max_album_photos, wait_s=wait_s),
         webhooks=Webhooks(redis, clock, private_hosts=frozenset(settings.webhook_hosts.replace(",", " ").split())),
-        holdings=Holdings(redis, clock, store, wait_s=wait_s),
+        references=References(redis, clock, store, wait_s=wait_s),
         queue=Queue(celery_app(settings), redis),
         limits=Limits(settings.max_upload_bytes, settings.max_megapixels),
     )

@@ -82,7 +82,7 @@ class Settings(BaseSettings):
 
     @property
     def hard_time_limit_s(self) -> int:
-        """When a child that did not stop at `job_time_limit_s` is killed."""
+        """The seconds after which a child that did not stop at `job_time_limit_s` is killed."""
         return self.job_time_limit_s + max(1, self.job_time_limit_s // 4)
 
     @property

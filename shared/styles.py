@@ -85,7 +85,7 @@ class Styles(Mapping[str, Style]):
 
 
 def imported_weights(data_dir: Path) -> Path:
-    """Where `sakuga weights import` keeps what the operator brings."""
+    """Return the folder of the weights that `sakuga weights import` has added."""
     return data_dir / "weights"
 
 

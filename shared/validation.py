@@ -1,4 +1,4 @@
-"""What would have been right, in words, where pydantic refuses a value."""
+"""Describing in words what pydantic would have accepted."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -26,7 +26,7 @@ _ALLOWED: Final = {
 
 
 def allowed(problem: Mapping[str, Any]) -> str:
-    """The rest of a sentence that ends in "must be", of one of pydantic's problems."""
+    """Complete a sentence that ends in "must be" for one of pydantic's problems."""
     context = {name: _word(value) for name, value in problem.get("ctx", {}).items()}
     return _ALLOWED.get(problem["type"], "valid ({msg})").format(msg=problem["msg"], **context)
 

@@ -28,7 +28,7 @@ from redis import Redis
 
 from cli import valkey
 from shared.jobs.record import Job
-from shared.pipeline import Tensor, Told
+from shared.pipeline import ProgressCallback, Tensor
 from shared.redis_clock import Clock
 from shared.redis_connection import redis_client
 from shared.redis_keys import LEASES
@@ -321,7 +321,7 @@ class ToyEngine:
     margin = 0
     drawn_at: int | None = None
 
-    def generate(self, photo: Tensor, tell: Told) -> Tensor:  # noqa: ARG002
+    def generate(self, photo: Tensor, report: ProgressCallback) -> Tensor:  # noqa: ARG002
         return -photo
 
 

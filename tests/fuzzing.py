@@ -30,7 +30,7 @@ from shared.conversion import Options
 from shared.errors import SakugaError
 from shared.photos.formats import Format, Limits
 from shared.photos.inspection import inspect
-from shared.pipeline import Tensor, Told
+from shared.pipeline import ProgressCallback, Tensor
 
 T = TypeVar("T")
 MINUTES = float(os.environ.get("FUZZ_MINUTES") or 0)
@@ -38,7 +38,7 @@ SEED = int(os.environ.get("FUZZ_SEED") or 0)
 
 PHOTO_LIMITS = Limits(max_bytes=1 << 20, max_megapixels=2)
 # Of the photos that these limits allow, each may take this much of the process that converts it; a request, of the web.
-MOST_CPU_S, MOST_WAIT_S, MOST_MIB = 10, 60, 250
+MAX_CPU_S, MAX_WAIT_S, MAX_MIB = 10, 60, 250
 _ALL_MIB = 4096  # mapped; only so that a blow-up ends the process and not the machine
 _SIGNATURE_BYTES = 16  # mostly spared: what is no photo at first sight reaches nothing that could break
 _EDGES = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, (1 << 64) - 1)
@@ -165,7 +165,7 @@ class Converter:
         self._process.stdin.write(struct.pack(">I", len(photo)) + photo)
         self._process.stdin.flush()
         try:
-            answer = self._answers.get(timeout=MOST_WAIT_S)
+            answer = self._answers.get(timeout=MAX_WAIT_S)
         except Empty:
             answer = ""
         if answer.startswith(("picture", "4")):
@@ -210,7 +210,7 @@ class _Negative:
     multiple, margin = 4, 0
     drawn_at: int | None = None
 
-    def generate(self, photo: Tensor, tell: Told) -> Tensor:  # noqa: ARG002
+    def generate(self, photo: Tensor, report: ProgressCallback) -> Tensor:  # noqa: ARG002
         return -photo
 
 
@@ -229,7 +229,7 @@ class _Cost:
 
     def excess(self) -> str:
         cpu_s, mib = time.process_time() - self.cpu_s, _peak_mib() - self.mib
-        return f"took {cpu_s:.1f} s and {mib} MiB" if cpu_s > MOST_CPU_S or mib > MOST_MIB else ""
+        return f"took {cpu_s:.1f} s and {mib} MiB" if cpu_s > MAX_CPU_S or mib > MAX_MIB else ""
 
 
 @contextmanager

@@ -15,19 +15,19 @@ from redis import Redis
 from cli.keys import Allowance, create_caller
 from shared.callers.api_keys import Scope
 from shared.jobs.record import Lane
-from shared.pipeline import Tensor, Told
+from shared.pipeline import ProgressCallback, Tensor
 from shared.redis_keys import (
     ALBUMS_ENDED,
-    DRIFT,
+    ETA_ERROR,
     EXPIRY,
     FLOW_PIXELS,
     FLOWS,
-    LAPSES,
     LEASES,
     OUTSTANDING,
     PACE,
-    PROMISES,
     QUARANTINE,
+    REFERENCES,
+    SLOWDOWN,
     TOTALS,
     WEBHOOKS_DUE,
     WORKERS,
@@ -36,12 +36,12 @@ from shared.redis_keys import (
 )
 from shared.services import Services, connect
 from shared.storage.disk import DiskStore
-from shared.storage.references import Holdings
-from shared.usecases.albums import tell_ended
-from shared.usecases.dispatch import feed
+from shared.storage.references import References
+from shared.usecases.albums import notify_finished
+from shared.usecases.dispatch import dispatch
 from shared.usecases.jobs import erase, retry
 from shared.usecases.maintenance import expire_due, reconcile
-from shared.usecases.recovery import send_lost
+from shared.usecases.recovery import resend_lost
 from tests.conftest import ROOT, ToyEngine, fall_silent, photo_bytes
 from tests.shared.albums.test_albums import ALBUMS, body, put, upload
 from tests.shared.webhooks.test_webhooks import Receiver, receiver  # noqa: F401  a fixture
@@ -56,8 +56,8 @@ MOST = Allowance((Scope.SUBMIT, Scope.READ), requests_per_minute=10_000, megapix
 STAY = {
     TOTALS: "counters since the beginning, under a few names",
     PACE: "one number for each style",
-    PROMISES: "one number",
-    DRIFT: "one number",
+    ETA_ERROR: "one number",
+    SLOWDOWN: "one number",
     WORKERS: "processes; a node that starts drops those that were silent for an hour",
     lane_totals(Lane.INTERACTIVE): "four counters",
     lane_totals(Lane.BULK): "four counters",
@@ -67,7 +67,7 @@ INDEXES = {
     EXPIRY: "the job expires or is erased",
     QUARANTINE: "the job expires, is erased or tried anew",
     LEASES: "the attempt ends",
-    LAPSES: "the object is let go of",
+    REFERENCES: "the object is let go of",
     lane_sent(Lane.INTERACTIVE): "the job begins or ends",
     lane_sent(Lane.BULK): "the job begins or ends",
     FLOWS: "it has no jobs when its turn comes",
@@ -84,7 +84,9 @@ def is_named(redis: Redis, key: str) -> bool:
         case ["job", rest]:
             return redis.zscore(EXPIRY, rest.removesuffix(":events")) is not None
         case ["holders", held]:
-            return all(redis.zscore(LAPSES, f"{holder} {held}") is not None for holder in map(str, redis.smembers(key)))
+            return all(
+                redis.zscore(REFERENCES, f"{holder} {held}") is not None for holder in map(str, redis.smembers(key))
+            )
         case ["backlog", flow]:
             return redis.zscore(FLOWS, flow) is not None
     return False
@@ -132,25 +134,25 @@ class Place:
 
     def work(self) -> None:
         """Convert all that waits, as a worker does."""
-        self.services.workers.beat("host/1")
+        self.services.workers.heartbeat("host/1")
         while message := next((found for lane in Lane if (found := self.services.redis.rpop(lane))), None):
             tasks.convert(json.loads(str(message))["headers"]["id"], self.services, lambda _: self._engine())
 
     def tidy(self) -> None:
         """What every worker node does now and then."""
         services = self.services
-        for step in (send_lost, feed, tell_ended, expire_due, reconcile):
+        for step in (resend_lost, dispatch, notify_finished, expire_due, reconcile):
             step(services)
-        services.holdings.release_lapsed()
+        services.references.release_expired()
         services.webhooks.send_due()
 
     def _engine(self) -> ToyEngine:
         watch = self.watch
 
         class Watched(ToyEngine):
-            def generate(self, photo: Tensor, tell: Told) -> Tensor:
+            def generate(self, photo: Tensor, report: ProgressCallback) -> Tensor:
                 watch.look()
-                return super().generate(photo, tell)
+                return super().generate(photo, report)
 
         return Watched()
 
@@ -167,7 +169,7 @@ def place(guarded: Services, key_file: Path) -> Iterator[Place]:
             super().put(key, data, content_type=content_type)
 
     store = Watched(settings.data_dir / "store")
-    services = replace(services, store=store, holdings=Holdings(services.redis, services.clock, store))
+    services = replace(services, store=store, references=References(services.redis, services.clock, store))
     key, _ = create_caller(key_file, "alice", MOST, expires_in=None)
     client = create_app(services).test_client()
     assert client.post("/", data={"key": key}).status_code == 303  # begins a session
@@ -202,9 +204,9 @@ def cancel_and_erase(place: Place) -> None:
 def try_again(place: Place) -> None:
     job_id = place.send(5)
     place.claim(job_id)
-    place.services.attempts.requeue(place.services.jobs.get(job_id), hindered=True)
+    place.services.attempts.requeue(place.services.jobs.get(job_id), outage=True)
     place.claim(job_id)
-    place.services.attempts.give_back(job_id, "host/1", counts=False)
+    place.services.attempts.release(job_id, "host/1", counts=False)
     place.client.post(f"{JOBS}/{job_id}/cancel")
     retry(place.services, job_id)
     place.watch.look()
@@ -230,7 +232,7 @@ def lose_messages(place: Place) -> None:
     place.claim(job_id)
     fall_silent(place.services, place.services.jobs.get(job_id))
     place.services.redis.delete(Lane.INTERACTIVE)
-    assert send_lost(place.services)
+    assert resend_lost(place.services)
 
 
 def damage_a_record(place: Place) -> None:

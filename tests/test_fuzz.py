@@ -43,7 +43,7 @@ from tests.conftest import ToyEngine, photo_bytes, zip_of
 from tests.fuzzing import Converter, ConverterDiedError, damaged, fuzz, within_bounds
 from web import rates
 from web.app import create_app
-from web.waiting import WaitingRoom
+from web.held_requests import SlotPool
 from worker import tasks
 
 pytestmark = pytest.mark.filterwarnings(
@@ -69,7 +69,7 @@ def app(services: Services) -> Flask:
 def hurried(services: Services) -> Flask:
     """One that lets nobody wait: what is held open ends at once, and gives back no seat where nobody closes it."""
     app = create_app(services, is_serving=lambda: False)
-    app.extensions["sakuga-waiting"] = WaitingRoom(1_000_000, lambda: False)
+    app.extensions["sakuga-slots"] = SlotPool(1_000_000, lambda: False)
     return app
 
 

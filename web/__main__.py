@@ -20,12 +20,12 @@ from shared.services import connect
 from shared.settings import WEB_THREADS, Settings, load_settings
 from shared.telemetry import configure_logs
 from web.app import create_app
-from web.patience import PatientWorker
+from web.slow_clients import SlowClientWorker
 
-SILENCE_S = 10  # of a client in the middle of a request or an answer
-LOCK_WAIT_S = 5  # for a photo in other hands: of the few threads a worker that died would hold many
-PROBES = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}  # of a client that may have vanished unheard
-GRACE_S = 10  # for requests in hand; those that merely wait are let go at once
+SILENCE_S = 10  # of a client in the middle of a request or a response
+LOCK_WAIT_S = 5  # for a locked photo: the lock of a worker that died would otherwise block many of the few threads
+PROBES = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}  # detect clients that are gone
+GRACE_S = 10  # for requests in progress; those that merely wait are ended at once
 
 log = structlog.get_logger()
 
@@ -41,7 +41,7 @@ class Server(BaseApplication):  # type: ignore[misc]
     def load_config(self) -> None:
         options = {
             "bind": f"{self._settings.host}:{self._settings.port}",
-            "worker_class": PatientWorker,
+            "worker_class": SlowClientWorker,
             "workers": 1,
             "threads": WEB_THREADS,
             "graceful_timeout": GRACE_S,
@@ -67,12 +67,12 @@ class Server(BaseApplication):  # type: ignore[misc]
 
 
 def _share_memory(_arbiter: object, _worker: object) -> None:
-    """Let parent and child go on sharing what is loaded: the collector would write into all of it."""
+    """Keep memory shared between parent and child: the garbage collector would write into all of it."""
     gc.freeze()
 
 
 def _limit_waiting(arbiter: Arbiter) -> None:
-    """Let no client keep a thread by sending or taking nothing. Connections inherit what their listener has."""
+    """Set timeouts so that no idle client keeps a thread. Connections inherit the options of their listener."""
     for listener in arbiter.LISTENERS:
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             listener.sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", SILENCE_S, 0))
@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def _introduce(settings: Settings) -> None:
-    """Say where this is and what it works with; an operator sees here what is missing."""
+    """Log the address and the dependencies; an operator sees here what is missing."""
     queue = maybe_sanitize_url(settings.redis_url)
     address = f"http://{settings.host}:{settings.port}"
     whom = "callers with keys" if settings.api_keys else "anybody"

@@ -1,32 +1,32 @@
-"""Who calls, and whether they may: a key in the header, or a session that a browser began with one."""
+"""Authentication and authorisation: by an API key in the header, or by a session that a browser began with one."""
 
 from typing import Final
 
 from flask import Response, current_app, g, request
 
-from shared.callers.api_keys import PUBLIC, Caller, Keys
+from shared.callers.api_keys import PUBLIC, ApiKeys, Caller
 from shared.errors import ForbiddenError, UnauthorizedError
 from shared.services import Services
-from web.current import services
+from web.context import services
 from web.openapi import Access, Operation
 from web.sessions import COOKIE, key_of_session
 
 OPEN_VIEWS: Final = {"static", "page.index", "page.sign_in", "page.sign_out", "service.openapi", "service.docs"}
-UNWATCHED: Final = {"static", "service.livez", "service.readyz"}  # answered whoever asks, and whatever is away
+UNWATCHED: Final = {"static", "service.livez", "service.readyz"}  # answered for anyone, whatever is down
 
 
 def identify() -> None:
-    """Find out who sent this request, before anything else of it is looked at."""
+    """Identify the caller of this request, before anything else of it is processed."""
     g.caller = None
     if request.endpoint not in UNWATCHED and not g.is_queue_away:
-        g.caller = _caller(services()) if services().keys.are_asked_for else PUBLIC
+        g.caller = _caller(services()) if services().api_keys.are_required else PUBLIC
 
 
 def require_access() -> None:
-    """Refuse whoever may not do this; a view that says nothing of who may is for callers alone.
+    """Refuse a request without permission; a view without an operation requires a caller.
 
     Raises:
-        UnauthorizedError: nobody said who calls, or with a key that is none.
+        UnauthorizedError: the key is missing or invalid.
         ForbiddenError: the caller lacks the scope for it.
     """
     if request.endpoint is None or request.endpoint in OPEN_VIEWS:
@@ -42,10 +42,10 @@ def require_access() -> None:
 
 
 def require_caller() -> Caller:
-    """Who calls.
+    """Return the caller.
 
     Raises:
-        UnauthorizedError: that is not known.
+        UnauthorizedError: there is none.
     """
     if (caller := known_caller()) is None:
         raise UnauthorizedError(
@@ -57,31 +57,31 @@ def require_caller() -> Caller:
 
 
 def known_caller() -> Caller | None:
-    """Who calls, if that is known."""
+    """Return the caller, if there is one."""
     caller: Caller | None = g.get("caller")
     return caller
 
 
 def ask_for_key(response: Response) -> None:
-    """Say in a refusal what would have been right (RFC 6750)."""
+    """Add the WWW-Authenticate header (RFC 6750)."""
     error = ', error="invalid_token"' if _bearer() else ""
     response.headers["WWW-Authenticate"] = f'Bearer realm="sakuga"{error}'
 
 
 def _caller(services: Services) -> Caller | None:
     if key := _bearer():
-        found = services.keys.find(key)
+        found = services.api_keys.find(key)
         return found[0] if found else None
-    return _of_session(services.keys, services, request.cookies.get(COOKIE))
+    return _of_session(services.api_keys, services, request.cookies.get(COOKIE))
 
 
-def _of_session(keys: Keys, services: Services, session: str | None) -> Caller | None:
-    """Whose session it is, for as long as the key is good that it was begun with."""
+def _of_session(keys: ApiKeys, services: Services, session: str | None) -> Caller | None:
+    """Return the caller of a session, as long as the key that began it is valid."""
     digest = key_of_session(services.redis, session) if session else None
     return keys.find_digest(digest) if digest else None
 
 
 def _bearer() -> str:
-    """The key of the header; other schemes are those of proxies in front, and none of ours."""
+    """Return the key of the header; other schemes belong to proxies in front of the service."""
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     return key.strip() if scheme.lower() == "bearer" else ""

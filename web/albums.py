@@ -12,13 +12,14 @@ from shared.conversion import Options
 from shared.errors import BadRequestError, SakugaError
 from shared.jobs.record import State, error_info
 from shared.usecases import albums
-from shared.usecases.uploads import Numbering, Taken, add_archive, add_photo, replace_photo
+from shared.usecases.uploads import Numbering, UploadResult, add_archive, add_photo, replace_photo
 from web.archive import archive_of
-from web.current import services
+from web.context import services
 from web.events import album_stream
-from web.incoming import caller_id, own_album, spooled_body
+from web.held_requests import last_event_id, stream_response
 from web.jobs import job_body, job_links
 from web.openapi import Access, Takes, operation
+from web.resources import caller_id, own_album, spooled_body
 from web.schemas import (
     AcceptedPhoto,
     AlbumBody,
@@ -37,7 +38,6 @@ from web.schemas import (
     rounded,
     utc,
 )
-from web.waiting import held_open, last_event_id
 
 if TYPE_CHECKING:
     from web.rates import Rates
@@ -162,11 +162,11 @@ def listen_to_album(album_id: str) -> Response:
     album = own_album(album_id)
     after = last_event_id()
     if after and after == services().albums.last_event(album.id) and services().albums.has_ended(album.id):
-        return Response(status=204)  # tells an EventSource that it has heard everything
-    return held_open(
-        lambda seat: album_stream(
+        return Response(status=204)  # tells an EventSource not to reconnect
+    return stream_response(
+        lambda slot: album_stream(
             services().albums,
-            seat,
+            slot,
             album.id,
             after=after,
             render=lambda: _body(services().albums.get(album.id)).model_dump_json(),
@@ -181,9 +181,9 @@ def listen_to_album(album_id: str) -> Response:
     "Download all pictures as a ZIP archive", answers={200: "application/zip"}, problems=(404, 503), access=Access.READ
 )
 def get_archive(album_id: str) -> Response:
-    """The pictures that are done at once, the others as they get done; at last the reasons of those that failed."""
+    """Stream the pictures that are done, then the others as they finish, and finally the reasons of failures."""
     album = own_album(album_id)
-    response = held_open(lambda seat: archive_of(services(), seat, album), "application/zip")
+    response = stream_response(lambda slot: archive_of(services(), slot, album), "application/zip")
     response.headers["Content-Disposition"] = _disposition(album)
     return response
 
@@ -211,18 +211,18 @@ def delete_album(album_id: str) -> Response:
     return Response(status=204)
 
 
-def _taken(album: Album, upload: FileStorage, numbering: Numbering) -> list[Taken]:
-    """What became of one file of a form: a photo, or an archive of them."""
+def _taken(album: Album, upload: FileStorage, numbering: Numbering) -> list[UploadResult]:
+    """Add one file of a form, a photo or an archive of photos."""
     file, name = cast("BinaryIO", upload.stream), upload.filename or "photo"
     try:
         if _is_archive(file):
             return list(add_archive(services(), album, file, numbering))
         return [add_photo(services(), album, name, file, numbering)]
     except SakugaError as error:
-        return [Taken(name, error=error)]
+        return [UploadResult(name, error=error)]
 
 
-def _accepted(taken: Taken) -> AcceptedPhoto:
+def _accepted(taken: UploadResult) -> AcceptedPhoto:
     job = taken.require_job()
     return AcceptedPhoto(name=taken.name, job=job.id, links=job_links(job.id))
 

@@ -1,4 +1,4 @@
-"""The Flask application: the factory, the one place where errors become answers, and what every answer carries."""
+"""The Flask application: its factory, the translation of errors into responses, and the common headers."""
 
 import tempfile
 from collections.abc import Callable
@@ -30,13 +30,13 @@ from shared.errors import (
 from shared.photos.formats import too_many_bytes
 from shared.services import Services
 from shared.settings import WEB_THREADS
-from web import albums, jobs, metrics, page, service
+from web import albums, jobs, metrics, page, system
 from web.access import ask_for_key, identify, require_access
+from web.held_requests import SlotPool
 from web.openapi import document
-from web.rates import Rates, tell_rate
+from web.rates import Rates, add_rate_headers
 from web.readiness import Check, queue_check, queue_is_away, require_queue
 from web.schemas import Problem, answer
-from web.waiting import WaitingRoom
 from web.webhooks import WEBHOOKS
 
 FORM_BYTES = 64 << 10  # what a multipart body needs besides the photo
@@ -47,33 +47,33 @@ log = structlog.get_logger()
 
 
 class SpoolingRequest(Request):
-    """Keeps the files of a form on disk but for small ones: an upload of many photos takes no memory."""
+    """Keeps all but small files of a form on disk: an upload of many photos takes no memory."""
 
     def _get_file_stream(self, *_: object, **__: object) -> IO[bytes]:
         return cast("IO[bytes]", tempfile.SpooledTemporaryFile(SPOOLED_PART_BYTES))
 
 
 def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: True) -> Flask:
-    """Build the application around `services`; requests that wait are let go when `is_serving` turns false.
+    """Build the application around `services`; held requests end when `is_serving` turns false.
 
     Raises:
-        SettingsError: the file of keys cannot be used.
+        SettingsError: the key file cannot be used.
     """
-    services.keys.require()
+    services.api_keys.require()
     app = Flask("web")
     app.request_class = SpoolingRequest
     if proxies := services.settings.trusted_proxies:
-        # Each adds the address of whom it heard; of the scheme the nearest one hands on what it was told.
+        # Every proxy appends the address of its client; the nearest one passes the scheme on.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=1, x_host=0)  # type: ignore[method-assign]
     app.config["MAX_CONTENT_LENGTH"] = services.settings.max_upload_bytes + FORM_BYTES
     app.config["MAX_FORM_PARTS"] = MAX_FORM_PARTS
     app.extensions["sakuga"] = services
-    app.extensions["sakuga-waiting"] = WaitingRoom(WEB_THREADS // 2, is_serving)
+    app.extensions["sakuga-slots"] = SlotPool(WEB_THREADS // 2, is_serving)
     rates = app.extensions["sakuga-rates"] = Rates(services)
     app.extensions["sakuga-store-check"] = Check(services.store.check)
     app.extensions["sakuga-queue-check"] = queue_check(services.settings)
     app.extensions["sakuga-metrics"] = metrics.install(app, services)
-    for blueprint in (jobs.blueprint, albums.blueprint, service.blueprint, page.blueprint):
+    for blueprint in (jobs.blueprint, albums.blueprint, system.blueprint, page.blueprint):
         app.register_blueprint(blueprint)
     app.before_request(_refusing_foreign_names(services.settings.host_names))
     app.before_request(_refuse_cross_site)
@@ -83,7 +83,7 @@ def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: T
     app.before_request(require_access)
     app.register_error_handler(SakugaError, _problem)
     app.register_error_handler(Exception, lambda error: _answered(error, services))
-    app.after_request(tell_rate)
+    app.after_request(add_rate_headers)
     app.after_request(_securing(services.store.public_origin))
     app.after_request(_explained)  # the last is the first: it answers anew
     app.extensions["sakuga-openapi"] = document(
@@ -98,7 +98,7 @@ def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: T
 
 
 def _refusing_foreign_names(known: list[str] | None) -> Callable[[], None]:
-    """Answer only to the names in `known`, or to any: a name that somebody points at this machine is not ours."""
+    """Answer only to the host names in `known`, if given: a foreign name may point at this machine."""
 
     def refuse() -> None:
         if known is not None and urlsplit(f"//{request.host}").hostname not in known:
@@ -108,9 +108,9 @@ def _refusing_foreign_names(known: list[str] | None) -> Callable[[], None]:
 
 
 def _refuse_cross_site() -> None:
-    """Let no other web site make a visitor's browser send or erase anything here. Other clients are not asked.
+    """Refuse changes that another web site makes through a visitor's browser. Other clients are not affected.
 
-    A page that hides where it is from, as `Origin: null`, is as foreign as any.
+    A page that hides its origin, with `Origin: null`, counts as another site.
     """
     if request.method in {"GET", "HEAD", "OPTIONS"}:
         return
@@ -126,7 +126,7 @@ def _answered(error: Exception, services: Services) -> Response:
 
 
 def _origin() -> str | None:
-    """The host of the page that sent this: empty where the page hides it, None where no page did."""
+    """Return the host of the page that sent this: empty if the page hides it, None without a page."""
     origin = request.headers.get("Origin")
     try:
         return None if origin is None else urlsplit(origin).netloc
@@ -167,7 +167,7 @@ def _refused_by_flask(error: HTTPException, services: Services) -> SakugaError:
 
 
 class _HttpError(SakugaError):
-    """What Flask itself refuses for another reason, like a body that is no form."""
+    """An error of Flask itself without one of our own, such as a body that is not a form."""
 
     def __init__(self, error: HTTPException) -> None:
         super().__init__(error.description or "")
@@ -190,7 +190,7 @@ def _problem(error: SakugaError) -> Response:
 
 
 def _explained(response: Response) -> Response:
-    """Say why where a precondition fails: werkzeug leaves the body as it would have been."""
+    """Replace the body where a precondition fails: werkzeug leaves the one of the successful response."""
     if response.status_code != HTTPStatus.PRECONDITION_FAILED:
         return response
     response.close()
@@ -198,7 +198,7 @@ def _explained(response: Response) -> Response:
 
 
 def _securing(picture_origin: str | None) -> Callable[[Response], Response]:
-    """Allow the page nothing but its own files, and pictures from where the store hands them out."""
+    """Allow the page nothing but its own files, and pictures from the store's public origin."""
     pictures = f"'self' blob: data: {picture_origin or ''}".strip()
     policy = (
         f"default-src 'none'; script-src 'self'; style-src 'self'; img-src {pictures}; connect-src 'self'; "

@@ -1,4 +1,4 @@
-"""The pictures of an album as one ZIP archive, made while it is sent: a picture at a time is in memory."""
+"""The pictures of an album as one ZIP archive, streamed as it is made: with one picture at a time in memory."""
 
 import errno
 import json
@@ -13,63 +13,64 @@ from zipstream import ZipStream
 
 from shared.albums.record import Album, Entry
 from shared.errors import UnavailableError
-from shared.jobs.events import PATIENCE_S
+from shared.jobs.events import READ_BLOCK_S
 from shared.jobs.record import ENDED, State
 from shared.photos.filenames import UniqueNames
 from shared.services import Services
 from shared.storage.base import MissingObjectError
-from web.waiting import Seat
+from web.held_requests import Slot
 
 FAILURES: Final = "failures.json"
-STORE_RETRY_S: Final = 60  # for a picture that the store does not give; a client would have to fetch all others again
+STORE_RETRY_S: Final = 60  # while the store is down; on failure a client would have to download all pictures again
 STORE_PAUSE_S: Final = 1
 
 log = structlog.get_logger()
 
 
 class BrokenOffError(Exception):
-    """The server shuts down, or the album was erased: the archive ends where it is, and nobody takes it for whole."""
+    """The server shuts down, or the album was erased: the archive is cut off, so that it is seen to be incomplete."""
 
 
-def archive_of(services: Services, seat: Seat, album: Album) -> Iterator[bytes]:
-    """Yield the archive: what is done at once, the rest as it gets done, and the reasons of what failed.
+def archive_of(services: Services, slot: Slot, album: Album) -> Iterator[bytes]:
+    """Yield the archive: the pictures that are done, the rest as they finish, and the reasons of failures.
 
-    Whatever ends it early is raised: the server then breaks the connection off, so that nobody takes it for whole.
+    Whatever ends it early is raised: the server then resets the connection, so that the archive is seen to be
+    incomplete.
     """
-    packing = _Packing(services, seat)
+    packing = _Packing(services, slot)
     after = services.albums.last_event(album.id)
     yield from packing.add_all(services.albums.entries(album.id))
     while services.albums.unfinished(album.id):
-        _require_wanted(seat)
-        events = services.albums.events(album.id, after=after, wait_s=PATIENCE_S)
+        _require_wanted(slot)
+        events = services.albums.events(album.id, after=after, wait_s=READ_BLOCK_S)
         after = events[-1].id if events else after
         names = list(dict.fromkeys(event.name for event in events if event.state in ENDED))
-        yield from packing.add_all(services.albums.some(album.id, names))
-    yield from packing.add_all(services.albums.entries(album.id))  # what was overheard
-    if not services.albums.is_there(album.id):
+        yield from packing.add_all(services.albums.get_many(album.id, names))
+    yield from packing.add_all(services.albums.entries(album.id))  # in case an event was missed
+    if not services.albums.exists(album.id):
         raise BrokenOffError
     yield from packing.close()
 
 
-def _require_wanted(seat: Seat) -> None:
-    """Stop an archive that is no longer wanted; a plain return would end it as if it were whole.
+def _require_wanted(slot: Slot) -> None:
+    """Stop an archive that is no longer wanted; a plain return would end it as if it were complete.
 
     Raises:
-        BrokenPipeError: the client has hung up, as a write to it would have shown.
+        BrokenPipeError: the client has disconnected, as a write to it would have shown.
         BrokenOffError: the server shuts down.
     """
-    if seat.is_abandoned():
+    if slot.is_abandoned():
         raise BrokenPipeError(errno.EPIPE, "The client disconnected.")
-    if not seat.room.is_open():
+    if not slot.pool.is_open():
         raise BrokenOffError
 
 
 class _Packing:
-    """What is in the archive so far."""
+    """The archive so far."""
 
-    def __init__(self, services: Services, seat: Seat) -> None:
+    def __init__(self, services: Services, slot: Slot) -> None:
         self._services = services
-        self._seat = seat
+        self._slot = slot
         # Not squeezed, since pictures are; but readers that go from the front find no end of an entry that is "stored".
         self._zipped = ZipStream(compress_type=ZIP_DEFLATED, compress_level=0)
         self._done: set[str] = set()
@@ -101,11 +102,11 @@ class _Packing:
         yield from self._zipped.all_files()
 
     def _read(self, key: str) -> bytes:
-        """Read a picture, again and again if the store does not answer, for `STORE_RETRY_S`.
+        """Read a picture, retrying for `STORE_RETRY_S` while the store does not respond.
 
         Raises:
             MissingObjectError: there is none.
-            UnavailableError: it was not to be had, or not whole.
+            UnavailableError: it could not be read completely.
         """
         give_up_at = time.monotonic() + STORE_RETRY_S
         while True:
@@ -116,7 +117,7 @@ class _Packing:
                 if time.monotonic() >= give_up_at:
                     raise
                 log.warning("failed to read a picture for an archive; retrying", error=str(error))
-            _require_wanted(self._seat)
+            _require_wanted(self._slot)
             time.sleep(STORE_PAUSE_S)
 
 

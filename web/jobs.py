@@ -20,15 +20,15 @@ from shared.errors import (
 from shared.jobs.record import Job, ResultInfo, State
 from shared.usecases.jobs import erase
 from shared.usecases.submit import Order, submit
-from web.current import services
+from web.context import services
 from web.events import stream
-from web.incoming import caller_id, own_job, spooled_body
+from web.held_requests import acquire_slot, last_event_id, stream_response
 from web.openapi import Access, Takes, operation
+from web.resources import caller_id, own_job, spooled_body
 from web.schemas import JobBody, JobLinks, JobOptions, JobPage, PageOptions, ResultOptions, answer
-from web.waiting import held_open, last_event_id, take_seat
 
 MAX_WAIT_S = 30
-NO_WORKERS_RETRY_S = 15  # when no worker is there, nobody knows; this is a restart's time
+NO_WORKERS_RETRY_S = 15  # without workers there is no estimate; this is the time of a restart
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/api/v1/jobs")
 
@@ -125,12 +125,12 @@ def listen(job_id: str) -> Response:
     job = own_job(job_id)
     after = last_event_id()
     if after and job.ended and after == services().events.last(job_id):
-        return Response(status=204)  # tells an EventSource that it has heard everything
-    return held_open(
-        lambda seat: stream(
+        return Response(status=204)  # tells an EventSource not to reconnect
+    return stream_response(
+        lambda slot: stream(
             services().jobs,
             services().events,
-            seat,
+            slot,
             job_id,
             after=after,
             render=lambda now: job_body(now).model_dump_json(),
@@ -169,7 +169,7 @@ def _idempotency_key() -> str | None:
 
 
 def _uploaded_photo() -> BinaryIO:
-    """The photo of this request: the multipart field `photo` or the body itself."""
+    """Return the photo of this request: the multipart field `photo` or the body itself."""
     if request.mimetype == "multipart/form-data":
         return _only_photo(request.files.getlist("photo"))
     if request.mimetype.startswith("image/") or request.mimetype == "application/octet-stream":
@@ -187,18 +187,18 @@ def _only_photo(uploads: list[FileStorage]) -> BinaryIO:
 
 
 def _wait_if_preferred(job: Job) -> tuple[Job, int]:
-    """Wait as `Prefer: wait=N` asks; the seconds are 0 when it was not asked or there is no room to wait."""
+    """Wait as `Prefer: wait=N` asks; the seconds are 0 without that header or a free slot."""
     asked = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})", request.headers.get("Prefer", ""), re.IGNORECASE)
     seconds = min(int(asked[1]), MAX_WAIT_S) if asked else 0
     if not seconds:
         return job, 0
-    seat = take_seat()
-    if seat is None:
+    slot = acquire_slot()
+    if slot is None:
         return job, 0
     try:
-        return services().events.wait_for_end(job.id, seconds, patient=seat.is_wanted), seconds
+        return services().events.wait_for_end(job.id, seconds, keep_waiting=slot.is_wanted), seconds
     finally:
-        seat.room.leave()
+        slot.pool.release()
 
 
 def _require_result(job: Job) -> ResultInfo:
@@ -212,7 +212,7 @@ def _require_result(job: Job) -> ResultInfo:
         case State.CANCELED:
             raise NoResultError("The job was canceled.")
         case _:
-            retry_after_s = _retry_after_s(services().estimates.outlook(job).eta_s)
+            retry_after_s = _retry_after_s(services().estimates.estimate(job).eta_s)
             raise NotReadyError("The photo is still being converted.", retry_after_s=retry_after_s)
 
 
@@ -225,8 +225,8 @@ def _job_response(job: Job, status: int) -> Response:
 
 
 def job_body(job: Job) -> JobBody:
-    """A job as its owner sees it."""
-    return JobBody.of(job, services().estimates.outlook(job), job_links(job.id))
+    """Return a job as its owner sees it."""
+    return JobBody.of(job, services().estimates.estimate(job), job_links(job.id))
 
 
 def _retry_after_s(eta_s: float | None) -> int:
@@ -234,7 +234,7 @@ def _retry_after_s(eta_s: float | None) -> int:
 
 
 def job_links(job_id: str) -> JobLinks:
-    """Where to look at a job, and what to do with it."""
+    """Return the links of a job."""
     return JobLinks(
         self=url_for("jobs.get_job", job_id=job_id),
         result=url_for("jobs.get_result", job_id=job_id),

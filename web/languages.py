@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001  the punctuation of Chinese
-"""The languages of the page: which one a visitor reads, and its words there.
+"""The languages of the page: detection and translations.
 
 English is written in the template itself; what the page's own modules say is in `static/js/phrases-*.js`.
 """
@@ -90,7 +90,7 @@ Words = Callable[[str], str]
 
 
 def language_of(request: Request) -> str:
-    """The language that was asked for, now or before, or else what the browser prefers."""
+    """Return the language that was chosen, now or before, or else the one that the browser prefers."""
     for wanted in (request.args.get("lang"), request.cookies.get(COOKIE)):
         if wanted in LANGUAGES:
             return wanted
@@ -98,12 +98,12 @@ def language_of(request: Request) -> str:
 
 
 def words_of(language: str) -> Words:
-    """What turns an English sentence of the template into one of this language."""
+    """Return the function that translates an English sentence of the template into this language."""
     return CHINESE.__getitem__ if language == "zh" else str
 
 
 def time_in_words(seconds: int, language: str) -> str:
-    """A time in the largest unit of which it has two or more."""
+    """Format a time in the largest unit of which it has two or more."""
     units = zip(UNITS_S, UNITS[language], strict=True)
     unit_s, unit = next(one for one in units if seconds >= 2 * one[0] or one[0] == 1)
     return f"{round(seconds / unit_s)} {unit}"

@@ -1,4 +1,4 @@
-"""Prometheus metrics: this process's requests, and what Redis knows of the whole service."""
+"""Prometheus metrics: the requests of this process, and the figures of the whole service from Redis."""
 
 from collections.abc import Iterator
 from time import perf_counter
@@ -38,7 +38,7 @@ _METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}
 
 
 class _ServiceCollector(Collector):
-    """Reads the books in Redis when it is scraped; every web process reports the same."""
+    """Reads the figures in Redis when it is scraped; every web process reports the same."""
 
     def __init__(self, services: Services) -> None:
         self._services = services

@@ -25,8 +25,8 @@ Answers = Mapping[int, type[BaseModel] | str | None]
 """By status: a JSON model, the content type of something else, or nothing."""
 
 JSON_BYTES = 1 << 20  # as objects it takes thirty times the memory; a full list of digests has two thirds of this
-MOST_SENTENCES = 5  # about what is wrong with a request: each tells of a name or value, however many it has
-MOST_NAME = 100  # characters of such a name
+MAX_SENTENCES = 5  # about what is wrong with a request: each tells of a name or value, however many it has
+MAX_NAME = 100  # characters of such a name
 
 _REF = "#/components/schemas/{model}"
 _UNKNOWN = "extra_forbidden"  # as pydantic calls a field that is none of the model's
@@ -35,7 +35,7 @@ _PHOTO = {"type": "string", "contentMediaType": "application/octet-stream"}
 
 
 class Takes(Enum):
-    """What a view takes in the body of its request."""
+    """The kinds of request bodies."""
 
     NOTHING = auto()
     JSON = auto()  # the options
@@ -45,7 +45,7 @@ class Takes(Enum):
 
 
 class Access(Enum):
-    """Whom a view answers, where the service asks for keys."""
+    """The access that a view requires, where the service requires keys."""
 
     ANYBODY = auto()
     CALLER = auto()  # whatever a caller's scopes
@@ -60,7 +60,7 @@ class Access(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What is known of a view: its summary, options, answers and what they send by status, problems, and for whom."""
+    """The description of a view: summary, options, responses and their headers by status, problems, access."""
 
     summary: str
     options: type[BaseModel]
@@ -74,7 +74,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """What the service tells somebody else: in which words, with which body and headers."""
+    """The description of a webhook message."""
 
     summary: str
     description: str
@@ -163,13 +163,13 @@ def _validate(model: type[BaseModel], given: dict[str, Any]) -> BaseModel:
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        problems = error.errors()[:MOST_SENTENCES]
+        problems = error.errors()[:MAX_SENTENCES]
         kind = UnknownFieldError if all(item["type"] == _UNKNOWN for item in problems) else InvalidValueError
         raise kind(" ".join(_sentence(model, item) for item in problems)) from error
 
 
 def _sentence(model: type[BaseModel], item: Mapping[str, Any]) -> str:
-    name = ".".join(str(part) for part in item["loc"])[:MOST_NAME]
+    name = ".".join(str(part) for part in item["loc"])[:MAX_NAME]
     if item["type"] == _UNKNOWN:
         known = ", ".join(model.model_fields)
         return f"{name}: unknown field; {f'allowed are {known}' if known else 'no query parameters are allowed here'}."
@@ -203,7 +203,7 @@ def _describe(rule: Rule, operation_: Operation) -> Schema:
 
 
 def _security(access: Access) -> list[Schema]:
-    """Which keys open an operation, where keys are asked for; for anybody none."""
+    """Return the security requirements of an operation: none where anybody has access."""
     scopes = [access.scope.value] if access.scope else []
     return [] if access is Access.ANYBODY else [{name: scopes} for name in _SECURITY_SCHEMES]
 
@@ -258,7 +258,7 @@ def _required(options: type[BaseModel]) -> list[str]:
 
 
 def _object(required: list[str], properties: Schema) -> Schema:
-    """One that has these fields and no other, as every model of options demands."""
+    """Return the schema of an object with these fields and no others, as all models of options require."""
     return {"type": "object", "required": required, "properties": properties, "additionalProperties": False}
 
 

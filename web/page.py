@@ -1,4 +1,4 @@
-"""The page: one template, rendered with what the service offers; another for who has to sign in first."""
+"""The page: one template, rendered with what the service offers, and another for signing in."""
 
 from importlib.metadata import version
 from typing import cast
@@ -8,7 +8,7 @@ from flask import Blueprint, Response, g, make_response, redirect, render_templa
 from shared.photos.formats import Format
 from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
 from shared.styles import Style, Styles
-from web import current
+from web import context
 from web.access import known_caller
 from web.languages import COOKIE, LANGUAGES, language_of, time_in_words, words_of
 from web.sessions import COOKIE as SESSION_COOKIE
@@ -20,7 +20,7 @@ blueprint = Blueprint("page", __name__)
 
 
 def _one_of_each_look(styles: Styles, default: str) -> list[Style]:
-    """Of the sizes of a style the default one, or else the quickest."""
+    """Return one size of each style: the default one, or else the fastest."""
     by_preference = sorted(styles.values(), key=lambda one: (one.name != default, one.size.gmac_per_megapixel))
     chosen: dict[str, Style] = {}
     for style in by_preference:
@@ -31,7 +31,7 @@ def _one_of_each_look(styles: Styles, default: str) -> list[Style]:
 @blueprint.get("/")
 def index() -> Response:
     language = language_of(request)
-    response = make_response(_page(language) if known_caller() else _door(language))
+    response = make_response(_page(language) if known_caller() else _sign_in_page(language))
     response.headers["Content-Language"] = language
     response.vary.update(("Accept-Language", "Cookie"))
     if request.args.get("lang") == language:
@@ -41,10 +41,10 @@ def index() -> Response:
 
 @blueprint.post("/")
 def sign_in() -> Response:
-    """Begin a session with a key. The answer leads back, and what the address names after a # is kept by browsers."""
-    services = current.services()
-    found = services.keys.find(request.form.get("key", "").strip()) if services.keys.are_asked_for else None
-    response = _back(is_refused=services.keys.are_asked_for and found is None)
+    """Begin a session with a key, and redirect back; browsers keep the fragment of the address."""
+    services = context.services()
+    found = services.api_keys.find(request.form.get("key", "").strip()) if services.api_keys.are_required else None
+    response = _back(is_refused=services.api_keys.are_required and found is None)
     if found:
         response.set_cookie(
             SESSION_COOKIE,
@@ -59,9 +59,9 @@ def sign_in() -> Response:
 
 @blueprint.post("/sign-out")
 def sign_out() -> Response:
-    """End the session, and let the browser forget what it has of the jobs and albums that were sent in it."""
+    """End the session, and make the browser delete what it has stored of its jobs and albums."""
     if session := request.cookies.get(SESSION_COOKIE):
-        end_session(current.services().redis, session)
+        end_session(context.services().redis, session)
     response = _back()
     response.delete_cookie(SESSION_COOKIE)
     response.headers["Clear-Site-Data"] = '"storage"'
@@ -73,8 +73,8 @@ def _back(*, is_refused: bool = False) -> Response:
     return cast("Response", redirect(address, 303))
 
 
-def _door(language: str) -> str:
-    is_signed_out = SESSION_COOKIE in request.cookies and not g.is_queue_away  # else nobody knows
+def _sign_in_page(language: str) -> str:
+    is_signed_out = SESSION_COOKIE in request.cookies and not g.is_queue_away  # otherwise that is unknown
     return render_template(
         "sign-in.html",
         lang=language,
@@ -87,7 +87,7 @@ def _door(language: str) -> str:
 
 
 def _page(language: str) -> str:
-    services = current.services()
+    services = context.services()
     styles = [
         {
             "name": style.name,
@@ -114,7 +114,7 @@ def _page(language: str) -> str:
         max_upload_bytes=services.settings.max_upload_bytes,
         max_album_upload_bytes=services.settings.max_album_upload_bytes,
         max_megapixels=services.settings.max_megapixels,
-        is_signed_in=services.keys.are_asked_for,
+        is_signed_in=services.api_keys.are_required,
         kept_for=time_in_words(services.settings.ttl_s, language),
         version=version("sakuga"),
     )

@@ -1,7 +1,7 @@
-"""How many requests a minute are answered: for a caller, or for an address where nobody says who calls.
+"""Rate limiting: requests per minute of a caller, or of an address where there is no caller.
 
-New albums have a rate of their own: an empty one takes room in Redis, and nothing else limits them. The last minute
-counts, whenever it began.
+New albums have a limit of their own: an empty one takes room in Redis, and nothing else limits them. The window is the
+last 60 seconds.
 """
 
 import time
@@ -25,15 +25,15 @@ from web.access import OPEN_VIEWS, UNWATCHED, known_caller
 
 WINDOW_S: Final = 60
 ALBUMS_PER_MINUTE: Final = 60
-_UNCOUNTED: Final = UNWATCHED | OPEN_VIEWS - {"page.sign_in"}  # the page, which could not say so
-_SHARED_BITS: Final = 64  # of an IPv6 address: what one subscriber has is a network
+_UNCOUNTED: Final = UNWATCHED | OPEN_VIEWS - {"page.sign_in"}  # the page itself could not show the error
+_SHARED_BITS: Final = 64  # of an IPv6 address: one subscriber has a whole network
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Where a caller stands: how many requests are left, and when there will be more."""
+    """The state of a caller's limit: how many requests are left, and when it resets."""
 
     quota: int
     left: int
@@ -51,7 +51,7 @@ class Rates:
         self._limiter = MovingWindowRateLimiter(storage)
 
     def count(self) -> None:
-        """Count this request; while Redis does not answer, none is.
+        """Count this request; while Redis does not respond, none is counted.
 
         Raises:
             TooManyRequestsError: there were too many in the last minute; refused ones do not count.
@@ -83,7 +83,7 @@ class Rates:
             )
 
     def _hit(self, limit: RateLimitItemPerMinute) -> tuple[bool, Rate]:
-        """Whether one more is within a limit, and where its sender stands."""
+        """Count one more; return whether it is within the limit, and the state of the limit."""
         caller = known_caller()
         whose = caller.id if caller and caller is not PUBLIC else _network(request.remote_addr)
         is_within = self._limiter.hit(limit, whose)
@@ -91,8 +91,8 @@ class Rates:
         return is_within, Rate(limit.amount, left, max(1, ceil(reset_at - time.time())))
 
 
-def tell_rate(response: Response) -> Response:
-    """Say where the caller stands, in the headers of the RateLimit draft."""
+def add_rate_headers(response: Response) -> Response:
+    """Add the headers of the RateLimit draft."""
     rate: Rate | None = g.get("rate")
     if rate:
         response.headers["RateLimit-Policy"] = f'"default";q={rate.quota};w={WINDOW_S}'
@@ -101,7 +101,7 @@ def tell_rate(response: Response) -> Response:
 
 
 def _network(address: str | None) -> str:
-    """What stands for the sender: its address, or of IPv6 the network that one sender has to choose addresses from."""
+    """Return what identifies a sender without a key: its IPv4 address, or its IPv6 network."""
     try:
         found = ip_address(address or "")
     except ValueError:

@@ -1,7 +1,7 @@
-"""Whether the store and the queue answer, looked at seldom: anybody may ask, and each look costs something.
+"""Readiness of the store and the queue, with cached checks: anybody may ask, and each check costs something.
 
-While the queue hangs, a request that asked it would hold a thread until its patience ends, and a few a second would
-take all. So requests are refused at once then, but for those that can do without.
+While the queue hangs, a request that uses it would hold a thread until its timeout, and a few a second would take all.
+So requests are then refused at once, except those that do not need it.
 """
 
 import threading
@@ -18,21 +18,21 @@ from shared.settings import Settings
 from web.access import OPEN_VIEWS, UNWATCHED
 
 REMEMBERED_S: Final = 2
-QUEUE_ANSWERS_S: Final = 2  # it is away if it takes longer
+QUEUE_ANSWERS_S: Final = 2  # it counts as down if it takes longer
 
 
 class Check:
-    """Looks at most every `REMEMBERED_S` seconds, one thread at a time; all others hear what was seen."""
+    """Checks at most every `REMEMBERED_S` seconds, one thread at a time; all others get the cached result."""
 
     def __init__(self, look: Callable[[], object]) -> None:
-        """Know that what is looked at does not answer when `look` raises a SakugaError or RedisError."""
+        """Check with `look`, which fails with a SakugaError or RedisError."""
         self._look = look
         self._looking = threading.Lock()
         self._seen: bool | None = None
         self._again_at = 0.0
 
     def answers(self) -> bool:
-        """Whether it answered when last looked at; only who comes before the first look waits for it."""
+        """Return whether the last check succeeded; only callers before the first check wait for it."""
         if self._looking.acquire(blocking=self._seen is None):
             try:
                 self._look_if_due()
@@ -52,25 +52,25 @@ class Check:
 
 
 def queue_check(settings: Settings) -> Check:
-    """Look at the queue, with less patience than those who need it."""
+    """Check the queue, with a shorter timeout than its other users."""
 
     def look() -> None:
-        with redis_client(settings, patience_s=QUEUE_ANSWERS_S, tries=1) as client:
+        with redis_client(settings, timeout_s=QUEUE_ANSWERS_S, tries=1) as client:
             client.ping()
 
     return Check(look)
 
 
 def check_of(what: str) -> Check:
-    """What is known of the `store` or the `queue` in this application."""
+    """Return this application's check of the `store` or the `queue`."""
     return cast("Check", current_app.extensions[f"sakuga-{what}-check"])
 
 
 def require_queue() -> None:
-    """Refuse what needs the queue while it does not answer.
+    """Refuse requests that need the queue while it does not respond.
 
     Raises:
-        UnavailableError: it does not.
+        UnavailableError: it does not respond.
     """
     g.is_queue_away = request.endpoint not in UNWATCHED and not check_of("queue").answers()
     if g.is_queue_away and request.endpoint not in OPEN_VIEWS:
@@ -78,5 +78,5 @@ def require_queue() -> None:
 
 
 def queue_is_away() -> UnavailableError:
-    """What is told to whoever needs it."""
+    """Return the error for requests that need the queue."""
     return UnavailableError("The service's database is not responding; please try again.", retry_after_s=5)

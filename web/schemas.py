@@ -1,4 +1,4 @@
-"""What goes over the wire: validated on the way in, rendered on the way out, and described in OpenAPI from here."""
+"""The models of requests and responses, from which OpenAPI is generated too."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
@@ -9,12 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared.conversion import Stage
 from shared.jobs.record import ErrorInfo, Job, Lane, PhotoInfo, ResultInfo, State
 from shared.photos.formats import Format
-from shared.scheduling.estimates import Outlook
+from shared.scheduling.estimates import Estimate
 from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
 from shared.styles import Size
 from shared.validation import SHA256_PATTERN
 
-MOST_CURSOR = (1 << 53) - 1  # what every JSON reader can tell apart; Redis takes more, but not everything
+MAX_CURSOR = (1 << 53) - 1  # what every JSON reader can tell apart; Redis takes more, but not everything
 
 Sha256 = Annotated[str, Field(pattern=SHA256_PATTERN)]
 
@@ -97,13 +97,13 @@ class JobBody(BaseModel):
     links: JobLinks
 
     @classmethod
-    def of(cls, job: Job, outlook: Outlook, links: JobLinks) -> Self:
+    def of(cls, job: Job, estimate: Estimate, links: JobLinks) -> Self:
         same = {"created_at", "started_at", "finished_at", "expires_at", "notes"}
         values = job.model_dump(include=set(cls.model_fields) - same)
         return cls(
             **values,
-            position=outlook.position,
-            eta_s=rounded(outlook.eta_s),
+            position=estimate.position,
+            eta_s=rounded(estimate.eta_s),
             created_at=utc(job.created_at),
             started_at=utc(job.started_at) if job.started_at else None,
             finished_at=utc(job.finished_at) if job.finished_at else None,
@@ -151,7 +151,7 @@ class PhotoPageOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: Annotated[int, Field(ge=1, le=500, description="Photos per page.")] = 100
-    cursor: Annotated[int, Field(ge=0, le=MOST_CURSOR, description="`next_cursor` of the previous page.")] = 0
+    cursor: Annotated[int, Field(ge=0, le=MAX_CURSOR, description="`next_cursor` of the previous page.")] = 0
 
 
 class AlbumLinks(BaseModel):

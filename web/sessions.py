@@ -1,6 +1,7 @@
-"""Sessions: how a browser calls with a key that it was shown once, since its event streams can send no header.
+"""Browser sessions, begun with an API key: event streams in a browser cannot send the key in a header.
 
-A session knows which key began it, and ends with it. Redis holds digests of both. A key has a few sessions at a time.
+A session belongs to the key that began it, and ends with it. Redis stores digests of both. A key has a limited number
+of sessions.
 """
 
 import secrets
@@ -19,7 +20,7 @@ SESSIONS: Final = 20  # of a key; beyond, the oldest ends
 
 
 def begin_session(redis: "Redis", clock: Clock, key_digest: str) -> str:
-    """Begin a session of the key with this digest; what is returned is the browser's to keep."""
+    """Begin a session of the key with this digest; return the token for the browser."""
     session = secrets.token_urlsafe(32)
     record, begun = _record(session), redis_keys.key_sessions(key_digest)
     with redis.pipeline() as pipe:
@@ -35,12 +36,12 @@ def begin_session(redis: "Redis", clock: Clock, key_digest: str) -> str:
 
 
 def key_of_session(redis: "Redis", session: str) -> str | None:
-    """The digest of the key that began a session, if that goes on."""
+    """Return the digest of the key that began a session, if the session exists."""
     return cast("str | None", redis.get(_record(session)))
 
 
 def end_session(redis: "Redis", session: str) -> None:
-    """Let a session open nothing any more."""
+    """End a session."""
     record = _record(session)
     if key_digest := cast("str | None", redis.getdel(record)):
         redis.zrem(redis_keys.key_sessions(key_digest), record)

@@ -1,4 +1,4 @@
-"""What webhooks tell, described for who receives it; `shared.webhooks` tells it."""
+"""The description of webhook messages for their receivers; `shared.webhooks` sends them."""
 
 from typing import Final
 
@@ -7,7 +7,7 @@ from shared.webhooks.outbox import DELAYS_S
 from web.openapi import Webhook
 from web.schemas import AlbumEnded
 
-_TOLD: Final = (
+_DESCRIPTION: Final = (
     "Sent about five seconds after all photos of an album have finished, and again when photos that were added or "
     "retried later have finished. `webhook` of `POST /api/v1/albums` sets the URL; messages are signed with the "
     "`webhook_secret` of its response, following Standard Webhooks 1.0 (https://www.standardwebhooks.com).\n\n"
@@ -20,7 +20,7 @@ _TOLD: Final = (
 WEBHOOKS: Final = {
     "album.ended": Webhook(
         summary="An album has finished",
-        description=_TOLD,
+        description=_DESCRIPTION,
         body=AlbumEnded,
         headers={
             "webhook-id": "Unique to the message; the same for every delivery attempt",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from shared.settings import Settings
-    from worker.choice import Capacity
+    from worker.tuning_profile import Capacity
 
 
 def main() -> None:
@@ -14,13 +14,13 @@ def main() -> None:
     from shared.settings import load_settings
     from shared.telemetry import configure_logs
     from worker.capacity import limit_threads
-    from worker.choice import plan
-    from worker.memory import share_one_arena
+    from worker.process_memory import share_one_arena
+    from worker.tuning_profile import plan_capacity
 
     try:
         settings = load_settings()
         configure_logs(settings.log_level)
-        capacity = plan(settings)
+        capacity = plan_capacity(settings)
         limit_threads(capacity.threads)
         share_one_arena()
         _run(settings, capacity)

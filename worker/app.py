@@ -1,4 +1,4 @@
-"""The worker node: the Celery application, its signals, and what its parent process looks after.
+"""The worker node: the Celery application, its signals, and the background threads of the parent process.
 
 The parent loads weights and never runs them; each prefork child connects, builds its engine and warms it before it
 takes a job.
@@ -27,15 +27,15 @@ from shared.scheduling.broker import CONVERT, DRAIN_S, celery_app
 from shared.scheduling.workers import HEARTBEAT_S, Workers
 from shared.services import connect
 from shared.settings import Settings
-from shared.usecases.albums import tell_ended
-from shared.usecases.dispatch import feed
+from shared.usecases.albums import notify_finished
+from shared.usecases.dispatch import dispatch
 from shared.usecases.maintenance import expire_due, reconcile
-from shared.usecases.recovery import send_lost
+from shared.usecases.recovery import resend_lost
 from shared.webhooks.outbox import LOOK_S
 from worker import tasks
-from worker.choice import Capacity
-from worker.lease import RENEWALS, Lease
 from worker.model_loader import loader_for
+from worker.renewal import RENEWALS, Renewal
+from worker.tuning_profile import Capacity
 
 RETRY_DELAY_S = 2
 HOUSEKEEPING_S = 5.0
@@ -47,18 +47,18 @@ class Node:
     """One worker node: what its processes share by forking, and what each makes for itself."""
 
     def __init__(self, settings: Settings, capacity: Capacity) -> None:
-        """Plan a node of `capacity`; nothing is loaded, and nothing reached, yet."""
+        """Set up a node of `capacity`; nothing is loaded or connected yet."""
         self.settings = settings
         self.capacity = capacity
-        self.name = process_name(os.getpid())  # its children's too: whoever of them has a job, the node has it
+        self.name = process_name(os.getpid())  # for its children too: a job is claimed by the node
 
         self.services = connect(settings)
         self.models = loader_for(settings, self.services.styles, threads=capacity.threads, memory=capacity.memory)
 
     def start_child(self) -> None:
-        """Warm the default style, then report for work and keep reporting.
+        """Warm the default style, then start sending heartbeats.
 
-        A child connects anew: over a connection that its parent has used it would read another's answer.
+        A child opens connections of its own: over one of its parent it could read the answer to another command.
         """
         self.services = connect(self.settings)
         self.models.engine(self.settings.style)
@@ -66,19 +66,19 @@ class Node:
 
 
 class Heartbeat:
-    """Tells the others that this process is warm and alive."""
+    """Records that this process is warm and alive."""
 
     def __init__(self, workers: Workers) -> None:
-        """Report to `workers`."""
+        """Send heartbeats to `workers`."""
         self._workers = workers
         self._name = process_name(os.getpid())
 
     def __call__(self) -> None:
-        self._workers.beat(self._name)
+        self._workers.heartbeat(self._name)
 
 
 class Repeating(threading.Thread):
-    """A daemon thread that does things every so many seconds, whatever becomes of one of them."""
+    """A daemon thread that runs actions periodically, even if some of them fail."""
 
     def __init__(self, name: str, every_s: float, *actions: Callable[[], object]) -> None:
         super().__init__(name=name, daemon=True)
@@ -108,7 +108,7 @@ class Repeating(threading.Thread):
 
 
 def process_name(pid: int) -> str:
-    """How a worker process is known to the others: `host/pid`."""
+    """Return the name of a worker process: `host/pid`."""
     return f"{socket.gethostname()}/{pid}"
 
 
@@ -139,7 +139,7 @@ def _start_child(node: Node) -> None:
 
 
 def _limit_drain(how: str, **_: object) -> None:
-    """Let a warm shutdown take its time, but not for ever: then what is in hand goes back to the queue at once."""
+    """Limit a warm shutdown to `DRAIN_S`; then in-flight jobs are requeued at once."""
     if how == "Warm":
         limit = threading.Timer(DRAIN_S, os.kill, (os.getpid(), signal.SIGQUIT))
         limit.daemon = True
@@ -148,41 +148,41 @@ def _limit_drain(how: str, **_: object) -> None:
 
 def _leave(node: Node) -> None:
     try:
-        node.services.workers.leave_work(process_name(os.getpid()))
+        node.services.workers.deregister(process_name(os.getpid()))
     except RedisError:
         log.warning("failed to deregister; the heartbeat will time out")
 
 
 def request_of(node: Node) -> type[Request]:
-    """What Celery makes of a message that comes to a node."""
+    """Return the class of requests that Celery makes of a node's messages."""
 
     class ConvertRequest(Request):  # type: ignore[misc]
-        """A message in hand, in the parent; what goes back to the queue is no longer this node's."""
+        """An unacked message, in the parent; when it is requeued, the node releases its job."""
 
-        is_hindered = False
+        is_outage = False
 
         def on_failure(self, exc_info: object, *args: object, **kwargs: object) -> object:
-            """The task raised something, or the child is gone."""
+            """Note whether the task failed because of an outage; called if it raised, or the child died."""
             raised = getattr(exc_info, "exception", None)
-            self.is_hindered = isinstance(getattr(raised, "exc", raised), Reject)
+            self.is_outage = isinstance(getattr(raised, "exc", raised), Reject)
             return super().on_failure(exc_info, *args, **kwargs)
 
         def reject(self, requeue: bool = False) -> None:  # noqa: FBT001, FBT002  as Celery calls it
-            """A child was killed, or could not write the record."""
+            """Release the job; called if a child was killed, or could not write the record."""
             if requeue:
-                if not self.is_hindered:
+                if not self.is_outage:
                     log.warning("the process converting a job died; the job will be retried", job_id=self.id)
-                _give_back(node, self.id, counts=not self.is_hindered)
+                _release_job(node, self.id, counts=not self.is_outage)
             self._tell(partial(super().reject, requeue))
 
         def acknowledge(self) -> None:
-            """Its job has come to its end, or is none of this node's."""
+            """Acknowledge the message: its job has finished, or needs no work."""
             self._tell(super().acknowledge)
 
         def _tell(self, tell: Callable[[], object]) -> None:
-            """Tell the queue what becomes of the message. One that it does not hear of comes again by itself.
+            """Ack or reject the message; if that fails, it is redelivered.
 
-            Until then it must not count as in hand: a node that takes its hands for full asks for nothing more.
+            Until then it must not count as unacked here: a node whose slots seem full fetches no more messages.
             """
             try:
                 tell()
@@ -192,8 +192,8 @@ def request_of(node: Node) -> type[Request]:
                 QoS.ack(self.message.channel.qos, self.message.delivery_tag)  # type: ignore[no-untyped-call]  # here alone
 
         def cancel(self, pool: object, signal: str | None = None, emit_retry: bool = True) -> None:  # noqa: FBT001, FBT002
-            """A stop has taken too long."""
-            _give_back(node, self.id, counts=False)
+            """Release the job; called if a shutdown takes too long."""
+            _release_job(node, self.id, counts=False)
             super().cancel(pool, signal, emit_retry)
 
     return ConvertRequest
@@ -204,14 +204,14 @@ def _add_task(app: Celery, node: Node) -> None:
         Request = request_of(node)
 
         def on_failure(self, exc: Exception, task_id: str, args: list[str], kwargs: object, einfo: object) -> None:  # noqa: ARG002
-            """In the parent, after a child that ignored the soft time limit was killed."""
+            """Fail the job, in the parent, after a child that ignored the soft time limit was killed."""
             if isinstance(exc, TimeLimitExceeded):
                 _fail_killed(node, args[0])
 
     @app.task(bind=True, base=ConvertTask, name=CONVERT, max_retries=None)  # type: ignore[untyped-decorator]
     def convert(self: Task, job_id: str) -> None:
         try:
-            pause_s = tasks.convert(job_id, node.services, node.models.engine, holder=node.name)
+            pause_s = tasks.convert(job_id, node.services, node.models.engine, worker=node.name)
         except RedisError as error:
             log.warning("failed to write a job's record; requeueing the job", job_id=job_id, error=str(error))
             time.sleep(RETRY_DELAY_S)  # nothing else could be done meanwhile
@@ -220,9 +220,9 @@ def _add_task(app: Celery, node: Node) -> None:
             raise self.retry(countdown=pause_s, queue=self.request.delivery_info["routing_key"])
 
 
-def _give_back(node: Node, job_id: str, *, counts: bool) -> None:
+def _release_job(node: Node, job_id: str, *, counts: bool) -> None:
     try:
-        node.services.attempts.give_back(job_id, node.name, counts=counts)
+        node.services.attempts.release(job_id, node.name, counts=counts)
     except (RedisError, NewerRecordError) as error:
         log.warning("failed to requeue a job; it waits for its lease to expire", job_id=job_id, error=str(error))
 
@@ -242,22 +242,22 @@ def _add_lease(app: Celery, node: Node) -> None:
     timeout_s = node.settings.visibility_timeout_s
 
     class LeaseStep(bootsteps.StartStopStep):  # type: ignore[misc]
-        """Renews the lease until the process ends: a warm shutdown still has pictures in hand."""
+        """Renews leases until the process ends: a warm shutdown still has in-flight jobs."""
 
         requires = ("celery.worker.components:Pool",)
 
         def start(self, worker: object) -> None:  # noqa: ARG002
             longest_s = node.settings.hard_time_limit_s + timeout_s
             services = node.services
-            lease = Lease(services.redis, services.clock, services.leases, longest_s=longest_s)
-            Repeating("lease", timeout_s / RENEWALS, lease.renew).start()
+            renewal = Renewal(services.redis, services.clock, services.leases, longest_s=longest_s)
+            Repeating("lease", timeout_s / RENEWALS, renewal.renew).start()
 
     app.steps["worker"].add(LeaseStep)
 
 
 def add_housekeeping(app: Celery, node: Node) -> None:
     class Housekeeping(bootsteps.StartStopStep):  # type: ignore[misc]
-        """Tidies up what is overdue or was left half done. Every node does it; doing it twice changes nothing."""
+        """Runs periodic maintenance on every node; all of it is idempotent."""
 
         requires = ("celery.worker.components:Pool",)
 
@@ -268,13 +268,13 @@ def add_housekeeping(app: Celery, node: Node) -> None:
                 "jobs",
                 HOUSEKEEPING_S,
                 self.preparing.poll,  # so that it leaves no zombie when it is done
-                partial(send_lost, services),
-                partial(feed, services),
-                partial(tell_ended, services),
+                partial(resend_lost, services),
+                partial(dispatch, services),
+                partial(notify_finished, services),
                 partial(expire_due, services),
             )
-            # apart, since the store and those who are told may take their time
-            store = Repeating("store", HOUSEKEEPING_S, services.holdings.release_lapsed, services.store.sweep)
+            # in threads of their own, since the store and receivers of webhooks may be slow
+            store = Repeating("store", HOUSEKEEPING_S, services.references.release_expired, services.store.sweep)
             webhooks = Repeating("webhooks", LOOK_S, services.webhooks.start_due)
             books = Repeating("books", HOUSEKEEPING_S, partial(reconcile, services))
             self.threads = [jobs, store, webhooks, books]

@@ -1,6 +1,6 @@
-"""What this node has: cores, memory, the CPU's kind. Imports no ML runtime.
+"""The capacity of this node: cores, memory, CPU features. Imports no ML runtime.
 
-Knows control groups of both versions: a container with a quota of two cores on a machine of sixty-four has two.
+Supports both versions of control groups: a container with a quota of two cores on a machine of sixty-four has two.
 """
 
 import math
@@ -19,39 +19,39 @@ DECISIVE_FLAGS = (
 
 
 def available_cores(cgroup: Path = CGROUP, membership: Path = MEMBERSHIP) -> int:
-    """Cores this process may use: affinity and, in a container, the quota rounded down; at least one."""
+    """Return the cores this process may use: by affinity and, in a container, quota (rounded down); at least one."""
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     return max(1, int(min([cores, *map(_quota, _groups("cpu", cgroup, membership))])))
 
 
 def available_memory(cgroup: Path = CGROUP, membership: Path = MEMBERSHIP) -> int:
-    """Bytes this node may use: the machine's memory or the container's limit, whichever is less."""
+    """Return the bytes this node may use: the machine's memory or the container's limit, whichever is less."""
     total = int(psutil.virtual_memory().total)
     return int(min([total, *map(_memory_limit, _groups("memory", cgroup, membership))]))
 
 
 def limit_threads(threads: int) -> None:
-    """Let numeric libraries that this process has not imported yet use so many threads."""
+    """Limit the threads of numeric libraries that this process has not imported yet."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(threads)
 
 
 def cpu_name(cpuinfo: Path = CPUINFO) -> str:
-    """What this machine computes with: the CPU's name, its instruction sets that matter, and the limit put on them."""
+    """Describe the CPU: its name, the instruction sets that matter, and limits put on them."""
     names = _cpuinfo(cpuinfo, "model name", "CPU part") or {platform.processor() or platform.machine()}
     limits = [f"{name}={os.environ[name]}" for name in ISA_LIMITS if name in os.environ]
     return ", ".join([*sorted(names), cpu_flags(cpuinfo), *limits])
 
 
 def cpu_flags(cpuinfo: Path = CPUINFO) -> str:
-    """Those instruction sets of this CPU that decide between engines, in a fixed order."""
+    """Return the instruction sets of this CPU that decide between engines, in a fixed order."""
     flags = {flag for line in _cpuinfo(cpuinfo, "flags", "Features") for flag in line.split()}
     return " ".join(name for name in DECISIVE_FLAGS if name in flags)
 
 
 def _groups(controller: str, cgroup: Path, membership: Path) -> list[Path]:
-    """The folders of this process's control group and of all above it, each of which may limit it."""
+    """Return the folders of this process's control group and of its ancestors, each of which may limit it."""
     roots = {"": cgroup, controller: cgroup / controller}  # of version 2, which names no controllers, and of version 1
     found = list(roots.values())  # inside a container they are its own, whatever its path on the host is
     for line in _lines(membership):
@@ -63,20 +63,20 @@ def _groups(controller: str, cgroup: Path, membership: Path) -> list[Path]:
 
 
 def _quota(group: Path) -> float:
-    """Cores that a control group allows; infinite without a limit."""
+    """Return the cores that a control group allows; infinite without a limit."""
     words = _words(group / "cpu.max") or _words(group / "cpu.cfs_quota_us") + _words(group / "cpu.cfs_period_us")
     quota, period = words if len(words) == 2 else ("max", "1")  # noqa: PLR2004
     return math.inf if quota in {"max", "-1"} else int(quota) / int(period)
 
 
 def _memory_limit(group: Path) -> float:
-    """Bytes that a control group allows; infinite, or more than any machine has, without a limit."""
+    """Return the bytes that a control group allows; infinite, or more than any machine has, without a limit."""
     words = _words(group / "memory.max") or _words(group / "memory.limit_in_bytes")
     return math.inf if words in ([], ["max"]) else int(words[0])
 
 
 def _cpuinfo(path: Path, *keys: str) -> set[str]:
-    """The values that Linux gives under any of `keys`, over all cores."""
+    """Return the values of any of `keys`, over all cores."""
     return {line.partition(":")[2].strip() for line in _lines(path) if line.startswith(keys)}
 
 
@@ -85,7 +85,7 @@ def _words(path: Path) -> list[str]:
 
 
 def _lines(path: Path) -> list[str]:
-    """What the system tells in a file; nothing where it has no such file."""
+    """Return the lines of a system file; none if it does not exist."""
     try:
         return path.read_text("utf-8").splitlines()
     except OSError:

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 
 class Upsample(StrEnum):
-    """How weights expect features to be enlarged twofold: a property of the weights, recorded in their manifest."""
+    """The upsampling mode that weights were trained with, recorded in their manifest."""
 
     ALIGN_CORNERS = "align_corners"
     HALF_PIXEL = "half_pixel"

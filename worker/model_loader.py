@@ -18,10 +18,10 @@ from shared.engines import EngineName
 from shared.errors import EngineError, WeightsError
 from shared.settings import MAX_SIDE_DEFAULT, Settings
 from shared.styles import Style
-from worker.choice import candidates
 from worker.engines.artefacts import Artefacts, open_artefact
 from worker.engines.base import DrawingEngine
-from worker.memory import give_back
+from worker.process_memory import trim_heap
+from worker.tuning_profile import candidates
 
 if TYPE_CHECKING:
     from worker.generator import AnimeGanV2, LightGenerator
@@ -94,7 +94,7 @@ class ModelLoader:
         engine = prepared.open(threads=self._threads, memory=self._memory)
         engine.drawn_at = self._styles[name].drawn_at
         engine.warm(engine.drawn_at or MAX_SIDE_DEFAULT)
-        give_back()
+        trim_heap()
         log.info("engine warm", style=name, engine=prepared.engine, threads=self._threads)
         return engine
 
@@ -108,7 +108,7 @@ class ModelLoader:
 
     @contextmanager
     def _falling_back(self, name: str) -> Iterator[None]:
-        """When the engine in turn fails a style and there is another, go on to that."""
+        """If the current engine fails for a style and there is another, switch to that."""
         try:
             yield
         except (EngineError, WeightsError) as error:
@@ -123,7 +123,7 @@ class ModelLoader:
 
 
 def _cause(error: Exception) -> str | None:
-    """What an error came from, in one line: another engine draws instead, so nobody is in need of more."""
+    """Return the cause of an error in one line, which is enough since another engine draws instead."""
     lines = str(error.__cause__ or "").strip().splitlines()
     return lines[-1] if lines else None
 

@@ -1,7 +1,7 @@
-"""The task: thin, around the pipeline.
+"""The Celery task: a thin layer around the pipeline.
 
-What a job becomes is written into its record here, and in `worker.app` for a process that died of it, whatever the
-queue believes.
+The outcome of a job is written into its record here, or in `worker.app` if the process died, independently of the state
+of the queue.
 """
 
 import hashlib
@@ -27,35 +27,35 @@ from shared.errors import (
 )
 from shared.jobs.record import Job, ResultInfo
 from shared.pipeline import Engine, Picture
-from shared.scheduling.admission import LEAST_PIXELS
+from shared.scheduling.admission import MIN_PIXELS
 from shared.services import Services
 from shared.storage.base import MissingObjectError
 from shared.usecases.dispatch import claim
-from worker import memory
+from worker import process_memory
 
-TELL_EVERY_S = 0.5
-NEWER_PAUSE_S = 10.0  # between looks whether a worker of a newer release takes what an older one cannot read
+REPORT_EVERY_S = 0.5
+NEWER_PAUSE_S = 10.0  # before a job with a record of a newer release is tried again, for a newer worker to take it
 
 log = structlog.get_logger()
 
 
-def convert(job_id: str, services: Services, engine_of: Callable[[str], Engine], *, holder: str = "") -> float | None:
-    """Run one attempt at a job in the hands of the node `holder`.
+def convert(job_id: str, services: Services, engine_of: Callable[[str], Engine], *, worker: str = "") -> float | None:
+    """Run one attempt at a job by the node `worker`.
 
-    Returns in how many seconds it should be tried again, if it should.
+    Returns the delay in seconds before a retry, if there should be one.
 
     Raises:
         RedisError: the record could not be written; the job stays with the queue.
     """
     try:
-        return _convert(job_id, services, engine_of, holder)
+        return _convert(job_id, services, engine_of, worker)
     except NewerRecordError:
         log.warning("job record written by a newer release; requeueing the job", job_id=job_id)
         return NEWER_PAUSE_S
 
 
-def _convert(job_id: str, services: Services, engine_of: Callable[[str], Engine], holder: str) -> float | None:
-    job = claim(services, job_id, holder)
+def _convert(job_id: str, services: Services, engine_of: Callable[[str], Engine], worker: str) -> float | None:
+    job = claim(services, job_id, worker)
     if job is None:
         return None
     with structlog.contextvars.bound_contextvars(job_id=job.id, attempt=job.attempts):
@@ -85,9 +85,9 @@ def _attempt(job: Job, services: Services, engine_of: Callable[[str], Engine]) -
 
 
 def _fail(job: Job, error: SakugaError, services: Services) -> float | None:
-    """End the attempt with an error; returns in how many seconds the job is to be tried again, if it is."""
-    hindered = isinstance(error, UnavailableError)
-    if error.retryable and (pause_s := services.attempts.requeue(job, hindered=hindered)):
+    """End the attempt with an error; return the delay in seconds before a retry, if there is one."""
+    outage = isinstance(error, UnavailableError)
+    if error.retryable and (pause_s := services.attempts.requeue(job, outage=outage)):
         log.warning("conversion will be retried", code=error.code, pause_s=pause_s)
         return pause_s
     cause = error.__cause__ if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else None  # of ours, not of the photo's
@@ -97,7 +97,7 @@ def _fail(job: Job, error: SakugaError, services: Services) -> float | None:
 
 
 def _convert_claimed(job: Job, services: Services, engine_of: Callable[[str], Engine]) -> None:
-    if _take_earlier_result(job, services):
+    if _reuse_cached_result(job, services):
         return
     engine = engine_of(job.style)
     with services.store.open(job.photo_key) as photo:
@@ -106,10 +106,10 @@ def _convert_claimed(job: Job, services: Services, engine_of: Callable[[str], En
             Options(job.max_side, job.format),
             engine,
             services.limits,
-            checkpoint=_Telling(job, services),
-            decoding=lambda: memory.at_most(services.limits.decoding_bytes),
+            checkpoint=_ProgressReporter(job, services),
+            decoding=lambda: process_memory.limit_growth(services.limits.decoding_bytes),
         )
-    with _taking_result(job, services):
+    with _acquire_result(job, services):
         picture = replace(picture, data=_kept(job, picture.data, services))
         done = services.attempts.succeed(job, _described(job, picture), timings=picture.timings, notes=picture.notes)
     _learn(done, picture, services)
@@ -117,15 +117,15 @@ def _convert_claimed(job: Job, services: Services, engine_of: Callable[[str], En
 
 
 def _kept(job: Job, data: bytes, services: Services) -> bytes:
-    """Put a picture into the store; where another attempt or another engine was first, its picture stands."""
+    """Store a picture and return it; if another attempt or engine was first, return that picture instead."""
     if services.store.put_new(job.result_key, data, content_type=job.format.content_type):
         return data
     with services.store.open(job.result_key) as there:
         return there.read()
 
 
-class _Telling:
-    """Publishes how far a conversion is, and stops it when its owner wants that.
+class _ProgressReporter:
+    """Publishes the progress of a conversion, and stops it when the job is canceled.
 
     Most stages pass in a moment and are not worth a transaction each; the beginning and the end of generating are.
     """
@@ -134,38 +134,38 @@ class _Telling:
         self._job = job
         self._services = services
         self._stage: Stage | None = None
-        self._told_at = monotonic()  # by the claim
+        self._reported_at = monotonic()  # by the claim
 
     def __call__(self, stage: Stage, progress: float) -> None:
         begins = stage in {Stage.GENERATE, Stage.POSTPROCESS} and self._stage is not stage
-        if begins or monotonic() - self._told_at >= TELL_EVERY_S:
+        if begins or monotonic() - self._reported_at >= REPORT_EVERY_S:
             self._services.attempts.advance(self._job, stage, progress)
-            self._stage, self._told_at = stage, monotonic()
+            self._stage, self._reported_at = stage, monotonic()
 
 
 def _learn(job: Job, picture: Picture, services: Services) -> None:
-    """Keep what this conversion tells of the pace and of the time that was promised."""
+    """Update the measured pace and the accuracy of estimates."""
     took_ms = 1000 * sum(picture.timings[f"{stage}_s"] for stage in (Stage.GENERATE, Stage.POSTPROCESS))
-    pixels = max(LEAST_PIXELS, picture.width * picture.height)  # as it was admitted; a small one may be drawn larger
+    pixels = max(MIN_PIXELS, picture.width * picture.height)  # as it was admitted; a small one may be drawn larger
     services.estimates.record_pace(job.style, took_ms / (pixels / 1e6))
     finished_at = job.finished_at or job.created_at
-    services.estimates.record_promise(job.promised_s, finished_at - job.created_at)
-    services.estimates.record_drift(job.work_ms, 1000 * (finished_at - (job.started_at or finished_at)))
+    services.estimates.record_eta_error(job.initial_eta_s, finished_at - job.created_at)
+    services.estimates.record_slowdown(job.work_ms, 1000 * (finished_at - (job.started_at or finished_at)))
 
 
-def _taking_result(job: Job, services: Services) -> AbstractContextManager[None]:
-    return services.holdings.taking(
-        job.result_holding, until=job.expires_at, kept=lambda: services.attempts.has_committed(job)
+def _acquire_result(job: Job, services: Services) -> AbstractContextManager[None]:
+    return services.references.acquire(
+        job.result_reference, until=job.expires_at, is_committed=lambda: services.attempts.has_committed(job)
     )
 
 
-def _take_earlier_result(job: Job, services: Services) -> bool:
-    """Share the picture that another job made of the same photo, if it is still there."""
-    earlier = services.cached_results.earlier(job)
+def _reuse_cached_result(job: Job, services: Services) -> bool:
+    """Reuse the picture that another job made of the same photo, if it still exists."""
+    earlier = services.cached_results.find(job)
     if earlier is None:
         return False
     try:
-        with _taking_result(job, services):
+        with _acquire_result(job, services):
             _share(job, services, *earlier)
     except MissingObjectError:
         return False
@@ -175,7 +175,7 @@ def _take_earlier_result(job: Job, services: Services) -> bool:
 
 def _share(job: Job, services: Services, result: ResultInfo, notes: tuple[str, ...]) -> None:
     if services.store.head(job.result_key) is None:
-        raise MissingObjectError("The earlier picture is gone.")  # so that its holding is given back
+        raise MissingObjectError("The earlier picture is gone.")  # so that its reference is released
     services.attempts.succeed(job, result, timings={}, notes=notes)
 
 
@@ -198,6 +198,6 @@ def _described(job: Job, picture: Picture) -> ResultInfo:
 
 
 def timed_out(services: Services) -> TimedOutError:
-    """What the owner of a job that ran out of time is told."""
+    """Return the error of a job that ran out of time."""
     limit_s = services.settings.job_time_limit_s
     return TimedOutError(f"A conversion may take at most {limit_s} seconds; try a light style or a smaller max_side.")

@@ -207,7 +207,7 @@ def _tensor(name: str, view: _View, entries: _Entries) -> Tensor:
 
 
 def _lies_within_storage(view: _View) -> bool:
-    """Whether a view has elements, each within its storage, and no more of them than the storage."""
+    """Return whether a view has elements, each within its storage, and no more of them than the storage."""
     if len(view.sizes) != len(view.strides) or len(view.sizes) > _MAX_DIMENSIONS:
         return False
     if min((view.offset, *view.sizes, *view.strides)) < 0:

@@ -1,4 +1,4 @@
-"""Measuring on this node which engine, how many processes and how many threads draw the most.
+"""Measuring which engine, number of processes and number of threads draw the most on this node.
 
 Every layout runs as a worker node does: a parent that prepares, children forked from it that draw, all at once. Each in
 a process of its own, so that one engine's memory and threads are not another's.
@@ -27,19 +27,19 @@ from shared.photos.formats import Format, Limits
 from shared.settings import MAX_SIDE_DEFAULT, Settings
 from shared.styles import Style
 from shared.telemetry import configure_logs
-from worker.apart import run_apart
 from worker.capacity import available_cores, limit_threads
-from worker.choice import Choice, candidates, is_possible, node_key
 from worker.engines.probe import PHOTO
-from worker.memory import share_one_arena
 from worker.model_loader import ModelLoader, loader_for
+from worker.process_memory import share_one_arena
+from worker.subprocess_call import call_in_subprocess
+from worker.tuning_profile import TuningProfile, candidates, is_possible, node_key
 
 SIDE: Final = MAX_SIDE_DEFAULT  # of the square picture that is drawn
 MEGAPIXELS: Final = SIDE * SIDE / 1e6
 _WORTH: Final = 0.6  # engines slower than this share of the quickest are not tried in other layouts
-_MOST_DIVISIONS: Final = 6  # of the cores into processes
-_FEWEST: Final = 3  # pictures of each process
-_PATIENCE_S: Final = 300
+_MAX_DIVISIONS: Final = 6  # of the cores into processes
+_MIN_PICTURES: Final = 3  # pictures of each process
+_START_TIMEOUT_S: Final = 300
 _SAMPLE_EVERY_S: Final = 0.01
 
 
@@ -54,7 +54,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a layout did: pictures of `MEGAPIXELS`, decoding and encoding included."""
+    """The measured performance of a layout: pictures of `MEGAPIXELS`, decoding and encoding included."""
 
     layout: Layout
     pictures_per_s: float
@@ -68,7 +68,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a layout must keep to."""
+    """The limits that a layout must respect."""
 
     latency_s: float
     memory_bytes: int  # of all processes together; each is given its share
@@ -80,27 +80,29 @@ class Bounds:
         return measured.memory_bytes * processes <= self.memory_bytes
 
 
-Told = Callable[[Layout, Measured | SakugaError | None], None]
-"""Called with a layout before it is measured, and again with what came of it."""
+MeasurementCallback = Callable[[Layout, Measured | SakugaError | None], None]
+"""Called with a layout before it is measured, and again with the outcome."""
 
 
-def tune(settings: Settings, style: Style, bounds: Bounds, tell: Told, *, seconds: float = 4) -> Choice:
+def tune(
+    settings: Settings, style: Style, bounds: Bounds, report: MeasurementCallback, *, seconds: float = 4
+) -> TuningProfile:
     """Measure what this node can do with a style and choose the most pictures within `bounds`.
 
-    Where SAKUGA_ENGINE names one, only that is measured. Where nothing keeps to the bounds, the quickest is chosen.
+    If SAKUGA_ENGINE names one, only that is measured. If nothing is within the bounds, the fastest is chosen.
 
     Raises:
         EngineError: no engine draws this style here.
         SettingsError: the engine that is set is not installed.
     """
     run = partial(measure, settings, style, memory_bytes=bounds.memory_bytes, seconds=seconds)
-    measured = _measure_all(_alone(settings, style), run, tell)
-    measured += _measure_all(_further(measured, bounds), run, tell)
+    measured = _measure_all(_alone(settings, style), run, report)
+    measured += _measure_all(_further(measured, bounds), run, report)
     if not measured:
         raise EngineError(f"No engine can draw {style.name} on this machine.")
     allowed = [one for one in measured if bounds.allow(one)]
     best = max(allowed, key=lambda one: one.pictures_per_s) if allowed else min(measured, key=_quickest_first)
-    return Choice(
+    return TuningProfile(
         node=node_key(),
         size=style.size,
         asked=settings.engine,
@@ -124,7 +126,7 @@ def measure(settings: Settings, style: Style, layout: Layout, *, memory_bytes: i
     Raises:
         SakugaError: the engine cannot draw this style here, or not in this memory.
     """
-    return run_apart(run_node, settings, style, layout, memory_bytes=memory_bytes, seconds=seconds)
+    return call_in_subprocess(run_node, settings, style, layout, memory_bytes=memory_bytes, seconds=seconds)
 
 
 def sample_photo() -> bytes:
@@ -138,8 +140,8 @@ def sample_photo() -> bytes:
 def divisions(cores: int) -> list[int]:
     """Numbers of processes that leave no core over, a few from all to one, most first."""
     found = [processes for processes in range(cores, 0, -1) if cores % processes == 0]
-    step = max(1, (len(found) - 1) / (_MOST_DIVISIONS - 1))
-    return [found[round(index * step)] for index in range(min(len(found), _MOST_DIVISIONS))]
+    step = max(1, (len(found) - 1) / (_MAX_DIVISIONS - 1))
+    return [found[round(index * step)] for index in range(min(len(found), _MAX_DIVISIONS))]
 
 
 def _alone(settings: Settings, style: Style) -> list[Layout]:
@@ -162,16 +164,18 @@ def _further(alone: Sequence[Measured], bounds: Bounds) -> list[Layout]:
     ]
 
 
-def _measure_all(layouts: Sequence[Layout], run: Callable[[Layout], Measured], tell: Told) -> list[Measured]:
+def _measure_all(
+    layouts: Sequence[Layout], run: Callable[[Layout], Measured], report: MeasurementCallback
+) -> list[Measured]:
     found = []
     for layout in layouts:
-        tell(layout, None)
+        report(layout, None)
         try:
             measured = run(layout)
         except SakugaError as error:
-            tell(layout, error)
+            report(layout, error)
             continue
-        tell(layout, measured)
+        report(layout, measured)
         found.append(measured)
     return found
 
@@ -202,7 +206,7 @@ Result = tuple[list[float], int]
 
 
 def _results(children: Sequence["_Child"]) -> list[Result]:
-    """What all children found, once they have; the first that fails or dies ends the others, which wait for it."""
+    """Wait for the results of all children; if one fails or dies, end the others, which wait for it."""
     found: list[Result] = []
     waiting = list(children)
     try:
@@ -255,9 +259,9 @@ class _Child:
     def _draw(self) -> Result:
         engine = self._models.engine(self._style.name)
         photo, options, limits = sample_photo(), Options(SIDE, Format.JPEG), Limits(1 << 30, 100)
-        self._together.wait(_PATIENCE_S)
+        self._together.wait(_START_TIMEOUT_S)
         latencies: list[float] = []
-        while len(latencies) < _FEWEST or sum(latencies) < self._seconds:
+        while len(latencies) < _MIN_PICTURES or sum(latencies) < self._seconds:
             started = perf_counter()
             pipeline.convert(photo, options, engine, limits)
             latencies.append(perf_counter() - started)
@@ -277,7 +281,7 @@ def peak_memory(draw: Callable[[], object]) -> int:
 
     sampler = Thread(target=look, daemon=True)
     sampler.start()
-    for _ in range(_FEWEST):
+    for _ in range(_MIN_PICTURES):
         draw()
     done.set()
     sampler.join()

@@ -1,4 +1,4 @@
-"""How many photos of an album are in which state, and its stream of events: kept as its jobs change."""
+"""The number of photos of an album in each state, and its event stream, updated as its jobs change."""
 
 from typing import TYPE_CHECKING, cast
 
@@ -22,7 +22,7 @@ class AlbumCounts(Observer):
         self._clock = clock
 
     def changed(self, pipe: "Pipeline", change: Change) -> None:
-        """Count a photo in its new state, and tell those who listen to its album."""
+        """Count a photo in its new state, and add an event to the stream of its album."""
         job = change.job
         if job.album is None or not change.moves:
             return
@@ -41,7 +41,7 @@ class AlbumCounts(Observer):
 
 
 def counts_of(found: object) -> dict[State, int]:
-    """What the hash of counts says; those that were refused have failed."""
+    """Return the counts of a hash by state; rejected photos count as failed."""
     numbers = cast("dict[str, str]", found)
     counts = {state: max(0, int(numbers.get(state, 0))) for state in State}
     counts[State.FAILED] += int(numbers.get(REFUSED, 0))
@@ -49,6 +49,6 @@ def counts_of(found: object) -> dict[State, int]:
 
 
 def newest_of(found: object) -> str:
-    """The id of the last event of a stream, of what XREVRANGE found."""
+    """Return the id of the last event that XREVRANGE found in a stream."""
     events = cast("list[tuple[str, object]]", found)
     return events[0][0] if events else "0-0"

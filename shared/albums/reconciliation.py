@@ -1,4 +1,4 @@
-"""Counts the photos of albums anew, where the counts say that some have not ended and their records say otherwise."""
+"""Recounts the photos of albums whose counts say, unlike the records, that some have not finished."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from redis import Redis
     from redis.client import Pipeline
 
-STILL_S = 600  # how long nothing has happened in an album whose photos are counted anew
+STILL_S = 600  # an album is recounted only if nothing has happened in it for this long
 
 
 def reconcile(redis: "Redis", clock: Clock, jobs: JobReader) -> int:
-    """Count anew wherever that may be needed; returns how many albums were wrong."""
+    """Recount every album that may need it; return how many were wrong."""
     return sum(recount(redis, clock, jobs, album_id) for album_id in unsettled(redis))
 
 
 def recount(redis: "Redis", clock: Clock, jobs: JobReader, album_id: str) -> bool:
-    """Count the photos of an album anew that have not come to their end; returns whether that was wrong.
+    """Recount the unfinished photos of an album; return whether the count was wrong.
 
-    Only of an album in which nothing has happened for a while: else photos come and go meanwhile. What is counted
-    and has no record that says so has expired.
+    Only in an album in which nothing has happened for a while: otherwise photos come and go meanwhile. A photo that is
+    counted without a record to show for it has expired.
     """
     counted, stream = redis_keys.album_counts(album_id), redis_keys.album_stream(album_id)
 
@@ -50,7 +50,7 @@ def recount(redis: "Redis", clock: Clock, jobs: JobReader, album_id: str) -> boo
 
 
 def unsettled(redis: "Redis") -> Iterator[str]:
-    """The albums that have photos that have not come to their end, by their counts; those may be wrong."""
+    """Yield the albums with unfinished photos according to their counts, which may be wrong."""
     for key in redis.scan_iter(match=redis_keys.album_counts("*"), count=1000):
         counts = counts_of(redis.hgetall(str(key)))
         if counts[State.QUEUED] + counts[State.RUNNING]:

@@ -1,4 +1,4 @@
-"""What an album holds: its record, and a place for each of its photos."""
+"""The record of an album, and its photos."""
 
 import json
 from collections.abc import Mapping
@@ -25,8 +25,8 @@ class Album(BaseModel):
     format: Format
     created_at: float
     expires_at: float  # moves with every photo that is added
-    webhook: str | None = None  # who is told when all its photos have come to their end
-    secret: str | None = None  # what that is signed with
+    webhook: str | None = None  # the URL to notify when all its photos have finished
+    secret: str | None = None  # signs the notifications
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class Item:
     error: ErrorInfo | None = None
 
     @property
-    def is_coming(self) -> bool:
-        """Whether its photo is being taken in: what it is named for may not be there yet."""
+    def is_pending(self) -> bool:
+        """Whether its photo is still being uploaded: its job may not exist yet."""
         return self.error is None and self.sha256 is None
 
 
@@ -54,7 +54,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class ItemPage:
-    """Some entries of an album, in the order they came; `next_cursor` is None on the last page."""
+    """A page of an album's entries in the order they were added; `next_cursor` is None on the last page."""
 
     entries: list[Entry]
     next_cursor: int | None
@@ -62,7 +62,7 @@ class ItemPage:
 
 @dataclass(frozen=True, slots=True)
 class AlbumEvent:
-    """A photo has come into a state; into none when it was erased."""
+    """A photo's change of state; the state is None when the photo was erased."""
 
     id: str
     name: str
@@ -70,18 +70,18 @@ class AlbumEvent:
 
 
 def have_ended(counts: Mapping[State, int]) -> bool:
-    """Whether photos of these counts have come to their end, which those that are yet to come have not."""
+    """Return whether all photos have finished; an album without photos has not."""
     return any(counts.values()) and not counts[State.QUEUED] + counts[State.RUNNING]
 
 
 def value_of(item: Item) -> str:
-    """What is kept of a photo under its name."""
+    """Return the value stored under a photo's name."""
     error = item.error.model_dump() if item.error else None
     return json.dumps({"job_id": item.job_id, "sha256": item.sha256, "error": error})
 
 
 def item_of(name: str, value: str) -> Item:
-    """What `value_of` made of a photo."""
+    """Parse what `value_of` returned."""
     found = json.loads(value)
     error = ErrorInfo.model_validate(found["error"]) if found["error"] else None
     return Item(name, found["job_id"], found["sha256"], error)

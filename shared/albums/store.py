@@ -1,7 +1,7 @@
-"""The albums: many photos under names of their own, and what became of each.
+"""The albums: many photos under names of their own, each with its job or the reason why it was rejected.
 
-An album knows its photos by name; each is a job of the bulk lane, or the reason why it was refused. What the jobs do is
-counted in their own transactions (`shared.albums.counts`), so an album's counts are never behind.
+Jobs of albums run in the bulk lane. They are counted in their own transactions (`shared.albums.counts`), so an album's
+counts are never behind.
 """
 
 import json
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from redis import Redis
     from redis.client import Pipeline
 
-LOCK_S = 60  # of one who died holding it
+LOCK_S = 60  # after which the lock of a process that died is free
 CLOSED = "closed"  # a field of the record of an album that is being erased
 
 
@@ -32,7 +32,7 @@ class Albums:
     """All albums in one Redis."""
 
     def __init__(self, redis: "Redis", clock: Clock, jobs: JobReader, *, max_photos: int, wait_s: float) -> None:
-        """Hold up to `max_photos` photos in an album; wait up to `wait_s` for a name that is in other hands."""
+        """Keep up to `max_photos` photos in an album; wait up to `wait_s` for a locked name."""
         self._redis = redis
         self._clock = clock
         self._jobs = jobs
@@ -61,11 +61,11 @@ class Albums:
             raise UnknownAlbumError(NO_SUCH_ALBUM) from error
 
     def counts(self, album_id: str) -> dict[State, int]:
-        """How many photos are in which state; those that were refused have failed."""
+        """Return the number of photos in each state; rejected ones count as failed."""
         return counts_of(self._redis.hgetall(redis_keys.album_counts(album_id)))
 
     def counts_at(self, album_id: str) -> tuple[dict[State, int], str]:
-        """The counts, and the event after which they were so."""
+        """Return the counts, and the last event that they include."""
         with self._redis.pipeline() as pipe:
             pipe.hgetall(redis_keys.album_counts(album_id))
             pipe.xrevrange(redis_keys.album_stream(album_id), count=1)
@@ -73,7 +73,7 @@ class Albums:
         return counts_of(found), newest_of(newest)
 
     def missing(self, album_id: str, digests: list[str]) -> list[str]:
-        """Which of these SHA-256 digests are of no photo that the album has, or has refused."""
+        """Return the SHA-256 digests whose photos the album neither has nor has rejected."""
         wanted = set(digests)
         values = cast("dict[str, str]", self._redis.hgetall(redis_keys.album_items(album_id)))
         held = [item for name, value in values.items() if (item := item_of(name, value)).sha256 in wanted]
@@ -92,8 +92,8 @@ class Albums:
             raise AlbumFullError(f"An album takes {self._max_photos} photos; create another one.")
 
     @contextmanager
-    def naming(self, album_id: str, name: str) -> Iterator[Item | None]:
-        """Be the only one who puts a photo under this name; yields what is there."""
+    def locked_name(self, album_id: str, name: str) -> Iterator[Item | None]:
+        """Lock a name for putting a photo under it; yields the current item."""
         key = redis_keys.album_name_lock(album_id, name)
         lock = self._redis.lock(key, timeout=LOCK_S, blocking_timeout=self._wait_s)
         if not lock.acquire():
@@ -101,11 +101,11 @@ class Albums:
         try:
             yield self._item(album_id, name)
         finally:
-            with suppress(LockError):  # it ran out in a slow upload
+            with suppress(LockError):  # it expired during a slow upload
                 lock.release()
 
-    def is_there(self, album_id: str) -> bool:
-        """Whether the album has not been erased, nor is about to be."""
+    def exists(self, album_id: str) -> bool:
+        """Return whether the album has not been erased and is not being erased."""
         # Whatever is put into an album writes into its record; only one that was created has an id.
         known, closed = cast("list[str | None]", self._redis.hmget(redis_keys.album_record(album_id), ["id", CLOSED]))
         return known is not None and closed is None
@@ -134,7 +134,7 @@ class Albums:
             pipe.execute()
 
     def drop(self, album_id: str, name: str) -> None:
-        """Free a name whose photo did not come after all."""
+        """Free a name whose photo did not arrive."""
         with self._redis.pipeline() as pipe:
             pipe.hdel(redis_keys.album_items(album_id), name)
             pipe.zrem(redis_keys.album_order(album_id), name)
@@ -152,16 +152,16 @@ class Albums:
 
         self._redis.transaction(remove, redis_keys.album_items(album_id))
 
-    def perhaps_ended(self, count: int) -> list[str]:
-        """Name up to `count` albums of which a photo has come to its end since `seen_ended`."""
+    def unnotified(self, count: int) -> list[str]:
+        """Return up to `count` albums in which a photo has finished since `mark_notified`."""
         found = cast("list[str]", self._redis.srandmember(redis_keys.ALBUMS_ENDED, count))
         return [str(album_id) for album_id in found]
 
-    def seen_ended(self, album_id: str, last_event: str) -> None:
-        """Somebody who knew of everything up to `last_event` has told whom it concerns.
+    def mark_notified(self, album_id: str, last_event: str) -> None:
+        """Record that the webhook was notified of everything up to `last_event`, where there was anything to tell.
 
-        An album to which more has happened stays named: that its last photo came to its end is told with that event,
-        and only once.
+        An album with later events stays listed, so that the end of its last photo is notified with that event, and only
+        once.
         """
 
         def remove(pipe: "Pipeline") -> None:
@@ -173,13 +173,13 @@ class Albums:
         self._redis.transaction(remove, redis_keys.album_stream(album_id))
 
     def page(self, album_id: str, *, cursor: int, count: int) -> ItemPage:
-        """List the photos of an album, `count` at a time, from the place `cursor`."""
+        """List the photos of an album, `count` at a time, from position `cursor`."""
         names = cast("list[str]", self._redis.zrange(redis_keys.album_order(album_id), cursor, cursor + count))
-        entries = list(self.some(album_id, names[:count]))
+        entries = list(self.get_many(album_id, names[:count]))
         return ItemPage(entries, cursor + count if len(names) > count else None)
 
     def entries(self, album_id: str) -> Iterator[Entry]:
-        """Every photo, in the order they came, read a hundred at a time."""
+        """Yield every photo in the order they were added, read a hundred at a time."""
         cursor: int | None = 0
         while cursor is not None:
             page = self.page(album_id, cursor=cursor, count=100)
@@ -187,27 +187,27 @@ class Albums:
             cursor = page.next_cursor
 
     def names(self, album_id: str) -> list[str]:
-        """The names of all photos, in the order they came."""
+        """Return the names of all photos in the order they were added."""
         return cast("list[str]", self._redis.zrange(redis_keys.album_order(album_id), 0, -1))
 
-    def some(self, album_id: str, names: list[str]) -> Iterator[Entry]:
-        """The photos of these names, as far as they are there."""
+    def get_many(self, album_id: str, names: list[str]) -> Iterator[Entry]:
+        """Return the photos with these names; missing ones are left out."""
         items = self._read(album_id, names)
         jobs = self._jobs.get_many([item.job_id for item in items if item.job_id])
         entries = (Entry(item, jobs.get(item.job_id or "")) for item in items)
-        return (entry for entry in entries if entry.job or not entry.item.is_coming)
+        return (entry for entry in entries if entry.job or not entry.item.is_pending)
 
     def unfinished(self, album_id: str) -> int:
-        """How many photos have not come to their end."""
+        """Return the number of photos that have not finished."""
         counts = self.counts(album_id)
         return counts[State.QUEUED] + counts[State.RUNNING]
 
     def has_ended(self, album_id: str) -> bool:
-        """Whether all photos have come to their end."""
+        """Return whether all photos have finished."""
         return have_ended(self.counts(album_id))
 
     def events(self, album_id: str, *, after: str, wait_s: float) -> list[AlbumEvent]:
-        """The events after the one named `after`; waits up to `wait_s` for the first if there is none yet."""
+        """Return the events after `after`; wait up to `wait_s` for the first if there is none yet."""
         answer = self._redis.xread({redis_keys.album_stream(album_id): after}, block=max(1, int(wait_s * 1000)))
         found = cast("list[tuple[str, list[tuple[str, dict[str, str]]]]]", answer or [])
         return [
@@ -217,11 +217,11 @@ class Albums:
         ]
 
     def last_event(self, album_id: str) -> str:
-        """The id of the newest event, to listen from now on."""
+        """Return the id of the newest event, from which to listen for later ones."""
         return newest_of(self._redis.xrevrange(redis_keys.album_stream(album_id), count=1))
 
     def erase(self, album_id: str) -> None:
-        """Forget the album; its jobs are erased before."""
+        """Delete the album, whose jobs have been erased before."""
         self._redis.delete(*_keys(album_id))
 
     def _read(self, album_id: str, names: list[str]) -> list[Item]:

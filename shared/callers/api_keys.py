@@ -1,8 +1,8 @@
-"""Who may call: the callers of this service, their keys and what each may do, as the file of `SAKUGA_API_KEYS` has it.
+"""Callers, their API keys and their permissions, from the file that `SAKUGA_API_KEYS` names.
 
-A caller has an id that never changes: jobs, albums, photos and pictures are kept under it, whichever key was used. At
-rest there is only the SHA-256 of a key; a key has 256 random bits, so that says nothing about it. The file may change
-while the service runs.
+A caller has an id that never changes: jobs, albums, photos and pictures belong to it, whichever key was used. Only the
+SHA-256 of a key is stored; a key has 256 random bits, so the digest reveals nothing. The file may change while the
+service runs.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from shared.errors import SettingsError
 from shared.settings import LOOPBACK, Settings
 
-PREFIX: Final = "sakuga_"  # so that a key that was published by mistake is found by those who look for such
+PREFIX: Final = "sakuga_"  # lets secret scanners find a key that was published by mistake
 PUBLIC_ID: Final = "public"
 _KEY: Final = re.compile(PREFIX + r"[A-Za-z0-9_-]{43}")
 
@@ -30,14 +30,14 @@ log = structlog.get_logger()
 
 
 class Scope(StrEnum):
-    """What a caller may do."""
+    """The permissions of a caller."""
 
     SUBMIT = "submit"  # make, change and erase jobs and albums of its own
     READ = "read"  # look at them, and fetch pictures
     OPERATE = "operate"  # look at the whole service: metrics, how busy it is
 
 
-class Key(BaseModel):
+class ApiKey(BaseModel):
     """One key of a caller, known by its digest."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,8 +47,8 @@ class Key(BaseModel):
     expires_at: AwareDatetime | None = None
 
     @property
-    def mark(self) -> str:
-        """By what people tell keys apart."""
+    def fingerprint(self) -> str:
+        """A short prefix of the digest that tells keys apart."""
         return self.sha256[:12]
 
     def is_valid(self, now: datetime) -> bool:
@@ -56,7 +56,7 @@ class Key(BaseModel):
 
 
 class Caller(BaseModel):
-    """Somebody who calls, and within which limits."""
+    """A client of the service, with its permissions and limits."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -65,11 +65,11 @@ class Caller(BaseModel):
     scopes: tuple[Scope, ...]
     requests_per_minute: Annotated[int | None, Field(ge=1)] = None
     megapixels_per_day: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
-    keys: tuple[Key, ...] = ()
+    keys: tuple[ApiKey, ...] = ()
 
 
 PUBLIC: Final = Caller(name="anyone", id=PUBLIC_ID, scopes=tuple(Scope))
-"""Who calls a service that has no keys."""
+"""The only caller of a service without keys."""
 
 
 class KeyFile(BaseModel):
@@ -93,24 +93,24 @@ class KeyFile(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class _Book:
-    """The file, by what is looked for."""
+class _Index:
+    """The content of the file, indexed for look-ups."""
 
-    by_digest: Mapping[str, tuple[Caller, Key]]
+    by_digest: Mapping[str, tuple[Caller, ApiKey]]
     by_id: Mapping[str, Caller]
 
 
-class Keys:
-    """The callers as the file has them now; without a file everybody is the same public caller."""
+class ApiKeys:
+    """The current content of the file; without a file all clients are the same public caller."""
 
     def __init__(self, file: Path | None) -> None:
-        """Read `file` when first asked, and again whenever it has changed."""
+        """Read `file` on first use, and again whenever it has changed."""
         self._file = file
         self._seen: object = None
-        self._book: _Book | None = None
+        self._index: _Index | None = None
 
     @property
-    def are_asked_for(self) -> bool:
+    def are_required(self) -> bool:
         """Whether a caller needs a key."""
         return self._file is not None
 
@@ -123,46 +123,46 @@ class Keys:
         self._current()
 
     def find(self, key: str) -> tuple[Caller, str] | None:
-        """Whose key this is, and its digest; None when it is nobody's, or no longer."""
+        """Return a key's caller and digest; None if the key is unknown, revoked or expired."""
         digest = digest_of(key)
         caller = self.find_digest(digest)
         return None if caller is None else (caller, digest)
 
     def find_digest(self, digest: str) -> Caller | None:
-        """Whose key has this digest.
+        """Return the caller whose key has this digest.
 
-        An ordinary look-up: what its time may tell is about a digest, from which no key can be made.
+        An ordinary look-up: its timing can reveal only a digest, from which no key can be derived.
         """
         caller, key = self._current().by_digest.get(digest, (None, None))
         return caller if key and key.is_valid(datetime.now(UTC)) else None
 
     def caller(self, caller_id: str) -> Caller | None:
-        """The caller of this id, if it is one of the file."""
+        """Return the caller with this id, if the file has one."""
         return self._current().by_id.get(caller_id)
 
-    def _current(self) -> _Book:
-        """What the file says; while it says nothing that can be understood, what it said before."""
+    def _current(self) -> _Index:
+        """Return the content of the file, or its last valid version while it is invalid."""
         seen = _signature(self._file) if self._file else None
-        if self._book is not None and seen == self._seen:
-            return self._book
+        if self._index is not None and seen == self._seen:
+            return self._index
         try:
-            self._book = _book(read_keys(self._file).callers if self._file else ())
+            self._index = _index(read_keys(self._file).callers if self._file else ())
         except SettingsError as error:
-            if self._book is None:
+            if self._index is None:
                 raise
             log.error("cannot use the key file; keeping the last valid version", error=error.detail)  # noqa: TRY400
         self._seen = seen  # of before it was read: a change in between is noticed next time
-        return self._book
+        return self._index
 
 
-def new_key(now: datetime, expires_at: datetime | None = None) -> tuple[str, Key]:
-    """Make a key: what its owner is told once, and what is kept."""
+def new_key(now: datetime, expires_at: datetime | None = None) -> tuple[str, ApiKey]:
+    """Create a key; return the secret, which is shown only once, and the record to store."""
     key = PREFIX + secrets.token_urlsafe(32)
-    return key, Key(sha256=digest_of(key), created_at=now, expires_at=expires_at)
+    return key, ApiKey(sha256=digest_of(key), created_at=now, expires_at=expires_at)
 
 
 def digest_of(key: str) -> str:
-    """What is kept of a key."""
+    """Return the digest of a key, which is stored in place of it."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
@@ -189,13 +189,13 @@ def read_keys(file: Path) -> KeyFile:
 
 
 def require_guarded(settings: Settings) -> None:
-    """Let nobody serve strangers by accident.
+    """Refuse to start a service that is open to other machines by accident.
 
     Raises:
-        SettingsError: the keys cannot be used; or there are none, the web would be reached from more than this machine,
-            and nobody has said that anyone may use it.
+        SettingsError: the key file cannot be used; or there is none, the web can be reached from other machines, and
+            open access is not explicitly allowed.
     """
-    Keys(settings.api_keys).require()
+    ApiKeys(settings.api_keys).require()
     if settings.api_keys or settings.allow_anyone or settings.reached_at in LOOPBACK:
         return
     where = "SAKUGA_PUBLISHED_AT" if settings.published_at else "SAKUGA_HOST"
@@ -206,14 +206,14 @@ def require_guarded(settings: Settings) -> None:
     )
 
 
-def _book(callers: Iterable[Caller]) -> _Book:
+def _index(callers: Iterable[Caller]) -> _Index:
     by_id = {caller.id: caller for caller in callers}
     by_digest = {key.sha256: (caller, key) for caller in by_id.values() for key in caller.keys}
-    return _Book(by_digest, by_id)
+    return _Index(by_digest, by_id)
 
 
 def _signature(file: Path) -> object:
-    """What differs once a file was written, or another took its place; None where there is none."""
+    """Return a value that changes when the file is written or replaced; None if it does not exist."""
     try:
         found = file.stat()
     except OSError:
@@ -222,7 +222,7 @@ def _signature(file: Path) -> object:
 
 
 def sentences(error: ValidationError) -> str:
-    """What is wrong, and where."""
+    """Describe what is wrong, and where."""
     return "; ".join(
         f"{'.'.join(map(str, item['loc']))}: {item['msg'].removeprefix('Value error, ')}".removeprefix(": ")
         for item in error.errors(include_input=False)

@@ -1,7 +1,6 @@
-"""How many megapixels a caller may have converted in a day (UTC), counted when a photo is admitted.
+"""Daily quotas (UTC) of callers in megapixels, charged when a photo is admitted.
 
-Counted as they are converted, after the photo is shrunk, and given back when the photo is refused after all. Imported
-by `shared.services`.
+The size that counts is the one after the photo is shrunk. A photo that is rejected after all is refunded.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from redis.exceptions import RedisError
 
 from shared import redis_keys
-from shared.callers.api_keys import Keys
+from shared.callers.api_keys import ApiKeys
 from shared.errors import PhotoTooLargeError, QuotaExceededError, SakugaError
 from shared.redis_clock import Clock
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 # Count if there is room, in one step. KEYS: of the day. ARGV: pixels, the most, when the key goes (epoch seconds).
-_TAKE: Final = """
+_RESERVE: Final = """
 if tonumber(redis.call('GET', KEYS[1]) or 0) + ARGV[1] > tonumber(ARGV[2]) then
     return 0
 end
@@ -34,47 +33,48 @@ return 1
 
 
 @dataclass(slots=True)
-class Spending:
-    """What was counted for a photo that is being admitted."""
+class Reservation:
+    """The amount charged for a photo that is being admitted."""
 
-    give_back: Callable[[], None]
-    may_stand: bool = False  # whether its record may have been written: then only a refusal says that it was not
+    refund: Callable[[], None]
+    committed: bool = False  # whether its record may have been written: then only a refusal says that it was not
 
 
 class Quotas:
-    """What callers have used of their quotas, in one Redis."""
+    """The usage of all quotas, in one Redis."""
 
-    def __init__(self, redis: "Redis", clock: Clock, keys: Keys) -> None:
-        """Count in `redis`; what callers may use is in `keys`."""
+    def __init__(self, redis: "Redis", clock: Clock, keys: ApiKeys) -> None:
+        """Count usage in `redis`; the quotas themselves are in `keys`."""
         self._redis = redis
         self._clock = clock
         self._keys = keys
 
     @contextmanager
-    def spending(self, caller_id: str, pixels: int) -> Iterator[Spending]:
-        """Count a photo while the block admits it.
+    def reserve(self, caller_id: str, pixels: int) -> Iterator[Reservation]:
+        """Charge a photo while the block admits it.
 
-        One that is refused costs nothing, nor one that fails before it may stand, nor where the block gives it back.
+        It is refunded if it is rejected, if the block fails before the reservation is committed, and if the block asks
+        for it.
 
         Raises:
-            QuotaExceededError: the quota of today has no room for it; with the seconds until tomorrow.
-            PhotoTooLargeError: that of no day has.
+            QuotaExceededError: it exceeds what is left of today's quota; with the seconds until tomorrow.
+            PhotoTooLargeError: it exceeds a whole day's quota.
         """
         most = self._most(caller_id)
         if most is None:
-            yield Spending(lambda: None)
+            yield Reservation(lambda: None)
             return
-        key = self._take(caller_id, pixels, most)
-        spending = Spending(partial(self._give_back, key, pixels))
+        key = self._reserve(caller_id, pixels, most)
+        reservation = Reservation(partial(self._refund, key, pixels))
         try:
-            yield spending
+            yield reservation
         except BaseException as error:
-            if isinstance(error, SakugaError) or not spending.may_stand:
-                spending.give_back()
+            if isinstance(error, SakugaError) or not reservation.committed:
+                reservation.refund()
             raise
 
     def left(self, caller_id: str) -> float | None:
-        """Megapixels that a caller may still have converted today; None for any number."""
+        """Return the megapixels left of a caller's quota today; None without a quota."""
         most = self._most(caller_id)
         if most is None:
             return None
@@ -84,7 +84,7 @@ class Quotas:
         caller = self._keys.caller(caller_id)
         return None if caller is None or caller.megapixels_per_day is None else int(caller.megapixels_per_day * 1e6)
 
-    def _take(self, caller_id: str, pixels: int, most: int) -> str:
+    def _reserve(self, caller_id: str, pixels: int, most: int) -> str:
         if pixels > most:
             raise PhotoTooLargeError(
                 f"Drawing this photo takes {pixels / 1e6:g} megapixels; your quota is {most / 1e6:g} a day. A smaller "
@@ -94,7 +94,7 @@ class Quotas:
         tomorrow = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
         key = _key(caller_id, now)
         gone = int((tomorrow + timedelta(days=1)).timestamp())
-        if not self._redis.eval(_TAKE, 1, key, pixels, most, gone):
+        if not self._redis.eval(_RESERVE, 1, key, pixels, most, gone):
             raise QuotaExceededError(
                 f"This photo exceeds what is left of your quota of {most / 1e6:g} megapixels a day (until 0:00 UTC).",
                 retry_after_s=max(1, ceil((tomorrow - now).total_seconds())),
@@ -105,7 +105,7 @@ class Quotas:
         """By the clock of Redis: else a web whose clock is wrong would give everybody another day's quota."""
         return datetime.fromtimestamp(self._clock.now(), UTC)
 
-    def _give_back(self, key: str, pixels: int) -> None:
+    def _refund(self, key: str, pixels: int) -> None:
         with suppress(RedisError):  # the photo was refused; that is what its sender is to hear
             self._redis.decrby(key, pixels)
 

@@ -1,4 +1,4 @@
-"""Attempts: what workers do with a job. Each is counted, and only the newest may commit a result."""
+"""The attempts of workers at a job. Each is counted, and only the newest may commit a result."""
 
 import secrets
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from shared.errors import AttemptsExhaustedError, CanceledError, NewerRecordErro
 from shared.jobs.record import Job, ResultInfo, State, as_ended, error_info
 from shared.jobs.store import Jobs
 
-HINDRANCE_S = 900  # how long a job waits for a store, say, that does not answer
-SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 30.0  # between its attempts
+OUTAGE_RETRY_S = 900  # the retry window while a dependency, such as the store, is down
+MIN_PAUSE_S, MAX_PAUSE_S = 2.0, 30.0  # between its attempts
 
 log = structlog.get_logger()
 
@@ -23,24 +23,24 @@ class Attempts:
     def __init__(
         self, jobs: Jobs, *, is_leased: Callable[[str], bool], max_attempts: int, quarantine_ttl_s: float
     ) -> None:
-        """A job may be claimed `max_attempts` times; its photo is then kept for the operator for `quarantine_ttl_s`.
+        """Allow `max_attempts` attempts per job; its photo is then kept in quarantine for `quarantine_ttl_s`.
 
-        `is_leased` tells whether a worker that is alive is at work on a job.
+        `is_leased` returns whether a live worker is working on a job.
         """
         self._jobs = jobs
         self._is_leased = is_leased
         self._max_attempts = max_attempts
         self._quarantine_ttl_s = quarantine_ttl_s
 
-    def claim(self, job_id: str, holder: str = "") -> Job | None:
-        """Begin an attempt in the hands of `holder`.
+    def claim(self, job_id: str, worker: str = "") -> Job | None:
+        """Begin an attempt by `worker`.
 
-        Returns None when there is nothing (more) to do: ended, erased, tried too often.
+        Returns None if there is nothing (more) to do: the job has finished, was erased, or has had too many attempts.
 
-        Attempts are counted here and not by the queue, so they count whatever died: a child, a node, Redis. One that
-        runs is overtaken only when its lease has lapsed: a message sent or delivered twice starts nothing twice.
+        Attempts are counted here and not by the queue, so they count whatever died: a child, a node, Redis. A running
+        attempt is superseded only once its lease has expired: a duplicate message starts nothing twice.
         """
-        claim = f"{holder} {secrets.token_hex(8)}"
+        claim = f"{worker} {secrets.token_hex(8)}"
 
         def begin(job: Job) -> Job:
             if job.ended or job.claim == claim:  # ours already, where the answer to our write was lost
@@ -49,8 +49,8 @@ class Attempts:
                 return job
             if job.cancel_requested:
                 return as_ended(job, State.CANCELED, self._jobs.now())
-            if self._was_tried_enough(job):
-                return self._exhausted(job)
+            if self._is_exhausted(job):
+                return self._as_exhausted(job)
             return job.model_copy(
                 update={
                     "state": State.RUNNING,
@@ -74,10 +74,10 @@ class Attempts:
         return None
 
     def advance(self, job: Job, stage: Stage, progress: float) -> None:
-        """Publish how far (0..1) this attempt has come.
+        """Publish the progress (0..1) of this attempt.
 
         Raises:
-            CanceledError: the owner wants it stopped, or the attempt is no longer the one that counts.
+            CanceledError: the job was canceled, or the attempt has been superseded.
         """
 
         def move(current: Job) -> Job:
@@ -88,10 +88,10 @@ class Attempts:
             raise CanceledError("The job was canceled.")
 
     def succeed(self, job: Job, result: ResultInfo, *, timings: dict[str, float], notes: tuple[str, ...]) -> Job:
-        """Commit the result of this attempt; a later attempt's record is left alone.
+        """Commit the result of this attempt, unless a later one has superseded it.
 
         Raises:
-            CanceledError: this attempt is no longer the one that counts.
+            CanceledError: the attempt has been superseded.
         """
 
         def finish(current: Job) -> Job:
@@ -105,7 +105,7 @@ class Attempts:
         return self._jobs.change(job.id, finish)
 
     def has_committed(self, job: Job) -> bool:
-        """Whether the result of this very attempt is the job's, or may be."""
+        """Return whether this very attempt has committed its result, or may have."""
         try:
             return _has_committed(self._jobs.get(job.id), job)
         except UnknownJobError:
@@ -116,7 +116,7 @@ class Attempts:
     def fail(self, job_id: str, error: SakugaError, *, attempt: int | None = None, running_for_s: float = 0) -> None:
         """End a running job with an error.
 
-        One that has moved on to another attempt than `attempt`, or runs for less than `running_for_s`, is left alone.
+        Does nothing if the job is at another attempt than `attempt`, or has run for less than `running_for_s`.
         """
 
         def finish(current: Job) -> Job:
@@ -137,52 +137,56 @@ class Attempts:
 
         self._jobs.change(job.id, finish)
 
-    def requeue(self, job: Job, *, hindered: bool = False) -> float | None:
-        """Let this attempt's job wait for another; returns for how many seconds, None when there is to be no other.
+    def requeue(self, job: Job, *, outage: bool = False) -> float | None:
+        """Requeue this attempt's job; return the delay in seconds, or None if there is to be no further attempt.
 
-        Of a job that was `hindered`, by a store that does not answer say, the attempt does not count: it waits as long
-        again as that has lasted, for `HINDRANCE_S` in all.
+        In an `outage` of a dependency, such as the store, the attempt does not count: the job waits as long again as
+        the outage has lasted, for `OUTAGE_RETRY_S` in all.
         """
         now = self._jobs.now()
-        hindered_s = job.hindered_s + now - (job.started_at or now) if hindered else 0.0
-        pause_s = min(LONGEST_PAUSE_S, max(SHORTEST_PAUSE_S, hindered_s))
+        outage_s = job.outage_s + now - (job.started_at or now) if outage else 0.0
+        pause_s = min(MAX_PAUSE_S, max(MIN_PAUSE_S, outage_s))
 
         def wait(current: Job) -> Job:
-            had_its_tries = current.hindered_s > HINDRANCE_S if hindered else self._was_tried_enough(current)
-            if not _is_current(current, job) or had_its_tries:
+            is_exhausted = current.outage_s > OUTAGE_RETRY_S if outage else self._is_exhausted(current)
+            if not _is_current(current, job) or is_exhausted:
                 return current
             waiting = self._jobs.waiting(current)
-            if not hindered:
+            if not outage:
                 return waiting
-            return waiting.model_copy(update={"forgiven": current.forgiven + 1, "hindered_s": hindered_s + pause_s})
+            return waiting.model_copy(
+                update={"uncounted_attempts": current.uncounted_attempts + 1, "outage_s": outage_s + pause_s}
+            )
 
         return pause_s if self._jobs.change(job.id, wait).state is State.QUEUED else None
 
-    def give_back(self, job_id: str, holder: str, *, counts: bool) -> None:
-        """Let a job wait again whose attempt in the hands of `holder` has ended; that of anybody else is left alone.
+    def release(self, job_id: str, worker: str, *, counts: bool) -> None:
+        """Requeue a job whose attempt by `worker` has ended; an attempt by any other worker is left alone.
 
-        The attempt `counts` unless something else than the photo ended it.
+        The attempt `counts` unless it ended for another reason than the photo.
         """
 
         def wait(current: Job) -> Job:
-            is_theirs = current.state is State.RUNNING and current.claim and current.claim.startswith(f"{holder} ")
+            is_theirs = current.state is State.RUNNING and current.claim and current.claim.startswith(f"{worker} ")
             if not is_theirs:
                 return current
-            return self._jobs.waiting(current).model_copy(update={"forgiven": current.forgiven + (not counts)})
+            return self._jobs.waiting(current).model_copy(
+                update={"uncounted_attempts": current.uncounted_attempts + (not counts)}
+            )
 
         with suppress(UnknownJobError):
             self._jobs.change(job_id, wait)
 
-    def _exhausted(self, job: Job) -> Job:
-        tries = job.attempts - job.forgiven
+    def _as_exhausted(self, job: Job) -> Job:
+        tries = job.attempts - job.uncounted_attempts
         often = "once" if tries == 1 else f"{tries} times"
         error = error_info(AttemptsExhaustedError(f"It was tried {often} and never finished."))
         now = self._jobs.now()
         expires_at = max(job.expires_at, now + self._quarantine_ttl_s)
         return as_ended(job, State.FAILED, now, error=error, expires_at=expires_at)
 
-    def _was_tried_enough(self, job: Job) -> bool:
-        return job.attempts - job.forgiven >= self._max_attempts
+    def _is_exhausted(self, job: Job) -> bool:
+        return job.attempts - job.uncounted_attempts >= self._max_attempts
 
 
 def _has_committed(current: Job, attempt: Job) -> bool:

@@ -1,4 +1,4 @@
-"""What was made of photos lately, so that the same photo with the same options is converted once."""
+"""A cache of recent results, so that the same photo with the same options is converted once."""
 
 import json
 from typing import TYPE_CHECKING, cast
@@ -21,14 +21,14 @@ class CachedResults(Observer):
         self._redis = redis
 
     def changed(self, pipe: "Pipeline", change: Change) -> None:
-        """Remember what a job comes to, as long as the job itself."""
+        """Cache the result of a job for as long as the job itself is kept."""
         job = change.after
         if job and change.ends and job.result:
             fields, cached = record_fields(job), redis_keys.cached_result(job.result_key)
             pipe.hset(cached, mapping={"result": fields["result"], "notes": fields["notes"]})
             pipe.expireat(cached, int(job.expires_at))
 
-    def earlier(self, job: Job) -> tuple[ResultInfo, tuple[str, ...]] | None:
-        """What another job made of the same photo with the same options, and its notes, if that is still known."""
+    def find(self, job: Job) -> tuple[ResultInfo, tuple[str, ...]] | None:
+        """Return the cached result for the same photo and options, with its notes, if there is one."""
         found = cast("dict[str, str]", self._redis.hgetall(redis_keys.cached_result(job.result_key)))
         return (ResultInfo.model_validate_json(found["result"]), tuple(json.loads(found["notes"]))) if found else None

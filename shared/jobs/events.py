@@ -1,4 +1,4 @@
-"""What happens to a job, as a stream: every change announces itself, and who waits for one listens."""
+"""The event streams of jobs: every change is published, and requests that wait for one listen."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from redis.client import Pipeline
 
 EVENTS_KEPT = 100
-STREAM_GRACE_S = 600  # how long the events of a job that has ended can still be listened to
-PATIENCE_S = 1.0  # how often a waiting reader looks whether it should go on
+STREAM_GRACE_S = 600  # for how long the events of a finished job can still be read
+READ_BLOCK_S = 1.0  # how often a waiting reader checks whether to keep waiting
 
 EventKind = Literal["state", "progress", "done"]
 
@@ -38,7 +38,7 @@ class Events(Observer):
         self._jobs = JobReader(redis)
 
     def changed(self, pipe: "Pipeline", change: Change) -> None:
-        """Announce a change; the stream goes a while after its job has ended, and with an erased one."""
+        """Publish a change; the stream is deleted a while after its job has finished, or with an erased job."""
         stream = redis_keys.job_stream(change.job.id)
         if change.after is None:
             pipe.delete(stream)
@@ -50,7 +50,7 @@ class Events(Observer):
             pipe.expireat(stream, int(change.after.expires_at) + RECORD_GRACE_S)
 
     def read(self, job_id: str, *, after: str, wait_s: float) -> Iterator[Event]:
-        """Yield the events after the one named `after`; wait up to `wait_s` for the first if there is none yet."""
+        """Yield the events after `after`; wait up to `wait_s` for the first if there is none yet."""
         block_ms = max(1, int(wait_s * 1000))  # 0 waits for ever
         answer = self._redis.xread({redis_keys.job_stream(job_id): after}, block=block_ms)
         for _, entries in cast("list[tuple[str, list[tuple[str, dict[str, EventKind]]]]]", answer or []):
@@ -58,18 +58,18 @@ class Events(Observer):
                 yield Event(event_id, fields["kind"])
 
     def last(self, job_id: str) -> str:
-        """The id of the newest event, to listen from now on."""
+        """Return the id of the newest event, from which to listen for later ones."""
         found = self._redis.xrevrange(redis_keys.job_stream(job_id), count=1)
         newest = cast("list[tuple[str, object]]", found)
         return newest[0][0] if newest else "0"
 
-    def wait_for_end(self, job_id: str, timeout_s: float, *, patient: Callable[[], bool] = lambda: True) -> Job:
-        """Read a job once it has ended, or as it is after `timeout_s` seconds or when no longer `patient`."""
+    def wait_for_end(self, job_id: str, timeout_s: float, *, keep_waiting: Callable[[], bool] = lambda: True) -> Job:
+        """Return a job once it has finished, or after `timeout_s` seconds, or once `keep_waiting` returns false."""
         deadline = time.monotonic() + timeout_s
         last = "0"  # the first pass reads what has been, so nothing is missed between reading and listening
         job = self._jobs.get(job_id)
-        while not job.ended and (left := deadline - time.monotonic()) > 0 and patient():
-            for event in self.read(job_id, after=last, wait_s=min(left, PATIENCE_S)):
+        while not job.ended and (left := deadline - time.monotonic()) > 0 and keep_waiting():
+            for event in self.read(job_id, after=last, wait_s=min(left, READ_BLOCK_S)):
                 last = event.id
             job = self._jobs.get(job_id)
         return job

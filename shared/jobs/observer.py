@@ -1,7 +1,7 @@
-"""What else changes with a job: whoever keeps something beside its record observes every change to it.
+"""The observer interface: every module that keeps data beside the records of jobs observes their changes.
 
-The store of jobs calls its observers inside the transaction that writes the record, so that what they keep is never
-behind. It knows none of them; `shared.services` puts them together.
+The job store calls its observers inside the transaction that writes the record, so that their data is never behind. It
+knows none of them; `shared.services` puts them together.
 """
 
 from dataclasses import dataclass
@@ -15,45 +15,45 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A job before and after; None before it is made, and after it is erased."""
+    """A job before and after a change; None before it is created, and after it is erased."""
 
     before: Job | None
     after: Job | None
 
     @property
     def job(self) -> Job:
-        """The job as it is now, or was when it was erased."""
+        """The job as it is now, or as it was when it was erased."""
         return self.after or cast("Job", self.before)
 
     @property
     def begins(self) -> bool:
-        """Whether the job is new, or begins anew after its end."""
+        """Whether the job is new, or starts over after it had finished."""
         return self.after is not None and not self.after.ended and (self.before is None or self.before.ended)
 
     @property
     def ends(self) -> bool:
-        """Whether the job comes to its end, or is erased before that."""
+        """Whether the job finishes, or is erased unfinished."""
         return self.before is not None and not self.before.ended and (self.after is None or self.after.ended)
 
     @property
     def moves(self) -> bool:
-        """Whether the job is in another state than before."""
+        """Whether the state of the job changes."""
         return self.before is None or self.after is None or self.before.state is not self.after.state
 
     def enters(self, state: State) -> bool:
-        """Whether the job comes into a state."""
+        """Return whether the job enters a state."""
         return self.moves and self.after is not None and self.after.state is state
 
     def leaves(self, state: State) -> bool:
-        """Whether the job goes out of a state."""
+        """Return whether the job leaves a state."""
         return self.moves and self.before is not None and self.before.state is state
 
 
 class Observer:
-    """Keeps something beside the records of jobs; what it is not interested in, it leaves as it is here."""
+    """Base of all observers; what they do not override does nothing."""
 
     def changed(self, pipe: "Pipeline", change: Change) -> None:
-        """A record is written, or deleted: queue what changes with it."""
+        """Queue the commands that belong to a record being written or deleted."""
 
     def lost(self, pipe: "Pipeline", job_id: str) -> None:
-        """A job's record is gone, or cannot be read: queue what removes the job from all that is still to be done."""
+        """Queue the commands that remove a job whose record is gone or unreadable from all pending work."""

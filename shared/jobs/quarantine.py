@@ -1,4 +1,4 @@
-"""The jobs that were tried too often: they may be what kills workers, so they are kept for the operator to judge."""
+"""Jobs with too many failed attempts: they may be what kills workers, so they are kept for the operator to inspect."""
 
 from typing import TYPE_CHECKING, cast
 
@@ -21,7 +21,7 @@ class Quarantine(Observer):
         self._jobs = JobReader(redis)
 
     def changed(self, pipe: "Pipeline", change: Change) -> None:
-        """List a job that was tried too often, and take it off when it is tried anew, expires or is erased."""
+        """List a job that ran out of attempts; remove it when it is retried, expires or is erased."""
         was = change.before is not None and change.before.is_quarantined
         if change.after and change.after.is_quarantined and not was:
             pipe.zadd(redis_keys.QUARANTINE, {change.after.id: change.after.finished_at or 0})
@@ -29,10 +29,10 @@ class Quarantine(Observer):
             pipe.zrem(redis_keys.QUARANTINE, change.job.id)
 
     def lost(self, pipe: "Pipeline", job_id: str) -> None:
-        """Take the job off."""
+        """Remove the job."""
         pipe.zrem(redis_keys.QUARANTINE, job_id)
 
     def jobs(self) -> list[Job]:
-        """Those that are still there, the oldest first."""
+        """Return the quarantined jobs, the oldest first."""
         index = redis_keys.QUARANTINE
         return self._jobs.listed(index, cast("list[str]", self._redis.zrange(index, 0, -1)))

@@ -18,7 +18,7 @@ from shared.jobs.record import DAMAGED, Job, State, parse
 if TYPE_CHECKING:
     from redis import Redis
 
-MOST_AT_ONCE = 16  # jobs that may have been made in the same microsecond
+MAX_AT_ONCE = 16  # jobs that may have been made in the same microsecond
 _STATES = frozenset(json.dumps(state).encode() for state in State)
 
 
@@ -31,7 +31,7 @@ class Page:
 
 
 class JobReader:
-    """All job records in one Redis, to look at."""
+    """Read access to all job records in one Redis."""
 
     def __init__(self, redis: "Redis") -> None:
         """Read from `redis`."""
@@ -41,8 +41,8 @@ class JobReader:
         """Read a record.
 
         Raises:
-            UnknownJobError: there is none, or it cannot be read.
-            NewerRecordError: it is a newer release's, as with whatever reads or changes a record.
+            UnknownJobError: there is none, or it is unreadable.
+            NewerRecordError: a newer release wrote it; so does every other method that reads or changes a record.
         """
         return parse(fetch(self._redis, job_id))
 
@@ -51,7 +51,7 @@ class JobReader:
         return self.get_many([job_id]).get(job_id)
 
     def get_many(self, ids: list[str]) -> dict[str, Job]:
-        """Read records by their ids; those that are not there, or cannot be read, are left out.
+        """Read records by id; missing or unreadable ones are left out.
 
         Raises:
             NewerRecordError: one of them is a newer release's; without it the answer would be wrong.
@@ -63,7 +63,7 @@ class JobReader:
         return found
 
     def _readings(self, ids: list[str]) -> dict[str, Callable[[], Job]]:
-        """Fetch records in one round trip; where one of them keeps the others from being fetched, one by one."""
+        """Fetch records in one round trip, or one by one if one of them makes the others unreadable."""
         try:
             with self._redis.pipeline(transaction=False) as pipe:
                 for job_id in ids:
@@ -73,7 +73,7 @@ class JobReader:
             return {job_id: partial(self.get, job_id) for job_id in ids}
 
     def states(self, ids: list[str]) -> list[str | None]:
-        """Read the states of jobs, whichever release recorded them; None where there is no record, or a damaged one."""
+        """Read the states of jobs, whichever release wrote them; None where a record is missing or damaged."""
         with self._redis.pipeline(transaction=False) as pipe:
             for job_id in ids:
                 key = redis_keys.job_record(job_id)
@@ -89,7 +89,7 @@ class JobReader:
         index, newest = redis_keys.caller_jobs(caller), _place(cursor) if cursor else (math.inf, "")
         found = cast(
             "list[tuple[str, float]]",
-            self._redis.zrevrangebyscore(index, newest[0], "-inf", start=0, num=count + MOST_AT_ONCE, withscores=True),
+            self._redis.zrevrangebyscore(index, newest[0], "-inf", start=0, num=count + MAX_AT_ONCE, withscores=True),
         )
         places = [(score, job_id) for job_id, score in found if not cursor or (score, job_id) < newest]
         page = places[:count]
@@ -97,7 +97,7 @@ class JobReader:
         return Page(jobs, _cursor(*page[-1]) if len(places) > count else None)
 
     def listed(self, index: str, ids: list[str]) -> list[Job]:
-        """The jobs of an index, from which those that are gone are removed."""
+        """Return the jobs of an index, and remove those that no longer exist from it."""
         found = self.get_many(ids)
         if gone := set(ids) - found.keys():
             self._redis.zrem(index, *gone)
@@ -105,10 +105,10 @@ class JobReader:
 
 
 def fetch(redis: "Redis", job_id: str) -> dict[str, str]:
-    """The hash of a job, empty where there is none.
+    """Return the hash of a job, empty if there is none.
 
     Raises:
-        UnreadableJobError: there is something else, or no text.
+        UnreadableJobError: it is not a hash, or not text.
     """
     try:
         return cast("dict[str, str]", redis.hgetall(redis_keys.job_record(job_id)))

@@ -1,17 +1,17 @@
-"""The record of a job: what it holds."""
+"""The record of a job."""
 
 import secrets
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from shared.conversion import Stage
 from shared.errors import AttemptsExhaustedError, SakugaError, UnknownJobError, UnreadableJobError
 from shared.photos.formats import Format
 from shared.record_codec import record_values
-from shared.storage.references import Holding
+from shared.storage.references import Reference
 
-RECORD_GRACE_S = 3600  # how long an expired job can still say that it has expired
+RECORD_GRACE_S = 3600  # for how long an expired job is still known to have expired
 NO_SUCH_JOB = "No such job; it may have expired or been deleted."
 DAMAGED = "This job's record is damaged; please send the photo again."
 
@@ -80,8 +80,9 @@ class Job(BaseModel):
     progress: float = 0.0
     stage: Stage | None = None
     attempts: int = 0
-    forgiven: int = 0  # attempts that do not count: before the owner asked for another try, or not the photo's fault
-    hindered_s: float = 0.0  # how long attempts and pauses took while something was not there that may come back
+    # The aliases are what these fields have been called in records since the first version.
+    uncounted_attempts: int = Field(default=0, alias="forgiven")  # before a retry, or not the photo's fault
+    outage_s: float = Field(default=0.0, alias="hindered_s")  # spent in attempts and pauses while a dependency was down
     cancel_requested: bool = False
     created_at: float
     started_at: float | None = None
@@ -93,7 +94,7 @@ class Job(BaseModel):
     pixels: int
     work_ms: int
     ticket_ms: int
-    promised_s: float | None = None
+    initial_eta_s: float | None = Field(default=None, alias="promised_s")  # what the owner was told at first
     result: ResultInfo | None = None
     error: ErrorInfo | None = None
     notes: tuple[str, ...] = ()
@@ -105,28 +106,28 @@ class Job(BaseModel):
 
     @property
     def is_quarantined(self) -> bool:
-        """Whether it was tried too often: it may be what kills workers, and an operator should see it."""
+        """Whether it ran out of attempts: it may be what kills workers, so an operator should inspect it."""
         return self.state is State.FAILED and self.error is not None and self.error.code == AttemptsExhaustedError.code
 
     @property
     def flow(self) -> str:
-        """Among what bulk work shares the workers fairly."""
+        """The unit that shares the workers fairly: an album, or a caller."""
         return self.album or self.caller
 
     @property
-    def photo_holding(self) -> Holding:
-        return Holding(self.photo_key, self.id)
+    def photo_reference(self) -> Reference:
+        return Reference(self.photo_key, self.id)
 
     @property
-    def result_holding(self) -> Holding:
-        """Of this attempt alone: one that is overtaken gives back its own and never the other's."""
-        return Holding(self.result_key, f"{self.id}:{self.attempts}")
+    def result_reference(self) -> Reference:
+        """The reference of this attempt alone: a superseded attempt releases its own and never another's."""
+        return Reference(self.result_key, f"{self.id}:{self.attempts}")
 
     @property
-    def holdings(self) -> tuple[Holding, ...]:
-        """All that any attempt may have left."""
+    def references(self) -> tuple[Reference, ...]:
+        """All references that any attempt may have left behind."""
         attempts = range(1, self.attempts + 1)
-        return (self.photo_holding, *(Holding(self.result_key, f"{self.id}:{attempt}") for attempt in attempts))
+        return (self.photo_reference, *(Reference(self.result_key, f"{self.id}:{attempt}") for attempt in attempts))
 
 
 def new_id() -> str:
@@ -135,17 +136,17 @@ def new_id() -> str:
 
 
 def error_info(error: SakugaError) -> ErrorInfo:
-    """What a job's owner is told."""
+    """Return the part of an error that a job's owner sees."""
     return ErrorInfo(code=error.code, title=error.title, detail=error.detail)
 
 
 def as_ended(job: Job, state: State, at: float, **changes: object) -> Job:
-    """The job as it is once it has come to an end."""
+    """Return the job as finished."""
     return job.model_copy(update={"finished_at": at, "state": state, "stage": None, **changes})
 
 
 def as_expired(job: Job, at: float) -> Job:
-    """The job as it is once its time to live has passed."""
+    """Return the job as expired."""
     return job if job.state is State.EXPIRED else as_ended(job, State.EXPIRED, job.finished_at or at, result=None)
 
 
@@ -153,8 +154,8 @@ def parse(record: dict[str, str]) -> Job:
     """Read the hash of a job.
 
     Raises:
-        UnknownJobError: it is empty, or cannot be read.
-        NewerRecordError: it is a newer release's.
+        UnknownJobError: it is empty or unreadable.
+        NewerRecordError: a newer release wrote it.
     """
     if not record:
         raise UnknownJobError(NO_SUCH_JOB)

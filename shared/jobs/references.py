@@ -1,22 +1,22 @@
-"""Which stored objects a job still needs: its photo until it has a picture, and longer for an operator to judge."""
+"""The stored objects that a job still needs: its photo until it has a picture, and longer in quarantine."""
 
 from typing import TYPE_CHECKING
 
 from shared.jobs.observer import Change, Observer
-from shared.storage.references import hold_until, lapse_now
+from shared.storage.references import expire_at, expire_now
 
 if TYPE_CHECKING:
     from redis.client import Pipeline
 
 
 class JobReferences(Observer):
-    """Lets go of what a job no longer needs."""
+    """Releases the objects that a job no longer needs."""
 
     def changed(self, pipe: "Pipeline", change: Change) -> None:
-        """Let go of the photo of a job that has its picture, and of everything of an erased one."""
+        """Release the photo of a job that has its picture, and everything of an erased job."""
         if change.after is None:
-            lapse_now(pipe, *change.job.holdings)
+            expire_now(pipe, *change.job.references)
         elif change.ends and change.after.result:
-            lapse_now(pipe, change.after.photo_holding)
+            expire_now(pipe, change.after.photo_reference)
         elif change.ends and change.after.is_quarantined:
-            hold_until(pipe, change.after.photo_holding, change.after.expires_at)
+            expire_at(pipe, change.after.photo_reference, change.after.expires_at)

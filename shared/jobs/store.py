@@ -1,8 +1,7 @@
 """The job records, and the only way they change.
 
 A job lives in one Redis hash. Every change reads the record, decides, and writes under WATCH, so that a change based on
-what is no longer true is made again. In the same transaction the observers of jobs write what changes with it; the
-store knows none of them.
+a stale record is retried. Observers write what depends on a job in the same transaction; the store knows none of them.
 """
 
 from collections.abc import Callable, Iterable
@@ -57,9 +56,9 @@ class Jobs(JobReader):
         ticket: Callable[[Lane, int], int],
         quarantine_ttl_s: float,
     ) -> None:
-        """Keep them in `redis`, with what the observers keep beside them.
+        """Keep them in `redis`, and call the observers on every change.
 
-        `ticket` gives a job that waits its place among the others; damaged records are kept for `quarantine_ttl_s`.
+        `ticket` gives a queued job its place among the others; damaged records are kept for `quarantine_ttl_s`.
         """
         super().__init__(redis)
         self._clock = clock
@@ -67,16 +66,16 @@ class Jobs(JobReader):
         self._ticket = ticket
         self._quarantine_ttl_s = quarantine_ttl_s
 
-    def earlier(self, caller: str, idempotency: Idempotency) -> Job | None:
-        """Find the job that this idempotency key made before, if it is still there.
+    def find_by_idempotency_key(self, caller: str, idempotency: Idempotency) -> Job | None:
+        """Find the job that an earlier request with this idempotency key created, if it still exists.
 
         Raises:
             IdempotencyKeyReusedError: the key came with something else before.
         """
-        return self._earlier(self._redis, redis_keys.idempotency(caller, idempotency.key), idempotency)
+        return self._find_by_idempotency_key(self._redis, redis_keys.idempotency(caller, idempotency.key), idempotency)
 
     def create(self, job: Job, idempotency: Idempotency | None = None) -> Job:
-        """Write a new record, or return the one that this idempotency key made in the meantime.
+        """Write a new record, or return the one that another request with this idempotency key has created meanwhile.
 
         Raises:
             IdempotencyKeyReusedError: the key came with something else before.
@@ -86,7 +85,7 @@ class Jobs(JobReader):
         key = redis_keys.idempotency(job.caller, idempotency.key)
 
         def write(pipe: "Pipeline") -> Job:
-            earlier = self._earlier(pipe, key, idempotency)
+            earlier = self._find_by_idempotency_key(pipe, key, idempotency)
             if earlier:
                 return earlier
             self._insert(pipe, job)
@@ -97,10 +96,10 @@ class Jobs(JobReader):
         return self._transact(write, key, redis_keys.job_record(job.id))
 
     def change(self, job_id: str, decide: Callable[[Job], Job]) -> Job:
-        """Make of a job what `decide` makes of it; returns that. What `decide` raises leaves the job as it is.
+        """Replace a job by what `decide` returns for it, and return that; if `decide` raises, the job is unchanged.
 
         Raises:
-            UnknownJobError: there is none, or it cannot be read.
+            UnknownJobError: there is none, or it is unreadable.
         """
 
         def write(pipe: "Pipeline") -> Job:
@@ -118,7 +117,7 @@ class Jobs(JobReader):
         return self._transact(write, redis_keys.job_record(job_id))
 
     def waiting(self, job: Job) -> Job:
-        """The job as it is when it waits again, behind all others."""
+        """Return the job as requeued, behind all others."""
         behind = {"ticket_ms": self._ticket(job.lane, 0)}  # its own work is in the total already
         return job.model_copy(update=behind | {"state": State.QUEUED, "stage": None, "progress": 0.0})
 
@@ -135,22 +134,21 @@ class Jobs(JobReader):
         return self.change(job_id, ask)
 
     def retry(self, job_id: str) -> Job:
-        """Let a job that failed or was canceled begin anew, its attempts forgiven; any other is left alone."""
+        """Requeue a job that failed or was canceled, with all its attempts; any other is left alone."""
 
         def begin(job: Job) -> Job:
             if job.state not in {State.FAILED, State.CANCELED}:
                 return job
             waiting = self.waiting(job)
             anew = {"error": None, "finished_at": None, "started_at": None, "cancel_requested": False}
-            return waiting.model_copy(update=anew | {"forgiven": job.attempts, "hindered_s": 0.0})
+            return waiting.model_copy(update=anew | {"uncounted_attempts": job.attempts, "outage_s": 0.0})
 
         return self.change(job_id, begin)
 
     def expire(self, job_id: str) -> bool:
-        """Mark a job whose time to live has passed, whatever it was; one without a readable record is forgotten.
+        """Expire a job in whatever state; one without a readable record is cleared.
 
-        Returns False for one that a newer release has to expire. Where there is none any more, its record goes by
-        itself.
+        Returns False if only a newer release can expire it; where none runs any more, Redis deletes the record.
         """
         try:
             self.change(job_id, lambda job: as_expired(job, self.now()))
@@ -163,13 +161,13 @@ class Jobs(JobReader):
         return True
 
     def due(self, count: int, *, after: int = 0) -> list[str]:
-        """Name up to `count` jobs, after so many others, whose time to live has passed and that are not expired yet."""
+        """Return up to `count` jobs that are due to expire, without the first `after`."""
         return cast("list[str]", self._redis.zrangebyscore(redis_keys.EXPIRY, 0, self.now(), start=after, num=count))
 
     def clear(self, job_id: str) -> None:
-        """Remove a job whose record is gone or cannot be read from what is still to be done.
+        """Remove a job whose record is gone or unreadable from all pending work.
 
-        A damaged record is put aside for the operator, as long as what is in quarantine.
+        A damaged record is set aside for the operator, for as long as jobs are kept in quarantine.
         """
         record, kept = redis_keys.job_record(job_id), redis_keys.damaged_record(job_id)
         with self._redis.pipeline() as pipe:
@@ -196,10 +194,10 @@ class Jobs(JobReader):
         return self._transact(remove, redis_keys.job_record(job_id))
 
     def now(self) -> float:
-        """What time it is, in seconds since the epoch, by the clock that dates the records."""
+        """Return the time, in seconds since the epoch, of the clock that dates the records."""
         return self._clock.now()
 
-    def _earlier(self, redis: "Redis", key: str, idempotency: Idempotency) -> Job | None:
+    def _find_by_idempotency_key(self, redis: "Redis", key: str, idempotency: Idempotency) -> Job | None:
         known = cast("dict[str, str]", redis.hgetall(key))
         if not known:
             return None
@@ -222,7 +220,7 @@ class Jobs(JobReader):
         return job
 
     def _write(self, pipe: "Pipeline", change: Change) -> None:
-        """Keep a record as long as its job, and tell those who observe it."""
+        """Set when a record expires, and call the observers."""
         if change.moves:
             _keep(pipe, change.job)
         if change.before and change.before.expires_at != change.job.expires_at:
@@ -234,18 +232,18 @@ class Jobs(JobReader):
             observer.changed(pipe, change)
 
     def _transact(self, body: Callable[["Pipeline"], Job], *watched: str) -> Job:
-        """Run `body` under WATCH until nobody interfered; what it queues after `multi` is written as one."""
+        """Run `body` under WATCH until it succeeds without a conflict; what it queues after `multi` is atomic."""
         # redis-py's annotation overlooks value_from_callable
         return cast("Job", self._redis.transaction(body, *watched, value_from_callable=True))  # type: ignore[arg-type]
 
 
 def _keep(pipe: "Pipeline", job: Job) -> None:
-    """Let Redis itself remove a record that nobody was there to expire, or could read."""
+    """Let Redis itself delete a record that no worker expired, or could read."""
     pipe.expireat(redis_keys.job_record(job.id), int(job.expires_at) + RECORD_GRACE_S)
 
 
 def _list(pipe: "Pipeline", job: Job) -> None:
-    """Add a job to its caller's, from which those go that have expired for long."""
+    """Add a job to the list of its caller, and remove those that expired long ago."""
     index = redis_keys.caller_jobs(job.caller)
     pipe.zadd(index, {job.id: job.created_at})
     pipe.expireat(index, int(job.expires_at) + RECORD_GRACE_S)

@@ -1,4 +1,4 @@
-"""What was done since the beginning: jobs by how they ended, seconds by stage."""
+"""Counters since the beginning: jobs by final state, seconds by stage."""
 
 from typing import TYPE_CHECKING, cast
 
@@ -18,7 +18,7 @@ class Totals(Observer):
         self._redis = redis
 
     def changed(self, pipe: "Pipeline", change: Change) -> None:
-        """Count a job that is new, and one that comes to its end."""
+        """Count a job when it is created, and when it finishes."""
         if change.before is None:
             pipe.hincrby(redis_keys.TOTALS, "jobs_submitted", 1)
         if change.after and change.ends:
@@ -27,6 +27,6 @@ class Totals(Observer):
                 pipe.hincrbyfloat(redis_keys.TOTALS, f"seconds_{stage.removesuffix('_s')}", seconds)
 
     def read(self) -> dict[str, float]:
-        """All counters by name."""
+        """Return all counters by name."""
         found = cast("dict[str, str]", self._redis.hgetall(redis_keys.TOTALS))
         return {str(name): float(value) for name, value in found.items()}

@@ -1,6 +1,6 @@
-"""How large a HEIF, AVIF or WebP is, read in plain Python: their own libraries would have to open them otherwise.
+"""The size of a HEIF, AVIF or WebP, read in plain Python: otherwise their own libraries would have to open them.
 
-So no codec runs where photos are only judged. A file that crashes one costs the job that decodes it, and not the
+So no codec runs where photos are only inspected. A file that crashes one costs the job that decodes it, and not the
 process that takes everybody's uploads. Boxes are those of ISO/IEC 14496-12, their contents those of ISO/IEC 23008-12
 (HEIF) and 23000-22 (AVIF); WebP is RFC 9649. Whatever is wrong raises ValueError, EOFError or struct.error.
 """
@@ -14,15 +14,15 @@ _HEIF_BRANDS: Final = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"h
 _AVIF_BRANDS: Final = {b"avif", b"avis"}
 _SHARED_BRANDS: Final = {b"mif1", b"msf1"}  # of either; which it is the other brands say
 _NEEDED: Final = {b"ftyp", b"meta", b"moov", b"mdat"}  # without a whole one of these nothing is to be seen
-_MOST_BYTES: Final = 1 << 20  # of one table; those of a phone's photo in 60 tiles have 1 kB
-_MOST_ALIKE: Final = 4  # boxes of one kind that are looked through
-_MOST_ITEMS: Final = 1 << 14  # of a table; they are gone through one by one
+_MAX_BYTES: Final = 1 << 20  # of one table; those of a phone's photo in 60 tiles have 1 kB
+_MAX_ALIKE: Final = 4  # boxes of one kind that are looked through
+_MAX_ITEMS: Final = 1 << 14  # of a table; they are gone through one by one
 _WEBP_CHUNKS: Final = {b"VP8 ", b"VP8L", b"VP8X"}
 _HAS_EXIF, _HAS_XMP = 0x08, 0x04  # flags of VP8X
 
 
-class Readable(Protocol):
-    """A file that can be read from any place."""
+class SeekableFile(Protocol):
+    """A file that can be read from any position."""
 
     def seek(self, offset: int, /) -> object: ...
 
@@ -41,14 +41,14 @@ class Sides:
 
 
 def is_known(signature: bytes) -> bool:
-    """Whether these first 16 bytes are of a format that is measured here."""
+    """Return whether these first 16 bytes belong to a format that can be measured here."""
     return _is_webp(signature) or (
         signature[4:8] == b"ftyp" and signature[8:12] in _HEIF_BRANDS | _AVIF_BRANDS | _SHARED_BRANDS
     )
 
 
-def measure(file: Readable, size: int) -> Sides:
-    """The sides of a photo in a file of `size` bytes whose signature is known."""
+def measure(file: SeekableFile, size: int) -> Sides:
+    """Return the sides of a photo in a file of `size` bytes whose signature is known."""
     return _webp(file, size) if _is_webp(_exactly(file, 0, 16)) else _heif(file, size)
 
 
@@ -56,7 +56,7 @@ def _is_webp(signature: bytes) -> bool:
     return signature[:4] == b"RIFF" and signature[8:12] == b"WEBP" and signature[12:16] in _WEBP_CHUNKS
 
 
-def _webp(file: Readable, size: int) -> Sides:
+def _webp(file: SeekableFile, size: int) -> Sides:
     kind, head = _exactly(file, 12, 4), _exactly(file, 20, 10)
     exif = xmp = b""
     match kind:
@@ -76,12 +76,12 @@ def _webp(file: Readable, size: int) -> Sides:
     return Sides("WEBP", (width, height), (width, height), exif, xmp)
 
 
-def _webp_chunks(file: Readable, size: int, wanted: set[bytes]) -> dict[bytes, bytes]:
+def _webp_chunks(file: SeekableFile, size: int, wanted: set[bytes]) -> dict[bytes, bytes]:
     found: dict[bytes, bytes] = {}
     place = 12
     while wanted - found.keys() and place + 8 <= size:
         kind, length = struct.unpack("<4sI", _exactly(file, place, 8))
-        if kind in wanted and length <= _MOST_BYTES:
+        if kind in wanted and length <= _MAX_BYTES:
             found.setdefault(kind, _exactly(file, place + 8, length))
         place += 8 + length + length % 2
     return found
@@ -94,7 +94,7 @@ class _Box:
     end: int
 
 
-def _heif(file: Readable, size: int) -> Sides:
+def _heif(file: SeekableFile, size: int) -> Sides:
     boxes = {box.kind: box for box in reversed(list(_boxes(file, 0, size)))}  # the first of each kind
     brands = _content(file, boxes[b"ftyp"]) if b"ftyp" in boxes else b""
     is_avif = any(brands[place : place + 4] in _AVIF_BRANDS for place in range(0, len(brands), 4))
@@ -107,7 +107,7 @@ def _heif(file: Readable, size: int) -> Sides:
     raise ValueError("there is no picture")
 
 
-def _boxes(file: Readable, start: int, end: int) -> Iterator[_Box]:
+def _boxes(file: SeekableFile, start: int, end: int) -> Iterator[_Box]:
     """The boxes between two places; cameras may add something else behind the last."""
     while start + 8 <= end:
         length, kind = struct.unpack(">I4s", _exactly(file, start, 8))
@@ -124,7 +124,7 @@ def _boxes(file: Readable, start: int, end: int) -> Iterator[_Box]:
         start = stop
 
 
-def _of_primary_item(file: Readable, meta: _Box) -> list[tuple[bytes, bytes]]:
+def _of_primary_item(file: SeekableFile, meta: _Box) -> list[tuple[bytes, bytes]]:
     """The properties of the picture that is shown, in the order in which they hold: kind and content."""
     inner = list(_boxes(file, meta.start + 4, meta.end))
     kept = [part for box in inner if box.kind == b"iprp" for part in _boxes(file, box.start, box.end)]
@@ -132,7 +132,7 @@ def _of_primary_item(file: Readable, meta: _Box) -> list[tuple[bytes, bytes]]:
     stored = [part for box in kept if box.kind == b"ipco" for part in _boxes(file, box.start, box.end)]
     if primary is None:
         return []
-    tables = [box for box in kept if box.kind == b"ipma"][:_MOST_ALIKE]
+    tables = [box for box in kept if box.kind == b"ipma"][:_MAX_ALIKE]
     places = next((found for box in tables if (found := _places(_content(file, box), primary))), [])
     wanted = [stored[place - 1] for place in places if 0 < place <= len(stored)]
     return [(box.kind, _content(file, box)) for box in wanted if box.kind in {b"ispe", b"irot", b"clap"}]
@@ -143,10 +143,10 @@ def _number(pitm: bytes) -> int:
 
 
 def _places(ipma: bytes, wanted: int) -> list[int]:
-    """Which properties belong to an item; they are counted from 1."""
+    """Return the indices of an item's properties, counted from 1."""
     item_layout, is_wide = (">HB" if ipma[0] == 0 else ">IB"), bool(ipma[3] & 1)
     (entries,) = struct.unpack_from(">I", ipma, 4)
-    if entries > _MOST_ITEMS:
+    if entries > _MAX_ITEMS:
         raise ValueError("there are more items than a photo has")
     place, width = 8, 2 if is_wide else 1
     for _ in range(entries):
@@ -174,10 +174,10 @@ def _sides(kind: str, properties: list[tuple[bytes, bytes]]) -> Sides:
     return Sides(kind, stored, (width, height))
 
 
-def _of_first_track(file: Readable, moov: _Box) -> tuple[int, int]:
+def _of_first_track(file: SeekableFile, moov: _Box) -> tuple[int, int]:
     """The size of a sequence that names no picture of its own."""
     tracks = [box for box in _boxes(file, moov.start, moov.end) if box.kind == b"trak"]
-    for track in tracks[:_MOST_ALIKE]:
+    for track in tracks[:_MAX_ALIKE]:
         for box in _boxes(file, track.start, track.end):
             if box.kind == b"tkhd":
                 width, height = struct.unpack(">II", _content(file, box)[-8:])
@@ -186,13 +186,13 @@ def _of_first_track(file: Readable, moov: _Box) -> tuple[int, int]:
     raise ValueError("there is no track that is seen")
 
 
-def _content(file: Readable, box: _Box) -> bytes:
-    if box.end - box.start > _MOST_BYTES:
+def _content(file: SeekableFile, box: _Box) -> bytes:
+    if box.end - box.start > _MAX_BYTES:
         raise ValueError(f"{box.kind!r} is too long")
     return _exactly(file, box.start, box.end - box.start)
 
 
-def _exactly(file: Readable, place: int, length: int) -> bytes:
+def _exactly(file: SeekableFile, place: int, length: int) -> bytes:
     file.seek(place)
     data = file.read(length)
     if len(data) < length:

@@ -1,4 +1,4 @@
-"""What photos are called, wherever the name came from: safe on every system, and no two the same."""
+"""File names of photos from any source: safe on every system, and unique."""
 
 import re
 import unicodedata
@@ -9,8 +9,8 @@ from shared.errors import InvalidValueError
 
 _NAME_BYTES: Final = 255  # of a part of a name, as file systems have it
 _PARTS: Final = 8
-# Whoever has such a file takes it for a photo, and wants to hear why it is none we read. Of all others in a folder only
-# those that are photos count: texts, films and what programs keep beside photos would be said to have failed for ever.
+# Users consider these files photos, and should see why one was rejected. Of all others in a folder only actual photos
+# count: otherwise texts, films and files that programs keep beside photos would be listed as failures.
 _PHOTOS: Final = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff", ".gif", ".bmp"}
     | {".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"}
@@ -20,17 +20,17 @@ _WINDOWS_DEVICES: Final = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.
 
 
 def is_clutter(name: str) -> bool:
-    """Whether a file, or a folder whose name ends with `/`, is what systems add and hide, and nobody's photo."""
+    """Return whether a file, or a folder whose name ends with `/`, is hidden or one that systems add."""
     return bool(_CLUTTER.search(name))
 
 
 def is_photo_name(name: str) -> bool:
-    """Whether a file is meant to be a photo by its name; without it must be one by its content to count."""
+    """Return whether a file's name says that it is a photo; any other must be one by its content to count."""
     return PurePosixPath(name).suffix.lower() in _PHOTOS
 
 
 def safe_name(name: str, *, otherwise: str = "") -> str:
-    """A name that every system can unpack and that stays within its folder: relative, printable, not too long.
+    """Return a name that every system can unpack and that stays in its folder: relative, printable, not too long.
 
     Raises:
         InvalidValueError: nothing is left of it, and there is no `otherwise`.
@@ -56,7 +56,7 @@ def _safe_part(part: str) -> str:
 
 
 def with_number(name: str, number: int) -> str:
-    """The name with a number before its extension; number one is the name itself."""
+    """Return the name with a number before its extension; number one is the name itself."""
     path = PurePosixPath(name)
     return name if number == 1 else str(path.with_name(f"{path.stem} ({number}){path.suffix}"))
 
@@ -70,7 +70,7 @@ class UniqueNames:
         self._numbers: dict[str, int] = {}
 
     def take(self, name: str) -> str:
-        """Take a name or, where that is taken, its first free number.
+        """Return a name or, if it is taken, the name with its first free number, and mark that as taken.
 
         Taken names stay taken, so each search starts where the last one for this name ended: no number is tried twice.
         """

@@ -1,4 +1,4 @@
-"""What photos may be, and what pictures are written as. No codec, no arithmetic of pixels.
+"""The limits of photos and the formats of pictures. No codec, no pixel arithmetic.
 
 Megapixels are 10^6 pixels.
 """
@@ -39,20 +39,20 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a photo may be. Megapixels are 10^6 pixels of the photo as stored."""
+    """The limits of a photo. Megapixels are 10^6 pixels of the photo as stored."""
 
     max_bytes: int
     max_megapixels: float
 
     @property
     def decoding_bytes(self) -> int:
-        """More than decoding the largest photo takes; what asks for this much is not what its header says."""
+        """More than decoding the largest photo takes; a file that needs more is not what its header says."""
         return _DECODING_BYTES + int(_DECODING_BYTES_PER_PIXEL * self.max_megapixels * 1e6)
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What is known of a photo before it is decoded: upright size in pixels and the format's name."""
+    """The properties of a photo that are known before it is decoded: upright size in pixels and format."""
 
     width: int
     height: int

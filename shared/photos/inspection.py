@@ -1,4 +1,4 @@
-"""Judging a photo by its header, before anything is decoded: what it is, how large, whether it was cut short.
+"""Inspecting a photo's header before anything is decoded: its format, its size, whether it is complete.
 
 No codec runs here: a file that crashes one costs the job that decodes it, and not the process that takes everybody's
 uploads.
@@ -20,7 +20,7 @@ _JPEG_MARKER, _JPEG_SCAN, _JPEG_END = 0xFF, 0xDA, b"\xff\xd9"
 
 
 def inspect(file: BinaryIO, limits: Limits) -> Header:
-    """Judge a photo by its header alone, in constant memory and a bounded number of reads; no codec is run.
+    """Check a photo by its header alone, in constant memory and a bounded number of reads; no codec is run.
 
     Raises:
         PhotoTooLargeError: too many bytes or megapixels.
@@ -45,7 +45,7 @@ def _cut_short() -> DamagedPhotoError:
 
 
 def _measured(reader: HeaderReader, limits: Limits, size: int) -> Header:
-    """Judge a photo that only a codec could open."""
+    """Check a photo that only a codec could open."""
     try:
         sides = containers.measure(reader, size)
     except EOFError as error:
@@ -83,7 +83,7 @@ def _require_whole(reader: HeaderReader, format_name: str, size: int) -> None:
 
 
 def _jpeg_has_end(reader: HeaderReader, size: int) -> bool:
-    """Whether an end marker follows the first scan; Pillow's decoder refuses a JPEG without one.
+    """Return whether an end marker follows the first scan; Pillow's decoder refuses a JPEG without one.
 
     Segments are skipped by their length, so an end marker inside a thumbnail does not count.
     """
@@ -111,7 +111,7 @@ def _contains(reader: HeaderReader, start: int, needle: bytes) -> bool:
 
 
 def _png_chunks_fit(reader: HeaderReader, size: int) -> bool:
-    """Whether every chunk up to the end chunk lies inside the file. A missing end chunk alone is forgiven."""
+    """Return whether every chunk up to the end chunk lies inside the file. The end chunk itself may be missing."""
     position = 8
     while position + 12 <= size:
         reader.seek(position)

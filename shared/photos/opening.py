@@ -57,7 +57,7 @@ _EXIF_ORIENTATION = 0x0112
 
 
 class HeaderReader:
-    """A file of which only so much may be read before the limits are lifted.
+    """A file with limits on how much may be read, until they are lifted.
 
     Opening costs Python time and memory for every part a header has, and Pillow has no limit of its own.
     """
@@ -86,12 +86,12 @@ def _not_a_photo() -> NotAPhotoError:
 
 
 def _tenths(number: float) -> str:
-    """A number that is not rounded down to what would have been allowed."""
+    """Format a number, rounded up so that it does not look like an allowed one."""
     return f"{math.ceil(number * 10) / 10:.1f}".removesuffix(".0")
 
 
 def too_many_pixels(limits: Limits, error: Image.DecompressionBombError) -> PhotoTooLargeError:
-    """What to raise for what Pillow refuses to decode."""
+    """Return the error for a photo that Pillow refuses as too large."""
     return _too_many_pixels(limits, _pixels_of(error))
 
 
@@ -103,13 +103,13 @@ def _too_many_pixels(limits: Limits, pixels: int | None) -> PhotoTooLargeError:
 
 
 def _pixels_of(error: Image.DecompressionBombError) -> int | None:
-    """How many pixels the photo has that Pillow refused; nothing but the error's sentence knows."""
+    """Return the number of pixels of a photo that Pillow refused, which only the error's message tells."""
     found = re.search(r"\d+", str(error))
     return int(found[0]) if found else None
 
 
 def signature_of(reader: HeaderReader) -> bytes:
-    """The first 16 bytes."""
+    """Return the first 16 bytes."""
     reader.seek(0)
     return reader.read(16)
 
@@ -131,7 +131,7 @@ def open_image(reader: HeaderReader, limits: Limits, formats: Collection[str] = 
     """Open a photo of one of these formats; its pixels are not read.
 
     Raises:
-        PhotoTooLargeError: its header promises more pixels than Pillow takes.
+        PhotoTooLargeError: its header announces more pixels than Pillow accepts.
         NotAPhotoError: none of these formats.
         DamagedPhotoError: one of them, but broken.
     """
@@ -172,13 +172,13 @@ def _unpacked(reader: HeaderReader, layout: str) -> tuple[int, ...]:
 
 
 def stands_sideways(image: Image.Image) -> bool:
-    """Whether width and height change places when the photo is turned upright."""
+    """Return whether width and height are swapped when the photo is turned upright."""
     # The size of a TIFF is upright already; Pillow turns its pixels as it loads them.
     return image.format != "TIFF" and orientation(image) in {5, 6, 7, 8}
 
 
 def orientation(image: Image.Image) -> int:
-    """How the photo is turned (Exif 2.32, 4.6.4); 1, upright, where nothing says it."""
+    """Return the orientation of a photo (Exif 2.32, 4.6.4); 1, upright, if it has none."""
     if len(image.info.get("exif") or b"") > _MAX_EXIF_BYTES:
         return 1  # a table of fractions this long would take seconds to unpack
     try:

@@ -2,7 +2,7 @@
 
 import math
 
-MOST_ENLARGED = 2  # times, of a small photo to be drawn
+MAX_ENLARGED = 2  # times, of a small photo to be drawn
 
 
 def fit(size: tuple[float, float], max_side: int) -> tuple[int, int]:
@@ -17,7 +17,7 @@ def drawn_size(size: tuple[int, int], drawn_at: int) -> tuple[int, int]:
     A small photo is enlarged for it, up to twofold: lines and areas have their width in pixels, and would be too coarse
     for the eyes in it.
     """
-    scale = min(MOST_ENLARGED, drawn_side(size, drawn_at) / max(size))
+    scale = min(MAX_ENLARGED, drawn_side(size, drawn_at) / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 

@@ -9,15 +9,15 @@ SPOOL_BYTES: Final = 1 << 20  # more go to a temporary file
 _BLOCK: Final = 1 << 16
 
 
-class Readable(Protocol):
-    """Where bytes come from."""
+class ByteSource(Protocol):
+    """A source of bytes."""
 
     def read(self, size: int, /) -> bytes:
         """Up to so many bytes; none at the end."""
         ...
 
 
-def spooled(source: Readable, limit: int) -> BinaryIO:
+def spooled(source: ByteSource, limit: int) -> BinaryIO:
     """Read `source` to its end into a file, which the caller closes.
 
     Raises:
@@ -33,7 +33,7 @@ def spooled(source: Readable, limit: int) -> BinaryIO:
     return spool
 
 
-def _copy(source: Readable, spool: BinaryIO, limit: int) -> None:
+def _copy(source: ByteSource, spool: BinaryIO, limit: int) -> None:
     while block := source.read(_BLOCK):
         spool.write(block)
         if spool.tell() > limit:

@@ -1,7 +1,7 @@
-"""Whether new work is taken: while there is room in its lane, and Redis has memory left for it.
+"""Admission control: new work is accepted while its lane has room and Redis has memory for it.
 
-With its memory full Redis refuses every write: nothing could be claimed, canceled, erased or expired any more, and so
-nothing would ever make room. So new work is refused while there is room for that.
+With its memory full, Redis refuses every write: nothing could be claimed, canceled, erased or expired any more, and so
+nothing would ever free memory. So new work is refused while there is still room for that.
 """
 
 import threading
@@ -18,25 +18,25 @@ from shared.scheduling.workers import Workers
 if TYPE_CHECKING:
     from redis import Redis
 
-LEAST_PIXELS: Final = 50_000  # what a job counts for at least: it takes Redis and a worker's time, however small
-BULK_ROOM: Final = 10  # times the limit of waiting work: nobody waits for an album in front of a screen
-MOST_MEMORY: Final = 0.75  # of its memory for what waits and what is remembered; the rest is for carrying on
+MIN_PIXELS: Final = 50_000  # what a job counts for at least: it takes Redis and a worker's time, however small
+BULK_ROOM: Final = 10  # times the limit of queued work: albums are not waited for in front of a screen
+MAX_MEMORY: Final = 0.75  # of Redis's memory for queued work and records; the rest is for finishing it
 READ_AGAIN_S: Final = 1
-RETRY_AFTER_S: Final = 60  # records go a day after they were made, so when there will be room nobody knows
+RETRY_AFTER_S: Final = 60  # a guess: records last a day, so when there will be room is unknown
 
 
 class Memory:
-    """Looks at the memory of one Redis at most every `READ_AGAIN_S` seconds, one thread at a time."""
+    """Checks the memory of one Redis at most every `READ_AGAIN_S` seconds, one thread at a time."""
 
     def __init__(self, redis: "Redis") -> None:
-        """Nothing is read before it is asked for."""
+        """Read nothing yet."""
         self._redis = redis
         self._reading = threading.Lock()
         self._read_again_at = 0.0
         self._is_short = False
 
     def require_room(self) -> None:
-        """Refuse new work while Redis is nearly full, as it was seen within the last second.
+        """Refuse new work while Redis is nearly full, as checked within the last second.
 
         Raises:
             QueueFullError: it is.
@@ -55,14 +55,14 @@ class Memory:
     def _read(self) -> bool:
         found = self._redis.info("memory")
         most = int(found["maxmemory"])  # 0 for any amount
-        return most > 0 and int(found["used_memory"]) > MOST_MEMORY * most
+        return most > 0 and int(found["used_memory"]) > MAX_MEMORY * most
 
 
 class Admission:
-    """The door to every lane."""
+    """Admission to every lane."""
 
     def __init__(self, redis: "Redis", lanes: Lanes, workers: Workers, *, max_queued_megapixels: float) -> None:
-        """Admit up to `max_queued_megapixels` of waiting work per lane."""
+        """Admit up to `max_queued_megapixels` of queued work per lane."""
         self._redis = redis
         self._lanes = lanes
         self._workers = workers
@@ -70,9 +70,9 @@ class Admission:
         self._max_pixels = int(max_queued_megapixels * 1e6)
 
     def admit(self, lane: Lane, pixels: int, flow: str) -> None:
-        """Refuse a job that the lane has no room for; of those who ask at once, a few may come in above the limit.
+        """Refuse a job that the lane has no room for; concurrent requests may exceed the limit slightly.
 
-        The bulk lane has room for ten times as much, and gives half of that to one flow: an album shuts out no other.
+        The bulk lane has room for ten times as much, half of it for any one flow: no album shuts out the others.
 
         Raises:
             QueueFullError: with the seconds after which half of the queue will be done; or Redis is nearly full.
@@ -87,9 +87,9 @@ class Admission:
             raise QueueFullError("The queue is full; please try again later.", retry_after_s=wait_s)
 
     def require_memory(self) -> None:
-        """Refuse what Redis would have to remember and has hardly any memory for.
+        """Refuse work that Redis has hardly any memory left to store.
 
         Raises:
-            QueueFullError: as soon as that could keep what is there from going on.
+            QueueFullError: storing more could block the work that is already queued.
         """
         self._memory.require_room()

@@ -1,4 +1,4 @@
-"""The queue: Celery over Redis, configured in one place for those who send and those who work.
+"""The queue: Celery over Redis, configured in one place for the web and the workers.
 
 The web sends by task name and never imports the worker.
 """
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from redis import Redis
 
 CONVERT = "sakuga.convert"
-UNACKED, UNACKED_INDEX = "unacked", "unacked_index"  # kombu's messages in somebody's hands; by when they were heard of
-DRAIN_S = 25  # how long a worker that was told to stop may finish what it has begun; below the containers' grace
+UNACKED, UNACKED_INDEX = "unacked", "unacked_index"  # kombu's delivered messages; and by when they were last renewed
+DRAIN_S = 25  # for in-flight jobs at shutdown; below the containers' grace period
 
 
 def celery_app(settings: Settings) -> Celery:
@@ -29,10 +29,10 @@ def celery_app(settings: Settings) -> Celery:
         broker_connection_max_retries=None,
         broker_connection_retry_on_startup=True,
         broker_transport_options={
-            "queue_order_strategy": "shared.scheduling.lane_order:Turns",
+            "queue_order_strategy": "shared.scheduling.lane_order:LaneOrder",
             # every client of a broker must agree on this
             "visibility_timeout": settings.visibility_timeout_s,
-            # who dies giving messages back holds up all others for so long
+            # a process that dies while restoring messages delays all others for this long
             "unacked_mutex_expire": settings.visibility_timeout_s,
             "unacked_restore_interval": 1,
             "unacked_restore_throttle": 1,
@@ -74,17 +74,17 @@ class Queue:
         """Put a job's id into its lane.
 
         Raises:
-            UnavailableError: the broker does not take it.
+            UnavailableError: the broker does not respond.
         """
         try:
             self._app.send_task(CONVERT, (job_id,), task_id=job_id, queue=lane.value, retry=False)
         except OperationalError as error:
             raise UnavailableError("The queue is not responding; please try again.", retry_after_s=5) from error
 
-    def handed_out(self, timeout_s: float) -> set[str]:
-        """The ids of jobs whose messages are in the hands of somebody who lived within the last `timeout_s` seconds.
+    def unacked_ids(self, timeout_s: float) -> set[str]:
+        """Return the ids of jobs whose messages are unacked, and were renewed within the last `timeout_s` seconds.
 
-        What a node noted whose clock is wrong does not count: the queue would wait for that clock.
+        Times that a node with a wrong clock has written are ignored: otherwise the queue would wait for that clock.
         """
         seconds, _ = self._redis.time()
         tags = cast("list[str]", self._redis.zrangebyscore(UNACKED_INDEX, seconds - timeout_s, seconds + timeout_s))
@@ -92,6 +92,6 @@ class Queue:
         return {str(json.loads(message)[0]["headers"]["id"]) for message in messages if message}
 
     def oldest(self, lane: Lane) -> str | None:
-        """The id of the job whose message is next in a lane; None when there is none. Kombu takes from a list's end."""
+        """Return the id of the job whose message is next in a lane, if any. Kombu takes from the end of a list."""
         message = cast("str | None", self._redis.lindex(lane.value, -1))
         return None if message is None else str(json.loads(message)["headers"]["id"])

@@ -1,8 +1,8 @@
-"""How fast work goes, and so when a job or an album will be done: measured by those who did the work before.
+"""Estimates of when a job or an album will be done, from the measured speed of earlier work.
 
-A job remembers the work that was submitted when it joined its lane (its ticket), so the work ahead of it is one
-subtraction, whatever the queue's length. In the bulk lane jobs overtake each other, so when work will be done is known
-of an album and not of a job.
+A job records the total work submitted when it joined its lane (its ticket), so the work ahead of it is one
+subtraction, whatever the queue's length. In the bulk lane jobs overtake each other, so there are estimates for albums
+and not for jobs.
 """
 
 from dataclasses import dataclass
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     from redis import Redis
 
 OVERHEAD_MS = 60  # decoding, encoding and the store, per job
-LEAST_MS = 0.1  # for a megapixel; quicker than any engine is, and not nothing, which has no pace
+MIN_MS = 0.1  # per megapixel; faster than any engine, but not zero, which is no pace
 # Milliseconds per megapixel until a worker has measured its own, one process, one thread.
 FIRST_GUESS_MS = {Size.FULL: 4000.0, Size.LIGHT: 800.0}
 PACE_WEIGHT = 0.2  # of a new measurement in the moving average
-MOST_FLOWS_READ = 100  # to tell when one will be done: a sample of so many is off by a twentieth or so
+MAX_FLOWS_READ = 100  # for the estimate of one flow: a sample of this size is off by about a twentieth
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
-    """What a job may expect: its place (1 is next; 0 is running) and seconds until it is done, where known."""
+class Estimate:
+    """A job's position (1 is next; 0 is running) and the seconds until it is done, where known."""
 
     position: int | None
     eta_s: float | None
 
 
 class Estimates:
-    """What was measured, in one Redis."""
+    """The measurements in one Redis, and the estimates from them."""
 
     def __init__(self, redis: "Redis", clock: Clock) -> None:
         """Keep it in `redis`."""
@@ -44,84 +44,84 @@ class Estimates:
         self._clock = clock
 
     def estimate_ms(self, style: Style, megapixels: float) -> int:
-        """Work of one job in milliseconds of one process, at the style's measured pace."""
+        """Estimate the work of a job in milliseconds of one process, at the style's measured pace."""
         pace = self._redis.hget(redis_keys.PACE, style.name)
         return OVERHEAD_MS + round(megapixels * (float(pace) if pace else FIRST_GUESS_MS[style.size]))
 
     def record_pace(self, style_name: str, ms_per_megapixel: float) -> None:
-        """Learn from a finished conversion: a moving average, so that one odd photo does not move it far."""
+        """Update the pace of a style: a moving average, so that one odd photo does not move it far."""
         before = self._redis.hget(redis_keys.PACE, style_name)
         after = ms_per_megapixel if before is None else _average(float(before), ms_per_megapixel)
-        self._redis.hset(redis_keys.PACE, style_name, f"{max(after, LEAST_MS):.1f}")
+        self._redis.hset(redis_keys.PACE, style_name, f"{max(after, MIN_MS):.1f}")
 
-    def record_promise(self, promised_s: float | None, took_s: float) -> None:
-        """Learn how far off the time was that a job's owner was told, as a share of the time it took."""
-        if promised_s is None or took_s <= 0:
+    def record_eta_error(self, eta_s: float | None, took_s: float) -> None:
+        """Update the mean relative error of the times that owners of jobs were first told."""
+        if eta_s is None or took_s <= 0:
             return
-        error = abs(promised_s - took_s) / took_s
-        before = self.promise_error()
-        self._redis.set(redis_keys.PROMISES, f"{error if before is None else _average(before, error):.4f}")
+        error = abs(eta_s - took_s) / took_s
+        before = self.eta_error()
+        self._redis.set(redis_keys.ETA_ERROR, f"{error if before is None else _average(before, error):.4f}")
 
-    def record_drift(self, expected_ms: int, took_ms: float) -> None:
-        """Learn how much longer jobs take than was expected of them when they came, as a factor.
+    def record_slowdown(self, expected_ms: int, took_ms: float) -> None:
+        """Update the factor by which jobs take longer than estimated at submission.
 
-        What waits was measured by the pace of its time, which may have been a guess.
+        Queued work was estimated with the pace of that time, which may have been a guess.
         """
         factor = took_ms / max(1, expected_ms)
-        before = self._redis.get(redis_keys.DRIFT)
-        self._redis.set(redis_keys.DRIFT, f"{factor if before is None else _average(float(before), factor):.4f}")
+        before = self._redis.get(redis_keys.SLOWDOWN)
+        self._redis.set(redis_keys.SLOWDOWN, f"{factor if before is None else _average(float(before), factor):.4f}")
 
-    def promise_error(self) -> float | None:
-        """How far off promised times are, as a share of the time it took; None until a job has ended."""
-        error = self._redis.get(redis_keys.PROMISES)
+    def eta_error(self) -> float | None:
+        """Return the mean relative error of estimated times; None until a job has finished."""
+        error = self._redis.get(redis_keys.ETA_ERROR)
         return None if error is None else float(error)
 
     def pace(self) -> dict[str, float]:
-        """Megapixels per second of one process, by style, as measured."""
+        """Return the measured megapixels per second of one process, by style."""
         return {str(name): round(1000 / float(ms), 4) for name, ms in self._redis.hgetall(redis_keys.PACE).items()}
 
-    def outlook(self, job: Job) -> Outlook:
-        """Where a job that has not ended stands. Constant work per call, whatever the queue's length.
+    def estimate(self, job: Job) -> Estimate:
+        """Estimate the position and time of an unfinished job. Constant work per call, whatever the queue's length.
 
-        Of a bulk job that waits nothing is said: its album knows when it will end.
+        There is no estimate for a queued bulk job, only for its album.
         """
         if job.ended:
-            return Outlook(None, None)
+            return Estimate(None, None)
         now = self._clock.now()
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.zrank(redis_keys.lane_sent(job.lane), job.id)
             pipe.hget(redis_keys.lane_totals(job.lane), "finished_ms")
             pipe.hget(redis_keys.lane_totals(Lane.BULK), "jobs")
             pipe.zcount(redis_keys.WORKERS, now - SILENT_AFTER_S, "+inf")
-            pipe.get(redis_keys.DRIFT)
-            rank, finished, bulk_jobs, processes, drift = pipe.execute()
-        own_s = job.work_ms * float(drift or 1) / 1000
+            pipe.get(redis_keys.SLOWDOWN)
+            rank, finished, bulk_jobs, processes, slowdown = pipe.execute()
+        own_s = job.work_ms * float(slowdown or 1) / 1000
         if job.state is State.RUNNING:
             left_s = own_s - (now - (job.started_at or 0))
-            return Outlook(0, max(0.1, left_s) if processes else None)
+            return Estimate(0, max(0.1, left_s) if processes else None)
         position = None if rank is None else int(rank) + 1
         if job.lane is Lane.BULK or not processes:
-            return Outlook(None if job.lane is Lane.BULK else position, None)
-        ahead_s = max(0, job.ticket_ms - job.work_ms - int(finished or 0)) * float(drift or 1) / 1000
+            return Estimate(None if job.lane is Lane.BULK else position, None)
+        ahead_s = max(0, job.ticket_ms - job.work_ms - int(finished or 0)) * float(slowdown or 1) / 1000
         if int(bulk_jobs or 0) > 0:  # then every process has a picture in hand, which is awaited first
             ahead_s = ahead_s / (1 - BULK_SHARE) + own_s * int(processes) / (int(processes) + 1)
-        return Outlook(position, ahead_s / int(processes) + own_s)
+        return Estimate(position, ahead_s / int(processes) + own_s)
 
     def flow_eta_s(self, flow: str) -> float | None:
-        """Seconds until the bulk work of a flow will be done, with what all others get meanwhile; None if nobody works.
+        """Estimate the seconds until a flow's bulk work is done beside all others; None without workers.
 
-        Flows are served alike, so until this one ends every other gets as much as it, or less if it has less. Constant
-        work per call: of more than `MOST_FLOWS_READ` flows a random sample stands for all.
+        Flows get equal shares, so until this one is done every other gets as much, or less if it has less. Constant
+        work per call: with more than `MAX_FLOWS_READ` flows a random sample stands for all.
         """
         now = self._clock.now()
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.hget(redis_keys.OUTSTANDING, flow)
             pipe.hlen(redis_keys.OUTSTANDING)
-            pipe.hrandfield(redis_keys.OUTSTANDING, MOST_FLOWS_READ, withvalues=True)
+            pipe.hrandfield(redis_keys.OUTSTANDING, MAX_FLOWS_READ, withvalues=True)
             pipe.hmget(redis_keys.lane_totals(Lane.INTERACTIVE), ["submitted_ms", "finished_ms"])
             pipe.zcount(redis_keys.WORKERS, now - SILENT_AFTER_S, "+inf")
-            pipe.get(redis_keys.DRIFT)
-            own, flows, sample, singles, processes, drift = pipe.execute()
+            pipe.get(redis_keys.SLOWDOWN)
+            own, flows, sample, singles, processes, slowdown = pipe.execute()
         if not processes:
             return None
         own_ms = int(own or 0)
@@ -129,7 +129,7 @@ class Estimates:
         work_ms: float = own_ms + (flows - (own is not None)) * (fmean(others) if others else 0)
         submitted, finished = (int(value or 0) for value in singles)
         work_ms = min(work_ms + submitted - finished, work_ms / BULK_SHARE)  # single photos first, within their share
-        return work_ms * float(drift or 1) / int(processes) / 1000
+        return work_ms * float(slowdown or 1) / int(processes) / 1000
 
 
 def _average(before: float, measured: float) -> float:

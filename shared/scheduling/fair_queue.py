@@ -1,9 +1,9 @@
-"""Bulk jobs before they are sent: whose turn is next, so that albums share the workers fairly.
+"""The fair queue of bulk jobs that are not sent yet, so that albums share the workers fairly.
 
-Every album (or caller) is a flow: a list of jobs in the order they came, and the work it was given so far. The flow
-that was given least is next (start-time fair queueing, Goyal et al. 1996): a new one starts where the least served of
-the others stands, so it waits for none of them and gains nothing by having been away. Only a few jobs are with the
-queue at a time; the rest waits here, where it can be reordered and taken back.
+Every album (or caller) is a flow: a list of jobs in order of arrival, and the amount of work served so far. The flow
+served least is next (start-time fair queueing, Goyal et al. 1996): a new one starts at the level of the least served
+of the others, so it waits for none of them and gains nothing by having been idle. Only a few jobs are in the message
+queue at a time; the rest waits here, where it can be reordered and removed.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 # Redis runs a script as one step. KEYS: the flows, the flow's jobs. ARGV: the flow, the job.
-_ENTER: Final = """
+_PUSH: Final = """
 redis.call('RPUSH', KEYS[2], ARGV[2])
 local least = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 redis.call('ZADD', KEYS[1], 'NX', least[2] or 0, ARGV[1])
 """
 
-# KEYS: the flows, the jobs that are with the queue. ARGV: now, the prefixes of a flow's jobs and of a job's record, how
-# many jobs may be with the queue. Whoever asks at the same time finds the place taken that this one was given.
-_TAKE: Final = """
+# KEYS: the flows, the jobs in the message queue. ARGV: now, the prefixes of a flow's jobs and of a job's record, the
+# maximum number of jobs in the message queue, which concurrent callers cannot exceed.
+_POP: Final = """
 while redis.call('ZCARD', KEYS[2]) < tonumber(ARGV[4]) do
     local flow = redis.call('ZRANGE', KEYS[1], 0, 0)[1]
     if not flow then
@@ -45,22 +45,22 @@ end
 """
 
 
-def enter(pipe: "Pipeline", flow: str, job_id: str) -> None:
-    """Add a job at the end of its flow, inside the caller's transaction."""
-    pipe.eval(_ENTER, 2, redis_keys.FLOWS, redis_keys.flow_jobs(flow), flow, job_id)
+def push(pipe: "Pipeline", flow: str, job_id: str) -> None:
+    """Append a job to its flow, inside the caller's transaction."""
+    pipe.eval(_PUSH, 2, redis_keys.FLOWS, redis_keys.flow_jobs(flow), flow, job_id)
 
 
-def withdraw(pipe: "Pipeline", flow: str, job_id: str) -> None:
-    """Take a job back, inside the caller's transaction; one that was taken meanwhile is left alone."""
+def remove(pipe: "Pipeline", flow: str, job_id: str) -> None:
+    """Remove a job, inside the caller's transaction; one that was popped meanwhile is left alone."""
     pipe.lrem(redis_keys.flow_jobs(flow), 1, job_id)
 
 
-def take(redis: "Redis", sent: str, most: int, *, now: float) -> str | None:
-    """The job whose turn it is, which is noted under the key `sent` with the time `now`.
+def pop(redis: "Redis", sent: str, most: int, *, now: float) -> str | None:
+    """Return the next job and add it to the sorted set `sent` with the time `now`.
 
-    None when there is none, or when `most` jobs are noted there already. Its work is read from its record; one without
-    a record is passed over.
+    None if there is none, or if `sent` has `most` jobs already. Its work is read from its record; a job without a
+    record is skipped.
     """
     keys = (redis_keys.FLOWS, sent)
-    found = redis.eval(_TAKE, len(keys), *keys, str(now), redis_keys.FLOW_PREFIX, redis_keys.JOB_PREFIX, most)
+    found = redis.eval(_POP, len(keys), *keys, str(now), redis_keys.FLOW_PREFIX, redis_keys.JOB_PREFIX, most)
     return None if found is None else str(found)

@@ -1,4 +1,4 @@
-"""Which lane a worker looks into first; kombu makes one by the name that `shared.scheduling.broker` gives it."""
+"""The order in which a worker polls the lanes; kombu loads it by the name in `shared.scheduling.broker`."""
 
 from collections.abc import Iterable
 
@@ -7,14 +7,14 @@ from shared.jobs.record import Lane
 BULK_SHARE = 0.25  # of the pictures, while single photos keep coming
 
 
-class Turns:
-    """The interactive lane first, until so many of its jobs were taken that one of the bulk lane is due.
+class LaneOrder:
+    """The interactive lane first, until so many of its jobs were taken that a bulk job is due.
 
-    A lane with nothing in it never keeps a worker waiting: the order only says where to look first.
+    An empty lane never keeps a worker waiting: the order only says where to look first.
     """
 
     def __init__(self, queues: Iterable[str] = ()) -> None:
-        """Take turns among `queues`."""
+        """Order `queues`."""
         self._queues = list(queues)
         self._due = 0.0  # jobs of the bulk lane
 
@@ -26,7 +26,7 @@ class Turns:
         return sorted(self._queues, key=lambda queue: queue != first)[:count]
 
     def rotate(self, taken: str) -> str:
-        """Note from which lane a job was taken; a debt to the bulk lane lapses when it had nothing to give."""
+        """Note from which lane a job was taken; what the bulk lane is due expires if it was empty."""
         if taken == Lane.INTERACTIVE and self._due < 1:
             self._due += BULK_SHARE / (1 - BULK_SHARE)
         else:

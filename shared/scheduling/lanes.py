@@ -1,4 +1,4 @@
-"""What waits in each lane, and how much work has passed through.
+"""The lanes: their queued jobs, and the work that has passed through.
 
 Each lane keeps two running totals of estimated work in milliseconds of one process: what was ever submitted and what
 was ever finished. They change in the transaction of the job that changes them.
@@ -29,7 +29,7 @@ end
 
 @dataclass(frozen=True, slots=True)
 class LaneStats:
-    """What waits in a lane."""
+    """The queued jobs of a lane."""
 
     jobs: int
     megapixels: float
@@ -45,7 +45,7 @@ class LaneTotals:
 
 
 class Lanes(Observer):
-    """The books of every lane, in one Redis."""
+    """The queued jobs and totals of every lane, in one Redis."""
 
     def __init__(self, redis: "Redis", clock: Clock) -> None:
         """Keep them in `redis`."""
@@ -53,7 +53,7 @@ class Lanes(Observer):
         self._clock = clock
 
     def changed(self, pipe: "Pipeline", change: Change) -> None:
-        """Keep the books as a job begins to wait, waits no more, and ends."""
+        """Update the totals when a job is queued, leaves the queue, or finishes."""
         if change.before and change.leaves(State.QUEUED):
             _leave(pipe, change.before)
         if change.begins:
@@ -64,43 +64,43 @@ class Lanes(Observer):
             _finish(pipe, change.job)
 
     def lost(self, pipe: "Pipeline", job_id: str) -> None:
-        """Take the job out of the queue; the totals are counted anew at the next reconciliation."""
+        """Remove the job from the queue; the next reconciliation corrects the totals."""
         for lane in Lane:
             pipe.zrem(redis_keys.lane_sent(lane), job_id)
 
     def _join(self, pipe: "Pipeline", job: Job, *, is_new: bool) -> None:
-        """Add a job that begins to wait; a new one of the bulk lane waits for its turn before it is sent."""
+        """Add a job that is queued; a new one of the bulk lane waits for its turn before it is sent."""
         totals = redis_keys.lane_totals(job.lane)
         pipe.hincrby(totals, "pixels", job.pixels)
         pipe.hincrby(totals, "jobs", 1)
         if job.lane is Lane.BULK:
             pipe.hincrby(redis_keys.FLOW_PIXELS, job.flow, job.pixels)
         if job.lane is Lane.BULK and is_new:
-            fair_queue.enter(pipe, job.flow, job.id)
+            fair_queue.push(pipe, job.flow, job.id)
         else:
             pipe.zadd(redis_keys.lane_sent(job.lane), {job.id: self._clock.now()})
 
     def ticket(self, lane: Lane, work_ms: int) -> int:
-        """The total of submitted work that would include a job of `work_ms`; two asking at once may get the same."""
+        """Return the total of submitted work with a job of `work_ms`; concurrent callers may get the same."""
         return self.totals(lane).submitted_ms + work_ms
 
     def next_bulk_job(self, most: int) -> str | None:
-        """The bulk job whose turn it is, which counts as sent from now on.
+        """Return the next bulk job and mark it as sent.
 
-        None when none waits for its turn, or when `most` wait in the queue already, however many ask at once.
+        None if there is none, or if `most` are in the message queue already, which concurrent callers cannot exceed.
         """
-        return fair_queue.take(self._redis, redis_keys.lane_sent(Lane.BULK), most, now=self._clock.now())
+        return fair_queue.pop(self._redis, redis_keys.lane_sent(Lane.BULK), most, now=self._clock.now())
 
-    def was_not_sent(self, lane: Lane, job_id: str) -> None:
-        """Take the message of a job for lost at once, and not after a while; those of others in their order."""
+    def mark_unsent(self, lane: Lane, job_id: str) -> None:
+        """Treat a job's message as lost at once, and not only after a while; among several, keep their order."""
         self._redis.zadd(redis_keys.lane_sent(lane), {job_id: -LONG_AGO_S}, xx=True, incr=True)
 
     def waiting_since(self, lane: Lane, job_id: str) -> float | None:
-        """When a job began to wait (epoch seconds); None when it does not."""
+        """Return since when a job has been queued (epoch seconds); None if it is not."""
         return self._redis.zscore(redis_keys.lane_sent(lane), job_id)
 
     def waiting_before(self, lane: Lane, before: float, count: int) -> list[str]:
-        """Name up to `count` jobs that began to wait before a time."""
+        """Return up to `count` jobs that were queued before a time."""
         found = self._redis.zrangebyscore(redis_keys.lane_sent(lane), 0, before, start=0, num=count)
         return [str(job_id) for job_id in found]
 
@@ -127,7 +127,7 @@ def _leave(pipe: "Pipeline", job: Job) -> None:
     pipe.zrem(redis_keys.lane_sent(job.lane), job.id)
     if job.lane is Lane.BULK:
         pipe.eval(_SETTLE, 1, redis_keys.FLOW_PIXELS, job.flow, job.pixels)
-        fair_queue.withdraw(pipe, job.flow, job.id)
+        fair_queue.remove(pipe, job.flow, job.id)
 
 
 def _finish(pipe: "Pipeline", job: Job) -> None:

@@ -1,8 +1,8 @@
-"""Who is at work on what: a job that is being converted is leased to its worker, who must keep saying that it lives.
+"""Leases of running jobs, which their workers renew.
 
-A worker that falls silent loses its jobs to others, and whatever it does later no longer counts (`shared.jobs` lets
-only the newest attempt commit). Lengths of time are measured by the clock of Redis alone: a node whose own clock jumps
-neither loses what it holds nor takes what others hold.
+A worker that stops renewing loses its jobs to others, and cannot commit afterwards (`shared.jobs` lets only the newest
+attempt commit). Time is measured by the clock of Redis alone: a node whose own clock jumps neither loses its leases nor
+takes over those of others.
 """
 
 from typing import TYPE_CHECKING, Final, cast
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from redis import Redis
     from redis.client import Pipeline
 
-# Times the time after which the queue gives a message to somebody else: who gets it may have the job, and after some
-# more of it the queue would have done so if it still had the message.
-LAPSE: Final = 0.8
-VANISH: Final = 1.5
+# Multiples of the visibility timeout. A lease expires before the queue redelivers the message, so that the receiver can
+# claim the job; a job is abandoned when the queue should have redelivered the message long ago.
+EXPIRY_FACTOR: Final = 0.8
+ABANDONED_FACTOR: Final = 1.5
 
 # Redis runs a script as one step. KEYS: the leases. ARGV: the job.
 _BEGIN: Final = """
@@ -34,13 +34,13 @@ for _, job in ipairs(ARGV) do
 end
 """
 
-# KEYS: the leases. ARGV: the seconds after which they lapse, how many at most.
-_LAPSED: Final = """
+# KEYS: the leases. ARGV: the seconds after which they expire, how many at most.
+_EXPIRED: Final = """
 local time = redis.call('TIME')
 return redis.call('ZRANGEBYSCORE', KEYS[1], 0, time[1] + time[2] / 1e6 - ARGV[1], 'LIMIT', 0, ARGV[2])
 """
 
-# KEYS: the leases. ARGV: the seconds after which they lapse, the job.
+# KEYS: the leases. ARGV: the seconds after which they expire, the job.
 _HELD: Final = """
 local time, seen = redis.call('TIME'), redis.call('ZSCORE', KEYS[1], ARGV[2])
 return (seen and time[1] + time[2] / 1e6 - seen < tonumber(ARGV[1])) and 1 or 0
@@ -51,12 +51,12 @@ class Leases(Observer):
     """All leases in one Redis."""
 
     def __init__(self, redis: "Redis", *, timeout_s: float) -> None:
-        """Know that the queue gives a message to somebody else after `timeout_s` seconds without a sign of life."""
+        """Expect the queue to redeliver a message that was not renewed for `timeout_s` seconds."""
         self._redis = redis
         self._timeout_s = timeout_s
 
     def changed(self, pipe: "Pipeline", change: Change) -> None:
-        """Lease a job with each new attempt, until nobody is at work on it any more."""
+        """Lease a job with each new attempt, until it no longer runs."""
         before, after = change.before, change.after
         if after and after.state is State.RUNNING:
             if before is None or after.claim != before.claim:
@@ -65,18 +65,20 @@ class Leases(Observer):
             pipe.zrem(redis_keys.LEASES, before.id)
 
     def lost(self, pipe: "Pipeline", job_id: str) -> None:
-        """Nobody is at work on it any more."""
+        """Drop the lease."""
         pipe.zrem(redis_keys.LEASES, job_id)
 
     def is_held(self, job_id: str) -> bool:
-        """Whether a worker that is alive is at work on this job."""
-        return bool(self._redis.eval(_HELD, 1, redis_keys.LEASES, LAPSE * self._timeout_s, job_id))
+        """Return whether a live worker is working on this job."""
+        return bool(self._redis.eval(_HELD, 1, redis_keys.LEASES, EXPIRY_FACTOR * self._timeout_s, job_id))
 
     def renew(self, ids: list[str]) -> None:
-        """Give a sign of life for these jobs; those that nobody is at work on any more are left alone."""
+        """Renew the leases of these jobs; those that are not leased are left alone."""
         if ids:
             self._redis.eval(_RENEW, 1, redis_keys.LEASES, *ids)
 
-    def vanished(self, count: int) -> list[str]:
-        """Name up to `count` jobs whose worker fell silent, and that the queue should have given to another by now."""
-        return cast("list[str]", self._redis.eval(_LAPSED, 1, redis_keys.LEASES, VANISH * self._timeout_s, count))
+    def abandoned(self, count: int) -> list[str]:
+        """Return up to `count` jobs whose lease expired, and whose message should have been redelivered by now."""
+        return cast(
+            "list[str]", self._redis.eval(_EXPIRED, 1, redis_keys.LEASES, ABANDONED_FACTOR * self._timeout_s, count)
+        )

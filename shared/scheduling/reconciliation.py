@@ -1,8 +1,9 @@
-"""Sets the lists and totals that are kept beside the records right, where these no longer say the same.
+"""Corrects the lists and totals that are kept beside the records, where they have drifted from them.
 
-They change in one transaction with each record, so they differ only after what no transaction saw: Redis removed a
-record that nobody could expire, one is damaged, somebody deleted a key. The records decide. Of theirs only the fields
-`state`, `lane`, `pixels`, `work_ms`, `album` and `caller` are read, which therefore mean the same in every version.
+They change in one transaction with each record, so they differ only after something outside of it: Redis removed a
+record that no worker could expire, a record is damaged, a key was deleted by hand. The records are authoritative. Only
+their fields `state`, `lane`, `pixels`, `work_ms`, `album` and `caller` are read, so these keep their meaning in every
+version.
 """
 
 from typing import TYPE_CHECKING, Final, cast
@@ -137,9 +138,9 @@ _PREFIXES: Final = (redis_keys.JOB_PREFIX, redis_keys.FLOW_PREFIX)
 
 
 def reconcile(redis: "Redis") -> int:
-    """Set right what the lanes know of the jobs that have not ended; returns how many entries and totals were wrong.
+    """Correct the lists and totals of unfinished jobs; return how many entries were wrong.
 
-    First every such job gets a place, a few of all records at a time; then the lists, which now name all of these, are
+    First every such job is put into its list, some records at a time; then the lists, which are now complete, are
     counted in one step.
     """
     wrong = cursor = 0

@@ -1,4 +1,4 @@
-"""Who sends a lost message again: one of all nodes, and nobody else until it was heard of."""
+"""Locks for resending lost messages: only one node resends each, until it arrives."""
 
 from typing import TYPE_CHECKING
 
@@ -10,26 +10,26 @@ if TYPE_CHECKING:
     from redis import Redis
     from redis.client import Pipeline
 
-RESEND_S = 300  # how long a message that was sent again is given to be heard of
+RESEND_S = 300  # for a resent message to arrive
 
 
 class ResendLocks(Observer):
-    """A lock for each message that was sent again, in one Redis."""
+    """The locks of all messages that were resent, in one Redis."""
 
     def __init__(self, redis: "Redis") -> None:
         """Keep them in `redis`."""
         self._redis = redis
 
     def changed(self, pipe: "Pipeline", change: Change) -> None:
-        """A job that is claimed was heard of."""
+        """Release the lock of a job that is claimed."""
         before, after = change.before, change.after
         if before and after and after.state is State.RUNNING and after.claim != before.claim:
             pipe.delete(redis_keys.resent(after.id))
 
-    def may_send_again(self, job_id: str) -> bool:
-        """Whether the asker is the one to send a lost job's message again; nobody else may for a while."""
+    def acquire(self, job_id: str) -> bool:
+        """Try to lock the resending of a job's message for a while; return whether that succeeded."""
         return bool(self._redis.set(redis_keys.resent(job_id), "1", nx=True, ex=RESEND_S))
 
-    def was_heard_of(self, job_id: str) -> None:
-        """The message that was sent again has come, or could not be sent: if it is lost again, anybody may send it."""
+    def release(self, job_id: str) -> None:
+        """Unlock it: the message has arrived, or could not be sent, and may be resent if it is lost again."""
         self._redis.delete(redis_keys.resent(job_id))

@@ -1,4 +1,4 @@
-"""Which worker processes are warm and alive."""
+"""The registry of live, warm worker processes."""
 
 from typing import TYPE_CHECKING
 
@@ -14,33 +14,33 @@ FORGOTTEN_AFTER_S = 3600.0
 
 
 class Workers:
-    """The list of them in one Redis."""
+    """The registry in one Redis."""
 
     def __init__(self, redis: "Redis", clock: Clock) -> None:
         """Keep it in `redis`."""
         self._redis = redis
         self._clock = clock
 
-    def beat(self, process: str) -> None:
-        """Say that a warm worker process is alive."""
+    def heartbeat(self, process: str) -> None:
+        """Record that a warm worker process is alive."""
         self._redis.zadd(redis_keys.WORKERS, {process: self._clock.now()})
 
-    def leave_work(self, process: str) -> None:
+    def deregister(self, process: str) -> None:
         self._redis.zrem(redis_keys.WORKERS, process)
 
-    def forget(self, host: str) -> None:
-        """Sign off every process of a node that starts anew; it may have died without a word."""
+    def deregister_host(self, host: str) -> None:
+        """Deregister every process of a node that restarts, since it may have died without doing so."""
         if gone := self.alive_on(host):
             self._redis.zrem(redis_keys.WORKERS, *gone)
 
     def alive_on(self, host: str) -> list[str]:
-        """The warm worker processes of one node heard of lately, as `host/pid`."""
+        """Return the live processes of one node, as `host/pid`."""
         now = self._clock.now()
         self._redis.zremrangebyscore(redis_keys.WORKERS, 0, now - FORGOTTEN_AFTER_S)
         alive = self._redis.zrangebyscore(redis_keys.WORKERS, now - SILENT_AFTER_S, "+inf")
         return [str(name) for name in alive if str(name).startswith(f"{host}/")]
 
     def count(self) -> int:
-        """How many there are on all nodes."""
+        """Return the number of live processes on all nodes."""
         now = self._clock.now()
         return int(self._redis.zcount(redis_keys.WORKERS, now - SILENT_AFTER_S, "+inf"))

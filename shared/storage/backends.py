@@ -1,4 +1,4 @@
-"""Which backend the settings name."""
+"""The choice of the storage backend."""
 
 from pathlib import Path
 from urllib.parse import urlsplit

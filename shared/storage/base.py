@@ -1,4 +1,4 @@
-"""Where photos and pictures are kept: what a folder and a bucket have in common. One contract, one test suite for both.
+"""The interface of the store of photos and pictures. One contract and one test suite for all backends.
 
 Keys are relative paths of letters, digits, `-`, `_`, `.` and `/`.
 """
@@ -13,7 +13,7 @@ _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*
 
 
 class MissingObjectError(SakugaError):
-    """There is nothing under this key (any more)."""
+    """There is no object under this key, or no longer."""
 
     code = "missing_object"
     title = "The photo is no longer stored"
@@ -22,13 +22,13 @@ class MissingObjectError(SakugaError):
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What the store knows of an object without reading it."""
+    """The metadata of an object."""
 
     bytes: int
 
 
 class Store(Protocol):
-    """What a backend must do. Every method raises UnavailableError when the backend does not answer."""
+    """The contract of a backend. Every method raises UnavailableError when the backend does not answer."""
 
     @property
     def public_origin(self) -> str | None:
@@ -36,14 +36,14 @@ class Store(Protocol):
         ...
 
     def put(self, key: str, data: bytes | BinaryIO, *, content_type: str) -> None:
-        """Write an object as one step: a reader sees the old one or the new one, never a part."""
+        """Write an object atomically: a reader sees the old one or the new one, never a part."""
         ...
 
     def put_new(self, key: str, data: bytes, *, content_type: str) -> bool:
-        """Write an object unless there is one, as one step; returns whether it was written.
+        """Write an object atomically unless it exists; return whether it was written.
 
-        A backend that cannot do that in one step looks first. Two who write under the same key may then both think that
-        theirs stands, so callers hold a lock on it; a reader still never sees a part.
+        A backend that cannot do that atomically checks first. Two concurrent writers of a key may then both believe
+        that they have written it, so callers hold a lock on it; a reader still never sees a part.
         """
         ...
 
@@ -60,7 +60,7 @@ class Store(Protocol):
         ...
 
     def url(self, key: str, *, disposition: str, content_type: str) -> str | None:
-        """A URL that anyone may read the object from for five minutes, or None where the web must serve it."""
+        """Return a URL that anyone may read the object from for five minutes, or None if the web must serve it."""
         ...
 
     def check(self) -> None:
@@ -68,12 +68,12 @@ class Store(Protocol):
         ...
 
     def sweep(self) -> None:
-        """Remove what writers that died left behind."""
+        """Remove what crashed writers left behind."""
         ...
 
 
 def checked(key: str) -> str:
-    """The key itself; raises ValueError where it is none."""
+    """Return a valid key; raise ValueError for any other."""
     if not _KEY.fullmatch(key):
         raise ValueError(f"not a store key: {key!r}")
     return key
@@ -85,5 +85,5 @@ def rewound(file: BinaryIO) -> BinaryIO:
 
 
 def unavailable() -> UnavailableError:
-    """What to raise when the backend does not answer."""
+    """Return the error for a backend that does not answer."""
     return UnavailableError("The store is not responding; please try again.", retry_after_s=5)

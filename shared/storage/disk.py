@@ -14,7 +14,7 @@ from shared.files import sync_folder, write_aside
 from shared.storage.base import MissingObjectError, ObjectInfo, checked, rewound, unavailable
 
 PROBE_BYTES = 4096  # written to see whether there is room
-ABANDONED_S = 3600  # a file that has not become whole by then has lost its writer
+ABANDONED_S = 3600  # the writer of a file that is still partial by then has died
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}  # FAT, network file systems, FUSE
 
 
@@ -81,7 +81,7 @@ class DiskStore:
                     file.unlink(missing_ok=True)
 
     def _now(self) -> float:
-        """What time it is by the clock that dates the files, which is right for them where our own is wrong."""
+        """Return the time of the clock that dates the files, which may differ from our own."""
         with tempfile.TemporaryFile(dir=self._aside) as file:
             return os.fstat(file.fileno()).st_mtime
 
@@ -90,7 +90,7 @@ class DiskStore:
 
     @property
     def _aside(self) -> Path:
-        """Where files are until they are whole: one folder, so that what is left there is found; no key begins so."""
+        """The folder of partial files: a single one, so that leftovers are found; no key begins like it."""
         return self._root / ".part"
 
     def _write_aside(self, data: bytes | BinaryIO) -> Path:
@@ -99,7 +99,7 @@ class DiskStore:
 
 
 def _linked(aside: Path, path: Path) -> bool:
-    """Give a file that is whole its place unless that is taken; returns whether it was free."""
+    """Link a complete file to its final path unless that exists; return whether it did not."""
     try:
         path.hardlink_to(aside)
     except FileExistsError:
@@ -112,7 +112,7 @@ def _linked(aside: Path, path: Path) -> bool:
 
 
 def _moved(aside: Path, path: Path) -> bool:
-    """The same where there are no links: one after the other on this machine, others' writers by the caller's lock."""
+    """Do the same without links: a lock serialises writers on this machine, the caller's lock those on others."""
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         with suppress(OSError):  # a file system without locks, either

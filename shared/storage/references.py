@@ -1,8 +1,8 @@
-"""Which jobs hold which objects of the store, so that an object two jobs share goes only with the last of them.
+"""Reference counting of stored objects: an object that jobs share is deleted with the last of them.
 
 Photos and results are named by their content, so the same photo sent twice is one object; erasing one job must not take
-the other's picture away. Every holding lapses at a time written down before the object is: what a process leaves behind
-when it dies between two steps is found by its holding.
+the other's picture away. Every reference is written before its object, with the time at which it expires: what a
+process leaves behind when it dies between two steps is found by its reference.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,114 +23,116 @@ if TYPE_CHECKING:
     from redis import Redis
     from redis.client import Pipeline
 
-LOCK_S = 60  # of one who died holding it; longer than any one call of the store takes
-WAIT_S = 65  # for a lock: so that one death is waited out and costs no attempt
+LOCK_S = 60  # after which the lock of a process that died is free; longer than any one call of the store
+WAIT_S = 65  # for a lock: longer than it lasts, so that a crash elsewhere costs no attempt
 TRY_AGAIN_S = 60
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
-    """Whose claim on which object."""
+class Reference:
+    """A referrer's reference to an object."""
 
     key: str
-    holder: str
+    referrer: str
 
     @property
     def entry(self) -> str:
-        return f"{self.holder} {self.key}"
+        return f"{self.referrer} {self.key}"
 
 
-def hold_until(pipe: "Pipeline", holding: Holding, until: float) -> None:
-    """Inside the caller's transaction: an object is needed until another time (epoch seconds) than was thought."""
-    pipe.zadd(redis_keys.LAPSES, {holding.entry: until}, xx=True)
+def expire_at(pipe: "Pipeline", reference: Reference, until: float) -> None:
+    """Change the time (epoch seconds) at which a reference expires, inside the caller's transaction."""
+    pipe.zadd(redis_keys.REFERENCES, {reference.entry: until}, xx=True)
 
 
-def lapse_now(pipe: "Pipeline", *holdings: Holding) -> None:
-    """Inside the caller's transaction: nobody needs these any more; whoever tidies next lets them go."""
-    for holding in holdings:
-        hold_until(pipe, holding, 0)
+def expire_now(pipe: "Pipeline", *references: Reference) -> None:
+    """Let references expire now, inside the caller's transaction; the next `release_expired` releases them."""
+    for reference in references:
+        expire_at(pipe, reference, 0)
 
 
-class Holdings:
-    """Counts the holders of every object in Redis."""
+class References:
+    """The references to all objects, counted in one Redis."""
 
     def __init__(self, redis: "Redis", clock: Clock, store: Store, *, wait_s: float = WAIT_S) -> None:
-        """Count in `redis` what lies in `store`; wait up to `wait_s` for an object that is in other hands."""
+        """Count references in `redis` to objects in `store`; wait up to `wait_s` for a locked object."""
         self._redis = redis
         self._clock = clock
         self._store = store
         self._wait_s = wait_s
 
     @contextmanager
-    def taking(self, holding: Holding, *, until: float, kept: Callable[[], bool] = lambda: False) -> Iterator[None]:
-        """Hold an object until a time (epoch seconds) while the block writes it; a block that fails gives it back.
+    def acquire(
+        self, reference: Reference, *, until: float, is_committed: Callable[[], bool] = lambda: False
+    ) -> Iterator[None]:
+        """Reference an object until a time (epoch seconds) and lock it while the block writes it.
 
-        A block may fail after it has committed (the answer was lost, the time ran out): `kept` tells, and nothing that
-        was promised is deleted.
+        The reference is released if the block fails. It may fail after it has committed (the answer was lost, the time
+        ran out): then `is_committed` returns true, and the object stays.
         """
-        with self._locked(holding.key) as lock:
+        with self._locked(reference.key) as lock:
             with self._redis.pipeline() as pipe:
-                pipe.sadd(redis_keys.holders(holding.key), holding.holder)
-                pipe.zadd(redis_keys.LAPSES, {holding.entry: until})
+                pipe.sadd(redis_keys.referrers(reference.key), reference.referrer)
+                pipe.zadd(redis_keys.REFERENCES, {reference.entry: until})
                 pipe.execute()
             try:
                 yield
             except BaseException:
-                if not kept():
-                    with suppress(UnavailableError):  # the holding lapses; what went wrong first is to be told
-                        self._give_back(holding, lock)
+                if not is_committed():
+                    with suppress(UnavailableError):  # the reference expires; the first error is the one to raise
+                        self._release(reference, lock)
                 raise
 
-    def release(self, holding: Holding) -> None:
-        """Let go of an object; the last holder deletes it."""
-        with self._locked(holding.key) as lock:
-            self._give_back(holding, lock)
+    def release(self, reference: Reference) -> None:
+        """Release a reference; the last one deletes the object."""
+        with self._locked(reference.key) as lock:
+            self._release(reference, lock)
 
-    def release_lapsed(self) -> None:
-        """Let go of the holdings whose time has passed; those of objects that cannot be reached are tried again."""
-        while lapsed := self._redis.zrangebyscore(redis_keys.LAPSES, 0, self._clock.now(), start=0, num=100):
-            for entry in map(str, lapsed):
-                holder, key = entry.split(" ", 1)
+    def release_expired(self) -> None:
+        """Release the references that have expired; if the store is unavailable, they are retried later."""
+        while expired := self._redis.zrangebyscore(redis_keys.REFERENCES, 0, self._clock.now(), start=0, num=100):
+            for entry in map(str, expired):
+                referrer, key = entry.split(" ", 1)
                 try:
-                    self.release(Holding(key, holder))
+                    self.release(Reference(key, referrer))
                 except UnavailableError as error:
                     log.warning("failed to release an object; will retry", error=error.detail)
-                    self._redis.zadd(redis_keys.LAPSES, {entry: self._clock.now() + TRY_AGAIN_S}, xx=True)
+                    self._redis.zadd(redis_keys.REFERENCES, {entry: self._clock.now() + TRY_AGAIN_S}, xx=True)
 
-    def _give_back(self, holding: Holding, lock: Lock) -> None:
-        """The object goes before the note that it is there: one who dies in between leaves a holding that lapses."""
-        others = set(self._redis.smembers(redis_keys.holders(holding.key))) - {holding.holder}
+    def _release(self, reference: Reference, lock: Lock) -> None:
+        """Delete the object before its reference: a crash in between leaves a reference that expires."""
+        others = set(self._redis.smembers(redis_keys.referrers(reference.key))) - {reference.referrer}
         _renew(lock)
         if not others:
-            self._store.delete(holding.key)
+            self._store.delete(reference.key)
         with self._redis.pipeline() as pipe:
-            pipe.srem(redis_keys.holders(holding.key), holding.holder)
-            pipe.zrem(redis_keys.LAPSES, holding.entry)
+            pipe.srem(redis_keys.referrers(reference.key), reference.referrer)
+            pipe.zrem(redis_keys.REFERENCES, reference.entry)
             pipe.execute()
 
     @contextmanager
     def _locked(self, key: str) -> Iterator[Lock]:
-        """One writer or deleter of an object at a time: else a delete could follow the next holder's write."""
+        """Serialise writers and deleters of an object: otherwise a delete could follow the next referrer's write."""
         lock = self._redis.lock(redis_keys.object_lock(key), timeout=LOCK_S, blocking_timeout=self._wait_s)
         if not lock.acquire():
             raise UnavailableError("This photo is locked by another request; please try again.", retry_after_s=5)
         try:
             yield lock
         finally:
-            with suppress(LockError):  # it ran out in a slow write, and what was written stands
+            with suppress(LockError):  # it expired during a slow write, and the object is written
                 lock.release()
 
 
 def _renew(lock: Lock) -> None:
-    """Begin the time of a lock anew, right before a delete, which then has all of it.
+    """Renew a lock right before a delete, which then has all of its time.
 
-    A block may have written for longer than the lock lasts. Then another may hold the object by now, and have put it
-    where the delete would find it: so nothing is touched, and the holding lapses or is let go of in another try.
+    A block may have written for longer than the lock lasts. Then another may have locked the object by now, and have
+    written what would be deleted: so nothing is touched, and the reference expires or is released on a retry.
 
     Raises:
-        UnavailableError: the lock is no longer ours.
+        UnavailableError: the lock has been lost.
     """
     try:
         lock.reacquire()

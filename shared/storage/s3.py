@@ -93,7 +93,7 @@ class S3Store:
                 self._client.create_bucket(Bucket=self._bucket)
 
     def sweep(self) -> None:
-        """Nothing to do: an object that was not written whole does not exist."""
+        """Do nothing: a partially written object does not exist."""
 
     def _key(self, key: str) -> str:
         return self._prefix + checked(key)

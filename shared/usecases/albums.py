@@ -1,4 +1,4 @@
-"""What the owner of an album does with it, and telling that it has ended."""
+"""The operations on an album, and the notification that it has finished."""
 
 import hashlib
 from collections.abc import Mapping
@@ -10,17 +10,17 @@ from shared.errors import NewerRecordError, UnknownAlbumError, UnknownJobError
 from shared.jobs.record import State, new_id
 from shared.services import Services
 from shared.styles import Style
-from shared.usecases.dispatch import feed
+from shared.usecases.dispatch import dispatch
 from shared.webhooks.messages import Message, event, new_secret
 
 
 def start_album(
     services: Services, caller: str, name: str | None, style: Style, options: Options, *, webhook: str | None = None
 ) -> Album:
-    """Write the record of an album that has no photos yet.
+    """Create an album without photos.
 
     Raises:
-        InvalidValueError: `webhook` is no address that may be called.
+        InvalidValueError: `webhook` is not an address that may be called.
         QueueFullError: Redis is nearly full.
     """
     services.admission.require_memory()
@@ -41,18 +41,18 @@ def start_album(
     )
 
 
-def tell_ended(services: Services, count: int = 100) -> None:
-    """Tell the webhooks of albums that have come to their end lately."""
-    for album_id in services.albums.perhaps_ended(count):
-        counts, last = services.albums.counts_at(album_id)  # whatever happens to a photo moves the last event
-        with suppress(NewerRecordError):  # whoever can read it tells it
+def notify_finished(services: Services, count: int = 100) -> None:
+    """Notify the webhooks of albums that have finished recently."""
+    for album_id in services.albums.unnotified(count):
+        counts, last = services.albums.counts_at(album_id)  # whatever happens to a photo adds an event
+        with suppress(NewerRecordError):  # a newer release notifies it
             if have_ended(counts):
-                _tell_end(services, album_id, counts, last)
-            services.albums.seen_ended(album_id, last)
+                _notify(services, album_id, counts, last)
+            services.albums.mark_notified(album_id, last)
 
 
-def _tell_end(services: Services, album_id: str, counts: Mapping[State, int], last: str) -> None:
-    """Tell the album's webhook that all its photos have come to their end; once, unless some began anew."""
+def _notify(services: Services, album_id: str, counts: Mapping[State, int], last: str) -> None:
+    """Notify the album's webhook that all its photos have finished; once, unless some are retried later."""
     with suppress(UnknownAlbumError):
         album = services.albums.get(album_id)
         if album.webhook is None or album.secret is None:
@@ -64,7 +64,7 @@ def _tell_end(services: Services, album_id: str, counts: Mapping[State, int], la
 
 
 def cancel_album(services: Services, album_id: str) -> None:
-    """Stop everything of an album that has not ended."""
+    """Cancel all unfinished jobs of an album."""
     for entry in services.albums.entries(album_id):
         if entry.job and not entry.job.ended:
             with suppress(UnknownJobError):
@@ -72,36 +72,36 @@ def cancel_album(services: Services, album_id: str) -> None:
 
 
 def retry_album(services: Services, album_id: str) -> int:
-    """Let the photos of an album that failed or were canceled be tried anew; returns how many.
+    """Retry the photos of an album that failed or were canceled; return how many.
 
     Raises:
-        QueueFullError: there is no room for the rest; those before are tried.
+        QueueFullError: there is no room for the rest; those before are retried.
     """
     retried = 0
     try:
         for entry in services.albums.entries(album_id):
             job = entry.job
-            # what is in quarantine may kill workers: that is for the operator to try
+            # a quarantined job may kill workers: only the operator retries it
             if job and job.state in {State.FAILED, State.CANCELED} and not job.is_quarantined:
                 services.admission.admit(job.lane, job.pixels, job.flow)
                 with suppress(UnknownJobError):
                     services.jobs.retry(job.id)
                     retried += 1
     finally:
-        feed(services)
+        dispatch(services)
     return retried
 
 
 def erase_album(services: Services, album_id: str) -> None:
-    """Remove an album with all its photos and pictures: the records now, the files of so many jobs soon after.
+    """Erase an album with all its photos and pictures: the records now, the files of so many jobs soon after.
 
-    A photo that comes meanwhile is named before the album is closed, and found here, or its sender sees that the
-    album is closed, and erases it.
+    A photo that is uploaded meanwhile was either listed before the album was closed, and is found here, or its upload
+    sees that the album is closed, and erases it.
     """
     services.albums.close(album_id)
     names = services.albums.names(album_id)  # all at once: places move when a name is freed meanwhile
     for place in range(0, len(names), 100):
-        for entry in services.albums.some(album_id, names[place : place + 100]):
+        for entry in services.albums.get_many(album_id, names[place : place + 100]):
             if entry.job:
                 with suppress(UnknownJobError):
                     services.jobs.erase(entry.job.id)

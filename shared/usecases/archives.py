@@ -1,6 +1,6 @@
-"""ZIP archives that harm nobody, however they were made: nothing is unpacked that could be a bomb, or a link.
+"""Safe reading of untrusted ZIP archives: nothing is unpacked that could be a bomb or a link.
 
-What is private to `zipfile` is used here alone.
+This is the only module that uses private parts of `zipfile`.
 """
 
 import stat
@@ -13,9 +13,9 @@ from shared.errors import ArchiveError, DamagedPhotoError
 from shared.photos.formats import too_many_bytes
 from shared.photos.spool import SPOOL_BYTES, spooled
 
-MOST_ENTRIES: Final = 20_000  # of an archive, whatever they are
-MOST_RATIO: Final = 200  # of unpacked to packed bytes; photos hardly shrink, bombs do
-MOST_DIRECTORY_BYTES: Final = 16 << 20
+MAX_ENTRIES: Final = 20_000  # of an archive, whatever they are
+MAX_RATIO: Final = 200  # of unpacked to packed bytes; photos hardly shrink, bombs do
+MAX_DIRECTORY_BYTES: Final = 16 << 20
 # Of the others zipfile unpacks in one go whatever 64 KiB hold: 1,300 bytes of bzip2 took 3.4 GB.
 _PACKINGS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _UNREADABLE: Final = (
@@ -34,22 +34,22 @@ def open_archive(archive: BinaryIO) -> zipfile.ZipFile:
     """Open a ZIP archive.
 
     Raises:
-        ArchiveError: it is none, or has too many entries.
+        ArchiveError: it is not a ZIP archive, or has too many entries.
     """
     try:
         end = zipfile._EndRecData(archive)  # type: ignore[attr-defined]  # noqa: SLF001  before all entries are read
-        if end and end[zipfile._ECD_SIZE] > MOST_DIRECTORY_BYTES:  # type: ignore[attr-defined]  # noqa: SLF001
-            raise ArchiveError(f"An archive may have at most {MOST_ENTRIES} entries.")
+        if end and end[zipfile._ECD_SIZE] > MAX_DIRECTORY_BYTES:  # type: ignore[attr-defined]  # noqa: SLF001
+            raise ArchiveError(f"An archive may have at most {MAX_ENTRIES} entries.")
         opened = zipfile.ZipFile(archive)
     except _UNREADABLE as error:
         raise ArchiveError("This is not a ZIP archive, or the upload was incomplete.") from error
-    if len(opened.infolist()) > MOST_ENTRIES:
-        raise ArchiveError(f"An archive may have at most {MOST_ENTRIES} entries.")
+    if len(opened.infolist()) > MAX_ENTRIES:
+        raise ArchiveError(f"An archive may have at most {MAX_ENTRIES} entries.")
     return opened
 
 
 def name_in(entry: zipfile.ZipInfo) -> str:
-    """The name of an entry; without the mark for UTF-8 it may still be that, and old tools write code page 437."""
+    """Return the name of an entry; without the UTF-8 flag it may still be UTF-8, or code page 437 from old tools."""
     if entry.flag_bits & 0x800:
         return entry.filename
     try:
@@ -59,10 +59,10 @@ def name_in(entry: zipfile.ZipInfo) -> str:
 
 
 def unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most_bytes: int) -> BinaryIO:
-    """The bytes of an entry, wherever its header says that it ends.
+    """Unpack an entry, whatever size its header claims.
 
     Raises:
-        SakugaError: why it is no photo that could be taken in.
+        SakugaError: why it cannot be accepted as a photo.
     """
     _require_harmless(entry, most_bytes)
     try:
@@ -81,5 +81,5 @@ def _require_harmless(entry: zipfile.ZipInfo, most_bytes: int) -> None:
         raise ArchiveError("Unsupported compression; use deflate.")
     if entry.file_size > most_bytes:
         raise too_many_bytes(most_bytes)
-    if entry.file_size > MOST_RATIO * max(1, entry.compress_size) and entry.file_size > SPOOL_BYTES:
+    if entry.file_size > MAX_RATIO * max(1, entry.compress_size) and entry.file_size > SPOOL_BYTES:
         raise ArchiveError("It unpacks to far more data than a photo would.")

@@ -1,4 +1,4 @@
-"""Between the queue and the workers: sending the bulk jobs whose turn it is, and claiming a job that has come."""
+"""Dispatching jobs: sending the bulk jobs that are next, and claiming a job whose message has arrived."""
 
 import structlog
 
@@ -6,15 +6,15 @@ from shared.errors import UnavailableError
 from shared.jobs.record import Job, Lane
 from shared.services import Services
 
-AHEAD_PER_PROCESS = 2  # bulk jobs in the queue: one is taken while the next is sent
+AHEAD_PER_PROCESS = 2  # bulk jobs in the message queue: one is taken while the next is sent
 
 log = structlog.get_logger()
 
 
-def feed(services: Services) -> None:
-    """Send the bulk jobs whose turn it is: a few ahead of the workers, so that the others' order can still change.
+def dispatch(services: Services) -> None:
+    """Send the bulk jobs that are next: only a few ahead of the workers, so that the rest can still be reordered.
 
-    One that cannot be sent now is taken for lost, and sent again.
+    One that cannot be sent now is treated as lost, and resent.
     """
     ahead = AHEAD_PER_PROCESS * max(1, services.workers.count())
     for _ in range(ahead):
@@ -24,18 +24,18 @@ def feed(services: Services) -> None:
         try:
             services.queue.send(job_id, Lane.BULK)
         except UnavailableError as error:
-            services.lanes.was_not_sent(Lane.BULK, job_id)
+            services.lanes.mark_unsent(Lane.BULK, job_id)
             log.warning("failed to send a message; will retry", job_id=job_id, error=error.detail)
 
 
-def claim(services: Services, job_id: str, holder: str = "") -> Job | None:
-    """Begin an attempt in the hands of `holder` at a job whose message has come.
+def claim(services: Services, job_id: str, worker: str = "") -> Job | None:
+    """Begin an attempt by `worker` at a job whose message has arrived.
 
-    Returns None when there is nothing (more) to do.
+    Returns None if there is nothing (more) to do.
     """
-    job = services.attempts.claim(job_id, holder)
+    job = services.attempts.claim(job_id, worker)
     if job is None:
-        services.resend_locks.was_heard_of(job_id)
+        services.resend_locks.release(job_id)
     elif job.lane is Lane.BULK:
-        feed(services)  # its place in the queue is free
+        dispatch(services)  # its place in the queue is free
     return job

@@ -1,39 +1,39 @@
-"""What the owner of a job, or an operator, does with it."""
+"""The operations on a job."""
 
 import structlog
 
 from shared.errors import UnavailableError
 from shared.jobs.record import Lane
 from shared.services import Services
-from shared.usecases.dispatch import feed
+from shared.usecases.dispatch import dispatch
 
 log = structlog.get_logger()
 
 
 def retry(services: Services, job_id: str) -> None:
-    """Let a job that failed or was canceled be tried anew.
+    """Retry a job that failed or was canceled.
 
     Raises:
         UnknownJobError: there is none.
-        UnavailableError: the queue does not take it; it is sent later.
+        UnavailableError: the queue does not respond; the job is sent later.
     """
     job = services.jobs.retry(job_id)
     if job.lane is Lane.BULK:
-        feed(services)
+        dispatch(services)
     else:
         services.queue.send(job.id, job.lane)
 
 
 def erase(services: Services, job_id: str) -> None:
-    """Remove a job with its photo and its result; what the store cannot remove now goes when it answers again.
+    """Erase a job with its photo and result; what the store cannot delete now is deleted when it responds again.
 
-    Its album, if it has one, no longer knows the photo.
+    The photo is also removed from its album, if it has one.
     """
     job = services.jobs.erase(job_id)
     if job.album and job.name:
         services.albums.forget(job.album, job.name, job.id)
     try:
-        for holding in job.holdings:
-            services.holdings.release(holding)
+        for reference in job.references:
+            services.references.release(reference)
     except UnavailableError as error:
         log.warning("deletion of an erased job's files deferred", job_id=job_id, error=error.detail)

@@ -1,4 +1,4 @@
-"""What every worker node does now and then; doing it twice changes nothing."""
+"""Periodic maintenance, idempotent and run by every worker node."""
 
 import structlog
 
@@ -13,7 +13,7 @@ log = structlog.get_logger()
 
 
 def expire_due(services: Services) -> None:
-    """Expire the jobs whose time to live has passed, but for those that a newer release has recorded."""
+    """Expire the jobs whose time to live has passed, except those with records of a newer release."""
     left = 0
     while due := services.jobs.due(count=100, after=left):
         for job_id in due:
@@ -24,7 +24,7 @@ def expire_due(services: Services) -> None:
 
 
 def reconcile(services: Services) -> None:
-    """Set right what is kept beside the records, where it has drifted from them; one node does it now and then."""
+    """Correct what is kept beside the records, where it has drifted from them; one node at a time does it."""
     if not services.redis.set(redis_keys.RECONCILED, "1", nx=True, ex=RECONCILE_S):
         return
     wrong = lanes.reconcile(services.redis) + albums.reconcile(services.redis, services.clock, services.jobs)

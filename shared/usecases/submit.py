@@ -1,4 +1,4 @@
-"""Accepting a photo, so that what is accepted can be done."""
+"""Submitting a photo."""
 
 import hashlib
 from contextlib import suppress
@@ -13,16 +13,16 @@ from shared.errors import SakugaError
 from shared.jobs.record import Job, Lane, PhotoInfo, new_id
 from shared.jobs.store import Idempotency
 from shared.photos.inspection import inspect
-from shared.scheduling.admission import LEAST_PIXELS
+from shared.scheduling.admission import MIN_PIXELS
 from shared.services import Services
 from shared.styles import Style
-from shared.usecases.dispatch import feed
+from shared.usecases.dispatch import dispatch
 from shared.usecases.jobs import erase
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a caller wants done with a photo."""
+    """A caller's order for a photo."""
 
     style: str
     options: Options
@@ -36,31 +36,31 @@ class Order:
 
 
 def submit(services: Services, photo: BinaryIO, order: Order) -> Job:
-    """Accept a photo: judge it, keep it, write its record, queue it, so that what is accepted can be done.
+    """Accept a photo: inspect it, store it, write its record, queue it.
 
-    Returns the job that an earlier request with the same idempotency key made, if there is one.
+    Returns the job that an earlier request with the same idempotency key created, if there is one.
 
     Raises:
-        SakugaError: why it is refused; nothing of it is left behind.
+        SakugaError: why it is rejected; nothing of it is left behind.
     """
     style = services.styles[order.style]
     header = inspect(photo, services.limits)
     photo.seek(0)
     sha256 = order.sha256 or hashlib.file_digest(photo, "sha256").hexdigest()  # type: ignore[arg-type]
     idempotency = _idempotency(order, sha256)
-    if idempotency and (earlier := services.jobs.earlier(order.caller, idempotency)):
+    if idempotency and (earlier := services.jobs.find_by_idempotency_key(order.caller, idempotency)):
         return earlier
-    pixels = max(LEAST_PIXELS, working_pixels((header.width, header.height), order.options.max_side))
+    pixels = max(MIN_PIXELS, working_pixels((header.width, header.height), order.options.max_side))
     info = PhotoInfo(width=header.width, height=header.height, bytes=photo.seek(0, 2), sha256=sha256)
-    with services.quotas.spending(order.caller, pixels) as spending:
+    with services.quotas.reserve(order.caller, pixels) as reservation:
         services.admission.admit(order.lane, pixels, order.album or order.caller)
         job = _new_job(services, order, style, info, pixels)
-        with services.holdings.taking(job.photo_holding, until=job.expires_at):
+        with services.references.acquire(job.photo_reference, until=job.expires_at):
             services.store.put(job.photo_key, photo, content_type="application/octet-stream")
-        spending.may_stand = True
+        reservation.committed = True
         entered = _enter(services, job, idempotency)
         if entered.id != job.id:
-            spending.give_back()  # another request with the same idempotency key was quicker, and has paid
+            reservation.refund()  # another request with the same idempotency key was first, and was charged
     return entered
 
 
@@ -86,22 +86,22 @@ def _new_job(services: Services, order: Order, style: Style, photo: PhotoInfo, p
         work_ms=work_ms,
         ticket_ms=services.lanes.ticket(order.lane, work_ms),
     )
-    return job.model_copy(update={"promised_s": services.estimates.outlook(job).eta_s})
+    return job.model_copy(update={"initial_eta_s": services.estimates.estimate(job).eta_s})
 
 
 def _enter(services: Services, job: Job, idempotency: Idempotency | None) -> Job:
-    """Write the record of a job whose photo is kept, and queue it."""
+    """Write the record of a job whose photo is stored, and queue it."""
     try:
         made = services.jobs.create(job, idempotency)
     except SakugaError:
-        services.holdings.release(job.photo_holding)
-        raise  # after any other error the record may be there: without one the photo's holding lapses
+        services.references.release(job.photo_reference)
+        raise  # after any other error the record may be there: without one the photo's reference expires
     if made.id != job.id:
-        services.holdings.release(job.photo_holding)
+        services.references.release(job.photo_reference)
         return made
     if job.lane is Lane.BULK:
-        with suppress(RedisError):  # whose turn it is is asked again soon
-            feed(services)
+        with suppress(RedisError):  # housekeeping dispatches again soon
+            dispatch(services)
         return job
     try:
         services.queue.send(job.id, job.lane)

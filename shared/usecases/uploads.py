@@ -1,7 +1,7 @@
-"""Photos on their way into an album: one by one or in ZIP archives, under names that harm nobody.
+"""Uploading photos into an album, one by one or in ZIP archives, under safe names.
 
-Nothing is ever written under a name that came from outside: names are what the album calls its photos, and what they
-are called in the archive it gives back.
+No file is ever written under a name from outside: names identify photos in their album, and in the archive that is
+downloaded.
 """
 
 import hashlib
@@ -32,26 +32,26 @@ from shared.usecases.jobs import erase
 from shared.usecases.submit import Order, submit
 
 LOOK_AHEAD: Final = 100  # numbers of a name at a time
-_REMEMBERED: Final = {413, 415, 422}  # what no other try can help
+_REMEMBERED: Final = {413, 415, 422}  # a retry cannot help
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """What became of one photo: its job, or why there is none."""
+class UploadResult:
+    """The outcome of one upload: a job, or the error."""
 
     name: str
     job: Job | None = None
     error: SakugaError | None = None
 
     def require_job(self) -> Job:
-        """The job; raises why there is none."""
+        """Return the job; raise the error if there is none."""
         if self.job is None:
             raise self.error or InvalidValueError("There is no photo.")
         return self.job
 
 
 class _Series:
-    """The numbers of one name: what was found under each so far, and the first of which nothing is known."""
+    """The numbers of one name: what was found under each so far, and the first unknown one."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -59,7 +59,7 @@ class _Series:
         self._found: dict[Hashable, list[str]] = {}
 
     def candidates(self, content: Hashable) -> Iterator[str]:
-        """The names where `content` was found, then unknown ones; asking for another says that this one is taken."""
+        """Yield the names where `content` was found, then unknown ones; asking for the next means that one is taken."""
         while True:
             while names := self._found.get(content):
                 yield names[0]
@@ -73,52 +73,52 @@ class _Series:
             self._number += 1
 
     def ahead(self, count: int) -> list[str]:
-        """The first `count` unknown names."""
+        """Return the first `count` unknown names."""
         return [with_number(self._name, number) for number in range(self._number, self._number + count)]
 
 
 class Numbering:
-    """What one upload has found under the numbers of names, so that it tries none of them twice."""
+    """The content that one upload has found under numbered names, so that it tries none of them twice."""
 
     def __init__(self) -> None:
         self._photos: dict[str, _Series] = {}
         self._refusals: dict[str, _Series] = {}
 
     def photos(self, name: str) -> _Series:
-        """The numbers of a name by the SHA-256 of the photos there."""
+        """Return the numbers of a name by the SHA-256 of the photos there."""
         return self._photos.setdefault(name, _Series(name))
 
     def refusals(self, name: str) -> _Series:
-        """The numbers of a name by the reasons why there is no photo."""
+        """Return the numbers of a name by the reasons why there is no photo."""
         return self._refusals.setdefault(name, _Series(name))
 
 
-def replace_photo(services: Services, album: Album, name: str, photo: BinaryIO) -> Taken:
-    """Take one photo in under `name`, in place of any other; the same photo is taken once.
+def replace_photo(services: Services, album: Album, name: str, photo: BinaryIO) -> UploadResult:
+    """Add one photo under `name` in place of any other; the same photo is added only once.
 
-    One that has expired is taken anew. A photo that no try can help is remembered with the reason.
+    One that has expired is added again. A photo that no retry can help is recorded with the reason.
     """
     item = Item(safe_name(name), new_id(), _sha256(photo))
-    with services.albums.naming(album.id, item.name) as before:
+    with services.albums.locked_name(album.id, item.name) as before:
         earlier = _job_of(services, before)
         if earlier and _content(earlier) == item.sha256:
-            return Taken(item.name, earlier)
-        return _take_in(services, album, item, photo, before=before, earlier=earlier)
+            return UploadResult(item.name, earlier)
+        return _accept(services, album, item, photo, before=before, earlier=earlier)
 
 
-def add_photo(services: Services, album: Album, name: str, photo: BinaryIO, numbering: Numbering) -> Taken:
-    """Take one photo in under `name` or, where another photo has it, a number; otherwise like `replace_photo`."""
+def add_photo(services: Services, album: Album, name: str, photo: BinaryIO, numbering: Numbering) -> UploadResult:
+    """Add one photo under `name`, with a number if another photo has that name; otherwise like `replace_photo`."""
     sha256 = _sha256(photo)
     series = numbering.photos(safe_name(name))
     for wanted in series.candidates(sha256):
-        with services.albums.naming(album.id, wanted) as before:
+        with services.albums.locked_name(album.id, wanted) as before:
             earlier = _job_of(services, before)
             content = _content(earlier) if earlier else None
             if content == sha256:
-                return Taken(wanted, earlier)
+                return UploadResult(wanted, earlier)
             if content is None:
                 item = Item(wanted, new_id(), sha256)
-                taken = _take_in(services, album, item, photo, before=before, earlier=earlier)
+                taken = _accept(services, album, item, photo, before=before, earlier=earlier)
                 if taken.job:
                     series.found(wanted, sha256)
                 return taken
@@ -128,10 +128,10 @@ def add_photo(services: Services, album: Album, name: str, photo: BinaryIO, numb
 
 
 def _look_ahead(services: Services, album: Album, series: _Series) -> None:
-    """Pass numbers that are taken without a lock for each; under its own lock a free one is looked at again."""
+    """Skip taken numbers without locking each; a free one is checked again under its own lock."""
     while True:
         names = series.ahead(LOOK_AHEAD)
-        jobs = {entry.item.name: entry.job for entry in services.albums.some(album.id, names)}
+        jobs = {entry.item.name: entry.job for entry in services.albums.get_many(album.id, names)}
         for name in names:
             job = jobs.get(name)
             content = _content(job) if job else None
@@ -149,27 +149,28 @@ def _job_of(services: Services, item: Item | None) -> Job | None:
 
 
 def _content(job: Job) -> str | None:
-    """The SHA-256 of the photo that a job keeps its name taken for, unless it has expired."""
+    """Return the SHA-256 of a job's photo, which keeps its name taken until the job expires."""
     return None if job.state is State.EXPIRED else job.photo.sha256
 
 
-def _take_in(
+def _accept(
     services: Services, album: Album, item: Item, photo: BinaryIO, *, before: Item | None, earlier: Job | None
-) -> Taken:
-    """Take a photo in, and erase the one that was there."""
+) -> UploadResult:
+    """Add a photo, and erase the one that was there."""
     taken = _add(services, album, item, before, photo)
     if earlier and (taken.job or _is_final(taken.error)):
         erase(services, earlier.id)
     return taken
 
 
-def add_archive(services: Services, album: Album, archive: BinaryIO, numbering: Numbering) -> Iterator[Taken]:
-    """Take in every photo of a ZIP archive, one after the other.
+def add_archive(services: Services, album: Album, archive: BinaryIO, numbering: Numbering) -> Iterator[UploadResult]:
+    """Add every photo of a ZIP archive, one after the other.
 
-    As in a folder, what is neither a photo nor called like one is left out; what is only called like one is refused.
+    As in a folder, entries that are neither photos nor named like one are skipped; those only named like one are
+    rejected.
 
     Raises:
-        ArchiveError: it is no ZIP archive, more than one should be, or there are no photos in it.
+        ArchiveError: it is not a ZIP archive, is too large, or contains no photos.
     """
     left = services.settings.max_album_upload_bytes  # to unpack: entries may share their bytes, and unpack to far more
     is_empty = True
@@ -187,7 +188,7 @@ def add_archive(services: Services, album: Album, archive: BinaryIO, numbering: 
                         photo.seek(0)
                     taken = add_photo(services, album, name, photo, numbering)
             except UnknownAlbumError:
-                raise  # it was erased meanwhile: there is nothing that could remember the others
+                raise  # it was erased meanwhile: the others cannot be added either
             except SakugaError as error:
                 if _is_final(error) and not is_photo_name(name):
                     continue
@@ -198,7 +199,7 @@ def add_archive(services: Services, album: Album, archive: BinaryIO, numbering: 
         raise ArchiveError("This archive contains no photos.")
 
 
-def _add(services: Services, album: Album, item: Item, before: Item | None, photo: BinaryIO) -> Taken:
+def _add(services: Services, album: Album, item: Item, before: Item | None, photo: BinaryIO) -> UploadResult:
     photo.seek(0)
     order = Order(
         style=album.style,
@@ -210,28 +211,28 @@ def _add(services: Services, album: Album, item: Item, before: Item | None, phot
         job_id=item.job_id,
         sha256=item.sha256,
     )
-    coming = Item(item.name, item.job_id)  # written first: one who dies in between leaves no job that nobody names
+    pending = Item(item.name, item.job_id)  # written first: a crash in between leaves no job without a name
     try:
         if before is None:
             _require_room(services, album)
-        services.albums.put(album, coming, before)
+        services.albums.put(album, pending, before)
         job = submit(services, photo, order)
     except SakugaError as error:
         taken = _refused(services, album, item, error, before)
     else:
-        services.albums.put(album, item, coming, expires_at=job.expires_at)
-        taken = Taken(item.name, job)
+        services.albums.put(album, item, pending, expires_at=job.expires_at)
+        taken = UploadResult(item.name, job)
     _require_there(services, album, item, before)
     return taken
 
 
 def _require_there(services: Services, album: Album, item: Item, before: Item | None) -> None:
-    """Leave nothing in an album that was erased while a photo came: who erased it may have looked too early to see it.
+    """Leave nothing in an album that was erased during an upload: the deletion may not have seen the photo.
 
     Raises:
         UnknownAlbumError: it was erased.
     """
-    if services.albums.is_there(album.id):
+    if services.albums.exists(album.id):
         return
     for job_id in (item.job_id, before and before.job_id):
         if job_id:
@@ -242,44 +243,44 @@ def _require_there(services: Services, album: Album, item: Item, before: Item | 
     raise UnknownAlbumError("The album was deleted.")
 
 
-def _refused(services: Services, album: Album, item: Item, error: SakugaError, before: Item | None) -> Taken:
-    """Remember why a photo was refused, and of which bytes that holds; not where another try may help."""
-    coming = Item(item.name, item.job_id)
+def _refused(services: Services, album: Album, item: Item, error: SakugaError, before: Item | None) -> UploadResult:
+    """Record why a photo was rejected, with its digest, unless a retry may help."""
+    pending = Item(item.name, item.job_id)
     if _is_final(error):
-        services.albums.put(album, Item(item.name, sha256=item.sha256, error=error_info(error)), coming)
+        services.albums.put(album, Item(item.name, sha256=item.sha256, error=error_info(error)), pending)
     elif before:
-        services.albums.put(album, before, coming)
+        services.albums.put(album, before, pending)
     else:
         services.albums.drop(album.id, item.name)
-    return Taken(item.name, error=error)
+    return UploadResult(item.name, error=error)
 
 
-def _refuse(services: Services, album: Album, item: Item, error: SakugaError, numbering: Numbering) -> Taken:
-    """Remember why an entry of an archive is no photo, under its name or, where that is taken, a number."""
+def _refuse(services: Services, album: Album, item: Item, error: SakugaError, numbering: Numbering) -> UploadResult:
+    """Record why an entry of an archive is not a photo, under its name or, if that is taken, a number."""
     series = numbering.refusals(item.name)
     for wanted in series.candidates(item.error):
-        with services.albums.naming(album.id, wanted) as before:
+        with services.albums.locked_name(album.id, wanted) as before:
             if before and before.error == item.error:
-                return Taken(wanted, error=error)
+                return UploadResult(wanted, error=error)
             if before:
                 series.found(wanted, before.error)
                 continue
             try:
                 _require_room(services, album)
             except (AlbumFullError, QueueFullError) as full:
-                return Taken(wanted, error=full)
+                return UploadResult(wanted, error=full)
             services.albums.put(album, replace(item, name=wanted), None)
             series.found(wanted, item.error)
-            return Taken(wanted, error=error)
+            return UploadResult(wanted, error=error)
     raise AssertionError  # numbers do not end
 
 
 def _require_room(services: Services, album: Album) -> None:
-    """Refuse a name that the album, or Redis, has no room for; why a photo was refused takes room like any other."""
+    """Refuse a name that the album or Redis has no room for; recording a rejection takes room like a photo."""
     services.albums.require_room(album.id)
     services.admission.require_memory()
 
 
 def _is_final(error: SakugaError | None) -> bool:
-    """Whether the photo itself is to blame, and not the room that an album or the queue has for it."""
+    """Return whether the photo itself is the cause, and not a full album or queue."""
     return error is not None and error.status in _REMEMBERED and not isinstance(error, AlbumFullError)

@@ -1,7 +1,7 @@
-"""Which addresses may be called: none that only this machine or its network can reach.
+"""Checking the addresses of webhooks: none may be one that only this machine or its network can reach.
 
-A name is resolved here, every address it has must be a public one, and it is that address which is connected to: a name
-that resolves otherwise a moment later changes nothing.
+A name is resolved here, all its addresses must be public, and the connection is made to the resolved address: a name
+that resolves differently a moment later (DNS rebinding) changes nothing.
 """
 
 import ipaddress
@@ -18,15 +18,15 @@ _TUNNELS: Final = tuple(  # to IPv4, private ones too: NAT64, the local kind of 
 )
 
 
-class UnreachableError(SakugaError):
-    """The address cannot be told anything, now or ever."""
+class DeliveryError(SakugaError):
+    """A message could not be delivered."""
 
 
 def require_allowed(url: str, private_hosts: Collection[str]) -> None:
-    """Check what can be checked of an address without asking anybody; the names in `private_hosts` may be private.
+    """Check a URL as far as possible without resolving it; the names in `private_hosts` may be private.
 
     Raises:
-        InvalidValueError: it is none, or plainly a private one.
+        InvalidValueError: it is not a valid URL, or plainly a private address.
     """
     host = _host_of(url)
     if _is_private(host) and host not in private_hosts:
@@ -37,24 +37,24 @@ def require_allowed(url: str, private_hosts: Collection[str]) -> None:
 
 
 def resolve(url: str, private_hosts: Collection[str]) -> str:
-    """The IP address to connect to; all that the name has must be public, unless it is one of `private_hosts`.
+    """Return the IP address to connect to; all of the name's must be public, unless it is one of `private_hosts`.
 
     Raises:
-        UnreachableError: the name has no address, or one that is not public.
+        DeliveryError: the name has no address, or one that is not public.
     """
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     try:
         found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     except (OSError, UnicodeError) as error:
-        raise UnreachableError("The host name cannot be resolved.") from error
+        raise DeliveryError("The host name cannot be resolved.") from error
     if host not in private_hosts and not all(is_public(address) for address in found):
-        raise UnreachableError("The address is not public; SAKUGA_WEBHOOK_HOSTS can allow it.")
+        raise DeliveryError("The address is not public; SAKUGA_WEBHOOK_HOSTS can allow it.")
     return found[0]
 
 
 def _is_private(host: str) -> bool:
-    """Whether a host says itself that it is none of the world's; names are judged when they are called."""
+    """Return whether a host is plainly private; names are resolved and checked when they are called."""
     name = host.rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         return True
@@ -78,7 +78,7 @@ def _host_of(url: str) -> str:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address leads out into the world, by no detour to where only this machine can go."""
+    """Return whether an IP address is public, and not a tunnel to where only this machine can reach."""
     found = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(found, ipaddress.IPv6Address):
         if found.is_site_local or any(found in network for network in _TUNNELS):

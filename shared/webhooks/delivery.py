@@ -12,18 +12,18 @@ from urllib.parse import urlsplit
 import httpx
 from standardwebhooks import Webhook
 
-from shared.webhooks.addresses import UnreachableError, resolve
+from shared.webhooks.addresses import DeliveryError, resolve
 from shared.webhooks.messages import Message
 
-TIMEOUT_S: Final = 10  # of each step: to connect, to agree on TLS, to be told anything more
-DEADLINE_S: Final = 20  # of all steps: one who tells a byte now and then keeps within the other
+TIMEOUT_S: Final = 10  # of each step: the connection, the TLS handshake, every read
+DEADLINE_S: Final = 20  # of all steps: a receiver that sends a byte now and then stays within the other
 
 
 def post(message: Message, private_hosts: Collection[str]) -> None:
     """Sign a message and send it once.
 
     Raises:
-        UnreachableError: it was not heard.
+        DeliveryError: it was not acknowledged.
     """
     now = datetime.now(UTC)
     address = resolve(message.url, private_hosts)
@@ -45,9 +45,9 @@ def post(message: Message, private_hosts: Collection[str]) -> None:
         )
         status = asyncio.run(_status_of_answer(request))
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-        raise UnreachableError(f"{type(error).__name__}") from error
+        raise DeliveryError(f"{type(error).__name__}") from error
     if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-        raise UnreachableError(f"The receiver answered {status}.")
+        raise DeliveryError(f"The receiver answered {status}.")
 
 
 async def _status_of_answer(request: httpx.Request) -> int:
@@ -67,5 +67,5 @@ async def _status_of_answer(request: httpx.Request) -> int:
 
 @cache
 def _trust() -> ssl.SSLContext:
-    """The authorities that vouch for receivers; loading them takes longer than sending a message."""
+    """Load the trusted certificate authorities once; that takes longer than sending a message."""
     return httpx.create_ssl_context(trust_env=False)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One thing to tell: `id` stays the same over all tries, so that a receiver can tell them apart from news."""
+    """A message; its `id` stays the same over all attempts, so that the receiver can recognise duplicates."""
 
     id: str
     url: str
@@ -27,18 +27,18 @@ class Message:
 
 
 def new_secret() -> str:
-    """A secret of 256 bits, as Standard Webhooks writes it."""
+    """Create a secret of 256 bits, in the format of Standard Webhooks."""
     return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
 
 
 def event(kind: str, data: dict[str, object]) -> str:
-    """The body of a message, as Standard Webhooks has it."""
+    """Return the body of a message, in the format of Standard Webhooks."""
     now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     return json.dumps({"type": kind, "timestamp": now, "data": data}, separators=(",", ":"))
 
 
 def read_message(message_id: str, record: Mapping[str, str]) -> Message | None:
-    """What `Webhooks.put` wrote; None where it is gone."""
+    """Parse a record that `Webhooks.put` wrote; None if it is gone."""
     if "url" not in record:
         return None
     caller = record.get("caller", "")  # an earlier version kept none

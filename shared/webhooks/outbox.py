@@ -1,4 +1,4 @@
-"""Telling whoever waits for an album that it has ended: messages wait in Redis, and are tried again until heard."""
+"""The outbox of webhook messages: they wait in Redis, and delivery is retried until it is acknowledged."""
 
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Final, cast
@@ -7,7 +7,7 @@ import structlog
 
 from shared import redis_keys
 from shared.redis_clock import Clock
-from shared.webhooks.addresses import UnreachableError, require_allowed
+from shared.webhooks.addresses import DeliveryError, require_allowed
 from shared.webhooks.delivery import post
 from shared.webhooks.messages import Message, read_message
 from shared.webhooks.senders import Senders
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from redis import Redis
 
 DELAYS_S: Final = (5, 60, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600)
-LOOK_S: Final = 2  # how often to look for messages that are due
-CLAIM_S: Final = 120  # of a sender that died; above the deadline and what resolving a name takes
+LOOK_S: Final = 2  # the interval between checks for due messages
+CLAIM_S: Final = 120  # after which another node may send it; above the deadline and the time to resolve a name
 _CLAIM: Final = """
 local due = redis.call('ZRANGE', KEYS[1], '-inf', ARGV[1], 'BYSCORE', 'LIMIT', 0, ARGV[3])
 for _, message in ipairs(due) do redis.call('ZADD', KEYS[1], ARGV[2], message) end
@@ -29,26 +29,26 @@ log = structlog.get_logger()
 
 
 class Webhooks:
-    """Messages that wait in Redis until they have been heard."""
+    """The undelivered messages in one Redis."""
 
     def __init__(self, redis: "Redis", clock: Clock, *, private_hosts: frozenset[str] = frozenset()) -> None:
-        """Tell public addresses, and the names in `private_hosts` wherever they are."""
+        """Send to public addresses, and to the names in `private_hosts` wherever they are."""
         self._redis = redis
         self._clock = clock
         self._private_hosts = private_hosts
         self._senders = Senders()
 
     def require_url(self, url: str) -> str:
-        """The address itself, once checked as far as that goes without asking anybody.
+        """Return a URL after checking it as far as possible without resolving it.
 
         Raises:
-            InvalidValueError: it is none, or plainly a private one.
+            InvalidValueError: it is not a valid URL, or plainly a private address.
         """
         require_allowed(url, self._private_hosts)
         return url
 
     def put(self, message: Message, *, keep_s: float) -> None:
-        """Let a message be sent soon; one that was put before is not sent again."""
+        """Queue a message; one that was queued before is not sent again."""
         key = redis_keys.webhook_message(message.id)
         if self._redis.exists(key):
             return
@@ -66,11 +66,11 @@ class Webhooks:
             pipe.execute()
 
     def send_due(self) -> int:
-        """Start what is due and wait for it; returns how many messages were heard."""
+        """Send the due messages and wait for them; return how many were delivered."""
         return sum(future.result() for future in self.start_due())
 
     def start_due(self) -> list[Future[bool]]:
-        """Start to send the messages that are due; those for which no sender is free are due again in a moment."""
+        """Start sending the due messages; those for which no sender is free are due again in a moment."""
         started, waiting = [], []
         while claimed := self._claim():
             for message_id, message in claimed.items():
@@ -86,7 +86,7 @@ class Webhooks:
         return started
 
     def _claim(self) -> dict[str, Message | None]:
-        """Some messages that are due, which no other node sends for `CLAIM_S`."""
+        """Claim some due messages, which no other node sends for `CLAIM_S`."""
         now = self._clock.now()
         claimed = cast(
             "list[str]", self._redis.eval(_CLAIM, 1, redis_keys.WEBHOOKS_DUE, now, now + CLAIM_S, _CLAIM_COUNT)
@@ -108,13 +108,13 @@ class Webhooks:
     def _send(self, message: Message) -> bool:
         try:
             post(message, self._private_hosts)
-        except UnreachableError as error:
+        except DeliveryError as error:
             self._try_later(message, error)
             return False
         self._redis.zrem(redis_keys.WEBHOOKS_DUE, message.id)
         return True
 
-    def _try_later(self, message: Message, error: UnreachableError) -> None:
+    def _try_later(self, message: Message, error: DeliveryError) -> None:
         log.warning("webhook delivery failed", webhook=message.id, tries=message.tries + 1, reason=error.detail)
         if message.tries >= len(DELAYS_S):
             self._redis.zrem(redis_keys.WEBHOOKS_DUE, message.id)

@@ -1,4 +1,4 @@
-"""The threads that send: however slow receivers are, no caller and no host occupies them all."""
+"""The threads that send webhooks: however slow receivers are, no caller and no host occupies them all."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -27,7 +27,7 @@ class Senders:
         self._busy: Counter[str] = Counter()
 
     def start(self, send: Callable[[Message], bool], message: Message) -> Future[bool] | None:
-        """Send a message in a thread; None if its caller, its host or all together have as many as they may."""
+        """Send a message in a thread; None if its caller, its host or all together have reached their limit."""
         limits = {
             "all": SENDERS,
             f"caller {message.caller}": SENDERS_PER_CALLER,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Concatenate, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from shared.pipeline import Tensor, Told
+    from shared.pipeline import ProgressCallback, Tensor
 
 CRASHES, EATS_MEMORY, HANGS, SLEEPS = 61, 67, 73, 79  # widths in pixels
 SLEEP_S = 40  # longer than a node that stops may take
@@ -76,7 +76,7 @@ class Stub:
     margin = 0
     drawn_at: int | None = None
 
-    def generate(self, photo: "Tensor", tell: "Told") -> "Tensor":  # noqa: ARG002  as engines do
+    def generate(self, photo: "Tensor", report: "ProgressCallback") -> "Tensor":  # noqa: ARG002  as engines do
         return photo
 
 

@@ -25,7 +25,7 @@ PAUSE_S = 0.1  # between photos: how many a fault meets must not hang on how fas
 AHEAD = 6  # photos that wait, so that something always is in hand
 SEND_LIMIT_S = 240
 ENDED = {"succeeded", "failed", "canceled", "expired"}
-MOST_JOBS = 10_000  # that one rig is sent in all
+MAX_JOBS = 10_000  # that one rig is sent in all
 
 
 @dataclass
@@ -109,7 +109,7 @@ class Workload:
         The total of jobs that were submitted would not do: it counts those that were taken back, too, because the
         queue did not take them.
         """
-        return {job.id for job in self._rig.services.jobs.page(PUBLIC_ID, cursor=None, count=MOST_JOBS).jobs}
+        return {job.id for job in self._rig.services.jobs.page(PUBLIC_ID, cursor=None, count=MAX_JOBS).jobs}
 
     def _run(self) -> None:
         try:

@@ -16,22 +16,21 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from rich.progress import Progress, TaskID
 
-from cli import conversion, valkey
+from cli import process_pool, valkey
 from cli.main import main
 from cli.photos import Photo
-from cli.pictures import Task, plan
+from cli.pictures import Task, plan_tasks
 from cli.tune import report, unmet
 from shared.engines import EngineName
 from shared.settings import Settings, load_settings
 from shared.styles import BUNDLED_WEIGHTS, Size, imported_weights, installed_styles, read_manifest
 from tests.conftest import ROOT, free_port, photo_bytes, wait_until
-from worker import choice
-from worker.choice import Choice
-from worker.choice import plan as plan_node
+from worker import tuning_profile
 from worker.engines.int8 import Int8Recipe, read_recipe, recipe_path
 from worker.engines.probe import PHOTO
 from worker.generator import AnimeGanV2
 from worker.tune import MEGAPIXELS, Bounds, tune
+from worker.tuning_profile import TuningProfile, plan_capacity
 
 
 @pytest.fixture(autouse=True)
@@ -268,7 +267,7 @@ def test_the_doctor_finds_what_is_wrong(monkeypatch: pytest.MonkeyPatch, data_di
 def test_the_doctor_misses_engines_and_folders_that_can_be_written(
     monkeypatch: pytest.MonkeyPatch, data_dir: Path
 ) -> None:
-    monkeypatch.setattr(choice, "_version", lambda _: None)
+    monkeypatch.setattr(tuning_profile, "_version", lambda _: None)
     monkeypatch.setenv("SAKUGA_CACHE_DIR", "/dev/null/cache")
     found = sakuga("doctor")
     assert found.exit_code == 1
@@ -342,7 +341,7 @@ def test_a_photo_is_not_overwritten_even_when_pictures_are_to_be_replaced(tmp_pa
 
 def test_names_that_differ_only_in_case_do_not_share_a_picture(tmp_path: Path) -> None:
     photos = [Photo(Path("a/Cat.jpg"), Path("Cat.jpg")), Photo(Path("b/cat.jpg"), Path("cat.jpg"))]
-    names = [task.picture.name for task in plan(photos, tmp_path, "jpg")]
+    names = [task.picture.name for task in plan_tasks(photos, tmp_path, "jpg")]
     assert names == ["Cat.jpg", "cat-2.jpg"]
 
 
@@ -421,7 +420,7 @@ def test_ctrl_c_says_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         if len(shown) == 2:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(conversion, "WORTH_IT", 1)
+    monkeypatch.setattr(process_pool, "WORTH_IT", 1)
     monkeypatch.setenv("SAKUGA_PROCESSES", processes)
     monkeypatch.setattr(Progress, "advance", show)
     stopped = sakuga("convert", tmp_path / "in", "-o", tmp_path / "out")
@@ -433,11 +432,11 @@ def test_ctrl_c_says_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.usefixtures("data_dir")
 def test_many_photos_are_shared_among_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAKUGA_PROCESSES", "2")
-    monkeypatch.setattr(conversion, "WORTH_IT", 2)
+    monkeypatch.setattr(process_pool, "WORTH_IT", 2)
     for seed in range(6):
         photo_at(tmp_path / "in" / f"{seed}.jpg", seed=seed)
     (tmp_path / "in" / "bad.jpg").write_text("no photo")
-    assert conversion.capacity_for(7, load_settings()).processes == 2
+    assert process_pool.capacity_for(7, load_settings()).processes == 2
     apart = sakuga("convert", tmp_path / "in", "-o", tmp_path / "apart")
     assert apart.exit_code == 1
     assert "6 of 7 converted" in apart.stderr
@@ -450,8 +449,8 @@ def test_many_photos_are_shared_among_processes(tmp_path: Path, monkeypatch: pyt
 
 def test_a_few_photos_are_worth_no_second_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAKUGA_PROCESSES", "4")
-    monkeypatch.setattr(conversion, "available_cores", lambda: 4)
-    found = [conversion.capacity_for(photos, load_settings()) for photos in (1, 8, 16, 100)]
+    monkeypatch.setattr(process_pool, "available_cores", lambda: 4)
+    found = [process_pool.capacity_for(photos, load_settings()) for photos in (1, 8, 16, 100)]
     assert [(one.processes, one.threads) for one in found] == [(1, 4), (1, 4), (2, 2), (4, 1)]
 
 
@@ -459,9 +458,9 @@ def test_a_few_photos_are_worth_no_second_process(monkeypatch: pytest.MonkeyPatc
 def test_a_process_that_is_killed_costs_the_photo_in_hand_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started: list[conversion.Process] = []
+    started: list[process_pool.Process] = []
 
-    class Mortal(conversion.Process):
+    class Mortal(process_pool.Process):
         def give(self, task: Task) -> None:
             if not started:
                 self._process.kill()
@@ -469,8 +468,8 @@ def test_a_process_that_is_killed_costs_the_photo_in_hand_alone(
             started.append(self)
             super().give(task)
 
-    monkeypatch.setattr(conversion, "Process", Mortal)
-    monkeypatch.setattr(conversion, "WORTH_IT", 1)
+    monkeypatch.setattr(process_pool, "Process", Mortal)
+    monkeypatch.setattr(process_pool, "WORTH_IT", 1)
     monkeypatch.setenv("SAKUGA_PROCESSES", "2")
     for seed in range(4):
         photo_at(tmp_path / "in" / f"{seed}.jpg", seed=seed)
@@ -485,7 +484,7 @@ def test_what_keeps_every_process_from_drawing_is_said_once(tmp_path: Path, monk
     monkeypatch.setenv("SAKUGA_PROCESSES", "2")
     monkeypatch.setenv("SAKUGA_CACHE_DIR", "/dev/null/cache")
     monkeypatch.setenv("SAKUGA_ENGINE", "openvino")
-    monkeypatch.setattr(conversion, "WORTH_IT", 1)
+    monkeypatch.setattr(process_pool, "WORTH_IT", 1)
     for seed in range(4):
         photo_at(tmp_path / "in" / f"{seed}.jpg", seed=seed)
     result = sakuga("convert", tmp_path / "in", "-o", tmp_path / "out")
@@ -564,7 +563,7 @@ def test_requirements_are_pinned_but_not_what_the_installation_chooses() -> None
     assert not {"torch", "sakuga", "uv", "pip", "setuptools"} & pinned
 
 
-CHOICE = Choice(
+PROFILE = TuningProfile(
     node="this one",
     size=Size.LIGHT,
     asked="auto",
@@ -592,22 +591,22 @@ def test_a_machine_is_tuned_for_the_engine_and_the_memory_that_are_given(
     assert "openvino in 1 process of 1 thread: " in done.stdout
     assert "At 0.04 per hour: " in done.stdout
     assert "SAKUGA_ENGINE=openvino" in done.stdout
-    node = plan_node(Settings())
+    node = plan_capacity(Settings())
     assert (node.processes, node.memory) == (1, 600 << 20)
 
 
 def test_the_report_says_what_a_picture_costs() -> None:
-    assert report(CHOICE, 0.036) == [
+    assert report(PROFILE, 0.036) == [
         "[bold]openvino-int8[/] in 2 processes of 1 thread: 0.52 megapixels/s, 7,200 pictures/hour, 1.00 s each.",
         "Each additional process takes 157 MB of memory.",
         "At 0.036 per hour: 0.0050 per 1,000 pictures.",
     ]
-    assert report(CHOICE, None) == report(CHOICE, 0.036)[:2]
+    assert report(PROFILE, None) == report(PROFILE, 0.036)[:2]
 
 
 def test_a_bound_that_nothing_kept_to_is_named() -> None:
-    assert unmet(CHOICE, Bounds(latency_s=1, memory_bytes=300 << 20)) == []
-    late, large = unmet(CHOICE, Bounds(latency_s=0.5, memory_bytes=200 << 20))
+    assert unmet(PROFILE, Bounds(latency_s=1, memory_bytes=300 << 20)) == []
+    late, large = unmet(PROFILE, Bounds(latency_s=0.5, memory_bytes=200 << 20))
     assert "takes 1.00 s; --max-latency allows 0.5 s" in late
     assert "needs 300 MiB of memory; --memory allows 200 MiB" in large
     assert late.startswith("[yellow]No layout meets the limits")
@@ -615,7 +614,7 @@ def test_a_bound_that_nothing_kept_to_is_named() -> None:
 
 @pytest.mark.usefixtures("data_dir")
 def test_where_no_choice_can_be_kept_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    def measure(*_: object) -> Choice:
+    def measure(*_: object) -> TuningProfile:
         raise AssertionError
 
     monkeypatch.setattr("cli.tune.tune", measure)

@@ -19,7 +19,7 @@ from rich.console import Console
 from cli.album import upload_names
 from cli.bars import Bars
 from cli.ledger import NAME as LEDGER
-from cli.remote import DELAYS_S, LONGEST_WAIT_S, PATIENCE_S, RefusedError, Remote, RemoteJob, UnreachableError
+from cli.remote import BUSY_RETRY_S, DELAYS_S, MAX_WAIT_S, RefusedError, Remote, RemoteJob, ServerUnreachableError
 from shared.jobs.record import State
 from shared.redis_connection import redis_client
 from shared.redis_keys import EXPIRY
@@ -498,15 +498,15 @@ class TestPatience:
         answers = iter([busy("7"), busy("900"), busy(""), album()])
         with speaking_to(lambda _: next(answers)) as remote:
             assert remote.album("x").id == "x"
-        assert pauses == [7, LONGEST_WAIT_S, 1]
+        assert pauses == [7, MAX_WAIT_S, 1]
 
     def test_it_does_not_wait_for_ever(self, pauses: list[float]) -> None:
         with speaking_to(lambda _: busy("600")) as remote, pytest.raises(RefusedError, match="full"):
             remote.album("x")
-        assert sum(pauses) == PATIENCE_S
+        assert sum(pauses) == BUSY_RETRY_S
 
     def test_it_waits_for_no_other_day(self, pauses: list[float]) -> None:
-        with speaking_to(lambda _: busy(str(PATIENCE_S + 1), status=429)) as remote, pytest.raises(RefusedError):
+        with speaking_to(lambda _: busy(str(BUSY_RETRY_S + 1), status=429)) as remote, pytest.raises(RefusedError):
             remote.album("x")
         assert pauses == []
 
@@ -531,11 +531,11 @@ class TestPatience:
             raise httpx.ConnectError("refused")
 
         with speaking_to(refuse) as remote:
-            with pytest.raises(UnreachableError, match="is Sakuga running there"):
+            with pytest.raises(ServerUnreachableError, match="is Sakuga running there"):
                 remote.album("x")
             assert pauses == list(DELAYS_S)
             pauses.clear()
-            with pytest.raises(UnreachableError):
+            with pytest.raises(ServerUnreachableError):
                 remote.limits()
         assert pauses == []
 
@@ -548,7 +548,7 @@ class TestPatience:
         ],
     )
     def test_what_is_said_instead_is_told(self, answer: httpx.Response, said: str) -> None:
-        with speaking_to(lambda _: answer) as remote, pytest.raises((RefusedError, UnreachableError), match=said):
+        with speaking_to(lambda _: answer) as remote, pytest.raises((RefusedError, ServerUnreachableError), match=said):
             remote.limits()
 
 

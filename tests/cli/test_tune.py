@@ -15,13 +15,21 @@ from shared.pipeline import Engine
 from shared.settings import Settings
 from shared.styles import BUNDLED_WEIGHTS, Size, installed_styles, read_manifest
 from tests.conftest import ToyEngine, wait_until
-from worker import choice, prepare
-from worker.apart import run_apart
+from worker import prepare, tuning_profile
 from worker.capacity import available_cores, available_memory, cpu_flags
-from worker.choice import Choice, candidates, memory_budget, node_key, plan, read_choice, write_choice
 from worker.engines.artefacts import Artefacts
 from worker.model_loader import loader_for
+from worker.subprocess_call import call_in_subprocess
 from worker.tune import Bounds, Layout, Measured, divisions, peak_memory, run_node, tune
+from worker.tuning_profile import (
+    TuningProfile,
+    candidates,
+    memory_budget,
+    node_key,
+    plan_capacity,
+    read_profile,
+    write_profile,
+)
 
 PLENTY = 8 << 30
 STYLES = {style.name: style for style in read_manifest(BUNDLED_WEIGHTS)}
@@ -56,7 +64,7 @@ def toy_node(folder: Path, *, one_dies: bool) -> Measured:
 
     mark = folder / "mark" if one_dies else None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("worker.tune._PATIENCE_S", 100_000)  # it is no patience that ends it
+        patch.setattr("worker.tune._START_TIMEOUT_S", 100_000)  # it is no timeout that ends it
         patch.setattr("worker.tune.share_one_arena", lambda: note("one arena"))
         patch.setattr("worker.tune.loader_for", lambda *_, threads, memory: ToyModels(note, memory, mark))  # noqa: ARG005
         layout = Layout(EngineName.TORCH, 2, 1)
@@ -118,7 +126,7 @@ class TestCapacity:
 
 
 class TestChoice:
-    CHOICE = Choice(
+    PROFILE = TuningProfile(
         node="",
         size=Size.LIGHT,
         asked="auto",
@@ -131,61 +139,61 @@ class TestChoice:
         memory_budget=600 << 20,
     )
 
-    def measured_here(self, **differing: object) -> Choice:
-        return self.CHOICE.model_copy(update={"node": node_key(), **differing})
+    def measured_here(self, **differing: object) -> TuningProfile:
+        return self.PROFILE.model_copy(update={"node": node_key(), **differing})
 
     def test_what_was_measured_here_is_taken_and_what_is_set_wins(self, tmp_path: Path) -> None:
         settings, style = Settings(cache_dir=tmp_path), STYLES["hinata-light"]
         assert candidates(settings, style)[0] in {EngineName.OPENVINO_INT8, EngineName.OPENVINO_INT8_BF16}
-        write_choice(tmp_path, self.measured_here())
+        write_profile(tmp_path, self.measured_here())
         assert candidates(settings, style)[0] is EngineName.ONNXRUNTIME
-        assert (plan(settings).processes, plan(settings).threads) == (3, 2)
+        assert (plan_capacity(settings).processes, plan_capacity(settings).threads) == (3, 2)
         set_by_hand = Settings(cache_dir=tmp_path, engine=EngineName.TORCH, processes=1)
         assert candidates(set_by_hand, style) == (EngineName.TORCH,)
-        assert plan(set_by_hand).processes == 1
+        assert plan_capacity(set_by_hand).processes == 1
         assert candidates(settings, STYLES["hinata-full"])[0] is not EngineName.ONNXRUNTIME
 
     def test_what_was_measured_elsewhere_or_with_other_versions_does_not_count(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        write_choice(tmp_path, self.measured_here())
-        write_choice(tmp_path, self.CHOICE.model_copy(update={"node": "another"}))
+        write_profile(tmp_path, self.measured_here())
+        write_profile(tmp_path, self.PROFILE.model_copy(update={"node": "another"}))
         assert len(json.loads((tmp_path / "tuning.json").read_text())) == 2
-        assert read_choice(tmp_path, Size.LIGHT) is not None
+        assert read_profile(tmp_path, Size.LIGHT) is not None
         monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
-        assert read_choice(tmp_path, Size.LIGHT) is None
+        assert read_profile(tmp_path, Size.LIGHT) is None
 
     def test_a_damaged_file_counts_as_none_and_is_replaced(self, tmp_path: Path) -> None:
         (tmp_path / "tuning.json").write_text("{[")
-        assert read_choice(tmp_path, Size.LIGHT) is None
-        write_choice(tmp_path, self.measured_here())
-        assert read_choice(tmp_path, Size.LIGHT) is not None
+        assert read_profile(tmp_path, Size.LIGHT) is None
+        write_profile(tmp_path, self.measured_here())
+        assert read_profile(tmp_path, Size.LIGHT) is not None
 
     def test_workers_are_given_the_memory_that_was_measured_with(self, tmp_path: Path) -> None:
         settings = Settings(cache_dir=tmp_path)
-        assert plan(settings).memory == memory_budget() // plan(settings).processes
-        write_choice(tmp_path, self.measured_here())
-        assert plan(settings).memory == 200 << 20
-        assert plan(Settings(cache_dir=tmp_path, processes=2)).memory == 300 << 20
+        assert plan_capacity(settings).memory == memory_budget() // plan_capacity(settings).processes
+        write_profile(tmp_path, self.measured_here())
+        assert plan_capacity(settings).memory == 200 << 20
+        assert plan_capacity(Settings(cache_dir=tmp_path, processes=2)).memory == 300 << 20
 
     def test_a_file_of_an_earlier_form_counts_as_none(self, tmp_path: Path) -> None:
         earlier = self.measured_here().model_dump(mode="json", exclude={"memory_budget"})
         (tmp_path / "tuning.json").write_text(json.dumps([earlier]))
-        assert read_choice(tmp_path, Size.LIGHT) is None
+        assert read_profile(tmp_path, Size.LIGHT) is None
 
     def test_what_was_measured_of_one_engine_counts_where_that_engine_is_set(self, tmp_path: Path) -> None:
         asked = EngineName.ONNXRUNTIME
-        write_choice(tmp_path, self.measured_here(asked=asked))
-        assert plan(Settings(cache_dir=tmp_path, engine=asked)).processes == 3
-        assert read_choice(tmp_path, Size.LIGHT) is None
-        write_choice(tmp_path, self.measured_here(processes=5))
-        assert plan(Settings(cache_dir=tmp_path)).processes == 5
-        assert plan(Settings(cache_dir=tmp_path, engine=asked)).processes == 3
+        write_profile(tmp_path, self.measured_here(asked=asked))
+        assert plan_capacity(Settings(cache_dir=tmp_path, engine=asked)).processes == 3
+        assert read_profile(tmp_path, Size.LIGHT) is None
+        write_profile(tmp_path, self.measured_here(processes=5))
+        assert plan_capacity(Settings(cache_dir=tmp_path)).processes == 5
+        assert plan_capacity(Settings(cache_dir=tmp_path, engine=asked)).processes == 3
 
     def test_a_folder_that_cannot_be_written_is_a_setting_to_mend(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         with pytest.raises(SettingsError, match="SAKUGA_CACHE_DIR"):
-            write_choice(tmp_path / "file", self.CHOICE)
+            write_profile(tmp_path / "file", self.PROFILE)
 
     @pytest.mark.parametrize(
         ("line", "first"),
@@ -202,16 +210,16 @@ class TestChoice:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, first: list[str]
     ) -> None:
         (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{line}\n")
-        monkeypatch.setattr(choice, "cpu_flags", partial(cpu_flags, tmp_path / "cpuinfo"))
+        monkeypatch.setattr(tuning_profile, "cpu_flags", partial(cpu_flags, tmp_path / "cpuinfo"))
         found = candidates(Settings(cache_dir=tmp_path), STYLES["hinata-light"])
         assert [str(name) for name in found[: len(first)]] == first
 
     def test_an_engine_that_is_not_installed_is_not_tried(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(choice, "_version", lambda package: "1" if package == "torch" else None)
+        monkeypatch.setattr(tuning_profile, "_version", lambda package: "1" if package == "torch" else None)
         assert candidates(Settings(), STYLES["hinata-light"]) == (EngineName.TORCH,)
         with pytest.raises(SettingsError, match="onnxruntime is not installed"):
             candidates(Settings(engine=EngineName.ONNXRUNTIME), STYLES["hinata-light"])
-        monkeypatch.setattr(choice, "_version", lambda _: None)
+        monkeypatch.setattr(tuning_profile, "_version", lambda _: None)
         with pytest.raises(SettingsError, match="No installed engine can draw hinata-light"):
             candidates(Settings(), STYLES["hinata-light"])
 
@@ -307,7 +315,7 @@ class TestTune:
         assert peak_memory(draw) == 900
 
     def test_a_layout_is_measured_as_a_node_works(self, tmp_path: Path) -> None:
-        measured = run_apart(toy_node, tmp_path, one_dies=False)
+        measured = call_in_subprocess(toy_node, tmp_path, one_dies=False)
         assert (measured.layout.processes, measured.latency_s > 0) == (2, True)
         events = (tmp_path / "events").read_text().splitlines()
         assert events[:3] == ["one arena", "300 MiB each", "loaded"]
@@ -315,7 +323,7 @@ class TestTune:
 
     def test_a_process_that_is_killed_ends_the_measurement_at_once(self, tmp_path: Path) -> None:
         with pytest.raises(EngineError, match="died during measurement"):
-            run_apart(toy_node, tmp_path, one_dies=True)
+            call_in_subprocess(toy_node, tmp_path, one_dies=True)
 
     def test_without_any_engine_that_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(*_: object, **__: object) -> Measured:

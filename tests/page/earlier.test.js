@@ -3,7 +3,7 @@ import { beforeEach, test } from "node:test";
 
 import "./browser.js";
 import { earlier, forget, remember, rememberNames, rememberedNames } from "../../web/static/js/earlier.js";
-import { keptPhoto } from "../../web/static/js/keepsake.js";
+import { keptPhoto } from "../../web/static/js/session-photo.js";
 
 const ids = () => earlier().map(({ id }) => id);
 

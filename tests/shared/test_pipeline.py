@@ -24,7 +24,7 @@ from shared.photos.encoding import encode
 from shared.photos.formats import Format, Limits
 from shared.photos.inspection import inspect
 from shared.photos.sizes import drawn_side, drawn_size, fit
-from shared.pipeline import Picture, Tensor, Told, convert, draw, postprocess, preprocess
+from shared.pipeline import Picture, ProgressCallback, Tensor, convert, draw, postprocess, preprocess
 from tests.conftest import ROOT, ToyEngine, photo_bytes
 from worker.engines.probe import PHOTO, psnr_db
 
@@ -36,7 +36,7 @@ class IdentityEngine(ToyEngine):
     multiple = 8
     margin = 16
 
-    def generate(self, photo: Tensor, tell: Told) -> Tensor:  # noqa: ARG002
+    def generate(self, photo: Tensor, report: ProgressCallback) -> Tensor:  # noqa: ARG002
         assert photo.shape[2] % self.multiple == photo.shape[3] % self.multiple == 0
         assert photo.dtype == np.float32
         assert photo.min() >= -1
@@ -53,9 +53,9 @@ class SmallEngine(IdentityEngine):
     def __init__(self) -> None:
         self.drawn: list[tuple[int, int]] = []
 
-    def generate(self, photo: Tensor, tell: Told) -> Tensor:
+    def generate(self, photo: Tensor, report: ProgressCallback) -> Tensor:
         self.drawn.append((photo.shape[3], photo.shape[2]))
-        return super().generate(photo, tell)
+        return super().generate(photo, report)
 
 
 def quadrants(size: tuple[int, int] = (64, 48)) -> Image.Image:
@@ -363,7 +363,7 @@ def assert_decoded_well(photo: bytes, least_db: Mapping[int, float]) -> None:
         assert psnr_db(found, expected) >= least, max_side
 
 
-LEAST_DB = {1024: 46, 512: 46, 509: 46, 301: 46, 64: 37}
+MIN_DB = {1024: 46, 512: 46, 509: 46, 301: 46, 64: 37}
 DECODED: dict[str, Callable[[], bytes]] = {
     "twice as large": lambda: saved(grainy((1024, 1024)), "JPEG", quality=92),
     "a little larger": lambda: saved(grainy((613, 459)), "JPEG", quality=92),
@@ -381,7 +381,7 @@ DECODED: dict[str, Callable[[], bytes]] = {
 
 @pytest.mark.parametrize("case", DECODED)
 def test_what_is_spared_in_decoding_is_not_seen(case: str) -> None:
-    assert_decoded_well(DECODED[case](), LEAST_DB)
+    assert_decoded_well(DECODED[case](), MIN_DB)
 
 
 def test_what_is_spared_in_decoding_a_strip_is_little_of_it() -> None:
@@ -393,7 +393,7 @@ def test_what_is_spared_in_decoding_a_strip_is_little_of_it() -> None:
     ["exif_landscape_1", "exif_landscape_8", "exif_portrait_6", "group_obama_biden", "portrait_obama", "odd_cmyk"],
 )
 def test_what_is_spared_in_decoding_a_real_photo_is_not_seen(photos_dir: Path, name: str) -> None:
-    assert_decoded_well((photos_dir / f"{name}.jpg").read_bytes(), LEAST_DB)
+    assert_decoded_well((photos_dir / f"{name}.jpg").read_bytes(), MIN_DB)
 
 
 def test_a_picture_full_of_grain_can_be_written() -> None:
@@ -425,7 +425,7 @@ def test_an_engine_that_changes_nothing_gives_the_photo_back_untinted_to_the_bor
 
 def test_what_an_engine_overshoots_is_clipped() -> None:
     class Overshooting(IdentityEngine):
-        def generate(self, photo: Tensor, tell: Told) -> Tensor:  # noqa: ARG002
+        def generate(self, photo: Tensor, report: ProgressCallback) -> Tensor:  # noqa: ARG002
             return photo * 9
 
     picture = convert(saved(quadrants(), "PNG"), Options(64, Format.PNG), Overshooting(), LIMITS)
@@ -443,9 +443,9 @@ def test_the_stages_come_in_order_and_are_timed() -> None:
 
 def test_progress_goes_on_while_a_large_picture_is_generated() -> None:
     class Stepwise(ToyEngine):
-        def generate(self, photo: Tensor, tell: Told) -> Tensor:
+        def generate(self, photo: Tensor, report: ProgressCallback) -> Tensor:
             for share in (0.25, 0.5):
-                tell(share)
+                report(share)
             return photo
 
     told: list[tuple[Stage, float]] = []

@@ -7,7 +7,7 @@ import pytest
 from shared.errors import SettingsError
 from shared.settings import Settings, load_settings
 from worker.capacity import available_cores, available_memory
-from worker.choice import plan
+from worker.tuning_profile import plan_capacity
 
 
 def test_the_environment_is_read_and_overrides_win(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,5 +83,5 @@ def test_without_limits_the_machine_counts(tmp_path: Path) -> None:
 
 
 def test_what_the_operator_sets_is_taken() -> None:
-    capacity = plan(Settings(processes=3, threads=2))
+    capacity = plan_capacity(Settings(processes=3, threads=2))
     assert (capacity.processes, capacity.threads) == (3, 2)

@@ -23,7 +23,7 @@ from werkzeug.test import TestResponse
 from cli.keys import Allowance, create_caller, revoke_keys, rotate_key
 from cli.main import main
 from shared.callers import quotas
-from shared.callers.api_keys import Keys, Scope, digest_of, new_key, read_keys, require_guarded
+from shared.callers.api_keys import ApiKeys, Scope, digest_of, new_key, read_keys, require_guarded
 from shared.errors import InvalidValueError, SettingsError
 from shared.redis_clock import Clock
 from shared.services import Services
@@ -95,7 +95,7 @@ def test_keys_and_ids_cannot_be_guessed(key_file: Path) -> None:
 
 def test_a_rotated_key_is_the_same_caller_and_the_old_one_goes_on_for_a_while(key_file: Path) -> None:
     old, _ = create_caller(key_file, "alice", BOTH, expires_in=None)
-    keys = Keys(key_file)
+    keys = ApiKeys(key_file)
     before = keys.find(old)
     new, _ = rotate_key(key_file, "alice", old_expire_in=HOUR, expires_in=None)
     assert before
@@ -113,7 +113,7 @@ def test_an_end_that_is_near_is_not_put_off_by_rotating(key_file: Path) -> None:
 
 def test_an_expired_key_opens_nothing_and_goes_at_the_next_rotation(key_file: Path) -> None:
     key, kept = create_caller(key_file, "alice", BOTH, expires_in=-HOUR)
-    assert Keys(key_file).find(key) is None
+    assert ApiKeys(key_file).find(key) is None
     rotate_key(key_file, "alice", old_expire_in=HOUR, expires_in=None)
     assert kept not in read_keys(key_file).callers[0].keys
 
@@ -121,11 +121,11 @@ def test_an_expired_key_opens_nothing_and_goes_at_the_next_rotation(key_file: Pa
 def test_of_a_caller_one_key_or_all_are_revoked(key_file: Path) -> None:
     first, kept = create_caller(key_file, "alice", BOTH, expires_in=None)
     second, _ = rotate_key(key_file, "alice", old_expire_in=HOUR, expires_in=None)
-    keys = Keys(key_file)
-    assert revoke_keys(key_file, "alice", kept.mark) == 1
+    keys = ApiKeys(key_file)
+    assert revoke_keys(key_file, "alice", kept.fingerprint) == 1
     assert [keys.find(key) is not None for key in (first, second)] == [False, True]
     with pytest.raises(InvalidValueError, match="0 keys"):
-        revoke_keys(key_file, "alice", kept.mark)
+        revoke_keys(key_file, "alice", kept.fingerprint)
     assert revoke_keys(key_file, "alice", None) == 1
     assert keys.find(second) is None
     assert keys.caller(read_keys(key_file).callers[0].id)
@@ -170,7 +170,7 @@ def test_a_wrong_file_starts_nothing_and_its_secrets_are_not_repeated(
 ) -> None:
     key_file.write_text(WRONG[case])
     with pytest.raises(SettingsError, match=r"keys\.toml") as raised:
-        create_app(replace(services, keys=Keys(key_file)))
+        create_app(replace(services, api_keys=ApiKeys(key_file)))
     assert "xxxx" not in raised.value.detail
 
 
@@ -183,7 +183,7 @@ def test_while_it_runs_the_last_good_file_holds_and_what_is_wrong_is_logged_once
     key_file: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     key, _ = create_caller(key_file, "alice", BOTH, expires_in=None)
-    keys = Keys(key_file)
+    keys = ApiKeys(key_file)
     assert keys.find(key)
     key_file.write_text("callers = [")
     assert keys.find(key)
@@ -210,8 +210,8 @@ def test_a_key_is_made_rotated_listed_and_revoked_by_command(tmp_path: Path, mon
         assert part in listed
     assert all(key not in listed and digest_of(key)[:12] in listed for key in (first, second))
     assert sakuga_keys("revoke", "alice", "--key", digest_of(first)[:6]).exit_code == 0
-    assert Keys(tmp_path / "keys.toml").find(first) is None
-    assert Keys(tmp_path / "keys.toml").find(second)
+    assert ApiKeys(tmp_path / "keys.toml").find(first) is None
+    assert ApiKeys(tmp_path / "keys.toml").find(second)
 
 
 def test_a_caller_that_is_not_there_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -417,7 +417,7 @@ def test_what_is_anothers_answers_exactly_as_what_never_was(
         assert set(theirs.headers.keys()) == set(nothing.headers.keys())
     assert body(alice.get(f"{JOBS}/{job}"))["state"] == "queued"
     assert body(alice.get(f"{ALBUMS}/{album}"))["counts"]["queued"] == 1
-    assert guarded.albums.is_there(album)
+    assert guarded.albums.exists(album)
 
 
 def test_everybody_lists_their_own_jobs(caller: Callable[..., FlaskClient], key_file: Path, guarded: Services) -> None:

@@ -274,7 +274,7 @@ def test_the_commands_show_a_key_out_of_the_environment_or_a_file(
 def test_an_album_stops_sending_when_the_quota_is_used_up_and_says_why(
     guarded_service: RunningService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cli.remote.PATIENCE_S", 0)  # shortly before midnight it would be worth while to wait
+    monkeypatch.setattr("cli.remote.BUSY_RETRY_S", 0)  # shortly before midnight it would be worth while to wait
     key_file = guarded_service.data_dir / "keys.toml"
     (tmp_path / "key").write_text(create_caller(key_file, "thrifty", THRIFTY, expires_in=None)[0])
     for seed in range(12):

@@ -19,7 +19,7 @@ from redis import Redis
 from werkzeug.test import TestResponse
 
 from shared.errors import UnavailableError, public_errors
-from shared.jobs.events import PATIENCE_S
+from shared.jobs.events import READ_BLOCK_S
 from shared.redis_clock import Clock
 from shared.scheduling.lanes import Lanes
 from shared.scheduling.workers import Workers
@@ -48,7 +48,7 @@ def work(services: Services) -> Iterator[None]:
     stopped = threading.Event()
     thread = threading.Thread(target=_work, args=(services, stopped))
     thread.start()
-    services.workers.beat("host/1")
+    services.workers.heartbeat("host/1")
     yield
     stopped.set()
     thread.join()
@@ -232,15 +232,15 @@ def test_while_nothing_happens_listeners_are_told_again_how_things_are(
 def test_the_page_waits_for_the_next_word_for_longer_than_the_service_is_silent() -> None:
     script = (ROOT / "web" / "static" / "js" / "stream.js").read_text("utf-8")
     (quiet_ms,) = re.findall(r"LONGEST_QUIET_MS = ([\d_]+);", script)
-    assert max(KEEP_ALIVE_S, QUEUE_LOOK_S) + PATIENCE_S < int(quiet_ms) / 1000 / 2
+    assert max(KEEP_ALIVE_S, QUEUE_LOOK_S) + READ_BLOCK_S < int(quiet_ms) / 1000 / 2
 
 
 def test_more_listeners_than_seats_are_told_to_poll(services: Services) -> None:
     app = create_app(services)
     client = app.test_client()
     job = body(send(client))
-    room = app.extensions["sakuga-waiting"]
-    while room.take_seat():
+    pool = app.extensions["sakuga-slots"]
+    while pool.acquire():
         pass
     assert problem(client.get(job["links"]["events"])) == (503, "unavailable")
     poll = client.get(job["links"]["self"], headers={"Prefer": "wait=20"})
@@ -448,7 +448,7 @@ def test_a_queue_that_hangs_is_asked_by_one_and_everybody_else_is_refused_at_onc
 
 def test_ready_means_a_warm_worker_answers(client: FlaskClient, services: Services) -> None:
     assert client.get("/readyz").status_code == 503
-    services.workers.beat("host/1")
+    services.workers.heartbeat("host/1")
     assert body(client.get("/readyz")) == {"ready": True, "redis": True, "store": True, "workers": 1}
 
 

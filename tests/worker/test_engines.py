@@ -35,13 +35,11 @@ from shared.errors import (
 )
 from shared.photos.decoding import Rgb
 from shared.photos.formats import Format, Limits
-from shared.pipeline import Tensor, Told
+from shared.pipeline import ProgressCallback, Tensor
 from shared.settings import Settings
 from shared.styles import BUNDLED_WEIGHTS, Size, Style, read_manifest
 from tests.conftest import ROOT, ToyEngine
-from worker.apart import run_apart
 from worker.capacity import ISA_LIMITS, cpu_flags
-from worker.choice import candidates
 from worker.engines import base, openvino_model, probe, quantise
 from worker.engines.artefacts import Artefacts, open_artefact
 from worker.engines.base import DrawingEngine
@@ -50,9 +48,11 @@ from worker.engines.int8 import Int8Recipe, read_recipe, recipe_path, usable_rec
 from worker.engines.openvino_engine import OpenVinoEngine
 from worker.engines.openvino_model import compiled, convert
 from worker.engines.openvino_model import quantise as quantise_model
-from worker.engines.probe import LEAST_PSNR_DB, draw, psnr_db
+from worker.engines.probe import MIN_PSNR_DB, draw, psnr_db
 from worker.engines.torch_engine import TorchEngine
 from worker.model_loader import loader_for
+from worker.subprocess_call import call_in_subprocess
+from worker.tuning_profile import candidates
 from worker.weights import load_generator
 
 PLENTY = 8 << 30
@@ -169,7 +169,7 @@ class TestContract:
         image = known_photo(subject, 384, 288)
         found = draw(engines.get(name, style), image)
         expected = engines.expected(style, subject, lambda reference: draw(reference, image))
-        assert psnr_db(found, expected) >= max(LEAST_PSNR_DB[name], 35)
+        assert psnr_db(found, expected) >= max(MIN_PSNR_DB[name], 35)
         assert structural_similarity(found, expected, channel_axis=2) >= 0.98  # type: ignore[no-untyped-call]
 
     @pytest.mark.parametrize("size", [(64, 64), (96, 288), (256, 224)])
@@ -182,7 +182,7 @@ class TestContract:
         assert found.shape == expected.shape == tensor.shape
         assert found.dtype == np.float32
         levels = (pipeline.postprocess(one, (slice(None), slice(None))) for one in (found, expected))
-        assert psnr_db(*levels) >= LEAST_PSNR_DB[name]
+        assert psnr_db(*levels) >= MIN_PSNR_DB[name]
 
     @pytest.mark.parametrize("size", [(16, 16), (17, 333), (301, 98)])
     def test_any_size_is_drawn(
@@ -277,9 +277,9 @@ def test_strips_of_the_reference_are_exact(style: Style, size: tuple[int, int]) 
     heights: list[int] = []
 
     class Watched(TorchEngine):
-        def _run(self, photo: Tensor, tell: Told) -> Tensor:
+        def _run(self, photo: Tensor, report: ProgressCallback) -> Tensor:
             heights.append(photo.shape[2])
-            return super()._run(photo, tell)
+            return super()._run(photo, report)
 
     noise = np.random.default_rng(5).uniform(-1, 1, (1, 3, *size)).astype(np.float32)
     engine = TorchEngine(load_generator(style), memory=PLENTY)
@@ -296,7 +296,7 @@ def test_it_stops_within_a_picture_and_goes_on_with_the_next(
     engines: OpenedEngines, monkeypatch: pytest.MonkeyPatch, name: EngineName
 ) -> None:
     engine = engines.get(name, "hinata-full")
-    monkeypatch.setattr(base, "TELL_EVERY_S", 0.05)
+    monkeypatch.setattr(base, "REPORT_EVERY_S", 0.05)
     shares: list[float] = []
 
     def stop_at_the_second(share: float) -> None:
@@ -319,8 +319,8 @@ class TestProbe:
         probe.check(ToyEngine(), EngineName.OPENVINO, tmp_path)
 
         class Wrong(ToyEngine):
-            def generate(self, photo: Tensor, tell: pipeline.Told) -> Tensor:
-                return -super().generate(photo, tell)
+            def generate(self, photo: Tensor, report: pipeline.ProgressCallback) -> Tensor:
+                return -super().generate(photo, report)
 
         with pytest.raises(EngineError, match="draws wrong pictures"):
             probe.check(Wrong(), EngineName.OPENVINO, tmp_path)
@@ -355,9 +355,9 @@ class TestArtefacts:
 
         def counted(function: Callable[..., None], *args: object) -> None:
             next(builds)
-            run_apart(function, *args)
+            call_in_subprocess(function, *args)
 
-        monkeypatch.setattr("worker.engines.artefacts.run_apart", counted)
+        monkeypatch.setattr("worker.engines.artefacts.call_in_subprocess", counted)
         with ThreadPoolExecutor(4) as pool:
             places = {pool.submit(artefacts.get, self.STYLE, self.NAME) for _ in range(4)}
         (place,) = {future.result() for future in places}
@@ -419,18 +419,18 @@ class TestArtefacts:
     def test_an_error_of_another_process_keeps_what_it_came_from(self, tmp_path: Path) -> None:
         (tmp_path / "model.xml").write_text("no model")
         with pytest.raises(EngineError, match="cannot be opened") as told:
-            run_apart(open_artefact, tmp_path, self.STYLE, self.NAME, threads=1, memory=PLENTY)
+            call_in_subprocess(open_artefact, tmp_path, self.STYLE, self.NAME, threads=1, memory=PLENTY)
         assert "RuntimeError" in str(told.value.__cause__)
 
     def test_a_builder_that_is_killed_may_be_tried_again(self) -> None:
         with pytest.raises(UnavailableError, match="memory"):
-            run_apart(signal.raise_signal, signal.SIGKILL)
+            call_in_subprocess(signal.raise_signal, signal.SIGKILL)
 
     def test_an_unforeseen_failure_to_build_is_told_as_the_engines(self, capfd: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(EngineError, match="crashed its process"):
-            run_apart(math.sqrt, -1)
+            call_in_subprocess(math.sqrt, -1)
         assert "ValueError" in capfd.readouterr().err
-        assert run_apart(math.sqrt, 4) == 2
+        assert call_in_subprocess(math.sqrt, 4) == 2
 
     @pytest.mark.parametrize("damage", ["cut short", "changed", "missing"])
     def test_what_is_damaged_is_built_anew(self, prepared: Artefacts, damage: str) -> None:

@@ -13,14 +13,14 @@ from PIL import Image, ImageFile
 
 from shared.conversion import Options
 from shared.errors import DamagedPhotoError, SakugaError, UnavailableError
-from shared.jobs.attempts import HINDRANCE_S, LONGEST_PAUSE_S, Attempts
+from shared.jobs.attempts import MAX_PAUSE_S, OUTAGE_RETRY_S, Attempts
 from shared.jobs.record import Job, ResultInfo, State
 from shared.photos.formats import Format, Limits
-from shared.pipeline import Engine, Tensor, Told
+from shared.pipeline import Engine, ProgressCallback, Tensor
 from shared.record_codec import RECORD_VERSION
 from shared.redis_keys import PACE
-from shared.scheduling.admission import LEAST_PIXELS
-from shared.scheduling.estimates import LEAST_MS
+from shared.scheduling.admission import MIN_PIXELS
+from shared.scheduling.estimates import MIN_MS
 from shared.services import Services
 from shared.storage import references
 from shared.storage.disk import DiskStore
@@ -41,7 +41,7 @@ def toy(_: str) -> Engine:
 
 def engine_that(does: Callable[[Tensor], Tensor]) -> Callable[[str], Engine]:
     class Altered(ToyEngine):
-        def generate(self, photo: Tensor, tell: Told) -> Tensor:  # noqa: ARG002
+        def generate(self, photo: Tensor, report: ProgressCallback) -> Tensor:  # noqa: ARG002
             return does(photo)
 
     return lambda _: Altered()
@@ -91,7 +91,7 @@ def test_the_pace_of_a_tiny_picture_is_measured_by_what_it_was_admitted_as(servi
     assert timings is not None
     took_ms = 1000 * (timings["generate_s"] + timings["postprocess_s"])
     pace = float(services.redis.hget(PACE, "hinata-light") or 0)
-    assert pace == pytest.approx(max(took_ms / (LEAST_PIXELS / 1e6), LEAST_MS), abs=0.1)
+    assert pace == pytest.approx(max(took_ms / (MIN_PIXELS / 1e6), MIN_MS), abs=0.1)
 
 
 def test_a_photo_that_cannot_be_decoded_fails_with_the_reason(services: Services) -> None:
@@ -281,8 +281,8 @@ def test_a_store_that_stays_away_is_the_reason_in_the_end(
         pauses.append(tasks.convert(job.id, down, toy) or 0)
         let_pass(pauses[-1])
     assert pauses[:3] == [pytest.approx(2, abs=0.5), pytest.approx(2, abs=0.5), pytest.approx(4, abs=1)]
-    assert max(pauses) == LONGEST_PAUSE_S
-    assert HINDRANCE_S < sum(pauses) < HINDRANCE_S + 60
+    assert max(pauses) == MAX_PAUSE_S
+    assert OUTAGE_RETRY_S < sum(pauses) < OUTAGE_RETRY_S + 60
     failed = services.jobs.get(job.id)
     assert failed.error is not None
     assert failed.error.code == UnavailableError.code

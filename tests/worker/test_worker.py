@@ -23,8 +23,8 @@ from shared.usecases.submit import Order
 from shared.usecases.submit import submit as submit_photo
 from tests.conftest import fall_silent, photo_bytes, wait_until
 from worker.app import Node, Repeating, add_housekeeping, request_of
-from worker.choice import Capacity
-from worker.lease import Lease
+from worker.renewal import Renewal
+from worker.tuning_profile import Capacity
 
 PLENTY = 4 << 30
 
@@ -79,16 +79,16 @@ def test_what_waits_for_a_process_is_kept_but_no_lease_of_another_is_renewed_for
     assert services.attempts.claim(job.id, "dead/1")
     fall_silent(services, job)
     services.redis.zadd(UNACKED_INDEX, {"tag": 1})
-    lease, message = Lease(services.redis, services.clock, services.leases, longest_s=60), InHand(job.id)
+    renewal, message = Renewal(services.redis, services.clock, services.leases, longest_s=60), InHand(job.id)
     state.reserved_requests.add(message)
     try:
-        lease.renew()
+        renewal.renew()
         assert services.redis.zscore(UNACKED_INDEX, "tag") != 1
         assert not services.leases.is_held(job.id)
         assert services.attempts.claim(job.id, "here/1")
         fall_silent(services, job)
         state.active_requests.add(message)
-        lease.renew()
+        renewal.renew()
         assert services.leases.is_held(job.id)
     finally:
         state.reserved_requests.discard(message)

@@ -21,11 +21,11 @@ import structlog
 from shared.engines import EngineName
 from shared.errors import EngineError, WeightsError
 from shared.styles import Style
-from worker.apart import run_apart
 from worker.capacity import cpu_name
 from worker.engines import probe
 from worker.engines.base import PLENTY, DrawingEngine, translated
 from worker.engines.int8 import recipe_path, usable_recipe
+from worker.subprocess_call import call_in_subprocess
 
 FORM: Final = 1  # of what `worker.engines.build` writes
 _DIGESTS: Final = "digests.json"
@@ -67,7 +67,7 @@ class Artefacts:
         with tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=self._folder) as parent:
             made = Path(parent, "made")
             made.mkdir()
-            run_apart(_build_and_check, style, name, made)  # torch would stay in memory here
+            call_in_subprocess(_build_and_check, style, name, made)  # torch would stay in memory here
             (made / _DIGESTS).write_text(json.dumps(_digests(made)), "utf-8")
             if place.exists():
                 place.rename(Path(parent, "damaged"))

@@ -1,4 +1,4 @@
-"""What all engines have in common: strips of large pictures, the limit of memory, progress, translated errors."""
+"""The common base of engines: strips of large pictures, the memory limit, progress, translated errors."""
 
 import re
 from abc import ABC, abstractmethod
@@ -11,19 +11,19 @@ from typing import ClassVar, Final
 import numpy as np
 
 from shared.errors import EngineError, PictureTooLargeError, SakugaError, UnavailableError
-from shared.pipeline import Tensor, Told, preprocess
+from shared.pipeline import ProgressCallback, Tensor, preprocess
 from shared.styles import Size
 
 PLENTY = 1 << 40  # bytes: where memory is no matter
 LOWEST_STRIP = 64  # rows; below, nearly all work would go into the overlap
 PICTURE_BYTES = 64  # per pixel of a whole picture: the photo, the tensors in and out
-TELL_EVERY_S: Final = 0.5
+REPORT_EVERY_S: Final = 0.5
 _SHORT_OF_MEMORY: Final = re.compile(r"alloc|out of memory|not enough memory", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """What a generator asks of the pictures it is given, in pixels.
+    """The requirements of a generator on its pictures, in pixels.
 
     Height and width must be multiples of `multiple`; `margin` reflected pixels around a picture let its border be drawn
     like its middle; `halo` is how far around a part its drawing depends on, None for the whole picture.
@@ -40,20 +40,20 @@ GEOMETRY = {
 }
 
 
-def nothing_told(_share: float) -> None:
-    """Hear how far a picture is, and go on."""
+def ignore_progress(_share: float) -> None:
+    """Ignore the progress."""
 
 
 def translated(error: Exception, what: str) -> SakugaError:
-    """What a runtime's error means; with too little memory another try, or another node, may succeed."""
+    """Translate a runtime's error; with too little memory a retry, or another node, may succeed."""
     if isinstance(error, MemoryError) or _SHORT_OF_MEMORY.search(str(error)):
         return UnavailableError("There is not enough memory at the moment.")
     return EngineError(f"{what}; the cause is in the log of the service.")
 
 
-def _of_strip(tell: Told, before: float, share: float) -> Told:
-    """What a strip that is so large a share of the picture tells of itself, as of the picture."""
-    return lambda done: tell(min(1.0, before + done * share))
+def _of_strip(report: ProgressCallback, before: float, share: float) -> ProgressCallback:
+    """Return the callback for a strip that is `share` of the picture, which reports the progress of the picture."""
+    return lambda done: report(min(1.0, before + done * share))
 
 
 class DrawingEngine(ABC):
@@ -74,11 +74,11 @@ class DrawingEngine(ABC):
         self._memory = memory - self.resident_bytes
         self._s_per_pixel = 0.0
 
-    def generate(self, photo: Tensor, tell: Told = nothing_told) -> Tensor:
+    def generate(self, photo: Tensor, report: ProgressCallback = ignore_progress) -> Tensor:
         """Run the network on (1, 3, H, W) in -1..1; H and W are multiples of `multiple`.
 
-        `tell` hears the share that is done, now and then, and may raise to stop; the engine then draws the next picture
-        as if nothing had been.
+        `report` is called with the share that is done, now and then, and may raise to stop; the engine then draws the
+        next picture as if nothing had happened.
 
         Raises:
             PictureTooLargeError: the memory of this process can never do it.
@@ -87,8 +87,8 @@ class DrawingEngine(ABC):
         """
         if self._halo is None:
             self._require_room(photo)
-            return self._translated(photo, tell)
-        return self._in_strips(photo, self._halo, tell)
+            return self._translated(photo, report)
+        return self._in_strips(photo, self._halo, report)
 
     def warm(self, side: int) -> None:
         """Run once at the usual size, so that the first photo does not pay for what is made on first use."""
@@ -97,22 +97,22 @@ class DrawingEngine(ABC):
             self.generate(black)
 
     def rest(self) -> None:  # noqa: B027  most runtimes keep nothing
-        """Give back the memory that only drawing needs: another style is drawn next."""
+        """Release the memory that only drawing needs: another style is drawn next."""
 
     @abstractmethod
-    def _run(self, photo: Tensor, tell: Told) -> Tensor:
+    def _run(self, photo: Tensor, report: ProgressCallback) -> Tensor:
         """Run the network once, on a picture or a strip of one."""
 
-    def _await(self, is_done: Callable[[float], bool], pixels: int, tell: Told) -> None:
+    def _await(self, is_done: Callable[[float], bool], pixels: int, report: ProgressCallback) -> None:
         """Wait for a run over so many pixels and tell the share by the last pace; `is_done` waits for some seconds."""
         expected_s, started = self._s_per_pixel * pixels, perf_counter()
-        while not is_done(TELL_EVERY_S):
-            tell(min(0.95, (perf_counter() - started) / expected_s) if expected_s else 0.0)
+        while not is_done(REPORT_EVERY_S):
+            report(min(0.95, (perf_counter() - started) / expected_s) if expected_s else 0.0)
         self._s_per_pixel = (perf_counter() - started) / pixels
 
-    def _translated(self, photo: Tensor, tell: Told) -> Tensor:
+    def _translated(self, photo: Tensor, report: ProgressCallback) -> Tensor:
         try:
-            return self._run(photo, tell)
+            return self._run(photo, report)
         except self.failures as error:
             raise translated(error, "The engine failed") from error
 
@@ -133,16 +133,16 @@ class DrawingEngine(ABC):
             f"Memory suffices for up to {self._most_pixels() / 1e6:.2f} megapixels in this style; {advice}."
         )
 
-    def _in_strips(self, photo: Tensor, halo: int, tell: Told) -> Tensor:
+    def _in_strips(self, photo: Tensor, halo: int, report: ProgressCallback) -> Tensor:
         """Draw strips of rows that overlap by what they depend on: the same picture in less memory."""
         height, width = photo.shape[2:]
         rows = self._strip_rows(height, width, halo)
         strips: list[Tensor] = []
         for top in range(0, height, rows):
             if top:
-                tell(top / height)
+                report(top / height)
             start, end = max(0, top - halo), min(height, top + rows + halo)
-            drawn = self._translated(photo[:, :, start:end], _of_strip(tell, top / height, rows / height))
+            drawn = self._translated(photo[:, :, start:end], _of_strip(report, top / height, rows / height))
             strips.append(drawn[:, :, top - start : top - start + rows])
         return np.concatenate(strips, axis=2) if len(strips) > 1 else strips[0]
 

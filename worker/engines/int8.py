@@ -1,4 +1,4 @@
-"""How a style's convolutions go into 8 bit, and what the picture loses by it: `<weights>.int8.toml` beside the weights.
+"""The 8 bit recipe of a style, and the quality it costs: `<weights>.int8.toml` beside the weights.
 
 `worker.engines.quantise` measures it. Carries no ML runtime.
 """
@@ -14,7 +14,7 @@ from shared.errors import WeightsError
 from shared.files import write_atomically
 from shared.styles import Style
 
-LEAST_SSIM: Final = 0.95  # below, 8 bit is refused
+MIN_SSIM: Final = 0.95  # below, 8 bit is refused
 Range = tuple[float, float]  # the lowest and the highest value that is told apart
 
 
@@ -31,7 +31,7 @@ class Quality(BaseModel):
 
 
 class Int8Recipe(BaseModel):
-    """What static quantisation needs to know beyond the weights."""
+    """The parameters of static quantisation beside the weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,7 +43,7 @@ class Int8Recipe(BaseModel):
 
 
 def recipe_path(style: Style) -> Path:
-    """Where the recipe of a style is kept."""
+    """Return the path of a style's recipe."""
     return style.weights_path.with_suffix(".int8.toml")
 
 
@@ -84,10 +84,10 @@ def require_same_look(name: str, quality: Quality) -> None:
     Raises:
         WeightsError: it would.
     """
-    if quality.ssim < LEAST_SSIM:
+    if quality.ssim < MIN_SSIM:
         raise WeightsError(
             f"8 bit would visibly change {name}, so it is not used: SSIM {quality.ssim:.3f}, "
-            f"at least {LEAST_SSIM} is required."
+            f"at least {MIN_SSIM} is required."
         )
 
 

@@ -7,7 +7,7 @@ from typing import Final
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as raised
 
-from shared.pipeline import Tensor, Told
+from shared.pipeline import ProgressCallback, Tensor
 from shared.styles import Size
 from worker.engines.base import DrawingEngine
 
@@ -34,11 +34,11 @@ class OnnxRuntimeEngine(DrawingEngine):
         self._session = onnxruntime.InferenceSession(artefact / MODEL, options, providers=["CPUExecutionProvider"])
         self._runner = ThreadPoolExecutor(1)  # so that this thread hears signals meanwhile
 
-    def _run(self, photo: Tensor, tell: Told) -> Tensor:
+    def _run(self, photo: Tensor, report: ProgressCallback) -> Tensor:
         options = onnxruntime.RunOptions()
         try:
             running = self._runner.submit(self._session.run, None, {"photo": photo}, options)
-            self._await(lambda seconds: bool(wait([running], seconds).done), photo[0, 0].size, tell)
+            self._await(lambda seconds: bool(wait([running], seconds).done), photo[0, 0].size, report)
         except BaseException:  # a time limit may come at any moment
             options.terminate = True
             wait([self._runner.submit(int)])  # whose turn comes when the run has ended

@@ -10,7 +10,7 @@ from typing import Final
 import openvino
 
 from shared.engines import EngineName
-from shared.pipeline import Tensor, Told
+from shared.pipeline import ProgressCallback, Tensor
 from shared.styles import Size
 from worker.engines.base import DrawingEngine
 
@@ -61,12 +61,12 @@ class OpenVinoEngine(DrawingEngine):
         if self._compiled:
             self._compiled.release_memory()
 
-    def _run(self, photo: Tensor, tell: Told) -> Tensor:
+    def _run(self, photo: Tensor, report: ProgressCallback) -> Tensor:
         request = self._request or self._compile()
         pixels = photo[0, 0].size
         try:
             request.start_async({0: photo}, share_inputs=True)
-            self._await(lambda seconds: request.wait_for(round(seconds * 1000)), pixels, tell)
+            self._await(lambda seconds: request.wait_for(round(seconds * 1000)), pixels, report)
         except BaseException:  # a time limit may come at any moment
             self._drop(request)
             raise

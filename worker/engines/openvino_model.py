@@ -119,7 +119,7 @@ def _per_channel(constant: Output) -> npt.NDArray[np.float32]:
 
 
 def _taker(convolution: Node) -> Node:
-    """What takes the input of a convolution: the padding before it, where there is one."""
+    """Return the node that receives the input of a convolution: the padding before it, if there is one."""
     source = convolution.input_value(0).get_node()
     return source if source.get_type_name() == "Pad" else convolution
 

@@ -15,12 +15,12 @@ from shared.engines import EngineName
 from shared.errors import EngineError
 from shared.photos.decoding import Rgb
 from shared.styles import BUNDLED_WEIGHTS
-from worker.engines.base import nothing_told
+from worker.engines.base import ignore_progress
 
 _PROBE, _REFERENCE = "probe.png", "reference.png"
 PHOTO: Final = BUNDLED_WEIGHTS / "hinata-light.webp"
 _SIDE: Final = 160
-LEAST_PSNR_DB: Final = {
+MIN_PSNR_DB: Final = {
     EngineName.TORCH: 50.0,
     EngineName.ONNXRUNTIME: 50.0,
     EngineName.OPENVINO: 50.0,
@@ -47,10 +47,10 @@ def check(engine: pipeline.Engine, name: EngineName, folder: Path) -> None:
     """
     probe, reference = _read(folder, _PROBE), _read(folder, _REFERENCE)
     found = psnr_db(draw(engine, probe), reference)
-    if found < LEAST_PSNR_DB[name]:
+    if found < MIN_PSNR_DB[name]:
         raise EngineError(
             f"The engine {name} draws wrong pictures on this machine: {found:.1f} dB against the reference, "
-            f"at least {LEAST_PSNR_DB[name]:g} is required. Choose another with SAKUGA_ENGINE, or run `sakuga tune`."
+            f"at least {MIN_PSNR_DB[name]:g} is required. Choose another with SAKUGA_ENGINE, or run `sakuga tune`."
         )
 
 
@@ -65,7 +65,7 @@ def _read(folder: Path, file: str) -> Rgb:
 def draw(engine: pipeline.Engine, photo: Rgb) -> Rgb:
     """The picture of a photo, both (H, W, 3) 8 bit."""
     prepared, box = pipeline.preprocess(photo, engine)
-    return pipeline.postprocess(engine.generate(prepared, nothing_told), box)
+    return pipeline.postprocess(engine.generate(prepared, ignore_progress), box)
 
 
 def psnr_db(picture: Rgb, reference: Rgb) -> float:

@@ -31,7 +31,7 @@ from worker.engines.probe import draw, psnr_db
 from worker.engines.torch_engine import TorchEngine
 from worker.weights import load_generator
 
-FEWEST_PHOTOS: Final = 4
+MIN_PHOTOS: Final = 4
 GOAL_DB: Final = 41.0  # against single precision, of the convolutions' errors together
 _SAMPLES: Final = 100_000  # values of a tensor, of each photo
 _BINS: Final = 4096
@@ -39,29 +39,29 @@ _JUDGED: Final = 3  # photos on which layers are compared
 _SHRINKS: Final = np.linspace(0.1, 1, 46)
 
 Values = npt.NDArray[np.float32]
-Told = Callable[[str], None]
+StatusCallback = Callable[[str], None]
 
 
-def make_recipe(style: Style, photos: Sequence[Rgb], tell: Told = lambda _: None) -> Int8Recipe:
+def make_recipe(style: Style, photos: Sequence[Rgb], report: StatusCallback = lambda _: None) -> Int8Recipe:
     """Calibrate a style on every second photo, (H, W, 3) 8 bit, and measure the loss on the others.
 
     Raises:
         InvalidValueError: there are too few photos.
         WeightsError: the style's weights cannot be used.
     """
-    if len(photos) < FEWEST_PHOTOS:
-        raise InvalidValueError(f"8 bit needs at least {FEWEST_PHOTOS} photos; give 20 or more.")
+    if len(photos) < MIN_PHOTOS:
+        raise InvalidValueError(f"8 bit needs at least {MIN_PHOTOS} photos; give 20 or more.")
     generator = load_generator(style)
     reference = TorchEngine(generator, memory=PLENTY)
     model = convert(generator)
     calibration = [preprocess(photo, reference)[0] for photo in photos[::2]]
-    tell(f"Calibrating on {len(calibration)} photos")
+    report(f"Calibrating on {len(calibration)} photos")
     ranges = _ranges(model, calibration)
-    tell(f"Comparing {len(ranges)} convolutions")
+    report(f"Comparing {len(ranges)} convolutions")
     kept = _sensitive(model, ranges, calibration[:_JUDGED])
     for name in kept:
         del ranges[name]
-    tell(f"Evaluating on {len(photos[1::2])} other photos")
+    report(f"Evaluating on {len(photos[1::2])} other photos")
     quality = _quality(quantise(model, ranges), reference, style, photos[1::2])
     return Int8Recipe(
         weights_sha256=style.sha256,

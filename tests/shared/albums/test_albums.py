@@ -28,16 +28,16 @@ from shared.jobs.store import Jobs
 from shared.photos.filenames import UniqueNames, safe_name, with_number
 from shared.photos.formats import Format
 from shared.record_codec import RECORD_VERSION
-from shared.redis_keys import DRIFT, FLOW_PIXELS, OUTSTANDING, lane_sent
+from shared.redis_keys import FLOW_PIXELS, OUTSTANDING, SLOWDOWN, lane_sent
 from shared.scheduling.broker import Queue, celery_app
-from shared.scheduling.lane_order import BULK_SHARE, Turns
+from shared.scheduling.lane_order import BULK_SHARE, LaneOrder
 from shared.services import Services, connect
 from shared.settings import Settings
 from shared.storage.disk import DiskStore
 from shared.usecases import uploads
-from shared.usecases.albums import erase_album, tell_ended
-from shared.usecases.dispatch import feed
-from shared.usecases.recovery import send_lost
+from shared.usecases.albums import erase_album, notify_finished
+from shared.usecases.dispatch import dispatch
+from shared.usecases.recovery import resend_lost
 from shared.usecases.submit import Order, submit
 from tests.conftest import ROOT, ToyEngine, fall_silent, photo_bytes, with_room, zip_of
 from web.app import create_app
@@ -103,14 +103,14 @@ def commands(services: Services, do: Callable[[], object]) -> int:
 
 def work(services: Services, count: int = 1000) -> list[str]:
     """Convert what the queue has, as a worker takes it, at most `count` jobs; returns their ids in order."""
-    turns = Turns([lane.value for lane in Lane])
+    order = LaneOrder([lane.value for lane in Lane])
     done: list[str] = []
     while len(done) < count:
-        message = next((found for lane in turns.consume(2) if (found := services.redis.rpop(lane))), None)
+        message = next((found for lane in order.consume(2) if (found := services.redis.rpop(lane))), None)
         if message is None:
             return done
         headers = json.loads(str(message))
-        turns.rotate(headers["properties"]["delivery_info"]["routing_key"])
+        order.rotate(headers["properties"]["delivery_info"]["routing_key"])
         done.append(headers["headers"]["id"])
         tasks.convert(done[-1], services, lambda _: ToyEngine())
     return done
@@ -559,7 +559,7 @@ class TestEvents:
         found = services.albums.get(album.rsplit("/", 1)[1])
         client.delete(album)
         services.albums.put(found, Item("a.png", "job"), None, expires_at=found.expires_at)
-        assert not services.albums.is_there(found.id)
+        assert not services.albums.exists(found.id)
 
     @pytest.mark.filterwarnings(
         "ignore::pytest.PytestUnraisableExceptionWarning"
@@ -687,8 +687,8 @@ class TestAfterwards:
             assert response.headers["Retry-After"] == "5"
         put(client, str(other.headers["Location"]), "1.png")
         work(services)
-        tell_ended(services)
-        assert services.albums.perhaps_ended(10) == [record.rsplit(":", maxsplit=1)[-1]], "it is still to be told"
+        notify_finished(services)
+        assert services.albums.unnotified(10) == [record.rsplit(":", maxsplit=1)[-1]], "it is still to be told"
         assert services.redis.hgetall(record) == before
 
     def test_an_album_with_a_photo_that_a_newer_release_has_recorded_is_not_listed_without_it(
@@ -705,7 +705,7 @@ class TestAfterwards:
         assert client.delete(album).status_code == 204
         assert problem(client.get(album)) == (404, "unknown_album")
         work(services)
-        services.holdings.release_lapsed()
+        services.references.release_expired()
         assert services.redis.keys("sakuga:album:*") == []
         assert services.redis.keys("sakuga:job:*") == []
         assert services.redis.keys("sakuga:backlog*") + services.redis.keys("sakuga:hold*") == []
@@ -791,16 +791,16 @@ class TestArchivesOfAStoreThatDoesNotAnswer:
         assert store.hiccups == 1
 
 
-class TestTurns:
+class TestLaneOrder:
     def test_single_photos_come_first_and_albums_still_advance(self) -> None:
-        turns = Turns(["bulk", "interactive"])
-        taken = [turns.rotate(turns.consume(2)[0]) for _ in range(400)]
+        order = LaneOrder(["bulk", "interactive"])
+        taken = [order.rotate(order.consume(2)[0]) for _ in range(400)]
         assert taken[0] == "interactive"
         assert taken.count("bulk") / 400 == pytest.approx(BULK_SHARE, abs=0.01)
 
     def test_the_broker_takes_turns_in_this_way(self, services: Services) -> None:
         with celery_app(services.settings).connection() as connection:
-            assert isinstance(connection.default_channel._queue_cycle, Turns)  # noqa: SLF001
+            assert isinstance(connection.default_channel._queue_cycle, LaneOrder)  # noqa: SLF001
 
     def test_a_single_photo_overtakes_an_album(self, client: FlaskClient, services: Services, album: str) -> None:
         for seed in range(20):
@@ -835,21 +835,21 @@ class TestTurns:
             put(client, album, f"{seed}.png", seed)
         assert services.redis.llen(Lane.BULK) == 2
         assert services.lanes.stats(Lane.BULK).jobs == 12
-        assert send_lost(services) == 0
+        assert resend_lost(services) == 0
 
     def test_whoever_asks_at_the_same_time_sends_no_more_of_them(
         self, client: FlaskClient, services: Services, album: str
     ) -> None:
         class Overtaken(Queue):
             def send(self, job_id: str, lane: Lane) -> None:
-                feed(services)  # as others do before this message is with the queue
+                dispatch(services)  # as others do before this message is with the queue
                 super().send(job_id, lane)
 
         jobs = [put(client, album, f"{seed}.png", seed)["job"] for seed in range(12)]
         for job_id in jobs[:2]:
             services.jobs.cancel(job_id)
         services.redis.delete("bulk")
-        feed(replace(services, queue=Overtaken(celery_app(services.settings), services.redis)))
+        dispatch(replace(services, queue=Overtaken(celery_app(services.settings), services.redis)))
         assert services.redis.llen(Lane.BULK) == 2
 
     def test_uploads_at_the_same_time_send_no_more_of_them(self, services: Services) -> None:
@@ -873,9 +873,9 @@ class TestTurns:
         for seed in range(4):
             put(tight, album, f"{seed}.png", seed)
         assert services.redis.llen(Lane.BULK) == 0
-        feed(services)
+        dispatch(services)
         assert services.redis.llen(Lane.BULK) == 0, "both places are taken by the first two"
-        assert send_lost(services) == 2
+        assert resend_lost(services) == 2
         assert names(services, work(services)) == [f"{seed}.png" for seed in range(4)]
 
     def test_a_damaged_record_holds_up_no_other_job_of_the_lane(
@@ -894,8 +894,8 @@ class TestTurns:
             put(client, album, f"{seed}.png", seed)
         services.redis.delete("bulk")
         later(120)
-        assert send_lost(services) == 2
-        feed(services)
+        assert resend_lost(services) == 2
+        dispatch(services)
         assert len(work(services)) == 6
 
 
@@ -911,13 +911,13 @@ def later(services: Services) -> Callable[[float], None]:
 
 
 def test_the_end_of_an_album_is_foretold(client: FlaskClient, services: Services, album: str) -> None:
-    services.workers.beat("host/1")
-    services.workers.beat("host/2")
+    services.workers.heartbeat("host/1")
+    services.workers.heartbeat("host/2")
     for seed in range(10):
         put(client, album, f"{seed}.png", seed)
     one_ms = services.jobs.get(work(services, 1)[0]).work_ms
-    services.redis.delete(DRIFT)
-    services.estimates.record_drift(1000, 3000)
+    services.redis.delete(SLOWDOWN)
+    services.estimates.record_slowdown(1000, 3000)
     eta_s = body(client.get(album))["eta_s"]
     assert eta_s == pytest.approx(3 * 9 * one_ms / 2 / 1000, abs=0.05)
     assert eta_s == round(eta_s, 1)
@@ -928,7 +928,7 @@ def test_the_end_of_an_album_is_foretold(client: FlaskClient, services: Services
 @pytest.fixture
 def waiting(client: FlaskClient, services: Services, album: str) -> int:
     """The work in milliseconds that is left of an album, with a worker to do it."""
-    services.workers.beat("host/1")
+    services.workers.heartbeat("host/1")
     for seed in range(3):
         put(client, album, f"{seed}.png", seed)
     return int(services.redis.hget(OUTSTANDING, album.rsplit("/", maxsplit=1)[-1]) or 0)

@@ -27,22 +27,22 @@ from shared.errors import (
     UnknownJobError,
     UnknownStyleError,
 )
-from shared.jobs.attempts import HINDRANCE_S
+from shared.jobs.attempts import OUTAGE_RETRY_S
 from shared.jobs.events import STREAM_GRACE_S
 from shared.jobs.record import RECORD_GRACE_S, Job, Lane, ResultInfo, State, error_info, new_id
 from shared.jobs.store import Idempotency, Jobs
 from shared.photos.formats import Format
 from shared.record_codec import RECORD_VERSION
-from shared.redis_keys import EXPIRY, LAPSES, LEASES, lane_sent
+from shared.redis_keys import EXPIRY, LEASES, REFERENCES, lane_sent
 from shared.scheduling import admission
 from shared.scheduling.broker import Queue, celery_app
 from shared.services import Services, connect
 from shared.storage.disk import DiskStore
-from shared.storage.references import LOCK_S, Holding, Holdings
+from shared.storage.references import LOCK_S, Reference, References
 from shared.usecases.dispatch import claim
 from shared.usecases.jobs import erase
 from shared.usecases.maintenance import expire_due
-from shared.usecases.recovery import send_lost
+from shared.usecases.recovery import resend_lost
 from shared.usecases.submit import Order
 from shared.usecases.submit import submit as submit_photo
 from tests.conftest import alike, fall_silent, photo_bytes, with_room
@@ -66,7 +66,7 @@ def claimed(services: Services, seed: int = 0) -> Job:
 
 def make_overdue(services: Services) -> None:
     """Let everything that has a time be past it."""
-    for key in (EXPIRY, LAPSES, LEASES, lane_sent(Lane.INTERACTIVE)):
+    for key in (EXPIRY, REFERENCES, LEASES, lane_sent(Lane.INTERACTIVE)):
         for entry in services.redis.zrange(key, 0, -1):
             services.redis.zadd(key, {str(entry): 1})
 
@@ -74,7 +74,7 @@ def make_overdue(services: Services) -> None:
 def tidy(services: Services) -> None:
     """Remove what is overdue, as every worker node does."""
     expire_due(services)
-    services.holdings.release_lapsed()
+    services.references.release_expired()
 
 
 def heard_of(services: Services, job: Job, *, ago_s: float) -> None:
@@ -182,9 +182,9 @@ def test_a_canceled_job_whose_worker_died_is_not_begun_again(services: Services)
 
 def test_a_node_that_starts_anew_signs_off_the_processes_it_had(services: Services) -> None:
     for process in ("node/1", "node/2", "node2/1"):
-        services.workers.beat(process)
+        services.workers.heartbeat(process)
     for _ in range(2):
-        services.workers.forget("node")
+        services.workers.deregister_host("node")
         assert services.workers.count() == 1
 
 
@@ -217,15 +217,15 @@ def test_a_requeued_job_waits_again_until_its_last_attempt(services: Services) -
     assert services.attempts.requeue(last) is None
 
 
-def test_a_job_that_is_hindered_waits_again_and_keeps_its_attempts(services: Services) -> None:
+def test_a_job_in_an_outage_waits_again_and_keeps_its_attempts(services: Services) -> None:
     job = claimed(services)
     for _ in range(4):
-        assert services.attempts.requeue(job, hindered=True)
+        assert services.attempts.requeue(job, outage=True)
         assert services.jobs.get(job.id).state is State.QUEUED
         again = services.attempts.claim(job.id)
         assert again is not None
         job = again
-    assert job.attempts - job.forgiven == 1
+    assert job.attempts - job.uncounted_attempts == 1
 
 
 def test_the_same_idempotency_key_and_photo_give_the_same_job(services: Services) -> None:
@@ -259,8 +259,8 @@ def test_many_requests_with_one_idempotency_key_at_once_make_one_job(services: S
 
 def test_of_two_photos_with_one_idempotency_key_at_once_the_refused_one_leaves_nothing(services: Services) -> None:
     class Overtaken(Jobs):
-        def earlier(self, caller: str, idempotency: Idempotency) -> Job | None:
-            found = super().earlier(caller, idempotency)
+        def find_by_idempotency_key(self, caller: str, idempotency: Idempotency) -> Job | None:
+            found = super().find_by_idempotency_key(caller, idempotency)
             submit(services, seed=0, key="k1")
             return found
 
@@ -270,7 +270,7 @@ def test_of_two_photos_with_one_idempotency_key_at_once_the_refused_one_leaves_n
     with pytest.raises(IdempotencyKeyReusedError):
         submit(replace(services, jobs=jobs), seed=1, key="k1")
     assert services.store.head(refused.photo_key) is None
-    assert services.redis.zcard(LAPSES) == 1, "that of the photo that was quicker"
+    assert services.redis.zcard(REFERENCES) == 1, "that of the photo that was quicker"
 
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"max_side": 256}])
@@ -282,7 +282,7 @@ def test_an_idempotency_key_with_another_payload_is_refused(services: Services, 
 
 def test_an_erased_job_takes_its_photo_and_result_with_it(services: Services) -> None:
     job = claimed(services)
-    with services.holdings.taking(job.result_holding, until=job.expires_at):
+    with services.references.acquire(job.result_reference, until=job.expires_at):
         services.store.put(job.result_key, b"jpg", content_type="image/jpeg")
     services.attempts.succeed(job, RESULT, timings={}, notes=())
     erase(services, job.id)
@@ -305,7 +305,7 @@ def test_an_expired_job_says_so_and_its_photo_is_gone(services: Services) -> Non
     job = submit(services)
     make_overdue(services)
     expire_due(services)
-    services.holdings.release_lapsed()
+    services.references.release_expired()
     assert services.jobs.get(job.id).state is State.EXPIRED
     assert services.store.head(job.photo_key) is None
 
@@ -360,7 +360,7 @@ class TestADamagedRecord:
     def test_is_not_sent_again_for_ever(self, services: Services, damaged: str) -> None:
         services.redis.delete(Lane.INTERACTIVE)
         make_overdue(services)
-        assert send_lost(services) == 2
+        assert resend_lost(services) == 2
         assert services.lanes.waiting_since(Lane.INTERACTIVE, damaged) is None
 
 
@@ -437,7 +437,7 @@ class TestARecordOfANewerRelease:
         other = submit(services, seed=1)
         services.redis.delete(Lane.INTERACTIVE)
         make_overdue(services)
-        assert send_lost(services) == 1
+        assert resend_lost(services) == 1
         assert services.queue.oldest(Lane.INTERACTIVE) == other.id
         assert services.lanes.waiting_since(Lane.INTERACTIVE, newer.id) is not None
 
@@ -471,7 +471,7 @@ def test_a_wrong_clock_expires_nothing_and_tells_right_times(
     monkeypatch.setattr(time, "time", lambda: wrong)
     job = claimed(services)
     expire_due(services)
-    services.holdings.release_lapsed()
+    services.references.release_expired()
     done = services.attempts.succeed(job, RESULT, timings={}, notes=())
     assert services.store.head(job.photo_key) is not None
     times = [began, done.created_at, done.started_at or 0, done.finished_at or 0, services.clock.now()]
@@ -479,32 +479,32 @@ def test_a_wrong_clock_expires_nothing_and_tells_right_times(
     assert began <= done.expires_at - services.settings.ttl_s <= times[-1]
 
 
-def break_off(holdings: Holdings, holding: Holding, meanwhile: Callable[[], object]) -> None:
+def break_off(references: References, reference: Reference, meanwhile: Callable[[], object]) -> None:
     """Begin to write an object, let something happen, and fail."""
-    with holdings.taking(holding, until=time.time() + 60):
+    with references.acquire(reference, until=time.time() + 60):
         meanwhile()
         raise BrokenPipeError
 
 
-def test_who_lost_its_lock_deletes_nothing_until_its_holding_lapses(services: Services) -> None:
-    late = submit(services).photo_holding
+def test_who_lost_its_lock_deletes_nothing_until_its_reference_expires(services: Services) -> None:
+    late = submit(services).photo_reference
     lock = f"sakuga:lock:{late.key}"
     with pytest.raises(BrokenPipeError):
-        break_off(services.holdings, late, lambda: services.redis.delete(lock))  # as if its time had run out
+        break_off(services.references, late, lambda: services.redis.delete(lock))  # as if its time had run out
     assert services.store.head(late.key) is not None
     make_overdue(services)
-    services.holdings.release_lapsed()
+    services.references.release_expired()
     assert services.store.head(late.key) is None
 
 
 def test_a_delete_has_all_the_time_of_its_lock(services: Services, tmp_path: Path) -> None:
-    late, left = submit(services).photo_holding, []
+    late, left = submit(services).photo_reference, []
 
     class Watched(DiskStore):
         def delete(self, key: str) -> None:
             left.append(services.redis.pttl(f"sakuga:lock:{key}"))
 
-    lock, own = f"sakuga:lock:{late.key}", Holdings(services.redis, services.clock, Watched(tmp_path))
+    lock, own = f"sakuga:lock:{late.key}", References(services.redis, services.clock, Watched(tmp_path))
     with pytest.raises(BrokenPipeError):
         break_off(own, late, lambda: services.redis.pexpire(lock, 1000))  # as if the upload had taken most of it
     (left_ms,) = left
@@ -519,23 +519,23 @@ def test_while_the_store_is_away_what_lapses_is_kept_and_let_go_of_later(service
     job = submit(services)
     services.jobs.cancel(job.id)
     make_overdue(services)
-    away = Holdings(services.redis, services.clock, Away(tmp_path))
-    away.release_lapsed()  # it comes back, and does not try for ever
+    away = References(services.redis, services.clock, Away(tmp_path))
+    away.release_expired()  # it comes back, and does not try for ever
     assert services.store.head(job.photo_key) is not None
-    services.holdings.release_lapsed()
+    services.references.release_expired()
     assert services.store.head(job.photo_key) is not None, "it is not its turn yet"
     make_overdue(services)
-    services.holdings.release_lapsed()
+    services.references.release_expired()
     assert services.store.head(job.photo_key) is None
 
 
 def test_a_photo_whose_submitter_died_before_writing_the_record_goes_in_time(services: Services) -> None:
     job = submit(services)
-    services.redis.delete(f"sakuga:job:{job.id}")  # leaves what was there before the record: the photo and its holding
-    services.holdings.release_lapsed()
+    services.redis.delete(f"sakuga:job:{job.id}")  # leaves the photo and its reference, which were there before
+    services.references.release_expired()
     assert services.store.head(job.photo_key) is not None
     make_overdue(services)
-    services.holdings.release_lapsed()
+    services.references.release_expired()
     assert services.store.head(job.photo_key) is None
     assert services.redis.keys("sakuga:hold*") == []
 
@@ -547,9 +547,9 @@ def test_what_the_store_cannot_erase_now_is_erased_when_it_answers_again(service
 
     job = submit(services)
     down = Down(services.settings.data_dir / "store")
-    erase(replace(services, store=down, holdings=Holdings(services.redis, services.clock, down)), job.id)
+    erase(replace(services, store=down, references=References(services.redis, services.clock, down)), job.id)
     assert services.store.head(job.photo_key) is not None
-    services.holdings.release_lapsed()
+    services.references.release_expired()
     assert services.store.head(job.photo_key) is None
 
 
@@ -564,10 +564,10 @@ def test_a_job_whose_submitter_died_before_queueing_it_is_queued_once(services: 
     with pytest.raises(Killed):
         submit(replace(services, queue=DyingQueue(celery_app(services.settings), services.redis)))
     assert services.redis.llen(Lane.INTERACTIVE) == 0
-    assert send_lost(services) == 0
+    assert resend_lost(services) == 0
     make_overdue(services)
     with ThreadPoolExecutor(8) as pool:
-        assert sum(pool.map(lambda _: send_lost(services), range(8))) == 1
+        assert sum(pool.map(lambda _: resend_lost(services), range(8))) == 1
     assert services.redis.llen(Lane.INTERACTIVE) == 1
 
 
@@ -576,7 +576,7 @@ def test_a_photo_that_the_broker_does_not_take_is_refused_and_leaves_nothing(ser
     with pytest.raises(UnavailableError, match="queue is not responding"):
         submit(replace(services, queue=Queue(away, services.redis)))
     assert services.redis.keys("sakuga:job:*") == []
-    assert services.redis.zcard(LAPSES) == 0
+    assert services.redis.zcard(REFERENCES) == 0
     assert services.store.head(f"public/photos/{hashlib.sha256(photo_bytes()).hexdigest()}") is None
 
 
@@ -589,8 +589,8 @@ def test_a_broker_that_fails_for_a_while_silences_no_lost_job(services: Services
         submit(services, seed)
     services.redis.delete(Lane.INTERACTIVE)
     make_overdue(services)
-    assert send_lost(replace(services, queue=Failing(celery_app(services.settings), services.redis))) == 0
-    assert send_lost(services) == 3
+    assert resend_lost(replace(services, queue=Failing(celery_app(services.settings), services.redis))) == 0
+    assert resend_lost(services) == 3
     assert services.redis.llen(Lane.INTERACTIVE) == 3
 
 
@@ -619,7 +619,7 @@ def test_a_job_that_merely_waits_long_is_not_queued_again(services: Services) ->
     for seed in range(3):
         submit(services, seed)
     make_overdue(services)
-    assert send_lost(services) == 0
+    assert resend_lost(services) == 0
     assert services.redis.llen(Lane.INTERACTIVE) == 3
 
 
@@ -628,7 +628,7 @@ def test_a_job_whose_message_is_lost_behind_others_is_queued_again(services: Ser
     services.redis.rpop(Lane.INTERACTIVE)
     make_overdue(services)
     submit(services, seed=1)
-    assert send_lost(services) == 1
+    assert resend_lost(services) == 1
     assert services.redis.llen(Lane.INTERACTIVE) == 2
     assert services.attempts.claim(lost.id) is not None
 
@@ -637,21 +637,21 @@ def test_a_message_that_was_sent_again_and_came_too_early_is_sent_once_more(serv
     job = claimed(services)
     services.redis.delete(Lane.INTERACTIVE)
     make_overdue(services)
-    assert send_lost(services) == 1
+    assert resend_lost(services) == 1
     services.redis.zadd(LEASES, {job.id: time.time()})  # as if a worker still had it
     assert claim(services, job.id) is None
     services.redis.delete(Lane.INTERACTIVE)
     make_overdue(services)
-    assert send_lost(services) == 1
+    assert resend_lost(services) == 1
     assert services.attempts.claim(job.id) is not None
 
 
 def test_an_attempt_that_was_lost_with_its_message_is_made_again(services: Services) -> None:
     job = claimed(services)
     services.redis.delete(Lane.INTERACTIVE)
-    assert send_lost(services) == 0
+    assert resend_lost(services) == 0
     make_overdue(services)
-    assert send_lost(services) == 1
+    assert resend_lost(services) == 1
     again = services.attempts.claim(job.id)
     assert again is not None
     assert again.attempts == 2
@@ -680,10 +680,10 @@ def test_a_lease_has_lapsed_when_the_queue_gives_the_message_to_another(services
     heard_of(services, job, ago_s=timeout_s / 2)
     assert services.attempts.claim(job.id) is None
     heard_of(services, job, ago_s=timeout_s)
-    assert services.leases.vanished(10) == [], "the queue may still have its message"
+    assert services.leases.abandoned(10) == [], "the queue may still have its message"
     assert services.attempts.claim(job.id) is not None
     heard_of(services, job, ago_s=2 * timeout_s)
-    assert services.leases.vanished(10) == [job.id]
+    assert services.leases.abandoned(10) == [job.id]
 
 
 def test_no_sign_of_life_brings_an_ended_job_back(services: Services) -> None:
@@ -691,28 +691,28 @@ def test_no_sign_of_life_brings_an_ended_job_back(services: Services) -> None:
     services.attempts.succeed(job, RESULT, timings={}, notes=())
     services.leases.renew([job.id])
     make_overdue(services)
-    assert services.leases.vanished(10) == []
+    assert services.leases.abandoned(10) == []
 
 
-def test_a_message_that_is_still_handed_out_is_not_taken_for_lost(services: Services) -> None:
+def test_a_message_that_is_still_unacked_is_not_taken_for_lost(services: Services) -> None:
     job = claimed(services)
     message = {"headers": {"id": job.id}}
     services.redis.hset("unacked", "tag", json.dumps([message, "", "interactive"]))
     services.redis.zadd("unacked_index", {"tag": time.time()})
     make_overdue(services)
-    assert send_lost(services) == 0
+    assert resend_lost(services) == 0
     services.redis.zadd("unacked_index", {"tag": time.time() + 3600})  # of a node whose clock was wrong when it died
-    assert send_lost(services) == 1
+    assert resend_lost(services) == 1
 
 
 def test_an_attempt_that_a_stop_of_its_node_ended_does_not_count(services: Services) -> None:
     job = submit(services)
     for _ in range(services.settings.max_attempts):
         assert services.attempts.claim(job.id, "here/1")
-        services.attempts.give_back(job.id, "here/1", counts=False)
+        services.attempts.release(job.id, "here/1", counts=False)
     for _ in range(services.settings.max_attempts):
         assert services.attempts.claim(job.id, "here/1")
-        services.attempts.give_back(job.id, "here/1", counts=True)
+        services.attempts.release(job.id, "here/1", counts=True)
     assert services.attempts.claim(job.id, "here/1") is None
     assert services.jobs.get(job.id).state is State.FAILED
 
@@ -721,7 +721,7 @@ def test_the_photo_goes_once_its_picture_is_there_and_the_picture_in_its_time(se
     job = claimed(services)
     services.store.put_new(job.result_key, b"picture", content_type="image/png")
     services.attempts.succeed(job, RESULT, timings={}, notes=())
-    services.holdings.release_lapsed()
+    services.references.release_expired()
     assert services.store.head(job.photo_key) is None
     assert services.store.head(job.result_key) is not None
 
@@ -729,7 +729,7 @@ def test_the_photo_goes_once_its_picture_is_there_and_the_picture_in_its_time(se
 def test_a_photo_that_failed_is_kept_to_be_tried_again(services: Services) -> None:
     job = claimed(services)
     services.attempts.fail(job.id, DamagedPhotoError("It ends too soon."))
-    services.holdings.release_lapsed()
+    services.references.release_expired()
     assert services.store.head(job.photo_key) is not None
 
 
@@ -738,15 +738,15 @@ def test_what_a_node_gives_back_waits_behind_the_others(services: Services) -> N
     assert job is not None
     for seed in (1, 2):
         submit(services, seed)
-    services.workers.beat("here/2")
-    services.attempts.give_back(job.id, "there/1", counts=True)
+    services.workers.heartbeat("here/2")
+    services.attempts.release(job.id, "there/1", counts=True)
     assert services.jobs.get(job.id).state is State.RUNNING, "it is none of theirs"
-    services.attempts.give_back(job.id, "here/1", counts=True)
+    services.attempts.release(job.id, "here/1", counts=True)
     waiting = services.jobs.get(job.id)
-    outlook = services.estimates.outlook(waiting)
-    assert (waiting.state, outlook.position) == (State.QUEUED, 3)
-    assert outlook.eta_s == pytest.approx(3 * waiting.work_ms / 1000)
-    assert services.leases.vanished(10) == []
+    estimate = services.estimates.estimate(waiting)
+    assert (waiting.state, estimate.position) == (State.QUEUED, 3)
+    assert estimate.eta_s == pytest.approx(3 * waiting.work_ms / 1000)
+    assert services.leases.abandoned(10) == []
     again = services.attempts.claim(job.id, "there/1")
     assert again is not None
     assert again.attempts == 2
@@ -809,20 +809,20 @@ def test_a_job_that_is_tried_anew_is_not_forgotten_before_it_ends(services: Serv
     assert all(services.redis.ttl(key) > services.settings.ttl_s for key in keys)
 
 
-def test_a_job_that_is_tried_anew_may_be_hindered_for_as_long_again(
+def test_a_job_that_is_tried_anew_may_wait_out_an_outage_as_long_again(
     services: Services, let_pass: Callable[[float], None]
 ) -> None:
     job = claimed(services)
-    let_pass(HINDRANCE_S + 1)
-    assert services.attempts.requeue(job, hindered=True)
+    let_pass(OUTAGE_RETRY_S + 1)
+    assert services.attempts.requeue(job, outage=True)
     late = services.attempts.claim(job.id)
     assert late is not None
-    assert services.attempts.requeue(late, hindered=True) is None
+    assert services.attempts.requeue(late, outage=True) is None
     services.attempts.fail(job.id, UnavailableError("The store is not responding."))
     services.jobs.retry(job.id)
     anew = services.attempts.claim(job.id)
     assert anew is not None
-    assert services.attempts.requeue(anew, hindered=True)
+    assert services.attempts.requeue(anew, outage=True)
 
 
 def test_the_list_of_a_caller_s_jobs_is_trimmed_of_those_that_are_forgotten(
@@ -894,7 +894,7 @@ def test_waiting_ends_when_the_job_does(services: Services) -> None:
 def test_waiting_ends_when_patience_does(services: Services) -> None:
     job = submit(services)
     looks = iter((True, True, False))
-    assert services.events.wait_for_end(job.id, 600, patient=lambda: next(looks)).state is State.QUEUED
+    assert services.events.wait_for_end(job.id, 600, keep_waiting=lambda: next(looks)).state is State.QUEUED
     assert list(looks) == []
 
 
@@ -916,17 +916,17 @@ def test_the_books_are_level_after_every_kind_of_end(services: Services) -> None
 
 def test_the_place_in_the_queue_and_the_time_left_follow_the_work_ahead(services: Services) -> None:
     first, second, third = (submit(services, seed) for seed in range(3))
-    services.workers.beat("host/1")
-    outlooks = [services.estimates.outlook(job) for job in (first, second, third)]
-    assert [outlook.position for outlook in outlooks] == [1, 2, 3]
-    times = [outlook.eta_s or 0.0 for outlook in outlooks]
+    services.workers.heartbeat("host/1")
+    estimates = [services.estimates.estimate(job) for job in (first, second, third)]
+    assert [estimate.position for estimate in estimates] == [1, 2, 3]
+    times = [estimate.eta_s or 0.0 for estimate in estimates]
     assert times == pytest.approx([first.work_ms / 1000 * jobs for jobs in (1, 2, 3)])
-    services.workers.beat("host/2")
-    assert services.estimates.outlook(third).eta_s == pytest.approx(times[0] * 2)
+    services.workers.heartbeat("host/2")
+    assert services.estimates.estimate(third).eta_s == pytest.approx(times[0] * 2)
 
 
 def test_without_workers_nobody_knows_the_time(services: Services) -> None:
-    assert services.estimates.outlook(submit(services)).eta_s is None
+    assert services.estimates.estimate(submit(services)).eta_s is None
 
 
 def test_the_pace_is_learnt_from_what_workers_measure(services: Services) -> None:
@@ -978,7 +978,7 @@ def test_how_full_redis_is_is_not_asked_for_every_photo(services: Services, monk
 
 
 def test_a_worker_that_falls_silent_is_no_longer_counted(services: Services) -> None:
-    services.workers.beat("host/1")
+    services.workers.heartbeat("host/1")
     services.redis.zadd("sakuga:workers", {"host/2": time.time() - 60})
     assert services.workers.count() == 1
     assert services.workers.alive_on("host") == ["host/1"]

@@ -21,10 +21,10 @@ from shared.scheduling.reconciliation import reconcile
 from shared.services import Services
 from shared.usecases import maintenance
 from shared.usecases.albums import start_album
-from shared.usecases.dispatch import feed
+from shared.usecases.dispatch import dispatch
 from shared.usecases.jobs import erase
 from shared.usecases.maintenance import RECONCILE_S
-from shared.usecases.recovery import send_lost
+from shared.usecases.recovery import resend_lost
 from shared.usecases.submit import Order
 from shared.usecases.submit import submit as submit_photo
 from shared.usecases.uploads import Numbering, add_photo
@@ -151,9 +151,9 @@ def test_records_of_a_newer_release_count_as_they_are(services: Services, jobs: 
 def test_jobs_that_nothing_names_any_more_are_done_after_all(services: Services) -> None:
     services.redis.delete(*LISTS, *services.redis.keys("sakuga:backlog*"), *Lane)
     assert reconcile(services.redis) == 8
-    services.workers.beat("host/1")
-    feed(services)
-    send_lost(services)
+    services.workers.heartbeat("host/1")
+    dispatch(services)
+    resend_lost(services)
     messages = [message for lane in Lane for message in services.redis.lrange(lane, 0, -1)]
     sent = {json.loads(str(message))["headers"]["id"] for message in messages}
     assert len(sent) == 5, "what waits alone, what ran, and two of bulk"
@@ -211,7 +211,7 @@ class TestAlbums:
         maintenance.reconcile(services)
         counts = services.albums.counts(album)
         assert (counts[State.QUEUED], counts[State.EXPIRED], sum(counts.values())) == (1, 4, 5)
-        assert services.albums.perhaps_ended(10) == [album]
+        assert services.albums.unnotified(10) == [album]
         assert not recount(services.redis, services.clock, services.jobs, album)
 
     def test_of_a_newer_release_count_as_they_are(

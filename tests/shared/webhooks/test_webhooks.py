@@ -18,7 +18,7 @@ from shared.jobs.record import State
 from shared.redis_keys import WEBHOOKS_DUE
 from shared.services import Services, connect
 from shared.settings import Settings
-from shared.usecases.albums import tell_ended
+from shared.usecases.albums import notify_finished
 from shared.webhooks import delivery, outbox, senders
 from shared.webhooks.addresses import is_public
 from shared.webhooks.messages import Message, new_secret
@@ -94,7 +94,7 @@ def work(services: Services) -> None:
     """Convert what waits, and look for albums that have ended, as a worker node does."""
     while convert_one(services):
         pass
-    tell_ended(services)
+    notify_finished(services)
 
 
 def convert_one(services: Services) -> bool:
@@ -390,10 +390,10 @@ def test_a_photo_that_ends_while_its_album_is_looked_at_is_not_lost(
     convert_one(trusting)
     monkeypatch.setattr(Albums, "counts_at", before_the_last_ended)
     for _ in range(3):
-        tell_ended(trusting)
+        notify_finished(trusting)
         trusting.webhooks.send_due()
     assert [json.loads(data)["data"]["counts"]["succeeded"] for _, data in receiver.heard] == [2]
-    assert trusting.albums.perhaps_ended(9) == []
+    assert trusting.albums.unnotified(9) == []
 
 
 @pytest.mark.parametrize(

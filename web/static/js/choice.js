@@ -16,7 +16,7 @@ const PHOTO_TYPE = /^image\/(?!svg)/;
 const PHOTO_NAME = /\.(jpe?g|jpe|jfif|mpo|png|apng|webp|hei[cf]|hif|avif|tiff?|gif|bmp|jp2|tga|ppm|pgm|pbm|psd)$/i;
 const ARCHIVE_NAME = /\.zip$/i;
 const HIDDEN = /(^|\/)(\.|__MACOSX\/|Thumbs\.db$|desktop\.ini$)/i;
-const MOST_PARTS = 8; // of a name, as the service has it
+const MAX_PARTS = 8; // of a name, as the service has it
 const byName = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
 
 /**
@@ -143,5 +143,5 @@ export function freeName(name, taken) {
 function safeName(path) {
   const plain = path.normalize("NFC").replaceAll("\\", "/").replace(/[\x00-\x1f\x7f<>:"|?*]/g, "_");
   const parts = plain.split("/").map((part) => part.replace(/^ +| +$/g, "").replace(/\.+$/, ""));
-  return parts.filter((part) => part.replace(/[ .]/g, "")).slice(-MOST_PARTS).join("/") || "photo";
+  return parts.filter((part) => part.replace(/[ .]/g, "")).slice(-MAX_PARTS).join("/") || "photo";
 }

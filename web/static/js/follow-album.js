@@ -15,7 +15,7 @@ import { openStream } from "./stream.js";
  */
 
 const POLL_MS = 1500;
-const MOST_PATIENCE = 8; // polls between two tries to listen, where listening fails
+const MAX_PATIENCE = 8; // polls between two tries to listen, where listening fails
 
 /**
  * @param {string} id
@@ -34,7 +34,7 @@ export async function followAlbum(id, listener, signal) {
     listener.onAlbum(album);
     if (isAlbumOver(album) && !isGrowing) return;
     if (!isAlbumOver(album) && --toListen <= 0) {
-      patience = (await listen(album, heard, listener, signal)) ? 1 : Math.min(MOST_PATIENCE, 2 * patience);
+      patience = (await listen(album, heard, listener, signal)) ? 1 : Math.min(MAX_PATIENCE, 2 * patience);
       toListen = patience;
       heard = ""; // what happened between the last event and now is asked for
     }

@@ -5,7 +5,7 @@ import { ProblemError, cancelJob, getJob, isOver, submitPhoto } from "./api.js";
 import { Compare } from "./compare.js";
 import { forget, remember } from "./earlier.js";
 import { follow } from "./follow.js";
-import { keepPhoto, keptPhoto } from "./keepsake.js";
+import { keepPhoto, keptPhoto } from "./session-photo.js";
 import { nameAfter, offerPicture } from "./saving.js";
 import { blurBar, fillBar, part, show } from "./view.js";
 import * as words from "./words.js";

@@ -1,7 +1,7 @@
-"""What this node has in hand stays its own: messages and jobs are claimed anew again and again while it works on them.
+"""Renewal of the messages and leases of a node's in-flight jobs.
 
-The queue gives a message to somebody else when nothing is heard of it for the visibility timeout. That is short, so
-that the work of a node that died is soon done elsewhere, and says nothing about how long a job may take.
+The queue redelivers a message that is not renewed within the visibility timeout. That is short, so that the jobs of a
+dead node are soon done elsewhere, and is independent of how long a job may take.
 """
 
 import time
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 RENEWALS: Final = 3  # within a visibility timeout
 
 
-class Lease:
-    """Renews what is in hand. A thread calls it: the node's main loop stands still while it shuts down."""
+class Renewal:
+    """Renews what is in flight. A thread calls it: the node's main loop is blocked during shutdown."""
 
     def __init__(self, redis: "Redis", clock: Clock, leases: Leases, *, longest_s: float) -> None:
-        """Keep nothing that runs for longer than `longest_s`: it would have been killed if the main loop still ran."""
+        """Renew nothing that runs for longer than `longest_s`: a working main loop would have killed it."""
         self._redis = redis
         self._clock = clock
         self._leases = leases
@@ -33,10 +33,10 @@ class Lease:
         self._since: WeakKeyDictionary[Request, float] = WeakKeyDictionary()
 
     def renew(self) -> None:
-        """Say that this node lives and works on what it has in hand.
+        """Renew the messages and leases of this node's in-flight jobs.
 
         Raises:
-            RedisError: nobody heard it.
+            RedisError: they could not be renewed.
         """
         now = time.monotonic()
         running, waiting = _in_hand()
@@ -50,7 +50,7 @@ class Lease:
 
 
 def _in_hand() -> tuple[list["Request"], list["Request"]]:
-    """What children are at work on, and what waits for one, or for its time to come again."""
+    """Return the requests that children work on, and those that wait for a child or for their retry."""
     while True:
         try:
             running = set(state.active_requests)

@@ -1,6 +1,6 @@
-"""Which engine, how many processes, how many threads this node works with.
+"""The engine, processes and threads that this node works with.
 
-As the operator says, else as `sakuga tune` measured here, else as is likely to be best. Imports no ML runtime.
+As set by the operator, else as measured here by `sakuga tune`, else as likely to be best. Imports no ML runtime.
 """
 
 import json
@@ -38,8 +38,8 @@ class Capacity:
     memory: int
 
 
-class Choice(BaseModel):
-    """What was measured to be best on a node for one size of generator."""
+class TuningProfile(BaseModel):
+    """The best measured configuration of a node for one size of generator."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,14 +55,14 @@ class Choice(BaseModel):
     memory_budget: Annotated[int, Field(gt=0)]  # bytes that all processes were given together
 
 
-def plan(settings: Settings) -> Capacity:
-    """Fill what the operator left open: what was measured here, else a process per core as far as memory allows.
+def plan_capacity(settings: Settings) -> Capacity:
+    """Fill in what the operator left open: as measured here, else a process per core as far as memory allows.
 
     One thread per process gives the most pictures per second; two processes of one thread beat one of two.
     """
     cores, styles = available_cores(), installed_styles(settings.data_dir)
     size = styles[settings.style].size if settings.style in styles else None
-    tuned = read_choice(settings.cache_dir, size, settings.engine) if size else None
+    tuned = read_profile(settings.cache_dir, size, settings.engine) if size else None
     memory = min(tuned.memory_budget, available_memory()) if tuned else memory_budget()
     usual = tuned.processes if tuned else max(1, min(cores, memory // MEMORY_PER_PROCESS))
     processes = settings.processes or usual
@@ -71,12 +71,12 @@ def plan(settings: Settings) -> Capacity:
 
 
 def memory_budget() -> int:
-    """The bytes of memory that all worker processes of this node may take together, where nobody said otherwise."""
+    """Return the bytes of memory that all worker processes of this node may take together by default."""
     return int(available_memory() * FOR_CHILDREN)
 
 
 def candidates(settings: Settings, style: Style) -> Sequence[EngineName]:
-    """The engines to draw a style with, the one to try first first; only what is installed and fits the style.
+    """Return the engines to draw a style with, in order of preference; only those installed that fit the style.
 
     Raises:
         SettingsError: the engine that was asked for is not installed, or none is.
@@ -87,7 +87,7 @@ def candidates(settings: Settings, style: Style) -> Sequence[EngineName]:
             missing = f"SAKUGA_ENGINE: {settings.engine.runtime} is not installed"
             raise SettingsError(f"{missing}; run pip install 'sakuga[{extra}]'.")
         return (settings.engine,)
-    tuned = read_choice(settings.cache_dir, style.size)
+    tuned = read_profile(settings.cache_dir, style.size)
     names = ([tuned.engine] if tuned else []) + _likely()
     possible = tuple(name for name in dict.fromkeys(names) if is_possible(name, style))
     if not possible:
@@ -96,7 +96,7 @@ def candidates(settings: Settings, style: Style) -> Sequence[EngineName]:
 
 
 def is_possible(name: EngineName, style: Style) -> bool:
-    """Whether an engine is installed here and keeps a style's pictures."""
+    """Return whether an engine is installed here and preserves a style's pictures."""
     if _version(name.runtime) is None:
         return False
     try:
@@ -106,36 +106,36 @@ def is_possible(name: EngineName, style: Style) -> bool:
 
 
 def node_key() -> str:
-    """What a measurement holds for: this CPU, its cores and memory, and the versions of what was measured."""
+    """Return the key of a measurement's environment: CPU, cores, memory, and the versions of the runtimes."""
     runtimes = sorted({name.runtime for name in EngineName})
     versions = [f"{runtime} {_version(runtime)}" for runtime in runtimes]
     return "; ".join([cpu_name(), f"{available_cores()} cores", f"{available_memory() >> 30} GiB", *versions])
 
 
-def read_choice(cache_dir: Path, size: Size, asked: Literal["auto"] | EngineName = "auto") -> Choice | None:
-    """What was measured on this node with this SAKUGA_ENGINE, if it was.
+def read_profile(cache_dir: Path, size: Size, asked: Literal["auto"] | EngineName = "auto") -> TuningProfile | None:
+    """Return the profile that was measured on this node with this SAKUGA_ENGINE, if there is one.
 
-    A file that cannot be read, or is of an earlier form, counts as none: it is measured again.
+    A file that is unreadable, or of an earlier format, counts as none.
     """
     wanted = node_key(), size, asked
-    return next((choice for choice in _read(cache_dir) if _what_for(choice) == wanted), None)
+    return next((profile for profile in _read(cache_dir) if _what_for(profile) == wanted), None)
 
 
-def write_choice(cache_dir: Path, choice: Choice) -> None:
-    """Keep a choice in place of the earlier one for the same node, size and SAKUGA_ENGINE.
+def write_profile(cache_dir: Path, profile: TuningProfile) -> None:
+    """Save a profile in place of the earlier one for the same node, size and SAKUGA_ENGINE.
 
     Raises:
         SettingsError: the folder cannot be written to.
     """
-    kept = [other for other in _read(cache_dir) if _what_for(other) != _what_for(choice)]
+    kept = [other for other in _read(cache_dir) if _what_for(other) != _what_for(profile)]
     with _needing_place():
         cache_dir.mkdir(parents=True, exist_ok=True)
-        content = json.dumps([one.model_dump(mode="json") for one in [*kept, choice]], indent=1)
+        content = json.dumps([one.model_dump(mode="json") for one in [*kept, profile]], indent=1)
         write_atomically(cache_dir / _FILE, content.encode())
 
 
 def require_place(cache_dir: Path) -> None:
-    """See that a choice can be kept, before minutes are spent on finding it.
+    """Check that a profile can be saved, before minutes are spent on measuring it.
 
     Raises:
         SettingsError: the folder cannot be written to.
@@ -154,13 +154,13 @@ def _needing_place() -> Iterator[None]:
         raise SettingsError(f"SAKUGA_CACHE_DIR cannot store the measurements: {reason}.") from error
 
 
-def _what_for(choice: Choice) -> tuple[str, Size, str]:
-    return choice.node, choice.size, choice.asked
+def _what_for(profile: TuningProfile) -> tuple[str, Size, str]:
+    return profile.node, profile.size, profile.asked
 
 
-def _read(cache_dir: Path) -> list[Choice]:
+def _read(cache_dir: Path) -> list[TuningProfile]:
     try:
-        return [Choice.model_validate(entry) for entry in json.loads((cache_dir / _FILE).read_text("utf-8"))]
+        return [TuningProfile.model_validate(entry) for entry in json.loads((cache_dir / _FILE).read_text("utf-8"))]
     except (OSError, ValueError, TypeError, ValidationError):
         return []
 

@@ -1,6 +1,6 @@
-"""How long the web waits for a client, and for how many: a thread is lent to each, and there are few.
+"""Limits on waiting for slow clients: each occupies a thread, and there are few.
 
-Silence alone is no measure, for one who sends a byte now and then is never silent.
+An idle timeout is not enough: a client that sends a byte now and then is never idle.
 """
 
 import errno
@@ -23,29 +23,29 @@ if TYPE_CHECKING:
 HEAD_S: Final = 10  # from its first byte until all of a request's head is there
 GOODBYE_S: Final = 2  # after an answer that is the last
 BODY_BYTES_PER_S: Final = 4000
-BODY_GRACE_S: Final = 20  # by which a client may fall behind that rate
-MOST_AWAITED: Final = WEB_THREADS * 3 // 4  # clients at a time; the other threads are for those who are quick
+BODY_GRACE_S: Final = 20  # seconds by which a client may fall behind that rate
+MAX_WAITING_CLIENTS: Final = WEB_THREADS * 3 // 4  # clients at a time; the other threads are for those who are quick
 
 
-class PatientWorker(ThreadWorker):  # type: ignore[misc]
-    """Ends the connections of clients that take too long to say what they want, to send it, or to take the answer."""
+class SlowClientWorker(ThreadWorker):  # type: ignore[misc]
+    """Disconnects clients that are too slow to send their request, or to read the response."""
 
     def init_process(self) -> None:
         """Serve until told to stop."""
         self._clients: dict[TConn, Client] = {}
-        self._crowd = Crowd(MOST_AWAITED)
+        self._waiting_clients = WaitingClients(MAX_WAITING_CLIENTS)
         super().init_process()
 
     def load_wsgi(self) -> None:
-        """Load the application, whose answers are sent to clients in the crowd."""
+        """Load the application, and track the clients that responses are sent to."""
         super().load_wsgi()
-        self.wsgi: WSGIApplication = _crowding(self.wsgi, self._crowd)
+        self.wsgi: WSGIApplication = _tracking_clients(self.wsgi, self._waiting_clients)
 
     def handle(self, conn: TConn) -> object:
         """Serve a request, as far as its head comes in time."""
         client = self._clients[conn] = Client(conn.sock, socket.SHUT_RD, head_until=time.monotonic() + HEAD_S)
         try:
-            with self._crowd.awaiting(client):
+            with self._waiting_clients.waiting_for(client):
                 is_kept = super().handle(conn)
                 if not is_kept:
                     _hang_up(conn.sock)
@@ -57,16 +57,16 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         """Answer a request whose head is there; before and after, its client is awaited."""
         client = self._clients[conn]
         client.head_until = None
-        self._crowd.leave(client)
+        self._waiting_clients.remove(client)
         unreader = conn.parser.unreader
-        unreader.chunk = Paced(unreader.chunk, client, self._crowd)
+        unreader.chunk = Paced(unreader.chunk, client, self._waiting_clients)
         try:
             return super().handle_request(req, conn)
         except BlockingIOError as error:  # it took nothing for as long as the system waits, which is no fault of ours
             raise BrokenPipeError(errno.EPIPE, "The client is not reading its response.") from error
         finally:
             del unreader.chunk  # what nobody asked for is drained after the answer, within a time of its own
-            self._crowd.enter(client)
+            self._waiting_clients.add(client)
 
     def murder_pending(self) -> None:
         """Close what is overdue; the loop of the worker calls this every second or more often."""
@@ -74,29 +74,29 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         now = time.monotonic()
         for client in list(self._clients.values()):
             if client.head_until and now > client.head_until:
-                client.send_away()  # its thread reads the end
+                client.disconnect()  # its thread reads the end
 
 
 class Client:
-    """The other end of a request that is read or answered, and for how long threads have waited for it."""
+    """The client of a request, and for how long threads have waited for it."""
 
     def __init__(self, connection: socket.socket, direction: int, *, head_until: float | None = None) -> None:
         """Wait for what comes (`SHUT_RD`) or for what goes to be taken (`SHUT_RDWR`)."""
         self.head_until = head_until
-        self.is_sent_away = False
+        self.is_disconnected = False
         self.waited_s = 0.0
         self._connection = connection
         self._direction = direction
 
-    def send_away(self) -> None:
-        """Let the thread that waits for it go on: it sees the end."""
-        self.is_sent_away = True
+    def disconnect(self) -> None:
+        """Shut down the connection, so that the waiting thread reads its end."""
+        self.is_disconnected = True
         with suppress(OSError):  # it has gone by itself
             self._connection.shutdown(self._direction)
 
 
-class Crowd:
-    """The clients that threads are waiting for right now. Whoever comes is let in; too many, and the slowest goes."""
+class WaitingClients:
+    """The clients that threads are waiting for right now. If there are too many, the slowest is disconnected."""
 
     def __init__(self, most: int) -> None:
         """Wait for up to `most` clients at a time."""
@@ -105,24 +105,24 @@ class Crowd:
         self._lock = threading.Lock()
 
     @contextmanager
-    def awaiting(self, client: Client) -> Iterator[None]:
-        """Count a client while the block waits for it."""
-        self.enter(client)
+    def waiting_for(self, client: Client) -> Iterator[None]:
+        """Track a client while the block waits for it."""
+        self.add(client)
         try:
             yield
         finally:
-            self.leave(client)
+            self.remove(client)
 
-    def enter(self, client: Client) -> None:
-        """Count a client from now on."""
+    def add(self, client: Client) -> None:
+        """Track a client from now on."""
         with self._lock:
             self._since[client] = time.monotonic()
             slowest = self._slowest() if len(self._since) > self._most else None
         if slowest:
-            slowest.send_away()
+            slowest.disconnect()
 
-    def leave(self, client: Client) -> None:
-        """Count a client no longer, if it still is."""
+    def remove(self, client: Client) -> None:
+        """Stop tracking a client, if it is tracked."""
         with self._lock:
             since = self._since.pop(client, None)
             if since is not None:
@@ -135,25 +135,25 @@ class Crowd:
         return slowest
 
 
-def _crowding(application: "WSGIApplication", crowd: Crowd) -> "WSGIApplication":
-    """The application, each of whose answers is sent to a client in the crowd."""
+def _tracking_clients(application: "WSGIApplication", waiting_clients: WaitingClients) -> "WSGIApplication":
+    """Wrap the application so that the clients of its responses are tracked while they are sent."""
 
     def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         body = application(environ, start_response)
         client = Client(environ["gunicorn.socket"], socket.SHUT_RDWR)
-        return ClosingIterator(_sent(body, client, crowd), getattr(body, "close", None))
+        return ClosingIterator(_sent(body, client, waiting_clients), getattr(body, "close", None))
 
     return answer
 
 
-def _sent(body: Iterable[bytes], client: Client, crowd: Crowd) -> Iterator[bytes]:
+def _sent(body: Iterable[bytes], client: Client, waiting_clients: WaitingClients) -> Iterator[bytes]:
     for chunk in body:
-        with crowd.awaiting(client):
+        with waiting_clients.waiting_for(client):
             yield chunk  # which the server sends before it asks for more
 
 
 def _hang_up(connection: socket.socket) -> None:
-    """Let the client take the answer and go, here in a thread: the loop, which serves everybody, would wait for it."""
+    """Close a connection gracefully, here in a thread: the loop, which serves all clients, would block."""
     deadline = time.monotonic() + GOODBYE_S
     with suppress(OSError):  # it has gone, or does not go
         connection.shutdown(socket.SHUT_WR)
@@ -166,26 +166,26 @@ def _hang_up(connection: socket.socket) -> None:
 
 
 class Paced:
-    """Reads of a body, which must come at `BODY_BYTES_PER_S`. Only the waiting counts, not what is done in between."""
+    """Reads a body, which must arrive at `BODY_BYTES_PER_S`. Only the time spent waiting counts."""
 
-    def __init__(self, read: Callable[[int | None], bytes], client: Client, crowd: Crowd) -> None:
+    def __init__(self, read: Callable[[int | None], bytes], client: Client, waiting_clients: WaitingClients) -> None:
         self._read = read
         self._client = client
-        self._crowd = crowd
+        self._waiting_clients = waiting_clients
         self._credit_s: float = BODY_GRACE_S
 
     def __call__(self, size_hint: int | None = None) -> bytes:
-        """The next bytes.
+        """Return the next bytes.
 
         Raises:
-            TooSlowError: they come too slowly.
-            UnavailableError: too many clients send, and this is the slowest of them.
+            TooSlowError: they arrive too slowly.
+            UnavailableError: too many clients are sending, and this is the slowest.
         """
         began = time.monotonic()
-        with self._crowd.awaiting(self._client):
+        with self._waiting_clients.waiting_for(self._client):
             data = self._read(size_hint)
         waited = time.monotonic() - began
-        if self._client.is_sent_away:
+        if self._client.is_disconnected:
             raise UnavailableError("Too many slow uploads; please try again.", retry_after_s=10)
         # Nothing is saved up beyond the grace: one who was quick at first may not be slow for hours.
         self._credit_s = min(BODY_GRACE_S, self._credit_s - waited + len(data) / BODY_BYTES_PER_S)

@@ -1,4 +1,4 @@
-"""What views need of the request: what is the caller's own, the body."""
+"""The resources of a request: the caller's own jobs and albums, and the body."""
 
 from os import SEEK_END
 from typing import BinaryIO
@@ -12,16 +12,16 @@ from shared.jobs.record import NO_SUCH_JOB, Job
 from shared.photos.formats import too_many_bytes
 from shared.photos.spool import spooled
 from web.access import require_caller
-from web.current import services
+from web.context import services
 
 
 def caller_id() -> str:
-    """Under what the caller's jobs and albums are kept."""
+    """Return the id under which the caller's jobs and albums are kept."""
     return require_caller().id
 
 
 def own_job(job_id: str) -> Job:
-    """A job of the caller's own; that of another is as unknown as one that never was.
+    """Return a job of the caller's own; another caller's is as unknown as one that never existed.
 
     Raises:
         UnknownJobError: there is no such job.
@@ -33,7 +33,7 @@ def own_job(job_id: str) -> Job:
 
 
 def own_album(album_id: str) -> Album:
-    """An album of the caller's own, likewise.
+    """Return an album of the caller's own, likewise.
 
     Raises:
         UnknownAlbumError: there is no such album.
@@ -45,7 +45,7 @@ def own_album(album_id: str) -> Album:
 
 
 def spooled_body(limit: int) -> BinaryIO:
-    """The body of this request, which the caller closes.
+    """Return the body of this request, which the caller closes.
 
     Raises:
         PhotoTooLargeError: it has more than `limit` bytes.

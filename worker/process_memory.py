@@ -1,4 +1,4 @@
-"""What a worker process keeps of the memory it has freed, and how much more it may take.
+"""The memory of a worker process: returning freed memory to the system, and limiting growth.
 
 The first is for glibc, the second for Linux; elsewhere nothing happens.
 """
@@ -19,16 +19,16 @@ def share_one_arena() -> None:
     _call("mallopt", _M_ARENA_MAX, 1)
 
 
-def give_back() -> None:
-    """Return what is free to the system: much is after an engine is made, and little of it is needed again."""
+def trim_heap() -> None:
+    """Return freed memory to the system: making an engine frees much, of which little is needed again."""
     _call("malloc_trim", 0)
 
 
 @contextmanager
-def at_most(more_bytes: int) -> Iterator[None]:
-    """Let this process map so many bytes beyond what it has: past that it gets a MemoryError, and no killer comes.
+def limit_growth(more_bytes: int) -> Iterator[None]:
+    """Limit the memory that this process may map in addition; beyond that it gets a MemoryError and is not killed.
 
-    All its threads are held to it, so it is for a while in which the others hardly need anything.
+    The limit holds for all its threads, so it is for a time in which the others hardly need memory.
     """
     if not _MAPPED.exists():
         yield

@@ -23,13 +23,13 @@ from shared.errors import TooSlowError
 from shared.settings import WEB_THREADS, Settings
 from tests.conftest import ROOT, free_port, photo_bytes, wait_until
 from web import __main__ as serving
-from web import patience
-from web.patience import Client, Crowd, Paced
+from web import slow_clients
+from web.slow_clients import Client, Paced, WaitingClients
 
 IMPATIENT = """
-from web import patience
+from web import slow_clients
 
-patience.HEAD_S, patience.BODY_GRACE_S, patience.GOODBYE_S = 2, 1, 600
+slow_clients.HEAD_S, slow_clients.BODY_GRACE_S, slow_clients.GOODBYE_S = 2, 1, 600
 
 from web import __main__
 
@@ -144,10 +144,10 @@ def saying_goodbye(port: int) -> int:
 
 
 def test_a_client_that_stays_for_ever_is_left_after_the_goodbye(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "GOODBYE_S", 0.1)
+    monkeypatch.setattr(slow_clients, "GOODBYE_S", 0.1)
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        patience._hang_up(ours)  # noqa: SLF001  it comes back
+        slow_clients._hang_up(ours)  # noqa: SLF001  it comes back
         assert ours.recv(1) == theirs.recv(1) == b""
 
 
@@ -184,7 +184,7 @@ def test_a_photo_that_comes_in_time_in_pieces_is_taken(port: int) -> None:
 def test_only_the_waiting_counts_and_nothing_is_saved_up(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    data, wait_s = b"x" * (patience.BODY_BYTES_PER_S * 100), 0.0
+    data, wait_s = b"x" * (slow_clients.BODY_BYTES_PER_S * 100), 0.0
 
     def read(_: int | None) -> bytes:
         now[0] += wait_s
@@ -192,10 +192,10 @@ def test_only_the_waiting_counts_and_nothing_is_saved_up(monkeypatch: pytest.Mon
 
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        paced = Paced(read, Client(ours, socket.SHUT_RD), Crowd(1))
+        paced = Paced(read, Client(ours, socket.SHUT_RD), WaitingClients(1))
         assert paced() == data
         now[0] += 1000  # of our own work
-        data, wait_s = b"x", patience.BODY_GRACE_S - 1
+        data, wait_s = b"x", slow_clients.BODY_GRACE_S - 1
         assert paced() == b"x"
         with pytest.raises(TooSlowError):
             paced()
@@ -214,10 +214,10 @@ def test_archives_whose_clients_have_gone_keep_no_listener_out(port: int) -> Non
         fetching = [socket.create_connection(("127.0.0.1", port)) for _ in range(WEB_THREADS // 2 + 1)]
         for connection in fetching:
             connection.sendall(f"GET {album}/archive HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
-        wait_until(lambda: any(map(sip, fetching)), "one is refused, since the others have taken all seats", LIMIT_S)
+        wait_until(lambda: any(map(sip, fetching)), "one is refused, since the others have taken all slots", LIMIT_S)
         for connection in fetching:
             connection.close()
-        wait_until(may_listen, "the seats are free", LIMIT_S)
+        wait_until(may_listen, "the slots are free", LIMIT_S)
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="only Linux lists the timers of connections")
@@ -245,7 +245,7 @@ class TestGunicorn:
     )
     def test_what_is_overridden_is_there(self, owner: type, method: str, parameters: list[str]) -> None:
         found = getattr(owner, method, None)
-        required = f"web.patience overrides {owner.__name__}.{method}({', '.join(parameters)})"
+        required = f"web.slow_clients overrides {owner.__name__}.{method}({', '.join(parameters)})"
         assert found, f"{required}, which gunicorn {gunicorn.__version__} does not have"
         given = list(inspect.signature(found).parameters)
         assert given == parameters, f"{required}, which takes {given} in gunicorn {gunicorn.__version__}"
@@ -259,7 +259,9 @@ class TestGunicorn:
             theirs.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n")
             request = next(connection.parser)
             _, environ = create(request, ours, ("127.0.0.1", 1), ("127.0.0.1", 2), config)
-            relied_on = f"gunicorn {gunicorn.__version__} does not do what web.patience and web.waiting rely on"
+            relied_on = (
+                f"gunicorn {gunicorn.__version__} does not do what web.slow_clients and web.held_requests rely on"
+            )
             assert environ.get("gunicorn.socket") is connection.sock is ours, relied_on
             connection.parser.unreader.chunk = lambda _=None: b"body"
             assert environ["wsgi.input"].read() == b"body", relied_on
@@ -267,17 +269,21 @@ class TestGunicorn:
     def test_all_our_settings_are_known(self, settings: Settings) -> None:
         server = serving.Server(settings)
         assert server.cfg.control_socket_disable, f"gunicorn {gunicorn.__version__} opens a control socket"
-        assert server.cfg.worker_class is patience.PatientWorker
+        assert server.cfg.worker_class is slow_clients.SlowClientWorker
 
 
 def test_of_too_many_clients_the_slowest_is_sent_away() -> None:
     pairs = [socket.socketpair() for _ in range(3)]
     slow, slower, newest = (Client(ours, socket.SHUT_RD) for ours, _ in pairs)
     slower.waited_s = 1000
-    crowd = Crowd(2)
+    waiting_clients = WaitingClients(2)
     try:
-        with crowd.awaiting(slow), crowd.awaiting(slower), crowd.awaiting(newest):
-            assert (slow.is_sent_away, slower.is_sent_away, newest.is_sent_away) == (False, True, False)
+        with (
+            waiting_clients.waiting_for(slow),
+            waiting_clients.waiting_for(slower),
+            waiting_clients.waiting_for(newest),
+        ):
+            assert (slow.is_disconnected, slower.is_disconnected, newest.is_disconnected) == (False, True, False)
             assert pairs[1][0].recv(1) == b""
     finally:
         for connection in (end for pair in pairs for end in pair):
@@ -288,7 +294,7 @@ def test_uploads_at_their_least_rate_keep_nobody_out(port: int) -> None:
     """However many: those that threads have waited for longest are sent away."""
     slow = [socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) for _ in range(2 * WEB_THREADS)]
     kind = "Content-Type: image/png\r\nContent-Length: 30000000"
-    drip = dripping(slow, b"x" * patience.BODY_BYTES_PER_S)
+    drip = dripping(slow, b"x" * slow_clients.BODY_BYTES_PER_S)
     try:
         for connection in slow:
             connection.sendall(f"POST /api/v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\n{kind}\r\n\r\n".encode())
@@ -296,7 +302,7 @@ def test_uploads_at_their_least_rate_keep_nobody_out(port: int) -> None:
             drip()
             assert lives(port)
         refused = [connection for connection in slow if (sip(connection) or b"").startswith(b"HTTP/1.1 503 ")]
-        assert len(refused) >= len(slow) - patience.MOST_AWAITED
+        assert len(refused) >= len(slow) - slow_clients.MAX_WAITING_CLIENTS
     finally:
         for connection in slow:
             connection.close()

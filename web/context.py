@@ -1,4 +1,4 @@
-"""What the application that answers works with."""
+"""Access to the services of the current application."""
 
 from typing import TYPE_CHECKING, cast
 
@@ -9,5 +9,5 @@ if TYPE_CHECKING:
 
 
 def services() -> "Services":
-    """Everything this process works with."""
+    """Return the services of the current application."""
     return cast("Services", current_app.extensions["sakuga"])

@@ -1,4 +1,4 @@
-"""What is not a job: styles, limits, how busy the service is, whether it is well, its API document."""
+"""Routes about the service itself: styles, limits, statistics, health, metrics and the API document."""
 
 from typing import cast
 
@@ -12,12 +12,12 @@ from shared.photos.formats import MIN_SIDE, Format
 from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
 from shared.styles import Style
 from web.access import require_caller
-from web.current import services as _services
+from web.context import services as _services
 from web.openapi import Access, operation
 from web.readiness import check_of
 from web.schemas import LaneBody, LimitsBody, Range, ReadyBody, StatsBody, StyleBody, StyleList, answer
 
-blueprint = Blueprint("service", __name__)
+blueprint = Blueprint("service", __name__)  # also the tag of these operations in the API document
 
 
 @blueprint.get("/api/v1/styles")
@@ -74,7 +74,7 @@ def get_stats() -> Response:
             worker_processes=processes,
             megapixels_per_s=pace,
             rate_megapixels_per_s=None if one is None else round(one * processes, 4),
-            eta_error=_services().estimates.promise_error(),
+            eta_error=_services().estimates.eta_error(),
         )
     )
 

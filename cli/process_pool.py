@@ -1,7 +1,7 @@
-"""Converting photos here: in this process, or in several of which each has an engine of its own.
+"""Converting photos locally: in this process, or in several with an engine each.
 
-Processes are started anew and not forked, since a progress bar has a thread of its own already. Each is handed one
-photo after the other over a pipe, whose end tells it that the command has ended, however it did.
+Processes are spawned and not forked, since the progress bar runs in a thread. Each receives one photo after the other
+over a pipe, and exits when the pipe closes, however the command ended.
 """
 
 import multiprocessing
@@ -23,8 +23,8 @@ from shared.settings import Settings
 from shared.styles import installed_styles
 from shared.telemetry import configure_logs
 from worker.capacity import available_cores, available_memory, limit_threads
-from worker.choice import Capacity, plan
-from worker.memory import share_one_arena
+from worker.process_memory import share_one_arena
+from worker.tuning_profile import Capacity, plan_capacity
 
 WORTH_IT: Final = 8  # photos for every process; with fewer of a phone's, starting it takes longer than it saves
 STOP_LIMIT_S: Final = 10
@@ -36,7 +36,7 @@ LOST: Final = Outcome("The process converting it was killed, most likely for lac
 def convert_each(
     tasks: Sequence[Task], options: Options, settings: Settings
 ) -> Generator[tuple[Task, Outcome], None, None]:
-    """Convert every photo with all that this machine has; yields what became of each as it is known.
+    """Convert every photo with all that this machine has; yield each outcome as it is known.
 
     Raises:
         SakugaError: no engine can draw here.
@@ -51,8 +51,8 @@ def convert_each(
 
 
 def capacity_for(photos: int, settings: Settings) -> Capacity:
-    """As many processes as a worker would have here, as far as there are photos for them; else one with all cores."""
-    node = plan(settings)
+    """Return as many processes as a worker would have here, if there are photos for them; else one with all cores."""
+    node = plan_capacity(settings)
     processes = min(node.processes, photos // WORTH_IT)
     if processes > 1:
         threads = node.threads if processes == node.processes else max(1, available_cores() // processes)
@@ -109,7 +109,7 @@ def _convert_apart(
 
 @contextmanager
 def _ctrl_c_ignored() -> Iterator[None]:
-    """Start a process that Ctrl-C does not reach: whoever started it stops it."""
+    """Shield a process that is started from Ctrl-C: its parent stops it."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
@@ -118,7 +118,7 @@ def _ctrl_c_ignored() -> Iterator[None]:
 
 
 class Process:
-    """One that converts a photo after the other, until it is stopped or the command is no more."""
+    """A process that converts one photo after the other, until it is stopped or the command ends."""
 
     def __init__(self, options: Options, settings: Settings, capacity: Capacity) -> None:
         context = multiprocessing.get_context("spawn")
@@ -130,7 +130,7 @@ class Process:
         theirs.close()
 
     def give(self, task: Task) -> None:
-        """Hand it a photo; once there is an outcome, the connection can be read."""
+        """Send it a photo; the connection is readable once there is an outcome."""
         with suppress(OSError):  # it has ended, as the outcome will say
             self.connection.send(task)
 
@@ -146,7 +146,7 @@ class Process:
         return told
 
     def stop(self) -> None:
-        """Let it finish the photo in hand, unless it has only begun to start."""
+        """Let it finish its current photo, unless it is still starting."""
         self.connection.close()
         if self._has_begun:
             self._process.join(STOP_LIMIT_S)

@@ -1,7 +1,7 @@
-"""Running a function in a process of its own. `python -m worker.apart` is that process.
+"""Calling a function in a process of its own. `python -m worker.subprocess_call` is that process.
 
-What runs a network must not fork afterwards, and the memory and threads of one engine are not to be another's. Not
-`multiprocessing`: Celery's processes are daemons to it, which may not have children.
+A process that has run a network must not fork, and engines should not share memory and threads. `multiprocessing` does
+not work here: it treats Celery's processes as daemons, which may not have children.
 """
 
 import os
@@ -20,20 +20,20 @@ R = TypeVar("R")
 
 
 class CauseError(Exception):
-    """What an error in the other process came from, in words: a pickled error has lost it."""
+    """The cause of an error in the other process, as text: pickling drops it."""
 
 
-def run_apart(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Call `function`, a module's own and picklable like its arguments, in a fresh process; return what it returns.
+def call_in_subprocess(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Call `function`, a picklable one with picklable arguments, in a fresh process; return its result.
 
-    When this is interrupted, by a time limit say, the process is killed.
+    If this is interrupted, for example by a time limit, the process is killed.
 
     Raises:
-        SakugaError: what `function` raises of these.
-        UnavailableError: the process was killed, which the system does for want of memory.
-        EngineError: it raised anything else, which is on standard error, or the process died or could not be started.
+        SakugaError: any that `function` raises.
+        UnavailableError: the process was killed, most likely for lack of memory.
+        EngineError: it raised anything else, which is on standard error, or the process crashed or did not start.
     """
-    command, call = [sys.executable, "-m", "worker.apart"], pickle.dumps((function, args, kwargs))
+    command, call = [sys.executable, "-m", "worker.subprocess_call"], pickle.dumps((function, args, kwargs))
     try:
         done = subprocess.run(command, input=call, stdout=subprocess.PIPE, check=False)
     except OSError as error:
@@ -49,7 +49,7 @@ def run_apart(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
 
 
 def main() -> None:
-    """Answer one call: it comes on standard input, the answer goes to standard output, all else to standard error."""
+    """Serve one call from standard input; the result goes to standard output, all else to standard error."""
     with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as answer:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         function, args, kwargs = pickle.load(sys.stdin.buffer)  # noqa: S301  our own process wrote it
