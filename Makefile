@@ -22,12 +22,8 @@ test: check test-page ## everything CI runs: lint, types, tests, coverage (TESTS
 	$(PYTEST) -m alone $(TESTS) $(OR_NONE)
 	$(PYTEST) --numprocesses $(WORKERS) --dist loadgroup -m "not alone" $(COVERAGE) $(TESTS) $(OR_NONE)
 
-test-page: ## test the page's modules without a browser (needs node 20 or newer)
-	@if node -e "process.exit(Number(parseInt(process.versions.node) < 20))" 2>/dev/null; then \
-		node --test --test-reporter spec tests/page/*.test.js; \
-	else \
-		echo "Skipping the tests of the page's modules: they need node 20 or newer."; test "$(CI)" != true; \
-	fi
+test-page: $(VENV)/.dev ## test the page's modules without a browser
+	$(VENV)/lib/python*/site-packages/playwright/driver/node --test --test-reporter dot tests/page/*.test.js
 
 check: lint types
 
