@@ -30,7 +30,7 @@ from worker.app import process_name
 NODES = 2
 START_LIMIT_S = 180
 HOLD_LIMIT_S = 60
-MOMENT_S = 1  # that photos are held on, so that what is done to them then meets them
+MOMENT_S = 3  # that photos are held on, so that what is done to them then meets them
 
 
 def die_in_order() -> None:
