@@ -62,13 +62,13 @@ def redraw_proportions(photo: Rgb, analysis: Analysis) -> tuple[Rgb, Analysis]:
     height, width = photo.shape[:2]
     size = np.array((width, height), np.float32)
     lab = to_lab(photo.astype(np.float32) / 255)
-    sources = np.dstack(np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)))
+    places = np.dstack(np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)))
+    sources = places.copy()
     meshes = [mesh.astype(np.float32) * size for mesh in analysis.faces]
     scalings = [_scalings(mesh, lab) for mesh in meshes]
     for scaling in (scaling for of_face in scalings for scaling in of_face):
         near = window(scaling.middle[None], scaling.reach + 2, sources)
-        grid = np.dstack(np.meshgrid(*(np.arange(side.start, side.stop, dtype=np.float32) for side in near[::-1])))
-        sources[near] -= scaling.shift(grid)
+        sources[near] -= scaling.shift(places[near])
     shown = [_shown(mesh, of_face) / size for mesh, of_face in zip(meshes, scalings, strict=True)]
 
     def warped(image: Floats | Rgb, method: int) -> npt.NDArray[Any]:
