@@ -40,6 +40,13 @@ class Change:
         """Whether the state of the job changes."""
         return self.before is None or self.after is None or self.before.state is not self.after.state
 
+    @property
+    def claims(self) -> bool:
+        """Whether a new attempt begins."""
+        if self.after is None or self.after.state is not State.RUNNING:
+            return False
+        return self.before is None or self.after.claim != self.before.claim
+
     def enters(self, state: State) -> bool:
         """Return whether the job enters a state."""
         return self.moves and self.after is not None and self.after.state is state

@@ -13,7 +13,7 @@ from shared import redis_keys
 from shared.jobs.record import Job, Lane, State
 from shared.redis_clock import Clock
 from shared.scheduling.lane_order import BULK_SHARE
-from shared.scheduling.workers import SILENT_AFTER_S
+from shared.scheduling.workers import count_alive
 from shared.styles import Size, Style
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Estimates:
             pipe.zrank(redis_keys.lane_sent(job.lane), job.id)
             pipe.hget(redis_keys.lane_totals(job.lane), "finished_ms")
             pipe.hget(redis_keys.lane_totals(Lane.BULK), "jobs")
-            pipe.zcount(redis_keys.WORKERS, now - SILENT_AFTER_S, "+inf")
+            count_alive(pipe, now)
             pipe.get(redis_keys.SLOWDOWN)
             rank, finished, bulk_jobs, processes, slowdown = pipe.execute()
         own_s = job.work_ms * float(slowdown or 1) / 1000
@@ -119,7 +119,7 @@ class Estimates:
             pipe.hlen(redis_keys.OUTSTANDING)
             pipe.hrandfield(redis_keys.OUTSTANDING, MAX_FLOWS_READ, withvalues=True)
             pipe.hmget(redis_keys.lane_totals(Lane.INTERACTIVE), ["submitted_ms", "finished_ms"])
-            pipe.zcount(redis_keys.WORKERS, now - SILENT_AFTER_S, "+inf")
+            count_alive(pipe, now)
             pipe.get(redis_keys.SLOWDOWN)
             own, flows, sample, singles, processes, slowdown = pipe.execute()
         if not processes:

@@ -57,12 +57,10 @@ class Leases(Observer):
 
     def changed(self, pipe: "Pipeline", change: Change) -> None:
         """Lease a job with each new attempt, until it no longer runs."""
-        before, after = change.before, change.after
-        if after and after.state is State.RUNNING:
-            if before is None or after.claim != before.claim:
-                pipe.eval(_BEGIN, 1, redis_keys.LEASES, after.id)
-        elif before:
-            pipe.zrem(redis_keys.LEASES, before.id)
+        if change.claims:
+            pipe.eval(_BEGIN, 1, redis_keys.LEASES, change.job.id)
+        elif change.before and not (change.after and change.after.state is State.RUNNING):
+            pipe.zrem(redis_keys.LEASES, change.before.id)
 
     def lost(self, pipe: "Pipeline", job_id: str) -> None:
         """Drop the lease."""

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 from shared import redis_keys
 from shared.jobs.observer import Change, Observer
-from shared.jobs.record import State
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -22,9 +21,8 @@ class ResendLocks(Observer):
 
     def changed(self, pipe: "Pipeline", change: Change) -> None:
         """Release the lock of a job that is claimed."""
-        before, after = change.before, change.after
-        if before and after and after.state is State.RUNNING and after.claim != before.claim:
-            pipe.delete(redis_keys.resent(after.id))
+        if change.claims:
+            pipe.delete(redis_keys.resent(change.job.id))
 
     def acquire(self, job_id: str) -> bool:
         """Try to lock the resending of a job's message for a while; return whether that succeeded."""

@@ -42,5 +42,9 @@ class Workers:
 
     def count(self) -> int:
         """Return the number of live processes on all nodes."""
-        now = self._clock.now()
-        return int(self._redis.zcount(redis_keys.WORKERS, now - SILENT_AFTER_S, "+inf"))
+        return int(count_alive(self._redis, self._clock.now()))
+
+
+def count_alive(redis: "Redis", now: float) -> int:
+    """Count the live processes on all nodes; in a pipeline, queue that."""
+    return redis.zcount(redis_keys.WORKERS, now - SILENT_AFTER_S, "+inf")
