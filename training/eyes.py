@@ -12,6 +12,7 @@ from training.faces import (
     RIGHT_IRIS,
     RIGHT_LID,
     grown,
+    skin_at,
 )
 from training.planes import Colour, Floats, Plane, Points, blend, smoothstep_down
 from training.strokes import Window, draw_stroke, ellipse, is_empty, polygon_in, window
@@ -99,6 +100,12 @@ def eyes_of(points: Points) -> list[Eye]:
     return [Eye(*(points[list(part)] for part in parts)) for parts in numbers]
 
 
+def hides_eyes(points: Points, lab: Colour) -> bool:
+    """Whether neither eye of a face is seen: it wears dark glasses, or sleeps."""
+    skin = skin_at(points, lab)
+    return not any(eye.is_seen(lab, skin) for eye in eyes_of(points))
+
+
 def draw_eye(drawn: Colour, ink: Plane, photo: Colour, *, eye: Eye, skin: Floats) -> None:
     """Draw an eye, if it is seen, into `drawn` (H, W, 3; Lab) and `ink` (H, W; 0..1), in place; `skin` is Lab (3,)."""
     if not eye.is_seen(photo, skin):
@@ -139,10 +146,10 @@ def _draw_iris(drawn: Colour, photo: Colour, eye: Eye, skin: Floats) -> None:
     iris = blend(iris, colours, 0.9 * within(0.82))
     iris = blend(iris, colours * _PUPIL, 0.9 * within(0.45))
     above = middle + np.array((-0.32 * wide, -0.34 * high))
-    iris = blend(iris, np.broadcast_to(_WHITE, iris.shape), 0.95 * within(max(0.23, 0.85 / wide), above, 0.35))
+    iris = blend(iris, np.broadcast_to(_WHITE, iris.shape), 0.95 * within(max(0.29, 1 / wide), above, 0.35))
     if wide > _SECOND_LIGHT:
         below = middle + np.array((0.34 * wide, 0.46 * high))
-        iris = blend(iris, np.broadcast_to(_WHITE, iris.shape), 0.6 * within(0.14, below, 0.35))
+        iris = blend(iris, np.broadcast_to(_WHITE, iris.shape), 0.7 * within(0.17, below, 0.35))
     drawn[near] = iris
 
 

@@ -32,22 +32,30 @@ NOSE_BASE = (97, 2, 326)
 NOSE = (4, 2, 98, 327)  # its tip and base
 CHIN = (152,)
 NOSTRILS = (64, 98, 97, 2, 326, 327, 294, 275, 4, 45)
+NOSE_OUTLINE = (168, 98, 2, 327, 64, 294)
+BELOW_TIP = (98, 97, 2, 326, 327, 19)
+TIP = (4,)
+LEFT_OF_NOSE = (197, 195, 5, 4, 1, 19, 98, 64, 49, 198, 236, 196)
+RIGHT_OF_NOSE = (197, 195, 5, 4, 1, 19, 327, 294, 279, 420, 456, 419)
+LEFT_NOSTRIL = (98, 60, 20)
+RIGHT_NOSTRIL = (327, 290, 250)
 LEFT_IRIS = (468, 469, 470, 471, 472)  # its middle, then four points of its rim
 RIGHT_IRIS = (473, 474, 475, 476, 477)
 BELOW_NOSE = (2, 98, 205, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 425, 327)
 BARE = (50, 101, 118, 280, 330, 347, 151, 108, 337)  # on cheeks and forehead
+INNER_CORNERS = (133, 362)
 OUTER_CORNERS = (33, 263)  # of the eyes
 # fmt: on
 
+_MOST_TURNED = 0.22  # of the width between the outer corners of the eyes, from one of them to the tip of the nose
 SMALLEST_FACE = 24  # pixels of its height
 # What is drawn as the photo has it, how much larger than the mesh says it is in x and y, and how much of it.
 _FEATURES = (
-    (LEFT_EYE, (1.35, 1.9), 1.0),
-    (RIGHT_EYE, (1.35, 1.9), 1.0),
+    (LEFT_EYE, (1.3, 1.6), 1.0),
+    (RIGHT_EYE, (1.3, 1.6), 1.0),
     (LEFT_BROW, (1.12, 1.5), 1.0),
     (RIGHT_BROW, (1.12, 1.5), 1.0),
     (LIPS, (1.12, 1.12), 1.0),
-    (NOSTRILS, (1.1, 1.1), 0.8),
 )
 
 
@@ -70,6 +78,14 @@ class Face:
         """Some of its points."""
         part: Points = self.points[list(numbers)]
         return part
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether it looks so far aside that one of its halves is hardly seen."""
+        left, right = self.part(OUTER_CORNERS)
+        across = right - left
+        share = float((self.part(TIP)[0] - left) @ across / max(float(across @ across), 1e-3))
+        return not _MOST_TURNED < share < 1 - _MOST_TURNED
 
     @property
     def bare(self) -> npt.NDArray[np.bool_]:
@@ -105,6 +121,10 @@ def all_ovals(faces: list[Face], shape: tuple[int, int]) -> Plane:
 
 def all_features(faces: list[Face], shape: tuple[int, int]) -> Plane:
     return _together([face.features for face in faces], shape)
+
+
+def all_mouths(faces: list[Face], shape: tuple[int, int]) -> Plane:
+    return _together([polygon(shape, face.part(LIPS), softness=1.0) for face in faces], shape)
 
 
 def jaws(faces: list[Face], shape: tuple[int, int]) -> Plane:

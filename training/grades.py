@@ -47,7 +47,7 @@ def hinata(drawing: Drawing) -> Colour:
     tone = _contrasted((light / 100) ** 0.78, 0.18, middle=0.5)
     chroma = np.hypot(a, b)
     skin_like = _of_hue(a, b, 0.95, 0.4) * smoothstep(chroma, 6, 14) * smoothstep_down(chroma, 45, 65)
-    gain = 1 + 0.95 * np.exp(-chroma / 48) * (1 - 0.85 * np.maximum(0.6 * skin_like, skin))
+    gain = 1 + 0.95 * np.exp(-chroma / 48) * (1 - np.maximum(0.51 * skin_like, 0.65 * skin))
     a = a * gain + 1.5 * tone + 4 * (1 - tone)
     b = b * gain + 5 * tone * (1 - 0.3 * skin) - 13 * (1 - tone) * (1 - 0.5 * skin)
     lifted = 100 * np.clip(tone + 0.035 * np.sin(np.pi * np.clip(tone, 0, 1)), 0, 1)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from training.faces import jaws
+from training.faces import all_mouths, jaws
 from training.flow import difference_across
 from training.planes import Colour, Labels, Plane, bilateral, blur, dilate, erode, gradient, smoothstep
 from training.regions import borders
@@ -35,7 +35,7 @@ def draw_lines(view: View, base: Colour, labels: Labels, skin: Plane, glasses: P
     fine, broad = _ink(view)
     jaw = jaws(view.faces, edge.shape)
     bare = erode(skin, 5) * (1 - view.features) * (1 - jaw)
-    clear = 1 - 0.95 * erode(view.sky, 5)
+    clear = (1 - 0.95 * erode(view.sky, 5)) * (1 - all_mouths(view.faces, edge.shape))
     wanted = _FAINT + (1 - _FAINT) * np.maximum(np.maximum(near, 0.8 * jaw), glasses)
     fine = np.maximum(fine * wanted, _outlines(edge, contrast, view.person)) * in_focus(view.lab[..., 0] / 100)
     fine *= (1 - 0.97 * bare * (1 - 0.8 * glasses)) * clear * (1 - 0.55 * view.texture)

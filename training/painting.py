@@ -27,7 +27,7 @@ from training.regions import spread
 _SECTORS = 8
 _SHADE = np.array((0, 1.5, -4), np.float32)  # what a full shadow adds to a colour: shadows are cooler
 _LARGEST_LOSS = 25.0  # units of Lab that one pixel may count for when it is judged how much is lost around it
-_CROWDED = 0.35  # of the threshold, for each unit of Lab that is lost around a pixel
+_CROWDED = 0.8  # of the threshold, for each unit of Lab that is lost around a pixel
 _QUIETER = 0.65  # share of the threshold that falls away where hardly anything was lost
 _RESTORED = 1.15  # of what was lost: strokes come out clearer than they were
 _STEEPER = 1.8  # times as steep as a border was

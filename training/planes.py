@@ -76,6 +76,16 @@ def erode(image: Floats, size: int) -> Floats:
     return np.asarray(cv2.erode(image, np.ones((size, size), np.uint8)), np.float32)
 
 
+def opened(plane: Plane, size: float) -> Plane:
+    """The plane without peaks narrower than a disc of `size` pixels."""
+    return np.asarray(cv2.morphologyEx(plane, cv2.MORPH_OPEN, _disc(size)), np.float32)
+
+
+def closed(plane: Plane, size: float) -> Plane:
+    """The plane without pits narrower than a disc of `size` pixels."""
+    return np.asarray(cv2.morphologyEx(plane, cv2.MORPH_CLOSE, _disc(size)), np.float32)
+
+
 def smoothstep(values: Floats, low: float, high: float) -> Floats:
     """0 below `low`, 1 above `high`, smooth between."""
     t = np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
@@ -107,3 +117,8 @@ def polygon(shape: tuple[int, int], points: Points, softness: float = 0.0) -> Pl
 def _over(plane: Plane, image: Floats) -> Floats:
     """The plane, so that it can be multiplied with the image."""
     return plane[..., None] if image.ndim == 3 else plane
+
+
+def _disc(size: float) -> npt.NDArray[np.uint8]:
+    width = max(3, int(size) | 1)
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width)), np.uint8)

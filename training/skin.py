@@ -9,15 +9,18 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from training.faces import BELOW_NOSE, OUTER_CORNERS, Face, all_ovals, around_eyes
+from training.eyes import hides_eyes
+from training.faces import BELOW_NOSE, JAW, OUTER_CORNERS, OVAL, Face, all_ovals, around_eyes
 from training.planes import (
     Colour,
     Floats,
     Plane,
     blend,
     blur,
+    closed,
     erode,
     masked_blur,
+    opened,
     polygon,
     smoothstep,
     smoothstep_down,
@@ -26,8 +29,15 @@ from training.planes import (
 _NO_GLASSES = 0.5  # of what `around_eyes` says
 _FEWEST = 30  # pixels of a face to know its skin by
 _FARTHEST = 4.0  # heights of a face from its middle: where its hands and shoulders end
-_HAIR = 4.5, 10.0  # darker and greyer than skin, Lab: from the first on a beard shows, from the second wholly
+# A beard shows from the first on, and wholly from the second: L* darker than skin, and how unlike shade it is.
+_DARKER, _UNLIKE_SHADE = (4.5, 10.0), (1.05, 1.5)
+_DULL, _COLOUR_OF_SHADE = 6.0, 1.2  # of L* in roughness for a chroma that falls by all of skin's; and that of shade
+_LEAST_RED = 0.52  # least a for one of b, Lab: skin in green or yellow light is no olive
 _DEEPEST = 18.0  # of lightness, between the two tones
+_HAIRLINE = 0.12  # heights of a face that a hairline is high
+_CREASE = 0.055  # heights of a face that a crease is wide at the most
+_SHADOW_OF_CHIN = 0.14  # heights of a face that it is long
+_IN_SHADOW = np.array((-11, 2, 1), np.float32)  # Lab, than the light tone
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +79,7 @@ def find_skin(lab: Colour, faces: list[Face], person: Plane, roughness: Plane) -
     return _tidied(found, faces) if found.max() > 0 else found
 
 
-def paint_skin(lab: Colour, skin: Plane, faces: list[Face]) -> tuple[Colour, Plane]:
+def paint_skin(lab: Colour, skin: Plane, faces: list[Face], roughness: Plane) -> tuple[Colour, Plane]:
     """Paint skin in two tones with a soft edge between; returns the picture and where it was painted."""
     painted, done = lab.copy(), np.zeros_like(skin)
     for face, own in zip(faces, _nearest(faces, skin.shape), strict=True):
@@ -77,7 +87,9 @@ def paint_skin(lab: Colour, skin: Plane, faces: list[Face]) -> tuple[Colour, Pla
         if bare.sum() < 40 or bare.max() <= 0.5:
             continue
         tones = _two_tones(lab, bare, face.height)
-        painted = blend(painted, blend(tones, *_facial_hair(lab, tones, bare, face)), skin * own)
+        _cast_shadow_of_chin(tones, bare, face)
+        tones[..., 1] = np.maximum(tones[..., 1], _LEAST_RED * tones[..., 2])
+        painted = blend(painted, blend(tones, *_facial_hair(lab, tones, bare, face, roughness)), skin * own)
         done = np.maximum(done, skin * own)
     return painted, done
 
@@ -104,11 +116,30 @@ def _skin_of(face: Face, lab: Colour, person: Plane, roughness: Plane) -> Plane:
     # Within the oval all is skin but what is dark (a fringe, a beard) or of quite another colour.
     face_itself = (
         face.oval
+        * _below_hairline(face, person.shape)
         * smoothstep_down(strange, 12, 22)
-        * smoothstep(light, complexion.darkest - 20, complexion.darkest - 12)
+        * smoothstep(_without_creases(light, face), complexion.darkest - 20, complexion.darkest - 12)
     )
     skin: Plane = np.maximum(body * smoothstep(person, 0.4, 0.7), face_itself)
+    if hides_eyes(face.points, lab):
+        skin *= 1 - around_eyes([face], person.shape) * smoothstep_down(light, median - 14, median - 6)
     return skin
+
+
+def _without_creases(light: Plane, face: Face) -> Plane:
+    """Lightness without thin dark lines; above the eyes, where hair hangs, without level ones alone."""
+    size = _CREASE * face.height
+    upright = np.ones((max(3, int(size) | 1), 1), np.uint8)
+    level = np.asarray(cv2.morphologyEx(light, cv2.MORPH_CLOSE, upright), np.float32)
+    return blend(level, closed(light, size), _below_eyes(face, light.shape))
+
+
+def _below_hairline(face: Face, shape: tuple[int, ...]) -> Plane:
+    """0 at the top of a face, where hair may begin, 1 from the middle of the forehead on down."""
+    top, down = face.part(OVAL)[0], _down(face)
+    rows, columns = (np.arange(length, dtype=np.float32) for length in shape)
+    below = (rows[:, None] - top[1]) * down[1] + (columns - top[0]) * down[0]
+    return smoothstep(below / np.float32(face.height), 0.0, _HAIRLINE)
 
 
 def _below_eyes(face: Face, shape: tuple[int, ...]) -> Plane:
@@ -138,19 +169,13 @@ def _tidied(skin: Plane, faces: list[Face]) -> Plane:
     """Without specks and holes; within the faces nothing is too small to be skin."""
     height = max(face.height for face in faces)
     ovals = erode(all_ovals(faces, skin.shape), 3)
-    without_specks = np.maximum(_morphed(skin, cv2.MORPH_OPEN, 0.045 * height), skin * ovals)
-    return smoothstep(blur(_morphed(without_specks, cv2.MORPH_CLOSE, 0.03 * height), 1.5), 0.3, 0.7)
-
-
-def _morphed(plane: Plane, operation: int, size: float) -> Plane:
-    width = max(3, int(size) | 1)
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
-    return np.asarray(cv2.morphologyEx(plane, operation, disc), np.float32)
+    without_specks = np.maximum(opened(skin, 0.045 * height), skin * ovals)
+    return smoothstep(blur(closed(without_specks, 0.03 * height), 1.5), 0.3, 0.7)
 
 
 def _two_tones(lab: Colour, bare: Plane, height: float) -> Colour:
     """The skin of a face: light and shade as the photo parts them, about their mean; evenly lit skin stays one tone."""
-    smooth = masked_blur(lab[..., 0], bare, max(1.6, 0.07 * height))
+    smooth = masked_blur(lab[..., 0], bare, max(1.6, 0.15 * height))
     clear = bare > 0.5
     middle, difference = _otsu(smooth[clear])
     shade = 1 / (1 + np.exp(np.clip((smooth - np.float32(middle)) / np.float32(0.35 + 0.02 * difference), -30, 30)))
@@ -159,18 +184,41 @@ def _two_tones(lab: Colour, bare: Plane, height: float) -> Colour:
     light = mean + float(shade[clear].mean()) * depth
     parted = 0.86 * (light - depth * shade) + 0.14 * smooth
     even = 0.55 * mean + 0.45 * masked_blur(lab[..., 0], bare, 0.12 * height)
-    share = smoothstep(np.array(difference), 6, 13)
+    share = smoothstep(np.array(difference), 8.5, 13.5)
     tint = masked_blur(lab[..., 1:], bare, 0.05 * height + 1)
     return np.dstack((share * parted + (1 - share) * even, tint)).astype(np.float32)
 
 
-def _facial_hair(lab: Colour, tones: Colour, bare: Plane, face: Face) -> tuple[Colour, Plane]:
-    """Beards as soft masses (H, W, 3), and their share (H, W) 0..1: what is dark or grey below the nose."""
+def _cast_shadow_of_chin(tones: Colour, bare: Plane, face: Face) -> None:
+    """Paint the shadow of a jaw on the neck, in place; what is darker stays as it is."""
+    jaw = face.part(JAW)
+    down = _SHADOW_OF_CHIN * face.height * _down(face)
+    light = np.median(tones[bare > 0.5], axis=0)
+    shape = bare.shape
+    shadow = polygon(shape, np.concatenate((jaw, jaw[::-1] + down)), softness=0.006 * face.height)
+    shadow *= 1 - polygon(shape, jaw, softness=0.006 * face.height)
+    shaded = np.minimum(tones[..., 0], light[0] + _IN_SHADOW[0])
+    tones[:] = blend(tones, np.dstack((shaded, tones[..., 1:] + _IN_SHADOW[1:])), shadow)
+
+
+def _down(face: Face) -> Floats:
+    """The direction from the eyes to the chin, of length 1."""
+    x, y = np.subtract(*face.part(OUTER_CORNERS)[::-1])
+    return np.array((-y, x), np.float32) / np.float32(max(np.hypot(x, y), 1e-3))
+
+
+def _facial_hair(lab: Colour, tones: Colour, bare: Plane, face: Face, roughness: Plane) -> tuple[Colour, Plane]:
+    """Beards as soft masses (H, W, 3), and their share (H, W) 0..1: what is dark below the nose, and no shade.
+
+    Shade is smooth and keeps its colour: the chroma of lit skin, in proportion to its lightness, or more.
+    """
     mass = masked_blur(lab, bare, max(1.0, 0.016 * face.height))
     darker = tones[..., 0] - mass[..., 0]
-    greyer = np.hypot(tones[..., 1], tones[..., 2]) - np.hypot(mass[..., 1], mass[..., 2])
+    light, chroma = np.median(lab[face.bare], axis=0)[0], np.median(np.hypot(*lab[face.bare][:, 1:].T))
+    of_shade = np.hypot(mass[..., 1], mass[..., 2]) / np.maximum(chroma * mass[..., 0] / light, 1)
+    unlike_shade = blur(roughness + _DULL * (_COLOUR_OF_SHADE - of_shade), 0.06 * face.height)
     below = polygon(bare.shape, face.part(BELOW_NOSE), softness=0.012 * face.height)
-    return mass, below * smoothstep(darker + np.clip(greyer, 0, 8), *_HAIR)
+    return mass, below * smoothstep(darker, *_DARKER) * smoothstep(unlike_shade, *_UNLIKE_SHADE)
 
 
 def _otsu(values: Floats) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from training.flow import smooth_along
 from training.grades import Drawing, hinata, sumi, yoi
 from training.lines import draw_lines, in_focus
 from training.painting import add_tones, masses, restore, round_edges, soften, steepen
-from training.planes import Colour, Labels, Plane, Rgb, bilateral, blend, blur, smoothstep
+from training.planes import Colour, Labels, Plane, Rgb, bilateral, blend, blur, closed, opened, smoothstep
 from training.proportions import redraw_proportions
 from training.regions import fill, rounded, segment
 from training.skin import paint_skin
@@ -25,6 +25,7 @@ GRADES: dict[str, Callable[[Drawing], Colour]] = {"hinata": hinata, "yoi": yoi, 
 
 _COLOUR_WEIGHT = np.array((1, 1.4, 1.4), np.float32)  # of Lab: regions part by colour rather than by light
 _APART = 22.0  # how far skin is from what is no skin, and sky from what is no sky; a person 9
+_SMALLEST_TONE = 9  # pixels across
 _LEAST_DIFFERENCE = 9.0  # of two regions beside each other
 
 
@@ -46,9 +47,9 @@ def draw(photo: Rgb, analysis: Analysis | None = None) -> Drawing:
     labels = _regions(base, view)
     toned = add_tones(fill(base, labels), labels, _lightness(base, view), _without_tones(view))
     areas = soften(toned, view.lab, view.unit)
-    painted_skin, skin = paint_skin(base, view.skin, view.faces)
+    painted_skin, skin = paint_skin(base, view.skin, view.faces, view.roughness)
     painted = bilateral(blend(areas, painted_skin, skin), colour=7, space=1.6, size=5)
-    glasses = find_glasses(view.lab[..., 0], view.faces)
+    glasses = find_glasses(view.lab, view.faces)
     detailed = steepen(round_edges(_with_detail(painted, view, skin, glasses), view.features))
     paint, pen = draw_features(detailed, view.lab, view.faces)
     lines = draw_lines(view, base, labels, skin, glasses)
@@ -80,8 +81,9 @@ def _without_tones(view: View) -> Plane:
 
 
 def _lightness(base: Colour, view: View) -> Plane:
-    """The lightness that tones follow: even along edges."""
-    return blur(smooth_along(base[..., 0].copy(), view.flow, 6), 2.5 * view.unit)
+    """The lightness that tones follow: even along edges, without what is too small to be a tone of its own."""
+    size, even = _SMALLEST_TONE * view.unit, smooth_along(base[..., 0].copy(), view.flow, 6)
+    return blur(closed(opened(even, size), size), 2.5 * view.unit)
 
 
 def _with_detail(painted: Colour, view: View, skin: Plane, glasses: Plane) -> Colour:

@@ -26,6 +26,7 @@ class View:
     unit: float  # pixels of the photo for one of a photo of `SIDE`
     flow: Flow
     texture: Plane
+    roughness: Plane  # units of L*
     faces: list[Face]
     features: Plane  # eyes, brows, nostrils and mouths
     person: Plane
@@ -50,6 +51,7 @@ def look_at(photo: Rgb, analysis: Analysis) -> View:
         unit=unit,
         flow=edge_flow(even[..., 0]),
         texture=smoothstep(roughness, 1.1, 2.6),
+        roughness=roughness,
         faces=faces,
         features=all_features(faces, shape),
         person=analysis.person,
