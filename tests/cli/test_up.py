@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cli.tied import tied
+from cli.parent_death import die_with_parent
 from cli.up import Part
 from tests.conftest import ROOT, wait_until
 
@@ -58,7 +58,7 @@ def test_a_part_ends_when_the_supervisor_is_killed(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no other kernel tells")
 def test_a_part_whose_supervisor_is_gone_already_does_not_begin(tmp_path: Path) -> None:
-    command = shlex.join(tied(["touch", str(tmp_path / "begun")]))
+    command = shlex.join(die_with_parent(["touch", str(tmp_path / "begun")]))
     subprocess.run(["sh", "-c", f"{command}; true"], check=True)  # the shell is its parent, and not who prepared it
     assert not (tmp_path / "begun").exists()
 

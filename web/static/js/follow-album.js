@@ -1,7 +1,7 @@
 /** Following an album to its end: by server-sent events, and by asking where those break. */
 
 import { getAlbum, isAlbumOver, photosOf } from "./albums.js";
-import { patiently, pause } from "./patience.js";
+import { pause, withRetries } from "./retry.js";
 import { openStream } from "./stream.js";
 
 /**
@@ -15,7 +15,7 @@ import { openStream } from "./stream.js";
  */
 
 const POLL_MS = 1500;
-const MAX_PATIENCE = 8; // polls between two tries to listen, where listening fails
+const MAX_BACKOFF = 8; // polls between two attempts to listen, while the stream fails
 
 /**
  * @param {string} id
@@ -25,17 +25,17 @@ const MAX_PATIENCE = 8; // polls between two tries to listen, where listening fa
 export async function followAlbum(id, listener, signal) {
   let heard = "";
   let toListen = 0;
-  let patience = 1;
+  let backoff = 1;
   for (;;) {
     const isGrowing = listener.expectsMore(); // asked first: what comes in meanwhile is not in the answer
-    const album = await patiently(() => getAlbum(id, signal), listener.onSilence, signal);
+    const album = await withRetries(() => getAlbum(id, signal), listener.onSilence, signal);
     if (JSON.stringify(album.counts) !== heard) await tellPhotos(album, listener, signal);
     heard = JSON.stringify(album.counts);
     listener.onAlbum(album);
     if (isAlbumOver(album) && !isGrowing) return;
     if (!isAlbumOver(album) && --toListen <= 0) {
-      patience = (await listen(album, heard, listener, signal)) ? 1 : Math.min(MAX_PATIENCE, 2 * patience);
-      toListen = patience;
+      backoff = (await listen(album, heard, listener, signal)) ? 1 : Math.min(MAX_BACKOFF, 2 * backoff);
+      toListen = backoff;
       heard = ""; // what happened between the last event and now is asked for
     }
     await pause(isAlbumOver(album) || toListen > 1 ? POLL_MS : 200, signal);
@@ -51,7 +51,7 @@ async function tellPhotos(album, listener, signal) {
   const tell = async () => {
     for await (const photo of photosOf(album, signal)) listener.onPhoto(photo);
   };
-  await patiently(tell, listener.onSilence, signal);
+  await withRetries(tell, listener.onSilence, signal);
 }
 
 /**

@@ -2,7 +2,7 @@
 
 import { getJob, isOver } from "./api.js";
 import { Countdown } from "./countdown.js";
-import { mayPass, pause } from "./patience.js";
+import { isTransient, pause } from "./retry.js";
 import { openStream } from "./stream.js";
 
 /**
@@ -77,7 +77,7 @@ async function lookAgain(id, signal) {
   try {
     return await getJob(id, signal);
   } catch (error) {
-    if (mayPass(error)) return null;
+    if (isTransient(error)) return null;
     throw error;
   }
 }

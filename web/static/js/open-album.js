@@ -23,7 +23,7 @@ import { compared } from "./compared.js";
 import { remember, rememberNames, rememberedNames } from "./earlier.js";
 import { followAlbum } from "./follow-album.js";
 import { keepMiniature, keptMiniature } from "./miniatures.js";
-import { patiently } from "./patience.js";
+import { withRetries } from "./retry.js";
 import { sendPhotos, sendWhole } from "./sending.js";
 import * as words from "./words.js";
 
@@ -86,7 +86,7 @@ export class OpenAlbum {
     this.page.onChange();
     await this.#attempt(async () => {
       const create = () => api.createAlbum(name, options, this.signal);
-      this.album = await patiently(create, () => this.#silent(), this.signal);
+      this.album = await withRetries(create, () => this.#silent(), this.signal);
       this.#rememberNames();
       this.#goOn(); // a new album lacks everything: there is nothing to ask
     });
@@ -96,7 +96,7 @@ export class OpenAlbum {
   async find(id) {
     for (const name of rememberedNames(id)) this.#put({ name, state: "waiting" });
     await this.#attempt(async () => {
-      this.album = await patiently(() => api.getAlbum(id, this.signal), () => this.#silent(), this.signal);
+      this.album = await withRetries(() => api.getAlbum(id, this.signal), () => this.#silent(), this.signal);
       this.#follow();
     });
   }

@@ -2,7 +2,7 @@
 
 import { sendPhoto, sendArchive } from "./albums.js";
 import { ProblemError } from "./api.js";
-import { patiently } from "./patience.js";
+import { withRetries } from "./retry.js";
 
 const AT_A_TIME = 3;
 
@@ -40,7 +40,7 @@ export async function sendPhotos(album, queue, sender, signal) {
 export async function sendWhole(album, archive, sender, signal) {
   try {
     const send = () => sendArchive(album, archive, sender.onArchive, signal);
-    const { rejected } = await patiently(send, sender.onWait, signal);
+    const { rejected } = await withRetries(send, sender.onWait, signal);
     for (const { name, error } of rejected) sender.onRefused(name, error);
   } catch (error) {
     sender.onRefused(archive.name, refusal(error));
@@ -56,7 +56,7 @@ export async function sendWhole(album, archive, sender, signal) {
 async function sendOne(album, photo, sender, signal) {
   sender.onStart(photo);
   try {
-    await patiently(() => sendPhoto(album, photo, signal), sender.onWait, signal);
+    await withRetries(() => sendPhoto(album, photo, signal), sender.onWait, signal);
   } catch (error) {
     return sender.onRefused(photo.name, refusal(error));
   }
