@@ -35,6 +35,7 @@ from shared.redis_keys import LEASES
 from shared.scheduling.admission import Admission
 from shared.services import Services, connect
 from shared.settings import Settings
+from shared.styles import BUNDLED_WEIGHTS, read_manifest
 from tests.browsing import browser, busy, open_page, page  # noqa: F401  fixtures
 from worker.capacity import available_cores, limit_threads
 
@@ -43,6 +44,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CHECK_DATA = Path(os.environ.pop("SAKUGA_CHECK_DATA", ROOT.parent / "shared"))  # no setting of the service
 AXE = Path(os.environ.pop("SAKUGA_AXE", ""))  # axe.min.js of axe-core, which is no part of the project either
 IN_CI = os.environ.get("CI") == "true"
+AMPLE_MEMORY = 8 << 30  # bytes: no engine lacks any
+STYLES = {style.name: style for style in read_manifest(BUNDLED_WEIGHTS)}
 
 
 MAX_WORKERS = 8  # more would wait for the longest group of tests

@@ -13,8 +13,8 @@ from shared.engines import EngineName
 from shared.errors import EngineError, SettingsError
 from shared.pipeline import Engine
 from shared.settings import Settings
-from shared.styles import BUNDLED_WEIGHTS, Size, installed_styles, read_manifest
-from tests.conftest import ToyEngine, wait_until
+from shared.styles import BUNDLED_WEIGHTS, Size, installed_styles
+from tests.conftest import AMPLE_MEMORY, STYLES, ToyEngine, wait_until
 from worker import prepare, tuning_profile
 from worker.capacity import available_cores, available_memory, cpu_flags
 from worker.engines.artefacts import Artefacts
@@ -30,9 +30,6 @@ from worker.tuning_profile import (
     read_profile,
     write_profile,
 )
-
-PLENTY = 8 << 30
-STYLES = {style.name: style for style in read_manifest(BUNDLED_WEIGHTS)}
 
 
 class ToyModels:
@@ -227,7 +224,7 @@ class TestChoice:
         style = STYLES["hinata-light"].model_copy(update={"folder": tmp_path})
         for name in (style.file, "manifest.toml"):
             (tmp_path / name).write_bytes((BUNDLED_WEIGHTS / name).read_bytes())
-        assert loader_for(Settings(), {style.name: style}, threads=1, memory=PLENTY).prepare(style.name) is (
+        assert loader_for(Settings(), {style.name: style}, threads=1, memory=AMPLE_MEMORY).prepare(style.name) is (
             EngineName.OPENVINO
         )
 
@@ -247,7 +244,7 @@ class TestTune:
                 outcomes[layout] = outcome
 
         style = installed_styles(tmp_path)["hinata-light"]
-        chosen = tune(settings, style, Bounds(60, PLENTY), tell, seconds=0.2)
+        chosen = tune(settings, style, Bounds(60, AMPLE_MEMORY), tell, seconds=0.2)
         best = max(outcomes.values(), key=lambda one: one.pictures_per_s)
         assert (chosen.engine, chosen.processes, chosen.threads) == (
             best.layout.engine, best.layout.processes, best.layout.threads
@@ -294,10 +291,10 @@ class TestTune:
         monkeypatch.setattr("worker.tune.available_cores", lambda: 6)
         tried: set[Layout] = set()
         settings = Settings(engine=EngineName.TORCH)
-        chosen = tune(settings, STYLES["hinata-light"], Bounds(10, PLENTY), lambda layout, _: tried.add(layout))
+        chosen = tune(settings, STYLES["hinata-light"], Bounds(10, AMPLE_MEMORY), lambda layout, _: tried.add(layout))
         assert {layout.engine for layout in tried} == {EngineName.TORCH}
         assert {layout.processes * layout.threads for layout in tried} == {1, 6}
-        assert (chosen.asked, chosen.memory_budget) == (EngineName.TORCH, PLENTY)
+        assert (chosen.asked, chosen.memory_budget) == (EngineName.TORCH, AMPLE_MEMORY)
 
     def test_the_peak_of_memory_counts_not_what_is_left_of_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         taken, seen = [10], set()
@@ -331,7 +328,7 @@ class TestTune:
 
         monkeypatch.setattr("worker.tune.measure", refuse)
         with pytest.raises(EngineError, match="No engine can draw hinata-light"):
-            tune(Settings(), STYLES["hinata-light"], Bounds(10, PLENTY), lambda *_: None)
+            tune(Settings(), STYLES["hinata-light"], Bounds(10, AMPLE_MEMORY), lambda *_: None)
 
 
 class TestPrepare:

@@ -37,8 +37,8 @@ from shared.photos.decoding import Rgb
 from shared.photos.formats import Format, Limits
 from shared.pipeline import ProgressCallback, Tensor
 from shared.settings import Settings
-from shared.styles import BUNDLED_WEIGHTS, Size, Style, read_manifest
-from tests.conftest import ROOT, ToyEngine
+from shared.styles import BUNDLED_WEIGHTS, Size, Style
+from tests.conftest import AMPLE_MEMORY, ROOT, STYLES, ToyEngine
 from worker.capacity import ISA_LIMITS, cpu_flags
 from worker.engines import base, openvino_model, probe, quantise
 from worker.engines.artefacts import Artefacts, open_artefact
@@ -55,8 +55,6 @@ from worker.subprocess_call import call_in_subprocess
 from worker.tuning_profile import candidates
 from worker.weights import load_generator
 
-PLENTY = 8 << 30
-STYLES = {style.name: style for style in read_manifest(BUNDLED_WEIGHTS)}
 LIGHT_STYLES = [style for style in STYLES.values() if style.size is Size.LIGHT]
 SINGLE_PRECISION = {EngineName.TORCH, EngineName.ONNXRUNTIME, EngineName.OPENVINO}
 NEEDS = {  # instruction sets, any of which makes a precision at home on a CPU; elsewhere it may be refused
@@ -70,7 +68,8 @@ HELD_BACK = """
 from pathlib import Path
 from shared.errors import EngineError
 from shared.settings import Settings
-from tests.worker.test_engines import STYLES, photo
+from tests.conftest import STYLES
+from tests.worker.test_engines import photo
 from worker.engines.probe import draw, psnr_db
 from worker.model_loader import loader_for
 
@@ -98,7 +97,7 @@ class OpenedEngines:
         self._opened: dict[tuple[EngineName, str, int], DrawingEngine | str] = {}
         self._expected: dict[tuple[str, object], Any] = {}
 
-    def get(self, name: EngineName, style: str, memory: int = PLENTY) -> DrawingEngine:
+    def get(self, name: EngineName, style: str, memory: int = AMPLE_MEMORY) -> DrawingEngine:
         key = (name, style, memory)
         if key not in self._opened:
             self._opened[key] = self._open(name, style, memory)
@@ -250,7 +249,7 @@ class TestLight:
 
 @pytest.mark.parametrize("failure", [MemoryError(), RuntimeError("std::bad_alloc"), RuntimeError("out of memory")])
 def test_too_little_memory_now_is_told_as_such(monkeypatch: pytest.MonkeyPatch, failure: Exception) -> None:
-    engine = TorchEngine(load_generator(STYLES["hinata-light"]), memory=PLENTY)
+    engine = TorchEngine(load_generator(STYLES["hinata-light"]), memory=AMPLE_MEMORY)
 
     def fail(*_: object) -> Tensor:
         raise failure
@@ -282,7 +281,7 @@ def test_strips_of_the_reference_are_exact(style: Style, size: tuple[int, int]) 
             return super()._run(photo, report)
 
     noise = np.random.default_rng(5).uniform(-1, 1, (1, 3, *size)).astype(np.float32)
-    engine = TorchEngine(load_generator(style), memory=PLENTY)
+    engine = TorchEngine(load_generator(style), memory=AMPLE_MEMORY)
     whole = engine.generate(noise)
     strips = Watched(load_generator(style), memory=memory_for_strips(engine, noise, 96)).generate(noise)
     assert len(heights) > 10
@@ -384,7 +383,7 @@ class TestArtefacts:
         ]
 
     def test_an_engine_goes_on_when_the_cache_is_deleted_under_it(self, tmp_path: Path) -> None:
-        loader = loader_for(Settings(engine=self.NAME, cache_dir=tmp_path), STYLES, threads=1, memory=PLENTY)
+        loader = loader_for(Settings(engine=self.NAME, cache_dir=tmp_path), STYLES, threads=1, memory=AMPLE_MEMORY)
         loader.prepare("hinata-light")  # as the parent of a process does
         shutil.rmtree(tmp_path)
         engine = loader.engine("hinata-light")
@@ -401,7 +400,7 @@ class TestArtefacts:
     ) -> None:
         (tmp_path / ("model.onnx" if name is EngineName.ONNXRUNTIME else "model.xml")).write_text("no model")
         with pytest.raises(EngineError, match=f"{name} cannot be opened"):
-            open_artefact(tmp_path, self.STYLE, name, threads=1, memory=PLENTY)
+            open_artefact(tmp_path, self.STYLE, name, threads=1, memory=AMPLE_MEMORY)
 
     @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # forking is what Celery does
     def test_a_process_that_may_have_no_children_of_its_own_builds_one_too(self, tmp_path: Path) -> None:
@@ -419,7 +418,7 @@ class TestArtefacts:
     def test_an_error_of_another_process_keeps_what_it_came_from(self, tmp_path: Path) -> None:
         (tmp_path / "model.xml").write_text("no model")
         with pytest.raises(EngineError, match="cannot be opened") as told:
-            call_in_subprocess(open_artefact, tmp_path, self.STYLE, self.NAME, threads=1, memory=PLENTY)
+            call_in_subprocess(open_artefact, tmp_path, self.STYLE, self.NAME, threads=1, memory=AMPLE_MEMORY)
         assert "RuntimeError" in str(told.value.__cause__)
 
     def test_a_builder_that_is_killed_may_be_tried_again(self) -> None:
@@ -455,7 +454,7 @@ class TestArtefacts:
         (tmp_path / "file").touch()
         with pytest.raises(EngineError, match="SAKUGA_CACHE_DIR"):
             Artefacts(tmp_path / "file").get(self.STYLE, self.NAME)
-        loader = loader_for(Settings(cache_dir=tmp_path / "file"), STYLES, threads=1, memory=PLENTY)
+        loader = loader_for(Settings(cache_dir=tmp_path / "file"), STYLES, threads=1, memory=AMPLE_MEMORY)
         assert loader.prepare(self.STYLE.name) is EngineName.TORCH
 
 
@@ -468,7 +467,7 @@ class TestInt8:
         assert quality.worst_psnr_db >= 30
         image = known_photo("chelsea", 640, 426)  # as large as bundled styles draw
         found = draw(engines.get(EngineName.OPENVINO_INT8, style.name), image)
-        expected = draw(TorchEngine(load_generator(style), memory=PLENTY), image)
+        expected = draw(TorchEngine(load_generator(style), memory=AMPLE_MEMORY), image)
         assert psnr_db(found, expected) >= 33
         # Of this one photo; of the recipe's photos the mean is 0.98 or more, see above.
         assert structural_similarity(found, expected, channel_axis=2) >= 0.97  # type: ignore[no-untyped-call]
@@ -577,7 +576,7 @@ class TestLoader:
                 raise EngineError("wrong here")
             check(engine, name, folder)
 
-        loader = loader_for(Settings(), STYLES, threads=1, memory=PLENTY)
+        loader = loader_for(Settings(), STYLES, threads=1, memory=AMPLE_MEMORY)
         assert loader.prepare("hinata-light").is_quantised
         monkeypatch.setattr(probe, "check", distrust)
         engine = loader.engine("hinata-light")
@@ -590,7 +589,7 @@ class TestLoader:
             raise EngineError("wrong here")
 
         monkeypatch.setattr(probe, "check", distrust)
-        loader = loader_for(Settings(engine=EngineName.OPENVINO), STYLES, threads=1, memory=PLENTY)
+        loader = loader_for(Settings(engine=EngineName.OPENVINO), STYLES, threads=1, memory=AMPLE_MEMORY)
         for _ in range(2):
             with pytest.raises(EngineError, match="wrong here"):
                 loader.engine("hinata-light")
@@ -602,7 +601,7 @@ class TestLoader:
             resting.append(engine)
 
         monkeypatch.setattr(OpenVinoEngine, "rest", rest)
-        loader = loader_for(Settings(engine=EngineName.OPENVINO_INT8), STYLES, threads=1, memory=PLENTY)
+        loader = loader_for(Settings(engine=EngineName.OPENVINO_INT8), STYLES, threads=1, memory=AMPLE_MEMORY)
         first, second = loader.engine("hinata-light"), loader.engine("sumi-light")
         assert resting == [first]
         assert loader.engine("sumi-light") is second
@@ -621,6 +620,8 @@ def test_torch_is_not_loaded_where_the_artefact_is_there() -> None:
         "loader.engine('hinata-light')\n"
         "print('torch' in sys.modules)\n"
     )
-    loader_for(Settings(engine=EngineName.OPENVINO_INT8), STYLES, threads=1, memory=PLENTY).prepare("hinata-light")
+    loader_for(Settings(engine=EngineName.OPENVINO_INT8), STYLES, threads=1, memory=AMPLE_MEMORY).prepare(
+        "hinata-light"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[-1:] == ["False"], done.stderr

@@ -21,12 +21,10 @@ from shared.services import Services
 from shared.settings import Settings
 from shared.usecases.submit import Order
 from shared.usecases.submit import submit as submit_photo
-from tests.conftest import fall_silent, photo_bytes, wait_until
+from tests.conftest import AMPLE_MEMORY, fall_silent, photo_bytes, wait_until
 from worker.app import Node, Repeating, add_housekeeping, request_of
 from worker.renewal import Renewal
 from worker.tuning_profile import Capacity
-
-PLENTY = 4 << 30
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # forking is what Celery does
@@ -36,7 +34,7 @@ def test_a_child_reads_its_own_photo_though_its_parent_has_used_the_store(
     for name, value in s3_environment.items():
         monkeypatch.setenv(name, value)
     settings = Settings(redis_url=redis_url, data_dir=tmp_path, store_url="s3://sakuga-fork")
-    node = Node(settings, Capacity(processes=2, threads=1, memory=PLENTY))
+    node = Node(settings, Capacity(processes=2, threads=1, memory=AMPLE_MEMORY))
     node.services.store.check()
     photos = {f"public/photos/{name}": name.encode() * 100_000 for name in ("a", "b", "c")}
     for key, data in photos.items():
