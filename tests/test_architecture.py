@@ -118,11 +118,11 @@ def test_the_parts_of_shared_import_only_what_is_below_them() -> None:
     assert upwards == set()
 
 
-def test_no_module_of_shared_imports_itself_by_way_of_others() -> None:
+def test_the_modules_of_shared_have_no_circular_imports() -> None:
     TopologicalSorter(imports_within_shared()).prepare()  # raises CycleError
 
 
-def test_the_store_of_jobs_knows_none_of_those_who_observe_it() -> None:
+def test_the_job_store_knows_none_of_its_observers() -> None:
     imports = imports_within_shared()
     known, new = set[str](), {"shared.jobs.store"}
     while new:
@@ -134,7 +134,7 @@ def test_the_store_of_jobs_knows_none_of_those_who_observe_it() -> None:
     assert known & observers == set()
 
 
-def test_keys_of_redis_are_named_in_one_place_alone() -> None:
+def test_redis_keys_are_named_in_one_place_alone() -> None:
     files = (file for part in PARTS for file in (ROOT / part).rglob("*.py"))
     naming = [str(file.relative_to(ROOT)) for file in files if re.search("[\"']sakuga:", file.read_text("utf-8"))]
     assert naming == ["shared/redis_keys.py"]

@@ -91,7 +91,7 @@ def test_every_stage_is_measured_for_every_size_of_photo(tmp_path: Path) -> None
         assert one["network_share"] < 1
 
 
-def test_a_service_starts_with_an_empty_cache_and_tells_the_share_of_the_network() -> None:
+def test_a_service_starts_with_an_empty_cache_and_reports_the_network_share() -> None:
     settings = Settings(style="hinata-light", engine=EngineName.TORCH, processes=1, threads=1)
     with Service(settings) as running:
         assert not running.settings.cache_dir.exists()
@@ -103,12 +103,12 @@ def test_a_service_starts_with_an_empty_cache_and_tells_the_share_of_the_network
         assert 0 < served.network_share < 1
 
 
-def test_the_time_in_the_queue_is_no_part_of_the_network_s_share() -> None:
+def test_time_in_the_queue_does_not_count_toward_the_network_share() -> None:
     one = {"queued_s": 90.0, "decode_s": 1.0, "preprocess_s": 0.25, "generate_s": 8.0, "postprocess_s": 0.25}
     assert network_share([one | {"encode_s": 0.5}, one | {"encode_s": 0.5}]) == 0.8
 
 
-def test_a_request_that_takes_long_keeps_no_other_from_being_made() -> None:
+def test_a_slow_request_does_not_delay_the_others() -> None:
     answered = Event()
     requests: list[tuple[float, Callable[[], object]]] = [(0.0, lambda: answered.wait(30)), (0.02, answered.set)]
     assert len(when_due(requests)) == 2
@@ -122,7 +122,7 @@ def test_photos_differ_though_their_pictures_repeat() -> None:
         assert first.tobytes() == second.tobytes()
 
 
-def test_what_redis_is_asked_by_the_counting_is_not_counted(redis_url: str) -> None:
+def test_redis_commands_of_the_count_itself_are_not_counted(redis_url: str) -> None:
     with redis_client(Settings(redis_url=redis_url)) as redis:
         for asked in (0, 7):
             with counted(redis, psutil.Process()) as found:
@@ -161,7 +161,7 @@ def killed_later(_threads: int) -> Draw:
         (killed_later, EngineError, "was killed by SIGKILL"),
     ],
 )
-def test_who_waits_for_a_process_that_cannot_draw_hears_why(
+def test_waiting_for_a_process_that_cannot_draw_raises_its_error(
     make: Callable[[int], Draw], error: type[SakugaError], reason: str
 ) -> None:
     with pytest.raises(error, match=reason), Crew(make, 2, 1) as crew:

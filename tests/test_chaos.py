@@ -27,7 +27,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 
 @pytest.mark.parametrize("fault", QUICK, ids=lambda fault: fault.title)
-def test_every_photo_has_one_end(rig: Rig, fault: Fault[Rig]) -> None:
+def test_every_photo_reaches_exactly_one_terminal_state(rig: Rig, fault: Fault[Rig]) -> None:
     outcome = suffer(fault, rig, seed=1 + QUICK.index(fault))
     assert (outcome.lost, outcome.twice) == (0, 0)
     assert outcome.failed == fault.costs

@@ -146,7 +146,7 @@ def small_photos() -> list[bytes]:
     return plain + with_metadata + animated + packed + modes + others
 
 
-def test_a_damaged_photo_is_a_picture_or_told_why_not() -> None:
+def test_a_damaged_photo_is_converted_or_refused_with_a_reason() -> None:
     with Converter() as converter:
         for photo in small_photos():
             assert converter.convert(photo) == "picture"
@@ -157,7 +157,7 @@ def require_outcome(outcome: str) -> None:
     assert re.fullmatch(r"picture|4\d\d \w+", outcome)
 
 
-def test_the_process_that_converts_for_these_tests_notices_what_it_should() -> None:
+def test_the_converter_process_reports_refusals_and_its_own_death() -> None:
     with Converter() as converter:
         assert converter.convert(b"no photo") == "415 not_a_photo"
         psutil.Process(converter.pid).kill()
@@ -215,7 +215,7 @@ def can_be_wrong(operation: Json) -> bool:
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
-def test_the_api_does_what_its_document_says(guarded: Services, key_file: Path, mode: GenerationMode) -> None:
+def test_the_api_conforms_to_its_document(guarded: Services, key_file: Path, mode: GenerationMode) -> None:
     """For one who has a key; that nothing opens without it schemathesis looks too."""
     key, _ = create_caller(key_file, "fuzz", Allowance(tuple(Scope)), expires_in=None)
     app, headers = hurried(guarded), {"Authorization": f"Bearer {key}"}
@@ -240,7 +240,7 @@ def test_the_api_does_what_its_document_says(guarded: Services, key_file: Path, 
         fuzz(example, check, examples=12, share=1 / len(operations))
 
 
-def test_methods_that_are_not_described_are_refused(client: FlaskClient, services: Services) -> None:
+def test_undocumented_methods_are_refused(client: FlaskClient, services: Services) -> None:
     document = json.loads(client.get("/openapi.json").data)
     ids = {"{job_id}": submitted(services).id, "{album_id}": "x", "{name}": "x"}
     for path, described in document["paths"].items():
@@ -278,7 +278,7 @@ def hostile_headers() -> st.SearchStrategy[dict[str, str]]:
     return st.dictionaries(st.sampled_from(HEADERS), st.sampled_from(VALUES) | st.text(characters, max_size=40))
 
 
-def test_no_header_brings_a_request_down(client: FlaskClient, services: Services, album: str) -> None:
+def test_no_header_crashes_a_request(client: FlaskClient, services: Services, album: str) -> None:
     job = submitted(services)
     convert(services, job.id)
 
@@ -310,7 +310,7 @@ TEXTS = [
 ]
 
 
-def test_no_body_brings_a_request_down(client: FlaskClient, album: str) -> None:
+def test_no_body_crashes_a_request(client: FlaskClient, album: str) -> None:
     def send_form(body: bytes) -> None:
         for path in (JOBS, f"{album}/photos"):
             with within_bounds():
@@ -434,13 +434,13 @@ def _listing(folder: Path) -> dict[str, int]:
     return {str(path.relative_to(folder)): path.stat().st_size if path.is_file() else 0 for path in files}
 
 
-def test_the_bzip2_bomb_of_these_tests_is_one() -> None:
+def test_the_bzip2_bomb_of_these_tests_decompresses_as_intended() -> None:
     for blocks in (1, 3):
         assert bz2.decompress(bzip2_of_zeros(blocks)) == bytes(blocks * (43 << 20))
     assert len(bzip2_of_zeros(48)) < 4096  # and would be 2 GiB
 
 
-def test_a_hostile_archive_writes_nothing_beside_the_store(walled: Walled) -> None:
+def test_a_hostile_archive_writes_nothing_outside_the_store(walled: Walled) -> None:
     client, require_wall = walled
 
     def send(archive: bytes) -> None:
@@ -463,7 +463,7 @@ def expected_of(row: dict[str, str]) -> int:
     return {"bad": 422, "bomb": 413}.get(row["file"].split("_")[0], 202)
 
 
-def test_every_photo_of_the_folder_is_what_its_manifest_says(
+def test_every_photo_of_the_folder_is_handled_as_its_manifest_says(
     client: FlaskClient, services: Services, photos_dir: Path
 ) -> None:
     manifest = photos_dir / "MANIFEST.tsv"

@@ -172,7 +172,7 @@ def test_waiting_jobs_and_pictures_survive_a_restart(own_service: RunningService
         assert (done["state"], done["attempts"]) == ("succeeded", 1)
 
 
-def test_everything_starts_again_after_it_was_killed(own_service: RunningService) -> None:
+def test_everything_restarts_after_it_was_killed(own_service: RunningService) -> None:
     killed = own_service.parts("web") + own_service.parts("worker")
     family = killed + [child for part in killed for child in part.children(recursive=True)]
     for part in killed:
@@ -191,7 +191,7 @@ def test_nothing_is_left_running_after_it_stops(own_service: RunningService) -> 
     wait_until(lambda: not any(process.is_running() for process in family), "every process has ended", limit_s=20)
 
 
-def test_nothing_is_called_but_the_queue_and_the_page(tmp_path: Path) -> None:
+def test_no_connections_are_opened_but_to_the_queue_and_the_page(tmp_path: Path) -> None:
     hook = tmp_path / "hook"
     hook.mkdir()
     (hook / "sitecustomize.py").write_text(TELL_CONNECTIONS)
@@ -229,7 +229,7 @@ def service_of_a_hostile_codec(tmp_path: Path) -> Iterator[RunningService]:
     running.stop()
 
 
-def test_a_codec_that_crashes_or_takes_all_memory_costs_one_job_and_no_other(
+def test_a_codec_that_crashes_or_exhausts_memory_fails_only_its_own_job(
     service_of_a_hostile_codec: RunningService,
 ) -> None:
     service = service_of_a_hostile_codec
@@ -245,7 +245,7 @@ def test_a_codec_that_crashes_or_takes_all_memory_costs_one_job_and_no_other(
     assert part_of(service, "web") == web
 
 
-def test_clients_that_fall_silent_in_the_middle_keep_nobody_out(service: RunningService) -> None:
+def test_clients_that_stop_sending_do_not_block_others(service: RunningService) -> None:
     silent = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(WEB_THREADS)]
     try:
         for connection in silent:
@@ -263,7 +263,7 @@ def _answers(service: RunningService) -> bool:
         return False
 
 
-def test_a_second_one_in_the_same_folder_or_on_the_same_port_is_refused(
+def test_a_second_service_in_the_same_folder_or_on_the_same_port_is_refused(
     service: RunningService, tmp_path: Path
 ) -> None:
     for folder, reason in ((service.data_dir, "already running"), (tmp_path, "SAKUGA_PORT")):
@@ -274,7 +274,7 @@ def test_a_second_one_in_the_same_folder_or_on_the_same_port_is_refused(
         assert reason in second.stderr
 
 
-def test_a_default_style_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
+def test_a_missing_default_style_is_reported_at_once(tmp_path: Path) -> None:
     environment = os.environ | {"SAKUGA_DATA_DIR": str(tmp_path), "SAKUGA_PORT": "0", "SAKUGA_STYLE": "nope"}
     command = [sys.executable, "-m", "cli.main", "up"]
     refused = subprocess.run(

@@ -218,7 +218,7 @@ def test_a_sheet_shows_photos_row_by_row_with_what_is_known_of_them() -> None:
     np.testing.assert_allclose(known.faces.mean(1), face_at(0.25, 0.75, 0.1).mean(1) / 2 + at - at[0], atol=1e-6)
 
 
-def test_an_interrupted_rendering_goes_on_where_it_stopped(tmp_path: Path, studio: Studio) -> None:
+def test_an_interrupted_rendering_resumes_where_it_stopped(tmp_path: Path, studio: Studio) -> None:
     photos = [saved(tmp_path / f"{number}.png", soft_photo(60, 80, number)) for number in range(3)]
     pictures = pictures_of(photos)
     render_pairs(pictures[:2], studio)

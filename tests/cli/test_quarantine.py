@@ -35,7 +35,7 @@ def test_it_is_listed_with_what_an_operator_needs(poison: Job) -> None:
     assert "1 photo in quarantine" in shown.stdout
 
 
-def test_it_is_tried_anew(services: Services, poison: Job) -> None:
+def test_it_is_retried(services: Services, poison: Job) -> None:
     assert sakuga("quarantine", "retry", poison.id).exit_code == 0
     assert services.jobs.get(poison.id).state is State.QUEUED
     assert services.redis.llen(Lane.INTERACTIVE) == 1
@@ -48,14 +48,14 @@ def test_it_is_dropped(services: Services, poison: Job) -> None:
     assert services.store.head(poison.photo_key) is None
 
 
-def test_what_is_not_in_it_is_said_and_nothing_happens(services: Services, poison: Job) -> None:
+def test_an_id_that_is_not_in_it_is_reported_and_nothing_happens(services: Services, poison: Job) -> None:
     done = sakuga("quarantine", "drop", poison.id, "other")
     assert done.exit_code == 1
     assert "Not in quarantine: other" in done.stderr
     assert services.jobs.find(poison.id) is not None
 
 
-def test_where_nothing_runs_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_that_is_not_running_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAKUGA_DATA_DIR", str(tmp_path))
     for left_behind in (False, True):
         if left_behind:  # by one that was killed

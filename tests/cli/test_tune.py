@@ -94,7 +94,7 @@ class TestCapacity:
         self.tell(tmp_path / "one" / "cpu" / "cpu.cfs_period_us", "100000")
         assert available_cores(tmp_path / "one") == cores
 
-    def test_the_least_limit_of_a_group_and_those_above_it_holds(self, tmp_path: Path) -> None:
+    def test_the_lowest_limit_of_a_group_and_its_ancestors_applies(self, tmp_path: Path) -> None:
         own = self.tell(tmp_path / "own", "0::/slice/service")
         service = tmp_path / "slice" / "service"
         self.tell(service / "cpu.max", "800000 100000")
@@ -139,7 +139,7 @@ class TestChoice:
     def measured_here(self, **differing: object) -> TuningProfile:
         return self.PROFILE.model_copy(update={"node": node_key(), **differing})
 
-    def test_what_was_measured_here_is_taken_and_what_is_set_wins(self, tmp_path: Path) -> None:
+    def test_a_profile_measured_here_applies_and_explicit_settings_win(self, tmp_path: Path) -> None:
         settings, style = Settings(cache_dir=tmp_path), STYLES["hinata-light"]
         assert candidates(settings, style)[0] in {EngineName.OPENVINO_INT8, EngineName.OPENVINO_INT8_BF16}
         write_profile(tmp_path, self.measured_here())
@@ -150,7 +150,7 @@ class TestChoice:
         assert plan_capacity(set_by_hand).processes == 1
         assert candidates(settings, STYLES["hinata-full"])[0] is not EngineName.ONNXRUNTIME
 
-    def test_what_was_measured_elsewhere_or_with_other_versions_does_not_count(
+    def test_a_profile_of_another_machine_or_version_is_ignored(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         write_profile(tmp_path, self.measured_here())
@@ -160,7 +160,7 @@ class TestChoice:
         monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
         assert read_profile(tmp_path, Size.LIGHT) is None
 
-    def test_a_damaged_file_counts_as_none_and_is_replaced(self, tmp_path: Path) -> None:
+    def test_a_damaged_profile_is_ignored_and_replaced(self, tmp_path: Path) -> None:
         (tmp_path / "tuning.json").write_text("{[")
         assert read_profile(tmp_path, Size.LIGHT) is None
         write_profile(tmp_path, self.measured_here())
@@ -173,12 +173,12 @@ class TestChoice:
         assert plan_capacity(settings).memory == 200 << 20
         assert plan_capacity(Settings(cache_dir=tmp_path, processes=2)).memory == 300 << 20
 
-    def test_a_file_of_an_earlier_form_counts_as_none(self, tmp_path: Path) -> None:
+    def test_a_profile_in_an_earlier_format_is_ignored(self, tmp_path: Path) -> None:
         earlier = self.measured_here().model_dump(mode="json", exclude={"memory_budget"})
         (tmp_path / "tuning.json").write_text(json.dumps([earlier]))
         assert read_profile(tmp_path, Size.LIGHT) is None
 
-    def test_what_was_measured_of_one_engine_counts_where_that_engine_is_set(self, tmp_path: Path) -> None:
+    def test_a_profile_of_one_engine_applies_where_that_engine_is_set(self, tmp_path: Path) -> None:
         asked = EngineName.ONNXRUNTIME
         write_profile(tmp_path, self.measured_here(asked=asked))
         assert plan_capacity(Settings(cache_dir=tmp_path, engine=asked)).processes == 3
@@ -187,7 +187,7 @@ class TestChoice:
         assert plan_capacity(Settings(cache_dir=tmp_path)).processes == 5
         assert plan_capacity(Settings(cache_dir=tmp_path, engine=asked)).processes == 3
 
-    def test_a_folder_that_cannot_be_written_is_a_setting_to_mend(self, tmp_path: Path) -> None:
+    def test_a_read_only_folder_is_a_settings_error(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         with pytest.raises(SettingsError, match="SAKUGA_CACHE_DIR"):
             write_profile(tmp_path / "file", self.PROFILE)
@@ -296,7 +296,7 @@ class TestTune:
         assert {layout.processes * layout.threads for layout in tried} == {1, 6}
         assert (chosen.asked, chosen.memory_budget) == (EngineName.TORCH, AMPLE_MEMORY)
 
-    def test_the_peak_of_memory_counts_not_what_is_left_of_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_peak_of_memory_is_measured_not_the_final_amount(self, monkeypatch: pytest.MonkeyPatch) -> None:
         taken, seen = [10], set()
 
         def private_bytes() -> int:
@@ -322,7 +322,7 @@ class TestTune:
         with pytest.raises(EngineError, match="died during measurement"):
             call_in_subprocess(toy_node, tmp_path, one_dies=True)
 
-    def test_without_any_engine_that_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_lack_of_any_engine_is_reported(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(*_: object, **__: object) -> Measured:
             raise EngineError("not here")
 
@@ -332,7 +332,7 @@ class TestTune:
 
 
 class TestPrepare:
-    def test_a_style_that_cannot_be_prepared_keeps_no_other_from_it(
+    def test_a_style_that_cannot_be_prepared_does_not_keep_others_from_it(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         good = STYLES["hinata-light"]

@@ -57,7 +57,7 @@ def test_a_part_ends_when_the_supervisor_is_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no other kernel tells")
-def test_a_part_whose_supervisor_is_gone_already_does_not_begin(tmp_path: Path) -> None:
+def test_a_part_whose_supervisor_is_gone_already_does_not_start(tmp_path: Path) -> None:
     command = shlex.join(die_with_parent(["touch", str(tmp_path / "begun")]))
     subprocess.run(["sh", "-c", f"{command}; true"], check=True)  # the shell is its parent, and not who prepared it
     assert not (tmp_path / "begun").exists()

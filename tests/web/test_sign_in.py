@@ -48,7 +48,7 @@ def cookie_of(answer: TestResponse) -> Morsel[str]:
     return SimpleCookie(answer.headers["Set-Cookie"])[COOKIE]
 
 
-def test_without_a_session_there_is_a_door_and_with_one_the_page(client: FlaskClient, key: str) -> None:
+def test_the_sign_in_page_is_shown_without_a_session_and_the_page_with_one(client: FlaskClient, key: str) -> None:
     assert 'name="key"' in client.get("/").text
     answer = sign_in(client, f" {key} ")
     assert (answer.status_code, answer.headers["Location"]) == (303, "/")
@@ -82,7 +82,7 @@ def test_over_https_the_cookie_is_for_https_alone(guarded: Services, key: str) -
 
 
 @pytest.mark.parametrize("wrong", ["", "hunter2", f"sakuga_{'x' * 43}", "é\x00" * 300])
-def test_a_wrong_key_is_told_so_and_begins_nothing(
+def test_a_wrong_key_is_refused_and_begins_no_session(
     client: FlaskClient,
     guarded: Services,
     wrong: str,
@@ -94,7 +94,7 @@ def test_a_wrong_key_is_told_so_and_begins_nothing(
     assert guarded.redis.keys("sakuga:session:*") == []
 
 
-def test_who_signs_out_is_out_whatever_the_browser_keeps(client: FlaskClient, key: str) -> None:
+def test_signing_out_ends_the_session_whatever_the_browser_keeps(client: FlaskClient, key: str) -> None:
     cookie = cookie_of(sign_in(client, key))
     answer = client.post("/sign-out")
     assert answer.status_code == 303
@@ -115,9 +115,7 @@ def test_a_session_ends_with_the_key_that_began_it(client: FlaskClient, key: str
     assert "valid here, or was revoked" in client.get("/").text
 
 
-def test_a_key_has_so_many_sessions_and_one_more_ends_the_oldest(
-    client: FlaskClient, key: str, guarded: Services
-) -> None:
+def test_one_session_too_many_of_a_key_ends_the_oldest(client: FlaskClient, key: str, guarded: Services) -> None:
     sessions = [cookie_of(sign_in(client, key)).value for _ in range(SESSIONS + 2)]
     client.post("/sign-out")  # of the last
     opened = []
@@ -131,7 +129,7 @@ def test_a_key_has_so_many_sessions_and_one_more_ends_the_oldest(
     assert 0 < guarded.redis.ttl(begun) <= SESSION_S
 
 
-def test_a_made_up_session_opens_nothing(client: FlaskClient) -> None:
+def test_a_forged_session_grants_no_access(client: FlaskClient) -> None:
     client.set_cookie(COOKIE, "x" * 43)
     assert client.get(JOBS).status_code == 401
 
@@ -143,7 +141,7 @@ def test_no_other_site_signs_anybody_in_or_out(client: FlaskClient, key: str, pa
     assert "Set-Cookie" not in answer.headers
 
 
-def test_where_no_keys_are_asked_for_there_is_no_door(services: Services) -> None:
+def test_where_no_keys_are_required_there_is_no_sign_in_page(services: Services) -> None:
     client = create_app(services).test_client()
     page = client.get("/").text
     assert 'name="key"' not in page
@@ -221,7 +219,7 @@ def test_a_wrong_key_is_explained(door: Page, own_key: str) -> None:
 
 
 @pytest.mark.parametrize("door", [(PHONE, "zh-CN")], indirect=True)
-def test_the_door_speaks_chinese_too(door: Page, own_key: str) -> None:
+def test_the_sign_in_page_is_shown_in_chinese_too(door: Page, own_key: str) -> None:
     show_key(door, own_key, label="您的密钥")
     door.get_by_role("button", name="退出").click()
     expect(door.get_by_role("button", name="登录")).to_be_visible()
@@ -239,7 +237,7 @@ def test_a_visitor_whose_key_was_revoked_is_told_to_sign_in_again(
     expect(door.get_by_label("Your key")).to_be_visible()
 
 
-def test_who_comes_by_a_link_on_another_site_is_still_signed_in(
+def test_a_visitor_from_a_link_on_another_site_is_still_signed_in(
     browser: Browser, guarded_service: RunningService, own_key: str
 ) -> None:
     link = f'<a href="{guarded_service.url}/?lang=en#job=unknown">my picture</a>'
@@ -256,7 +254,7 @@ def test_who_comes_by_a_link_on_another_site_is_still_signed_in(
 
 
 @pytest.mark.parametrize("command", ["submit", "album"])
-def test_the_commands_show_a_key_out_of_the_environment_or_a_file(
+def test_the_commands_send_a_key_from_the_environment_or_a_file(
     guarded_service: RunningService, own_key: str, tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photo_at(tmp_path / "photos" / "a.jpg", seed=5)

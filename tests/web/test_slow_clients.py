@@ -77,7 +77,7 @@ def dripping(connections: list[socket.socket], drop: bytes) -> Callable[[], None
     return drip
 
 
-def test_heads_that_come_byte_by_byte_keep_nobody_out(port: int) -> None:
+def test_headers_sent_byte_by_byte_do_not_block_others(port: int) -> None:
     slow = [socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) for _ in range(WEB_THREADS)]
     try:
         for connection in slow:
@@ -90,7 +90,7 @@ def test_heads_that_come_byte_by_byte_keep_nobody_out(port: int) -> None:
             connection.close()
 
 
-def test_answers_that_are_taken_in_drops_keep_nobody_out(port: int) -> None:
+def test_answers_read_a_few_bytes_at_a_time_do_not_block_others(port: int) -> None:
     slow = [socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) for _ in range(2 * WEB_THREADS)]
     try:
         for connection in slow:
@@ -123,7 +123,7 @@ def ended(connection: socket.socket) -> bool:
         return True
 
 
-def test_clients_that_do_not_go_after_the_last_answer_keep_nobody_waiting(port: int) -> None:
+def test_lingering_clients_do_not_block_others(port: int) -> None:
     """While threads say goodbye to them, others are answered."""
     staying = [socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) for _ in range(20)]
     try:
@@ -143,7 +143,7 @@ def saying_goodbye(port: int) -> int:
     return len([one for one in connections if one.laddr[1] == port and one.status == psutil.CONN_FIN_WAIT2])
 
 
-def test_a_client_that_stays_for_ever_is_left_after_the_goodbye(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_never_closes_is_dropped_after_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slow_clients, "GOODBYE_S", 0.1)
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -158,7 +158,7 @@ def test_a_client_that_stays_for_ever_is_left_after_the_goodbye(monkeypatch: pyt
         ("multipart/form-data; boundary=b", b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n'),
     ],
 )
-def test_a_body_that_comes_byte_by_byte_is_told_so(port: int, kind: str, start: bytes) -> None:
+def test_a_body_sent_byte_by_byte_is_refused_as_too_slow(port: int, kind: str, start: bytes) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=0.1) as slow:
         head = f"POST /api/v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\nContent-Length: 90000\r\n\r\n"
         slow.sendall(head.encode() + start)
@@ -174,14 +174,14 @@ def test_a_body_that_comes_byte_by_byte_is_told_so(port: int, kind: str, start: 
         assert answer.startswith(b"HTTP/1.1 408 ")
 
 
-def test_a_photo_that_comes_in_time_in_pieces_is_taken(port: int) -> None:
+def test_a_photo_sent_in_pieces_in_time_is_accepted(port: int) -> None:
     photo = photo_bytes((400, 300))
     pieces = (photo[place : place + 20_000] for place in range(0, len(photo), 20_000))
     answer = httpx.post(f"http://127.0.0.1:{port}/api/v1/jobs", content=pieces, headers={"Content-Type": "image/png"})
     assert answer.status_code == 202, answer.text
 
 
-def test_only_the_waiting_counts_and_nothing_is_saved_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_time_spent_waiting_counts_and_none_is_saved_up(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     data, wait_s = b"x" * (slow_clients.BODY_BYTES_PER_S * 100), 0.0
@@ -201,7 +201,7 @@ def test_only_the_waiting_counts_and_nothing_is_saved_up(monkeypatch: pytest.Mon
             paced()
 
 
-def test_archives_whose_clients_have_gone_keep_no_listener_out(port: int) -> None:
+def test_archives_of_vanished_clients_do_not_block_listeners(port: int) -> None:
     """Also while there is nothing to send, since the album waits for pictures."""
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=LIMIT_S) as client:
         album = client.post("/api/v1/albums", json={}).headers["Location"]
@@ -221,7 +221,7 @@ def test_archives_whose_clients_have_gone_keep_no_listener_out(port: int) -> Non
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="only Linux lists the timers of connections")
-def test_clients_that_vanish_without_a_word_are_looked_for(port: int) -> None:
+def test_vanished_clients_are_detected_by_keepalive(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port)) as client:
         ends = f"{port:04X}", f"{client.getsockname()[1]:04X}"
         rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
@@ -243,14 +243,14 @@ class TestGunicorn:
             (SocketUnreader, "chunk", ["self", "size_hint"]),
         ],
     )
-    def test_what_is_overridden_is_there(self, owner: type, method: str, parameters: list[str]) -> None:
+    def test_overridden_methods_exist(self, owner: type, method: str, parameters: list[str]) -> None:
         found = getattr(owner, method, None)
         required = f"web.slow_clients overrides {owner.__name__}.{method}({', '.join(parameters)})"
         assert found, f"{required}, which gunicorn {gunicorn.__version__} does not have"
         given = list(inspect.signature(found).parameters)
         assert given == parameters, f"{required}, which takes {given} in gunicorn {gunicorn.__version__}"
 
-    def test_a_connection_and_its_requests_carry_what_is_read(self) -> None:
+    def test_the_attributes_read_from_connections_and_requests_exist(self) -> None:
         """The socket, to be closed or looked at, and the reads of a body, to be paced."""
         config, (ours, theirs) = Config(), socket.socketpair()
         with ours, theirs:
@@ -272,7 +272,7 @@ class TestGunicorn:
         assert server.cfg.worker_class is slow_clients.SlowClientWorker
 
 
-def test_of_too_many_clients_the_slowest_is_sent_away() -> None:
+def test_the_slowest_of_too_many_clients_is_refused() -> None:
     pairs = [socket.socketpair() for _ in range(3)]
     slow, slower, newest = (Client(ours, socket.SHUT_RD) for ours, _ in pairs)
     slower.waited_s = 1000
@@ -290,7 +290,7 @@ def test_of_too_many_clients_the_slowest_is_sent_away() -> None:
             connection.close()
 
 
-def test_uploads_at_their_least_rate_keep_nobody_out(port: int) -> None:
+def test_uploads_at_the_minimum_rate_do_not_block_others(port: int) -> None:
     """However many: those that threads have waited for longest are sent away."""
     slow = [socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) for _ in range(2 * WEB_THREADS)]
     kind = "Content-Type: image/png\r\nContent-Length: 30000000"

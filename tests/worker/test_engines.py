@@ -193,7 +193,7 @@ class TestContract:
         picture = pipeline.convert(buffer.getvalue(), options, engines.get(name, style), limits)
         assert (picture.height, picture.width) == size
 
-    def test_a_picture_is_the_callers_own(self, engines: OpenedEngines, name: EngineName, style: str) -> None:
+    def test_a_returned_picture_is_not_reused(self, engines: OpenedEngines, name: EngineName, style: str) -> None:
         engine, tensor = engines.get(name, style), photo_tensor(64, 64)
         first = engine.generate(tensor)
         kept = first.copy()
@@ -248,7 +248,7 @@ class TestLight:
 
 
 @pytest.mark.parametrize("failure", [MemoryError(), RuntimeError("std::bad_alloc"), RuntimeError("out of memory")])
-def test_too_little_memory_now_is_told_as_such(monkeypatch: pytest.MonkeyPatch, failure: Exception) -> None:
+def test_a_temporary_lack_of_memory_is_reported_as_such(monkeypatch: pytest.MonkeyPatch, failure: Exception) -> None:
     engine = TorchEngine(load_generator(STYLES["hinata-light"]), memory=AMPLE_MEMORY)
 
     def fail(*_: object) -> Tensor:
@@ -291,7 +291,7 @@ def test_strips_of_the_reference_are_exact(style: Style, size: tuple[int, int]) 
 
 
 @pytest.mark.parametrize("name", EngineName)
-def test_it_stops_within_a_picture_and_goes_on_with_the_next(
+def test_it_stops_within_a_picture_and_continues_with_the_next(
     engines: OpenedEngines, monkeypatch: pytest.MonkeyPatch, name: EngineName
 ) -> None:
     engine = engines.get(name, "hinata-full")
@@ -347,9 +347,7 @@ class TestArtefacts:
         shutil.copytree(place, tmp_path / place.name)
         return Artefacts(tmp_path)
 
-    def test_many_who_ask_at_once_get_one_that_was_built_once(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_concurrent_requests_share_one_build(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         artefacts, builds = Artefacts(tmp_path), count()
 
         def counted(function: Callable[..., None], *args: object) -> None:
@@ -364,7 +362,7 @@ class TestArtefacts:
         assert next(builds) == 1
         assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [place.name]
 
-    def test_what_a_killed_builder_left_is_swept_away(self, tmp_path: Path, prepared: Artefacts) -> None:
+    def test_leftovers_of_a_killed_builder_are_removed(self, tmp_path: Path, prepared: Artefacts) -> None:
         place = prepared.get(self.STYLE, self.NAME)
         shutil.rmtree(place)
         left = tmp_path / f".{place.name}-left"
@@ -382,7 +380,7 @@ class TestArtefacts:
             path for path in mapped if path.name == "model.bin" and path.parent.name.startswith(f"hinata-full-{name}-")
         ]
 
-    def test_an_engine_goes_on_when_the_cache_is_deleted_under_it(self, tmp_path: Path) -> None:
+    def test_an_engine_keeps_working_when_the_cache_is_deleted(self, tmp_path: Path) -> None:
         loader = loader_for(Settings(engine=self.NAME, cache_dir=tmp_path), STYLES, threads=1, memory=AMPLE_MEMORY)
         loader.prepare("hinata-light")  # as the parent of a process does
         shutil.rmtree(tmp_path)
@@ -395,15 +393,13 @@ class TestArtefacts:
         assert np.array_equal(engine.generate(tensor), before)
 
     @pytest.mark.parametrize("name", [EngineName.OPENVINO, EngineName.ONNXRUNTIME])
-    def test_an_artefact_that_the_runtime_cannot_open_is_told_as_the_engines(
-        self, tmp_path: Path, name: EngineName
-    ) -> None:
+    def test_an_artefact_that_cannot_be_opened_is_an_engine_error(self, tmp_path: Path, name: EngineName) -> None:
         (tmp_path / ("model.onnx" if name is EngineName.ONNXRUNTIME else "model.xml")).write_text("no model")
         with pytest.raises(EngineError, match=f"{name} cannot be opened"):
             open_artefact(tmp_path, self.STYLE, name, threads=1, memory=AMPLE_MEMORY)
 
     @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # forking is what Celery does
-    def test_a_process_that_may_have_no_children_of_its_own_builds_one_too(self, tmp_path: Path) -> None:
+    def test_a_daemonic_process_builds_an_artefact_too(self, tmp_path: Path) -> None:
         """Celery's processes are such, and build what a photo needs that comes before all styles are prepared."""
         daemon = multiprocessing.get_context("fork").Process(
             target=Artefacts(tmp_path).get, args=(self.STYLE, self.NAME), daemon=True
@@ -415,24 +411,24 @@ class TestArtefacts:
             Artefacts(tmp_path).get(self.STYLE, self.NAME).name
         ]
 
-    def test_an_error_of_another_process_keeps_what_it_came_from(self, tmp_path: Path) -> None:
+    def test_an_error_of_a_subprocess_keeps_its_cause(self, tmp_path: Path) -> None:
         (tmp_path / "model.xml").write_text("no model")
         with pytest.raises(EngineError, match="cannot be opened") as told:
             call_in_subprocess(open_artefact, tmp_path, self.STYLE, self.NAME, threads=1, memory=AMPLE_MEMORY)
         assert "RuntimeError" in str(told.value.__cause__)
 
-    def test_a_builder_that_is_killed_may_be_tried_again(self) -> None:
+    def test_a_killed_build_may_be_retried(self) -> None:
         with pytest.raises(UnavailableError, match="memory"):
             call_in_subprocess(signal.raise_signal, signal.SIGKILL)
 
-    def test_an_unforeseen_failure_to_build_is_told_as_the_engines(self, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_an_unexpected_build_failure_is_an_engine_error(self, capfd: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(EngineError, match="crashed its process"):
             call_in_subprocess(math.sqrt, -1)
         assert "ValueError" in capfd.readouterr().err
         assert call_in_subprocess(math.sqrt, 4) == 2
 
     @pytest.mark.parametrize("damage", ["cut short", "changed", "missing"])
-    def test_what_is_damaged_is_built_anew(self, prepared: Artefacts, damage: str) -> None:
+    def test_a_damaged_artefact_is_rebuilt(self, prepared: Artefacts, damage: str) -> None:
         model = prepared.get(self.STYLE, self.NAME) / "model.bin"
         whole = model.read_bytes()
         if damage == "missing":
@@ -441,16 +437,16 @@ class TestArtefacts:
             model.write_bytes(whole[:1000] if damage == "cut short" else bytes([whole[0] ^ 1]) + whole[1:])
         assert (prepared.get(self.STYLE, self.NAME) / "model.bin").read_bytes() == whole
 
-    def test_other_weights_get_another(self, prepared: Artefacts) -> None:
+    def test_other_weights_get_another_artefact(self, prepared: Artefacts) -> None:
         first = prepared.get(self.STYLE, self.NAME)
         assert prepared.get(STYLES["sumi-light"].model_copy(update={"name": self.STYLE.name}), self.NAME) != first
 
-    def test_weights_that_cannot_be_used_are_said_and_nothing_is_kept(self, tmp_path: Path) -> None:
+    def test_unusable_weights_are_reported_and_nothing_is_kept(self, tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match="does not match its manifest"):
             Artefacts(tmp_path).get(self.STYLE.model_copy(update={"sha256": "0" * 64}), self.NAME)
         assert [path for path in tmp_path.iterdir() if path.is_dir()] == []
 
-    def test_where_no_artefact_can_be_kept_torch_draws(self, tmp_path: Path) -> None:
+    def test_torch_draws_where_no_artefact_can_be_stored(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         with pytest.raises(EngineError, match="SAKUGA_CACHE_DIR"):
             Artefacts(tmp_path / "file").get(self.STYLE, self.NAME)
@@ -498,7 +494,7 @@ class TestInt8:
         with pytest.raises(WeightsError, match="nowhere"):
             build(style, EngineName.OPENVINO_INT8, tmp_path)
 
-    def test_a_network_whose_norms_are_not_recognised_is_no_quiet_loss_of_speed(
+    def test_a_network_with_unrecognised_norms_is_refused_and_not_silently_slow(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(openvino_model, "_NORM", "SomethingElse")
@@ -518,7 +514,7 @@ class TestInt8:
         write_recipe(style, recipe)
         assert EngineName.OPENVINO_INT8 in candidates(Settings(), style)
 
-    def test_a_recipe_of_other_weights_does_not_count_and_a_malformed_one_is_said(self, tmp_path: Path) -> None:
+    def test_a_recipe_of_other_weights_is_ignored_and_a_malformed_one_reported(self, tmp_path: Path) -> None:
         style = STYLES["hinata-light"].model_copy(update={"folder": tmp_path, "sha256": "0" * 64})
         write_recipe(style, usable_recipe(STYLES["hinata-light"]))
         assert read_recipe(style) is None
@@ -526,7 +522,7 @@ class TestInt8:
         with pytest.raises(WeightsError, match="malformed"):
             read_recipe(style)
 
-    def test_a_few_far_values_are_clipped_and_many_are_not(self) -> None:
+    def test_a_few_outliers_are_clipped_and_many_are_not(self) -> None:
         values = np.random.default_rng(0).normal(0, 1, 100_000).astype(np.float32)
         values[0] = 12
         low, high = quantise.best_range(values, float(values.min()), 12)
@@ -584,7 +580,7 @@ class TestLoader:
         assert loader.prepare("hinata-light") is EngineName.OPENVINO
         assert loader.engine("hinata-light") is engine
 
-    def test_the_last_engine_says_why_it_cannot(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_last_engine_reports_why_it_cannot_draw(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def distrust(*_: object) -> None:
             raise EngineError("wrong here")
 

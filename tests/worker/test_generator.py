@@ -86,7 +86,7 @@ def test_the_light_generator_stays_light() -> None:
 
 
 @pytest.mark.parametrize("size", Size)
-def test_the_cost_that_is_shown_is_the_cost(size: Size) -> None:
+def test_the_displayed_cost_is_the_actual_cost(size: Size) -> None:
     gmac = multiplications(new_generator(size, Upsample.HALF_PIXEL), 128) * 1e6 / 128**2 / 1e9
     assert size.gmac_per_megapixel == pytest.approx(gmac, abs=0.5)
 

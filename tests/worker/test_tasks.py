@@ -114,7 +114,7 @@ def test_the_same_photo_is_computed_once(services: Services) -> None:
     assert done.result == services.jobs.get(first.id).result
 
 
-def test_a_shared_picture_that_is_gone_is_made_again(services: Services) -> None:
+def test_a_missing_shared_picture_is_made_again(services: Services) -> None:
     first = submit(services, photo_bytes())
     tasks.convert(first.id, services, toy)
     erase(services, first.id)
@@ -159,7 +159,7 @@ def test_a_job_erased_while_it_runs_leaves_nothing(services: Services) -> None:
     assert services.redis.keys("sakuga:holders:*") == []
 
 
-def test_an_attempt_that_is_overtaken_leaves_the_other_ones_picture(services: Services) -> None:
+def test_an_overtaken_attempt_leaves_the_picture_of_the_other(services: Services) -> None:
     job = submit(services, photo_bytes())
 
     def run_again_meanwhile(photo: Tensor) -> Tensor:
@@ -173,7 +173,7 @@ def test_an_attempt_that_is_overtaken_leaves_the_other_ones_picture(services: Se
     assert services.store.head(job.result_key) is not None
 
 
-def test_an_attempt_that_is_overtaken_while_it_commits_leaves_the_other_ones_picture(services: Services) -> None:
+def test_an_attempt_overtaken_while_it_commits_leaves_the_picture_of_the_other(services: Services) -> None:
     job = submit(services, photo_bytes())
 
     class Slow(Attempts):
@@ -189,7 +189,7 @@ def test_an_attempt_that_is_overtaken_while_it_commits_leaves_the_other_ones_pic
     assert services.store.head(job.result_key) is not None
 
 
-def test_of_two_attempts_whose_pictures_differ_the_first_one_s_is_what_the_record_says(services: Services) -> None:
+def test_the_record_describes_the_picture_of_the_first_of_two_attempts(services: Services) -> None:
     job = submit(services, photo_bytes())
 
     def be_overtaken(photo: Tensor) -> Tensor:
@@ -204,7 +204,7 @@ def test_of_two_attempts_whose_pictures_differ_the_first_one_s_is_what_the_recor
         assert hashlib.sha256(picture.read()).hexdigest() == done.result.sha256
 
 
-def test_a_commit_whose_answer_is_lost_counts_and_keeps_its_picture(services: Services) -> None:
+def test_a_commit_whose_confirmation_is_lost_counts_and_keeps_its_picture(services: Services) -> None:
     job = submit(services, photo_bytes())
 
     class Deaf(Attempts):
@@ -217,7 +217,7 @@ def test_a_commit_whose_answer_is_lost_counts_and_keeps_its_picture(services: Se
     assert services.store.head(job.result_key) is not None
 
 
-def test_time_that_runs_out_right_after_the_commit_takes_no_picture_away(services: Services) -> None:
+def test_a_timeout_right_after_the_commit_keeps_the_picture(services: Services) -> None:
     job = submit(services, photo_bytes())
 
     class Late(Attempts):
@@ -239,7 +239,7 @@ def test_a_lock_left_by_a_process_that_was_killed_is_waited_out(services: Servic
     assert (done.state, done.attempts) == (State.SUCCEEDED, 1)
 
 
-def test_running_out_of_time_fails_with_advice(services: Services) -> None:
+def test_a_timeout_fails_with_advice(services: Services) -> None:
     job = submit(services, photo_bytes())
     tasks.convert(job.id, services, failing_with(SoftTimeLimitExceeded()))
     failed = services.jobs.get(job.id)
@@ -248,7 +248,7 @@ def test_running_out_of_time_fails_with_advice(services: Services) -> None:
     assert "max_side" in failed.error.detail
 
 
-def test_an_unforeseen_error_fails_the_job_without_telling_secrets(services: Services) -> None:
+def test_an_unexpected_error_fails_the_job_without_leaking_secrets(services: Services) -> None:
     job = submit(services, photo_bytes())
     tasks.convert(job.id, services, failing_with(RuntimeError("/secret/path")))
     failed = services.jobs.get(job.id)
@@ -262,7 +262,7 @@ class Down(DiskStore):
         raise UnavailableError("The store does not answer.")
 
 
-def test_a_store_that_does_not_answer_is_waited_for_and_costs_no_attempt(services: Services) -> None:
+def test_a_store_outage_is_waited_out_and_costs_no_attempt(services: Services) -> None:
     down = replace(services, store=Down(services.settings.data_dir))
     job = submit(services, photo_bytes())
     pauses = [tasks.convert(job.id, down, toy) for _ in range(5)]
@@ -271,7 +271,7 @@ def test_a_store_that_does_not_answer_is_waited_for_and_costs_no_attempt(service
     assert services.jobs.get(job.id).state is State.SUCCEEDED
 
 
-def test_a_store_that_stays_away_is_the_reason_in_the_end(
+def test_a_lasting_store_outage_fails_the_job_with_that_reason(
     services: Services, let_pass: Callable[[float], None]
 ) -> None:
     down = replace(services, store=Down(services.settings.data_dir))
@@ -288,7 +288,7 @@ def test_a_store_that_stays_away_is_the_reason_in_the_end(
     assert failed.error.code == UnavailableError.code
 
 
-def test_a_photo_that_is_gone_is_a_clear_failure(services: Services) -> None:
+def test_a_missing_photo_is_a_clear_failure(services: Services) -> None:
     job = submit(services, photo_bytes())
     services.store.delete(job.photo_key)
     tasks.convert(job.id, services, toy)

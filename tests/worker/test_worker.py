@@ -71,7 +71,7 @@ class InHand:
     message: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(delivery_tag="tag"))
 
 
-def test_what_waits_for_a_process_is_kept_but_no_lease_of_another_is_renewed_for_it(services: Services) -> None:
+def test_a_message_waiting_for_a_process_is_kept_without_renewing_the_lease_of_another_node(services: Services) -> None:
     """A message of a node that died, which came to one that is not warm yet, kept the dead attempt's lease alive."""
     job = submit(services)
     assert services.attempts.claim(job.id, "dead/1")
@@ -94,7 +94,7 @@ def test_what_waits_for_a_process_is_kept_but_no_lease_of_another_is_renewed_for
 
 
 @pytest.mark.parametrize("end", ["basic_ack", "basic_reject"])
-def test_a_message_that_the_queue_does_not_hear_of_is_no_longer_in_hand(
+def test_a_message_whose_ack_failed_no_longer_counts_as_in_flight(
     services: Services, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     """A node whose acknowledgement was lost took its hands for full, and asked for no other message, for ever."""
@@ -147,7 +147,7 @@ def test_a_node_expires_what_is_due_and_compares_the_totals_with_the_records(
         housekeeping.stop(None)
 
 
-def test_periodic_work_goes_on_whatever_becomes_of_one_turn() -> None:
+def test_periodic_work_continues_after_a_failed_run() -> None:
     turns: list[str] = []
 
     def fail() -> None:

@@ -81,7 +81,7 @@ def test_an_observer_sees_the_whole_life_of_a_job(jobs: Jobs, services: Services
     ]
 
 
-def test_an_observer_hears_nothing_of_what_does_not_happen(jobs: Jobs, services: Services) -> None:
+def test_an_observer_is_not_told_of_changes_that_do_not_happen(jobs: Jobs, services: Services) -> None:
     job = jobs.create(new_job(services))
     jobs.create(job)
     jobs.change(job.id, lambda current: current)
@@ -96,7 +96,7 @@ def test_an_observer_hears_nothing_of_what_does_not_happen(jobs: Jobs, services:
     assert notes(services) == ["nothing -> queued"]
 
 
-def test_a_change_that_somebody_else_overtakes_is_seen_once(jobs: Jobs, services: Services) -> None:
+def test_a_change_repeated_after_a_conflict_is_seen_once(jobs: Jobs, services: Services) -> None:
     job = jobs.create(new_job(services))
     looks = iter([True, False])
 

@@ -94,7 +94,7 @@ MEASURED: dict[str, tuple[bytes, tuple[int, int]]] = {
 
 
 @pytest.mark.parametrize("case", MEASURED)
-def test_the_size_is_that_which_is_seen(case: str) -> None:
+def test_the_size_is_the_displayed_one(case: str) -> None:
     photo, size = MEASURED[case]
     found = header(photo)
     assert (found.width, found.height) == size
@@ -121,13 +121,13 @@ DAMAGED: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("case", DAMAGED)
-def test_a_head_that_says_no_size_is_damaged(case: str) -> None:
+def test_a_header_without_a_size_is_damaged(case: str) -> None:
     with pytest.raises(DamagedPhotoError):
         header(DAMAGED[case])
 
 
 @pytest.mark.parametrize("case", ["webp", "webp on its side", "heic turned", "heic with wide numbers", "sequence"])
-def test_a_head_that_ends_anywhere_is_told_as_damaged_or_as_no_photo(case: str) -> None:
+def test_a_truncated_header_is_reported_as_damaged_or_as_no_photo(case: str) -> None:
     photo, _ = MEASURED[case]
     for length in range(min(len(photo), 400)):
         with pytest.raises(SakugaError) as refused:

@@ -93,7 +93,7 @@ DRIFT: dict[str, Callable[[Services], object]] = {
 
 @pytest.mark.usefixtures("jobs")
 @pytest.mark.parametrize("drift", DRIFT)
-def test_what_drifts_is_set_right(services: Services, drift: str) -> None:
+def test_drift_is_corrected(services: Services, drift: str) -> None:
     right = books(services)
     assert reconcile(services.redis) == 0
     DRIFT[drift](services)
@@ -148,7 +148,7 @@ def test_records_of_a_newer_release_count_as_they_are(services: Services, jobs: 
 
 
 @pytest.mark.usefixtures("jobs")
-def test_jobs_that_nothing_names_any_more_are_done_after_all(services: Services) -> None:
+def test_jobs_missing_from_every_list_are_queued_again(services: Services) -> None:
     services.redis.delete(*LISTS, *services.redis.keys("sakuga:backlog*"), *Lane)
     assert reconcile(services.redis) == 8
     services.workers.heartbeat("host/1")
@@ -160,7 +160,7 @@ def test_jobs_that_nothing_names_any_more_are_done_after_all(services: Services)
     assert services.lanes.stats(Lane.BULK).jobs == 5
 
 
-def test_in_a_busy_queue_nothing_is_taken_for_wrong(services: Services) -> None:
+def test_a_busy_queue_is_not_mistaken_for_drift(services: Services) -> None:
     def live(seed: int) -> None:
         job = submit(services, seed, list(Lane)[seed % 2], f"{seed % 3}" * 40)
         if seed % 5:
@@ -201,7 +201,7 @@ class TestAlbums:
         services.redis.set(no_hash, "x")
         return album.id
 
-    def test_is_counted_anew_when_nothing_happens_in_it(
+    def test_is_recounted_while_nothing_happens_in_it(
         self, services: Services, album: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         maintenance.reconcile(services)
@@ -238,7 +238,7 @@ class TestAlbums:
 
 
 @pytest.mark.usefixtures("jobs")
-def test_one_node_does_it_once_in_a_while_and_says_what_it_found(services: Services) -> None:
+def test_one_node_reconciles_now_and_then_and_logs_what_it_found(services: Services) -> None:
     services.redis.hincrby(lane_totals(Lane.BULK), "jobs", 3)
     with capture_logs() as logs:
         maintenance.reconcile(services)
