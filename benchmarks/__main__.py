@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import machine, queue_cost, ways
+from benchmarks import machine, queue_cost, variants
 from benchmarks import stages as stage_costs
-from benchmarks.crew import Crew, Pace, layouts
+from benchmarks.pool import Pool, Throughput, layouts
 from benchmarks.service import Served, Service
 from shared.engines import EngineName
 from shared.errors import SakugaError
@@ -64,15 +64,15 @@ def main() -> None:
 
 def engines(settings: Settings, names: Sequence[EngineName], rounds: int, seconds: float) -> Result:
     """Our engines in one process of one thread against the recipe in one process of one thread, pair by pair."""
-    style = ways.style_of(settings)
+    style = variants.style_of(settings)
     table = _table(
         f"{style.name}, 512 x 512, one thread", "engine", "s per picture", "recipe, s per picture", "speedup"
     )
     found: Result = {}
-    with Crew(ways.recipe, 1, 1) as recipe:
+    with Pool(variants.recipe, 1, 1) as recipe:
         for name in (name for name in names if is_possible(name, style)):
             try:
-                with Crew(partial(ways.whole, settings, name, style), 1, 1) as engine:
+                with Pool(partial(variants.whole, settings, name, style), 1, 1) as engine:
                     pairs = [(_speed(engine, seconds), _speed(recipe, seconds)) for _ in range(rounds)]
             except SakugaError as error:
                 out.print(f"{name}: {error.detail}")
@@ -89,7 +89,7 @@ def engines(settings: Settings, names: Sequence[EngineName], rounds: int, second
 
 def stages(settings: Settings, rounds: int) -> Result:
     """Where the time of a picture goes, by the size of its photo."""
-    style = ways.style_of(settings)
+    style = variants.style_of(settings)
     name = candidates(settings, style)[0]
     found = stage_costs.measure(settings, name, style, rounds)
     _show_rows(f"Time per stage, {style.name}, {name}, one thread", found)
@@ -101,16 +101,18 @@ def service(settings: Settings, rounds: int, seconds: float) -> Result:
 
     Its cache is empty when it first starts (the files of the programs themselves the system may have in memory).
     """
-    style, capacity = ways.style_of(settings), plan_capacity(settings)
+    style, capacity = variants.style_of(settings), plan_capacity(settings)
     layout = {"processes": capacity.processes, "threads": capacity.threads}
     chosen = settings.model_copy(update={"engine": candidates(settings, style)[0], **layout})
     best, tried = _best_layout_of_recipe(seconds)
     with Service(chosen) as running:
         cold_s = running.start()
-        running.wait_until_prepared(ways.photo(0))
-        turns = _turns(running, best, rounds, seconds)
+        running.wait_until_prepared(variants.photo(0))
+        turns = _rounds(running, best, rounds, seconds)
         pace = median(turn.ours.pictures_per_s for turn in turns)
-        submits, polls = running.under_load(ways.photo, submits_per_s=1.5 * pace, polls_per_s=20, seconds=5 * seconds)
+        submits, polls = running.under_load(
+            variants.photo, submits_per_s=1.5 * pace, polls_per_s=20, seconds=5 * seconds
+        )
         running.wait_until_idle()
         memory = running.memory()
         running.stop()
@@ -138,43 +140,43 @@ def queue(settings: Settings, lengths: Sequence[int]) -> Result:
 
 
 @dataclass(frozen=True, slots=True)
-class _Turn:
+class _Round:
     """One round of what is compared: pictures per second, and what the service and the bare engine say besides."""
 
     recipe: float
-    bare: Pace
+    bare: Throughput
     ours: Served
     whole: float
 
 
-def _turns(running: Service, best: tuple[int, int], rounds: int, seconds: float) -> list[_Turn]:
+def _rounds(running: Service, best: tuple[int, int], rounds: int, seconds: float) -> list[_Round]:
     """Let the service, the recipe, the bare engine and the pipeline in a loop take turns."""
-    settings, style = running.settings, ways.style_of(running.settings)
+    settings, style = running.settings, variants.style_of(running.settings)
     name, layout = EngineName(settings.engine), (settings.processes or 1, settings.threads or 1)
     with (
-        Crew(ways.recipe, *best) as recipe,
-        Crew(partial(ways.bare, settings, name, style), *layout) as bare,
-        Crew(partial(ways.whole, settings, name, style), *layout) as whole,
+        Pool(variants.recipe, *best) as recipe,
+        Pool(partial(variants.bare, settings, name, style), *layout) as bare,
+        Pool(partial(variants.whole, settings, name, style), *layout) as whole,
     ):
-        photos = map(ways.photo, count(1000))
+        photos = map(variants.photo, count(1000))
 
-        def turn() -> _Turn:
-            before = bare.pace(seconds)
+        def turn() -> _Round:
+            before = bare.measure(seconds)
             pictures = [next(photos) for _ in range(max(8, round(2 * seconds * before.pictures_per_s)))]
-            ours = running.pace(pictures)
-            return _Turn(_speed(recipe, seconds), _mean(before, bare.pace(seconds)), ours, _speed(whole, seconds))
+            ours = running.convert(pictures)
+            return _Round(_speed(recipe, seconds), _mean(before, bare.measure(seconds)), ours, _speed(whole, seconds))
 
         return [turn() for _ in range(rounds)]
 
 
-def _mean(one: Pace, other: Pace) -> Pace:
-    return Pace((one.pictures_per_s + other.pictures_per_s) / 2, (one.cpu_s + other.cpu_s) / 2)
+def _mean(one: Throughput, other: Throughput) -> Throughput:
+    return Throughput((one.pictures_per_s + other.pictures_per_s) / 2, (one.cpu_s + other.cpu_s) / 2)
 
 
-def _compared(turns: Sequence[_Turn]) -> Result:
+def _compared(turns: Sequence[_Round]) -> Result:
     """Medians; the network's share by the clock, and of the processor time of the worker's processes."""
 
-    def middle(value: Callable[[_Turn], float], digits: int) -> float:
+    def middle(value: Callable[[_Round], float], digits: int) -> float:
         return round(median(value(turn) for turn in turns), digits)
 
     return {
@@ -190,8 +192,8 @@ def _compared(turns: Sequence[_Turn]) -> Result:
     }
 
 
-def _speed(crew: Crew, seconds: float) -> float:
-    return crew.pace(seconds).pictures_per_s
+def _speed(pool: Pool, seconds: float) -> float:
+    return pool.measure(seconds).pictures_per_s
 
 
 @cache
@@ -199,8 +201,8 @@ def _best_layout_of_recipe(seconds: float) -> tuple[tuple[int, int], dict[tuple[
     """Processes and threads, and the pictures per second of every layout that was tried; the same for every style."""
     paces = {}
     for processes, threads in layouts(available_cores()):
-        with Crew(ways.recipe, processes, threads) as crew:
-            paces[processes, threads] = median(_speed(crew, seconds) for _ in range(2))
+        with Pool(variants.recipe, processes, threads) as pool:
+            paces[processes, threads] = median(_speed(pool, seconds) for _ in range(2))
     return max(paces, key=lambda layout: paces[layout]), paces
 
 

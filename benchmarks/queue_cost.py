@@ -72,7 +72,7 @@ def measure(queued: int, settings: Settings) -> Cost:
             _wait(lambda: _answers(redis))
             client = Client()
             web = stack.enter_context(_running([sys.executable, "-m", "web"], _environment(own, client.port)))
-            _wait(lambda: client.answers("/livez"))
+            _wait(lambda: client.is_ready("/livez"))
             _fill(own, queued)
             return _count(own, redis, client, web, queued)
     finally:
@@ -86,7 +86,7 @@ def _count(settings: Settings, redis: Redis, client: Client, web: subprocess.Pop
         paths = [client.submit(photo, max_side=MAX_SIDE_MIN + number, format="png") for number in range(SUBMITS)]
     with counted(redis, server) as polls:
         for number in range(POLLS):
-            client.look(paths[number % SUBMITS])
+            client.get(paths[number % SUBMITS])
     with _running([sys.executable, "-m", "worker"], _environment(settings, client.port)):
         conversions, converted = _conversions(settings, redis, server)
     return Cost(

@@ -67,11 +67,11 @@ class Client:
         path: str = json.loads(body)["links"]["self"]
         return path
 
-    def look(self, path: str) -> dict[str, Any]:
+    def get(self, path: str) -> dict[str, Any]:
         """Poll a job, or anything else that is JSON."""
         return dict(json.loads(self._request("GET", path)[1]))
 
-    def answers(self, path: str) -> bool:
+    def is_ready(self, path: str) -> bool:
         """Whether somebody serves there and says that all is well."""
         try:
             return self._request("GET", path)[0] == http.client.OK
@@ -113,7 +113,7 @@ class Service:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "cli.main", "up"], cwd=ROOT, env=self._environment(), stdout=log, stderr=log
             )
-        while not self.client.answers("/readyz"):
+        while not self.client.is_ready("/readyz"):
             if self._process.poll() is not None or time.perf_counter() - started > _READY_LIMIT_S:
                 raise RuntimeError((self._folder / "up.log").read_text())
             time.sleep(0.05)
@@ -133,7 +133,7 @@ class Service:
         while any(_runs(one, "worker.prepare") for one in self._family()):
             time.sleep(0.5)
 
-    def pace(self, photos: Iterable[bytes]) -> Served:
+    def convert(self, photos: Iterable[bytes]) -> Served:
         """Submit all, wait for all, look at when each was done: while every process was busy."""
         busy = self._worker_cpu_s()
         with ThreadPoolExecutor(4) as clients:
@@ -150,7 +150,7 @@ class Service:
         """Wait until jobs have ended, all well, and return them."""
         jobs = []
         for path in paths:
-            while (job := self.client.look(path))["finished_at"] is None:
+            while (job := self.client.get(path))["finished_at"] is None:
                 time.sleep(0.25)
             jobs.append(job)
         if any(job["state"] != "succeeded" for job in jobs):
@@ -168,17 +168,17 @@ class Service:
         def submit() -> None:
             paths.append(self.client.submit(photo_of(next(numbers))))
 
-        def look() -> None:
-            self.client.look(random.choice(paths))  # noqa: S311
+        def poll() -> None:
+            self.client.get(random.choice(paths))  # noqa: S311
 
         submits = [(float(at), submit) for at in np.arange(0, seconds, 1 / submits_per_s)]
-        polls = [(float(at), look) for at in np.arange(0, seconds, 1 / polls_per_s)]
+        polls = [(float(at), poll) for at in np.arange(0, seconds, 1 / polls_per_s)]
         latencies = when_due(submits + polls)
         return _latency(latencies[: len(submits)]), _latency(latencies[len(submits) :])
 
     def wait_until_idle(self) -> None:
         while True:
-            if all(job["finished_at"] for job in self.client.look("/api/v1/jobs?limit=100")["jobs"]):
+            if all(job["finished_at"] for job in self.client.get("/api/v1/jobs?limit=100")["jobs"]):
                 return
             time.sleep(0.5)
 

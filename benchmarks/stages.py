@@ -10,7 +10,7 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
-from benchmarks import ways
+from benchmarks import variants
 from shared import pipeline
 from shared.conversion import Options, Stage
 from shared.engines import EngineName
@@ -59,10 +59,10 @@ def photo(size: tuple[int, int]) -> bytes:
 
 def _measure(settings: Settings, name: EngineName, style: Style, rounds: int) -> list[Stages]:
     configure_logs("ERROR")
-    engine = ways.engine_of(settings, name, style, 1)
-    options = Options(ways.SIDE, Format.JPEG)
+    engine = variants.engine_of(settings, name, style, 1)
+    options = Options(variants.SIDE, Format.JPEG)
     photos = [photo(size) for size in SIZES]
-    turns = [[pipeline.convert(one, options, engine, ways.LIMITS) for one in photos] for _ in range(rounds + 1)]
+    turns = [[pipeline.convert(one, options, engine, variants.LIMITS) for one in photos] for _ in range(rounds + 1)]
     warm = turns[1:]
     return [_stages(SIZES[index], photos[index], [turn[index] for turn in warm]) for index in range(len(SIZES))]
 

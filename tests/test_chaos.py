@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.chaos import faults
-from tests.chaos.faults import Fault, suffer
+from tests.chaos.faults import Fault, inject
 from tests.chaos.rig import Rig
 
 QUICK = [
@@ -28,7 +28,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 @pytest.mark.parametrize("fault", QUICK, ids=lambda fault: fault.title)
 def test_every_photo_reaches_exactly_one_terminal_state(rig: Rig, fault: Fault[Rig]) -> None:
-    outcome = suffer(fault, rig, seed=1 + QUICK.index(fault))
+    outcome = inject(fault, rig, seed=1 + QUICK.index(fault))
     assert (outcome.lost, outcome.twice) == (0, 0)
     assert outcome.failed == fault.costs
     assert outcome.accepted >= fault.photos + len(fault.costs)

@@ -42,7 +42,7 @@ from shared.usecases.dispatch import dispatch
 from shared.usecases.jobs import erase, retry
 from shared.usecases.maintenance import expire_due, reconcile
 from shared.usecases.recovery import resend_lost
-from tests.conftest import ROOT, ToyEngine, fall_silent, photo_bytes
+from tests.conftest import ROOT, ToyEngine, expire_lease, photo_bytes
 from tests.shared.albums.test_albums import ALBUMS, body, put, upload
 from tests.shared.webhooks.test_webhooks import Receiver, receiver  # noqa: F401  a fixture
 from web.app import create_app
@@ -138,7 +138,7 @@ class Place:
         while message := next((found for lane in Lane if (found := self.services.redis.rpop(lane))), None):
             tasks.convert(json.loads(str(message))["headers"]["id"], self.services, lambda _: self._engine())
 
-    def tidy(self) -> None:
+    def sweep(self) -> None:
         """What every worker node does now and then."""
         services = self.services
         for step in (resend_lost, dispatch, notify_finished, expire_due, reconcile):
@@ -219,7 +219,7 @@ def kill_workers(place: Place) -> None:
     for job_id in (kept, retried, dropped):
         for _ in range(place.services.settings.max_attempts):
             place.claim(job_id)
-            fall_silent(place.services, place.services.jobs.get(job_id))
+            expire_lease(place.services, place.services.jobs.get(job_id))
         assert place.services.attempts.claim(job_id) is None
     place.watch.look()
     retry(place.services, retried)
@@ -230,7 +230,7 @@ def kill_workers(place: Place) -> None:
 def lose_messages(place: Place) -> None:
     job_id = place.send(8)
     place.claim(job_id)
-    fall_silent(place.services, place.services.jobs.get(job_id))
+    expire_lease(place.services, place.services.jobs.get(job_id))
     place.services.redis.delete(Lane.INTERACTIVE)
     assert resend_lost(place.services)
 
@@ -249,7 +249,7 @@ def fill_albums(place: Place) -> None:
     put(place.client, album, "20.png", 30)
     place.watch.look()
     place.work()
-    place.tidy()
+    place.sweep()
     body(place.client.post(f"{album}/retry"))
 
 
@@ -260,7 +260,7 @@ def end_albums(place: Place) -> None:
     place.watch.look()
     body(place.client.post(f"{canceled}/cancel"))
     place.client.delete(erased)
-    place.tidy()
+    place.sweep()
 
 
 def leave_undone(place: Place) -> None:
@@ -286,16 +286,16 @@ LIFE = (
 
 def live(place: Place, receiver: Receiver) -> None:  # noqa: F811
     put(place.client, place.start_album(receiver.url), "a.png")
-    for step in (*LIFE, Place.tidy):
+    for step in (*LIFE, Place.sweep):
         step(place)
         place.watch.look()
 
 
-def let_expire(place: Place, let_pass: Callable[[float], None]) -> None:
+def let_expire(place: Place, advance_clock: Callable[[float], None]) -> None:
     """Let the time of everything pass, in the service and in Redis."""
     for _ in range(2):  # what expires may leave keys that expire in turn
-        let_pass(place.services.settings.quarantine_ttl_s + 60)
-        place.tidy()
+        advance_clock(place.services.settings.quarantine_ttl_s + 60)
+        place.sweep()
         place.watch.look()
         place.work()  # takes the messages of what has expired
         if expiring := set(place.services.redis.scan_iter("sakuga:*")) - lasting(place.services.redis):
@@ -305,12 +305,12 @@ def let_expire(place: Place, let_pass: Callable[[float], None]) -> None:
 def test_every_key_expires_or_is_removed(
     place: Place,
     receiver: Receiver,  # noqa: F811
-    let_pass: Callable[[float], None],
+    advance_clock: Callable[[float], None],
 ) -> None:
     live(place, receiver)
     assert receiver.heard
     assert [start for start in starts_in_the_code() if not any(key.startswith(start) for key in place.watch.seen)] == []
-    let_expire(place, let_pass)
+    let_expire(place, advance_clock)
     assert place.watch.stray == set()
     assert set(place.services.redis.scan_iter("sakuga:*")) - STAY.keys() == set()
     assert [path for path in (place.services.settings.data_dir / "store").rglob("*") if path.is_file()] == []

@@ -404,11 +404,11 @@ def small_archives() -> list[bytes]:
     ]
 
 
-Walled = tuple[FlaskClient, Callable[[], None]]
+Confined = tuple[FlaskClient, Callable[[], None]]
 
 
 @pytest.fixture
-def walled(services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Walled:
+def confined(services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Confined:
     """A client of a service in a folder of its own, and what looks whether anything was written beside its store."""
     folders = {name: tmp_path / "outer" / name for name in ("data", "temporary", "work")}
     for folder in folders.values():
@@ -420,12 +420,12 @@ def walled(services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     own = connect(services.settings.model_copy(update={"data_dir": folders["data"]}))
     before = _listing(tmp_path)
 
-    def require_wall() -> None:
+    def require_confinement() -> None:
         new = {path for path, what in _listing(tmp_path).items() if before.get(path) != what}
         kept = re.compile(r"outer/data/store(/\.part|/public|/public/photos|/public/photos/[0-9a-f]{64})?")
         assert [path for path in new if not kept.fullmatch(path)] == []
 
-    return create_app(own).test_client(), require_wall
+    return create_app(own).test_client(), require_confinement
 
 
 def _listing(folder: Path) -> dict[str, int]:
@@ -440,8 +440,8 @@ def test_the_bzip2_bomb_of_these_tests_decompresses_as_intended() -> None:
     assert len(bzip2_of_zeros(48)) < 4096  # and would be 2 GiB
 
 
-def test_a_hostile_archive_writes_nothing_outside_the_store(walled: Walled) -> None:
-    client, require_wall = walled
+def test_a_hostile_archive_writes_nothing_outside_the_store(confined: Confined) -> None:
+    client, require_confinement = confined
 
     def send(archive: bytes) -> None:
         album = str(client.post(ALBUMS, json={}).headers["Location"])
@@ -451,7 +451,7 @@ def test_a_hostile_archive_writes_nothing_outside_the_store(walled: Walled) -> N
         for refused in json.loads(response.data)["rejected"]:
             assert refused["error"]["code"] != "internal"
         client.delete(album)
-        require_wall()
+        require_confinement()
 
     for archive in small_archives():
         send(archive)

@@ -26,11 +26,11 @@ from tests.chaos.faults import (
     SUPERVISOR,
     Fault,
     R,
+    inject,
     memory_limit,
-    suffer,
 )
 from tests.chaos.machine import NotPossibleError, Switch, small_disk
-from tests.chaos.rig import NODES, Rig, die_in_order
+from tests.chaos.rig import NODES, Rig, exit_on_sigterm
 from tests.chaos.supervised import Supervised
 from tests.chaos.workload import Outcome
 from tests.conftest import IN_CI, s3_server
@@ -63,7 +63,7 @@ class Report:
             flush=True,
         )
 
-    def suffer(self, part: Part[R], folder: Path) -> None:
+    def inject(self, part: Part[R], folder: Path) -> None:
         """Let a rig suffer those faults of a part that are chosen, unless it cannot be set up here."""
         chosen = [fault for fault in part.faults if self._is_chosen(fault)]
         if not chosen:
@@ -72,7 +72,7 @@ class Report:
             with part.rig(folder) as rig:
                 for fault in chosen:
                     self._seed += 1
-                    self._add(fault, suffer(fault, rig, seed=self._seed))
+                    self._add(fault, inject(fault, rig, seed=self._seed))
         except NotPossibleError as error:
             self._pass_over(chosen, str(error))
 
@@ -83,7 +83,7 @@ class Report:
 
     def _add(self, fault: Fault[R], outcome: Outcome) -> None:
         self._photos += outcome.accepted
-        self.bad += not _is_kept(fault, outcome)
+        self.bad += not _is_upheld(fault, outcome)
         failed = ", ".join(f"{number} {code}" for code, number in outcome.failed.items()) or "0"
         counts = (outcome.accepted, outcome.succeeded, failed, outcome.again, outcome.lost, outcome.twice)
         print(f"| {fault.title} | {' | '.join(map(str, counts))} | {outcome.recovery_s:.1f} s |", flush=True)
@@ -93,7 +93,7 @@ class Report:
         return 1 if self.bad else 0
 
 
-def _is_kept(fault: Fault[R], outcome: Outcome) -> bool:
+def _is_upheld(fault: Fault[R], outcome: Outcome) -> bool:
     """Whether every photo has one end, in time; and whether there was any harm."""
     is_harmed = fault.again is None or outcome.again >= fault.again
     is_in_time = outcome.recovery_s <= fault.recovery_s
@@ -102,12 +102,12 @@ def _is_kept(fault: Fault[R], outcome: Outcome) -> bool:
 
 def main() -> int:
     """Run the faults whose titles have one of the words on the command line, or all."""
-    die_in_order()
+    exit_on_sigterm()
     words = sys.argv[1:]
     report = Report(lambda fault: not words or any(word in fault.title for word in words))
     with tempfile.TemporaryDirectory(prefix="sakuga-chaos-") as folder:
         for number, part in enumerate(PARTS):
-            report.suffer(part, Path(folder) / str(number))
+            report.inject(part, Path(folder) / str(number))
     return report.end()
 
 

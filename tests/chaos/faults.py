@@ -52,7 +52,7 @@ class Fault(Generic[R]):
     recovery_s: float = 60
 
 
-def suffer(fault: Fault[R], rig: R, *, seed: int, photos: int | None = None) -> Outcome:
+def inject(fault: Fault[R], rig: R, *, seed: int, photos: int | None = None) -> Outcome:
     """Let a rig at work suffer a fault, and count what became of the photos; then all parts run again."""
     workload = Workload(rig, photos or fault.photos, seed=seed)
     workload.start()
@@ -62,7 +62,7 @@ def suffer(fault: Fault[R], rig: R, *, seed: int, photos: int | None = None) -> 
         since = fault.harm(rig, workload)
         return workload.finish(END_LIMIT_S, since=since)
     finally:
-        rig.mend()
+        rig.restore()
         workload.stop()
 
 
@@ -125,7 +125,7 @@ def fill_queue(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
     assert _fails(lambda: rig.services.redis.set("chaos", "1"), OutOfMemoryError), "the queue takes nothing"
     time.sleep(OUTAGE_S)
     rig.services.redis.config_set("maxmemory", 0)
-    rig.revive()  # a node whose message is refused when it takes it ends
+    rig.restart_ended()  # a node whose message is refused when it takes it ends
     return time.time()
 
 
@@ -193,7 +193,7 @@ def break_store(line: Line) -> Callable[[Rig, Workload], float]:
     def harm(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
         assert rig.s3_line is not None
         rig.s3_line.line = line
-        assert _felt(rig.s3_line.port) is line, "requests suffer"
+        assert _probe(rig.s3_line.port) is line, "requests suffer"
         time.sleep(OUTAGE_S)
         rig.s3_line.line = Line.GOOD
         return time.time()
@@ -256,7 +256,7 @@ def _fails(act: Callable[[], object], error: type[Exception]) -> bool:
     return False
 
 
-def _felt(port: int) -> Line:
+def _probe(port: int) -> Line:
     """What a line is like for an HTTP request."""
     began = time.monotonic()
     try:

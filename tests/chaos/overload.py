@@ -24,7 +24,7 @@ import httpx
 import psutil
 
 from shared.settings import WEB_THREADS
-from tests.chaos.rig import Rig, die_in_order
+from tests.chaos.rig import Rig, exit_on_sigterm
 from tests.chaos.workload import ENDED, PIXELS, photo_of, seconds_of
 from tests.conftest import wait_until
 
@@ -44,7 +44,7 @@ FIRST_PER_S = 40  # that are sent to see how many are converted; where that is t
 
 
 @dataclass
-class Seen:
+class Observations:
     """What clients saw."""
 
     accepted: dict[str, float | None] = field(default_factory=dict)  # what was told of the time it takes, by job
@@ -61,7 +61,7 @@ class Flood:
 
     def __init__(self, rig: Rig, per_s: float) -> None:
         """Send so many photos per second."""
-        self.seen = Seen()
+        self.seen = Observations()
         self._rig = rig
         self._pause_s = SENDERS / per_s
         self._photos = [photo_of(seed) for seed in range(50)]
@@ -122,7 +122,7 @@ class Flood:
 
 
 @dataclass
-class Needs:
+class Usage:
     """What the rig needs while it does nothing."""
 
     memory: dict[str, int]  # bytes, by program
@@ -130,8 +130,8 @@ class Needs:
     keys: int  # in Redis
 
 
-def needs_of(rig: Rig) -> Needs:
-    return Needs(memory_of(rig), open_files(rig), int(rig.services.redis.dbsize()))
+def usage_of(rig: Rig) -> Usage:
+    return Usage(memory_of(rig), open_files(rig), int(rig.services.redis.dbsize()))
 
 
 def memory_of(rig: Rig) -> dict[str, int]:
@@ -176,7 +176,7 @@ def room_for(seconds: float, per_s: float) -> dict[str, str]:
     return {"SAKUGA_MAX_QUEUED_MEGAPIXELS": f"{seconds * per_s * PIXELS / 1e6:.1f}"}
 
 
-def ended(rig: Rig, seen: Seen, limit_s: float = 300) -> list[dict[str, Any]]:
+def ended(rig: Rig, seen: Observations, limit_s: float = 300) -> list[dict[str, Any]]:
     """All jobs that were accepted, once they have ended."""
     jobs: dict[str, dict[str, Any]] = {}
     with httpx.Client(base_url=rig.url, timeout=30) as client:
@@ -193,10 +193,10 @@ def ended(rig: Rig, seen: Seen, limit_s: float = 300) -> list[dict[str, Any]]:
     return list(jobs.values())
 
 
-def judge(rig: Rig, seen: Seen, before: Needs) -> list[str]:
+def judge(rig: Rig, seen: Observations, before: Usage) -> list[str]:
     """Print what was seen; returns the promises that were broken."""
     jobs = ended(rig, seen)
-    after = needs_of(rig)
+    after = usage_of(rig)
     good = sum(job["state"] == "succeeded" for job in jobs)
     print(f"accepted {len(jobs)}, of which {good} succeeded; refused {len(seen.refused)}; odd answers {len(seen.odd)}")
     print(f"Retry-After from {min(seen.refused, default=0)} to {max(seen.refused, default=0)} s")
@@ -216,7 +216,7 @@ def judge(rig: Rig, seen: Seen, before: Needs) -> list[str]:
     return [promise for promise, is_kept in kept.items() if not is_kept]
 
 
-def _is_healthy(seen: Seen) -> bool:
+def _is_healthy(seen: Observations) -> bool:
     p99_ms = _ms(seen.health_s, 99)
     print(
         f"/livez and /readyz: median {_ms(seen.health_s, 50)} ms, p99 {p99_ms} ms, "
@@ -225,7 +225,7 @@ def _is_healthy(seen: Seen) -> bool:
     return not seen.unhealthy and p99_ms <= 1000 * HEALTH_S
 
 
-def _is_near(jobs: list[dict[str, Any]], seen: Seen) -> bool:
+def _is_near(jobs: list[dict[str, Any]], seen: Observations) -> bool:
     """Whether the times were right that were told on acceptance; where none was told, it was wrong."""
     took = {job["id"]: seconds_of(job["finished_at"]) - seconds_of(job["created_at"]) for job in jobs}
     errors = [math.inf if told is None else told / took[one] - 1 for one, told in seen.accepted.items()]
@@ -262,7 +262,7 @@ def overload(rig: Rig, seconds: float) -> list[str]:
     """Send too much for a while; returns the promises that were broken."""
     per_s = capacity(rig)
     print(f"converts {per_s:.1f} photos per second; sending {TIMES * per_s:.0f} for {seconds:g} s", flush=True)
-    before = needs_of(rig)
+    before = usage_of(rig)
     flood = Flood(rig, TIMES * per_s)
     flood.run(seconds)
     broken = judge(rig, flood.seen, before)
@@ -272,7 +272,7 @@ def overload(rig: Rig, seconds: float) -> list[str]:
 
 
 def main() -> int:
-    die_in_order()
+    exit_on_sigterm()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=300)
     arguments = parser.parse_args()

@@ -33,7 +33,7 @@ HOLD_LIMIT_S = 60
 MOMENT_S = 3  # that photos are held on, so that what is done to them then meets them
 
 
-def die_in_order() -> None:
+def exit_on_sigterm() -> None:
     """When told to stop (SIGTERM), end what was started on the way out."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
@@ -57,7 +57,7 @@ class AnyRig(ABC):
         yield
 
     @abstractmethod
-    def mend(self) -> None:
+    def restore(self) -> None:
         """Let everything be as it was."""
 
     def in_hand(self) -> set[str]:
@@ -177,7 +177,7 @@ class Rig(AnyRig):
         finally:
             self._hold(MOMENT_S)
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         """Let everything be as it was: what was killed starts again, what was paused goes on, clocks are right.
 
         Raises:
@@ -187,10 +187,10 @@ class Rig(AnyRig):
             self.clock_of(number).unlink(missing_ok=True)
         for program in self.programs:
             program.send_signal(signal.SIGCONT)
-        self.revive()
+        self.restart_ended()
         wait_until(self._is_manned, "all nodes are ready again", START_LIMIT_S)
 
-    def revive(self) -> None:
+    def restart_ended(self) -> None:
         """Start what has ended, as a supervisor would."""
         for program in self.programs:
             if program.process is None or program.process.poll() is not None:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from tests.chaos.overload import MAY_OPEN, Flood, memory_of, open_files
-from tests.chaos.rig import Rig, die_in_order
+from tests.chaos.rig import Rig, exit_on_sigterm
 from tests.conftest import wait_until
 
 PARTS = 5
@@ -57,7 +57,7 @@ def grew(first: State, last: State) -> list[str]:
 
 
 def main() -> int:
-    die_in_order()
+    exit_on_sigterm()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument("--per-second", type=float, default=60)

@@ -39,7 +39,7 @@ class Supervised(AnyRig):
     def is_busy(self) -> bool:
         return bool(self.in_hand())
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         wait_until(self._service.ready, "all is ready again", 60)
 
     def kill(self) -> None:

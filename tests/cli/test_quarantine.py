@@ -11,7 +11,7 @@ from shared.photos.formats import Format
 from shared.services import Services
 from shared.usecases.submit import Order, submit
 from tests.cli.test_cli import sakuga
-from tests.conftest import fall_silent, photo_bytes
+from tests.conftest import expire_lease, photo_bytes
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def poison(services: Services, monkeypatch: pytest.MonkeyPatch) -> Job:
     job = submit(services, BytesIO(photo_bytes()), Order("hinata-light", Options(64, Format.JPEG)))
     for _ in range(4):
         services.attempts.claim(job.id)
-        fall_silent(services, job)
+        expire_lease(services, job)
     services.redis.delete(Lane.INTERACTIVE)
     return job
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 
-import { happens } from "./browser.js";
+import { dispatch } from "./browser.js";
 import { carrySubject, putInAddress, subjectInAddress, watchAddress } from "../../web/static/js/address.js";
 
 beforeEach(() => {
@@ -32,7 +32,7 @@ test("going back reports the subject", () => {
   const heard = [];
   watchAddress((subject) => heard.push(subject));
   location.hash = "#album=2";
-  happens("hashchange");
+  dispatch("hashchange");
   assert.deepEqual(heard, [{ album: "2" }]);
 });
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { afterEach, beforeEach, mock, test } from "node:test";
 
-import { aJob, aPhoto, anAlbum, asked, isUnreachable, refusal, serve, settled, streams } from "./browser.js";
+import { aJob, aPhoto, anAlbum, isUnreachable, refusal, requests, serve, settled, streams } from "./browser.js";
 import { createAlbum, photosOf, sendPhoto } from "../../web/static/js/albums.js";
 import { compared } from "../../web/static/js/compared.js";
 import { sha256 } from "../../web/static/js/digest.js";
@@ -112,7 +112,7 @@ test("photos without a digest are compared by name", async () => {
   assert.deepEqual([lacking.map(({ name }) => name), there.length], [["b.jpg"], 1]);
 });
 
-/** Send photos to a service and record what happens to each. */
+/** Send photos to a service and record what dispatch to each. */
 async function sending(answer, ...names) {
   const told = [];
   const sender = {
@@ -183,11 +183,11 @@ test("an album is followed to its end by its events", async () => {
   const heard = following();
   await settled();
   assert.deepEqual(heard.photos, ["1.jpg succeeded", "2.jpg queued"]);
-  streams.at(-1).says("state", { name: "2.jpg", state: "running" });
+  streams.at(-1).emit("state", { name: "2.jpg", state: "running" });
   assert.equal(heard.photos.at(-1), "2.jpg running");
   states["2.jpg"] = "succeeded";
-  streams.at(-1).says("progress", anAlbum({ succeeded: 2 }));
-  streams.at(-1).says("done", {});
+  streams.at(-1).emit("progress", anAlbum({ succeeded: 2 }));
+  streams.at(-1).emit("done", {});
   await passes(200);
   await heard.end;
   assert.equal(heard.albums.at(-1), 2);
@@ -200,10 +200,10 @@ test("where events fail the album is polled, with ever fewer attempts to listen"
   const heard = following();
   for (let polls = 0; polls < 40; polls++) {
     await settled();
-    streams.at(-1).breaks();
+    streams.at(-1).fail();
     await passes(1500);
   }
-  assert.ok(asked.length > 30);
+  assert.ok(requests.length > 30);
   assert.ok(streams.length < 12, `${streams.length} streams`);
   heard.run.abort();
   await assert.rejects(heard.end, { name: "AbortError" });

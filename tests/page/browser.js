@@ -8,7 +8,7 @@ const events = new EventTarget();
 globalThis.addEventListener = events.addEventListener.bind(events);
 
 /** @param {string} name of an event of the window */
-export function happens(name) {
+export function dispatch(name) {
   events.dispatchEvent(new Event(name));
 }
 
@@ -66,17 +66,17 @@ globalThis.EventSource = class extends EventTarget {
     this.isOpen = false;
   }
 
-  says(kind, data) {
+  emit(kind, data) {
     this.dispatchEvent(new MessageEvent(kind, { data: JSON.stringify(data) }));
   }
 
-  breaks() {
+  fail() {
     this.dispatchEvent(new Event("error"));
   }
 };
 
 /** Requests made so far, as "GET /path". */
-export const asked = [];
+export const requests = [];
 
 /**
  * Answer the requests of the page from now on.
@@ -85,9 +85,9 @@ export const asked = [];
  * good answer, a Response, or throws what `fetch` would throw
  */
 export function serve(answer) {
-  asked.length = streams.length = 0;
+  requests.length = streams.length = 0;
   globalThis.fetch = async (url, { method = "GET", body, signal } = {}) => {
-    asked.push(`${method} ${url}`);
+    requests.push(`${method} ${url}`);
     const answered = await answer({ method, url, body, signal });
     return answered instanceof Response ? answered : Response.json(answered);
   };

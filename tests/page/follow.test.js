@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
 
-import { aJob, asked, isUnreachable, refusal, serve, settled, streams } from "./browser.js";
+import { aJob, isUnreachable, refusal, requests, serve, settled, streams } from "./browser.js";
 import { Countdown } from "../../web/static/js/countdown.js";
 import { follow } from "../../web/static/js/follow.js";
 
@@ -57,12 +57,12 @@ test("a job is followed to its end by its events", async () => {
   const heard = following(aJob());
   const [stream] = streams.slice(-1);
   assert.equal(stream.url, "/api/v1/jobs/1/events");
-  stream.says("state", aJob({ state: "running", eta_s: 4 }));
-  stream.says("progress", { progress: 0.5, stage: "generate" });
+  stream.emit("state", aJob({ state: "running", eta_s: 4 }));
+  stream.emit("progress", { progress: 0.5, stage: "generate" });
   await passes(1000);
   const { state, stage, eta_s } = heard.jobs.at(-1);
   assert.deepEqual([state, stage, eta_s], ["running", "generate", 3]);
-  stream.says("done", aJob({ state: "succeeded" }));
+  stream.emit("done", aJob({ state: "succeeded" }));
   assert.equal((await heard.end).state, "succeeded");
   assert.equal(stream.isOpen, false);
   const count = heard.jobs.length;
@@ -80,19 +80,19 @@ test("a job whose stream is lost is polled until it is over", async () => {
   const answers = [aJob({ state: "running", eta_s: 3 }), aJob({ state: "succeeded" })];
   serve(() => answers.shift());
   const heard = following(aJob());
-  streams.at(-1).breaks();
+  streams.at(-1).fail();
   await settled();
   assert.equal(heard.jobs.at(-1).state, "running");
   await passes(1000);
   assert.equal((await heard.end).state, "succeeded");
-  assert.deepEqual(asked, ["GET /api/v1/jobs/1", "GET /api/v1/jobs/1"]);
+  assert.deepEqual(requests, ["GET /api/v1/jobs/1", "GET /api/v1/jobs/1"]);
 });
 
 test("an unreachable service is polled again, and the countdown stops meanwhile", async () => {
   let isAway = true;
   serve(() => (isAway ? isUnreachable() : aJob({ state: "succeeded" })));
   const heard = following(aJob());
-  streams.at(-1).breaks();
+  streams.at(-1).fail();
   await settled();
   const count = heard.jobs.length;
   await passes(1000);
@@ -106,7 +106,7 @@ test("an unreachable service is polled again, and the countdown stops meanwhile"
 test("polling ends when the job is gone", async () => {
   serve(() => refusal(404, { code: "unknown_job", title: "No such job" }));
   const heard = following(aJob());
-  streams.at(-1).breaks();
+  streams.at(-1).fail();
   await assert.rejects(heard.end, { code: "unknown_job" });
 });
 

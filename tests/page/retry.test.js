@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
 
-import { happens, settled } from "./browser.js";
+import { dispatch, settled } from "./browser.js";
 import { ProblemError } from "../../web/static/js/api.js";
 import { isTransient, pause, withRetries } from "../../web/static/js/retry.js";
 
@@ -62,9 +62,9 @@ test("a busy service is tried again after its Retry-After, and not before", asyn
 test("a request is retried at once when the browser is online again", async () => {
   const heard = requesting(lost(), lost());
   await settled();
-  happens("online");
+  dispatch("online");
   await settled();
-  happens("online");
+  dispatch("online");
   assert.equal(await heard.answer, "here");
 });
 

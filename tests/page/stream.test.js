@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
 
-import { happens, streams } from "./browser.js";
+import { dispatch, streams } from "./browser.js";
 import { openStream } from "../../web/static/js/stream.js";
 
 beforeEach(() => mock.timers.enable({ apis: ["setTimeout"] }));
@@ -18,9 +18,9 @@ function listening() {
 
 test("events with a handler are reported, and others are ignored", () => {
   const told = listening();
-  told.stream.says("state", { n: 1 });
-  told.stream.says("progress", { n: 2 });
-  told.stream.says("done", { n: 3 });
+  told.stream.emit("state", { n: 1 });
+  told.stream.emit("progress", { n: 2 });
+  told.stream.emit("done", { n: 3 });
   assert.deepEqual(told.heard, [{ n: 1 }, { n: 3 }]);
   assert.equal(told.stream.url, "/events");
 });
@@ -29,14 +29,14 @@ test("a stream with an event now and then stays open", () => {
   const told = listening();
   for (let times = 0; times < 10; times++) {
     mock.timers.tick(29_999);
-    told.stream.says("state", {});
+    told.stream.emit("state", {});
   }
   assert.equal(told.losses, 0);
 });
 
 test("a silent stream is given up after half a minute", () => {
   const told = listening();
-  told.stream.says("state", {});
+  told.stream.emit("state", {});
   mock.timers.tick(29_999);
   assert.equal(told.losses, 0);
   mock.timers.tick(1);
@@ -45,9 +45,9 @@ test("a silent stream is given up after half a minute", () => {
 
 test("a stream is lost when it breaks, or when the browser goes offline or online", () => {
   const told = listening();
-  told.stream.breaks();
-  happens("offline");
-  happens("online");
+  told.stream.fail();
+  dispatch("offline");
+  dispatch("online");
   assert.equal(told.losses, 3);
 });
 
@@ -56,6 +56,6 @@ test("a closed stream reports nothing more", () => {
   told.close();
   assert.equal(told.stream.isOpen, false);
   mock.timers.tick(60_000);
-  happens("offline");
+  dispatch("offline");
   assert.equal(told.losses, 0);
 });

@@ -54,14 +54,14 @@ def port(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[i
     settings = {"SAKUGA_PORT": str(port), "SAKUGA_REDIS_URL": redis_url, "SAKUGA_DATA_DIR": str(folder)}
     web = subprocess.Popen([sys.executable, "-c", IMPATIENT], cwd=ROOT, env=os.environ | settings)
     try:
-        wait_until(lambda: lives(port), "the web answers")
+        wait_until(lambda: is_alive(port), "the web answers")
         yield port
     finally:
         web.terminate()
         web.wait(20)
 
 
-def lives(port: int) -> bool:
+def is_alive(port: int) -> bool:
     try:
         return httpx.get(f"http://127.0.0.1:{port}/livez", timeout=5).status_code == 200
     except httpx.TransportError:
@@ -83,7 +83,7 @@ def test_headers_sent_byte_by_byte_do_not_block_others(port: int) -> None:
         for connection in slow:
             connection.sendall(b"GET /livez HTTP/1.1\r\nX-Slow: ")
         drip = dripping(slow, b"x")
-        wait_until(lambda: (drip(), lives(port))[1], "the web answers others", LIMIT_S)
+        wait_until(lambda: (drip(), is_alive(port))[1], "the web answers others", LIMIT_S)
         assert [connection for connection in slow if not ended(connection)] == []
     finally:
         for connection in slow:
@@ -98,14 +98,14 @@ def test_answers_read_a_few_bytes_at_a_time_do_not_block_others(port: int) -> No
             connection.sendall(b"GET /endless HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         for _ in range(10):
             for connection in slow:
-                sip(connection)
-            assert lives(port)
+                read_available(connection)
+            assert is_alive(port)
     finally:
         for connection in slow:
             connection.close()
 
 
-def sip(connection: socket.socket) -> bytes | None:
+def read_available(connection: socket.socket) -> bytes | None:
     """A little of what has come back by now; None if nothing has, empty at the end."""
     connection.settimeout(0.01)
     try:
@@ -129,15 +129,15 @@ def test_lingering_clients_do_not_block_others(port: int) -> None:
     try:
         for connection in staying:
             connection.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
-        wait_until(lambda: saying_goodbye(port) == len(staying), "all have their answer, and stay", LIMIT_S)
-        assert lives(port)
-        assert saying_goodbye(port) == len(staying)
+        wait_until(lambda: lingering(port) == len(staying), "all have their answer, and stay", LIMIT_S)
+        assert is_alive(port)
+        assert lingering(port) == len(staying)
     finally:
         for connection in staying:
             connection.close()
 
 
-def saying_goodbye(port: int) -> int:
+def lingering(port: int) -> int:
     """How many connections the web has ended and still holds."""
     connections = [found for child in psutil.Process().children(recursive=True) for found in child.net_connections()]
     return len([one for one in connections if one.laddr[1] == port and one.status == psutil.CONN_FIN_WAIT2])
@@ -214,7 +214,9 @@ def test_archives_of_vanished_clients_do_not_block_listeners(port: int) -> None:
         fetching = [socket.create_connection(("127.0.0.1", port)) for _ in range(WEB_THREADS // 2 + 1)]
         for connection in fetching:
             connection.sendall(f"GET {album}/archive HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
-        wait_until(lambda: any(map(sip, fetching)), "one is refused, since the others have taken all slots", LIMIT_S)
+        wait_until(
+            lambda: any(map(read_available, fetching)), "one is refused, since the others have taken all slots", LIMIT_S
+        )
         for connection in fetching:
             connection.close()
         wait_until(may_listen, "the slots are free", LIMIT_S)
@@ -302,8 +304,10 @@ def test_uploads_at_the_minimum_rate_do_not_block_others(port: int) -> None:
 
         def others_are_refused() -> bool:
             drip()
-            assert lives(port)
-            waiting[:] = [client for client in waiting if not (sip(client) or b"").startswith(b"HTTP/1.1 503 ")]
+            assert is_alive(port)
+            waiting[:] = [
+                client for client in waiting if not (read_available(client) or b"").startswith(b"HTTP/1.1 503 ")
+            ]
             return len(waiting) <= slow_clients.MAX_WAITING_CLIENTS
 
         wait_until(others_are_refused, "the web waits for no more uploads than it may", LIMIT_S)

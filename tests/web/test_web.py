@@ -27,7 +27,7 @@ from shared.services import Services, connect
 from shared.settings import Settings
 from shared.styles import Size, Style, Styles, write_manifest
 from shared.usecases.maintenance import expire_due
-from tests.conftest import ROOT, ToyEngine, photo_bytes, wait_until, with_room
+from tests.conftest import ROOT, ToyEngine, photo_bytes, wait_until, with_queue_limit
 from web import events, readiness
 from web.app import create_app
 from web.events import KEEP_ALIVE_S, QUEUE_LOOK_S, STILL_HERE
@@ -400,7 +400,7 @@ def test_too_many_bytes_are_refused(services: Services, *, as_form: bool) -> Non
 
 
 def test_a_full_queue_answers_at_once_with_a_time_to_retry(services: Services) -> None:
-    client = create_app(with_room(services, 0.004)).test_client()
+    client = create_app(with_queue_limit(services, 0.004)).test_client()
     assert send(client, photo_bytes(seed=1)).status_code == 202
     response = send(client, photo_bytes(seed=2))
     assert problem(response) == (503, "queue_full")

@@ -64,7 +64,7 @@ NEEDS = {  # instruction sets, any of which makes a precision at home on a CPU; 
 }
 
 # Draws with engines by name: in a process of its own, because the limit is read when a runtime is loaded.
-HELD_BACK = """
+RESTRICTED = """
 from pathlib import Path
 from shared.errors import EngineError
 from shared.settings import Settings
@@ -119,7 +119,7 @@ class OpenedEngines:
         try:
             return loader_for(Settings(engine=name), STYLES, threads=1, memory=memory).engine(style)
         except EngineError as error:
-            if name in NEEDS and (is_held_back() or not NEEDS[name] & set(cpu_flags().split())):
+            if name in NEEDS and (is_restricted() or not NEEDS[name] & set(cpu_flags().split())):
                 return error.detail
             raise
 
@@ -129,7 +129,7 @@ def engines() -> OpenedEngines:
     return OpenedEngines()
 
 
-def is_held_back() -> bool:
+def is_restricted() -> bool:
     return any(limit in os.environ for limit in ISA_LIMITS)
 
 
@@ -326,7 +326,7 @@ class TestProbe:
 
     def test_on_a_cpu_held_back_to_avx2_every_engine_draws_right_or_is_refused(self, tmp_path: Path) -> None:
         script = tmp_path / "held_back.py"
-        script.write_text(HELD_BACK.replace("CACHE", repr(str(tmp_path / "cache"))))
+        script.write_text(RESTRICTED.replace("CACHE", repr(str(tmp_path / "cache"))))
         environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2", "PYTHONPATH": str(ROOT)}
         done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

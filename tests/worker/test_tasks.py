@@ -27,7 +27,7 @@ from shared.storage.disk import DiskStore
 from shared.usecases.jobs import erase
 from shared.usecases.submit import Order
 from shared.usecases.submit import submit as submit_photo
-from tests.conftest import ToyEngine, alike, fall_silent, photo_bytes
+from tests.conftest import ToyEngine, as_subclass, expire_lease, photo_bytes
 from worker import tasks
 
 
@@ -163,7 +163,7 @@ def test_an_overtaken_attempt_leaves_the_picture_of_the_other(services: Services
     job = submit(services, photo_bytes())
 
     def run_again_meanwhile(photo: Tensor) -> Tensor:
-        fall_silent(services, job)
+        expire_lease(services, job)
         tasks.convert(job.id, services, toy)
         return photo
 
@@ -179,11 +179,11 @@ def test_an_attempt_overtaken_while_it_commits_leaves_the_picture_of_the_other(s
     class Slow(Attempts):
         def succeed(self, job: Job, result: ResultInfo, *, timings: dict[str, float], notes: tuple[str, ...]) -> Job:
             services.redis.delete(f"sakuga:lock:{job.result_key}")  # as if its time had run out
-            fall_silent(services, job)
+            expire_lease(services, job)
             tasks.convert(job.id, services, toy)
             return super().succeed(job, result, timings=timings, notes=notes)
 
-    tasks.convert(job.id, replace(services, attempts=alike(services.attempts, Slow)), toy)
+    tasks.convert(job.id, replace(services, attempts=as_subclass(services.attempts, Slow)), toy)
     done = services.jobs.get(job.id)
     assert (done.state, done.attempts) == (State.SUCCEEDED, 2)
     assert services.store.head(job.result_key) is not None
@@ -193,7 +193,7 @@ def test_the_record_describes_the_picture_of_the_first_of_two_attempts(services:
     job = submit(services, photo_bytes())
 
     def be_overtaken(photo: Tensor) -> Tensor:
-        fall_silent(services, job)
+        expire_lease(services, job)
         tasks.convert(job.id, services, toy)
         return 1 - photo
 
@@ -212,7 +212,7 @@ def test_a_commit_whose_confirmation_is_lost_counts_and_keeps_its_picture(servic
             super().succeed(job, result, timings=timings, notes=notes)
             return super().succeed(job, result, timings=timings, notes=notes)  # as redis-py does on a lost answer
 
-    tasks.convert(job.id, replace(services, attempts=alike(services.attempts, Deaf)), toy)
+    tasks.convert(job.id, replace(services, attempts=as_subclass(services.attempts, Deaf)), toy)
     assert services.jobs.get(job.id).state is State.SUCCEEDED
     assert services.store.head(job.result_key) is not None
 
@@ -225,7 +225,7 @@ def test_a_timeout_right_after_the_commit_keeps_the_picture(services: Services) 
             super().succeed(job, result, timings=timings, notes=notes)
             raise SoftTimeLimitExceeded
 
-    tasks.convert(job.id, replace(services, attempts=alike(services.attempts, Late)), toy)
+    tasks.convert(job.id, replace(services, attempts=as_subclass(services.attempts, Late)), toy)
     assert services.jobs.get(job.id).state is State.SUCCEEDED
     assert services.store.head(job.result_key) is not None
 
@@ -272,14 +272,14 @@ def test_a_store_outage_is_waited_out_and_costs_no_attempt(services: Services) -
 
 
 def test_a_lasting_store_outage_fails_the_job_with_that_reason(
-    services: Services, let_pass: Callable[[float], None]
+    services: Services, advance_clock: Callable[[float], None]
 ) -> None:
     down = replace(services, store=Down(services.settings.data_dir))
     job = submit(services, photo_bytes())
     pauses = []
     while services.jobs.get(job.id).state is State.QUEUED:
         pauses.append(tasks.convert(job.id, down, toy) or 0)
-        let_pass(pauses[-1])
+        advance_clock(pauses[-1])
     assert pauses[:3] == [pytest.approx(2, abs=0.5), pytest.approx(2, abs=0.5), pytest.approx(4, abs=1)]
     assert max(pauses) == MAX_PAUSE_S
     assert OUTAGE_RETRY_S < sum(pauses) < OUTAGE_RETRY_S + 60

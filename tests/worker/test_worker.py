@@ -21,7 +21,7 @@ from shared.services import Services
 from shared.settings import Settings
 from shared.usecases.submit import Order
 from shared.usecases.submit import submit as submit_photo
-from tests.conftest import AMPLE_MEMORY, fall_silent, photo_bytes, wait_until
+from tests.conftest import AMPLE_MEMORY, expire_lease, photo_bytes, wait_until
 from worker.app import Node, Repeating, add_housekeeping, request_of
 from worker.renewal import Renewal
 from worker.tuning_profile import Capacity
@@ -75,7 +75,7 @@ def test_a_message_waiting_for_a_process_is_kept_without_renewing_the_lease_of_a
     """A message of a node that died, which came to one that is not warm yet, kept the dead attempt's lease alive."""
     job = submit(services)
     assert services.attempts.claim(job.id, "dead/1")
-    fall_silent(services, job)
+    expire_lease(services, job)
     services.redis.zadd(UNACKED_INDEX, {"tag": 1})
     renewal, message = Renewal(services.redis, services.clock, services.leases, longest_s=60), InHand(job.id)
     state.reserved_requests.add(message)
@@ -84,7 +84,7 @@ def test_a_message_waiting_for_a_process_is_kept_without_renewing_the_lease_of_a
         assert services.redis.zscore(UNACKED_INDEX, "tag") != 1
         assert not services.leases.is_held(job.id)
         assert services.attempts.claim(job.id, "here/1")
-        fall_silent(services, job)
+        expire_lease(services, job)
         state.active_requests.add(message)
         renewal.renew()
         assert services.leases.is_held(job.id)

@@ -39,7 +39,7 @@ from shared.usecases.albums import erase_album, notify_finished
 from shared.usecases.dispatch import dispatch
 from shared.usecases.recovery import resend_lost
 from shared.usecases.submit import Order, submit
-from tests.conftest import ROOT, ToyEngine, fall_silent, photo_bytes, with_room, zip_of
+from tests.conftest import ROOT, ToyEngine, expire_lease, photo_bytes, with_queue_limit, zip_of
 from web.app import create_app
 from web.archive import BrokenOffError
 from worker import tasks
@@ -214,9 +214,9 @@ class TestUploads:
         busy.redis.close()
 
     def test_while_redis_is_nearly_full_no_album_is_created_and_nothing_recorded(
-        self, album: str, crowded: Services
+        self, album: str, nearly_full_redis: Services
     ) -> None:
-        client = create_app(crowded).test_client()
+        client = create_app(nearly_full_redis).test_client()
         assert problem(client.post(ALBUMS, json={})) == (503, "queue_full")
         bad = photo_bytes()[:500]
         refused = upload(client, album, ("bad.png", bad), ("a.zip", zip_of({"worse.png": bad})))["rejected"]
@@ -637,7 +637,7 @@ class TestAfterwards:
         job_id = put(client, album, "poison.png")["job"]
         for _ in range(4):
             services.attempts.claim(job_id)
-            fall_silent(services, services.jobs.get(job_id))
+            expire_lease(services, services.jobs.get(job_id))
         assert body(client.post(f"{album}/retry"))["counts"]["failed"] == 1
         assert [job.id for job in services.quarantine.jobs()] == [job_id]
 
@@ -661,7 +661,7 @@ class TestAfterwards:
         for seed in range(5):
             put(client, album, f"{seed}.png", seed)
         client.post(f"{album}/cancel")
-        narrow = with_room(services, 0.02)  # two photos of an album
+        narrow = with_queue_limit(services, 0.02)  # two photos of an album
         tight = create_app(narrow).test_client()
         assert problem(tight.post(f"{album}/retry")) == (503, "queue_full")
         assert body(client.get(album))["counts"]["queued"] == 2

@@ -45,7 +45,7 @@ from shared.usecases.maintenance import expire_due
 from shared.usecases.recovery import resend_lost
 from shared.usecases.submit import Order
 from shared.usecases.submit import submit as submit_photo
-from tests.conftest import alike, fall_silent, photo_bytes, with_room
+from tests.conftest import as_subclass, expire_lease, photo_bytes, with_queue_limit
 
 RESULT = ResultInfo(width=64, height=48, bytes=3, sha256="0" * 64, content_type="image/jpeg")
 
@@ -71,13 +71,13 @@ def make_overdue(services: Services) -> None:
             services.redis.zadd(key, {str(entry): 1})
 
 
-def tidy(services: Services) -> None:
+def sweep(services: Services) -> None:
     """Remove what is overdue, as every worker node does."""
     expire_due(services)
     services.references.release_expired()
 
 
-def heard_of(services: Services, job: Job, *, ago_s: float) -> None:
+def age_lease(services: Services, job: Job, *, ago_s: float) -> None:
     """As if the worker of a running job had last given a sign of life so many seconds ago."""
     seconds, _ = services.redis.time()
     services.redis.zadd(LEASES, {job.id: seconds - ago_s}, xx=True)
@@ -135,7 +135,7 @@ def test_a_job_that_never_ends_is_given_up_after_the_allowed_attempts(services: 
         running = services.attempts.claim(job.id)
         assert running is not None
         assert running.attempts == attempt
-        fall_silent(services, job)
+        expire_lease(services, job)
     assert services.attempts.claim(job.id) is None
     failed = services.jobs.get(job.id)
     assert failed.state is State.FAILED
@@ -145,7 +145,7 @@ def test_a_job_that_never_ends_is_given_up_after_the_allowed_attempts(services: 
 
 def test_an_overtaken_attempt_cannot_commit(services: Services) -> None:
     first = claimed(services)
-    fall_silent(services, first)
+    expire_lease(services, first)
     second = services.attempts.claim(first.id)
     assert second is not None
     with pytest.raises(CanceledError):
@@ -174,7 +174,7 @@ def test_a_waiting_job_is_canceled_at_once_and_never_claimed(services: Services)
 def test_a_canceled_job_whose_worker_died_is_not_begun_again(services: Services) -> None:
     job = claimed(services)
     assert services.jobs.cancel(job.id).state is State.RUNNING
-    fall_silent(services, job)
+    expire_lease(services, job)
     assert services.attempts.claim(job.id) is None
     assert services.jobs.get(job.id).state is State.CANCELED
     assert services.jobs.cancel(job.id).state is State.CANCELED
@@ -211,7 +211,7 @@ def test_a_requeued_job_waits_again_until_its_last_attempt(services: Services) -
     assert services.attempts.requeue(job)
     assert services.jobs.get(job.id).state is State.QUEUED
     services.attempts.claim(job.id)
-    fall_silent(services, job)
+    expire_lease(services, job)
     last = services.attempts.claim(job.id)
     assert last is not None
     assert services.attempts.requeue(last) is None
@@ -264,7 +264,7 @@ def test_of_two_photos_with_one_idempotency_key_at_once_the_refused_one_leaves_n
             submit(services, seed=0, key="k1")
             return found
 
-    jobs = alike(services.jobs, Overtaken)
+    jobs = as_subclass(services.jobs, Overtaken)
     refused = submit(services, seed=1)
     erase(services, refused.id)
     with pytest.raises(IdempotencyKeyReusedError):
@@ -600,7 +600,7 @@ def test_a_record_whose_confirmation_was_lost_keeps_its_photo(services: Services
             super().create(job, idempotency)
             raise ConnectionError
 
-    deaf = alike(services.jobs, Deaf)
+    deaf = as_subclass(services.jobs, Deaf)
     with pytest.raises(ConnectionError):
         submit(replace(services, jobs=deaf), key="k1")
     again = submit(services, key="k1")
@@ -677,12 +677,12 @@ def test_a_job_whose_worker_falls_silent_can_be_claimed_by_another(services: Ser
 def test_a_lease_has_expired_when_its_message_is_redelivered(services: Services) -> None:
     timeout_s = services.settings.visibility_timeout_s
     job = claimed(services)
-    heard_of(services, job, ago_s=timeout_s / 2)
+    age_lease(services, job, ago_s=timeout_s / 2)
     assert services.attempts.claim(job.id) is None
-    heard_of(services, job, ago_s=timeout_s)
+    age_lease(services, job, ago_s=timeout_s)
     assert services.leases.abandoned(10) == [], "the queue may still have its message"
     assert services.attempts.claim(job.id) is not None
-    heard_of(services, job, ago_s=2 * timeout_s)
+    age_lease(services, job, ago_s=2 * timeout_s)
     assert services.leases.abandoned(10) == [job.id]
 
 
@@ -758,23 +758,23 @@ class TestQuarantine:
         job = submit(services)
         for _ in range(4):
             services.attempts.claim(job.id)
-            fall_silent(services, job)
+            expire_lease(services, job)
         return services.jobs.get(job.id)
 
     def test_its_photo_is_kept_for_the_operator(
-        self, services: Services, poison: Job, let_pass: Callable[[float], None]
+        self, services: Services, poison: Job, advance_clock: Callable[[float], None]
     ) -> None:
         assert [job.id for job in services.quarantine.jobs()] == [poison.id]
-        let_pass(services.settings.ttl_s + 60)
-        tidy(services)
+        advance_clock(services.settings.ttl_s + 60)
+        sweep(services)
         assert services.store.head(poison.photo_key) is not None
         assert services.jobs.get(poison.id).state is State.FAILED
 
     def test_its_photo_is_deleted_when_the_quarantine_ends(
-        self, services: Services, poison: Job, let_pass: Callable[[float], None]
+        self, services: Services, poison: Job, advance_clock: Callable[[float], None]
     ) -> None:
-        let_pass(services.settings.quarantine_ttl_s + 60)
-        tidy(services)
+        advance_clock(services.settings.quarantine_ttl_s + 60)
+        sweep(services)
         assert services.quarantine.jobs() == []
         assert services.store.head(poison.photo_key) is None
         assert services.jobs.get(poison.id).state is State.EXPIRED
@@ -809,9 +809,11 @@ def test_a_retried_job_does_not_expire_before_it_ends(services: Services) -> Non
     assert all(services.redis.ttl(key) > services.settings.ttl_s for key in keys)
 
 
-def test_a_retried_job_may_wait_out_another_whole_outage(services: Services, let_pass: Callable[[float], None]) -> None:
+def test_a_retried_job_may_wait_out_another_whole_outage(
+    services: Services, advance_clock: Callable[[float], None]
+) -> None:
     job = claimed(services)
-    let_pass(OUTAGE_RETRY_S + 1)
+    advance_clock(OUTAGE_RETRY_S + 1)
     assert services.attempts.requeue(job, outage=True)
     late = services.attempts.claim(job.id)
     assert late is not None
@@ -824,13 +826,13 @@ def test_a_retried_job_may_wait_out_another_whole_outage(services: Services, let
 
 
 def test_expired_jobs_are_trimmed_from_the_list_of_their_caller(
-    services: Services, let_pass: Callable[[float], None]
+    services: Services, advance_clock: Callable[[float], None]
 ) -> None:
     first = submit(services, 0)
-    let_pass(services.settings.ttl_s)
+    advance_clock(services.settings.ttl_s)
     second = submit(services, 1)
     assert services.redis.zrange("sakuga:jobs:public", 0, -1) == [first.id, second.id]
-    let_pass(RECORD_GRACE_S + 60)
+    advance_clock(RECORD_GRACE_S + 60)
     third = submit(services, 2)
     assert services.redis.zrange("sakuga:jobs:public", 0, -1) == [second.id, third.id]
 
@@ -937,7 +939,7 @@ def test_the_pace_is_learnt_from_what_workers_measure(services: Services) -> Non
 
 
 def test_a_full_queue_refuses_with_a_time_to_retry(services: Services) -> None:
-    tight = with_room(services, 0.005)
+    tight = with_queue_limit(services, 0.005)
     submit(tight, 0)
     with pytest.raises(QueueFullError) as refused:
         submit(tight, 1)
@@ -949,15 +951,15 @@ def test_a_nearly_full_redis_accepts_no_more_and_keeps_working(
     services: Services, request: pytest.FixtureRequest
 ) -> None:
     job = submit(services)
-    crowded: Services = request.getfixturevalue("crowded")
+    nearly_full_redis: Services = request.getfixturevalue("nearly_full_redis")
     with pytest.raises(QueueFullError, match="memory is nearly full") as refused:
-        submit(crowded, 1)
+        submit(nearly_full_redis, 1)
     assert refused.value.retry_after_s == 60
-    taken = crowded.attempts.claim(job.id)
+    taken = nearly_full_redis.attempts.claim(job.id)
     assert taken is not None
-    crowded.attempts.succeed(taken, RESULT, timings={}, notes=())
-    erase(crowded, job.id)
-    crowded.redis.config_set("maxmemory", 0)  # no limit, no share of it
+    nearly_full_redis.attempts.succeed(taken, RESULT, timings={}, notes=())
+    erase(nearly_full_redis, job.id)
+    nearly_full_redis.redis.config_set("maxmemory", 0)  # no limit, no share of it
     assert submit(connect(services.settings), 2).state is State.QUEUED
 
 

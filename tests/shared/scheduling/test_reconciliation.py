@@ -39,7 +39,7 @@ def submit(services: Services, seed: int, lane: Lane = Lane.INTERACTIVE, album: 
     return submit_photo(services, BytesIO(photo_bytes((300 + 20 * seed, 300), seed=seed)), order)
 
 
-def books(services: Services) -> dict[str, object]:
+def bookkeeping(services: Services) -> dict[str, object]:
     """Everything that is kept of jobs that have not ended; of two totals of work only what lies between them counts."""
     kept: dict[str, object] = {key: set(services.redis.zrange(key, 0, -1)) for key in LISTS}
     for key in HASHES:
@@ -51,7 +51,7 @@ def books(services: Services) -> dict[str, object]:
     return kept
 
 
-def work_there(services: Services) -> dict[str, Job]:
+def jobs_in_every_state(services: Services) -> dict[str, Job]:
     """Jobs in every state: both lanes, two albums, waiting before and in the queue, running, ended."""
     jobs = {
         "waiting": submit(services, 0),
@@ -72,7 +72,7 @@ def work_there(services: Services) -> dict[str, Job]:
 
 @pytest.fixture
 def jobs(services: Services) -> dict[str, Job]:
-    return work_there(services)
+    return jobs_in_every_state(services)
 
 
 DRIFT: dict[str, Callable[[Services], object]] = {
@@ -94,11 +94,11 @@ DRIFT: dict[str, Callable[[Services], object]] = {
 @pytest.mark.usefixtures("jobs")
 @pytest.mark.parametrize("drift", DRIFT)
 def test_drift_is_corrected(services: Services, drift: str) -> None:
-    right = books(services)
+    right = bookkeeping(services)
     assert reconcile(services.redis) == 0
     DRIFT[drift](services)
     assert reconcile(services.redis) > 0
-    assert books(services) == right
+    assert bookkeeping(services) == right
     assert reconcile(services.redis) == 0
 
 
@@ -138,12 +138,12 @@ def test_records_of_a_newer_release_count_as_they_are(services: Services, jobs: 
     for job in jobs.values():
         newer = ["version", str(RECORD_VERSION + 1), "mood", "happy", "photo", "elsewhere"]
         services.redis.hset(f"sakuga:job:{job.id}", items=newer)
-    right = books(services)
+    right = bookkeeping(services)
     assert reconcile(services.redis) == 0
     services.redis.delete(*HASHES)
     services.redis.hset(lane_totals(Lane.BULK), "jobs", 99)
     assert reconcile(services.redis) > 0
-    assert books(services) == right
+    assert bookkeeping(services) == right
     assert services.lanes.stats(Lane.BULK).jobs == 5
 
 

@@ -9,7 +9,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from benchmarks.crew import Draw
+from benchmarks.pool import Draw
 from shared import pipeline
 from shared.conversion import Options
 from shared.engines import EngineName
