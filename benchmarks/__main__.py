@@ -1,7 +1,7 @@
 """`python -m benchmarks`, which is `make bench`: measure everything in one run, print tables, write JSON.
 
-Every comparison takes turns: A, B, A, B, … and the ratio is the median of the ratios of neighbours, so a machine that
-others slow down for a while slows both. Nothing else should run meanwhile.
+Whatever is compared runs alternately (A, B, A, B, …), and the ratio is the median of the ratios of neighbouring runs,
+so a temporary slowdown of the machine affects both. Nothing else should run at the same time.
 """
 
 import argparse
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 Result = dict[str, object]
-QUEUE = "queue"  # what is measured for no style in particular
+QUEUE = "queue"  # results that do not depend on a style
 
 
 def main() -> None:
@@ -56,14 +56,14 @@ def main() -> None:
         for name in (name for name in of_a_style if name in wanted):
             found[name] = of_a_style[name](settings)
             _write(result, arguments.output)
-    if QUEUE in wanted:  # once: it draws in a style of its own
+    if QUEUE in wanted:  # once, since it uses a style of its own
         result[QUEUE] = queue(load_settings(), arguments.queued)
         _write(result, arguments.output)
     out.print(f"\nwritten to {arguments.output}")
 
 
 def engines(settings: Settings, names: Sequence[EngineName], rounds: int, seconds: float) -> Result:
-    """Our engines in one process of one thread against the recipe in one process of one thread, pair by pair."""
+    """Compare our engines with the recipe, pair by pair, each in one process of one thread."""
     style = variants.style_of(settings)
     table = _table(
         f"{style.name}, 512 x 512, one thread", "engine", "s per picture", "recipe, s per picture", "speedup"
@@ -88,7 +88,7 @@ def engines(settings: Settings, names: Sequence[EngineName], rounds: int, second
 
 
 def stages(settings: Settings, rounds: int) -> Result:
-    """Where the time of a picture goes, by the size of its photo."""
+    """Measure the time per stage, by photo size."""
     style = variants.style_of(settings)
     name = candidates(settings, style)[0]
     found = stage_costs.measure(settings, name, style, rounds)
@@ -97,9 +97,9 @@ def stages(settings: Settings, rounds: int) -> Result:
 
 
 def service(settings: Settings, rounds: int, seconds: float) -> Result:
-    """The whole service against the recipe in its best layout, and against our engine bare in the service's layout.
+    """Compare the whole service with the recipe in its best layout, and with our bare engine in the service's layout.
 
-    Its cache is empty when it first starts (the files of the programs themselves the system may have in memory).
+    Its cache is empty at its first start; the system may have cached the program files.
     """
     style, capacity = variants.style_of(settings), plan_capacity(settings)
     layout = {"processes": capacity.processes, "threads": capacity.threads}
@@ -133,7 +133,7 @@ def service(settings: Settings, rounds: int, seconds: float) -> Result:
 
 
 def queue(settings: Settings, lengths: Sequence[int]) -> Result:
-    """What a job costs while so many wait."""
+    """Measure the cost of a job by queue length."""
     costs = [queue_cost.measure(length, settings) for length in lengths]
     _show_rows("Cost of a job, by queue length", costs)
     return {str(cost.queued): asdict(cost) for cost in costs}
@@ -141,7 +141,7 @@ def queue(settings: Settings, lengths: Sequence[int]) -> Result:
 
 @dataclass(frozen=True, slots=True)
 class _Round:
-    """One round of what is compared: pictures per second, and what the service and the bare engine say besides."""
+    """One round of the comparison: pictures per second, with further figures of the service and the bare engine."""
 
     recipe: float
     bare: Throughput
@@ -150,7 +150,7 @@ class _Round:
 
 
 def _rounds(running: Service, best: tuple[int, int], rounds: int, seconds: float) -> list[_Round]:
-    """Let the service, the recipe, the bare engine and the pipeline in a loop take turns."""
+    """Run the service, the recipe, the bare engine and the pipeline in a loop alternately."""
     settings, style = running.settings, variants.style_of(running.settings)
     name, layout = EngineName(settings.engine), (settings.processes or 1, settings.threads or 1)
     with (
@@ -174,7 +174,7 @@ def _mean(one: Throughput, other: Throughput) -> Throughput:
 
 
 def _compared(turns: Sequence[_Round]) -> Result:
-    """Medians; the network's share by the clock, and of the processor time of the worker's processes."""
+    """Return the medians, and the network's share of wall time and of the worker processes' CPU time."""
 
     def middle(value: Callable[[_Round], float], digits: int) -> float:
         return round(median(value(turn) for turn in turns), digits)
@@ -198,7 +198,7 @@ def _speed(pool: Pool, seconds: float) -> float:
 
 @cache
 def _best_layout_of_recipe(seconds: float) -> tuple[tuple[int, int], dict[tuple[int, int], float]]:
-    """Processes and threads, and the pictures per second of every layout that was tried; the same for every style."""
+    """Return the best layout, and the pictures per second of every layout tried; the same for all styles."""
     paces = {}
     for processes, threads in layouts(available_cores()):
         with Pool(variants.recipe, processes, threads) as pool:
@@ -218,7 +218,7 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _show_rows(title: str, rows: "Sequence[DataclassInstance]") -> None:
-    """A table of dataclasses of one kind, a column for each field."""
+    """Print a table of dataclasses of one type, with a column for each field."""
     values = [asdict(row) for row in rows]
     table = _table(title, *(name.replace("_", " ") for name in values[0]))
     for row in values:

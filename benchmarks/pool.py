@@ -1,4 +1,4 @@
-"""Processes that draw at once, each whatever it was made for, so that two ways of drawing can take turns."""
+"""Pools of processes that draw concurrently, so that variants can be measured alternately."""
 
 import multiprocessing
 import signal
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
 Draw = Callable[[int], object]
-"""Draws the photo of a number, 0, 1, 2, …"""
+"""Draws the photo with a number: 0, 1, 2, …"""
 
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """Pictures per second, and seconds of processor time that each took."""
+    """Pictures per second, and the seconds of CPU time that each took."""
 
     pictures_per_s: float
     cpu_s: float
 
 
 class Pool:
-    """So many processes of so many threads, ready and warm, that draw when told to."""
+    """A number of warm processes, each with a number of threads, that draw on request."""
 
     def __init__(self, make: Callable[[int], Draw], processes: int, threads: int) -> None:
         """Start the processes; `make`, which gets the number of threads, is called in each and must be picklable.
@@ -37,17 +37,19 @@ class Pool:
         Raises:
             SakugaError: why one of them cannot draw.
         """
-        limit_threads(threads)  # here, for what reads it reads it as it is imported, before a process can say a word
+        limit_threads(
+            threads
+        )  # here, since libraries read it when they are imported, before any code in a process runs
         self._processes = [_Process(make, threads) for _ in range(processes)]
         try:
             for process in self._processes:
-                process.receive()  # each says when it is warm
+                process.receive()  # each reports when it is warm
         except BaseException:
             self.close()
             raise
 
     def measure(self, seconds: float) -> Throughput:
-        """How fast all together draw.
+        """Measure the throughput of all processes together.
 
         Raises:
             SakugaError: why one of them cannot draw.
@@ -77,10 +79,10 @@ class _Process:
         self._connection, theirs = context.Pipe()
         self._process: SpawnProcess = context.Process(target=_serve, args=(theirs, make, threads), daemon=True)
         self._process.start()
-        theirs.close()  # or the pipe would stay open, and we wait for ever, after the process has died
+        theirs.close()  # otherwise the pipe would stay open after the process has died, and we would wait forever
 
     def send(self, seconds: float | None) -> None:
-        with suppress(OSError):  # why it died is found when it should answer
+        with suppress(OSError):  # the reason for its death is found when it should answer
             self._connection.send(seconds)
 
     def receive(self) -> Throughput | None:
@@ -99,7 +101,7 @@ class _Process:
 
 
 def layouts(cores: int) -> Iterable[tuple[int, int]]:
-    """The ways to divide the cores that are worth a try: (processes, threads)."""
+    """Return the divisions of the cores worth trying: (processes, threads)."""
     return dict.fromkeys([(cores, 1), (max(1, cores // 2), min(cores, 2)), (1, cores)])
 
 
@@ -109,7 +111,7 @@ def _serve(connection: Connection, make: Callable[[int], Draw], threads: int) ->
         _draw_on_request(connection, make(threads))
     except SakugaError as error:
         connection.send(error)
-    except Exception as error:  # noqa: BLE001  whatever it is, who waits for us is to say it
+    except Exception as error:  # noqa: BLE001  whatever it is, the parent reports it
         connection.send(EngineError(f"{type(error).__name__}: {error}"))
 
 

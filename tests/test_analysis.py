@@ -1,4 +1,4 @@
-"""Analyses of training photos: found by a script apart, read by the recipe; no net is needed here."""
+"""Analyses of training photos: written by a separate script, read by the recipe; no network is needed here."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ Rgb = npt.NDArray[np.uint8]
 
 
 class Blind:
-    """Stands for every net of faces and people: sees nothing."""
+    """A stand-in for the networks that find faces and people: it finds nothing."""
 
     def process(self, _photo: Rgb) -> SimpleNamespace:
         return SimpleNamespace(detections=None, multi_face_landmarks=None)
@@ -136,7 +136,7 @@ def test_a_transparent_photo_is_analysed_on_white(tmp_path: Path) -> None:
 
 
 def face_at(x: float, y: float, extent: float) -> tuple[npt.NDArray[np.float32], analyse.Found]:
-    """A mesh, all but its features a grid, and a detection that agrees with it."""
+    """A mesh that is a grid except for its features, and a detection that agrees with it."""
     grid = np.stack(np.meshgrid(np.linspace(-0.5, 0.5, 22), np.linspace(-0.5, 0.5, 22)), -1).reshape(-1, 2)
     mesh = grid[:MESH_POINTS].astype(np.float32)
     mesh[468], mesh[473], mesh[1], mesh[[13, 14]] = (-0.2, -0.15), (0.2, -0.15), (0, 0.05), (0, 0.25)

@@ -1,4 +1,4 @@
-"""What `make bench` says: that all is measured, counted exactly and reported; never how fast this machine is."""
+"""`make bench`: everything is measured, counted exactly and reported. No test depends on the speed of the machine."""
 
 import json
 import os
@@ -25,11 +25,11 @@ from shared.redis_connection import redis_client
 from shared.settings import Settings
 from tests.conftest import ROOT
 
-TORCH = {"SAKUGA_ENGINE": "torch", "SAKUGA_STYLE": "hinata-light"}  # needs nothing that has to be built first
+TORCH = {"SAKUGA_ENGINE": "torch", "SAKUGA_STYLE": "hinata-light"}  # needs no artefact
 
 
 def bench(tmp_path: Path, *arguments: str, **environment: str) -> dict[str, Any]:
-    """Run the benchmark of a light style as `make bench` does; returns what it writes."""
+    """Run the benchmark of a light style as `make bench` does; return its output file."""
     output = tmp_path / "bench.json"
     options = ("--style", "hinata-light", "--rounds", "1", "-o", str(output))
     command = [sys.executable, "-m", "benchmarks", *options, *arguments]

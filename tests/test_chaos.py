@@ -1,4 +1,4 @@
-"""Nothing is lost and nothing seen twice, whatever fails: the quick half of `make chaos`."""
+"""No photo is lost or duplicated, whatever fails: the quick half of `make chaos`."""
 
 from collections.abc import Iterator
 
@@ -17,7 +17,7 @@ QUICK = [
     Fault("a photo crashes its process", faults.crash, photos=16, costs={"attempts_exhausted": 1}, again=1),
 ]
 
-pytestmark = pytest.mark.alone  # what is killed and paused must start and notice in time
+pytestmark = pytest.mark.alone  # killed and paused parts must restart and react in time
 
 
 @pytest.fixture(scope="module")

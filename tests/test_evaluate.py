@@ -1,4 +1,4 @@
-"""Figures of drawn pictures, contact sheets, and what is exported."""
+"""Metrics of drawn pictures, contact sheets, and exports."""
 
 import hashlib
 from dataclasses import astuple, replace
@@ -41,7 +41,7 @@ def soft_photo(height: int, width: int, seed: int = 0) -> Rgb:
 
 
 def boxes(side: int) -> Rgb:
-    """Tiles of random colours, in large pictures with a dark line around each; the same at any size."""
+    """Tiles of random colours, in large pictures each with a dark outline; the same at any size."""
     tile = side // 8
     colours = np.random.default_rng(3).integers(90, 256, (8, 8, 3)).astype(np.uint8)
     picture = cv2.resize(colours, (8 * tile, 8 * tile), interpolation=cv2.INTER_NEAREST)
@@ -101,7 +101,7 @@ def test_a_box_has_the_shares_of_its_outline_and_of_the_rest() -> None:
     box = np.full((101, 101, 3), 100, np.uint8)
     box[20:60, 30:70] = 180  # 40 pixels of a side
     flat, strong = shares(box)
-    assert strong == pytest.approx(159 / 100**2)  # the corner at the bottom right has no step of its own
+    assert strong == pytest.approx(159 / 100**2)  # the bottom right corner has no step of its own
     assert flat == pytest.approx(1 - strong)
     faint = box.copy()
     faint[box == 180] = 110

@@ -1,4 +1,4 @@
-"""What is private to a library is used in one module each; these tests say what breaks when a release changes it."""
+"""Each private interface of a library is used in one module; these tests show what breaks when a release changes it."""
 
 import inspect
 import io

@@ -1,4 +1,4 @@
-"""The whole product as its user runs it: `sakuga up`, real processes, real weights, photos over HTTP."""
+"""The whole product as users run it: `sakuga up`, real processes, real weights, photos over HTTP."""
 
 import os
 import signal
@@ -54,7 +54,7 @@ SHORT_OF_TIME = {
 
 @pytest.fixture
 def own_service(tmp_path: Path) -> Iterator[RunningService]:
-    """A Sakuga that a test may hurt."""
+    """A Sakuga of its own, for a test that harms it."""
     running = RunningService(tmp_path, environment={"SAKUGA_PROCESSES": "1"})
     running.start()
     yield running
@@ -72,7 +72,7 @@ def look(service: RunningService, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def held_in_hand(service: RunningService) -> dict[str, Any]:
-    """A job that a worker has begun, and does not end before it is let go."""
+    """Return a running job that does not finish before it is released."""
     service.hold()
     job = submit(service, held_photo())
     wait_until(lambda: look(service, job)["state"] == "running", "the conversion has begun")
@@ -95,7 +95,7 @@ def worker_children(service: RunningService) -> list[psutil.Process]:
 
 
 def _is_forked(child: psutil.Process) -> bool:
-    """Whether it draws; what prepares engines, and helpers of Python, are children too."""
+    """Return whether a child draws; there are also children that prepare engines, and helpers of Python."""
     try:
         return bool(child.cmdline()[1:] == ["-m", "worker"])
     except psutil.NoSuchProcess:  # it has ended
@@ -166,7 +166,7 @@ def test_waiting_jobs_and_pictures_survive_a_restart(own_service: RunningService
     own_service.stop()
     own_service.start()
     assert httpx.get(own_service.url + first["links"]["result"]).status_code == 200
-    assert look(own_service, in_hand)["state"] == "succeeded"  # it was finished before the stop
+    assert look(own_service, in_hand)["state"] == "succeeded"  # which had finished before the stop
     for job in (in_hand, *waiting):
         done = finished(own_service, job, limit_s=60)
         assert (done["state"], done["attempts"]) == ("succeeded", 1)
@@ -198,7 +198,7 @@ def test_no_connections_are_opened_but_to_the_queue_and_the_page(tmp_path: Path)
     told = tmp_path / "told"
     environment = {
         "PYTHONPATH": str(hook),
-        "SAKUGA_CACHE_DIR": str(tmp_path / "cache"),  # empty: engines are prepared, too
+        "SAKUGA_CACHE_DIR": str(tmp_path / "cache"),  # empty, so that engines are prepared, too
         "TELL_CONNECTIONS": str(told),
     }
     service = RunningService(tmp_path / "data", environment=environment)
@@ -210,12 +210,12 @@ def test_no_connections_are_opened_but_to_the_queue_and_the_page(tmp_path: Path)
     called = set(told.read_text().splitlines())
     queue = {line for line in called if line.endswith("/valkey.sock'")}
     assert queue
-    assert called - queue <= {repr(("127.0.0.1", service.port))}  # the supervisor looks whether the page answers
+    assert called - queue <= {repr(("127.0.0.1", service.port))}  # the supervisor checks whether the page responds
 
 
 @pytest.fixture
 def service_of_a_hostile_codec(tmp_path: Path) -> Iterator[RunningService]:
-    """Photos of certain sizes make its codec crash, or take all the memory it gets."""
+    """A service whose codec crashes, or exhausts its memory, on photos of certain sizes."""
     (tmp_path / "hook").mkdir()
     (tmp_path / "hook" / "sitecustomize.py").write_text(HOSTILE_CODEC)
     environment = {
@@ -290,7 +290,7 @@ def test_a_process_that_hangs_is_killed_and_its_job_ends_with_advice(tmp_path: P
     try:
         job = held_in_hand(service)
         (child,) = worker_children(service)
-        child.suspend()  # a stopped process hears no soft time limit
+        child.suspend()  # a stopped process does not notice the soft time limit
         hung = finished(service, job)
         assert (hung["state"], hung["error"]["code"]) == ("failed", "timed_out")
         wait_until(lambda: not child.is_running(), "the hung process is gone")

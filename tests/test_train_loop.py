@@ -1,4 +1,4 @@
-"""How a generator is trained: steps, phases, the discriminator, checkpoints, optimisers."""
+"""The training of a generator: steps, phases, discriminator, checkpoints, optimisers."""
 
 from contextlib import closing
 from dataclasses import replace
@@ -68,7 +68,7 @@ def advanced(run: Run, pairs: Pairs, steps: int) -> list[float]:
 
 @pytest.mark.parametrize("recipe", [RECIPE, FULL_RECIPE], ids=lambda recipe: str(recipe.size))
 def test_a_resumed_run_equals_an_uninterrupted_one(pairs: Pairs, tmp_path: Path, recipe: Recipe) -> None:
-    """Interrupted before the discriminator takes part and while it does."""
+    """Interrupted before the discriminator takes part, and while it does."""
     whole, parts = Run(recipe), Run(recipe)
     losses = advanced(whole, pairs, recipe.steps)
     assert np.isfinite(losses).all()

@@ -1,8 +1,8 @@
-"""`make chaos`: every fault, and a table of what became of the photos. With words, only faults whose titles have them.
+"""`make chaos`: inject every fault, or those whose titles contain one of the given words, and print the outcomes.
 
-Exits with 1 when a photo was lost, seen twice, or failed without a reason that belongs to the fault; when it took too
-long; and when a fault did no harm. What this machine does not allow to set up is named in the table, and with CI=true
-counts as a broken promise.
+Exits with 1 if a photo was lost, duplicated, or failed for a reason that the fault does not explain; if recovery took
+too long; or if a fault had no effect. Faults that cannot be set up on this machine are named in the table; with CI=true
+they count as violated guarantees.
 """
 
 import sys
@@ -42,17 +42,17 @@ HEAD = "| fault | accepted | succeeded | failed | retried | lost | duplicated | 
 
 @dataclass(frozen=True)
 class Part(Generic[R]):
-    """Faults that a rig of the same kind suffers, one after the other."""
+    """Faults that are injected into one kind of rig, one after the other."""
 
     rig: Callable[[Path], AbstractContextManager[R]]  # set up in a folder
     faults: tuple[Fault[R], ...]
 
 
 class Report:
-    """The table, a row as soon as it is known."""
+    """The table, printed row by row."""
 
     def __init__(self, is_chosen: Callable[[Fault[Any]], bool]) -> None:
-        """Print the head; only faults that are chosen are suffered."""
+        """Print the header; only the chosen faults will be injected."""
         self.bad = 0
         self._is_chosen = is_chosen
         self._seed = 0
@@ -64,7 +64,7 @@ class Report:
         )
 
     def inject(self, part: Part[R], folder: Path) -> None:
-        """Let a rig suffer those faults of a part that are chosen, unless it cannot be set up here."""
+        """Inject the chosen faults of a part into a rig, unless it cannot be set up here."""
         chosen = [fault for fault in part.faults if self._is_chosen(fault)]
         if not chosen:
             return
@@ -89,12 +89,12 @@ class Report:
         print(f"| {fault.title} | {' | '.join(map(str, counts))} | {outcome.recovery_s:.1f} s |", flush=True)
 
     def end(self) -> int:
-        print(f"\n{self._photos} photos, {self.bad} faults that broke a promise", flush=True)
+        print(f"\n{self._photos} photos, {self.bad} faults that violated a guarantee", flush=True)
         return 1 if self.bad else 0
 
 
 def _is_upheld(fault: Fault[R], outcome: Outcome) -> bool:
-    """Whether every photo has one end, in time; and whether there was any harm."""
+    """Return whether every photo reached one terminal state in time, and whether the fault had an effect."""
     is_harmed = fault.again is None or outcome.again >= fault.again
     is_in_time = outcome.recovery_s <= fault.recovery_s
     return not outcome.lost and not outcome.twice and outcome.failed == fault.costs and is_harmed and is_in_time

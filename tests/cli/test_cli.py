@@ -1,4 +1,4 @@
-"""The command line: what it writes, what it refuses, and how it says so."""
+"""The command line: what it writes, what it refuses, and its messages."""
 
 import logging
 import os
@@ -35,7 +35,7 @@ from worker.tuning_profile import TuningProfile, plan_capacity
 
 @pytest.fixture(autouse=True)
 def _logs_of_the_tests() -> Iterator[None]:
-    """Undo what the command does to the logs of its process."""
+    """Undo the command's logging configuration."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -175,14 +175,14 @@ def test_only_imported_styles_are_removed(data_dir: Path, name: str, why: str) -
 
 @pytest.fixture
 def mine(data_dir: Path) -> Path:
-    """The recipe of an imported light style, which is not there yet."""
+    """The path for the recipe of an imported light style, which does not exist yet."""
     weights = BUNDLED_WEIGHTS / "hinata-light.safetensors"
     sakuga("weights", "import", weights, "--name", "mine", "--upsample", "half_pixel", "--licence", "MIT")
     return recipe_path(installed_styles(data_dir)["mine"])
 
 
 def real_photos(folder: Path) -> list[Path]:
-    """Four small ones, each another."""
+    """Four small, different photos."""
     paths = [folder / f"{turn}.png" for turn in range(4)]
     with Image.open(PHOTO) as photo:
         for turn, path in enumerate(paths):

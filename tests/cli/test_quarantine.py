@@ -1,4 +1,4 @@
-"""The operator's side of photos that were tried too often."""
+"""The quarantine commands for operators."""
 
 from io import BytesIO
 from pathlib import Path
@@ -58,7 +58,7 @@ def test_an_id_that_is_not_in_it_is_reported_and_nothing_happens(services: Servi
 def test_a_service_that_is_not_running_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAKUGA_DATA_DIR", str(tmp_path))
     for left_behind in (False, True):
-        if left_behind:  # by one that was killed
+        if left_behind:  # left behind by one that was killed
             (tmp_path / "queue.address").write_text(f"redis+socket://{tmp_path / 'gone.sock'}")
         done = sakuga("quarantine", "list")
         assert done.exit_code == 1

@@ -1,4 +1,4 @@
-"""The commands that use a server: nothing is sent or fetched twice, whatever ends a run."""
+"""The commands that use a server: nothing is uploaded or downloaded twice, however a run ends."""
 
 import json
 import os
@@ -27,7 +27,7 @@ from shared.settings import Settings
 from tests.cli.test_cli import photo_at, pictures_in, sakuga
 from tests.conftest import ROOT, RunningService, photo_bytes, wait_until
 
-# Runs the command, and sends itself a signal before the photo that comes after so many.
+# Runs the command, and sends itself a signal after this many photos.
 ENDED_AFTER = """
 import os, sys, threading
 from cli.main import main
@@ -55,15 +55,15 @@ class Traffic:
         self.requests: list[httpx.Request] = []
 
     def sent(self) -> list[str]:
-        """Digests of the photos that were put into albums."""
+        """Digests of the photos that were uploaded to albums."""
         return [sha256(one.content).hexdigest() for one in self.requests if one.method == "PUT"]
 
     def albums(self) -> int:
-        """How many albums were started."""
+        """How many albums were created."""
         return sum(one.method == "POST" and one.url.path.endswith("/albums") for one in self.requests)
 
     def fetched(self) -> int:
-        """How many pictures were fetched."""
+        """How many pictures were downloaded."""
         return sum(one.url.path.endswith("/result") for one in self.requests)
 
 
@@ -81,7 +81,7 @@ def traffic(monkeypatch: pytest.MonkeyPatch) -> Traffic:
 
 @pytest.fixture
 def holiday(tmp_path: Path) -> Path:
-    """Twelve photos, two of them broken: one that is none, and one whose pixels cannot be read."""
+    """Twelve photos, two of them broken: one that is not an image, and one whose pixels cannot be decoded."""
     folder = tmp_path / "holiday"
     for seed in range(10):
         photo_at(folder / ("beach" if seed % 2 else ".") / f"{seed}.jpg", seed=seed)
@@ -108,7 +108,7 @@ def pictures(folder: Path) -> list[str]:
 
 
 def album_of(folder: Path) -> str:
-    """The only album that the pictures of a folder come from."""
+    """Return the only album from which the pictures of a folder come."""
     (album,) = json.loads((folder / LEDGER).read_bytes())["albums"]
     return str(album)
 
@@ -142,7 +142,7 @@ def test_ctrl_c_cancels_what_was_submitted_and_reports_what_was_saved(
 
 
 class NeverDone:
-    """A server whose jobs take for ever; somebody presses Ctrl-C after a few."""
+    """A server whose jobs never finish; after a few of them the user presses Ctrl-C."""
 
     def __init__(self, *, interrupt_after: int) -> None:
         self.started: set[str] = set()
@@ -371,7 +371,7 @@ def test_an_expired_album_is_replaced_by_one_with_the_photos_that_have_no_pictur
 
 @pytest.fixture(scope="module")
 def forgetful(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningService, Redis]]:
-    """A service, and its Redis, in which one can let pictures expire."""
+    """A service and its Redis, in which tests let pictures expire."""
     redis = redis_client(Settings(redis_url=redis_url))
     redis.flushall()
     running = RunningService(tmp_path_factory.mktemp("forgetful"), environment={"SAKUGA_REDIS_URL": redis_url})
@@ -484,7 +484,7 @@ def test_photos_are_named_so_that_none_replaces_another() -> None:
 
 
 class TestRetries:
-    """What a client does with a server that is busy or away, without waiting for it."""
+    """The client's retries when the server is busy or down, without real pauses."""
 
     @pytest.fixture
     def pauses(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:

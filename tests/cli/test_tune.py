@@ -1,4 +1,4 @@
-"""What a node has, what it works with, how it measures that, and what it prepares."""
+"""The capacity of a node, its tuning profile, `sakuga tune`, and the preparation of engines."""
 
 import json
 import os
@@ -33,7 +33,7 @@ from worker.tuning_profile import (
 
 
 class ToyModels:
-    """Stands in for the loader of a node. Where there is a `mark`, whoever asks second for an engine is killed."""
+    """A stand-in for the loader of a node. With a `mark`, the second process that asks for an engine is killed."""
 
     def __init__(self, note: Callable[[str], None], memory: int, mark: Path | None) -> None:
         self._note, self._mark = note, mark
@@ -53,7 +53,7 @@ class ToyModels:
 
 
 def toy_node(folder: Path, *, one_dies: bool) -> Measured:
-    """A node of two processes in 600 MiB, to be run apart; what happens in which order is in the file `events`."""
+    """A node of two processes in 600 MiB, to be run in a subprocess; it writes events in order to the file `events`."""
 
     def note(event: str) -> None:
         with (folder / "events").open("a") as events:
@@ -61,7 +61,7 @@ def toy_node(folder: Path, *, one_dies: bool) -> Measured:
 
     mark = folder / "mark" if one_dies else None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("worker.tune._START_TIMEOUT_S", 100_000)  # it is no timeout that ends it
+        patch.setattr("worker.tune._START_TIMEOUT_S", 100_000)  # it does not end by timeout
         patch.setattr("worker.tune.share_one_arena", lambda: note("one arena"))
         patch.setattr("worker.tune.loader_for", lambda *_, threads, memory: ToyModels(note, memory, mark))  # noqa: ARG005
         layout = Layout(EngineName.TORCH, 2, 1)
@@ -69,7 +69,7 @@ def toy_node(folder: Path, *, one_dies: bool) -> Measured:
 
 
 class TestCapacity:
-    """On made-up copies of what Linux tells; `own` stands for /proc/self/cgroup."""
+    """Uses made-up copies of Linux's files; `own` stands for /proc/self/cgroup."""
 
     @staticmethod
     def tell(path: Path, text: str) -> Path:
@@ -233,7 +233,7 @@ class TestTune:
     def test_the_quickest_within_the_bounds_is_chosen_by_measurement(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        two = {EngineName.OPENVINO, EngineName.ONNXRUNTIME}  # each layout of each engine is a node to start
+        two = {EngineName.OPENVINO, EngineName.ONNXRUNTIME}  # each layout of each engine starts a node
         monkeypatch.setattr("worker.tune.is_possible", lambda engine, _style: engine in two)
         monkeypatch.setattr("worker.tune.available_cores", lambda: 2)
         outcomes: dict[Layout, Measured] = {}

@@ -1,4 +1,4 @@
-"""The supervisor's parts: how they are started, and that they end with it."""
+"""The supervisor's parts: how they start, and that they end with it."""
 
 import os
 import shlex
@@ -35,7 +35,7 @@ def test_no_code_of_ours_runs_between_fork_and_exec(tmp_path: Path) -> None:
     forks: list[bool] = []
     os.register_at_fork(before=lambda: forks.append(True))
     done = threading.Event()
-    beside = threading.Thread(target=done.wait)  # as the one that moves a spinner while parts are started
+    beside = threading.Thread(target=done.wait)  # like the one that animates the spinner while parts are started
     beside.start()
     part = part_that_runs(tmp_path / "log", "true")
     part.start()
@@ -59,7 +59,7 @@ def test_a_part_ends_when_the_supervisor_is_killed(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="no other kernel tells")
 def test_a_part_whose_supervisor_is_gone_already_does_not_start(tmp_path: Path) -> None:
     command = shlex.join(die_with_parent(["touch", str(tmp_path / "begun")]))
-    subprocess.run(["sh", "-c", f"{command}; true"], check=True)  # the shell is its parent, and not who prepared it
+    subprocess.run(["sh", "-c", f"{command}; true"], check=True)  # its parent is the shell, not this process
     assert not (tmp_path / "begun").exists()
 
 

@@ -1,4 +1,4 @@
-"""A small drawing at the size of the picture: the same look, nothing new in it, as sharp as the photo tells."""
+"""Enlarging a drawing: the same look, no new colours, and edges as sharp as in the photo."""
 
 from collections.abc import Callable
 
@@ -43,7 +43,7 @@ def luma(picture: Rgb) -> npt.NDArray[np.float64]:
 
 
 def share_of(picture: Rgb, colour: tuple[int, int, int]) -> float:
-    """Of the picture that is nearer to this colour than to the others of the scene."""
+    """The share of the picture that is nearer to this colour than to the others of the scene."""
     distances = np.stack([np.abs(picture.astype(int) - other).sum(2) for other in (colour, PAPER, INK, SKY, SEA)])
     return float((distances[0] <= distances.min(0)).mean())
 
@@ -55,7 +55,7 @@ def ink_of(picture: Rgb) -> float:
 
 
 def edge_pixels(picture: Rgb) -> float:
-    """How many pixels of a row are neither one colour nor another."""
+    """Return how many pixels of a row are neither one colour nor the other."""
     far = np.min([np.abs(picture.astype(int) - colour).sum(2) for colour in (PAPER, INK, SKY, SEA)], axis=0)
     return float((far > 24).sum(1).mean())
 

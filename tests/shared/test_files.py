@@ -1,4 +1,4 @@
-"""Files that are written as one step."""
+"""Atomic file writes."""
 
 import errno
 import os
@@ -65,7 +65,7 @@ def test_a_failed_write_changes_nothing_and_leaves_nothing_behind(tmp_path: Path
 def test_the_data_is_synced_before_the_rename_and_the_folder_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else a power cut may leave an empty file in place of the old one, or the old one although this had returned."""
+    """Otherwise a power cut may leave an empty file, or the old one although the call had returned."""
     file, done, sync = tmp_path / "file", [], os.fsync
     file.write_bytes(b"old")
 

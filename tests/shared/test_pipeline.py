@@ -1,4 +1,4 @@
-"""From a photo's bytes to a picture's: formats, orientation, colour, transparency, sizes, limits."""
+"""The conversion of a photo: formats, orientation, colour, transparency, sizes, limits."""
 
 import struct
 import subprocess
@@ -45,7 +45,7 @@ class IdentityEngine(ToyEngine):
 
 
 class SmallEngine(IdentityEngine):
-    """Draws at 64 pixels alone, and keeps the (width, height) of what it drew."""
+    """Draws at 64 pixels only, and records the (width, height) of what it drew."""
 
     drawn_at = 64
     margin = 0
@@ -277,7 +277,7 @@ def test_a_wide_gamut_photo_is_converted_to_srgb() -> None:
     stored = np.array([180, 120, 90])
     linear = (stored / 255) ** 2.2 @ display_p3 @ np.linalg.inv(srgb)
     expected = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055) * 255
-    assert np.abs(expected - stored).max() > 8  # or the test could not tell whether anything was converted
+    assert np.abs(expected - stored).max() > 8  # otherwise the test could not tell whether anything was converted
     photo = Image.new("RGB", (32, 32), tuple(stored.tolist()))
     for image_format in ("PNG", "JPEG", "WEBP", "TIFF"):
         picture = opened(run(saved(photo, image_format, icc_profile=matrix_profile(display_p3, 2.2))))
@@ -335,7 +335,7 @@ def test_a_long_photo_is_shrunk_and_a_small_one_never_enlarged() -> None:
 
 
 def grainy(size: tuple[int, int]) -> Image.Image:
-    """A photo with something to see in every pixel, as a camera makes it."""
+    """A photo with grain in every pixel, like that of a camera."""
     with Image.open(PHOTO) as photo:
         image = photo.convert("RGB").resize(size, Image.Resampling.BICUBIC)
     grain = np.random.default_rng(0).normal(0, 5, (size[1], size[0], 1))
@@ -510,7 +510,7 @@ def test_a_long_photo_is_drawn_with_enough_of_its_short_side() -> None:
     for shape in (4, 6, 9, 20, 100):
         longest = drawn_side((shape * 1000, 1000), 640)
         assert longest / shape >= min(213, 640 / np.sqrt(shape) - 1)
-        assert longest * longest / shape <= 1.01 * 640**2  # no more to draw than a square
+        assert longest * longest / shape <= 1.01 * 640**2  # no more pixels than a square
     engine = SmallEngine()
     picture = convert(saved(grainy((1600, 100)), "PNG"), Options(128, Format.PNG), engine, LIMITS)
     assert engine.drawn == [(256, 32)]  # 16 rows, up to the smallest side
@@ -549,7 +549,7 @@ def png_chunk(kind: bytes, content: bytes = b"") -> bytes:
 
 
 def blank_png(side: int, *, depth: int = 1, transparent: bool = False) -> bytes:
-    """A black square of a few kB, whatever its side in pixels; grey, or RGBA with nothing in it."""
+    """A black square of a few kB, however long its side in pixels; grey, or fully transparent RGBA."""
     header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, depth, 6 if transparent else 0, 0, 0, 0))
     row = bytes(1 + (side * depth * (4 if transparent else 1) + 7) // 8)
     deflate = zlib.compressobj(1)
@@ -562,7 +562,7 @@ def icon(png: bytes) -> bytes:
 
 
 def iptc(payload: bytes) -> bytes:
-    """IPTC records (IIM 4.2) of a 100x100 grey image, "uncompressed", whose object data is `payload`."""
+    """IPTC records (IIM 4.2) of a 100x100 grey image, marked as uncompressed, whose object data is `payload`."""
     fields = [
         (3, 60, b"\1\0"),
         (3, 65, b"\1"),
@@ -599,7 +599,7 @@ def box(kind: bytes, content: bytes, *, full: bool = False) -> bytes:
 
 
 def heic_of_items(items: int, tables: int) -> bytes:
-    """A HEIC whose tables tell of so many items each, and only the last of the one that is shown."""
+    """A HEIC whose tables each list this many items, of which only the last is displayed."""
     extent = box(b"ispe", struct.pack(">II", 64, 64), full=True)
     table = box(b"ipma", struct.pack(">I", items) + b"\0\2\0" * items, full=True)
     properties = box(b"iprp", box(b"ipco", extent) + tables * table)
@@ -665,7 +665,7 @@ def test_too_many_bytes_or_pixels_are_refused_with_the_limit() -> None:
 
 @dataclass
 class Cost:
-    """What a process came to that made one call with `file` and `limits`, and the calls that Python made for it."""
+    """The outcome of one call with `file` and `limits`: HTTP status, Python calls, peak memory of its process."""
 
     status: int
     calls: int

@@ -1,4 +1,4 @@
-"""Settings: read once, all problems together."""
+"""Settings: read once, with all problems reported together."""
 
 from pathlib import Path
 

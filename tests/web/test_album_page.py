@@ -1,4 +1,4 @@
-"""The album's page in a real browser against the real service: many photos in, and what a person then sees and does."""
+"""The album page in a real browser against the real service."""
 
 import io
 import json
@@ -25,7 +25,7 @@ SERIOUS = {"serious", "critical"}
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dozen photos, two of them broken, with what else is in such folders."""
+    """A dozen photos, two of them broken, with the other files usual in such folders."""
     folder = tmp_path_factory.mktemp("home") / "Summer 夏"
     (folder / "beach").mkdir(parents=True)
     for number in range(1, 13):
@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def names_in(folder: Path) -> list[str]:
-    """The photos of the folder as the page calls them, in its order."""
+    """The names of the folder's photos on the page, in its order."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("[!.]*.jpg"))
 
 
@@ -83,7 +83,7 @@ def saved_archive(page: Page) -> tuple[str, zipfile.ZipFile]:
 
 
 def name_sent(request: Request) -> str:
-    """What the photo is called that this request sends; the browser only tells it of requests that are routed."""
+    """The name of the photo that a request sends; the browser reveals it only for routed requests."""
     found = re.search(rb'filename="([^"]*)"', request.post_data_buffer or b"")
     return found.group(1).decode() if found else ""
 
@@ -101,7 +101,7 @@ def names_sent(page: Page) -> list[str]:
 
 
 def lose(page: Page, *, after: int) -> Callable[[], None]:
-    """Let so many photos pass and lose the others; returns what lets them all pass again."""
+    """Let this many photos through and drop the others; return a function that lets all through again."""
     passed = 0
 
     def answer(route: Route) -> None:
@@ -124,7 +124,7 @@ def test_a_chosen_folder_becomes_an_album_that_fills_in(page: Page, folder: Path
     for name, reason in BROKEN.items():
         expect(tile(page, name)).to_contain_text(reason)
         expect(tile(page, name)).to_have_accessible_name(f"{reason} {name}")
-    expect(page.get_by_role("button", name="Retry failed")).to_be_hidden()  # it lies in the photos
+    expect(page.get_by_role("button", name="Retry failed")).to_be_hidden()  # the photos themselves are broken
     for number in range(10):
         expect(page.locator("li.drawn").nth(number)).to_be_attached()
     file_name, archive = saved_archive(page)
@@ -146,7 +146,7 @@ def test_a_dropped_folder_becomes_an_album(page: Page, folder: Path) -> None:
 
 
 def drag(session: CDPSession, folder: Path) -> None:
-    """Drag from the desktop into the page, and let go: entries of folders cannot be made by a script."""
+    """Drag from the desktop and drop on the page, because a script cannot create folder entries."""
     data: dict[str, Any] = {"items": [], "files": [str(folder)], "dragOperationsMask": 1}
     for kind in ("dragEnter", "dragOver", "drop"):
         session.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 300, "data": data})
@@ -223,14 +223,14 @@ def test_after_a_reload_while_sending_only_what_is_missing_is_sent(page: Page, f
     choose_folder(page, folder)
     expect_over(page, "10 of 12 pictures are done, 2 failed")
     expect(page.get_by_text("have not been uploaded yet")).to_be_hidden()
-    # A broken photo that was refused is none of the album's: it may have been mended.
+    # A refused photo is not part of the album: it may have been repaired since.
     assert len([name for name in sent if "cut short" not in name]) == 8
     assert names_shown(page) == names_in(folder)
 
 
 def test_the_page_survives_ten_seconds_without_a_connection(page: Page, folder: Path, busy: Callable[[], None]) -> None:
     page.clock.install()
-    with page.expect_response("**/events"):  # a stream that is open goes on speaking while the browser is offline
+    with page.expect_response("**/events"):  # an open stream keeps receiving while the browser is offline
         choose_files(page, photos_of(folder, 5))
     expect(page.locator("li[data-state='queued']")).to_have_count(5)
     page.context.set_offline(True)
@@ -424,7 +424,7 @@ def test_nothing_of_an_album_scrolls_sideways_on_a_phone(open_page: OpenPage, fo
 
 
 def test_hundreds_of_tiles_are_not_redrawn(page: Page) -> None:
-    page.route("**/photos", lambda _: None)  # nothing is ever answered
+    page.route("**/photos", lambda _: None)  # no request is ever answered
     page.evaluate("""() => {
       const transfer = new DataTransfer();
       for (let number = 0; number < 500; number++)
@@ -483,7 +483,7 @@ def test_the_page_has_no_serious_accessibility_violations(open_page: OpenPage, f
 
 
 def barriers(page: Page) -> list[str]:
-    """What axe finds that is serious."""
+    """Return the serious violations that axe finds."""
     page.evaluate(AXE.read_text())
     found = page.evaluate("axe.run()")["violations"]
     return [f"{one['id']}: {[node['html'] for node in one['nodes']]}" for one in found if one["impact"] in SERIOUS]

@@ -1,4 +1,4 @@
-"""Keys: who is let in, and that nobody sees what is another's."""
+"""API keys: authentication, isolation of callers, rate limits, quotas."""
 
 import logging
 import os
@@ -40,7 +40,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 def caller(guarded: Services, key_file: Path) -> Callable[..., FlaskClient]:
-    """Make callers, and clients that show their keys."""
+    """Create callers, and clients that send their keys."""
 
     def make(name: str, *scopes: Scope, **limits: float) -> FlaskClient:
         allowance = Allowance(scopes or BOTH.scopes, **limits)  # type: ignore[arg-type]
@@ -72,7 +72,7 @@ def sakuga_keys(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["keys", *arguments])
 
 
-# What is at rest
+# Storage
 
 
 def test_only_digests_are_stored_and_only_the_owner_may_read_them(key_file: Path) -> None:
@@ -188,7 +188,7 @@ def test_the_last_valid_file_stays_in_force_and_errors_are_logged_once(
     key_file.write_text("callers = [")
     assert keys.find(key)
     assert keys.find(key)
-    assert (capsys.readouterr().out + caplog.text).count("last valid version") == 1  # wherever logs go by now
+    assert (capsys.readouterr().out + caplog.text).count("last valid version") == 1  # wherever logs go at this point
     key_file.unlink()
     assert keys.find(key)
     create_caller(key_file, "bob", BOTH, expires_in=None)
@@ -236,7 +236,7 @@ def test_an_invalid_caller_is_reported_in_one_sentence(
     assert not (tmp_path / "mine.toml").exists()
 
 
-# Open, or guarded
+# With and without keys
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.7", "::", "photos.example"])  # noqa: S104
@@ -268,7 +268,7 @@ def test_containers_are_told_where_they_are_published_and_never_to_serve_anyone(
     assert "SAKUGA_PUBLISHED_AT: ${PUBLISH_ADDRESS:-127.0.0.1}\n" in compose
     assert "SAKUGA_ALLOW_ANYONE:\n" in compose
     assert "SAKUGA_TRUSTED_HOSTS:\n" in compose
-    assert "hostname: web " in compose  # by which it is asked from inside
+    assert "hostname: web " in compose  # the address used from inside
 
 
 @pytest.mark.parametrize("command", [["cli.main", "up"], ["web"]])
@@ -379,11 +379,11 @@ def test_a_missing_scope_is_named(caller: Callable[..., FlaskClient]) -> None:
     assert {client.get("/api/v1/limits").status_code for client in (reader, sender, operator)} == {200}
 
 
-# Nobody sees what is another's
+# Isolation
 
 
 def attempts(job: str, album: str) -> list[tuple[str, str]]:
-    """Everything that can be asked of a job or an album."""
+    """Every request for a job or an album."""
     return [
         *[("GET", f"{JOBS}/{job}{end}") for end in ("", "/result", "/events")],
         ("POST", f"{JOBS}/{job}/cancel"),
@@ -454,7 +454,7 @@ def test_photos_of_an_album_are_jobs_of_its_caller(caller: Callable[..., FlaskCl
 
 
 def left(answer: TestResponse) -> tuple[int, int]:
-    """How many requests are left, and for how many seconds, as an answer says."""
+    """Return how many requests are left, and for how many seconds, according to a response."""
     found = re.fullmatch(r'"default";r=(\d+);t=(\d+)', answer.headers["RateLimit"])
     assert found
     return int(found[1]), int(found[2])
@@ -655,7 +655,7 @@ def test_photos_of_an_album_above_the_quota_are_rejected_and_can_be_sent_again(
     assert alice.put(f"{link}/2.png", data=photo_bytes(seed=2)).status_code == 202
 
 
-# What every answer says
+# Responses
 
 
 def test_the_api_document_says_which_scope_each_operation_needs(guarded: Services, key_file: Path) -> None:

@@ -1,4 +1,4 @@
-"""The first page in a real browser against the real service: what a person does, and what they then see."""
+"""The start page in a real browser against the real service."""
 
 import io
 import re
@@ -110,7 +110,7 @@ def test_a_file_that_is_not_a_photo_is_refused_with_the_allowed_formats(page: Pa
     choose(page, payload(b"Dear diary", "diary.jpg"))
     expect(page.get_by_role("alert")).to_contain_text("JPEG, PNG, WebP, HEIC")
     expect(page.get_by_role("button", name="Try again")).to_be_hidden()
-    choose(page, payload(scene(seed=6)))  # the way in is still there
+    choose(page, payload(scene(seed=6)))  # the chooser is still there
     expect_picture(page)
 
 
@@ -297,7 +297,7 @@ def test_the_page_waits_for_a_service_that_is_down(browser: Browser, tmp_path: P
 
 
 def test_a_connection_that_is_lost_while_a_photo_waits_is_noticed(page: Page, busy: Callable[[], None]) -> None:
-    with page.expect_response("**/events"):  # a stream that is open goes on speaking while the browser is offline
+    with page.expect_response("**/events"):  # an open stream keeps receiving while the browser is offline
         choose(page, payload(scene(seed=26)))
     page.context.set_offline(True)
     expect(page.get_by_role("heading", name="The service is not responding")).to_be_visible(timeout=WAIT_MS)
@@ -347,7 +347,7 @@ def test_the_headline_is_announced_as_things_change(page: Page) -> None:
 
 
 def test_a_photo_can_be_drawn_and_saved_by_keyboard(page: Page) -> None:
-    page.on("filechooser", lambda _: None)  # the browser is to hand choosers over before the key is pressed
+    page.on("filechooser", lambda _: None)  # the browser must intercept choosers before the key is pressed
     for _ in ("brand", "API", "language", "style", "size", "format", "photo"):
         page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "photo"
@@ -380,7 +380,7 @@ def test_text_has_sufficient_contrast(open_page: OpenPage, colour: str, *, dark:
 
 
 def contrast(one: str, other: str) -> float:
-    """The contrast ratio of two colours (#rrggbb) after WCAG 2.2."""
+    """Return the contrast ratio of two colours (#rrggbb) according to WCAG 2.2."""
     darker, lighter = sorted((_luminance(one), _luminance(other)))
     return (lighter + 0.05) / (darker + 0.05)
 

@@ -1,4 +1,4 @@
-"""A browser shows its key once: sessions, and the page of a service that asks for keys; and its command line."""
+"""Sessions, the sign-in page, and the command line of a service that requires keys."""
 
 import json
 import re
@@ -117,7 +117,7 @@ def test_a_session_ends_with_the_key_that_began_it(client: FlaskClient, key: str
 
 def test_one_session_too_many_of_a_key_ends_the_oldest(client: FlaskClient, key: str, guarded: Services) -> None:
     sessions = [cookie_of(sign_in(client, key)).value for _ in range(SESSIONS + 2)]
-    client.post("/sign-out")  # of the last
+    client.post("/sign-out")  # after the last one
     opened = []
     for session in sessions:
         client.set_cookie(COOKIE, session)
@@ -149,7 +149,7 @@ def test_where_no_keys_are_required_there_is_no_sign_in_page(services: Services)
     assert "Set-Cookie" not in sign_in(client, "x").headers
 
 
-# A real browser, and the commands, against a service that asks for keys
+# A real browser, and the commands, against a service that requires keys
 
 
 @pytest.fixture(scope="module")
@@ -164,13 +164,13 @@ def guarded_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runnin
 
 @pytest.fixture
 def own_key(guarded_service: RunningService, request: pytest.FixtureRequest) -> str:
-    """The key of a caller of this test's own, who comes while the service runs."""
+    """The key of a caller of this test's own, created while the service runs."""
     return create_caller(guarded_service.data_dir / "keys.toml", request.node.name, BOTH, expires_in=None)[0]
 
 
 @pytest.fixture
 def door(browser: Browser, guarded_service: RunningService, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """The page of the service that asks for keys; the visit must end without a complaint."""
+    """The sign-in page of a service that requires keys; fail if the visit has errors."""
     size, locale = getattr(request, "param", (DESKTOP, "en-US"))
     visit = Visit(guarded_service.url)
     viewport = {"width": size[0], "height": size[1]}
@@ -186,7 +186,7 @@ def door(browser: Browser, guarded_service: RunningService, request: pytest.Fixt
 
 def show_key(page: Page, key: str, label: str = "Your key") -> None:
     page.get_by_label(label).fill(key)
-    with page.expect_navigation():  # until the page's modules are there
+    with page.expect_navigation():  # until the page's modules are loaded
         page.keyboard.press("Enter")
 
 
@@ -246,7 +246,7 @@ def test_a_visitor_from_a_link_on_another_site_is_still_signed_in(
         page.route("http://elsewhere.example/", lambda route: route.fulfill(body=link, content_type="text/html"))
         page.goto("http://elsewhere.example/")
         page.get_by_role("link").click()
-        show_key(page, own_key)  # there is no session yet, and so a door
+        show_key(page, own_key)  # there is no session yet, so the sign-in page is shown
         page.goto("http://elsewhere.example/")
         page.get_by_role("link").click()
         expect(page.get_by_role("heading", name="Picture not found")).to_be_visible()
@@ -272,7 +272,7 @@ def test_the_commands_send_a_key_from_the_environment_or_a_file(
 def test_an_album_stops_sending_when_the_quota_is_used_up_and_says_why(
     guarded_service: RunningService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cli.remote.BUSY_RETRY_S", 0)  # shortly before midnight it would be worth while to wait
+    monkeypatch.setattr("cli.remote.BUSY_RETRY_S", 0)  # shortly before midnight the command would wait
     key_file = guarded_service.data_dir / "keys.toml"
     (tmp_path / "key").write_text(create_caller(key_file, "thrifty", THRIFTY, expires_in=None)[0])
     for seed in range(12):
@@ -289,7 +289,7 @@ def test_an_album_stops_sending_when_the_quota_is_used_up_and_says_why(
 
 
 def refused_for_quota(service: RunningService) -> int:
-    """How many photos that the quota had no room for were sent all the same."""
+    """Return how many photos were sent although the quota was used up."""
     operator = create_caller(service.data_dir / "keys.toml", "prometheus", OPERATOR, expires_in=None)[0]
     answer = httpx.get(f"{service.url}/metrics", headers={"Authorization": f"Bearer {operator}"})
     found = re.search(r'method="PUT",route="[^"]+",status="429"} (\d+)', answer.raise_for_status().text)

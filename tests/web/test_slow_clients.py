@@ -1,4 +1,4 @@
-"""Clients that send slowly, but are never silent: real sockets, and a web with short limits."""
+"""Clients that send slowly but are never silent: real sockets, and a web with short limits."""
 
 import inspect
 import os
@@ -49,7 +49,7 @@ LIMIT_S = 30
 
 @pytest.fixture(scope="module")
 def port(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """Where a web listens that is soon tired of waiting; whoever has kept it waiting leaves before the next test."""
+    """The port of a web with short limits; clients that it waits for are gone before the next test."""
     port, folder = free_port(), tmp_path_factory.mktemp("web")
     settings = {"SAKUGA_PORT": str(port), "SAKUGA_REDIS_URL": redis_url, "SAKUGA_DATA_DIR": str(folder)}
     web = subprocess.Popen([sys.executable, "-c", IMPATIENT], cwd=ROOT, env=os.environ | settings)
@@ -106,7 +106,7 @@ def test_answers_read_a_few_bytes_at_a_time_do_not_block_others(port: int) -> No
 
 
 def read_available(connection: socket.socket) -> bytes | None:
-    """A little of what has come back by now; None if nothing has, empty at the end."""
+    """Return some of the response received so far: None if there is nothing yet, empty at its end."""
     connection.settimeout(0.01)
     try:
         return connection.recv(500)
@@ -124,7 +124,7 @@ def ended(connection: socket.socket) -> bool:
 
 
 def test_lingering_clients_do_not_block_others(port: int) -> None:
-    """While threads say goodbye to them, others are answered."""
+    """While threads close their connections, others are answered."""
     staying = [socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) for _ in range(20)]
     try:
         for connection in staying:
@@ -138,7 +138,7 @@ def test_lingering_clients_do_not_block_others(port: int) -> None:
 
 
 def lingering(port: int) -> int:
-    """How many connections the web has ended and still holds."""
+    """Return how many connections the web has shut down but not yet closed."""
     connections = [found for child in psutil.Process().children(recursive=True) for found in child.net_connections()]
     return len([one for one in connections if one.laddr[1] == port and one.status == psutil.CONN_FIN_WAIT2])
 
@@ -194,7 +194,7 @@ def test_only_time_spent_waiting_counts_and_none_is_saved_up(monkeypatch: pytest
     with ours, theirs:
         paced = Paced(read, Client(ours, socket.SHUT_RD), WaitingClients(1))
         assert paced() == data
-        now[0] += 1000  # of our own work
+        now[0] += 1000  # our own work
         data, wait_s = b"x", slow_clients.BODY_GRACE_S - 1
         assert paced() == b"x"
         with pytest.raises(TooSlowError):
@@ -202,7 +202,7 @@ def test_only_time_spent_waiting_counts_and_none_is_saved_up(monkeypatch: pytest
 
 
 def test_archives_of_vanished_clients_do_not_block_listeners(port: int) -> None:
-    """Also while there is nothing to send, since the album waits for pictures."""
+    """Even while there is nothing to send, because the album waits for pictures."""
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=LIMIT_S) as client:
         album = client.post("/api/v1/albums", json={}).headers["Location"]
         client.put(f"{album}/photos/a.png", content=photo_bytes(), headers={"Content-Type": "image/png"})
@@ -232,7 +232,7 @@ def test_vanished_clients_are_detected_by_keepalive(port: int) -> None:
 
 
 class TestGunicorn:
-    """What the web relies on although it is private to gunicorn; a version without it must not pass for a good one."""
+    """The private interfaces of gunicorn that the web relies on; a version without them must fail these tests."""
 
     @pytest.mark.parametrize(
         ("owner", "method", "parameters"),
@@ -253,7 +253,7 @@ class TestGunicorn:
         assert given == parameters, f"{required}, which takes {given} in gunicorn {gunicorn.__version__}"
 
     def test_the_attributes_read_from_connections_and_requests_exist(self) -> None:
-        """The socket, to be closed or looked at, and the reads of a body, to be paced."""
+        """The socket, which is inspected and closed, and the reads of a body, which are timed."""
         config, (ours, theirs) = Config(), socket.socketpair()
         with ours, theirs:
             connection = TConn(config, ours, ("127.0.0.1", 1), ("127.0.0.1", 2))
@@ -293,7 +293,7 @@ def test_the_slowest_of_too_many_clients_is_refused() -> None:
 
 
 def test_uploads_at_the_minimum_rate_do_not_block_others(port: int) -> None:
-    """However many: those that threads have waited for longest are sent away."""
+    """However many there are, those that threads have waited for longest are disconnected."""
     slow = [socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) for _ in range(2 * WEB_THREADS)]
     kind = "Content-Type: image/png\r\nContent-Length: 30000000"
     drip = dripping(slow, b"x" * slow_clients.BODY_BYTES_PER_S)

@@ -1,4 +1,4 @@
-"""The HTTP API, against the contract: Flask with the real services, the worker played by the task itself."""
+"""The HTTP API: Flask with the real services, and the task itself in place of a worker."""
 
 import html
 import json
@@ -44,7 +44,7 @@ def client(services: Services) -> FlaskClient:
 
 @pytest.fixture
 def work(services: Services) -> Iterator[None]:
-    """A worker with a toy engine, taking jobs from the queue while the test runs."""
+    """A worker with a toy engine that takes jobs from the queue while the test runs."""
     stopped = threading.Event()
     thread = threading.Thread(target=_work, args=(services, stopped))
     thread.start()
@@ -451,7 +451,7 @@ def test_ready_means_a_warm_worker_answers(client: FlaskClient, services: Servic
 
 
 class Watched:
-    """A store of which every look is counted, and takes until it is let go."""
+    """A store whose checks are counted, and block until released."""
 
     def __init__(self) -> None:
         self.looks = 0
@@ -485,7 +485,7 @@ def test_the_state_of_the_store_is_refreshed_without_making_requests_wait(
     looking = threading.Thread(target=check.answers)
     looking.start()
     wait_until(lambda: store.looks == 2, "somebody looks")
-    assert check.answers()  # as it was seen before
+    assert check.answers()  # the state seen before
     store.let_go.set()
     looking.join()
     assert not check.answers()

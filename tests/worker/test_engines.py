@@ -57,13 +57,13 @@ from worker.weights import load_generator
 
 LIGHT_STYLES = [style for style in STYLES.values() if style.size is Size.LIGHT]
 SINGLE_PRECISION = {EngineName.TORCH, EngineName.ONNXRUNTIME, EngineName.OPENVINO}
-NEEDS = {  # instruction sets, any of which makes a precision at home on a CPU; elsewhere it may be refused
+NEEDS = {  # instruction sets, any of which supports a precision natively; on other CPUs it may be refused
     EngineName.OPENVINO_F16: {"avx512_fp16", "asimdhp"},
     EngineName.OPENVINO_BF16: {"avx512_bf16", "amx_bf16", "bf16"},
     EngineName.OPENVINO_INT8_BF16: {"avx512_bf16", "amx_bf16", "bf16"},
 }
 
-# Draws with engines by name: in a process of its own, because the limit is read when a runtime is loaded.
+# Draws with engines by name, in a process of its own, because runtimes read the limit when they are loaded.
 RESTRICTED = """
 from pathlib import Path
 from shared.errors import EngineError
@@ -91,7 +91,7 @@ Drawn = TypeVar("Drawn", Rgb, Tensor)
 
 
 class OpenedEngines:
-    """Every engine once, because opening takes a while, and what the reference draws."""
+    """The engines, each opened once because that takes a while, and the reference's drawings."""
 
     def __init__(self) -> None:
         self._opened: dict[tuple[EngineName, str, int], DrawingEngine | str] = {}
@@ -107,7 +107,7 @@ class OpenedEngines:
         return found
 
     def expected(self, style: str, subject: object, draw_by: Callable[[DrawingEngine], Drawn]) -> Drawn:
-        """What the reference draws of a subject: once for all engines that are held against it."""
+        """Return the reference's drawing of a subject, made once for all engines compared with it."""
         key = (style, subject)
         if key not in self._expected:
             self._expected[key] = draw_by(self.get(EngineName.TORCH, style))
@@ -115,7 +115,7 @@ class OpenedEngines:
         return picture
 
     def _open(self, name: EngineName, style: str, memory: int) -> DrawingEngine | str:
-        """An engine, or why this CPU may do without it."""
+        """Return an engine, or the reason why this CPU may lack it."""
         try:
             return loader_for(Settings(engine=name), STYLES, threads=1, memory=memory).engine(style)
         except EngineError as error:
@@ -139,13 +139,13 @@ def photo(height: int, width: int) -> Rgb:
 
 
 def known_photo(name: str, width: int, height: int) -> Rgb:
-    """One of scikit-image's."""
+    """A photo of scikit-image."""
     image = Image.fromarray(getattr(skimage.data, name)())
     return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
 
 
 def memory_for_strips(engine: DrawingEngine, picture: Tensor, rows: int) -> int:
-    """The bytes with which an engine draws a picture in strips of so many rows."""
+    """Return the memory, in bytes, with which an engine draws a picture in strips of this many rows."""
     height, width = picture.shape[2:]
     halo = base.GEOMETRY[Size.LIGHT].halo
     assert halo is not None
@@ -342,7 +342,7 @@ class TestArtefacts:
 
     @pytest.fixture
     def prepared(self, tmp_path: Path) -> Artefacts:
-        """A folder of a test's own with the artefact, which is built once for all tests."""
+        """A folder of the test's own with the artefact, which is built once for all tests."""
         place = Artefacts(Settings().cache_dir / "engines").get(self.STYLE, self.NAME)
         shutil.copytree(place, tmp_path / place.name)
         return Artefacts(tmp_path)
@@ -382,14 +382,14 @@ class TestArtefacts:
 
     def test_an_engine_keeps_working_when_the_cache_is_deleted(self, tmp_path: Path) -> None:
         loader = loader_for(Settings(engine=self.NAME, cache_dir=tmp_path), STYLES, threads=1, memory=AMPLE_MEMORY)
-        loader.prepare("hinata-light")  # as the parent of a process does
+        loader.prepare("hinata-light")  # as a process's parent does
         shutil.rmtree(tmp_path)
         engine = loader.engine("hinata-light")
         tensor = photo_tensor(64, 64)
         before = engine.generate(tensor)
         shutil.rmtree(tmp_path)
         with pytest.raises(EngineError):
-            engine.generate(np.zeros((1, 5, 64, 64), np.float32))  # after which it compiles again
+            engine.generate(np.zeros((1, 5, 64, 64), np.float32))  # after which it recompiles
         assert np.array_equal(engine.generate(tensor), before)
 
     @pytest.mark.parametrize("name", [EngineName.OPENVINO, EngineName.ONNXRUNTIME])
@@ -400,7 +400,7 @@ class TestArtefacts:
 
     @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # forking is what Celery does
     def test_a_daemonic_process_builds_an_artefact_too(self, tmp_path: Path) -> None:
-        """Celery's processes are such, and build what a photo needs that comes before all styles are prepared."""
+        """Celery's processes are daemonic, and build an artefact when a photo comes before all styles are prepared."""
         daemon = multiprocessing.get_context("fork").Process(
             target=Artefacts(tmp_path).get, args=(self.STYLE, self.NAME), daemon=True
         )
@@ -544,7 +544,7 @@ class TestInt8:
         recipe = quantise.make_recipe(style, shades)
         assert recipe.photos == recipe.quality.photos == 2
         assert recipe.quality.psnr_db > 30
-        if "stem" not in recipe.higher_precision:  # as it may be where a CPU lacks VNNI
+        if "stem" not in recipe.higher_precision:  # as on a CPU without VNNI
             assert recipe.ranges["stem"] == (-1, 1)
         moved = style.model_copy(update={"folder": tmp_path})
         write_recipe(moved, recipe)
@@ -564,7 +564,7 @@ class TestInt8:
 
 class TestLoader:
     def test_an_engine_that_draws_wrong_gives_way_to_the_next(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """In the process that would draw with it: what was right where it was built may be wrong here."""
+        """In the process that would draw with it: an artefact that was right where it was built may be wrong here."""
         check = probe.check
 
         def distrust(engine: pipeline.Engine, name: EngineName, folder: Path) -> None:

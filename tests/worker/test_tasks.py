@@ -1,4 +1,4 @@
-"""The task: what becomes of a job when the conversion goes well, badly, or is interrupted."""
+"""The task: the outcome of a job when its conversion succeeds, fails, or is interrupted."""
 
 import hashlib
 from collections.abc import Callable
@@ -178,7 +178,7 @@ def test_an_attempt_overtaken_while_it_commits_leaves_the_picture_of_the_other(s
 
     class Slow(Attempts):
         def succeed(self, job: Job, result: ResultInfo, *, timings: dict[str, float], notes: tuple[str, ...]) -> Job:
-            services.redis.delete(f"sakuga:lock:{job.result_key}")  # as if its time had run out
+            services.redis.delete(f"sakuga:lock:{job.result_key}")  # as if its time limit had passed
             expire_lease(services, job)
             tasks.convert(job.id, services, toy)
             return super().succeed(job, result, timings=timings, notes=notes)
@@ -310,7 +310,7 @@ def test_a_photo_that_takes_more_memory_than_its_size_allows_is_refused(services
     failed = services.jobs.get(job.id)
     assert failed.error is not None
     assert failed.error.code == "photo_too_large"
-    bytearray(2 * small.limits.decoding_bytes)  # the limit holds no longer
+    bytearray(2 * small.limits.decoding_bytes)  # the limit is lifted again
 
 
 @pytest.mark.parametrize("frames", [1, 3])

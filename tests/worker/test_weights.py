@@ -57,7 +57,7 @@ def style_of(path: Path, sha256: str) -> Style:
 
 
 class Scripted(nn.Module):
-    """The blocks of AnimeGANv2 with an upsampling that TorchScript compiles, and such attributes as scripts have."""
+    """The blocks of AnimeGANv2 with an upsampling that TorchScript can compile, and the attributes of a script."""
 
     def __init__(self, generator: AnimeGanV2) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ def filled(tensors: Tensors) -> AnimeGanV2:
 
 def as_traced(tensors: Tensors, folder: Path) -> Path:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch would rather see another format
+        warnings.simplefilter("ignore")  # torch recommends another format
         traced = torch.jit.trace(filled(tensors), torch.zeros(1, 3, 32, 32))  # type: ignore[no-untyped-call]
         torch.jit.save(traced, str(folder / "traced.pt"))
     return folder / "traced.pt"
@@ -193,7 +193,7 @@ class Overwriting(nn.Module):
     @torch.jit.export
     def __setstate__(self, state: tuple[str, bool]) -> None:
         self.victim, self.training = state
-        # kept, so that it is not optimised away; TorchScript has no keyword for `shared`
+        # stored, so that it is not optimised away; TorchScript has no keyword for `shared`
         self.written = torch.from_file(self.victim, True, 7, dtype=torch.uint8).fill_(69)  # noqa: FBT003
 
     def forward(self, value: torch.Tensor) -> torch.Tensor:
@@ -209,11 +209,11 @@ def test_a_torchscript_that_runs_code_is_refused_and_not_run(tmp_path: Path) -> 
         read_tensors(path)
     assert victim.read_bytes() == b"private"
     loaded_by_torch(path)
-    assert victim.read_bytes() == b"EEEEEEE"  # so the archive was one that runs code
+    assert victim.read_bytes() == b"EEEEEEE"  # so the archive does run code
 
 
 def rewritten(path: Path, change: Callable[[str, bytes], bytes], compression: int = zipfile.ZIP_STORED) -> Path:
-    """The archive with every entry passed through `change`."""
+    """Return the archive with every entry passed through `change`."""
     with zipfile.ZipFile(path) as old:
         entries = {name: old.read(name) for name in old.namelist()}
     with zipfile.ZipFile(path, "w", compression) as new:

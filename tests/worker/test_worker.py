@@ -1,4 +1,4 @@
-"""The worker node: what its parent and its children share, and what they must not."""
+"""The worker node: what its parent and children share, and what they must not share."""
 
 import os
 import sys
@@ -46,7 +46,7 @@ def test_a_child_reads_its_own_photo_though_its_parent_has_used_the_store(
 
 
 def _forked(node: Node, key: str, expected: bytes) -> int:
-    """A child that reads one photo many times, as Celery forks it; exits with 0 when it always was the right one."""
+    """Fork a child, as Celery does, that reads one photo many times; it exits with 0 if it always got the right one."""
     child = os.fork()
     if child == 0:
         status = 1
@@ -65,14 +65,14 @@ def _read(node: Node, key: str) -> bytes:
 
 @dataclass(eq=False)
 class InHand:
-    """What a node knows of a message, as far as its lease needs that."""
+    """The parts of a message that its lease needs."""
 
     id: str
     message: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(delivery_tag="tag"))
 
 
 def test_a_message_waiting_for_a_process_is_kept_without_renewing_the_lease_of_another_node(services: Services) -> None:
-    """A message of a node that died, which came to one that is not warm yet, kept the dead attempt's lease alive."""
+    """A dead node's message, redelivered to a node not yet warm, used to keep the dead attempt's lease alive."""
     job = submit(services)
     assert services.attempts.claim(job.id, "dead/1")
     expire_lease(services, job)
@@ -97,7 +97,7 @@ def test_a_message_waiting_for_a_process_is_kept_without_renewing_the_lease_of_a
 def test_a_message_whose_ack_failed_no_longer_counts_as_in_flight(
     services: Services, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
-    """A node whose acknowledgement was lost took its hands for full, and asked for no other message, for ever."""
+    """A node whose ack was lost used to count the message as in flight, and never asked for another."""
     submit(services)
     app = celery_app(services.settings)
     app.task(name=CONVERT)(away)

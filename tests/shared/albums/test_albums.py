@@ -1,4 +1,4 @@
-"""Albums: many photos as one resource, whatever is among them, and each in its turn."""
+"""Albums: many photos as one resource, bad ones included, scheduled fairly."""
 
 import hashlib
 import json
@@ -83,26 +83,26 @@ def accepted(answer: dict[str, Any]) -> list[str]:
 
 
 def zip_of_links(name: str, count: int) -> bytes:
-    """An archive of entries of one name that are refused."""
+    """An archive of refused entries that share one name."""
     links = [zipfile.ZipInfo(name) for _ in range(count)]
     for link in links:
         link.external_attr = (stat.S_IFLNK | 0o777) << 16
     buffer = BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive, warnings.catch_warnings(action="ignore"):  # of names that repeat
+    with zipfile.ZipFile(buffer, "w") as archive, warnings.catch_warnings(action="ignore"):  # of repeated names
         for link in links:
             archive.writestr(link, b"/etc/passwd")
     return buffer.getvalue()
 
 
 def commands(services: Services, do: Callable[[], object]) -> int:
-    """How many commands Redis is given meanwhile."""
+    """Return how many Redis commands a call takes."""
     before = services.redis.info("stats")["total_commands_processed"]
     do()
     return int(services.redis.info("stats")["total_commands_processed"] - before)
 
 
 def work(services: Services, count: int = 1000) -> list[str]:
-    """Convert what the queue has, as a worker takes it, at most `count` jobs; returns their ids in order."""
+    """Convert up to `count` queued jobs in the order in which a worker takes them; return their ids."""
     order = LaneOrder([lane.value for lane in Lane])
     done: list[str] = []
     while len(done) < count:
@@ -390,7 +390,7 @@ class TestArchives:
         assert safe_name(raw) == expected
 
     def test_the_page_names_photos_as_the_service_does(self) -> None:
-        """What `tests/page/choice.test.js` holds the page to."""
+        """`tests/page/choice.test.js` checks the page against the same names."""
         for raw, expected in json.loads((ROOT / "tests" / "page" / "names.json").read_text("utf-8")):
             assert safe_name(raw) == expected
 
@@ -412,7 +412,7 @@ class TestArchives:
         with zipfile.ZipFile(BytesIO(response.data)) as archive:
             assert archive.testzip() is None
             assert archive.namelist() == ["a.png", "a (2).png", "failures.json"]
-            # else readers that go from the front, as Java's, do not find where an entry ends
+            # otherwise readers that start at the front, such as Java's, cannot find the end of an entry
             assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_DEFLATED}
             assert json.loads(archive.read("failures.json"))["no.txt"]["code"] == "not_a_photo"
 
@@ -434,7 +434,7 @@ class TestArchives:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_name_is_unique_by_the_first_free_number(seed: int) -> None:
-    """As a search through all numbers finds it, among names in capitals and names that look numbered."""
+    """Compared with a search through all numbers, for names in capitals and names that look numbered."""
     rng = random.Random(seed)
     names = UniqueNames("failures.json")
     taken = {"failures.json"}
@@ -526,7 +526,7 @@ class TestEvents:
 
         def with_another(self: Jobs, job_id: str) -> Job:
             monkeypatch.setattr(Jobs, "erase", erase)
-            for name in ("new.png", "1.png"):  # one of a name that was looked at already, and in place of another
+            for name in ("new.png", "1.png"):  # one under a name that was processed already, replacing another
                 photo = photo_bytes(seed=7)
                 answers.append(client.put(f"{album}/photos/{name}", data=photo, content_type="image/png"))
             return self.erase(job_id)
@@ -563,9 +563,7 @@ class TestEvents:
         services.albums.put(found, Item("a.png", "job"), None, expires_at=found.expires_at)
         assert not services.albums.exists(found.id)
 
-    @pytest.mark.filterwarnings(
-        "ignore::pytest.PytestUnraisableExceptionWarning"
-    )  # werkzeug leaves them to be collected
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # werkzeug does not close them
     def test_an_upload_of_too_many_files_is_refused_with_the_limit(self, client: FlaskClient, album: str) -> None:
         photos = [(BytesIO(b"x"), f"{number}.png") for number in range(501)]
         refused = client.post(f"{album}/photos", data={"photos": photos})
@@ -729,7 +727,7 @@ class TestAfterwards:
 
 
 class Hiccuping(DiskStore):
-    """A store on disk that now and then does not answer."""
+    """A store on disk with brief outages."""
 
     hiccups = 0
 
@@ -844,7 +842,7 @@ class TestLaneOrder:
     def test_concurrent_dispatches_send_no_more_jobs(self, client: FlaskClient, services: Services, album: str) -> None:
         class Overtaken(Queue):
             def send(self, job_id: str, lane: Lane) -> None:
-                dispatch(services)  # as others do before this message is with the queue
+                dispatch(services)  # as others do before this message is in the queue
                 super().send(job_id, lane)
 
         jobs = [put(client, album, f"{seed}.png", seed)["job"] for seed in range(12)]
@@ -905,7 +903,7 @@ class TestLaneOrder:
 
 @pytest.fixture
 def later(services: Services) -> Callable[[float], None]:
-    """Let all that was sent have been sent so many seconds before."""
+    """Backdate everything that was sent by this many seconds."""
 
     def shift(seconds: float) -> None:
         for job_id in services.redis.zrange(lane_sent(Lane.BULK), 0, -1):
@@ -931,7 +929,7 @@ def test_the_end_of_an_album_is_estimated(client: FlaskClient, services: Service
 
 @pytest.fixture
 def waiting(client: FlaskClient, services: Services, album: str) -> int:
-    """The work in milliseconds that is left of an album, with a worker to do it."""
+    """Queue an album of three photos for a worker; return its remaining work in milliseconds."""
     services.workers.heartbeat("host/1")
     for seed in range(3):
         put(client, album, f"{seed}.png", seed)
@@ -947,14 +945,14 @@ def test_reading_an_album_costs_the_same_whatever_else_waits(
 ) -> None:
     def looked_at_with(others: int) -> tuple[int, int]:
         let_others_wait(services, [waiting] * others)
-        body(client.get(album))  # what is read now and then alone, such as the time
+        body(client.get(album))  # values that are only read now and then, such as the time
         services.redis.config_resetstat()
         body(client.get(album))
         stats = services.redis.info("stats")
         return stats["total_commands_processed"], stats["total_net_output_bytes"]
 
     (few, few_bytes), (many, many_bytes) = looked_at_with(200), looked_at_with(20_000)
-    assert many <= few + 1  # the time may be asked for
+    assert many <= few + 1  # the time may be read
     assert many_bytes <= 1.1 * few_bytes
 
 

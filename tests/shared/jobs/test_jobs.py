@@ -1,4 +1,4 @@
-"""The job record: what may become of a job, and what is counted meanwhile."""
+"""The job record: the life of a job, and the totals that change with it."""
 
 import hashlib
 import json
@@ -65,20 +65,20 @@ def claimed(services: Services, seed: int = 0) -> Job:
 
 
 def make_overdue(services: Services) -> None:
-    """Let everything that has a time be past it."""
+    """Let everything with an expiry be past it."""
     for key in (EXPIRY, REFERENCES, LEASES, lane_sent(Lane.INTERACTIVE)):
         for entry in services.redis.zrange(key, 0, -1):
             services.redis.zadd(key, {str(entry): 1})
 
 
 def sweep(services: Services) -> None:
-    """Remove what is overdue, as every worker node does."""
+    """Remove expired data, as every worker node does."""
     expire_due(services)
     services.references.release_expired()
 
 
 def age_lease(services: Services, job: Job, *, ago_s: float) -> None:
-    """As if the worker of a running job had last given a sign of life so many seconds ago."""
+    """Backdate the last heartbeat of a running job's worker by this many seconds."""
     seconds, _ = services.redis.time()
     services.redis.zadd(LEASES, {job.id: seconds - ago_s}, xx=True)
 
@@ -324,7 +324,7 @@ DAMAGE: dict[str, Callable[[Redis, str], object]] = {
 class TestADamagedRecord:
     @pytest.fixture
     def damaged(self, services: Services, damage: str) -> str:
-        """The id of the job that is first in line to expire, and that nobody can read."""
+        """The id of the next job to expire, whose record is unreadable."""
         job_id = min(submit(services, seed).id for seed in range(3))
         DAMAGE[damage](services.redis, f"sakuga:job:{job_id}")
         return job_id
@@ -365,7 +365,7 @@ class TestADamagedRecord:
 
 
 class TestARecordOfANewerRelease:
-    """It has fields and values that this release knows nothing of."""
+    """It has fields and values that this release does not know."""
 
     @pytest.fixture
     def newer(self, services: Services) -> Job:
@@ -428,7 +428,7 @@ class TestARecordOfANewerRelease:
         record, grace_s = f"sakuga:job:{newer.id}", 3600
         assert services.redis.expiretime(record) == int(newer.expires_at) + grace_s
         assert services.redis.expiretime(f"{record}:events") == int(newer.expires_at) + grace_s
-        services.redis.delete(record)  # as Redis does then
+        services.redis.delete(record)  # as Redis does at that time
         make_overdue(services)
         expire_due(services)
         assert services.redis.zcard(EXPIRY) == 0
@@ -480,7 +480,7 @@ def test_a_wrong_clock_expires_nothing_and_reports_correct_times(
 
 
 def break_off(references: References, reference: Reference, meanwhile: Callable[[], object]) -> None:
-    """Begin to write an object, let something happen, and fail."""
+    """Start writing an object, call a function, and fail."""
     with references.acquire(reference, until=time.time() + 60):
         meanwhile()
         raise BrokenPipeError
@@ -490,7 +490,7 @@ def test_a_writer_that_lost_its_lock_deletes_nothing_until_its_reference_expires
     late = submit(services).photo_reference
     lock = f"sakuga:lock:{late.key}"
     with pytest.raises(BrokenPipeError):
-        break_off(services.references, late, lambda: services.redis.delete(lock))  # as if its time had run out
+        break_off(services.references, late, lambda: services.redis.delete(lock))  # as if its lock had expired
     assert services.store.head(late.key) is not None
     make_overdue(services)
     services.references.release_expired()
@@ -520,7 +520,7 @@ def test_objects_whose_references_expire_during_an_outage_are_deleted_later(serv
     services.jobs.cancel(job.id)
     make_overdue(services)
     away = References(services.redis, services.clock, Away(tmp_path))
-    away.release_expired()  # it comes back, and does not try for ever
+    away.release_expired()  # returns, and does not retry forever
     assert services.store.head(job.photo_key) is not None
     services.references.release_expired()
     assert services.store.head(job.photo_key) is not None, "it is not its turn yet"
@@ -531,7 +531,7 @@ def test_objects_whose_references_expire_during_an_outage_are_deleted_later(serv
 
 def test_a_photo_whose_submitter_died_before_writing_the_record_expires(services: Services) -> None:
     job = submit(services)
-    services.redis.delete(f"sakuga:job:{job.id}")  # leaves the photo and its reference, which were there before
+    services.redis.delete(f"sakuga:job:{job.id}")  # leaves the photo and its reference, which existed before
     services.references.release_expired()
     assert services.store.head(job.photo_key) is not None
     make_overdue(services)
@@ -701,7 +701,7 @@ def test_a_message_that_is_still_unacked_is_not_taken_for_lost(services: Service
     services.redis.zadd("unacked_index", {"tag": time.time()})
     make_overdue(services)
     assert resend_lost(services) == 0
-    services.redis.zadd("unacked_index", {"tag": time.time() + 3600})  # of a node whose clock was wrong when it died
+    services.redis.zadd("unacked_index", {"tag": time.time() + 3600})  # from a node whose clock was wrong when it died
     assert resend_lost(services) == 1
 
 

@@ -1,4 +1,4 @@
-"""Those who keep something beside the records of jobs see every change, in the transaction that makes it."""
+"""Observers see every change of a job, in the transaction that makes it."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ PHOTO = PhotoInfo(width=64, height=48, bytes=100, sha256="0" * 64)
 
 
 class Notes(Observer):
-    """Writes down what it sees, where only a transaction that is carried out leaves it."""
+    """Records what it sees in Redis, so that only committed transactions leave a trace."""
 
     def changed(self, pipe: "Pipeline", change: Change) -> None:
         before, after = (one.state if one else "nothing" for one in (change.before, change.after))

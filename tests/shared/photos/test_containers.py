@@ -1,4 +1,4 @@
-"""HEIF, AVIF and WebP, whose size is read without a codec: as cameras and browsers write them, and as nobody should."""
+"""HEIF, AVIF and WebP, whose size is read without a codec: real files, and malformed ones."""
 
 import struct
 from io import BytesIO
@@ -23,20 +23,20 @@ def header(photo: bytes) -> Header:
 
 
 def turned(image_format: str, *, description: int = 0) -> bytes:
-    """A landscape that its EXIF stands on end, with so many bytes of description."""
+    """A landscape that its EXIF rotates to portrait, with a description of this many bytes."""
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "x" * description
     return saved(LANDSCAPE, image_format, exif=exif)
 
 
 def heic(properties: bytes, table: bytes, *, before: bytes = FTYP, shown: bytes = SHOWN, behind: bytes = b"") -> bytes:
-    """A HEIC of a header alone; `table` says which of the `properties` belong to which picture."""
+    """A HEIC with only a header; `table` says which of the `properties` belong to which picture."""
     kept = box(b"iprp", box(b"ipco", properties) + table)
     return before + box(b"meta", shown + kept, full=True) + behind
 
 
 def table(*places: int, item: int = 1) -> bytes:
-    """The properties of one picture, by their places from 1."""
+    """The properties of one picture, by their positions from 1."""
     return box(b"ipma", struct.pack(">IHB", 1, item, len(places)) + bytes(places), full=True)
 
 
@@ -51,7 +51,7 @@ def cropped(width: tuple[int, int], height: tuple[int, int]) -> bytes:
 
 
 def sequence(*sides: tuple[int, int], name: bytes = b"moov") -> bytes:
-    """Tracks of an image sequence, of a size each; the sides are numbers with a fraction of 16 bits."""
+    """Tracks of an image sequence, each with its size; the sides are fixed-point numbers with 16 bits of fraction."""
     heads = [box(b"tkhd", bytes(72) + struct.pack(">II", *(side << 16 for side in size)), full=True) for size in sides]
     return box(name, b"".join(box(b"trak", box(b"tref", b"") + head) for head in heads))
 

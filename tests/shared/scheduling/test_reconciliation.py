@@ -1,4 +1,4 @@
-"""What is kept beside the records agrees with them again, however it came to differ."""
+"""Reconciliation: lists and totals that drifted from the records agree with them again."""
 
 import json
 from collections.abc import Callable
@@ -40,7 +40,7 @@ def submit(services: Services, seed: int, lane: Lane = Lane.INTERACTIVE, album: 
 
 
 def bookkeeping(services: Services) -> dict[str, object]:
-    """Everything that is kept of jobs that have not ended; of two totals of work only what lies between them counts."""
+    """Return all lists and totals of unfinished jobs; of the two totals of work only the difference matters."""
     kept: dict[str, object] = {key: set(services.redis.zrange(key, 0, -1)) for key in LISTS}
     for key in HASHES:
         totals = {str(name): int(value) for name, value in services.redis.hgetall(key).items()}
@@ -52,7 +52,7 @@ def bookkeeping(services: Services) -> dict[str, object]:
 
 
 def jobs_in_every_state(services: Services) -> dict[str, Job]:
-    """Jobs in every state: both lanes, two albums, waiting before and in the queue, running, ended."""
+    """Jobs in every state: in both lanes and two albums, in the backlog, queued, running, ended."""
     jobs = {
         "waiting": submit(services, 0),
         "running": submit(services, 1),
@@ -190,7 +190,7 @@ def waiting_photo(services: Services, album: Album, seed: int) -> Job:
 class TestAlbums:
     @pytest.fixture
     def album(self, services: Services) -> str:
-        """An album of five photos that wait; of all but one the records are gone or damaged."""
+        """An album of five waiting photos; the records of all but one are missing or damaged."""
         style = services.styles["hinata-light"]
         album = start_album(services, "public", "Summer", style, Options(512, Format.JPEG))
         jobs = [waiting_photo(services, album, seed) for seed in range(5)]

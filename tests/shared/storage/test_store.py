@@ -25,7 +25,7 @@ from tests.conftest import S3_KEYS, free_port, wait_until
 
 KEY = "public/photos/0a1b"
 TYPE = "image/png"
-BACKOFF_S = 2  # at most, of botocore before its second try
+BACKOFF_S = 2  # at most, before botocore's second try
 
 
 @pytest.fixture
@@ -213,7 +213,7 @@ def test_a_folder_that_cannot_be_written_fails_the_check(tmp_path: Path) -> None
 
 @contextmanager
 def no_room() -> Iterator[None]:
-    """Every file may be made and none may have a byte, as on a full disk."""
+    """Files can be created but not written to, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
     try:

@@ -1,4 +1,4 @@
-"""Webhooks: who waits for an album hears of its end, once, signed, and nothing private is ever called."""
+"""Webhooks: the end of an album is delivered once, signed, and never to a private address."""
 
 import json
 import threading
@@ -27,12 +27,12 @@ from web.app import create_app
 from web.schemas import AlbumEnded
 from worker import tasks
 
-LOOPBACK = [f"127.0.0.{number}" for number in range(1, 11)]  # all of them this machine
+LOOPBACK = [f"127.0.0.{number}" for number in range(1, 11)]  # all of them point to this machine
 
 
 @contextmanager
 def serving(server: TCPServer) -> Iterator[int]:
-    """Let a server answer on a thread of its own; yields its port."""
+    """Run a server on a thread of its own; yield its port."""
     with server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -43,7 +43,7 @@ def serving(server: TCPServer) -> Iterator[int]:
 
 @dataclass
 class Receiver:
-    """A server that somebody else runs."""
+    """A webhook receiver."""
 
     port: int = 0
     answers: list[int] = field(default_factory=list)
@@ -74,14 +74,14 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def trusting(services: Services, settings: Settings) -> Services:
-    """Services that may call this machine, whose Redis is empty."""
+    """Services that may call this machine, with an empty Redis."""
     assert services.redis.ping()
     hosts = ",".join(["localhost", *LOOPBACK])
     return connect(settings.model_copy(update={"webhook_hosts": hosts}))
 
 
 def ended_album(services: Services, url: str) -> str:
-    """An album of one photo that has come to its end; returns the secret of its webhook."""
+    """Finish an album of one photo; return the secret of its webhook."""
     client = create_app(services).test_client()
     made = client.post("/api/v1/albums", json={"webhook": url, "name": "Trip"})
     assert made.status_code == 201, made.text
@@ -91,7 +91,7 @@ def ended_album(services: Services, url: str) -> str:
 
 
 def work(services: Services) -> None:
-    """Convert what waits, and look for albums that have ended, as a worker node does."""
+    """Convert waiting jobs, and look for finished albums, as a worker node does."""
     while convert_one(services):
         pass
     notify_finished(services)
@@ -194,7 +194,7 @@ def test_the_payload_is_documented(services: Services) -> None:
 
 @pytest.fixture
 def dripping() -> Iterator[str]:
-    """The address of a server that tells a byte now and then, and never comes to an end of its headers."""
+    """The URL of a server that sends a byte now and then, and never finishes its headers."""
     is_over = threading.Event()
 
     class Handler(BaseRequestHandler):
@@ -212,7 +212,7 @@ def dripping() -> Iterator[str]:
 def test_a_dripping_receiver_is_cut_off_at_the_deadline_and_the_others_are_called(
     trusting: Services, receiver: Receiver, dripping: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery, "TIMEOUT_S", 600)  # it is the deadline that ends what otherwise never would
+    monkeypatch.setattr(delivery, "TIMEOUT_S", 600)  # only the deadline ends it
     monkeypatch.setattr(delivery, "DEADLINE_S", 1)
     slow = [f"msg_{number}" for number in range(senders.SENDERS_PER_HOST)]
     for message_id in slow:
@@ -251,7 +251,7 @@ def test_an_unexpected_error_in_delivery_is_logged_and_retried(
 
 @dataclass
 class Silent:
-    """A server that hears everybody out and says nothing, until it is over."""
+    """A server that accepts requests and does not respond until the test is over."""
 
     port: int = 0
     asked: list[object] = field(default_factory=list)
@@ -277,7 +277,7 @@ def silent() -> Iterator[Silent]:
 
 @pytest.fixture
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test is so slow that it is the time that lets others go on."""
+    """Set timeouts that no test reaches, so that messages cannot proceed merely because one expires."""
     monkeypatch.setattr(delivery, "TIMEOUT_S", 600)
     monkeypatch.setattr(delivery, "DEADLINE_S", 600)
 
