@@ -65,7 +65,7 @@ STAY = {
 # These become empty, and so disappear, once everything they name has ended; the code that removes an entry.
 INDEXES = {
     EXPIRY: "the job expires or is erased",
-    QUARANTINE: "the job expires, is erased or tried anew",
+    QUARANTINE: "the job expires, is erased or retried",
     LEASES: "the attempt ends",
     REFERENCES: "the object is let go of",
     lane_sent(Lane.INTERACTIVE): "the job begins or ends",

@@ -126,7 +126,7 @@ def changes(services: Services) -> dict[str, Change]:
         "advances": Change(runs, runs.model_copy(update={"progress": 0.5})),
         "waits again": Change(runs, waits),
         "fails": Change(runs, failed),
-        "is tried anew": Change(failed, waits),
+        "is retried": Change(failed, waits),
         "expires while it waits": Change(waits, as_expired(waits, now)),
         "expires after its end": Change(failed, as_expired(failed, now)),
         "is erased while it runs": Change(runs, None),
@@ -136,7 +136,7 @@ def changes(services: Services) -> dict[str, Change]:
 
 def test_a_change_knows_what_it_means_for_its_job(services: Services) -> None:
     found = changes(services)
-    assert {name for name, one in found.items() if one.begins} == {"is made", "is tried anew"}
+    assert {name for name, one in found.items() if one.begins} == {"is made", "is retried"}
     assert {name for name, one in found.items() if one.ends} == {
         "fails",
         "expires while it waits",
@@ -146,7 +146,7 @@ def test_a_change_knows_what_it_means_for_its_job(services: Services) -> None:
     assert {name for name, one in found.items() if one.enters(State.QUEUED)} == {
         "is made",
         "waits again",
-        "is tried anew",
+        "is retried",
     }
     assert {name for name, one in found.items() if one.leaves(State.QUEUED)} == {
         "is claimed",

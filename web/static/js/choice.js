@@ -1,5 +1,5 @@
 /**
- * What was chosen, dropped or pasted, sorted out into photos, archives and what is neither.
+ * Chosen, dropped or pasted files, sorted into photos, archives and others.
  *
  * @typedef {{name: string, file: File}} Photo its name is its path within the choice
  *
@@ -83,7 +83,7 @@ function readSome(reader) {
  */
 function sorted(found) {
   const { title, inside } = withoutTop(found);
-  const isAlone = found.length === 1; // one file is what somebody means, whatever it is called
+  const isAlone = found.length === 1; // a single file is intended, whatever its name
   const seen = inside.filter(({ path }) => isAlone || !HIDDEN.test(path));
   const archives = seen.filter(({ file }) => ARCHIVE_NAME.test(file.name)).map(({ file }) => file);
   const photos = seen.filter((one) => !ARCHIVE_NAME.test(one.file.name) && (isAlone || isPhoto(one.file)));
@@ -169,9 +169,9 @@ function byteLength(text) {
 
 /**
  * @param {string} text
- * @param {number} bytes at most, of UTF-8, whole characters only
+ * @param {number} bytes the most in UTF-8; a character that would be cut in two is left out
  */
 function cut(text, bytes) {
   const start = new TextEncoder().encode(text).subarray(0, bytes);
-  return new TextDecoder("utf-8", { ignoreBOM: true }).decode(start, { stream: true }); // which leaves out a character that is cut in two
+  return new TextDecoder("utf-8", { ignoreBOM: true }).decode(start, { stream: true });
 }

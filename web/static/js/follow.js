@@ -1,4 +1,4 @@
-/** Following a job to its end: by server-sent events, or by asking once a second where those fail. */
+/** Following a job to its end: by server-sent events, or by polling once a second where those fail. */
 
 import { getJob, isOver } from "./api.js";
 import { Countdown } from "./countdown.js";
@@ -9,8 +9,8 @@ import { openStream } from "./stream.js";
  * @typedef {import("./api.js").Job} Job
  *
  * @typedef {object} Watcher
- * @property {(job: Job) => void} onChange told every change before the end, and every second how much time is left
- * @property {() => void} onSilence told whenever the service does not answer; it is asked again
+ * @property {(job: Job) => void} onChange called with every change before the end, and every second with the time left
+ * @property {() => void} onSilence called whenever the service does not respond; the request is retried
  */
 
 const POLL_MS = 1000;

@@ -1,4 +1,4 @@
-/** What the page says in Chinese. */
+/** The page's phrases in Chinese. */
 
 /** @type {import("./phrases-en.js").Phrases} */
 export default {
@@ -20,7 +20,7 @@ export default {
     canceled: "已取消",
     expired: "已过期",
   },
-  // The service says its sentences in English; here is what each of its codes means.
+  // The service's own sentences are in English; these explain its error codes.
   problems: {
     album_full: { title: "相册已满", detail: "这个相册已放不下更多照片，请新建一个。" },
     attempts_exhausted: { title: "多次尝试均未成功", detail: "这张照片多次绘制失败。" },

@@ -1,4 +1,4 @@
-/** Photos on their way into an album: a few at a time, each until it is there or refused. */
+/** Uploading photos to an album: a few at a time, each until it is accepted or refused. */
 
 import { sendPhoto, sendArchive } from "./albums.js";
 import { ProblemError } from "./api.js";
@@ -15,7 +15,7 @@ const AT_A_TIME = 3;
  * @property {(photo: Photo) => void} onSent
  * @property {(name: string, problem: import("./albums.js").Trouble) => void} onRefused of a photo, or a whole archive
  * @property {(share: number) => void} onArchive how much of the archive under way is sent
- * @property {(problem: ProblemError) => void} onWait the service is busy or gone; it is asked again
+ * @property {(problem: ProblemError) => void} onWait the service is busy or down; the request is retried
  */
 
 /**
@@ -65,7 +65,7 @@ async function sendOne(album, photo, sender, signal) {
 
 /**
  * @param {unknown} error
- * @returns {ProblemError} that of this photo alone; what ends the whole album is thrown
+ * @returns {ProblemError} the problem of this photo; one that ends the whole album is thrown
  */
 function refusal(error) {
   if (error instanceof ProblemError && error.status !== 404) return error;
