@@ -1,1 +1,1 @@
-"""What `make bench` runs: the engines, the whole service and the queue, measured side by side in one run."""
+"""Benchmarks (`make bench`): engines, the whole service and the queue, measured side by side in one run."""

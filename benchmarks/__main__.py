@@ -1,7 +1,7 @@
 """`python -m benchmarks`, which is `make bench`: measure everything in one run, print tables, write JSON.
 
-Every comparison takes turns: A, B, A, B, … and the ratio is the median of the ratios of neighbours, so a machine that
-others slow down for a while slows both. Nothing else should run meanwhile.
+Whatever is compared runs alternately (A, B, A, B, …), and the ratio is the median of the ratios of neighbouring runs,
+so a temporary slowdown of the machine affects both. Nothing else should run at the same time.
 """
 
 import argparse
@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import machine, queue_cost, ways
+from benchmarks import machine, queue_cost, variants
 from benchmarks import stages as stage_costs
-from benchmarks.crew import Crew, Pace, layouts
+from benchmarks.pool import Pool, Throughput, layouts
 from benchmarks.service import Served, Service
 from shared.engines import EngineName
 from shared.errors import SakugaError
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 Result = dict[str, object]
-QUEUE = "queue"  # what is measured for no style in particular
+QUEUE = "queue"  # results that do not depend on a style
 
 
 def main() -> None:
@@ -56,23 +56,23 @@ def main() -> None:
         for name in (name for name in of_a_style if name in wanted):
             found[name] = of_a_style[name](settings)
             _write(result, arguments.output)
-    if QUEUE in wanted:  # once: it draws in a style of its own
+    if QUEUE in wanted:  # once, since it uses a style of its own
         result[QUEUE] = queue(load_settings(), arguments.queued)
         _write(result, arguments.output)
     out.print(f"\nwritten to {arguments.output}")
 
 
 def engines(settings: Settings, names: Sequence[EngineName], rounds: int, seconds: float) -> Result:
-    """Our engines in one process of one thread against the recipe in one process of one thread, pair by pair."""
-    style = ways.style_of(settings)
+    """Compare our engines with the recipe, pair by pair, each in one process of one thread."""
+    style = variants.style_of(settings)
     table = _table(
         f"{style.name}, 512 x 512, one thread", "engine", "s per picture", "recipe, s per picture", "speedup"
     )
     found: Result = {}
-    with Crew(ways.recipe, 1, 1) as recipe:
+    with Pool(variants.recipe, 1, 1) as recipe:
         for name in (name for name in names if is_possible(name, style)):
             try:
-                with Crew(partial(ways.whole, settings, name, style), 1, 1) as engine:
+                with Pool(partial(variants.whole, settings, name, style), 1, 1) as engine:
                     pairs = [(_speed(engine, seconds), _speed(recipe, seconds)) for _ in range(rounds)]
             except SakugaError as error:
                 out.print(f"{name}: {error.detail}")
@@ -88,8 +88,8 @@ def engines(settings: Settings, names: Sequence[EngineName], rounds: int, second
 
 
 def stages(settings: Settings, rounds: int) -> Result:
-    """Where the time of a picture goes, by the size of its photo."""
-    style = ways.style_of(settings)
+    """Measure the time per stage, by photo size."""
+    style = variants.style_of(settings)
     name = candidates(settings, style)[0]
     found = stage_costs.measure(settings, name, style, rounds)
     _show_rows(f"Time per stage, {style.name}, {name}, one thread", found)
@@ -97,20 +97,22 @@ def stages(settings: Settings, rounds: int) -> Result:
 
 
 def service(settings: Settings, rounds: int, seconds: float) -> Result:
-    """The whole service against the recipe in its best layout, and against our engine bare in the service's layout.
+    """Compare the whole service with the recipe in its best layout, and with our bare engine in the service's layout.
 
-    Its cache is empty when it first starts (the files of the programs themselves the system may have in memory).
+    Its cache is empty at its first start; the system may have cached the program files.
     """
-    style, capacity = ways.style_of(settings), plan_capacity(settings)
+    style, capacity = variants.style_of(settings), plan_capacity(settings)
     layout = {"processes": capacity.processes, "threads": capacity.threads}
     chosen = settings.model_copy(update={"engine": candidates(settings, style)[0], **layout})
     best, tried = _best_layout_of_recipe(seconds)
     with Service(chosen) as running:
         cold_s = running.start()
-        running.wait_until_prepared(ways.photo(0))
-        turns = _turns(running, best, rounds, seconds)
+        running.wait_until_prepared(variants.photo(0))
+        turns = _rounds(running, best, rounds, seconds)
         pace = median(turn.ours.pictures_per_s for turn in turns)
-        submits, polls = running.under_load(ways.photo, submits_per_s=1.5 * pace, polls_per_s=20, seconds=5 * seconds)
+        submits, polls = running.under_load(
+            variants.photo, submits_per_s=1.5 * pace, polls_per_s=20, seconds=5 * seconds
+        )
         running.wait_until_idle()
         memory = running.memory()
         running.stop()
@@ -131,50 +133,50 @@ def service(settings: Settings, rounds: int, seconds: float) -> Result:
 
 
 def queue(settings: Settings, lengths: Sequence[int]) -> Result:
-    """What a job costs while so many wait."""
+    """Measure the cost of a job by queue length."""
     costs = [queue_cost.measure(length, settings) for length in lengths]
     _show_rows("Cost of a job, by queue length", costs)
     return {str(cost.queued): asdict(cost) for cost in costs}
 
 
 @dataclass(frozen=True, slots=True)
-class _Turn:
-    """One round of what is compared: pictures per second, and what the service and the bare engine say besides."""
+class _Round:
+    """One round of the comparison: pictures per second, with further figures of the service and the bare engine."""
 
     recipe: float
-    bare: Pace
+    bare: Throughput
     ours: Served
     whole: float
 
 
-def _turns(running: Service, best: tuple[int, int], rounds: int, seconds: float) -> list[_Turn]:
-    """Let the service, the recipe, the bare engine and the pipeline in a loop take turns."""
-    settings, style = running.settings, ways.style_of(running.settings)
+def _rounds(running: Service, best: tuple[int, int], rounds: int, seconds: float) -> list[_Round]:
+    """Run the service, the recipe, the bare engine and the pipeline in a loop alternately."""
+    settings, style = running.settings, variants.style_of(running.settings)
     name, layout = EngineName(settings.engine), (settings.processes or 1, settings.threads or 1)
     with (
-        Crew(ways.recipe, *best) as recipe,
-        Crew(partial(ways.bare, settings, name, style), *layout) as bare,
-        Crew(partial(ways.whole, settings, name, style), *layout) as whole,
+        Pool(variants.recipe, *best) as recipe,
+        Pool(partial(variants.bare, settings, name, style), *layout) as bare,
+        Pool(partial(variants.whole, settings, name, style), *layout) as whole,
     ):
-        photos = map(ways.photo, count(1000))
+        photos = map(variants.photo, count(1000))
 
-        def turn() -> _Turn:
-            before = bare.pace(seconds)
+        def turn() -> _Round:
+            before = bare.measure(seconds)
             pictures = [next(photos) for _ in range(max(8, round(2 * seconds * before.pictures_per_s)))]
-            ours = running.pace(pictures)
-            return _Turn(_speed(recipe, seconds), _mean(before, bare.pace(seconds)), ours, _speed(whole, seconds))
+            ours = running.convert(pictures)
+            return _Round(_speed(recipe, seconds), _mean(before, bare.measure(seconds)), ours, _speed(whole, seconds))
 
         return [turn() for _ in range(rounds)]
 
 
-def _mean(one: Pace, other: Pace) -> Pace:
-    return Pace((one.pictures_per_s + other.pictures_per_s) / 2, (one.cpu_s + other.cpu_s) / 2)
+def _mean(one: Throughput, other: Throughput) -> Throughput:
+    return Throughput((one.pictures_per_s + other.pictures_per_s) / 2, (one.cpu_s + other.cpu_s) / 2)
 
 
-def _compared(turns: Sequence[_Turn]) -> Result:
-    """Medians; the network's share by the clock, and of the processor time of the worker's processes."""
+def _compared(turns: Sequence[_Round]) -> Result:
+    """Return the medians, and the network's share of wall time and of the worker processes' CPU time."""
 
-    def middle(value: Callable[[_Turn], float], digits: int) -> float:
+    def middle(value: Callable[[_Round], float], digits: int) -> float:
         return round(median(value(turn) for turn in turns), digits)
 
     return {
@@ -190,17 +192,17 @@ def _compared(turns: Sequence[_Turn]) -> Result:
     }
 
 
-def _speed(crew: Crew, seconds: float) -> float:
-    return crew.pace(seconds).pictures_per_s
+def _speed(pool: Pool, seconds: float) -> float:
+    return pool.measure(seconds).pictures_per_s
 
 
 @cache
 def _best_layout_of_recipe(seconds: float) -> tuple[tuple[int, int], dict[tuple[int, int], float]]:
-    """Processes and threads, and the pictures per second of every layout that was tried; the same for every style."""
+    """Return the best layout, and the pictures per second of every layout tried; the same for all styles."""
     paces = {}
     for processes, threads in layouts(available_cores()):
-        with Crew(ways.recipe, processes, threads) as crew:
-            paces[processes, threads] = median(_speed(crew, seconds) for _ in range(2))
+        with Pool(variants.recipe, processes, threads) as pool:
+            paces[processes, threads] = median(_speed(pool, seconds) for _ in range(2))
     return max(paces, key=lambda layout: paces[layout]), paces
 
 
@@ -216,7 +218,7 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _show_rows(title: str, rows: "Sequence[DataclassInstance]") -> None:
-    """A table of dataclasses of one kind, a column for each field."""
+    """Print a table of dataclasses of one type, with a column for each field."""
     values = [asdict(row) for row in rows]
     table = _table(title, *(name.replace("_", " ") for name in values[0]))
     for row in values:

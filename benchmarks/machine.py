@@ -1,4 +1,4 @@
-"""What a result was measured on."""
+"""The machine and version that a result was measured on."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ PACKAGES = ("celery", "numpy", "onnxruntime", "openvino", "pillow", "redis", "to
 
 
 def describe() -> dict[str, object]:
-    """The machine, the versions and the commit; `+` marks a tree with changes."""
+    """Return the machine, the versions and the commit; `+` marks a tree with changes."""
     return {
         "cpu": cpu_name(),
         "cores": available_cores(),
@@ -27,7 +27,7 @@ def describe() -> dict[str, object]:
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without settings of Sakuga: nobody's own queue or bucket is put under load."""
+    """Return the environment without Sakuga's settings, so that no queue or bucket in real use is put under load."""
     return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
 
 

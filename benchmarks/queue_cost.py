@@ -1,9 +1,9 @@
-"""What a job costs Redis and the web, however many wait before it.
+"""The cost of a job in Redis and the web, by queue length.
 
-A real Valkey, a real web and a real worker node, on pictures so small that only their handling counts. Redis itself
-counts the commands, without those by which we ask it; meanwhile we watch the store's folder, which costs it none. What
-a node does by the clock (heartbeats, housekeeping, Celery's own) counts among its conversions, if it falls due while
-they are counted. The web's share is its processor time.
+A real Valkey, a real web and a real worker node, with pictures so small that only their handling counts. Redis itself
+counts the commands; ours are subtracted, and progress is observed in the store's folder, which costs no commands.
+Periodic work of a node (heartbeats, housekeeping, Celery's own) counts towards conversions if it falls due meanwhile.
+The web's share is its CPU time.
 """
 
 import multiprocessing
@@ -36,13 +36,13 @@ from shared.settings import MAX_SIDE_MAX, MAX_SIDE_MIN, Settings
 from shared.usecases.submit import Order, submit
 
 SUBMITS, POLLS = 50, 200
-WARM, DONE = 5, 40  # pictures before and while we count; together fewer than were submitted to a queue of any length
+WARM, DONE = 5, 40  # pictures before and during the count; together fewer than are submitted at any queue length
 _STYLE = "hinata-light"
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What was counted while `queued` jobs waited: commands of Redis, milliseconds of the web's processor time."""
+    """The counts while `queued` jobs were waiting: Redis commands, and milliseconds of the web's CPU time."""
 
     queued: int
     commands_per_submit: float
@@ -53,7 +53,7 @@ class Cost:
 
 
 def measure(queued: int, settings: Settings) -> Cost:
-    """Fill a queue, then count a few submits, polls and conversions."""
+    """Fill a queue, then count a few submissions, polls and conversions."""
     folder = Path(tempfile.mkdtemp(prefix="sakuga-bench-", dir="/tmp"))
     own = settings.model_copy(
         update={
@@ -72,7 +72,7 @@ def measure(queued: int, settings: Settings) -> Cost:
             _wait(lambda: _answers(redis))
             client = Client()
             web = stack.enter_context(_running([sys.executable, "-m", "web"], _environment(own, client.port)))
-            _wait(lambda: client.answers("/livez"))
+            _wait(lambda: client.is_ok("/livez"))
             _fill(own, queued)
             return _count(own, redis, client, web, queued)
     finally:
@@ -86,7 +86,7 @@ def _count(settings: Settings, redis: Redis, client: Client, web: subprocess.Pop
         paths = [client.submit(photo, max_side=MAX_SIDE_MIN + number, format="png") for number in range(SUBMITS)]
     with counted(redis, server) as polls:
         for number in range(POLLS):
-            client.look(paths[number % SUBMITS])
+            client.get(paths[number % SUBMITS])
     with _running([sys.executable, "-m", "worker"], _environment(settings, client.port)):
         conversions, converted = _conversions(settings, redis, server)
     return Cost(
@@ -107,22 +107,22 @@ class _Counted:
 
 @contextmanager
 def counted(redis: Redis, web: psutil.Process) -> Iterator[_Counted]:
-    """Count what happens meanwhile: commands of others, and all of the web's processor time."""
+    """Count the Redis commands of others and the CPU time of the web during the block."""
     found = _Counted()
     commands, cpu_s = _commands(redis), _cpu_s(web)
     yield found
-    found.commands, found.cpu_ms = _commands(redis) - commands - 1, (_cpu_s(web) - cpu_s) * 1000  # one is our question
+    found.commands, found.cpu_ms = _commands(redis) - commands - 1, (_cpu_s(web) - cpu_s) * 1000  # one is our own INFO
 
 
 def _conversions(settings: Settings, redis: Redis, web: psutil.Process) -> tuple[_Counted, int]:
-    """Count from the moment in which one picture is stored to that in which another is, so that all are whole."""
+    """Count from the moment one picture is stored until another is, so that only whole conversions are counted."""
     results = settings.data_dir / "store" / "public" / "results"
     _wait(lambda: _files(results) >= WARM, every_s=0.002)
     stored, before = _files(results), _succeeded(redis)
     with counted(redis, web) as found:
         _wait(lambda: _files(results) >= stored + DONE, every_s=0.002)
         after = _succeeded(redis)
-    found.commands -= 1  # the question just asked
+    found.commands -= 1  # the command just sent
     return found, after - before
 
 
@@ -144,7 +144,7 @@ def _cpu_s(process: psutil.Process) -> float:
 
 
 def _fill(settings: Settings, count: int) -> None:
-    """Queue so many jobs as the web does; none of those that will be converted has the result of another."""
+    """Queue jobs as the web does; none of those to be converted shares a result with another."""
     shares = [range(start, count, 2) for start in range(2)]
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=_submit, args=(settings, share)) for share in shares]

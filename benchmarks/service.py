@@ -1,4 +1,4 @@
-"""A real Sakuga under load: `sakuga up`, HTTP from outside, open-loop arrivals."""
+"""A real Sakuga under load: `sakuga up`, external HTTP clients, open-loop arrivals."""
 
 import http.client
 import itertools
@@ -31,7 +31,7 @@ _BOUNDARY = "sakuga-benchmark"
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Milliseconds, from the moment a request was due."""
+    """Latency in milliseconds, from the moment a request was due."""
 
     count: int
     p50_ms: float
@@ -41,10 +41,10 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What a busy service did.
+    """The results of a busy service.
 
-    `network_share` is the time spent generating, of that in all stages, by the clock. `cpu_s` is the processor time of
-    the worker's processes per picture, in which all else they do is included: the queue, the records, the store.
+    `network_share` is the wall time spent generating, relative to that of all stages. `cpu_s` is the CPU time of the
+    worker processes per picture, with everything else they do: queue, records, store.
     """
 
     pictures_per_s: float
@@ -53,26 +53,26 @@ class Served:
 
 
 class Client:
-    """Speaks HTTP to a Sakuga on a port of this machine."""
+    """An HTTP client of a Sakuga on this machine."""
 
     def __init__(self) -> None:
-        """Choose a free port; who serves there is started by others."""
+        """Choose a free port, on which a service may be started."""
         self.port = _free_port()
 
     def submit(self, photo: bytes, **fields: object) -> str:
-        """Send a photo; returns the path of its job."""
+        """Send a photo; return the path of its job."""
         status, body = self._request("POST", "/api/v1/jobs", _form(photo, fields))
         if status != http.client.ACCEPTED:
             raise RuntimeError(f"a photo was not accepted: {status} {body!r}")
         path: str = json.loads(body)["links"]["self"]
         return path
 
-    def look(self, path: str) -> dict[str, Any]:
-        """Poll a job, or anything else that is JSON."""
+    def get(self, path: str) -> dict[str, Any]:
+        """Fetch a job or any other JSON."""
         return dict(json.loads(self._request("GET", path)[1]))
 
-    def answers(self, path: str) -> bool:
-        """Whether somebody serves there and says that all is well."""
+    def is_ok(self, path: str) -> bool:
+        """Return whether the service answers with 200."""
         try:
             return self._request("GET", path)[0] == http.client.OK
         except OSError:
@@ -90,10 +90,10 @@ class Client:
 
 
 class Service:
-    """`sakuga up` on loopback, with folders of its own for data and cache, both empty when it first starts."""
+    """`sakuga up` on loopback, with data and cache folders of its own, both empty at its first start."""
 
     def __init__(self, settings: Settings) -> None:
-        """Plan a service with the style, engine and layout of `settings`; nothing is started yet."""
+        """Configure a service with the style, engine and layout of `settings`; nothing is started yet."""
         self._folder = Path(tempfile.mkdtemp(prefix="sakuga-bench-"))
         self.settings = settings.model_copy(update={"cache_dir": self._folder / "cache"})
         self.client = Client()
@@ -107,13 +107,13 @@ class Service:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def start(self) -> float:
-        """Start; returns the seconds until it is ready, a worker warm."""
+        """Start; return the seconds until a worker is warm."""
         started = time.perf_counter()
         with (self._folder / "up.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "cli.main", "up"], cwd=ROOT, env=self._environment(), stdout=log, stderr=log
             )
-        while not self.client.answers("/readyz"):
+        while not self.client.is_ok("/readyz"):
             if self._process.poll() is not None or time.perf_counter() - started > _READY_LIMIT_S:
                 raise RuntimeError((self._folder / "up.log").read_text())
             time.sleep(0.05)
@@ -125,16 +125,16 @@ class Service:
             self._process.wait(60)
 
     def wait_until_prepared(self, photo: bytes) -> None:
-        """Wait until nothing else is built in the background, for other styles, in a cache that was empty.
+        """Wait until the artefacts of all styles have been built in the background.
 
-        A node begins that before it takes its first photo, so one that is drawn shows that it has begun.
+        A node starts building them before it takes its first photo, so a finished photo shows that building has begun.
         """
         self._finished([self.client.submit(photo)])
         while any(_runs(one, "worker.prepare") for one in self._family()):
             time.sleep(0.5)
 
-    def pace(self, photos: Iterable[bytes]) -> Served:
-        """Submit all, wait for all, look at when each was done: while every process was busy."""
+    def convert(self, photos: Iterable[bytes]) -> Served:
+        """Submit all photos and wait for them; measure over the time in which every process was busy."""
         busy = self._worker_cpu_s()
         with ThreadPoolExecutor(4) as clients:
             paths = list(clients.map(self.client.submit, photos))
@@ -147,10 +147,10 @@ class Service:
         return Served(pictures_per_s, network_share([job["timings"] for job in jobs]), busy / len(jobs))
 
     def _finished(self, paths: Iterable[str]) -> list[dict[str, Any]]:
-        """Wait until jobs have ended, all well, and return them."""
+        """Wait until the jobs have ended, and return them; raise if any did not succeed."""
         jobs = []
         for path in paths:
-            while (job := self.client.look(path))["finished_at"] is None:
+            while (job := self.client.get(path))["finished_at"] is None:
                 time.sleep(0.25)
             jobs.append(job)
         if any(job["state"] != "succeeded" for job in jobs):
@@ -160,7 +160,7 @@ class Service:
     def under_load(
         self, photo_of: Callable[[int], bytes], *, submits_per_s: float, polls_per_s: float, seconds: float
     ) -> tuple[Latency, Latency]:
-        """Latency of submits and polls that arrive when they are due, whatever became of those before."""
+        """Measure the latency of submissions and polls that are sent when due, whatever the state of earlier ones."""
         first = 10 * (self.settings.processes or 1)  # so that every process is busy from the start
         paths = [self.client.submit(photo_of(number)) for number in range(first)]
         numbers = itertools.count(first)
@@ -168,24 +168,24 @@ class Service:
         def submit() -> None:
             paths.append(self.client.submit(photo_of(next(numbers))))
 
-        def look() -> None:
-            self.client.look(random.choice(paths))  # noqa: S311
+        def poll() -> None:
+            self.client.get(random.choice(paths))  # noqa: S311
 
         submits = [(float(at), submit) for at in np.arange(0, seconds, 1 / submits_per_s)]
-        polls = [(float(at), look) for at in np.arange(0, seconds, 1 / polls_per_s)]
+        polls = [(float(at), poll) for at in np.arange(0, seconds, 1 / polls_per_s)]
         latencies = when_due(submits + polls)
         return _latency(latencies[: len(submits)]), _latency(latencies[len(submits) :])
 
     def wait_until_idle(self) -> None:
         while True:
-            if all(job["finished_at"] for job in self.client.look("/api/v1/jobs?limit=100")["jobs"]):
+            if all(job["finished_at"] for job in self.client.get("/api/v1/jobs?limit=100")["jobs"]):
                 return
             time.sleep(0.5)
 
     def memory(self) -> dict[str, float]:
-        """Megabytes of the worker's parent and, at the most, of a child: what only it has, and its share of all.
+        """Return the memory of the worker's parent and of its largest child in MB: private, and PSS.
 
-        Where the system does not tell shares (PSS), as on macOS, these are left out.
+        On systems without PSS, such as macOS, only the private memory is measured.
         """
         parent, processes = self._worker()
         children = [child.memory_full_info() for child in processes]
@@ -198,7 +198,7 @@ class Service:
         return {name: round(size / 1e6, 1) for name, size in found.items()}
 
     def _worker(self) -> tuple[psutil.Process, list[psutil.Process]]:
-        """The worker's parent, and its processes that draw."""
+        """Return the worker's parent and its processes that draw."""
         parent = next(one for one in self._family() if _runs(one, "worker"))
         return parent, [child for child in parent.children() if _runs(child, "worker")]
 
@@ -225,9 +225,9 @@ class Service:
 
 
 def when_due(requests: Sequence[tuple[float, Callable[[], object]]]) -> list[float]:
-    """Make each request when it is due, in seconds from now; returns by how many milliseconds later each was answered.
+    """Send each request when it is due, in seconds from now; return how many milliseconds later each was answered.
 
-    There are as many clients as requests that wait for their answer, however many there are in all.
+    There are as many clients as pending requests, however many requests there are in all.
     """
     begun = time.perf_counter()
 
@@ -245,7 +245,7 @@ def when_due(requests: Sequence[tuple[float, Callable[[], object]]]) -> list[flo
 
 
 def network_share(timings: Sequence[Mapping[str, float]]) -> float:
-    """The seconds spent generating, of those in all stages; the time in the queue, which jobs tell as well, is none."""
+    """Return the share of all stages' time that was spent generating; time in the queue does not count."""
     generating = sum(one[f"{Stage.GENERATE}_s"] for one in timings)
     return generating / sum(one[f"{stage}_s"] for one in timings for stage in Stage)
 

@@ -1,6 +1,6 @@
-"""Where the time of a conversion goes, by the size of the photo.
+"""The time of a conversion per stage, by photo size.
 
-The network draws a picture of the same longest side from all of them; what comes before it grows with the photo.
+The network always draws the same longest side; the stages before it take longer for larger photos.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
-from benchmarks import ways
+from benchmarks import variants
 from shared import pipeline
 from shared.conversion import Options, Stage
 from shared.engines import EngineName
@@ -22,8 +22,8 @@ from worker.capacity import limit_threads
 from worker.engines.probe import PHOTO
 from worker.subprocess_call import call_in_subprocess
 
-SIZES = ((512, 512), (1024, 1024), (4000, 3000))  # the last is a phone's
-_GRAIN = 4  # levels, as a phone's camera leaves it: without, an enlarged photo would have too few bytes to decode
+SIZES = ((512, 512), (1024, 1024), (4000, 3000))  # the last is that of a phone
+_GRAIN = 4  # levels, as in a phone's photo; without it, an enlarged photo would have too few bytes to decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +42,13 @@ class Stages:
 
 
 def measure(settings: Settings, name: EngineName, style: Style, rounds: int) -> list[Stages]:
-    """Convert the photos in turn, so many times each, in a process of their own."""
+    """Convert the photos alternately, `rounds` times each, in a process of their own."""
     limit_threads(1)
     return call_in_subprocess(_measure, settings, name, style, rounds)
 
 
 def photo(size: tuple[int, int]) -> bytes:
-    """A JPEG of (width, height) pixels, enlarged from a smaller photo, with grain."""
+    """Return a JPEG of (width, height) pixels, enlarged from a smaller photo, with grain."""
     with Image.open(PHOTO) as image:
         enlarged = image.convert("RGB").resize(size, Image.Resampling.BICUBIC)
     grain = np.random.default_rng(0).normal(0, _GRAIN, (size[1], size[0], 1)).astype(np.float32)
@@ -59,10 +59,10 @@ def photo(size: tuple[int, int]) -> bytes:
 
 def _measure(settings: Settings, name: EngineName, style: Style, rounds: int) -> list[Stages]:
     configure_logs("ERROR")
-    engine = ways.engine_of(settings, name, style, 1)
-    options = Options(ways.SIDE, Format.JPEG)
+    engine = variants.engine_of(settings, name, style, 1)
+    options = Options(variants.SIDE, Format.JPEG)
     photos = [photo(size) for size in SIZES]
-    turns = [[pipeline.convert(one, options, engine, ways.LIMITS) for one in photos] for _ in range(rounds + 1)]
+    turns = [[pipeline.convert(one, options, engine, variants.LIMITS) for one in photos] for _ in range(rounds + 1)]
     warm = turns[1:]
     return [_stages(SIZES[index], photos[index], [turn[index] for turn in warm]) for index in range(len(SIZES))]
 

@@ -59,7 +59,7 @@ def show(services: Services, console: Console) -> None:
 
 
 def retry(services: Services, ids: tuple[str, ...], console: Console) -> None:
-    """Let these photos be tried anew, their attempts forgiven.
+    """Retry these photos, with their attempts reset.
 
     Raises:
         InvalidValueError: one of them is not in quarantine; then none is tried.

@@ -25,7 +25,7 @@ from rich.console import Console
 
 from cli import valkey
 from cli.keys import file_of
-from cli.tied import tied
+from cli.parent_death import die_with_parent
 from shared.callers.api_keys import require_guarded
 from shared.errors import SettingsError
 from shared.scheduling.broker import DRAIN_S
@@ -59,7 +59,7 @@ class Part:
         _rotate(self.log)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                tied(self.command),
+                die_with_parent(self.command),
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -5,12 +5,13 @@ On a terminal lines are coloured for people; elsewhere they are JSON, one object
 
 import logging
 import sys
+import warnings
 
 import structlog
 
 
 def configure_logs(level: str) -> None:
-    """Send our own events and those of the libraries through one formatter to standard error."""
+    """Send our own events, those of the libraries and Python's warnings through one formatter to standard error."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -36,3 +37,6 @@ def configure_logs(level: str) -> None:
     logging.basicConfig(handlers=[handler], level=level, force=True)
     for noisy in ("boto3", "botocore", "urllib3", "PIL", "amqp", "kombu"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.captureWarnings(capture=True)
+    # Pillow's are about damaged metadata, of which any photo may have some; a damaged picture is an error.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")

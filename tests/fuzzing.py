@@ -1,7 +1,7 @@
-"""Hostile input for `tests/test_fuzz.py`: hypothesis in rounds, damage to files, and a process that may die of them.
+"""Hostile input for `tests/test_fuzz.py`: rounds of hypothesis, damaged files, and a converter process that may crash.
 
-A run of the suite checks the same few examples every time. `make fuzz MINUTES=10` goes on with new ones for so many
-minutes in each test; the seed of each round is printed, and `SEED=…` repeats the one that failed.
+The test suite checks the same few examples every time. `make fuzz MINUTES=10` generates new ones for that many minutes
+per test; the seed of each round is printed, and `SEED=…` repeats the one that failed.
 """
 
 import os
@@ -37,15 +37,15 @@ MINUTES = float(os.environ.get("FUZZ_MINUTES") or 0)
 SEED = int(os.environ.get("FUZZ_SEED") or 0)
 
 PHOTO_LIMITS = Limits(max_bytes=1 << 20, max_megapixels=2)
-# Of the photos that these limits allow, each may take this much of the process that converts it; a request, of the web.
+# The resources that one photo within these limits may take in its converter process, or a request in the web.
 MAX_CPU_S, MAX_WAIT_S, MAX_MIB = 10, 60, 250
-_ALL_MIB = 4096  # mapped; only so that a blow-up ends the process and not the machine
-_SIGNATURE_BYTES = 16  # mostly spared: what is no photo at first sight reaches nothing that could break
+_ALL_MIB = 4096  # mapped memory, so that an explosion ends the process and not the machine
+_SIGNATURE_BYTES = 16  # mostly left intact: files that are no photo at first sight reach no code that could break
 _EDGES = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, (1 << 64) - 1)
 
 
 def fuzz(strategy: st.SearchStrategy[T], check: Callable[[T], None], *, examples: int, share: float = 1) -> None:
-    """Check examples: always the same few, or, where there are minutes for it, new ones until this share is over."""
+    """Check the same few examples every time or, with `MINUTES`, new ones until this test's share is over."""
     deadline = time.monotonic() + 60 * MINUTES * share
     number = SEED or random.randrange(1 << 32)
     while True:
@@ -63,7 +63,7 @@ def _set_up(examples: int) -> settings:
     return settings(
         max_examples=examples * (10 if MINUTES else 1),
         derandomize=not (MINUTES or SEED),
-        deadline=None,  # of an example: a machine that is busy is no failure
+        deadline=None,  # per example: a busy machine is not a failure
         database=None,
         print_blob=True,
         phases=[Phase.generate, Phase.shrink],
@@ -73,7 +73,7 @@ def _set_up(examples: int) -> settings:
 
 @st.composite
 def damaged(draw: st.DrawFn, files: list[bytes], *, at_end: bool = False) -> bytes:
-    """One of the files, changed in up to six places, of which most are in its header (or directory, at its end)."""
+    """One of the files, changed in up to six places, most of them in its header (or in the directory at its end)."""
     data = bytearray(draw(st.sampled_from(files)))
     for _ in range(draw(st.integers(1, 6))):
         change = draw(st.sampled_from(_CHANGES))
@@ -103,7 +103,7 @@ def _overwrite(draw: st.DrawFn, data: bytearray, place: int, _: list[bytes]) -> 
 
 
 def _set_number(draw: st.DrawFn, data: bytearray, place: int, _: list[bytes]) -> None:
-    """A length, a width, a count or an offset that lies."""
+    """Write a false length, width, count or offset."""
     width, order = draw(st.sampled_from([1, 2, 4, 8])), draw(st.sampled_from(["<", ">"]))
     value = draw(st.one_of(st.sampled_from(_EDGES), st.integers(0, 1 << 64))) & ((1 << 8 * width) - 1)
     data[place : place + width] = value.to_bytes(width, "little" if order == "<" else "big")
@@ -138,11 +138,11 @@ _CHANGES: list[_Change] = [
 
 
 class ConverterDiedError(AssertionError):
-    """The process that converted a photo crashed, hung or said something unforeseen."""
+    """The process that converted a photo crashed, hung or returned something unexpected."""
 
 
 class Converter:
-    """A process that judges and converts photos, as a worker does, and may die of one; the next gets a new one."""
+    """A process that inspects and converts photos, as a worker does; if one crashes it, the next gets a new process."""
 
     def __enter__(self) -> Self:
         self._start()
@@ -156,10 +156,10 @@ class Converter:
         return self._process.pid
 
     def convert(self, photo: bytes) -> str:
-        """What became of a photo: `picture`, or the status and code of a SakugaError.
+        """Return the outcome for a photo: `picture`, or the status and code of a SakugaError.
 
         Raises:
-            ConverterDiedError: it was neither, took too long, or the process died.
+            ConverterDiedError: the outcome was neither, it took too long, or the process died.
         """
         assert self._process.stdin is not None
         self._process.stdin.write(struct.pack(">I", len(photo)) + photo)
@@ -180,7 +180,7 @@ class Converter:
             [sys.executable, "-W", "ignore", "-m", "tests.fuzzing"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # codecs complain there
+            stderr=subprocess.DEVNULL,  # where codecs print warnings
             env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
         )
         self._answers: Queue[str] = Queue()
@@ -216,7 +216,7 @@ class _Negative:
 
 @dataclass
 class _Cost:
-    """What this process took for one photo, or one request."""
+    """The resources that this process used for one photo or request."""
 
     cpu_s: float
     mib: int
@@ -234,7 +234,7 @@ class _Cost:
 
 @contextmanager
 def within_bounds() -> Iterator[None]:
-    """Let what happens meanwhile take no more than one photo may, of memory at any time of it."""
+    """Fail if the block uses more time or memory than one photo may."""
     cost = _Cost.start()
     yield
     excess = cost.excess()
@@ -261,7 +261,7 @@ def _outcome(photo: bytes) -> str:
 
 
 def main() -> None:
-    """Answer each photo from standard input with a line: what became of it."""
+    """Print a line with the outcome for each photo from standard input."""
     resource.setrlimit(resource.RLIMIT_AS, (_ALL_MIB << 20, _ALL_MIB << 20))
     while size := sys.stdin.buffer.read(4):
         photo = sys.stdin.buffer.read(struct.unpack(">I", size)[0])

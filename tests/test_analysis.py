@@ -1,4 +1,4 @@
-"""Analyses of training photos: found by a script apart, read by the recipe; no net is needed here."""
+"""Analyses of training photos: written by a separate script, read by the recipe; no network is needed here."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ Rgb = npt.NDArray[np.uint8]
 
 
 class Blind:
-    """Stands for every net of faces and people: sees nothing."""
+    """A stand-in for the networks that find faces and people: it finds nothing."""
 
     def process(self, _photo: Rgb) -> SimpleNamespace:
         return SimpleNamespace(detections=None, multi_face_landmarks=None)
@@ -47,7 +47,7 @@ def photo(tmp_path: Path) -> Path:
     return saved(tmp_path / "photo.png", landscape(60, 80))
 
 
-def test_what_was_stored_is_read_in_units_from_0_to_1(tmp_path: Path, photo: Path) -> None:
+def test_stored_analyses_are_read_in_units_from_0_to_1(tmp_path: Path, photo: Path) -> None:
     mask = np.zeros((60, 80), np.uint8)
     mask[:, 40:] = 255
     store(tmp_path, photo, mask=mask, faces=2)
@@ -84,7 +84,7 @@ def test_an_analysis_follows_the_content_not_the_name(tmp_path: Path, photo: Pat
         read_analysis(tmp_path, moved, (6, 8))
 
 
-def test_where_nothing_is_known_nothing_was_found() -> None:
+def test_an_empty_analysis_has_no_faces_people_or_sky() -> None:
     found = nothing_found(5, 7)
     assert found.faces.shape == (0, MESH_POINTS, 2)
     assert found.person.shape == found.sky.shape == (5, 7)
@@ -92,7 +92,7 @@ def test_where_nothing_is_known_nothing_was_found() -> None:
     assert not found.sky.any()
 
 
-def test_what_the_script_writes_can_be_read(tmp_path: Path, photo: Path) -> None:
+def test_analyses_written_by_the_script_can_be_read(tmp_path: Path, photo: Path) -> None:
     assert analyse.write_analysis(tmp_path, photo, NO_NETS).startswith("0 faces, person 0%, sky ")
     found = read_analysis(tmp_path, photo, (60, 80))
     assert found.faces.shape == (0, MESH_POINTS, 2)
@@ -104,7 +104,7 @@ def test_a_photo_is_analysed_once(tmp_path: Path, photo: Path) -> None:
     assert analyse.write_analysis(tmp_path, photo, NO_NETS) == "done before"
 
 
-def test_without_a_net_a_rule_finds_the_sky(tmp_path: Path) -> None:
+def test_without_a_network_a_rule_finds_the_sky(tmp_path: Path) -> None:
     photo = saved(tmp_path / "large.png", landscape(600, 800))
     analyse.write_analysis(tmp_path, photo, NO_NETS)
     sky = read_analysis(tmp_path, photo, (600, 800)).sky
@@ -136,7 +136,7 @@ def test_a_transparent_photo_is_analysed_on_white(tmp_path: Path) -> None:
 
 
 def face_at(x: float, y: float, extent: float) -> tuple[npt.NDArray[np.float32], analyse.Found]:
-    """A mesh, all but its features a grid, and a detection that agrees with it."""
+    """A mesh that is a grid except for its features, and a detection that agrees with it."""
     grid = np.stack(np.meshgrid(np.linspace(-0.5, 0.5, 22), np.linspace(-0.5, 0.5, 22)), -1).reshape(-1, 2)
     mesh = grid[:MESH_POINTS].astype(np.float32)
     mesh[468], mesh[473], mesh[1], mesh[[13, 14]] = (-0.2, -0.15), (0.2, -0.15), (0, 0.05), (0, 0.25)
@@ -179,7 +179,7 @@ def test_a_sky_that_goes_on_below_a_sitters_nose_is_a_backdrop(horizon: int, kep
     assert analyse.is_backdrop(sky * (1 - people), mesh[None] / np.float32(100), people) is not kept
 
 
-def test_a_wall_that_the_net_half_takes_for_sky_is_dropped() -> None:
+def test_a_wall_that_the_network_half_takes_for_sky_is_dropped() -> None:
     seen = np.zeros((40, 60), np.float32)
     seen[:20, :20] = np.linspace(1, 0.6, 20)
     seen[:30, 40:] = 0.8

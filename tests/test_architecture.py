@@ -1,4 +1,4 @@
-"""Who may import whom; the map is in docs/architecture.md."""
+"""Import rules; the map is in docs/architecture.md."""
 
 import ast
 import re
@@ -23,7 +23,7 @@ ALLOWED = {
     "deploy": set(),
     "weights": set(),
 }
-# The parts of `shared/`, each above all that it may import. A package is one part, whatever it is split into.
+# The parts of `shared/`; each may import those before it. A package is one part, however it is split.
 LAYERS = (
     "errors", "engines", "files", "redis_clock", "redis_keys", "telemetry", "validation",
     "record_codec", "settings", "styles", "redis_connection",
@@ -34,10 +34,10 @@ LAYERS = (
 )  # fmt: skip
 LONGEST_MODULE = 300  # lines, in `shared/`
 ENGINES = {"torch", "openvino", "onnxruntime"}
-CODECS = {"numpy", "pillow_heif", "PIL._avif", "PIL._webp"}  # and what only pixels need
-# Reports what modules under a folder do while they are imported: `python -c WATCH FOLDER MODULE …`. What libraries do
-# at their own import is theirs: the nearest frame that runs a module tells whose it is. So is what the import system
-# reads, and the metadata of packages, in which pydantic looks for plugins when the first model is declared.
+CODECS = {"numpy", "pillow_heif", "PIL._avif", "PIL._webp"}  # and packages that only code handling pixels needs
+# Reports the side effects of importing modules under a folder: `python -c WATCH FOLDER MODULE …`. Those of libraries
+# are excluded (the nearest frame that runs a module shows whose it is), and so are files that the import system reads,
+# and the metadata of packages, in which pydantic looks for plugins when the first model is declared.
 WATCH = """
 import importlib.metadata, sys
 from pathlib import Path
@@ -70,7 +70,7 @@ print(*sorted(seen), sep="\\n")
 
 
 def imports_of(part: str) -> Iterator[tuple[str, str]]:
-    """Every (file, imported module) of a part, wherever in the file the import stands."""
+    """Return every (file, imported module) of a part, wherever in the file the import is."""
     for path in (ROOT / part).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -87,12 +87,12 @@ def test_a_part_imports_only_what_it_may(part: str) -> None:
 
 
 def part_of(module: str) -> str:
-    """The part of `shared/` that a module is, or belongs to."""
+    """Return the part of `shared/` that a module is or belongs to."""
     return module.split(".")[1]
 
 
 def imports_within_shared() -> dict[str, set[str]]:
-    """The modules of `shared/`, each with those of them that it imports, whatever for."""
+    """Return the modules of `shared/`, each with the modules of `shared/` that it imports."""
     modules = {".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in (ROOT / "shared").rglob("*.py")}
     found: dict[str, set[str]] = {module: set() for module in modules if not module.endswith("__init__")}
     for module in found:
@@ -118,11 +118,11 @@ def test_the_parts_of_shared_import_only_what_is_below_them() -> None:
     assert upwards == set()
 
 
-def test_no_module_of_shared_imports_itself_by_way_of_others() -> None:
+def test_the_modules_of_shared_have_no_circular_imports() -> None:
     TopologicalSorter(imports_within_shared()).prepare()  # raises CycleError
 
 
-def test_the_store_of_jobs_knows_none_of_those_who_observe_it() -> None:
+def test_the_job_store_knows_none_of_its_observers() -> None:
     imports = imports_within_shared()
     known, new = set[str](), {"shared.jobs.store"}
     while new:
@@ -134,7 +134,7 @@ def test_the_store_of_jobs_knows_none_of_those_who_observe_it() -> None:
     assert known & observers == set()
 
 
-def test_keys_of_redis_are_named_in_one_place_alone() -> None:
+def test_redis_keys_are_named_in_one_place_alone() -> None:
     files = (file for part in PARTS for file in (ROOT / part).rglob("*.py"))
     naming = [str(file.relative_to(ROOT)) for file in files if re.search("[\"']sakuga:", file.read_text("utf-8"))]
     assert naming == ["shared/redis_keys.py"]
@@ -172,7 +172,7 @@ def test_the_web_starts_without_any_engine_or_codec() -> None:
 
 
 def done_on_import(folder: Path, *modules: str) -> str:
-    """What modules under `folder` open, read or reach when they are imported, a line each."""
+    """Return what modules under `folder` open, read or connect to when imported, one per line."""
     done = subprocess.run(
         [sys.executable, "-c", WATCH, folder, *modules],
         cwd=folder,
@@ -213,7 +213,7 @@ CHECKING_DATA = {"photos_dir", "reference_dir"}
 
 
 def fixtures_by_test() -> dict[str, set[str]]:
-    """The fixtures that each test asks for."""
+    """Return the fixtures of each test."""
     trees = [ast.parse(file.read_text("utf-8")) for file in (ROOT / "tests").rglob("test_*.py")]
     functions = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     return {one.name: {argument.arg for argument in one.args.args} for one in functions if one.name.startswith("test_")}

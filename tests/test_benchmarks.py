@@ -1,4 +1,4 @@
-"""What `make bench` says: that all is measured, counted exactly and reported; never how fast this machine is."""
+"""`make bench`: everything is measured, counted exactly and reported. No test depends on the speed of the machine."""
 
 import json
 import os
@@ -15,8 +15,8 @@ import psutil
 import pytest
 from PIL import Image
 
-from benchmarks import ways
-from benchmarks.crew import Crew, Draw
+from benchmarks import variants
+from benchmarks.pool import Draw, Pool
 from benchmarks.queue_cost import counted
 from benchmarks.service import Service, network_share, when_due
 from shared.engines import EngineName
@@ -25,11 +25,11 @@ from shared.redis_connection import redis_client
 from shared.settings import Settings
 from tests.conftest import ROOT
 
-TORCH = {"SAKUGA_ENGINE": "torch", "SAKUGA_STYLE": "hinata-light"}  # needs nothing that has to be built first
+TORCH = {"SAKUGA_ENGINE": "torch", "SAKUGA_STYLE": "hinata-light"}  # needs no artefact
 
 
 def bench(tmp_path: Path, *arguments: str, **environment: str) -> dict[str, Any]:
-    """Run the benchmark of a light style as `make bench` does; returns what it writes."""
+    """Run the benchmark of a light style as `make bench` does; return its output file."""
     output = tmp_path / "bench.json"
     options = ("--style", "hinata-light", "--rounds", "1", "-o", str(output))
     command = [sys.executable, "-m", "benchmarks", *options, *arguments]
@@ -91,24 +91,24 @@ def test_every_stage_is_measured_for_every_size_of_photo(tmp_path: Path) -> None
         assert one["network_share"] < 1
 
 
-def test_a_service_starts_with_an_empty_cache_and_tells_the_share_of_the_network() -> None:
+def test_a_service_starts_with_an_empty_cache_and_reports_the_network_share() -> None:
     settings = Settings(style="hinata-light", engine=EngineName.TORCH, processes=1, threads=1)
     with Service(settings) as running:
         assert not running.settings.cache_dir.exists()
         assert running.start() > 0
-        running.wait_until_prepared(ways.photo(0))
-        served = running.pace([ways.photo(number) for number in (1, 2)])
+        running.wait_until_prepared(variants.photo(0))
+        served = running.convert([variants.photo(number) for number in (1, 2)])
         assert served.pictures_per_s > 0
         assert served.cpu_s > 0
         assert 0 < served.network_share < 1
 
 
-def test_the_time_in_the_queue_is_no_part_of_the_network_s_share() -> None:
+def test_time_in_the_queue_does_not_count_toward_the_network_share() -> None:
     one = {"queued_s": 90.0, "decode_s": 1.0, "preprocess_s": 0.25, "generate_s": 8.0, "postprocess_s": 0.25}
     assert network_share([one | {"encode_s": 0.5}, one | {"encode_s": 0.5}]) == 0.8
 
 
-def test_a_request_that_takes_long_keeps_no_other_from_being_made() -> None:
+def test_a_slow_request_does_not_delay_the_others() -> None:
     answered = Event()
     requests: list[tuple[float, Callable[[], object]]] = [(0.0, lambda: answered.wait(30)), (0.02, answered.set)]
     assert len(when_due(requests)) == 2
@@ -116,13 +116,13 @@ def test_a_request_that_takes_long_keeps_no_other_from_being_made() -> None:
 
 
 def test_photos_differ_though_their_pictures_repeat() -> None:
-    one, other = ways.photo(0), ways.photo(ways.VARIETY)
+    one, other = variants.photo(0), variants.photo(variants.VARIETY)
     assert one != other
     with Image.open(BytesIO(one)) as first, Image.open(BytesIO(other)) as second:
         assert first.tobytes() == second.tobytes()
 
 
-def test_what_redis_is_asked_by_the_counting_is_not_counted(redis_url: str) -> None:
+def test_redis_commands_of_the_count_itself_are_not_counted(redis_url: str) -> None:
     with redis_client(Settings(redis_url=redis_url)) as redis:
         for asked in (0, 7):
             with counted(redis, psutil.Process()) as found:
@@ -161,8 +161,8 @@ def killed_later(_threads: int) -> Draw:
         (killed_later, EngineError, "was killed by SIGKILL"),
     ],
 )
-def test_who_waits_for_a_process_that_cannot_draw_hears_why(
+def test_waiting_for_a_process_that_cannot_draw_raises_its_error(
     make: Callable[[int], Draw], error: type[SakugaError], reason: str
 ) -> None:
-    with pytest.raises(error, match=reason), Crew(make, 2, 1) as crew:
-        crew.pace(0.1)
+    with pytest.raises(error, match=reason), Pool(make, 2, 1) as pool:
+        pool.measure(0.1)

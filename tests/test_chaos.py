@@ -1,11 +1,11 @@
-"""Nothing is lost and nothing seen twice, whatever fails: the quick half of `make chaos`."""
+"""No photo is lost or duplicated, whatever fails: the quick half of `make chaos`."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from tests.chaos import faults
-from tests.chaos.faults import Fault, suffer
+from tests.chaos.faults import Fault, inject
 from tests.chaos.rig import Rig
 
 QUICK = [
@@ -17,7 +17,7 @@ QUICK = [
     Fault("a photo crashes its process", faults.crash, photos=16, costs={"attempts_exhausted": 1}, again=1),
 ]
 
-pytestmark = pytest.mark.alone  # what is killed and paused must start and notice in time
+pytestmark = pytest.mark.alone  # killed and paused parts must restart and react in time
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +27,8 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 
 @pytest.mark.parametrize("fault", QUICK, ids=lambda fault: fault.title)
-def test_every_photo_has_one_end(rig: Rig, fault: Fault[Rig]) -> None:
-    outcome = suffer(fault, rig, seed=1 + QUICK.index(fault))
+def test_every_photo_reaches_exactly_one_terminal_state(rig: Rig, fault: Fault[Rig]) -> None:
+    outcome = inject(fault, rig, seed=1 + QUICK.index(fault))
     assert (outcome.lost, outcome.twice) == (0, 0)
     assert outcome.failed == fault.costs
     assert outcome.accepted >= fault.photos + len(fault.costs)

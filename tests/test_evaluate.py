@@ -1,4 +1,4 @@
-"""Figures of drawn pictures, contact sheets, and what is exported."""
+"""Metrics of drawn pictures, contact sheets, and exports."""
 
 import hashlib
 from dataclasses import astuple, replace
@@ -41,7 +41,7 @@ def soft_photo(height: int, width: int, seed: int = 0) -> Rgb:
 
 
 def boxes(side: int) -> Rgb:
-    """Tiles of random colours, in large pictures with a dark line around each; the same at any size."""
+    """Tiles of random colours, in large pictures each with a dark outline; the same at any size."""
     tile = side // 8
     colours = np.random.default_rng(3).integers(90, 256, (8, 8, 3)).astype(np.uint8)
     picture = cv2.resize(colours, (8 * tile, 8 * tile), interpolation=cv2.INTER_NEAREST)
@@ -81,7 +81,7 @@ def test_a_wire_that_is_wiped_away_is_counted_and_a_speck_is_not() -> None:
     assert compare(photo, plain, with_a_speck).thin_recall == 1
 
 
-def test_what_a_photo_has_none_of_is_left_out_of_the_mean() -> None:
+def test_figures_that_do_not_apply_to_a_photo_are_left_out_of_the_mean() -> None:
     plain, photo = np.full((60, 60, 3), 150, np.uint8), soft_photo(60, 60)
     nothing, something = compare(plain, plain, plain), compare(photo, photo, photo)
     assert np.isnan([nothing.edge_recall, nothing.thin_recall, nothing.crispness, nothing.skin]).all()
@@ -89,7 +89,7 @@ def test_what_a_photo_has_none_of_is_left_out_of_the_mean() -> None:
     assert mean.edge_recall == something.edge_recall == mean.crispness == 1
 
 
-def test_a_blur_is_less_crisp_and_the_target_moved_is_as_crisp() -> None:
+def test_a_blurred_picture_is_less_crisp_and_a_shifted_target_as_crisp() -> None:
     target = boxes(240)
     soft, softer = (crispness(blurred(target, sigma), target) for sigma in (0.4, 0.8))
     assert softer < 0.5 < soft < 1
@@ -101,7 +101,7 @@ def test_a_box_has_the_shares_of_its_outline_and_of_the_rest() -> None:
     box = np.full((101, 101, 3), 100, np.uint8)
     box[20:60, 30:70] = 180  # 40 pixels of a side
     flat, strong = shares(box)
-    assert strong == pytest.approx(159 / 100**2)  # the corner at the bottom right has no step of its own
+    assert strong == pytest.approx(159 / 100**2)  # the bottom right corner has no step of its own
     assert flat == pytest.approx(1 - strong)
     faint = box.copy()
     faint[box == 180] = 110
@@ -124,7 +124,7 @@ def test_lightness_is_measured_where_skin_is_bare() -> None:
     assert np.isnan(compare(lighter, photo, photo).skin)
 
 
-def test_a_look_that_grows_with_the_picture_is_the_same_at_every_size() -> None:
+def test_a_look_that_scales_with_the_picture_is_the_same_at_every_size() -> None:
     small, large = (compare_sizes(boxes(side), boxes(1024)) for side in (1024, 2048))
     np.testing.assert_allclose(astuple(large)[:4], astuple(small)[:4], rtol=0.2)
     assert max(small.delta_e, large.delta_e) < 2
@@ -132,7 +132,7 @@ def test_a_look_that_grows_with_the_picture_is_the_same_at_every_size() -> None:
     assert 30 < small.area_width < 150
 
 
-def test_a_line_that_does_not_grow_with_the_picture_is_found() -> None:
+def test_a_line_that_does_not_scale_with_the_picture_is_detected() -> None:
     thin = np.full((2000, 2000, 3), 200, np.uint8)
     thin[:, 500::500] = 30
     thick = np.asarray(cv2.erode(thin, np.ones((1, 9), np.uint8)), np.uint8)
@@ -153,7 +153,7 @@ def test_a_fresh_generator_draws_nearly_the_photo_at_any_size() -> None:
     assert np.abs(drawn.astype(int) - photo).mean() < 25  # the last step inks it
 
 
-def test_evaluation_leaves_out_what_is_no_photo_unless_it_was_named(tmp_path: Path) -> None:
+def test_evaluation_skips_files_that_are_not_photos_unless_named(tmp_path: Path) -> None:
     (tmp_path / "damaged.jpg").write_bytes(b"\xff\xd8\xff nothing")
     Image.fromarray(soft_photo(300, 200)).save(tmp_path / "photo.png")
     Image.fromarray(soft_photo(40, 40)).save(tmp_path / "icon.png")
@@ -210,7 +210,7 @@ def test_export_writes_an_entry_whose_digest_matches_and_loads(tmp_path: Path, r
         assert preview.size == (480, 480)
 
 
-def test_a_run_that_has_not_come_to_its_end_is_looked_at_but_not_exported(tmp_path: Path) -> None:
+def test_an_unfinished_run_can_be_evaluated_but_not_exported(tmp_path: Path) -> None:
     run = Run(RECIPE)
     run.save(tmp_path / "checkpoint.pt")
     with pytest.raises(ValueError, match="step 0 of 6"):

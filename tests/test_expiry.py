@@ -1,4 +1,4 @@
-"""Nothing stays in Redis for ever: every key has a time to live, or an index that removes it, or a reason to stay."""
+"""No key stays in Redis forever: each has a time to live, an index that removes it, or a reason to stay."""
 
 import json
 import re
@@ -42,17 +42,17 @@ from shared.usecases.dispatch import dispatch
 from shared.usecases.jobs import erase, retry
 from shared.usecases.maintenance import expire_due, reconcile
 from shared.usecases.recovery import resend_lost
-from tests.conftest import ROOT, ToyEngine, fall_silent, photo_bytes
+from tests.conftest import ROOT, ToyEngine, expire_lease, photo_bytes
 from tests.shared.albums.test_albums import ALBUMS, body, put, upload
 from tests.shared.webhooks.test_webhooks import Receiver, receiver  # noqa: F401  a fixture
 from web.app import create_app
 from worker import tasks
 
 JOBS = "/api/v1/jobs"
-NOBODY = "http://localhost:9/"  # a webhook that nobody hears
+NOBODY = "http://localhost:9/"  # a webhook without a receiver
 MOST = Allowance((Scope.SUBMIT, Scope.READ), requests_per_minute=10_000, megapixels_per_day=1000)
 
-# Nothing removes these keys; why none of them grows.
+# Nothing removes these keys; the reasons why none of them grows.
 STAY = {
     TOTALS: "counters since the beginning, under a few names",
     PACE: "one number for each style",
@@ -62,10 +62,10 @@ STAY = {
     lane_totals(Lane.INTERACTIVE): "four counters",
     lane_totals(Lane.BULK): "four counters",
 }
-# These are empty, and so no keys, once everything they name has come to its end; what takes an entry out.
+# These become empty, and so disappear, once everything they name has ended; the code that removes an entry.
 INDEXES = {
     EXPIRY: "the job expires or is erased",
-    QUARANTINE: "the job expires, is erased or tried anew",
+    QUARANTINE: "the job expires, is erased or retried",
     LEASES: "the attempt ends",
     REFERENCES: "the object is let go of",
     lane_sent(Lane.INTERACTIVE): "the job begins or ends",
@@ -79,7 +79,7 @@ INDEXES = {
 
 
 def is_named(redis: Redis, key: str) -> bool:
-    """Whether an index names what a key without a time to live belongs to."""
+    """Return whether an index names the owner of a key without a time to live."""
     match key.split(":", 2)[1:]:
         case ["job", rest]:
             return redis.zscore(EXPIRY, rest.removesuffix(":events")) is not None
@@ -93,13 +93,13 @@ def is_named(redis: Redis, key: str) -> bool:
 
 
 def lasting(redis: Redis) -> set[str]:
-    """The keys without a time to live."""
+    """Return the keys without a time to live."""
     return {str(key) for key in redis.scan_iter("sakuga:*") if redis.ttl(key) == -1}
 
 
 @dataclass
 class Watch:
-    """What was seen in Redis, and what of it nothing would have removed."""
+    """The keys seen in Redis, and those of them that nothing would have removed."""
 
     redis: Redis
     seen: set[str] = field(default_factory=set)
@@ -113,7 +113,7 @@ class Watch:
 
 @dataclass
 class Place:
-    """A service with a caller; somebody looks into its Redis after every step, and in the middle of long ones."""
+    """A service with a caller, whose Redis is inspected after every step, and in the middle of long ones."""
 
     services: Services
     client: FlaskClient
@@ -133,13 +133,13 @@ class Place:
         assert self.services.attempts.claim(job_id, "host/1") is not None
 
     def work(self) -> None:
-        """Convert all that waits, as a worker does."""
+        """Convert all waiting jobs, as a worker does."""
         self.services.workers.heartbeat("host/1")
         while message := next((found for lane in Lane if (found := self.services.redis.rpop(lane))), None):
             tasks.convert(json.loads(str(message))["headers"]["id"], self.services, lambda _: self._engine())
 
-    def tidy(self) -> None:
-        """What every worker node does now and then."""
+    def sweep(self) -> None:
+        """Run the periodic housekeeping of a worker node."""
         services = self.services
         for step in (resend_lost, dispatch, notify_finished, expire_due, reconcile):
             step(services)
@@ -178,7 +178,7 @@ def place(guarded: Services, key_file: Path) -> Iterator[Place]:
 
 
 def broken_photo() -> bytes:
-    """A photo that only its conversion finds damaged."""
+    """A damaged photo that passes inspection and fails in conversion."""
     data = bytearray(photo_bytes((200, 200)))
     data[60:-60] = bytes(len(data) - 120)
     return bytes(data)
@@ -214,12 +214,12 @@ def try_again(place: Place) -> None:
 
 
 def kill_workers(place: Place) -> None:
-    """Photos that are tried too often: one stays in quarantine, one is tried anew and waits, one is dropped."""
+    """Exceed the attempts of three photos: one stays in quarantine, one is retried and waits, one is dropped."""
     kept, retried, dropped = (place.send(seed) for seed in (6, 7, 9))
     for job_id in (kept, retried, dropped):
         for _ in range(place.services.settings.max_attempts):
             place.claim(job_id)
-            fall_silent(place.services, place.services.jobs.get(job_id))
+            expire_lease(place.services, place.services.jobs.get(job_id))
         assert place.services.attempts.claim(job_id) is None
     place.watch.look()
     retry(place.services, retried)
@@ -230,13 +230,13 @@ def kill_workers(place: Place) -> None:
 def lose_messages(place: Place) -> None:
     job_id = place.send(8)
     place.claim(job_id)
-    fall_silent(place.services, place.services.jobs.get(job_id))
+    expire_lease(place.services, place.services.jobs.get(job_id))
     place.services.redis.delete(Lane.INTERACTIVE)
     assert resend_lost(place.services)
 
 
 def damage_a_record(place: Place) -> None:
-    """A record that nobody can read is put aside when somebody wants to begin the job."""
+    """Damage a record, which is set aside when a worker claims the job."""
     job_id = place.send(10)
     place.services.redis.hset(f"sakuga:job:{job_id}", "state", "{")
     assert place.services.attempts.claim(job_id) is None
@@ -249,7 +249,7 @@ def fill_albums(place: Place) -> None:
     put(place.client, album, "20.png", 30)
     place.watch.look()
     place.work()
-    place.tidy()
+    place.sweep()
     body(place.client.post(f"{album}/retry"))
 
 
@@ -260,11 +260,11 @@ def end_albums(place: Place) -> None:
     place.watch.look()
     body(place.client.post(f"{canceled}/cancel"))
     place.client.delete(erased)
-    place.tidy()
+    place.sweep()
 
 
 def leave_undone(place: Place) -> None:
-    """Photos that wait, and are being converted, for ever."""
+    """Leave photos waiting and running forever."""
     place.send(50)
     place.claim(place.send(51))
     album = place.start_album(NOBODY)
@@ -286,18 +286,18 @@ LIFE = (
 
 def live(place: Place, receiver: Receiver) -> None:  # noqa: F811
     put(place.client, place.start_album(receiver.url), "a.png")
-    for step in (*LIFE, Place.tidy):
+    for step in (*LIFE, Place.sweep):
         step(place)
         place.watch.look()
 
 
-def let_expire(place: Place, let_pass: Callable[[float], None]) -> None:
-    """Let the time of everything pass, in the service and in Redis."""
-    for _ in range(2):  # what expires may leave keys that expire in turn
-        let_pass(place.services.settings.quarantine_ttl_s + 60)
-        place.tidy()
+def let_expire(place: Place, advance_clock: Callable[[float], None]) -> None:
+    """Let everything expire, in the service and in Redis."""
+    for _ in range(2):  # expiry may leave keys that expire in turn
+        advance_clock(place.services.settings.quarantine_ttl_s + 60)
+        place.sweep()
         place.watch.look()
-        place.work()  # takes the messages of what has expired
+        place.work()  # takes the messages of expired jobs
         if expiring := set(place.services.redis.scan_iter("sakuga:*")) - lasting(place.services.redis):
             place.services.redis.delete(*expiring)
 
@@ -305,18 +305,20 @@ def let_expire(place: Place, let_pass: Callable[[float], None]) -> None:
 def test_every_key_expires_or_is_removed(
     place: Place,
     receiver: Receiver,  # noqa: F811
-    let_pass: Callable[[float], None],
+    advance_clock: Callable[[float], None],
 ) -> None:
     live(place, receiver)
     assert receiver.heard
-    assert [start for start in starts_in_the_code() if not any(key.startswith(start) for key in place.watch.seen)] == []
-    let_expire(place, let_pass)
+    assert [
+        start for start in key_prefixes_in_the_code() if not any(key.startswith(start) for key in place.watch.seen)
+    ] == []
+    let_expire(place, advance_clock)
     assert place.watch.stray == set()
     assert set(place.services.redis.scan_iter("sakuga:*")) - STAY.keys() == set()
     assert [path for path in (place.services.settings.data_dir / "store").rglob("*") if path.is_file()] == []
 
 
-def starts_in_the_code() -> set[str]:
-    """How the names of all keys start, as they stand in the code: a new one is to be seen here, too."""
+def key_prefixes_in_the_code() -> set[str]:
+    """Return the prefixes of all keys named in the code: new ones must be covered here, too."""
     files = [path for part in ("shared", "web", "worker") for path in (ROOT / part).rglob("*.py")]
     return {start for path in files for start in re.findall(r'"(sakuga:[a-z:]+)', path.read_text("utf-8"))}

@@ -1,6 +1,6 @@
-"""Hostile input: nothing that anybody sends crashes, hangs, blows up, answers with a 5xx or writes where it should not.
+"""Hostile input: no request causes a crash, a hang, excessive memory, a 5xx or a write in the wrong place.
 
-A quick run of what `make fuzz` does for longer; see `tests/fuzzing.py`.
+A quick version of `make fuzz`; see `tests/fuzzing.py`.
 """
 
 import bz2
@@ -47,7 +47,7 @@ from web.held_requests import SlotPool
 from worker import tasks
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"  # werkzeug leaves the files of broken forms to be collected
+    "ignore::pytest.PytestUnraisableExceptionWarning"  # werkzeug does not close the files of broken forms
 )
 JOBS, ALBUMS = "/api/v1/jobs", "/api/v1/albums"
 Json = dict[str, Any]
@@ -55,7 +55,7 @@ Json = dict[str, Any]
 
 @pytest.fixture(scope="module", autouse=True)
 def _any_number_of_albums() -> Iterator[None]:
-    """Whoever tries everything starts more of them in a minute than a caller may."""
+    """Lift the limit on albums per minute, which these tests exceed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rates, "ALBUMS_PER_MINUTE", 1_000_000)
         yield
@@ -67,7 +67,7 @@ def app(services: Services) -> Flask:
 
 
 def hurried(services: Services) -> Flask:
-    """One that lets nobody wait: what is held open ends at once, and gives back no seat where nobody closes it."""
+    """An app that never waits: held requests end at once, and there are slots for those that nobody closes."""
     app = create_app(services, is_serving=lambda: False)
     app.extensions["sakuga-slots"] = SlotPool(1_000_000, lambda: False)
     return app
@@ -93,7 +93,7 @@ def convert(services: Services, job_id: str) -> None:
 
 
 def require_answer(response: TestResponse) -> None:
-    """Whatever was sent, it is the sender who is told what was wrong with it."""
+    """Require a 4xx with a reason, or success."""
     assert response.status_code < 500, response.text
     if response.status_code >= 400 and response.data:
         assert response.content_type == "application/problem+json"
@@ -111,13 +111,13 @@ def saved(image: Image.Image, image_format: str, **options: Any) -> bytes:  # no
 
 
 def layered(size: tuple[int, int] = (32, 32)) -> bytes:
-    """A PSD (Adobe's File Formats Specification), which Pillow only reads."""
+    """A PSD (Adobe's File Formats Specification), which Pillow can read but not write."""
     header = b"8BPS" + struct.pack(">H6xHIIHH", 1, 1, *size, 8, 1)
     return header + bytes(14) + bytes(size[0] * size[1])
 
 
 def small_photos() -> list[bytes]:
-    """Photos of a few kB in every format that is read, with all that their headers may have."""
+    """Photos of a few kB in every format that is read, with every kind of metadata in their headers."""
     image = Image.open(BytesIO(photo_bytes((48, 40)))).convert("RGB")
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "description"
@@ -146,7 +146,7 @@ def small_photos() -> list[bytes]:
     return plain + with_metadata + animated + packed + modes + others
 
 
-def test_a_damaged_photo_is_a_picture_or_told_why_not() -> None:
+def test_a_damaged_photo_is_converted_or_refused_with_a_reason() -> None:
     with Converter() as converter:
         for photo in small_photos():
             assert converter.convert(photo) == "picture"
@@ -157,7 +157,7 @@ def require_outcome(outcome: str) -> None:
     assert re.fullmatch(r"picture|4\d\d \w+", outcome)
 
 
-def test_the_process_that_converts_for_these_tests_notices_what_it_should() -> None:
+def test_the_converter_process_reports_refusals_and_its_own_death() -> None:
     with Converter() as converter:
         assert converter.convert(b"no photo") == "415 not_a_photo"
         psutil.Process(converter.pid).kill()
@@ -189,7 +189,7 @@ def brought_to(services: Services, client: FlaskClient, aim: str) -> Job:
 
 
 def aimed(case: Case[Any], services: Services, client: FlaskClient, aim: str) -> None:
-    """Let a generated call meet something that is there."""
+    """Let a generated call hit an existing resource."""
     if aim == "as generated":
         return
     if "job_id" in case.path_parameters:
@@ -201,7 +201,7 @@ def aimed(case: Case[Any], services: Services, client: FlaskClient, aim: str) ->
         case.path_parameters["album_id"] = album.rpartition("/")[2]
         for entry in services.albums.entries(case.path_parameters["album_id"]):
             if entry.job:
-                convert(services, entry.job.id)  # else its archive would wait, and break off
+                convert(services, entry.job.id)  # otherwise its archive would wait and be aborted
     if isinstance(case.body, dict) and "photo" in case.body:
         case.body["photo"] = photo_bytes()  # type: ignore[assignment]
     elif isinstance(case.body, bytes):
@@ -209,14 +209,14 @@ def aimed(case: Case[Any], services: Services, client: FlaskClient, aim: str) ->
 
 
 def can_be_wrong(operation: Json) -> bool:
-    """Whether the document says enough of what a call takes that something else could be sent."""
+    """Return whether the document constrains a call enough that invalid input can be generated."""
     kinds = operation.get("requestBody", {}).get("content", {}).keys() - {"image/*"}
     return bool(kinds) or any(parameter["in"] == "query" for parameter in operation["parameters"])
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
-def test_the_api_does_what_its_document_says(guarded: Services, key_file: Path, mode: GenerationMode) -> None:
-    """For one who has a key; that nothing opens without it schemathesis looks too."""
+def test_the_api_conforms_to_its_document(guarded: Services, key_file: Path, mode: GenerationMode) -> None:
+    """With a key; schemathesis also checks that nothing is accessible without one."""
     key, _ = create_caller(key_file, "fuzz", Allowance(tuple(Scope)), expires_in=None)
     app, headers = hurried(guarded), {"Authorization": f"Bearer {key}"}
     client = app.test_client()
@@ -227,7 +227,7 @@ def test_the_api_does_what_its_document_says(guarded: Services, key_file: Path, 
         operations = [operation for operation in operations if can_be_wrong(operation.definition.raw)]
     assert len(operations) > 5
     for operation in operations:
-        # What a photo, a style or a cursor is no schema can tell; and nobody is ready where no worker is.
+        # No schema can describe what a valid photo, style or cursor is; and without a worker the service is not ready.
         excluded = [positive_data_acceptance, *([not_a_server_error] if operation.path == "/readyz" else [])]
 
         def check(example: tuple[Case[Any], str], excluded: Any = excluded) -> None:  # noqa: ANN401
@@ -240,7 +240,7 @@ def test_the_api_does_what_its_document_says(guarded: Services, key_file: Path, 
         fuzz(example, check, examples=12, share=1 / len(operations))
 
 
-def test_methods_that_are_not_described_are_refused(client: FlaskClient, services: Services) -> None:
+def test_undocumented_methods_are_refused(client: FlaskClient, services: Services) -> None:
     document = json.loads(client.get("/openapi.json").data)
     ids = {"{job_id}": submitted(services).id, "{album_id}": "x", "{name}": "x"}
     for path, described in document["paths"].items():
@@ -278,7 +278,7 @@ def hostile_headers() -> st.SearchStrategy[dict[str, str]]:
     return st.dictionaries(st.sampled_from(HEADERS), st.sampled_from(VALUES) | st.text(characters, max_size=40))
 
 
-def test_no_header_brings_a_request_down(client: FlaskClient, services: Services, album: str) -> None:
+def test_no_header_crashes_a_request(client: FlaskClient, services: Services, album: str) -> None:
     job = submitted(services)
     convert(services, job.id)
 
@@ -310,7 +310,7 @@ TEXTS = [
 ]
 
 
-def test_no_body_brings_a_request_down(client: FlaskClient, album: str) -> None:
+def test_no_body_crashes_a_request(client: FlaskClient, album: str) -> None:
     def send_form(body: bytes) -> None:
         for path in (JOBS, f"{album}/photos"):
             with within_bounds():
@@ -330,7 +330,7 @@ def zipped(files: dict[str | zipfile.ZipInfo, bytes], compression: int = zipfile
 
 
 def big_zipped(name: str, data: bytes) -> bytes:
-    """An archive with the fields of ZIP64 (APPNOTE 4.3.14 and 4.5.3) that a small one does without."""
+    """An archive with the fields of ZIP64 (APPNOTE 4.3.14 and 4.5.3), which small ones do not need."""
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive, archive.open(name, "w", force_zip64=True) as entry:
         entry.write(data)
@@ -344,7 +344,7 @@ def big_zipped(name: str, data: bytes) -> bytes:
 
 
 def overlapping(entries: int, packed: bytes, size: int) -> bytes:
-    """Many entries of a directory that are one and the same piece of the file."""
+    """An archive with many directory entries that share the same piece of the file."""
     local = struct.pack("<4sHHHHHIIIHH", b"PK\3\4", 20, 0, 8, 0, 33, 0, len(packed), size, 1, 0) + b"a" + packed
     listed = (
         struct.pack("<4sHHHHHHIIIHHHHHII", b"PK\1\2", 20, 20, 0, 8, 0, 33, 0, len(packed), size, 1, *6 * [0]) + b"a"
@@ -354,7 +354,7 @@ def overlapping(entries: int, packed: bytes, size: int) -> bytes:
 
 
 def bzip2_of_zeros(blocks: int) -> bytes:
-    """A bzip2 file of the same block of 43 MiB again and again: 40 bytes each, and made without packing gigabytes."""
+    """A bzip2 file that repeats a block of 43 MiB: 40 bytes each, made without compressing gigabytes."""
     end = f"{0x177245385090:048b}"
     bits = "".join(f"{byte:08b}" for byte in bz2.compress(bytes(43 << 20)))
     head, block = bits[:32], bits[32 : bits.rindex(end)]
@@ -366,7 +366,7 @@ def bzip2_of_zeros(blocks: int) -> bytes:
 
 
 def packed_as(method: int, name: str, packed: bytes) -> bytes:
-    """An archive of one entry, which says that it unpacks to no more than what it is."""
+    """An archive of one entry, which claims to unpack to its own size."""
     archive = bytearray(zipped({name: packed}, zipfile.ZIP_STORED))
     for place in (8, archive.rindex(b"PK\1\2") + 10):
         struct.pack_into("<H", archive, place, method)
@@ -404,12 +404,12 @@ def small_archives() -> list[bytes]:
     ]
 
 
-Walled = tuple[FlaskClient, Callable[[], None]]
+Confined = tuple[FlaskClient, Callable[[], None]]
 
 
 @pytest.fixture
-def walled(services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Walled:
-    """A client of a service in a folder of its own, and what looks whether anything was written beside its store."""
+def confined(services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Confined:
+    """A client of a service in a folder of its own, and a check that nothing was written outside its store."""
     folders = {name: tmp_path / "outer" / name for name in ("data", "temporary", "work")}
     for folder in folders.values():
         folder.mkdir(parents=True)
@@ -420,28 +420,28 @@ def walled(services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     own = connect(services.settings.model_copy(update={"data_dir": folders["data"]}))
     before = _listing(tmp_path)
 
-    def require_wall() -> None:
+    def require_confinement() -> None:
         new = {path for path, what in _listing(tmp_path).items() if before.get(path) != what}
         kept = re.compile(r"outer/data/store(/\.part|/public|/public/photos|/public/photos/[0-9a-f]{64})?")
         assert [path for path in new if not kept.fullmatch(path)] == []
 
-    return create_app(own).test_client(), require_wall
+    return create_app(own).test_client(), require_confinement
 
 
 def _listing(folder: Path) -> dict[str, int]:
-    """Every path below, with its size where it is a file."""
+    """Return every path in a folder, with the sizes of files."""
     files = [path for path in folder.rglob("*") if not path.name.endswith(".sock")]
     return {str(path.relative_to(folder)): path.stat().st_size if path.is_file() else 0 for path in files}
 
 
-def test_the_bzip2_bomb_of_these_tests_is_one() -> None:
+def test_the_bzip2_bomb_of_these_tests_decompresses_as_intended() -> None:
     for blocks in (1, 3):
         assert bz2.decompress(bzip2_of_zeros(blocks)) == bytes(blocks * (43 << 20))
-    assert len(bzip2_of_zeros(48)) < 4096  # and would be 2 GiB
+    assert len(bzip2_of_zeros(48)) < 4096  # and would unpack to 2 GiB
 
 
-def test_a_hostile_archive_writes_nothing_beside_the_store(walled: Walled) -> None:
-    client, require_wall = walled
+def test_a_hostile_archive_writes_nothing_outside_the_store(confined: Confined) -> None:
+    client, require_confinement = confined
 
     def send(archive: bytes) -> None:
         album = str(client.post(ALBUMS, json={}).headers["Location"])
@@ -451,7 +451,7 @@ def test_a_hostile_archive_writes_nothing_beside_the_store(walled: Walled) -> No
         for refused in json.loads(response.data)["rejected"]:
             assert refused["error"]["code"] != "internal"
         client.delete(album)
-        require_wall()
+        require_confinement()
 
     for archive in small_archives():
         send(archive)
@@ -463,7 +463,7 @@ def expected_of(row: dict[str, str]) -> int:
     return {"bad": 422, "bomb": 413}.get(row["file"].split("_")[0], 202)
 
 
-def test_every_photo_of_the_folder_is_what_its_manifest_says(
+def test_every_photo_of_the_folder_is_handled_as_its_manifest_says(
     client: FlaskClient, services: Services, photos_dir: Path
 ) -> None:
     manifest = photos_dir / "MANIFEST.tsv"

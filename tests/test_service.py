@@ -1,4 +1,4 @@
-"""The whole product as its user runs it: `sakuga up`, real processes, real weights, photos over HTTP."""
+"""The whole product as users run it: `sakuga up`, real processes, real weights, photos over HTTP."""
 
 import os
 import signal
@@ -54,7 +54,7 @@ SHORT_OF_TIME = {
 
 @pytest.fixture
 def own_service(tmp_path: Path) -> Iterator[RunningService]:
-    """A Sakuga that a test may hurt."""
+    """A Sakuga of its own, for a test that harms it."""
     running = RunningService(tmp_path, environment={"SAKUGA_PROCESSES": "1"})
     running.start()
     yield running
@@ -72,7 +72,7 @@ def look(service: RunningService, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def held_in_hand(service: RunningService) -> dict[str, Any]:
-    """A job that a worker has begun, and does not end before it is let go."""
+    """Return a running job that does not finish before it is released."""
     service.hold()
     job = submit(service, held_photo())
     wait_until(lambda: look(service, job)["state"] == "running", "the conversion has begun")
@@ -95,7 +95,7 @@ def worker_children(service: RunningService) -> list[psutil.Process]:
 
 
 def _is_forked(child: psutil.Process) -> bool:
-    """Whether it draws; what prepares engines, and helpers of Python, are children too."""
+    """Return whether a child draws; there are also children that prepare engines, and helpers of Python."""
     try:
         return bool(child.cmdline()[1:] == ["-m", "worker"])
     except psutil.NoSuchProcess:  # it has ended
@@ -166,13 +166,13 @@ def test_waiting_jobs_and_pictures_survive_a_restart(own_service: RunningService
     own_service.stop()
     own_service.start()
     assert httpx.get(own_service.url + first["links"]["result"]).status_code == 200
-    assert look(own_service, in_hand)["state"] == "succeeded"  # it was finished before the stop
+    assert look(own_service, in_hand)["state"] == "succeeded"  # which had finished before the stop
     for job in (in_hand, *waiting):
         done = finished(own_service, job, limit_s=60)
         assert (done["state"], done["attempts"]) == ("succeeded", 1)
 
 
-def test_everything_starts_again_after_it_was_killed(own_service: RunningService) -> None:
+def test_everything_restarts_after_it_was_killed(own_service: RunningService) -> None:
     killed = own_service.parts("web") + own_service.parts("worker")
     family = killed + [child for part in killed for child in part.children(recursive=True)]
     for part in killed:
@@ -191,14 +191,14 @@ def test_nothing_is_left_running_after_it_stops(own_service: RunningService) -> 
     wait_until(lambda: not any(process.is_running() for process in family), "every process has ended", limit_s=20)
 
 
-def test_nothing_is_called_but_the_queue_and_the_page(tmp_path: Path) -> None:
+def test_no_connections_are_opened_but_to_the_queue_and_the_page(tmp_path: Path) -> None:
     hook = tmp_path / "hook"
     hook.mkdir()
     (hook / "sitecustomize.py").write_text(TELL_CONNECTIONS)
     told = tmp_path / "told"
     environment = {
         "PYTHONPATH": str(hook),
-        "SAKUGA_CACHE_DIR": str(tmp_path / "cache"),  # empty: engines are prepared, too
+        "SAKUGA_CACHE_DIR": str(tmp_path / "cache"),  # empty, so that engines are prepared, too
         "TELL_CONNECTIONS": str(told),
     }
     service = RunningService(tmp_path / "data", environment=environment)
@@ -210,12 +210,12 @@ def test_nothing_is_called_but_the_queue_and_the_page(tmp_path: Path) -> None:
     called = set(told.read_text().splitlines())
     queue = {line for line in called if line.endswith("/valkey.sock'")}
     assert queue
-    assert called - queue <= {repr(("127.0.0.1", service.port))}  # the supervisor looks whether the page answers
+    assert called - queue <= {repr(("127.0.0.1", service.port))}  # the supervisor checks whether the page responds
 
 
 @pytest.fixture
 def service_of_a_hostile_codec(tmp_path: Path) -> Iterator[RunningService]:
-    """Photos of certain sizes make its codec crash, or take all the memory it gets."""
+    """A service whose codec crashes, or exhausts its memory, on photos of certain sizes."""
     (tmp_path / "hook").mkdir()
     (tmp_path / "hook" / "sitecustomize.py").write_text(HOSTILE_CODEC)
     environment = {
@@ -229,7 +229,7 @@ def service_of_a_hostile_codec(tmp_path: Path) -> Iterator[RunningService]:
     running.stop()
 
 
-def test_a_codec_that_crashes_or_takes_all_memory_costs_one_job_and_no_other(
+def test_a_codec_that_crashes_or_exhausts_memory_fails_only_its_own_job(
     service_of_a_hostile_codec: RunningService,
 ) -> None:
     service = service_of_a_hostile_codec
@@ -245,7 +245,7 @@ def test_a_codec_that_crashes_or_takes_all_memory_costs_one_job_and_no_other(
     assert part_of(service, "web") == web
 
 
-def test_clients_that_fall_silent_in_the_middle_keep_nobody_out(service: RunningService) -> None:
+def test_clients_that_stop_sending_do_not_block_others(service: RunningService) -> None:
     silent = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(WEB_THREADS)]
     try:
         for connection in silent:
@@ -263,7 +263,7 @@ def _answers(service: RunningService) -> bool:
         return False
 
 
-def test_a_second_one_in_the_same_folder_or_on_the_same_port_is_refused(
+def test_a_second_service_in_the_same_folder_or_on_the_same_port_is_refused(
     service: RunningService, tmp_path: Path
 ) -> None:
     for folder, reason in ((service.data_dir, "already running"), (tmp_path, "SAKUGA_PORT")):
@@ -274,7 +274,7 @@ def test_a_second_one_in_the_same_folder_or_on_the_same_port_is_refused(
         assert reason in second.stderr
 
 
-def test_a_default_style_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
+def test_a_missing_default_style_is_reported_at_once(tmp_path: Path) -> None:
     environment = os.environ | {"SAKUGA_DATA_DIR": str(tmp_path), "SAKUGA_PORT": "0", "SAKUGA_STYLE": "nope"}
     command = [sys.executable, "-m", "cli.main", "up"]
     refused = subprocess.run(
@@ -290,7 +290,7 @@ def test_a_process_that_hangs_is_killed_and_its_job_ends_with_advice(tmp_path: P
     try:
         job = held_in_hand(service)
         (child,) = worker_children(service)
-        child.suspend()  # a stopped process hears no soft time limit
+        child.suspend()  # a stopped process does not notice the soft time limit
         hung = finished(service, job)
         assert (hung["state"], hung["error"]["code"]) == ("failed", "timed_out")
         wait_until(lambda: not child.is_running(), "the hung process is gone")

@@ -1,4 +1,4 @@
-"""The rendered target: what a photo is drawn as, tried on pictures with one thing in them."""
+"""The rendered target, tested on pictures that each show one thing."""
 
 from dataclasses import replace
 
@@ -36,11 +36,11 @@ Points = npt.NDArray[np.float32]
 
 SKINS = [(92, 58, 42), (128, 84, 60), (164, 112, 82), (198, 146, 112), (224, 176, 144)]
 HEIGHT, WIDTH = 320, 260
-MIDDLE, FACE = np.array((130.0, 150.0)), 150.0  # of the drawn face: where, and how high
+MIDDLE, FACE = np.array((130.0, 150.0)), 150.0  # of the drawn face: its position and height
 
 
 def ellipse(x: float, y: float, width: float, height: float, corners: int, start: float = 0.0) -> Points:
-    """Points around (x, y) of the face, in units of its height, clockwise from the right and `start` turns on."""
+    """Points around (x, y) of the face, in units of its height, clockwise, starting `start` turns after the right."""
     angles = 2 * np.pi * (start + np.arange(corners) / corners)
     around = np.stack((np.cos(angles) * width, np.sin(angles) * height), 1) / 2
     return (MIDDLE + FACE * (np.array((x, y)) + around)).astype(np.float32)
@@ -77,7 +77,7 @@ def darker(colour: Colour, share: float) -> Colour:
 
 
 def portrait(skin: Colour = SKINS[3]) -> tuple[Rgb, Analysis]:
-    """A drawn face, lit from the left, before a grey-blue wall, and what is known of it."""
+    """A drawn face, lit from the left, before a grey-blue wall, and its analysis."""
     points = mesh()
     photo, person = np.full((HEIGHT, WIDTH, 3), (150, 160, 175), np.uint8), np.zeros((HEIGHT, WIDTH), np.uint8)
     shapes = (
@@ -112,7 +112,7 @@ def fill_shape(canvas: Rgb, points: Points, colour: Colour | int) -> None:
 
 
 def cheeks() -> npt.NDArray[np.bool_]:
-    """Where the drawn face is bare."""
+    """The mask of bare skin in the drawn face."""
     canvas = np.zeros((HEIGHT, WIDTH), np.uint8)
     for side in (-1, 1):
         fill_shape(canvas, ellipse(side * 0.2, 0.1, 0.2, 0.2, 20), 255)
@@ -120,7 +120,7 @@ def cheeks() -> npt.NDArray[np.bool_]:
 
 
 def head() -> npt.NDArray[np.bool_]:
-    """Where the drawn face is."""
+    """The mask of the drawn face."""
     canvas = np.zeros((HEIGHT, WIDTH), np.uint8)
     fill_shape(canvas, mesh()[list(OVAL)], 255)
     return canvas > 127
@@ -180,7 +180,7 @@ def test_darker_skin_stays_the_darker() -> None:
 
 def test_there_is_no_ink_in_skin_and_a_crease_is_smoothed_away() -> None:
     photo, known = portrait()
-    cv2.line(photo, (98, 163), (107, 185), darker(SKINS[3], 0.72), 1, cv2.LINE_AA)  # below where glasses are
+    cv2.line(photo, (98, 163), (107, 185), darker(SKINS[3], 0.72), 1, cv2.LINE_AA)  # below where glasses would be
     drawing = draw(photo, known)
     assert max(drawing.ink[cheeks()].max(), drawing.brush[cheeks()].max()) < 0.1
     drawn = render(photo, "hinata", known)
@@ -281,7 +281,7 @@ def test_eyes_of_a_tilted_head_grow_like_others() -> None:
 
 
 def tilted(photo: Rgb, known: Analysis, degrees: float) -> tuple[Rgb, Analysis]:
-    """The picture, and what is known of it, turned about its middle."""
+    """The picture and its analysis, rotated about the centre."""
     turn = cv2.getRotationMatrix2D((WIDTH / 2, HEIGHT / 2), degrees, 1)
     size = np.array((WIDTH, HEIGHT), np.float32)
     points = known.faces[0] * size @ turn[:, :2].T + turn[:, 2]

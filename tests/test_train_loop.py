@@ -1,4 +1,4 @@
-"""How a generator is trained: steps, phases, the discriminator, checkpoints, optimisers."""
+"""The training of a generator: steps, phases, discriminator, checkpoints, optimisers."""
 
 from contextlib import closing
 from dataclasses import replace
@@ -68,7 +68,7 @@ def advanced(run: Run, pairs: Pairs, steps: int) -> list[float]:
 
 @pytest.mark.parametrize("recipe", [RECIPE, FULL_RECIPE], ids=lambda recipe: str(recipe.size))
 def test_a_resumed_run_equals_an_uninterrupted_one(pairs: Pairs, tmp_path: Path, recipe: Recipe) -> None:
-    """Interrupted before the discriminator takes part and while it does."""
+    """Interrupted before the discriminator takes part, and while it does."""
     whole, parts = Run(recipe), Run(recipe)
     losses = advanced(whole, pairs, recipe.steps)
     assert np.isfinite(losses).all()
@@ -141,7 +141,7 @@ def test_batches_made_ahead_are_those_of_their_steps(pairs: Pairs) -> None:
             np.testing.assert_array_equal(part, expected)
 
 
-def test_training_goes_on_from_where_it_stopped(pairs: Pairs, tmp_path: Path) -> None:
+def test_training_resumes_where_it_stopped(pairs: Pairs, tmp_path: Path) -> None:
     checkpoint = tmp_path / "run" / "checkpoint.pt"
     with closing(train(Run(RECIPE), pairs, checkpoint, every_s=0)) as first:
         begun = [next(first) for _ in range(3)]
@@ -187,7 +187,7 @@ def test_a_blurred_edge_costs_more_than_its_colours_alone() -> None:
     assert drawing_loss(blurred, target, everywhere) > drawing_loss(shaded, target, everywhere)
 
 
-def test_what_weighs_more_costs_more() -> None:
+def test_heavier_weights_raise_the_loss() -> None:
     target, weight = torch.zeros(1, 3, 32, 32), torch.ones(1, 1, 32, 32)
     drawn = target.clone()
     drawn[..., 8:16, 8:16] = 0.5
@@ -196,7 +196,7 @@ def test_what_weighs_more_costs_more() -> None:
     assert drawing_loss(drawn, target, weight) == pytest.approx(3 * even)
 
 
-def test_a_border_of_nothing_leaves_all_and_others_less() -> None:
+def test_a_border_of_zero_crops_nothing_and_others_crop_each_side() -> None:
     images = torch.arange(48.0).view(1, 1, 6, 8)
     assert torch.equal(crop_border(images, 0), images)
     assert torch.equal(crop_border(images, 2), images[..., 2:4, 2:6])

@@ -1,4 +1,4 @@
-"""Whether the bundled styles draw what they were taught."""
+"""The bundled styles draw what they were trained on."""
 
 import numpy as np
 import pytest

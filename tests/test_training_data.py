@@ -1,4 +1,4 @@
-"""What generators are taught with: photos and where they come from, pairs, rules for failed ones, batches."""
+"""Training data: photos and their sources, pairs, rules for failed ones, batches."""
 
 import struct
 import subprocess
@@ -38,7 +38,7 @@ def saved(path: Path, picture: Rgb) -> Path:
 
 
 def face_at(middle_x: float, middle_y: float, radius: float = 0.2) -> npt.NDArray[np.float32]:
-    """A mesh whose points are a disc, with eyes and a mouth where they belong; (1, 478, 2)."""
+    """A mesh whose points form a disc, with eyes and a mouth in their places; (1, 478, 2)."""
     angles = np.linspace(0, 40, MESH_POINTS)
     mesh = np.column_stack((np.cos(angles), np.sin(angles))) * np.linspace(0.1, 1, MESH_POINTS)[:, None]
     for part, x, y, outwards in ((LEFT_EYE, -0.4, -0.2, -1), (RIGHT_EYE, 0.4, -0.2, 1), (LIPS, 0, 0.5, -1)):
@@ -57,7 +57,7 @@ def portrait(skin: tuple[int, int, int] = (200, 160, 140), eyes: int = 20, side:
 
 
 def paler(photo: Rgb, _analysis: Analysis) -> dict[str, Rgb]:
-    """Stands for the targets of all styles."""
+    """A stand-in for the targets of all styles."""
     return {style: (photo * 0.8 + 40).astype(np.uint8) for style in ("hinata", "yoi", "sumi")}
 
 
@@ -110,7 +110,7 @@ def test_photos_that_are_left_out_are_not_in_a_folder(tmp_path: Path) -> None:
 
 
 def test_a_resource_bundle_gives_its_files() -> None:
-    """A bundle of version 1: a folder with a file as it is and one that is packed."""
+    """A bundle of version 1: a folder with a plain file and a compressed one."""
     names, at = b"", {}
     for name in ("photos", "cat.webp", "dog.webp"):
         at[name] = len(names)
@@ -163,7 +163,7 @@ def test_a_piece_keeps_what_is_known_of_its_part() -> None:
 
 
 def analysed(photo: Path, folder: Path, analysis: Analysis) -> Path:
-    """Keep an analysis where `training/analyse.py` would."""
+    """Save an analysis where `training/analyse.py` would."""
     folder.mkdir(exist_ok=True)
     person, sky = ((mask * 255).astype(np.uint8) for mask in (analysis.person, analysis.sky))
     np.savez(folder / f"{content_key(photo)}.npz", faces=analysis.faces, person=person, sky=sky)
@@ -218,7 +218,7 @@ def test_a_sheet_shows_photos_row_by_row_with_what_is_known_of_them() -> None:
     np.testing.assert_allclose(known.faces.mean(1), face_at(0.25, 0.75, 0.1).mean(1) / 2 + at - at[0], atol=1e-6)
 
 
-def test_an_interrupted_rendering_goes_on_where_it_stopped(tmp_path: Path, studio: Studio) -> None:
+def test_an_interrupted_rendering_resumes_where_it_stopped(tmp_path: Path, studio: Studio) -> None:
     photos = [saved(tmp_path / f"{number}.png", soft_photo(60, 80, number)) for number in range(3)]
     pictures = pictures_of(photos)
     render_pairs(pictures[:2], studio)

@@ -16,7 +16,8 @@ _PHOTOS: Final = frozenset(
     | {".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"}
 )
 _CLUTTER: Final = re.compile(r"(^|/)(__MACOSX/|\._|\.DS_Store$|Thumbs\.db$|desktop\.ini$|\.)", re.IGNORECASE)
-_WINDOWS_DEVICES: Final = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
+# Microsoft's "Naming Files, Paths, and Namespaces"; an extension, and spaces before it, make no difference.
+_WINDOWS_DEVICES: Final = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)", re.IGNORECASE)
 
 
 def is_clutter(name: str) -> bool:
@@ -46,13 +47,13 @@ def safe_name(name: str, *, otherwise: str = "") -> str:
 
 
 def _safe_part(part: str) -> str:
-    trimmed = part.strip(" ").rstrip(".")
+    trimmed = part.lstrip(" ").rstrip(" .")  # Windows drops both at the end of a name
     if _WINDOWS_DEVICES.match(trimmed):
         trimmed = f"_{trimmed}"
     path = PurePosixPath(trimmed)
     suffix = path.suffix if len(path.suffix) < 10 else ""  # noqa: PLR2004  an extension
     stem = trimmed.removesuffix(suffix).encode()[: _NAME_BYTES - 20 - len(suffix.encode())].decode(errors="ignore")
-    return stem + suffix
+    return (stem + suffix).rstrip(" .") or "_"
 
 
 def with_number(name: str, number: int) -> str:

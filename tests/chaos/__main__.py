@@ -1,8 +1,8 @@
-"""`make chaos`: every fault, and a table of what became of the photos. With words, only faults whose titles have them.
+"""`make chaos`: inject every fault, or those whose titles contain one of the given words, and print the outcomes.
 
-Exits with 1 when a photo was lost, seen twice, or failed without a reason that belongs to the fault; when it took too
-long; and when a fault did no harm. What this machine does not allow to set up is named in the table, and with CI=true
-counts as a broken promise.
+Exits with 1 if a photo was lost, duplicated, or failed for a reason that the fault does not explain; if recovery took
+too long; or if a fault had no effect. Faults that cannot be set up on this machine are named in the table; with CI=true
+they count as violated guarantees.
 """
 
 import sys
@@ -26,11 +26,11 @@ from tests.chaos.faults import (
     SUPERVISOR,
     Fault,
     R,
+    inject,
     memory_limit,
-    suffer,
 )
 from tests.chaos.machine import NotPossibleError, Switch, small_disk
-from tests.chaos.rig import NODES, Rig, die_in_order
+from tests.chaos.rig import NODES, Rig, exit_on_sigterm
 from tests.chaos.supervised import Supervised
 from tests.chaos.workload import Outcome
 from tests.conftest import IN_CI, s3_server
@@ -42,17 +42,17 @@ HEAD = "| fault | accepted | succeeded | failed | retried | lost | duplicated | 
 
 @dataclass(frozen=True)
 class Part(Generic[R]):
-    """Faults that a rig of the same kind suffers, one after the other."""
+    """Faults that are injected into one kind of rig, one after the other."""
 
     rig: Callable[[Path], AbstractContextManager[R]]  # set up in a folder
     faults: tuple[Fault[R], ...]
 
 
 class Report:
-    """The table, a row as soon as it is known."""
+    """The table, printed row by row."""
 
     def __init__(self, is_chosen: Callable[[Fault[Any]], bool]) -> None:
-        """Print the head; only faults that are chosen are suffered."""
+        """Print the header; only the chosen faults will be injected."""
         self.bad = 0
         self._is_chosen = is_chosen
         self._seed = 0
@@ -63,8 +63,8 @@ class Report:
             flush=True,
         )
 
-    def suffer(self, part: Part[R], folder: Path) -> None:
-        """Let a rig suffer those faults of a part that are chosen, unless it cannot be set up here."""
+    def inject(self, part: Part[R], folder: Path) -> None:
+        """Inject the chosen faults of a part into a rig, unless it cannot be set up here."""
         chosen = [fault for fault in part.faults if self._is_chosen(fault)]
         if not chosen:
             return
@@ -72,7 +72,7 @@ class Report:
             with part.rig(folder) as rig:
                 for fault in chosen:
                     self._seed += 1
-                    self._add(fault, suffer(fault, rig, seed=self._seed))
+                    self._add(fault, inject(fault, rig, seed=self._seed))
         except NotPossibleError as error:
             self._pass_over(chosen, str(error))
 
@@ -83,18 +83,18 @@ class Report:
 
     def _add(self, fault: Fault[R], outcome: Outcome) -> None:
         self._photos += outcome.accepted
-        self.bad += not _is_kept(fault, outcome)
+        self.bad += not _is_upheld(fault, outcome)
         failed = ", ".join(f"{number} {code}" for code, number in outcome.failed.items()) or "0"
         counts = (outcome.accepted, outcome.succeeded, failed, outcome.again, outcome.lost, outcome.twice)
         print(f"| {fault.title} | {' | '.join(map(str, counts))} | {outcome.recovery_s:.1f} s |", flush=True)
 
     def end(self) -> int:
-        print(f"\n{self._photos} photos, {self.bad} faults that broke a promise", flush=True)
+        print(f"\n{self._photos} photos, {self.bad} faults that violated a guarantee", flush=True)
         return 1 if self.bad else 0
 
 
-def _is_kept(fault: Fault[R], outcome: Outcome) -> bool:
-    """Whether every photo has one end, in time; and whether there was any harm."""
+def _is_upheld(fault: Fault[R], outcome: Outcome) -> bool:
+    """Return whether every photo reached one terminal state in time, and whether the fault had an effect."""
     is_harmed = fault.again is None or outcome.again >= fault.again
     is_in_time = outcome.recovery_s <= fault.recovery_s
     return not outcome.lost and not outcome.twice and outcome.failed == fault.costs and is_harmed and is_in_time
@@ -102,12 +102,12 @@ def _is_kept(fault: Fault[R], outcome: Outcome) -> bool:
 
 def main() -> int:
     """Run the faults whose titles have one of the words on the command line, or all."""
-    die_in_order()
+    exit_on_sigterm()
     words = sys.argv[1:]
     report = Report(lambda fault: not words or any(word in fault.title for word in words))
     with tempfile.TemporaryDirectory(prefix="sakuga-chaos-") as folder:
         for number, part in enumerate(PARTS):
-            report.suffer(part, Path(folder) / str(number))
+            report.inject(part, Path(folder) / str(number))
     return report.end()
 
 

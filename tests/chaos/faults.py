@@ -1,8 +1,8 @@
-"""The faults: what is done to a rig while photos are being converted.
+"""Faults to inject into a rig while photos are being converted.
 
-Each returns when recovery begins to count, as seconds since the epoch. Where it is not plain that harm was done (it
-waits for the end of what it ends, or photos must have taken another attempt, or failed), it proves so: else it raises
-AssertionError, or TimeoutError.
+Each returns the time from which recovery is measured, in seconds since the epoch. Where its effect is not obvious
+(because it waits for processes to end, or photos must be retried or fail), it is verified; if there is none, the fault
+raises AssertionError or TimeoutError.
 """
 
 import signal
@@ -30,11 +30,11 @@ from tests.chaos.workload import Outcome, Workload, photo_of
 from tests.conftest import wait_until
 
 OUTAGE_S = 8
-LONG_OUTAGE_S = 65  # longer than whoever asks the queue waits for its answer, however often
+LONG_OUTAGE_S = 65  # longer than any client waits for the queue, retries included
 END_LIMIT_S = 180
-JUMP_S = 48 * 3600  # longer than anything is kept
-CLOCK_GRACE_S = 300  # by which times may differ that are told by the same wrong clock
-STORE_CHECK_LIMIT_S = 10  # the web looks every other second
+JUMP_S = 48 * 3600  # longer than any retention period
+CLOCK_GRACE_S = 300  # the allowed difference between times of the same wrong clock
+STORE_CHECK_LIMIT_S = 10  # the web checks every other second
 
 
 R = TypeVar("R", bound=AnyRig)
@@ -42,18 +42,18 @@ R = TypeVar("R", bound=AnyRig)
 
 @dataclass(frozen=True)
 class Fault(Generic[R]):
-    """One kind of harm, and what it may cost: the errors that owners of some photos are told, by code."""
+    """One kind of fault, and its allowed cost: how many photos may fail, by error code."""
 
     title: str
     harm: Callable[[R, Workload], float]
-    photos: int = 50  # that are sent, at the least
+    photos: int = 50  # sent at least
     costs: dict[str, int] = field(default_factory=dict)
-    again: int | None = None  # how many photos must have taken another attempt, at the least: else it did no harm
+    again: int | None = None  # how many photos must be retried at least; with fewer, the fault had no effect
     recovery_s: float = 60
 
 
-def suffer(fault: Fault[R], rig: R, *, seed: int, photos: int | None = None) -> Outcome:
-    """Let a rig at work suffer a fault, and count what became of the photos; then all parts run again."""
+def inject(fault: Fault[R], rig: R, *, seed: int, photos: int | None = None) -> Outcome:
+    """Inject a fault into a busy rig, count the outcomes of the photos, and restore the rig."""
     workload = Workload(rig, photos or fault.photos, seed=seed)
     workload.start()
     try:
@@ -62,13 +62,13 @@ def suffer(fault: Fault[R], rig: R, *, seed: int, photos: int | None = None) -> 
         since = fault.harm(rig, workload)
         return workload.finish(END_LIMIT_S, since=since)
     finally:
-        rig.mend()
+        rig.restore()
         workload.stop()
 
 
 def _wait_until_busy(rig: AnyRig, workload: Workload) -> None:
     try:
-        wait_until(rig.is_busy, "something is in hand everywhere", HOLD_LIMIT_S)
+        wait_until(rig.is_busy, "every node is converting", HOLD_LIMIT_S)
     except TimeoutError as error:
         raise workload.problem or TimeoutError(f"{error}; {rig.state()}") from error
 
@@ -93,9 +93,9 @@ def stop_node(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
 
 
 def stop_node_too_long(rig: Rig, workload: Workload) -> float:
-    """Stop a node that cannot finish in time: with SIGTERM, and with a photo in hand that takes longer than it may."""
+    """Stop a node (SIGTERM) while it converts a photo that outlasts the drain."""
     photo = workload.send(photo_of(0, SLEEPS))
-    wait_until(lambda: photo in rig.in_hand(), "the long one is in hand", 60)
+    wait_until(lambda: photo in rig.in_hand(), "the long one is being converted", 60)
     holder = rig.services.jobs.get(photo).claim or ""
     victim = next(node for node in rig.nodes if holder.partition(" ")[0].endswith(f"/{node.pid}"))
     victim.end(signal.SIGTERM)
@@ -125,16 +125,16 @@ def fill_queue(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
     assert _fails(lambda: rig.services.redis.set("chaos", "1"), OutOfMemoryError), "the queue takes nothing"
     time.sleep(OUTAGE_S)
     rig.services.redis.config_set("maxmemory", 0)
-    rig.revive()  # a node whose message is refused when it takes it ends
+    rig.restart_ended()  # a node exits when Redis refuses to record a message it takes
     return time.time()
 
 
 def lose_messages(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
-    """The nodes stand still meanwhile: else what is sent may be taken at once, and none wait that could be lost."""
+    """Delete all messages, with the nodes paused: otherwise they might take every message at once."""
     redis = rig.services.redis
     for node in rig.nodes:
         node.send_signal(signal.SIGSTOP)
-    wait_until(lambda: bool(redis.delete(*Lane)), "messages wait, and are lost")
+    wait_until(lambda: bool(redis.delete(*Lane)), "messages are queued, and lost")
     redis.delete(UNACKED, UNACKED_INDEX)
     for node in rig.nodes:
         node.send_signal(signal.SIGCONT)
@@ -144,7 +144,7 @@ def lose_messages(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
 def pause_queue(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
     rig.queue.send_signal(signal.SIGSTOP)
     with Redis(port=rig.queue_port, socket_timeout=1, retry=Retry(NoBackoff(), 0)) as client:
-        assert _fails(client.ping, RedisTimeoutError), "the queue is silent"
+        assert _fails(client.ping, RedisTimeoutError), "the queue does not respond"
     time.sleep(LONG_OUTAGE_S)
     rig.queue.send_signal(signal.SIGCONT)
     return time.time()
@@ -188,12 +188,12 @@ def eat_memory(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
 
 
 def break_store(line: Line) -> Callable[[Rig, Workload], float]:
-    """The line to the S3 server gets bad for a while."""
+    """Degrade the connection to the S3 server for a while."""
 
     def harm(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
         assert rig.s3_line is not None
         rig.s3_line.line = line
-        assert _felt(rig.s3_line.port) is line, "requests suffer"
+        assert _probe(rig.s3_line.port) is line, "requests are affected"
         time.sleep(OUTAGE_S)
         rig.s3_line.line = Line.GOOD
         return time.time()
@@ -233,7 +233,7 @@ def kill_supervisor(rig: Supervised, workload: Workload) -> float:  # noqa: ARG0
 
 @contextmanager
 def memory_limit(rig: Rig, limit_bytes: int) -> Iterator[None]:
-    """Let the nodes have so much memory each and no more, as a container has.
+    """Limit the memory of each node, as a container does.
 
     Raises:
         NotPossibleError: control groups cannot be made here.
@@ -256,8 +256,8 @@ def _fails(act: Callable[[], object], error: type[Exception]) -> bool:
     return False
 
 
-def _felt(port: int) -> Line:
-    """What a line is like for an HTTP request."""
+def _probe(port: int) -> Line:
+    """Return the state of a line, as an HTTP request experiences it."""
     began = time.monotonic()
     try:
         answer = httpx.get(f"http://127.0.0.1:{port}", timeout=10)
@@ -269,7 +269,7 @@ def _felt(port: int) -> Line:
 
 
 def _require_no_store(rig: Rig) -> None:
-    """Raise unless nothing can be written into the store, and the web soon says so."""
+    """Raise unless the store cannot be written to, and the web soon reports that."""
     assert rig.store is not None
     probe = rig.store / "probe"
     assert _fails(lambda: probe.write_bytes(bytes(1 << 16)), OSError), "nothing can be written"
@@ -278,11 +278,11 @@ def _require_no_store(rig: Rig) -> None:
         answer = httpx.get(f"{rig.url}/readyz", timeout=10)
         return answer.status_code == 503 and not answer.json()["store"]
 
-    wait_until(is_said, "/readyz says that the store takes nothing", STORE_CHECK_LIMIT_S)
+    wait_until(is_said, "/readyz reports that the store cannot be written to", STORE_CHECK_LIMIT_S)
 
 
 def _wrong_clock(rig: Rig, seconds: float) -> float:
-    """Let a node's clock be wrong, and see that it takes it for right: kombu notes by it when a message was taken."""
+    """Set a node's clock wrong, and verify that it uses it: kombu records by it when a message was taken."""
     since = time.time()
     rig.clock_of(0).write_text(str(seconds))
     wrong = since + seconds

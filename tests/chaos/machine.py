@@ -1,7 +1,7 @@
-"""What root may do to this machine for a while: small disks, little memory, hosts whose cables can be pulled.
+"""Temporary changes to this machine that require root: small disks, limited memory, hosts that can be disconnected.
 
-Hosts are network namespaces, made with iproute2. Whatever cannot be made here raises NotPossibleError, which says
-nothing about the service: other errors do.
+Hosts are network namespaces, made with iproute2. What cannot be set up here raises NotPossibleError, which says nothing
+about the service; any other error does.
 """
 
 import os
@@ -13,17 +13,17 @@ from typing import Final
 
 from tests.conftest import wait_until
 
-NET: Final = "198.18.77"  # of those set aside for tests of networks (RFC 2544)
+NET: Final = "198.18.77"  # reserved for benchmarking networks (RFC 2544)
 CONTROL_GROUPS: Final = Path("/sys/fs/cgroup")
 
 
 class NotPossibleError(Exception):
-    """This machine, or who runs this, does not allow what a fault needs."""
+    """This machine or user lacks what a fault requires."""
 
 
 @contextmanager
 def setting_up() -> Iterator[None]:
-    """Tell what this machine does not allow from what goes wrong later.
+    """Translate errors during setup, to tell them apart from later failures.
 
     Raises:
         NotPossibleError: with the reason, in place of the error.
@@ -37,17 +37,17 @@ def setting_up() -> Iterator[None]:
 
 
 def run(*command: str) -> None:
-    """Change something of this machine.
+    """Run a command that changes this machine.
 
     Raises:
-        subprocess.CalledProcessError: it may not be changed.
+        subprocess.CalledProcessError: the command failed.
     """
     subprocess.run(command, check=True, capture_output=True)
 
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Path]:
-    """A disk of 64 MB, in memory.
+    """Mount a disk of 64 MB, in memory.
 
     Raises:
         NotPossibleError: it cannot be mounted here.
@@ -63,7 +63,7 @@ def small_disk(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def memory_group(name: str, limit_bytes: int) -> Iterator[Path]:
-    """A control group (v2, or v1) that may have so much memory; whoever joins it must be told to end before it does.
+    """Create a control group (v2 or v1) with limited memory; its processes must be told to exit before it is removed.
 
     Raises:
         NotPossibleError: it cannot be made here.
@@ -76,7 +76,7 @@ def memory_group(name: str, limit_bytes: int) -> Iterator[Path]:
         with setting_up():
             (group / ("memory.max" if is_v2 else "memory.limit_in_bytes")).write_text(str(limit_bytes))
             if (swap := group / "memory.swap.max").exists():
-                swap.write_text("0")  # else what is too much for the memory is swapped out, and nobody is killed
+                swap.write_text("0")  # otherwise the excess is swapped out, and no process is killed
         yield group
     finally:
         wait_until(lambda: not (group / "cgroup.procs").read_text(), "the control group is empty")
@@ -84,17 +84,17 @@ def memory_group(name: str, limit_bytes: int) -> Iterator[Path]:
 
 
 class Switch:
-    """Joins this machine, at `address`, with hosts that see nothing else."""
+    """Connects this machine, at `address`, with hosts that reach nothing else."""
 
     address = f"{NET}.1"
 
     def __init__(self) -> None:
-        """Choose a name; nothing is made."""
-        self._name = f"sakuga{os.getpid()}"  # an interface's may have 15 letters
+        """Choose a name; nothing is created yet."""
+        self._name = f"sakuga{os.getpid()}"  # names of interfaces have at most 15 letters
 
     @contextmanager
     def hosts(self, count: int) -> Iterator[None]:
-        """Let there be so many hosts.
+        """Create this many hosts, and remove them at the end.
 
         Raises:
             NotPossibleError: they cannot be made here.
@@ -105,18 +105,18 @@ class Switch:
             yield
 
     def at(self, number: int, command: list[str]) -> list[str]:
-        """The command that runs `command` on a host."""
+        """Return the command that runs `command` on a host."""
         return ["ip", "netns", "exec", self._host(number), *command]
 
     def pull(self, number: int) -> None:
-        """Cut a host off: what it sends and is sent gets lost, and nobody is told."""
+        """Disconnect a host: packets in both directions are dropped silently."""
         run("ip", "link", "set", self._host(number), "nomaster")
 
     def plug(self, number: int) -> None:
         run("ip", "link", "set", self._host(number), "master", self._name)
 
     def _make(self, count: int, made: ExitStack) -> None:
-        """Make a switch and hosts, and note how each is unmade."""
+        """Create a switch and hosts, and register how to remove each."""
         run("ip", "link", "add", self._name, "type", "bridge")
         made.callback(run, "ip", "link", "del", self._name)
         run("ip", "address", "add", f"{self.address}/24", "dev", self._name)
@@ -127,7 +127,7 @@ class Switch:
             self._lay_cable(number)
 
     def _lay_cable(self, number: int) -> None:
-        """Its end at the switch is called like the host."""
+        """Name the end at the switch after the host."""
         host = self._host(number)
         run("ip", "link", "add", host, "type", "veth", "peer", "name", "net", "netns", host)
         run("ip", "-n", host, "address", "add", f"{NET}.{10 + number}/24", "dev", "net")

@@ -1,9 +1,9 @@
-"""A worker node that can be harmed from inside: `python -m tests.chaos.node` instead of `python -m worker`.
+"""A worker node with faults inside: `python -m tests.chaos.node` instead of `python -m worker`.
 
-Photos of certain widths do to the process that converts them what broken codecs do, and the node's clock can be put
-forward or back while it runs: by the seconds that the file CHAOS_CLOCK says. Until the time that the file CHAOS_HOLD
-says, by the clock of the machine that only runs ahead, a photo in hand stays there: it is converted again and again.
-With CHAOS_STUB a node does everything but draw; CHAOS_GRACE_S is how long records outlive their time, in seconds.
+Photos of certain widths harm the process that converts them as a broken codec would. The file CHAOS_CLOCK contains the
+seconds by which the node's clock is wrong, and can change while it runs. The file CHAOS_HOLD contains the monotonic
+time until which conversions are held up, by converting each photo again and again. With CHAOS_STUB a node does
+everything but draw; CHAOS_GRACE_S is how many seconds records outlive their time.
 """
 
 import os
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from shared.pipeline import ProgressCallback, Tensor
 
 CRASHES, EATS_MEMORY, HANGS, SLEEPS = 61, 67, 73, 79  # widths in pixels
-SLEEP_S = 40  # longer than a node that stops may take
+SLEEP_S = 40  # longer than the drain of a node
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -26,17 +26,17 @@ _clock = os.environ.get("CHAOS_CLOCK")
 
 
 def shifted_time() -> float:
-    """What time it is by this node's clock."""
+    """Return the time of this node's clock."""
     return _true_time() + _told(_clock)
 
 
 def held_until() -> float:
-    """Until what time, as `time.monotonic` tells it, photos stay in hand."""
+    """Return the time of `time.monotonic` until which conversions are held up."""
     return _told(os.environ.get("CHAOS_HOLD"))
 
 
 def _told(file: str | None) -> float:
-    """The number in a file; 0 where there is none."""
+    """Return the number in a file, or 0 if there is no file."""
     try:
         return float(Path(file or "").read_text())
     except (OSError, ValueError):
@@ -44,7 +44,7 @@ def _told(file: str | None) -> float:
 
 
 def harmed(convert: Callable[Concatenate[BinaryIO, P], R]) -> Callable[Concatenate[BinaryIO, P], R]:
-    """The pipeline, where photos of certain widths harm the process."""
+    """Wrap the pipeline so that photos of certain widths harm the process."""
 
     def convert_or_die(photo: BinaryIO, /, *args: P.args, **kwargs: P.kwargs) -> R:
         width = int.from_bytes(photo.read(20)[16:20], "big")  # of a PNG
@@ -70,7 +70,7 @@ def harmed(convert: Callable[Concatenate[BinaryIO, P], R]) -> Callable[Concatena
 
 
 class Stub:
-    """Instead of an engine: gives the photo back."""
+    """Replaces the engine: returns the photo."""
 
     multiple = 4
     margin = 0
@@ -81,7 +81,7 @@ class Stub:
 
 
 def main() -> None:
-    """Harm what there is to harm, then be a node like any other."""
+    """Install the faults, then run a normal node."""
     if _clock:
         time.time = shifted_time
     if os.environ.get("CHAOS_STUB"):
@@ -91,7 +91,7 @@ def main() -> None:
     if grace_s := os.environ.get("CHAOS_GRACE_S"):
         from shared.jobs import record
 
-        record.RECORD_GRACE_S = int(grace_s)  # before others take it over
+        record.RECORD_GRACE_S = int(grace_s)  # before other modules import it
         from shared.jobs import events
 
         events.STREAM_GRACE_S = int(grace_s)

@@ -1,7 +1,7 @@
-"""`make overload`: more photos than can be converted, for minutes, and what the service then says and does.
+"""`make overload`: send more photos than can be converted, for minutes, and judge how the service responds.
 
-Exits with 1 unless it refuses with a time to come back, answers its health checks, keeps what it accepted in the time
-it told, and needs no more of anything than it may.
+Exits with 1 unless it refuses with a time to retry, answers health checks, converts what it accepted in the time it
+announced, and stays within bounded resources.
 """
 
 import argparse
@@ -24,49 +24,49 @@ import httpx
 import psutil
 
 from shared.settings import WEB_THREADS
-from tests.chaos.rig import Rig, die_in_order
+from tests.chaos.rig import Rig, exit_on_sigterm
 from tests.chaos.workload import ENDED, PIXELS, photo_of, seconds_of
 from tests.conftest import wait_until
 
 TIMES = 10
 SENDERS = 16
-QUEUE_S = 30  # of work that may wait
-GRACE = 0.25  # how far off a time may be that was told,
-NEAR = 0.75  # and of how many jobs
+QUEUE_S = 30  # of work that may be queued
+GRACE = 0.25  # allowed relative error of an announced time,
+NEAR = 0.75  # and the share of jobs that must be within it
 MAY_GROW_BYTES = 64 << 20
-MAY_OPEN = WEB_THREADS  # files more: each thread may need a connection to the queue, which is kept
-KEYS_PER_JOB = 5  # its record, its events, its result, and who holds its photo and its picture
+MAY_OPEN = WEB_THREADS  # additional files: each thread may open a connection to the queue, and keeps it
+KEYS_PER_JOB = 5  # its record, events, cached result, and the references to its photo and picture
 KEYS_BESIDES = 5
 HEALTH_S = 1  # within which health checks are answered
-AFTERWARDS = 0.75  # of what was converted before
+AFTERWARDS = 0.75  # of the throughput before
 MEASURE_S = 20
-FIRST_PER_S = 40  # that are sent to see how many are converted; where that is too few, twice as many
+FIRST_PER_S = 40  # photos sent to measure the throughput; doubled while that is too few
 
 
 @dataclass
-class Seen:
-    """What clients saw."""
+class Observations:
+    """The observations of clients."""
 
-    accepted: dict[str, float | None] = field(default_factory=dict)  # what was told of the time it takes, by job
+    accepted: dict[str, float | None] = field(default_factory=dict)  # the announced time, by job
     submit_s: list[float] = field(default_factory=list)
-    refused: list[int] = field(default_factory=list)  # seconds after which to come again
+    refused: list[int] = field(default_factory=list)  # the values of Retry-After, in seconds
     odd: list[str] = field(default_factory=list)
     health_s: list[float] = field(default_factory=list)
-    unhealthy: list[str] = field(default_factory=list)  # health checks that failed
+    unhealthy: list[str] = field(default_factory=list)  # failed health checks
     memory: dict[str, list[int]] = field(default_factory=dict)  # bytes, by program
 
 
 class Flood:
-    """Clients that do not heed what they are told."""
+    """Clients that ignore refusals."""
 
     def __init__(self, rig: Rig, per_s: float) -> None:
-        """Send so many photos per second."""
-        self.seen = Seen()
+        """Prepare to send this many photos per second."""
+        self.seen = Observations()
         self._rig = rig
         self._pause_s = SENDERS / per_s
         self._photos = [photo_of(seed) for seed in range(50)]
         self._number = itertools.count()
-        self._salt = secrets.token_bytes(8)  # a photo that was converted before would take no time
+        self._salt = secrets.token_bytes(8)  # a photo converted before would come from the cache
 
     def run(self, seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -84,9 +84,7 @@ class Flood:
 
     def _send_one(self, client: httpx.Client) -> None:
         began, number = time.monotonic(), next(self._number)
-        photo = (
-            self._photos[number % len(self._photos)] + self._salt + b"%d" % number
-        )  # what follows a picture is not looked at
+        photo = self._photos[number % len(self._photos)] + self._salt + b"%d" % number  # trailing bytes are ignored
         try:
             answer = client.post("/api/v1/jobs", content=photo, headers={"Content-Type": "image/png"})
         except httpx.TransportError as error:
@@ -122,20 +120,20 @@ class Flood:
 
 
 @dataclass
-class Needs:
-    """What the rig needs while it does nothing."""
+class Usage:
+    """The resources of the rig while idle."""
 
     memory: dict[str, int]  # bytes, by program
-    files: dict[str, int]  # that are open, by program
+    files: dict[str, int]  # open files, by program
     keys: int  # in Redis
 
 
-def needs_of(rig: Rig) -> Needs:
-    return Needs(memory_of(rig), open_files(rig), int(rig.services.redis.dbsize()))
+def usage_of(rig: Rig) -> Usage:
+    return Usage(memory_of(rig), open_files(rig), int(rig.services.redis.dbsize()))
 
 
 def memory_of(rig: Rig) -> dict[str, int]:
-    """Bytes of a program and its children; what they share with each other, or with others, counts in parts (PSS)."""
+    """Return the memory of each program and its children in bytes, with their share of shared memory (PSS)."""
     return each_program(rig, lambda process: int(process.memory_full_info().pss))
 
 
@@ -144,7 +142,7 @@ def open_files(rig: Rig) -> dict[str, int]:
 
 
 def each_program(rig: Rig, measure: Callable[[psutil.Process], int]) -> dict[str, int]:
-    """The sum of a measure over the processes of each program."""
+    """Return the sum of a measure over the processes of each program."""
     names = ("queue", "web", "node 0", "node 1")
     return {name: _sum(program.pid, measure) for name, program in zip(names, rig.programs, strict=True)}
 
@@ -158,7 +156,7 @@ def _sum(pid: int, measure: Callable[[psutil.Process], int]) -> int:
 
 
 def capacity(rig: Rig) -> float:
-    """Photos per second that the rig converts."""
+    """Measure how many photos per second the rig converts."""
     per_s = FIRST_PER_S
     while True:
         flood = Flood(rig, per_s)
@@ -166,18 +164,18 @@ def capacity(rig: Rig) -> float:
         flood.run(MEASURE_S)
         is_busy = bool(flood.seen.refused) or rig.waiting() > SENDERS
         converted_per_s = len(ended(rig, flood.seen)) / (time.monotonic() - began)
-        if is_busy or len(flood.seen.submit_s) < per_s * MEASURE_S / 2:  # more cannot be sent from here
+        if is_busy or len(flood.seen.submit_s) < per_s * MEASURE_S / 2:  # this machine cannot send more
             return converted_per_s
         per_s *= 2
 
 
 def room_for(seconds: float, per_s: float) -> dict[str, str]:
-    """The settings of a service in which so much work may wait, where it converts so many photos per second."""
+    """Return settings with a queue for this many seconds of work, at this many photos per second."""
     return {"SAKUGA_MAX_QUEUED_MEGAPIXELS": f"{seconds * per_s * PIXELS / 1e6:.1f}"}
 
 
-def ended(rig: Rig, seen: Seen, limit_s: float = 300) -> list[dict[str, Any]]:
-    """All jobs that were accepted, once they have ended."""
+def ended(rig: Rig, seen: Observations, limit_s: float = 300) -> list[dict[str, Any]]:
+    """Wait until all accepted jobs have ended, and return them."""
     jobs: dict[str, dict[str, Any]] = {}
     with httpx.Client(base_url=rig.url, timeout=30) as client:
 
@@ -193,10 +191,10 @@ def ended(rig: Rig, seen: Seen, limit_s: float = 300) -> list[dict[str, Any]]:
     return list(jobs.values())
 
 
-def judge(rig: Rig, seen: Seen, before: Needs) -> list[str]:
-    """Print what was seen; returns the promises that were broken."""
+def judge(rig: Rig, seen: Observations, before: Usage) -> list[str]:
+    """Print the observations; return the violated guarantees."""
     jobs = ended(rig, seen)
-    after = needs_of(rig)
+    after = usage_of(rig)
     good = sum(job["state"] == "succeeded" for job in jobs)
     print(f"accepted {len(jobs)}, of which {good} succeeded; refused {len(seen.refused)}; odd answers {len(seen.odd)}")
     print(f"Retry-After from {min(seen.refused, default=0)} to {max(seen.refused, default=0)} s")
@@ -213,10 +211,10 @@ def judge(rig: Rig, seen: Seen, before: Needs) -> list[str]:
         "open files": _has_few_files(before.files, after.files),
         "keys in Redis": _has_few_keys(after.keys - before.keys, len(jobs)),
     }
-    return [promise for promise, is_kept in kept.items() if not is_kept]
+    return [guarantee for guarantee, holds in kept.items() if not holds]
 
 
-def _is_healthy(seen: Seen) -> bool:
+def _is_healthy(seen: Observations) -> bool:
     p99_ms = _ms(seen.health_s, 99)
     print(
         f"/livez and /readyz: median {_ms(seen.health_s, 50)} ms, p99 {p99_ms} ms, "
@@ -225,8 +223,8 @@ def _is_healthy(seen: Seen) -> bool:
     return not seen.unhealthy and p99_ms <= 1000 * HEALTH_S
 
 
-def _is_near(jobs: list[dict[str, Any]], seen: Seen) -> bool:
-    """Whether the times were right that were told on acceptance; where none was told, it was wrong."""
+def _is_near(jobs: list[dict[str, Any]], seen: Observations) -> bool:
+    """Return whether the times announced on acceptance were right; a missing one counts as wrong."""
     took = {job["id"]: seconds_of(job["finished_at"]) - seconds_of(job["created_at"]) for job in jobs}
     errors = [math.inf if told is None else told / took[one] - 1 for one, told in seen.accepted.items()]
     near = sum(abs(error) <= GRACE for error in errors) / len(errors)
@@ -249,7 +247,7 @@ def _has_few_files(before: dict[str, int], after: dict[str, int]) -> bool:
 
 
 def _has_few_keys(made: int, jobs: int) -> bool:
-    """Whether no more is kept of jobs than their records and what belongs to them."""
+    """Return whether only the records of jobs and the keys that belong to them are kept."""
     print(f"keys in Redis: {made / jobs:.2f} for each job")
     return made <= KEYS_PER_JOB * jobs + KEYS_BESIDES
 
@@ -259,10 +257,10 @@ def _ms(seconds: list[float], percent: int) -> int:
 
 
 def overload(rig: Rig, seconds: float) -> list[str]:
-    """Send too much for a while; returns the promises that were broken."""
+    """Overload the rig for a while; return the violated guarantees."""
     per_s = capacity(rig)
     print(f"converts {per_s:.1f} photos per second; sending {TIMES * per_s:.0f} for {seconds:g} s", flush=True)
-    before = needs_of(rig)
+    before = usage_of(rig)
     flood = Flood(rig, TIMES * per_s)
     flood.run(seconds)
     broken = judge(rig, flood.seen, before)
@@ -272,7 +270,7 @@ def overload(rig: Rig, seconds: float) -> list[str]:
 
 
 def main() -> int:
-    die_in_order()
+    exit_on_sigterm()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=300)
     arguments = parser.parse_args()
@@ -281,7 +279,7 @@ def main() -> int:
             room = room_for(QUEUE_S, capacity(rig))
         with Rig(Path(folder) / "rig", environment=room) as rig:
             broken = overload(rig, arguments.seconds)
-    print(f"broken: {', '.join(broken)}" if broken else "every promise was kept")
+    print(f"broken: {', '.join(broken)}" if broken else "all guarantees hold")
     return 1 if broken else 0
 
 

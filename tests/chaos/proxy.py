@@ -1,4 +1,4 @@
-"""A stretch of network between two parts, which can be cut, slowed or broken."""
+"""A network connection between two parts, which can be cut, slowed or broken."""
 
 import socket
 import threading
@@ -11,19 +11,19 @@ REFUSAL = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnectio
 
 
 class Line(StrEnum):
-    """What becomes of what is sent."""
+    """The state of a line."""
 
     GOOD = "good"
-    DOWN = "down"  # connections are refused, as when the server is not there
-    SLOW = "slow"  # everything takes a second longer
+    DOWN = "down"  # connections are refused, as if the server were down
+    SLOW = "slow"  # everything is delayed by a second
     BROKEN = "broken"  # HTTP requests are answered with 500
 
 
 class Proxy:
-    """Passes connections to a port of its own on to the port `target`, as the state of the line allows."""
+    """Forwards connections from a port of its own to the port `target`, according to the state of the line."""
 
     def __init__(self, target: int) -> None:
-        """Listen, with a good line."""
+        """Start listening, with a good line."""
         self.line = Line.GOOD
         self._target = target
         self._listener = socket.create_server(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""The parts of a service as processes of their own, each of which can be killed, paused, cut off and started again."""
+"""The parts of a service as separate processes, each of which can be killed, paused, cut off and restarted."""
 
 import os
 import signal
@@ -30,16 +30,16 @@ from worker.app import process_name
 NODES = 2
 START_LIMIT_S = 180
 HOLD_LIMIT_S = 60
-MOMENT_S = 3  # that photos are held on, so that what is done to them then meets them
+MOMENT_S = 3  # for which photos are held after the block, so that the fault hits running conversions
 
 
-def die_in_order() -> None:
-    """When told to stop (SIGTERM), end what was started on the way out."""
+def exit_on_sigterm() -> None:
+    """Exit on SIGTERM by an exception, so that everything started is stopped on the way out."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 class AnyRig(ABC):
-    """What photos are sent to while it suffers."""
+    """A service into which faults are injected."""
 
     services: Services
 
@@ -49,34 +49,34 @@ class AnyRig(ABC):
 
     @abstractmethod
     def is_busy(self) -> bool:
-        """Whether something is in hand everywhere."""
+        """Return whether every node is converting a photo."""
 
     @contextmanager
     def holding(self) -> Iterator[None]:
-        """Let what is in hand stay there meanwhile, and a moment longer, where that can be arranged."""
+        """Hold up running conversions during the block and a moment longer, if the rig can."""
         yield
 
     @abstractmethod
-    def mend(self) -> None:
-        """Let everything be as it was."""
+    def restore(self) -> None:
+        """Undo all faults."""
 
     def in_hand(self) -> set[str]:
-        """The jobs that are being converted now."""
+        """Return the running jobs."""
         return {str(job_id) for job_id in self.services.redis.zrange(LEASES, 0, -1)}
 
     def waiting(self) -> int:
-        """How many jobs wait."""
+        """Return how many jobs are queued."""
         return sum(self.services.lanes.stats(lane).jobs for lane in Lane)
 
     def state(self) -> str:
-        """What there is to do and who is there, to explain what should not be."""
+        """Describe jobs and workers, for error messages."""
         totals = self.services.totals.read()
         return f"{self.services.workers.count()} workers, {self.waiting()} wait, in hand {self.in_hand()}, {totals}"
 
 
 @dataclass
 class Program:
-    """A process with all its children, in a session of its own."""
+    """A process and its children, in a session of its own."""
 
     command: list[str]
     environment: dict[str, str]
@@ -109,7 +109,7 @@ class Program:
         return list(psutil.Process(self.pid).children(recursive=True))
 
     def forks(self) -> list[psutil.Process]:
-        """The children that convert photos."""
+        """Return the children that convert photos."""
         process = psutil.Process(self.pid)
         alive = [child for child in process.children() if child.status() != psutil.STATUS_ZOMBIE]
         return [child for child in alive if child.cmdline() == process.cmdline()]
@@ -128,9 +128,9 @@ class Program:
 
 @dataclass
 class Rig(AnyRig):
-    """A queue, a store, a web and two nodes of one process each, with a switch on hosts of their own.
+    """A queue, a store, a web and two nodes of one process each; with a switch, the nodes run on hosts of their own.
 
-    With `s3_port` the store is the S3 server there, which all reach through one line; else it is a folder.
+    With `s3_port` the store is the S3 server on that port, reached by all through one line; otherwise it is a folder.
     """
 
     folder: Path
@@ -141,7 +141,7 @@ class Rig(AnyRig):
     environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Choose ports; nothing is started."""
+        """Choose ports; nothing is started yet."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.port, self.queue_port = free_port(), free_port()
         self.s3_line = Proxy(self.s3_port) if self.s3_port else None
@@ -177,8 +177,8 @@ class Rig(AnyRig):
         finally:
             self._hold(MOMENT_S)
 
-    def mend(self) -> None:
-        """Let everything be as it was: what was killed starts again, what was paused goes on, clocks are right.
+    def restore(self) -> None:
+        """Undo all faults: restart what was killed, resume what was paused, correct the clocks.
 
         Raises:
             TimeoutError: it does not get ready.
@@ -187,11 +187,11 @@ class Rig(AnyRig):
             self.clock_of(number).unlink(missing_ok=True)
         for program in self.programs:
             program.send_signal(signal.SIGCONT)
-        self.revive()
+        self.restart_ended()
         wait_until(self._is_manned, "all nodes are ready again", START_LIMIT_S)
 
-    def revive(self) -> None:
-        """Start what has ended, as a supervisor would."""
+    def restart_ended(self) -> None:
+        """Restart programs that have ended, as a supervisor would."""
         for program in self.programs:
             if program.process is None or program.process.poll() is not None:
                 program.start()
@@ -205,14 +205,14 @@ class Rig(AnyRig):
         return f"http://127.0.0.1:{self.port}"
 
     def clock_of(self, number: int) -> Path:
-        """The file that says how many seconds a node's clock is wrong."""
+        """Return the file with the seconds by which a node's clock is wrong."""
         return self.folder / f"clock-{number}"
 
     def _hold(self, seconds: float) -> None:
         write_atomically(self.folder / "hold", str(time.monotonic() + seconds).encode())
 
     def workers(self) -> int:
-        """How many warm processes the web knows of, 0 while it does not answer."""
+        """Return how many warm processes the web reports, or 0 while it does not respond."""
         try:
             answer = httpx.get(f"{self.url}/readyz", timeout=10)
             return int(answer.json().get("workers", 0)) if answer.status_code == 200 else 0
@@ -223,7 +223,7 @@ class Rig(AnyRig):
         return len(self.in_hand()) == NODES
 
     def _is_manned(self) -> bool:
-        """Whether every node has a warm process; one that was killed is counted until its silence is noticed."""
+        """Return whether every node has a warm process; the web counts a killed one until its heartbeat expires."""
         if self.workers() < NODES:
             return False
         warm = self.services.workers.alive_on(socket.gethostname())

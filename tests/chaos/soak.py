@@ -1,7 +1,7 @@
-"""`make soak`: thousands of jobs one after the other, in a service where everything expires within seconds.
+"""`make soak`: thousands of jobs in a row, in a service where everything expires within seconds.
 
-Memory, open files, keys in Redis and files on disk must be at the end what they were after the first fifth. Prints a
-row per fifth; exits with 1 when something grew.
+Memory, open files, keys in Redis and files on disk must not grow after the first fifth. Prints a row per fifth; exits
+with 1 if something grew.
 """
 
 import argparse
@@ -11,23 +11,23 @@ import time
 from pathlib import Path
 
 from tests.chaos.overload import MAY_OPEN, Flood, memory_of, open_files
-from tests.chaos.rig import Rig, die_in_order
+from tests.chaos.rig import Rig, exit_on_sigterm
 from tests.conftest import wait_until
 
 PARTS = 5
 TTL_S = 20
-GRACE_S = 5  # how long a record outlives that, instead of an hour
-TIME_LIMIT_S = 10  # until when a node remembers the limit of a job that has ended
-# Each program's memory by 750 bytes a job, and its connections, which are opened when they are needed, and kept.
+GRACE_S = 5  # for how long a record outlives that, instead of an hour
+TIME_LIMIT_S = 10  # for how long a node remembers the limit of an ended job
+# Allowed growth: 750 bytes of memory per program and job, and connections, which are opened when needed and kept.
 MAY_GROW_BY = {"memory": 6 << 20, "open files": MAY_OPEN, "keys": 5, "files": 0}
 
 HEAD = "| jobs | per second | memory of queue, web, nodes (MB) | open files | keys in Redis | files in the store |"
 
-State = dict[str, dict[str, int]]  # what there is when nothing is left to do: of each kind, by whose it is
+State = dict[str, dict[str, int]]  # resources when idle: by kind and owner
 
 
 def state_of(rig: Rig) -> State:
-    """Look after everything has expired, and those who tidy up have been."""
+    """Measure the state after everything has expired and housekeeping has run."""
     redis = rig.services.redis
     wait_until(lambda: redis.zcard("sakuga:expiry") + redis.zcard("sakuga:holdings") == 0, "all has expired", 180)
     time.sleep(GRACE_S + 3)
@@ -47,7 +47,7 @@ def row_of(state: State) -> str:
 
 
 def grew(first: State, last: State) -> list[str]:
-    """What is more at the end than it may be."""
+    """Return the resources that grew more than allowed."""
     return [
         f"{kind} of {owner} ({before} -> {last[kind][owner]})"
         for kind, amounts in first.items()
@@ -57,7 +57,7 @@ def grew(first: State, last: State) -> list[str]:
 
 
 def main() -> int:
-    die_in_order()
+    exit_on_sigterm()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument("--per-second", type=float, default=60)

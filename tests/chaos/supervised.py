@@ -1,4 +1,4 @@
-"""`sakuga up` as a rig: one supervisor with its parts, which may all die with it."""
+"""`sakuga up` as a rig: a supervisor, which can be killed together with its parts."""
 
 import os
 import signal
@@ -17,10 +17,10 @@ GONE_LIMIT_S = 60
 
 
 class Supervised(AnyRig):
-    """What a workload and a fault need of a rig, with everything under one supervisor."""
+    """A rig in which everything runs under one supervisor."""
 
     def __init__(self, folder: Path) -> None:
-        """Choose a port; nothing is started."""
+        """Choose a port; nothing is started yet."""
         environment = {"SAKUGA_PROCESSES": "2", "SAKUGA_STYLE": "hinata-full", "SAKUGA_VISIBILITY_TIMEOUT_S": "6"}
         self._service = RunningService(folder, environment=environment)
 
@@ -39,11 +39,11 @@ class Supervised(AnyRig):
     def is_busy(self) -> bool:
         return bool(self.in_hand())
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         wait_until(self._service.ready, "all is ready again", 60)
 
     def kill(self) -> None:
-        """Kill the supervisor, wait until its parts have gone too, and start anew."""
+        """Kill the supervisor, wait until its parts have ended too, and restart it."""
         assert self._service.process is not None
         family = psutil.Process(self._service.process.pid).children(recursive=True)
         os.kill(self._service.process.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Photos that are sent through HTTP while something goes wrong, and what became of each that was accepted."""
+"""A workload: photos sent over HTTP while faults are injected, and the outcome of every accepted one."""
 
 import hashlib
 import itertools
@@ -21,31 +21,31 @@ from tests.conftest import wait_until
 
 SIDE = 320
 PIXELS = SIDE * SIDE * 3 // 4
-PAUSE_S = 0.1  # between photos: how many a fault meets must not hang on how fast this machine draws
-AHEAD = 6  # photos that wait, so that something always is in hand
+PAUSE_S = 0.1  # between photos: how many a fault affects must not depend on the speed of this machine
+AHEAD = 6  # queued photos, so that every node is always converting
 SEND_LIMIT_S = 240
 ENDED = {"succeeded", "failed", "canceled", "expired"}
-MAX_JOBS = 10_000  # that one rig is sent in all
+MAX_JOBS = 10_000  # sent to one rig in all
 
 
 @dataclass
 class Outcome:
-    """What became of the photos of one run, counted from outside."""
+    """The outcomes of the photos of one run, counted from outside."""
 
     accepted: int = 0
     succeeded: int = 0
     failed: dict[str, int] = field(default_factory=dict)  # by code
-    lost: int = 0  # unknown, or without an end
-    twice: int = 0  # that are two jobs, ended more than once, or whose picture is not the one that was told
-    again: int = 0  # that took more than one attempt
-    recovery_s: float = 0  # from the fault until all that had been accepted before it had ended
+    lost: int = 0  # unknown, or not in a terminal state
+    twice: int = 0  # two jobs for one photo, more than one end, or a picture other than the recorded one
+    again: int = 0  # more than one attempt
+    recovery_s: float = 0  # from the fault until everything accepted before it had ended
 
 
 class Workload:
-    """Sends photos until told to finish, a few ahead of the workers, each until it is accepted."""
+    """Sends photos until told to finish, a few ahead of the workers, retrying each until it is accepted."""
 
     def __init__(self, rig: AnyRig, least: int, *, seed: int = 0) -> None:
-        """Send photos, different for every seed, and `least` of them however soon it is to finish."""
+        """Prepare photos, different for every seed; at least `least` are sent, however soon it is told to finish."""
         self._rig = rig
         self._least = least
         self._seed = seed
@@ -59,13 +59,13 @@ class Workload:
         self._thread.start()
 
     def stop(self) -> None:
-        """Send no more."""
+        """Stop sending."""
         self._least = 0
         self._told_to_finish.set()
         self._thread.join(SEND_LIMIT_S)
 
     def send(self, photo: bytes, **fields: str | int) -> str:
-        """Send one photo, again and again with the same key until it is accepted; returns the job's id.
+        """Send one photo, retrying with the same key until it is accepted; return the job's id.
 
         Raises:
             TimeoutError: it is not.
@@ -89,7 +89,7 @@ class Workload:
         raise TimeoutError(f"no photo is accepted for {SEND_LIMIT_S} s")
 
     def finish(self, limit_s: float, *, since: float) -> Outcome:
-        """Wait until all is sent and has ended; count, with the recovery of all that was accepted before `since`."""
+        """Wait until all photos have been sent and have ended; count outcomes, and time the recovery from `since`."""
         self._told_to_finish.set()
         self._thread.join(SEND_LIMIT_S)
         if self.problem:
@@ -104,10 +104,9 @@ class Workload:
         return outcome
 
     def _listed(self) -> set[str]:
-        """Every job that an owner would see: a photo whose first answer was lost must not be there as a second one.
+        """Return every job that the owner sees: a photo whose first response was lost must not be listed twice.
 
-        The total of jobs that were submitted would not do: it counts those that were taken back, too, because the
-        queue did not take them.
+        The total of submitted jobs would not do: it includes those that were withdrawn because the queue refused them.
         """
         return {job.id for job in self._rig.services.jobs.page(PUBLIC_ID, cursor=None, count=MAX_JOBS).jobs}
 
@@ -124,7 +123,7 @@ class Workload:
             self.problem = error
 
     def _waiting(self) -> int:
-        """How many photos wait; 0 while nobody knows."""
+        """Return how many photos are queued, or 0 while that is unknown."""
         try:
             answer = httpx.get(f"{self._rig.url}/api/v1/stats", timeout=10)
         except httpx.TransportError:
@@ -144,7 +143,7 @@ class Workload:
                     jobs.update({job_id: job} if job else {})
             return all(job_id in jobs and jobs[job_id]["state"] in ENDED for job_id in self.accepted)
 
-        with suppress(TimeoutError):  # those are lost
+        with suppress(TimeoutError):  # these are lost
             wait_until(all_ended, "every photo has its end", limit_s)
         return jobs
 
@@ -171,7 +170,7 @@ class Workload:
 
 
 def photo_of(seed: int, width: int = SIDE) -> bytes:
-    """A photo of its own for every seed."""
+    """Return a photo, different for every seed."""
     pixels = np.random.default_rng(seed).integers(0, 255, (24, 32, 3), dtype=np.uint8)
     buffer = BytesIO()
     Image.fromarray(pixels).resize((width, SIDE * 3 // 4), Image.Resampling.BICUBIC).save(buffer, "PNG")
@@ -179,5 +178,5 @@ def photo_of(seed: int, width: int = SIDE) -> bytes:
 
 
 def seconds_of(time_told: str) -> float:
-    """A time of the API as seconds since the epoch."""
+    """Return a time of the API as seconds since the epoch."""
     return datetime.fromisoformat(time_told).timestamp()

@@ -1,4 +1,4 @@
-"""The command line: what it writes, what it refuses, and how it says so."""
+"""The command line: what it writes, what it refuses, and its messages."""
 
 import logging
 import os
@@ -35,7 +35,7 @@ from worker.tuning_profile import TuningProfile, plan_capacity
 
 @pytest.fixture(autouse=True)
 def _logs_of_the_tests() -> Iterator[None]:
-    """Undo what the command does to the logs of its process."""
+    """Undo the command's logging configuration."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -175,14 +175,14 @@ def test_only_imported_styles_are_removed(data_dir: Path, name: str, why: str) -
 
 @pytest.fixture
 def mine(data_dir: Path) -> Path:
-    """The recipe of an imported light style, which is not there yet."""
+    """The path for the recipe of an imported light style, which does not exist yet."""
     weights = BUNDLED_WEIGHTS / "hinata-light.safetensors"
     sakuga("weights", "import", weights, "--name", "mine", "--upsample", "half_pixel", "--licence", "MIT")
     return recipe_path(installed_styles(data_dir)["mine"])
 
 
 def real_photos(folder: Path) -> list[Path]:
-    """Four small ones, each another."""
+    """Four small, different photos."""
     paths = [folder / f"{turn}.png" for turn in range(4)]
     with Image.open(PHOTO) as photo:
         for turn, path in enumerate(paths):
@@ -190,7 +190,7 @@ def real_photos(folder: Path) -> list[Path]:
     return paths
 
 
-def test_an_imported_style_is_made_fit_for_8_bit(data_dir: Path, mine: Path, tmp_path: Path) -> None:
+def test_an_imported_style_is_calibrated_for_8_bit(data_dir: Path, mine: Path, tmp_path: Path) -> None:
     done = sakuga("weights", "quantise", "mine", *real_photos(tmp_path))
     assert done.exit_code == 0, done.stderr
     recipe = read_recipe(installed_styles(data_dir)["mine"])
@@ -200,7 +200,7 @@ def test_an_imported_style_is_made_fit_for_8_bit(data_dir: Path, mine: Path, tmp
     assert f"in 8 bit: PSNR {recipe.quality.psnr_db:.1f} dB, SSIM {recipe.quality.ssim:.3f}" in sakuga("styles").stdout
 
 
-def test_a_style_that_8_bit_would_change_is_told_as_a_failure(
+def test_a_style_that_8_bit_would_change_is_reported_as_a_failure(
     monkeypatch: pytest.MonkeyPatch, mine: Path, tmp_path: Path
 ) -> None:
     good = read_recipe(installed_styles(tmp_path)["hinata-light"])
@@ -214,7 +214,7 @@ def test_a_style_that_8_bit_would_change_is_told_as_a_failure(
     assert mine.exists()
 
 
-def test_a_recipe_that_could_not_be_kept_is_not_measured(
+def test_a_recipe_that_could_not_be_saved_is_not_measured(
     monkeypatch: pytest.MonkeyPatch, data_dir: Path, tmp_path: Path
 ) -> None:
     def measure(*_: object) -> Int8Recipe:
@@ -238,13 +238,13 @@ def test_a_malformed_recipe_hides_no_style(mine: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", ["Upper", "../escape", "hinata-light", ""])
-def test_a_name_that_cannot_be_is_refused(data_dir: Path, checkpoint: Path, name: str) -> None:
+def test_an_invalid_name_is_refused(data_dir: Path, checkpoint: Path, name: str) -> None:
     result = sakuga("weights", "import", checkpoint, "--name", name, "--upsample", "half_pixel", "--licence", "MIT")
     assert result.exit_code == 1
     assert not imported_weights(data_dir).exists()
 
 
-def test_a_file_that_is_no_weights_is_refused_and_nothing_kept(data_dir: Path, tmp_path: Path) -> None:
+def test_a_file_without_weights_is_refused_and_nothing_is_kept(data_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "w.pt").write_bytes(b"no weights")
     result = sakuga("weights", "import", tmp_path / "w.pt", "--name", "w", "--upsample", "half_pixel", "--licence", "x")
     assert result.exit_code == 1
@@ -264,7 +264,7 @@ def test_the_doctor_finds_what_is_wrong(monkeypatch: pytest.MonkeyPatch, data_di
     assert sick.output.count("fail") == 2
 
 
-def test_the_doctor_misses_engines_and_folders_that_can_be_written(
+def test_the_doctor_reports_missing_engines_and_read_only_folders(
     monkeypatch: pytest.MonkeyPatch, data_dir: Path
 ) -> None:
     monkeypatch.setattr(tuning_profile, "_version", lambda _: None)
@@ -285,14 +285,14 @@ def test_the_embedded_queue_takes_an_eighth_of_the_memory_or_what_it_needs(
     assert words[words.index("--maxmemory") + 1] == str(mib << 20)
 
 
-def test_a_setting_that_does_not_exist_is_said_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_setting_is_reported_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAKUGA_PROT", "8001")
     result = sakuga("up")
     assert result.exit_code == 1
     assert "did you mean SAKUGA_PORT?" in result.stderr
 
 
-def test_only_the_sentence_is_said_not_what_kind_of_error_it_is(data_dir: Path, checkpoint: Path) -> None:
+def test_an_error_is_reported_as_a_sentence_without_its_class(data_dir: Path, checkpoint: Path) -> None:
     named = ("--name", "mine", "--upsample", "asymmetric", "--licence", "x")
     sakuga("weights", "import", checkpoint, *named)
     again = sakuga("weights", "import", checkpoint, *named)
@@ -302,7 +302,7 @@ def test_only_the_sentence_is_said_not_what_kind_of_error_it_is(data_dir: Path, 
 
 
 @pytest.mark.usefixtures("data_dir")
-def test_a_folder_that_cannot_be_is_one_sentence(tmp_path: Path) -> None:
+def test_an_impossible_folder_is_reported_in_one_sentence(tmp_path: Path) -> None:
     photo = photo_at(tmp_path / "cat.jpg")
     for folder in (photo / "sub", Path("/dev/null/sub"), Path("/dev/full")):
         result = sakuga("convert", photo, "-o", folder)
@@ -311,14 +311,14 @@ def test_a_folder_that_cannot_be_is_one_sentence(tmp_path: Path) -> None:
         assert result.stderr.count("\n") == 1
 
 
-def test_a_data_folder_that_cannot_be_is_one_sentence() -> None:
+def test_an_impossible_data_folder_is_reported_in_one_sentence() -> None:
     result = sakuga("up", "--data-dir", "/dev/null/sakuga")
     assert result.exit_code == 1
     assert result.stderr == "Error: /dev/null/sakuga: Not a directory.\n"
 
 
 @pytest.mark.usefixtures("data_dir")
-def test_pictures_that_are_there_stay_unless_they_are_to_be_replaced(tmp_path: Path) -> None:
+def test_existing_pictures_are_kept_unless_they_are_to_be_replaced(tmp_path: Path) -> None:
     photo, out = photo_at(tmp_path / "new" / "cat.jpg"), tmp_path / "out"
     other = photo_at(out / "cat.jpg", (32, 32))
     before = other.read_bytes()
@@ -371,7 +371,7 @@ def pictures_in(folder: Path) -> list[str]:
 
 
 @pytest.mark.usefixtures("data_dir")
-def test_folders_are_converted_with_all_that_is_below_them(tmp_path: Path) -> None:
+def test_folders_are_converted_with_their_subfolders(tmp_path: Path) -> None:
     holiday = tmp_path / "holiday"
     for seed, name in enumerate(
         ("beach/cat.jpg", "cat.jpg", "beach/far/cat.jpg", "no-suffix", ".trash/a.jpg", "._b.jpg")
@@ -394,7 +394,7 @@ def test_folders_are_converted_with_all_that_is_below_them(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("data_dir")
-def test_a_folder_is_left_by_no_link_and_its_pictures_are_no_photos_of_it(tmp_path: Path) -> None:
+def test_links_are_not_followed_and_pictures_in_the_folder_are_not_converted(tmp_path: Path) -> None:
     holiday = tmp_path / "holiday"
     photo_at(holiday / "cat.jpg")
     (holiday / "same.jpg").symlink_to(holiday / "cat.jpg")
@@ -410,7 +410,7 @@ def test_a_folder_is_left_by_no_link_and_its_pictures_are_no_photos_of_it(tmp_pa
 
 @pytest.mark.usefixtures("data_dir")
 @pytest.mark.parametrize("processes", ["1", "2"])
-def test_ctrl_c_says_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: str) -> None:
+def test_ctrl_c_reports_what_was_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: str) -> None:
     for seed in range(8):
         photo_at(tmp_path / "in" / f"{seed}.jpg", seed=seed)
     shown: list[str] = []
@@ -447,7 +447,7 @@ def test_many_photos_are_shared_among_processes(tmp_path: Path, monkeypatch: pyt
         assert (tmp_path / "apart" / name).read_bytes() == (tmp_path / "together" / name).read_bytes()
 
 
-def test_a_few_photos_are_worth_no_second_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_few_photos_start_no_second_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAKUGA_PROCESSES", "4")
     monkeypatch.setattr(process_pool, "available_cores", lambda: 4)
     found = [process_pool.capacity_for(photos, load_settings()) for photos in (1, 8, 16, 100)]
@@ -455,7 +455,7 @@ def test_a_few_photos_are_worth_no_second_process(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.usefixtures("data_dir")
-def test_a_process_that_is_killed_costs_the_photo_in_hand_alone(
+def test_a_killed_process_costs_only_the_photo_it_was_converting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[process_pool.Process] = []
@@ -480,7 +480,7 @@ def test_a_process_that_is_killed_costs_the_photo_in_hand_alone(
 
 
 @pytest.mark.usefixtures("data_dir")
-def test_what_keeps_every_process_from_drawing_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_every_process_is_reported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAKUGA_PROCESSES", "2")
     monkeypatch.setenv("SAKUGA_CACHE_DIR", "/dev/null/cache")
     monkeypatch.setenv("SAKUGA_ENGINE", "openvino")
@@ -493,7 +493,7 @@ def test_what_keeps_every_process_from_drawing_is_said_once(tmp_path: Path, monk
 
 
 @pytest.mark.usefixtures("data_dir")
-def test_nothing_but_what_was_asked_for_is_on_standard_output(tmp_path: Path) -> None:
+def test_standard_output_carries_only_the_result(tmp_path: Path) -> None:
     result = sakuga("convert", photo_at(tmp_path / "cat.jpg"), "-o", tmp_path / "out")
     assert (result.exit_code, result.stdout) == (0, "")
     assert "engine warm" not in result.stderr
@@ -505,7 +505,7 @@ def test_names_that_look_like_markup_are_shown_as_they_are(tmp_path: Path) -> No
     assert "[red]no[/].jpg" in result.stderr
 
 
-def test_a_setting_like_none_there_is_gets_no_guess(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_setting_unlike_any_known_one_gets_no_suggestion(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAKUGA_NONSENSE", "1")
     assert "did you mean" not in sakuga("styles").stderr
 
@@ -518,7 +518,7 @@ def test_the_doctor_counts_in_words(monkeypatch: pytest.MonkeyPatch, count: str,
 
 
 @pytest.mark.parametrize("part", ["web", "worker"])
-def test_a_part_says_what_it_works_with_and_that_the_queue_is_away(data_dir: Path, tmp_path: Path, part: str) -> None:
+def test_a_part_logs_its_settings_and_that_the_queue_is_unreachable(data_dir: Path, tmp_path: Path, part: str) -> None:
     log = tmp_path / "log"
     environment = os.environ | {
         "SAKUGA_REDIS_URL": "redis://:secret@127.0.0.1:1/0",
@@ -604,7 +604,7 @@ def test_the_report_says_what_a_picture_costs() -> None:
     assert report(PROFILE, None) == report(PROFILE, 0.036)[:2]
 
 
-def test_a_bound_that_nothing_kept_to_is_named() -> None:
+def test_a_bound_that_no_layout_met_is_named() -> None:
     assert unmet(PROFILE, Bounds(latency_s=1, memory_bytes=300 << 20)) == []
     late, large = unmet(PROFILE, Bounds(latency_s=0.5, memory_bytes=200 << 20))
     assert "takes 1.00 s; --max-latency allows 0.5 s" in late
@@ -613,7 +613,7 @@ def test_a_bound_that_nothing_kept_to_is_named() -> None:
 
 
 @pytest.mark.usefixtures("data_dir")
-def test_where_no_choice_can_be_kept_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_measured_where_the_choice_cannot_be_saved(monkeypatch: pytest.MonkeyPatch) -> None:
     def measure(*_: object) -> TuningProfile:
         raise AssertionError
 

@@ -1,4 +1,4 @@
-"""The operator's side of photos that were tried too often."""
+"""The quarantine commands for operators."""
 
 from io import BytesIO
 from pathlib import Path
@@ -11,7 +11,7 @@ from shared.photos.formats import Format
 from shared.services import Services
 from shared.usecases.submit import Order, submit
 from tests.cli.test_cli import sakuga
-from tests.conftest import fall_silent, photo_bytes
+from tests.conftest import expire_lease, photo_bytes
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def poison(services: Services, monkeypatch: pytest.MonkeyPatch) -> Job:
     job = submit(services, BytesIO(photo_bytes()), Order("hinata-light", Options(64, Format.JPEG)))
     for _ in range(4):
         services.attempts.claim(job.id)
-        fall_silent(services, job)
+        expire_lease(services, job)
     services.redis.delete(Lane.INTERACTIVE)
     return job
 
@@ -35,7 +35,7 @@ def test_it_is_listed_with_what_an_operator_needs(poison: Job) -> None:
     assert "1 photo in quarantine" in shown.stdout
 
 
-def test_it_is_tried_anew(services: Services, poison: Job) -> None:
+def test_it_is_retried(services: Services, poison: Job) -> None:
     assert sakuga("quarantine", "retry", poison.id).exit_code == 0
     assert services.jobs.get(poison.id).state is State.QUEUED
     assert services.redis.llen(Lane.INTERACTIVE) == 1
@@ -48,17 +48,17 @@ def test_it_is_dropped(services: Services, poison: Job) -> None:
     assert services.store.head(poison.photo_key) is None
 
 
-def test_what_is_not_in_it_is_said_and_nothing_happens(services: Services, poison: Job) -> None:
+def test_an_id_that_is_not_in_it_is_reported_and_nothing_happens(services: Services, poison: Job) -> None:
     done = sakuga("quarantine", "drop", poison.id, "other")
     assert done.exit_code == 1
     assert "Not in quarantine: other" in done.stderr
     assert services.jobs.find(poison.id) is not None
 
 
-def test_where_nothing_runs_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_that_is_not_running_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAKUGA_DATA_DIR", str(tmp_path))
     for left_behind in (False, True):
-        if left_behind:  # by one that was killed
+        if left_behind:  # left behind by one that was killed
             (tmp_path / "queue.address").write_text(f"redis+socket://{tmp_path / 'gone.sock'}")
         done = sakuga("quarantine", "list")
         assert done.exit_code == 1

@@ -1,4 +1,4 @@
-"""The commands that use a server: nothing is sent or fetched twice, whatever ends a run."""
+"""The commands that use a server: nothing is uploaded or downloaded twice, however a run ends."""
 
 import json
 import os
@@ -27,7 +27,7 @@ from shared.settings import Settings
 from tests.cli.test_cli import photo_at, pictures_in, sakuga
 from tests.conftest import ROOT, RunningService, photo_bytes, wait_until
 
-# Runs the command, and sends itself a signal before the photo that comes after so many.
+# Runs the command, and sends itself a signal after this many photos.
 ENDED_AFTER = """
 import os, sys, threading
 from cli.main import main
@@ -55,15 +55,15 @@ class Traffic:
         self.requests: list[httpx.Request] = []
 
     def sent(self) -> list[str]:
-        """Digests of the photos that were put into albums."""
+        """Digests of the photos that were uploaded to albums."""
         return [sha256(one.content).hexdigest() for one in self.requests if one.method == "PUT"]
 
     def albums(self) -> int:
-        """How many albums were started."""
+        """How many albums were created."""
         return sum(one.method == "POST" and one.url.path.endswith("/albums") for one in self.requests)
 
     def fetched(self) -> int:
-        """How many pictures were fetched."""
+        """How many pictures were downloaded."""
         return sum(one.url.path.endswith("/result") for one in self.requests)
 
 
@@ -81,7 +81,7 @@ def traffic(monkeypatch: pytest.MonkeyPatch) -> Traffic:
 
 @pytest.fixture
 def holiday(tmp_path: Path) -> Path:
-    """Twelve photos, two of them broken: one that is none, and one whose pixels cannot be read."""
+    """Twelve photos, two of them broken: one that is not an image, and one whose pixels cannot be decoded."""
     folder = tmp_path / "holiday"
     for seed in range(10):
         photo_at(folder / ("beach" if seed % 2 else ".") / f"{seed}.jpg", seed=seed)
@@ -108,7 +108,7 @@ def pictures(folder: Path) -> list[str]:
 
 
 def album_of(folder: Path) -> str:
-    """The only album that the pictures of a folder come from."""
+    """Return the only album from which the pictures of a folder come."""
     (album,) = json.loads((folder / LEDGER).read_bytes())["albums"]
     return str(album)
 
@@ -127,7 +127,7 @@ def test_photos_are_submitted_as_jobs(service: RunningService, tmp_path: Path) -
         assert picture.size == (32, 24)
 
 
-def test_ctrl_c_cancels_what_was_submitted_and_says_what_is_there(
+def test_ctrl_c_cancels_what_was_submitted_and_reports_what_was_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for seed in range(12):
@@ -142,7 +142,7 @@ def test_ctrl_c_cancels_what_was_submitted_and_says_what_is_there(
 
 
 class NeverDone:
-    """A server whose jobs take for ever; somebody presses Ctrl-C after a few."""
+    """A server whose jobs never finish; after a few of them the user presses Ctrl-C."""
 
     def __init__(self, *, interrupt_after: int) -> None:
         self.started: set[str] = set()
@@ -180,7 +180,7 @@ def test_the_server_may_be_named_in_the_environment(holiday: Path, tmp_path: Pat
     assert sakuga("styles", env={"SAKUGA_SERVER": "http://127.0.0.1:1"}).exit_code == 0
 
 
-def test_a_style_that_the_server_lacks_is_said(service: RunningService, holiday: Path, tmp_path: Path) -> None:
+def test_a_style_that_the_server_lacks_is_reported(service: RunningService, holiday: Path, tmp_path: Path) -> None:
     for command in (["album", holiday], ["submit", holiday / "0.jpg"]):
         done = sakuga(*command, "--server", service.url, "-o", tmp_path / "out", "-s", "nope")
         assert done.exit_code == 1
@@ -251,7 +251,7 @@ def test_a_picture_that_is_gone_is_fetched_again_and_a_new_photo_sent(
     assert (out / "new.jpg").exists()
 
 
-def test_a_picture_that_was_worked_on_stays_and_ours_comes_beside_it(
+def test_an_edited_picture_is_kept_and_ours_is_saved_beside_it(
     service: RunningService, holiday: Path, tmp_path: Path, traffic: Traffic
 ) -> None:
     out = tmp_path / "out"
@@ -274,9 +274,7 @@ def test_a_picture_that_was_worked_on_stays_and_ours_comes_beside_it(
     assert digests(out) == after, "what has its number keeps it"
 
 
-def test_the_picture_of_a_photo_that_has_changed_takes_the_place_of_the_one_before(
-    service: RunningService, tmp_path: Path
-) -> None:
+def test_the_picture_of_a_changed_photo_replaces_the_previous_one(service: RunningService, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = ("album", tmp_path / "in", "--server", service.url, "-o", out)
     before, after = (_picture_of(tmp_path / "in" / "a.jpg", seed, out / "a.jpg", *command) for seed in (61, 62))
@@ -290,7 +288,7 @@ def _picture_of(photo: Path, seed: int, picture: Path, *command: object) -> byte
     return picture.read_bytes()
 
 
-def test_what_is_there_already_is_shown_as_done(
+def test_existing_pictures_are_shown_as_done(
     service: RunningService, holiday: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[dict[str, int]] = []
@@ -325,9 +323,7 @@ def ended_after(number: signal.Signals, photos: int, *arguments: object) -> "sub
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
 
 
-def test_a_run_that_was_killed_is_gone_on_with(
-    service: RunningService, holiday: Path, tmp_path: Path, traffic: Traffic
-) -> None:
+def test_a_killed_run_is_resumed(service: RunningService, holiday: Path, tmp_path: Path, traffic: Traffic) -> None:
     out = tmp_path / "out"
     command = ("album", holiday, "--server", service.url, "-o", out)
     assert ended_after(signal.SIGKILL, 5, *command).returncode == -signal.SIGKILL
@@ -343,7 +339,7 @@ def test_a_run_that_was_killed_is_gone_on_with(
     assert pictures(out) == GOOD
 
 
-def test_ctrl_c_leaves_the_album_and_says_how_to_go_on(service: RunningService, holiday: Path, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_the_album_and_says_how_to_resume(service: RunningService, holiday: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = ("album", holiday, "--server", service.url, "-o", out)
     stopped = ended_after(signal.SIGINT, 3, *command)
@@ -357,7 +353,7 @@ def test_ctrl_c_leaves_the_album_and_says_how_to_go_on(service: RunningService, 
     assert pictures(out) == GOOD
 
 
-def test_an_album_that_the_server_no_longer_has_is_begun_anew_with_what_has_no_picture(
+def test_an_expired_album_is_replaced_by_one_with_the_photos_that_have_no_picture(
     service: RunningService, holiday: Path, tmp_path: Path, traffic: Traffic
 ) -> None:
     out = tmp_path / "out"
@@ -375,7 +371,7 @@ def test_an_album_that_the_server_no_longer_has_is_begun_anew_with_what_has_no_p
 
 @pytest.fixture(scope="module")
 def forgetful(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningService, Redis]]:
-    """A service, and its Redis, in which one can let pictures expire."""
+    """A service and its Redis, in which tests let pictures expire."""
     redis = redis_client(Settings(redis_url=redis_url))
     redis.flushall()
     running = RunningService(tmp_path_factory.mktemp("forgetful"), environment={"SAKUGA_REDIS_URL": redis_url})
@@ -406,7 +402,7 @@ def test_photos_whose_pictures_expired_before_they_were_fetched_are_sent_again(
     assert pictures(out) == sorted([*GOOD[1:], name])
 
 
-def test_pictures_of_other_options_are_replaced_only_where_that_is_said(
+def test_pictures_with_other_options_are_replaced_only_on_request(
     service: RunningService, tmp_path: Path, traffic: Traffic
 ) -> None:
     photo_at(tmp_path / "in" / "a.jpg", seed=41)
@@ -427,7 +423,7 @@ def test_pictures_of_other_options_are_replaced_only_where_that_is_said(
         assert picture.size == (32, 24)
 
 
-def test_what_the_server_would_refuse_is_said_and_not_sent(
+def test_photos_that_the_server_would_refuse_are_reported_and_not_sent(
     service: RunningService, tmp_path: Path, traffic: Traffic
 ) -> None:
     photo_at(tmp_path / "in" / "good.jpg", seed=42)
@@ -441,7 +437,7 @@ def test_what_the_server_would_refuse_is_said_and_not_sent(
     assert len(traffic.sent()) == 1
 
 
-def test_nothing_of_others_is_overwritten(service: RunningService, tmp_path: Path) -> None:
+def test_files_from_elsewhere_are_not_overwritten(service: RunningService, tmp_path: Path) -> None:
     photo_at(tmp_path / "in" / "a.jpg", seed=43)
     other = photo_at(tmp_path / "out" / "a.jpg", seed=44)
     before = other.read_bytes()
@@ -460,7 +456,7 @@ def test_nothing_of_others_is_overwritten(service: RunningService, tmp_path: Pat
     assert "is damaged; remove it" in sakuga(*command).stderr
 
 
-def test_a_folder_without_photos_is_said(service: RunningService, tmp_path: Path) -> None:
+def test_a_folder_without_photos_is_reported(service: RunningService, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     done = sakuga("album", tmp_path / "in", "--server", service.url, "-o", tmp_path / "out")
     assert done.exit_code == 1
@@ -470,7 +466,9 @@ def test_a_folder_without_photos_is_said(service: RunningService, tmp_path: Path
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "localhost:8000", "http://", "http://[", "ftp://a"])
 @pytest.mark.parametrize("command", ["album", "submit"])
-def test_a_server_that_is_not_there_is_one_sentence(holiday: Path, tmp_path: Path, command: str, url: str) -> None:
+def test_an_unreachable_server_is_reported_in_one_sentence(
+    holiday: Path, tmp_path: Path, command: str, url: str
+) -> None:
     done = sakuga(command, holiday, "--server", url, "-o", tmp_path / "out")
     assert done.exit_code == 1
     assert done.stderr.startswith("Error: ")
@@ -485,8 +483,8 @@ def test_photos_are_named_so_that_none_replaces_another() -> None:
     assert list(upload_names(wanted, held).values()) == ["a_b.jpg", "a_b-22222222.jpg", "c-33333333.jpg", "d.jpg"]
 
 
-class TestPatience:
-    """What a client does with a server that is busy or away, without waiting for it."""
+class TestRetries:
+    """The client's retries when the server is busy or down, without real pauses."""
 
     @pytest.fixture
     def pauses(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
@@ -494,7 +492,7 @@ class TestPatience:
         monkeypatch.setattr(Remote, "pause", lambda _, seconds: pauses.append(seconds))
         return pauses
 
-    def test_it_comes_back_when_the_server_says(self, pauses: list[float]) -> None:
+    def test_it_retries_when_the_server_says(self, pauses: list[float]) -> None:
         answers = iter([busy("7"), busy("900"), busy(""), album()])
         with speaking_to(lambda _: next(answers)) as remote:
             assert remote.album("x").id == "x"
@@ -505,12 +503,12 @@ class TestPatience:
             remote.album("x")
         assert sum(pauses) == BUSY_RETRY_S
 
-    def test_it_waits_for_no_other_day(self, pauses: list[float]) -> None:
+    def test_it_does_not_wait_until_another_day(self, pauses: list[float]) -> None:
         with speaking_to(lambda _: busy(str(BUSY_RETRY_S + 1), status=429)) as remote, pytest.raises(RefusedError):
             remote.album("x")
         assert pauses == []
 
-    def test_it_comes_back_after_a_connection_was_lost_and_sends_the_same(self, pauses: list[float]) -> None:
+    def test_it_sends_the_same_request_again_after_a_lost_connection(self, pauses: list[float]) -> None:
         asked: list[httpx.Request] = []
 
         def lose_some(request: httpx.Request) -> httpx.Response:
@@ -526,7 +524,7 @@ class TestPatience:
         ] * 3
         assert pauses == list(DELAYS_S[:2])
 
-    def test_it_gives_up_a_server_that_stays_away(self, pauses: list[float]) -> None:
+    def test_it_gives_up_on_a_server_that_stays_down(self, pauses: list[float]) -> None:
         def refuse(_: httpx.Request) -> httpx.Response:
             raise httpx.ConnectError("refused")
 
@@ -547,13 +545,13 @@ class TestPatience:
             (httpx.Response(422, json={"code": "x", "title": "y", "detail": "Too odd."}), "Too odd."),
         ],
     )
-    def test_what_is_said_instead_is_told(self, answer: httpx.Response, said: str) -> None:
+    def test_an_unexpected_answer_is_explained(self, answer: httpx.Response, said: str) -> None:
         with speaking_to(lambda _: answer) as remote, pytest.raises((RefusedError, ServerUnreachableError), match=said):
             remote.limits()
 
 
 @pytest.mark.parametrize(("elsewhere", "shown"), [("http://store.example/a.jpg", None), ("/a.jpg", "Bearer k")])
-def test_a_key_is_shown_to_the_server_and_to_no_other_that_it_sends_us_to(elsewhere: str, shown: str | None) -> None:
+def test_a_key_is_sent_to_the_server_and_to_no_host_it_redirects_to(elsewhere: str, shown: str | None) -> None:
     asked: list[httpx.Request] = []
 
     def send_on(request: httpx.Request) -> httpx.Response:
@@ -576,7 +574,7 @@ def test_a_server_that_asks_for_a_key_is_explained() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "hunter2", "sakuga_short", f"sakuga_{'x' * 42}é"])
-def test_what_is_no_key_is_not_sent_and_not_repeated(tmp_path: Path, text: str) -> None:
+def test_a_malformed_key_is_neither_sent_nor_shown(tmp_path: Path, text: str) -> None:
     (tmp_path / "key").write_text(text)
     photo_at(tmp_path / "a.jpg")
     done = sakuga("submit", tmp_path / "a.jpg", "-o", tmp_path / "out", "--key-file", tmp_path / "key")

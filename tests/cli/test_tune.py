@@ -1,4 +1,4 @@
-"""What a node has, what it works with, how it measures that, and what it prepares."""
+"""The capacity of a node, its tuning profile, `sakuga tune`, and the preparation of engines."""
 
 import json
 import os
@@ -13,8 +13,8 @@ from shared.engines import EngineName
 from shared.errors import EngineError, SettingsError
 from shared.pipeline import Engine
 from shared.settings import Settings
-from shared.styles import BUNDLED_WEIGHTS, Size, installed_styles, read_manifest
-from tests.conftest import ToyEngine, wait_until
+from shared.styles import BUNDLED_WEIGHTS, Size, installed_styles
+from tests.conftest import AMPLE_MEMORY, STYLES, ToyEngine, wait_until
 from worker import prepare, tuning_profile
 from worker.capacity import available_cores, available_memory, cpu_flags
 from worker.engines.artefacts import Artefacts
@@ -31,12 +31,9 @@ from worker.tuning_profile import (
     write_profile,
 )
 
-PLENTY = 8 << 30
-STYLES = {style.name: style for style in read_manifest(BUNDLED_WEIGHTS)}
-
 
 class ToyModels:
-    """Stands in for the loader of a node. Where there is a `mark`, whoever asks second for an engine is killed."""
+    """A stand-in for the loader of a node. With a `mark`, the second process that asks for an engine is killed."""
 
     def __init__(self, note: Callable[[str], None], memory: int, mark: Path | None) -> None:
         self._note, self._mark = note, mark
@@ -56,7 +53,7 @@ class ToyModels:
 
 
 def toy_node(folder: Path, *, one_dies: bool) -> Measured:
-    """A node of two processes in 600 MiB, to be run apart; what happens in which order is in the file `events`."""
+    """A node of two processes in 600 MiB, to be run in a subprocess; it writes events in order to the file `events`."""
 
     def note(event: str) -> None:
         with (folder / "events").open("a") as events:
@@ -64,7 +61,7 @@ def toy_node(folder: Path, *, one_dies: bool) -> Measured:
 
     mark = folder / "mark" if one_dies else None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("worker.tune._START_TIMEOUT_S", 100_000)  # it is no timeout that ends it
+        patch.setattr("worker.tune._START_TIMEOUT_S", 100_000)  # it does not end by timeout
         patch.setattr("worker.tune.share_one_arena", lambda: note("one arena"))
         patch.setattr("worker.tune.loader_for", lambda *_, threads, memory: ToyModels(note, memory, mark))  # noqa: ARG005
         layout = Layout(EngineName.TORCH, 2, 1)
@@ -72,7 +69,7 @@ def toy_node(folder: Path, *, one_dies: bool) -> Measured:
 
 
 class TestCapacity:
-    """On made-up copies of what Linux tells; `own` stands for /proc/self/cgroup."""
+    """Uses made-up copies of Linux's files; `own` stands for /proc/self/cgroup."""
 
     @staticmethod
     def tell(path: Path, text: str) -> Path:
@@ -97,7 +94,7 @@ class TestCapacity:
         self.tell(tmp_path / "one" / "cpu" / "cpu.cfs_period_us", "100000")
         assert available_cores(tmp_path / "one") == cores
 
-    def test_the_least_limit_of_a_group_and_those_above_it_holds(self, tmp_path: Path) -> None:
+    def test_the_lowest_limit_of_a_group_and_its_ancestors_applies(self, tmp_path: Path) -> None:
         own = self.tell(tmp_path / "own", "0::/slice/service")
         service = tmp_path / "slice" / "service"
         self.tell(service / "cpu.max", "800000 100000")
@@ -142,7 +139,7 @@ class TestChoice:
     def measured_here(self, **differing: object) -> TuningProfile:
         return self.PROFILE.model_copy(update={"node": node_key(), **differing})
 
-    def test_what_was_measured_here_is_taken_and_what_is_set_wins(self, tmp_path: Path) -> None:
+    def test_a_profile_measured_here_applies_and_explicit_settings_win(self, tmp_path: Path) -> None:
         settings, style = Settings(cache_dir=tmp_path), STYLES["hinata-light"]
         assert candidates(settings, style)[0] in {EngineName.OPENVINO_INT8, EngineName.OPENVINO_INT8_BF16}
         write_profile(tmp_path, self.measured_here())
@@ -153,7 +150,7 @@ class TestChoice:
         assert plan_capacity(set_by_hand).processes == 1
         assert candidates(settings, STYLES["hinata-full"])[0] is not EngineName.ONNXRUNTIME
 
-    def test_what_was_measured_elsewhere_or_with_other_versions_does_not_count(
+    def test_a_profile_of_another_machine_or_version_is_ignored(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         write_profile(tmp_path, self.measured_here())
@@ -163,7 +160,7 @@ class TestChoice:
         monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
         assert read_profile(tmp_path, Size.LIGHT) is None
 
-    def test_a_damaged_file_counts_as_none_and_is_replaced(self, tmp_path: Path) -> None:
+    def test_a_damaged_profile_is_ignored_and_replaced(self, tmp_path: Path) -> None:
         (tmp_path / "tuning.json").write_text("{[")
         assert read_profile(tmp_path, Size.LIGHT) is None
         write_profile(tmp_path, self.measured_here())
@@ -176,12 +173,12 @@ class TestChoice:
         assert plan_capacity(settings).memory == 200 << 20
         assert plan_capacity(Settings(cache_dir=tmp_path, processes=2)).memory == 300 << 20
 
-    def test_a_file_of_an_earlier_form_counts_as_none(self, tmp_path: Path) -> None:
+    def test_a_profile_in_an_earlier_format_is_ignored(self, tmp_path: Path) -> None:
         earlier = self.measured_here().model_dump(mode="json", exclude={"memory_budget"})
         (tmp_path / "tuning.json").write_text(json.dumps([earlier]))
         assert read_profile(tmp_path, Size.LIGHT) is None
 
-    def test_what_was_measured_of_one_engine_counts_where_that_engine_is_set(self, tmp_path: Path) -> None:
+    def test_a_profile_of_one_engine_applies_where_that_engine_is_set(self, tmp_path: Path) -> None:
         asked = EngineName.ONNXRUNTIME
         write_profile(tmp_path, self.measured_here(asked=asked))
         assert plan_capacity(Settings(cache_dir=tmp_path, engine=asked)).processes == 3
@@ -190,7 +187,7 @@ class TestChoice:
         assert plan_capacity(Settings(cache_dir=tmp_path)).processes == 5
         assert plan_capacity(Settings(cache_dir=tmp_path, engine=asked)).processes == 3
 
-    def test_a_folder_that_cannot_be_written_is_a_setting_to_mend(self, tmp_path: Path) -> None:
+    def test_a_read_only_folder_is_a_settings_error(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         with pytest.raises(SettingsError, match="SAKUGA_CACHE_DIR"):
             write_profile(tmp_path / "file", self.PROFILE)
@@ -227,7 +224,7 @@ class TestChoice:
         style = STYLES["hinata-light"].model_copy(update={"folder": tmp_path})
         for name in (style.file, "manifest.toml"):
             (tmp_path / name).write_bytes((BUNDLED_WEIGHTS / name).read_bytes())
-        assert loader_for(Settings(), {style.name: style}, threads=1, memory=PLENTY).prepare(style.name) is (
+        assert loader_for(Settings(), {style.name: style}, threads=1, memory=AMPLE_MEMORY).prepare(style.name) is (
             EngineName.OPENVINO
         )
 
@@ -236,7 +233,7 @@ class TestTune:
     def test_the_quickest_within_the_bounds_is_chosen_by_measurement(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        two = {EngineName.OPENVINO, EngineName.ONNXRUNTIME}  # each layout of each engine is a node to start
+        two = {EngineName.OPENVINO, EngineName.ONNXRUNTIME}  # each layout of each engine starts a node
         monkeypatch.setattr("worker.tune.is_possible", lambda engine, _style: engine in two)
         monkeypatch.setattr("worker.tune.available_cores", lambda: 2)
         outcomes: dict[Layout, Measured] = {}
@@ -247,7 +244,7 @@ class TestTune:
                 outcomes[layout] = outcome
 
         style = installed_styles(tmp_path)["hinata-light"]
-        chosen = tune(settings, style, Bounds(60, PLENTY), tell, seconds=0.2)
+        chosen = tune(settings, style, Bounds(60, AMPLE_MEMORY), tell, seconds=0.2)
         best = max(outcomes.values(), key=lambda one: one.pictures_per_s)
         assert (chosen.engine, chosen.processes, chosen.threads) == (
             best.layout.engine, best.layout.processes, best.layout.threads
@@ -294,12 +291,12 @@ class TestTune:
         monkeypatch.setattr("worker.tune.available_cores", lambda: 6)
         tried: set[Layout] = set()
         settings = Settings(engine=EngineName.TORCH)
-        chosen = tune(settings, STYLES["hinata-light"], Bounds(10, PLENTY), lambda layout, _: tried.add(layout))
+        chosen = tune(settings, STYLES["hinata-light"], Bounds(10, AMPLE_MEMORY), lambda layout, _: tried.add(layout))
         assert {layout.engine for layout in tried} == {EngineName.TORCH}
         assert {layout.processes * layout.threads for layout in tried} == {1, 6}
-        assert (chosen.asked, chosen.memory_budget) == (EngineName.TORCH, PLENTY)
+        assert (chosen.asked, chosen.memory_budget) == (EngineName.TORCH, AMPLE_MEMORY)
 
-    def test_the_peak_of_memory_counts_not_what_is_left_of_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_peak_of_memory_is_measured_not_the_final_amount(self, monkeypatch: pytest.MonkeyPatch) -> None:
         taken, seen = [10], set()
 
         def private_bytes() -> int:
@@ -325,17 +322,17 @@ class TestTune:
         with pytest.raises(EngineError, match="died during measurement"):
             call_in_subprocess(toy_node, tmp_path, one_dies=True)
 
-    def test_without_any_engine_that_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_lack_of_any_engine_is_reported(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(*_: object, **__: object) -> Measured:
             raise EngineError("not here")
 
         monkeypatch.setattr("worker.tune.measure", refuse)
         with pytest.raises(EngineError, match="No engine can draw hinata-light"):
-            tune(Settings(), STYLES["hinata-light"], Bounds(10, PLENTY), lambda *_: None)
+            tune(Settings(), STYLES["hinata-light"], Bounds(10, AMPLE_MEMORY), lambda *_: None)
 
 
 class TestPrepare:
-    def test_a_style_that_cannot_be_prepared_keeps_no_other_from_it(
+    def test_a_style_that_cannot_be_prepared_does_not_keep_others_from_it(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         good = STYLES["hinata-light"]

@@ -1,4 +1,4 @@
-"""The supervisor's parts: how they are started, and that they end with it."""
+"""The supervisor's parts: how they start, and that they end with it."""
 
 import os
 import shlex
@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cli.tied import tied
+from cli.parent_death import die_with_parent
 from cli.up import Part
 from tests.conftest import ROOT, wait_until
 
@@ -35,7 +35,7 @@ def test_no_code_of_ours_runs_between_fork_and_exec(tmp_path: Path) -> None:
     forks: list[bool] = []
     os.register_at_fork(before=lambda: forks.append(True))
     done = threading.Event()
-    beside = threading.Thread(target=done.wait)  # as the one that moves a spinner while parts are started
+    beside = threading.Thread(target=done.wait)  # like the one that animates the spinner while parts are started
     beside.start()
     part = part_that_runs(tmp_path / "log", "true")
     part.start()
@@ -57,9 +57,9 @@ def test_a_part_ends_when_the_supervisor_is_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no other kernel tells")
-def test_a_part_whose_supervisor_is_gone_already_does_not_begin(tmp_path: Path) -> None:
-    command = shlex.join(tied(["touch", str(tmp_path / "begun")]))
-    subprocess.run(["sh", "-c", f"{command}; true"], check=True)  # the shell is its parent, and not who prepared it
+def test_a_part_whose_supervisor_is_gone_already_does_not_start(tmp_path: Path) -> None:
+    command = shlex.join(die_with_parent(["touch", str(tmp_path / "begun")]))
+    subprocess.run(["sh", "-c", f"{command}; true"], check=True)  # its parent is the shell, not this process
     assert not (tmp_path / "begun").exists()
 
 

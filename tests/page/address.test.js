@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 
-import { happens } from "./browser.js";
+import { dispatch } from "./browser.js";
 import { carrySubject, putInAddress, subjectInAddress, watchAddress } from "../../web/static/js/address.js";
 
 beforeEach(() => {
@@ -9,12 +9,12 @@ beforeEach(() => {
   history.pushed.length = 0;
 });
 
-test("what is put in the address is read from it, whatever its id", () => {
+test("a subject written to the address is read back, whatever its id", () => {
   putInAddress({ job: "a/b&c=#" });
   assert.deepEqual(subjectInAddress(), { job: "a/b&c=#" });
 });
 
-test("nothing in the address leaves the language in it", () => {
+test("an address without a subject keeps the language", () => {
   location.search = "?lang=zh";
   putInAddress({ album: "1" });
   putInAddress({});
@@ -22,21 +22,21 @@ test("nothing in the address leaves the language in it", () => {
   assert.equal(history.pushed.at(-1), "/?lang=zh");
 });
 
-test("the same subject again is no step to go back", () => {
+test("the same subject again adds no history entry", () => {
   putInAddress({ job: "1" });
   putInAddress({ job: "1" });
   assert.equal(history.pushed.length, 1);
 });
 
-test("who goes back is told the subject", () => {
+test("going back reports the subject", () => {
   const heard = [];
   watchAddress((subject) => heard.push(subject));
   location.hash = "#album=2";
-  happens("hashchange");
+  dispatch("hashchange");
   assert.deepEqual(heard, [{ album: "2" }]);
 });
 
-test("a link to the other language takes the subject along", () => {
+test("a link to the other language keeps the subject", () => {
   const link = Object.assign(new EventTarget(), { hash: "" });
   carrySubject(link);
   location.hash = "#job=1";

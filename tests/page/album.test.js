@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { afterEach, beforeEach, mock, test } from "node:test";
 
-import { aJob, aPhoto, anAlbum, asked, isUnreachable, refusal, serve, settled, streams } from "./browser.js";
+import { aJob, aPhoto, anAlbum, isUnreachable, refusal, requests, serve, settled, streams } from "./browser.js";
 import { createAlbum, photosOf, sendPhoto } from "../../web/static/js/albums.js";
 import { compared } from "../../web/static/js/compared.js";
 import { sha256 } from "../../web/static/js/digest.js";
@@ -28,19 +28,19 @@ async function passes(ms) {
   await settled();
 }
 
-test("a file is known by its SHA-256, and not at all where it cannot be read", async () => {
+test("a file is identified by its SHA-256, or not at all if it cannot be read", async () => {
   assert.equal(await sha256(new File(["abc"], "a.jpg")), digest("abc"));
   assert.equal(await sha256({ arrayBuffer: () => Promise.reject(new Error("gone")) }), null);
 });
 
-test("an album is made with what was chosen", async () => {
+test("an album is created with the chosen options", async () => {
   const sent = [];
   serve(({ body }) => (sent.push(JSON.parse(body)), anAlbum()));
   await createAlbum("Trip", OPTIONS, signal);
   assert.deepEqual(sent, [{ name: "Trip", style: "hinata", max_side: 512, format: "png" }]);
 });
 
-test("the photos of an album are asked for page by page", async () => {
+test("the photos of an album are requested page by page", async () => {
   const pages = { 0: ["a", "b"], 2: ["c"] };
   serve(({ url }) => {
     const cursor = new URL(url, "http://here").searchParams.get("cursor");
@@ -51,7 +51,7 @@ test("the photos of an album are asked for page by page", async () => {
   assert.deepEqual(photos, ["a", "b", "c"]);
 });
 
-test("a photo that is refused within a good answer is a refusal", async () => {
+test("a photo rejected within a successful response counts as refused", async () => {
   const rejected = [{ name: "a.jpg", error: { code: "queue_full", title: "Full", detail: "" }, retry_after_s: 4 }];
   serve(() => ({ rejected }));
   await assert.rejects(sendPhoto(anAlbum(), aPhoto("a.jpg"), signal), {
@@ -63,7 +63,7 @@ test("a photo that is refused within a good answer is a refusal", async () => {
   await assert.rejects(sendPhoto(anAlbum(), aPhoto("a.jpg"), signal), { status: 422 });
 });
 
-test("a file that has changed since it was chosen is told from a lost connection", async () => {
+test("a file that changed after it was chosen is told apart from a lost connection", async () => {
   serve(isUnreachable);
   await assert.rejects(sendPhoto(anAlbum(), aPhoto("a.jpg"), signal), { code: "unreachable" });
   const gone = aPhoto("a.jpg");
@@ -71,11 +71,11 @@ test("a file that has changed since it was chosen is told from a lost connection
   await assert.rejects(sendPhoto(anAlbum(), gone, signal), { code: "unreadable", title: english.unreadable });
 });
 
-/** What an album knows of photos, by name. */
+/** The photos of an album, by name. */
 const known = (...items) =>
   new Map(items.map((item) => [item.name, { state: "succeeded", job: aJob(), sha256: null, ...item }]));
 
-test("of photos that are chosen again those are lacking whose content is", async () => {
+test("of photos chosen again, those whose content the album lacks are missing", async () => {
   serve(({ body }) => ({ missing: JSON.parse(body).sha256.filter((one) => one !== digest("a.jpg")) }));
   const items = known({ name: "x.jpg", sha256: digest("a.jpg") }, { name: "b.jpg" });
   const photos = [aPhoto("a.jpg"), aPhoto("b.jpg"), aPhoto("c.jpg")];
@@ -90,7 +90,7 @@ test("of photos that are chosen again those are lacking whose content is", async
   );
 });
 
-test("what was named before a reload and never sent is lacking, whatever else has its content", async () => {
+test("a photo never sent before a reload is missing, whatever else has its content", async () => {
   serve(() => ({ missing: [] }));
   const items = known({ name: "a.jpg", state: "missing", job: null });
   const { lacking } = await compared([aPhoto("a.jpg")], anAlbum(), items, signal);
@@ -100,7 +100,7 @@ test("what was named before a reload and never sent is lacking, whatever else ha
   );
 });
 
-test("where no digest can be told, photos are compared by their names", async () => {
+test("photos without a digest are compared by name", async () => {
   serve(() => assert.fail());
   const unread = (name) => ({ name, file: { arrayBuffer: () => Promise.reject(new Error("no")) } });
   const { lacking, known: there } = await compared(
@@ -112,7 +112,7 @@ test("where no digest can be told, photos are compared by their names", async ()
   assert.deepEqual([lacking.map(({ name }) => name), there.length], [["b.jpg"], 1]);
 });
 
-/** Send photos to a service; what happened to each. */
+/** Send photos to a service and record what dispatch to each. */
 async function sending(answer, ...names) {
   const told = [];
   const sender = {
@@ -128,7 +128,7 @@ async function sending(answer, ...names) {
   return { told, end };
 }
 
-test("three photos are on their way at a time", async () => {
+test("three photos are uploaded at a time", async () => {
   const waiting = [];
   const { told, end } = await sending(() => new Promise((resolve) => waiting.push(resolve)), "1", "2", "3", "4");
   assert.deepEqual(told, ["start 1", "start 2", "start 3"]);
@@ -139,7 +139,7 @@ test("three photos are on their way at a time", async () => {
   await end;
 });
 
-test("one photo that is refused keeps no other from being sent", async () => {
+test("a refused photo does not keep others from being sent", async () => {
   const answer = ({ body }) =>
     body.get("photos").name === "1" ? refusal(413, { code: "photo_too_large" }) : { rejected: [] };
   const { told, end } = await sending(answer, "1", "2");
@@ -147,12 +147,12 @@ test("one photo that is refused keeps no other from being sent", async () => {
   assert.ok(told.includes("refused 1: photo_too_large") && told.includes("sent 2"));
 });
 
-test("an album that is gone ends the sending", async () => {
+test("sending ends when the album is gone", async () => {
   const { end } = await sending(() => refusal(404, { code: "unknown_album" }), "1");
   await assert.rejects(end, { code: "unknown_album" });
 });
 
-/** Follow an album; what was heard. */
+/** Follow an album and record what is reported. */
 function following(about = {}) {
   const heard = { albums: [], photos: [], silences: 0, run: new AbortController(), expectsMore: false };
   const listener = {
@@ -177,17 +177,17 @@ function holding(states) {
   return ({ url }) => (url.includes("/photos") ? { photos: photos(), next_cursor: null } : album());
 }
 
-test("an album is followed by its events to its end", async () => {
+test("an album is followed to its end by its events", async () => {
   const states = { "1.jpg": "succeeded", "2.jpg": "queued" };
   serve(holding(states));
   const heard = following();
   await settled();
   assert.deepEqual(heard.photos, ["1.jpg succeeded", "2.jpg queued"]);
-  streams.at(-1).says("state", { name: "2.jpg", state: "running" });
+  streams.at(-1).emit("state", { name: "2.jpg", state: "running" });
   assert.equal(heard.photos.at(-1), "2.jpg running");
   states["2.jpg"] = "succeeded";
-  streams.at(-1).says("progress", anAlbum({ succeeded: 2 }));
-  streams.at(-1).says("done", {});
+  streams.at(-1).emit("progress", anAlbum({ succeeded: 2 }));
+  streams.at(-1).emit("done", {});
   await passes(200);
   await heard.end;
   assert.equal(heard.albums.at(-1), 2);
@@ -195,21 +195,21 @@ test("an album is followed by its events to its end", async () => {
   assert.equal(streams.at(-1).isOpen, false);
 });
 
-test("where events fail the album is asked for, and listened to ever more rarely", async () => {
+test("where events fail the album is polled, with ever fewer attempts to listen", async () => {
   serve(holding({ "1.jpg": "queued" }));
   const heard = following();
   for (let polls = 0; polls < 40; polls++) {
     await settled();
-    streams.at(-1).breaks();
+    streams.at(-1).fail();
     await passes(1500);
   }
-  assert.ok(asked.length > 30);
+  assert.ok(requests.length > 30);
   assert.ok(streams.length < 12, `${streams.length} streams`);
   heard.run.abort();
   await assert.rejects(heard.end, { name: "AbortError" });
 });
 
-test("while more photos are to come an album without any that waits is not over", async () => {
+test("an album is not over while more photos are to come, even if none waits", async () => {
   serve(holding({ "1.jpg": "succeeded" }));
   const heard = following();
   const growing = following({ expectsMore: () => true });
@@ -220,7 +220,7 @@ test("while more photos are to come an album without any that waits is not over"
   await assert.rejects(growing.end);
 });
 
-test("a service that does not answer is asked for the album again", async () => {
+test("an album is requested again from a service that does not respond", async () => {
   let isAway = true;
   const album = holding({ "1.jpg": "succeeded" });
   serve((request) => (isAway ? isUnreachable() : album(request)));
@@ -260,7 +260,7 @@ function taking(kept = {}) {
   };
 }
 
-test("a new album sends its photos and is followed to its end", async () => {
+test("the photos of a new album are sent and followed to their end", async () => {
   const { told, album } = opened(taking());
   await album.start("Trip", OPTIONS, choiceOf("1.jpg", "2.jpg"));
   await settled();
@@ -274,7 +274,7 @@ test("a new album sends its photos and is followed to its end", async () => {
   assert.deepEqual(rememberedNames("a"), ["1.jpg", "2.jpg"]);
 });
 
-test("a photo of too many bytes is refused here, and sent nowhere", async () => {
+test("a photo with too many bytes is refused before it is sent", async () => {
   const { album } = opened(taking());
   const large = { name: "large.jpg", file: new File(["x".repeat(101)], "large.jpg") };
   await album.start("Trip", OPTIONS, { ...choiceOf(), photos: [large, aPhoto("1.jpg")] });
@@ -284,7 +284,7 @@ test("a photo of too many bytes is refused here, and sent nowhere", async () => 
   assert.equal(album.progress().mayRetry, false);
 });
 
-test("after a reload what had not been sent is missing", async () => {
+test("after a reload unsent photos are missing", async () => {
   rememberNames("a", ["1.jpg", "2.jpg"]);
   const { album } = opened(taking({ "1.jpg": "succeeded" }));
   await album.find("a");
@@ -295,7 +295,7 @@ test("after a reload what had not been sent is missing", async () => {
   assert.deepEqual(states(album), { "1.jpg": "succeeded", "2.jpg": "succeeded" });
 });
 
-test("what is canceled is sent no more", async () => {
+test("a canceled album sends no more photos", async () => {
   const waiting = [];
   const { album } = opened((request) =>
     request.url.endsWith("/photos") && request.method === "POST"
@@ -312,7 +312,7 @@ test("what is canceled is sent no more", async () => {
   album.leave();
 });
 
-test("a busy service and a silent one are told apart", async () => {
+test("a busy service and an unreachable one are told apart", async () => {
   let answer = () => refusal(429, { code: "queue_full" }, { "Retry-After": "10" });
   const { album } = opened((request) =>
     request.url.endsWith("/photos") && request.method === "POST" ? answer() : anAlbum(),
@@ -326,7 +326,7 @@ test("a busy service and a silent one are told apart", async () => {
   album.leave();
 });
 
-test("an album that is unknown is told, once", async () => {
+test("an unknown album is reported once", async () => {
   const { told, album } = opened(() => refusal(404, { code: "unknown_album", title: "No such album" }));
   await album.find("a");
   assert.deepEqual(
@@ -335,13 +335,13 @@ test("an album that is unknown is told, once", async () => {
   );
 });
 
-test("nothing to add is told", async () => {
+test("a choice without photos is reported", async () => {
   const { told, album } = opened(taking());
   await album.add(choiceOf());
   assert.deepEqual(told.reasons, [english.nothingIn]);
 });
 
-test("an archive of too many bytes is told, and the photos beside it are taken", async () => {
+test("an archive with too many bytes is refused, and the photos beside it are accepted", async () => {
   const { told, album } = opened(taking());
   const archive = new File(["x".repeat(51)], "a.zip");
   await album.start("Trip", OPTIONS, { ...choiceOf("1.jpg"), archives: [archive] });
@@ -350,7 +350,7 @@ test("an archive of too many bytes is told, and the photos beside it are taken",
   assert.deepEqual(states(album), { "1.jpg": "succeeded" });
 });
 
-test("erasing tells whether the album is gone", async () => {
+test("erasing reports whether the album is gone", async () => {
   const { told, album } = opened(taking());
   assert.equal(await album.erase(), true); // there is none yet
   await album.find("a");

@@ -1,46 +1,46 @@
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
 
-import { aJob, asked, isUnreachable, refusal, serve, settled } from "./browser.js";
+import { aJob, isUnreachable, refusal, requests, serve, settled } from "./browser.js";
 import { ProblemError, ask, call, cancelJob, getJob, isOver } from "../../web/static/js/api.js";
 import english from "../../web/static/js/phrases-en.js";
 
 const signal = new AbortController().signal;
-const told = (expected) => (error) =>
+const problemWith = (expected) => (error) =>
   error instanceof ProblemError && Object.entries(expected).every(([key, value]) => error[key] === value);
 
-test("a job is asked for by its id, however that is written", async () => {
+test("a job is requested by its id, with any characters escaped", async () => {
   serve(() => aJob());
   assert.equal((await getJob("a/b", signal)).state, "queued");
   await cancelJob(aJob({ links: { cancel: "/api/v1/jobs/1/cancel" } }));
-  assert.deepEqual(asked, ["GET /api/v1/jobs/a%2Fb", "POST /api/v1/jobs/1/cancel"]);
+  assert.deepEqual(requests, ["GET /api/v1/jobs/a%2Fb", "POST /api/v1/jobs/1/cancel"]);
 });
 
-test("an answer without a body is nothing", async () => {
+test("a response without a body is null", async () => {
   serve(() => new Response(null, { status: 204 }));
   assert.equal(await call("/x", { method: "DELETE" }), null);
 });
 
-test("a refusal is told as the service tells it, with when to come again", async () => {
+test("a problem carries the details of the service and when to retry", async () => {
   const problem = { code: "queue_full", title: "The queue is full", detail: "Later.", status: 1 };
   serve(() => refusal(503, problem, { "Retry-After": "7" }));
-  await assert.rejects(call("/x", {}), told({ ...problem, status: 503, retry_after_s: 7 }));
+  await assert.rejects(call("/x", {}), problemWith({ ...problem, status: 503, retry_after_s: 7 }));
 });
 
-test("a refusal by something in between, which tells no problem, is told by its status", async () => {
+test("an error of a proxy in between, without a problem document, carries its status", async () => {
   serve(() => new Response("<html>Bad gateway", { status: 502 }));
   await assert.rejects(
     call("/x", {}),
-    told({ status: 502, code: "unknown", detail: english.noAnswer(502), retry_after_s: 0 }),
+    problemWith({ status: 502, code: "unknown", detail: english.noAnswer(502), retry_after_s: 0 }),
   );
 });
 
-test("no connection is a problem of its own", async () => {
+test("a lost connection is a problem of its own", async () => {
   serve(isUnreachable);
-  await assert.rejects(call("/x", {}), told({ status: 0, code: "unreachable", title: english.unreachable }));
+  await assert.rejects(call("/x", {}), problemWith({ status: 0, code: "unreachable", title: english.unreachable }));
 });
 
-test("who breaks off a request hears that, and of no problem", async () => {
+test("an aborted request rejects with AbortError and not with a problem", async () => {
   const run = new AbortController();
   serve(() => {
     run.abort();
@@ -48,10 +48,10 @@ test("who breaks off a request hears that, and of no problem", async () => {
   });
   await assert.rejects(ask("/x", run.signal), { name: "AbortError" });
   await assert.rejects(ask("/x", run.signal), { name: "AbortError" });
-  assert.deepEqual(asked, ["GET /x"]); // the second time nothing is asked at all
+  assert.deepEqual(requests, ["GET /x"]); // an aborted signal sends no request
 });
 
-test("a connection that is dead is given up after a quarter of a minute", async () => {
+test("a dead connection is given up after 15 seconds", async () => {
   mock.timers.enable({ apis: ["setTimeout"] });
   try {
     serve(({ signal }) => new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason))));
@@ -59,7 +59,7 @@ test("a connection that is dead is given up after a quarter of a minute", async 
     answer.catch(() => {});
     await settled();
     mock.timers.tick(15_000);
-    await assert.rejects(answer, told({ code: "unreachable" }));
+    await assert.rejects(answer, problemWith({ code: "unreachable" }));
   } finally {
     mock.timers.reset();
   }

@@ -1,14 +1,14 @@
 /**
- * What a browser gives to the page's modules, as far as they can be tried without one. To be imported before them.
+ * A stand-in for the browser APIs that the page's modules use. Import it before them.
  *
- * What only a browser can show (layout, focus, decoding, storage of pictures) is tried in one, by `tests/web/test_page.py`.
+ * `tests/web/test_page.py` covers in a real browser what this cannot: layout, focus, decoding, storage of pictures.
  */
 
 const events = new EventTarget();
 globalThis.addEventListener = events.addEventListener.bind(events);
 
 /** @param {string} name of an event of the window */
-export function happens(name) {
+export function dispatch(name) {
   events.dispatchEvent(new Event(name));
 }
 
@@ -50,7 +50,7 @@ class MemoryStorage {
 globalThis.localStorage = new MemoryStorage();
 globalThis.sessionStorage = new MemoryStorage();
 
-/** Streams that the page has opened, the last one last; a test says what comes in on them. */
+/** Streams that the page has opened, in order; a test sends events on them. */
 export const streams = [];
 
 globalThis.EventSource = class extends EventTarget {
@@ -66,34 +66,34 @@ globalThis.EventSource = class extends EventTarget {
     this.isOpen = false;
   }
 
-  says(kind, data) {
+  emit(kind, data) {
     this.dispatchEvent(new MessageEvent(kind, { data: JSON.stringify(data) }));
   }
 
-  breaks() {
+  fail() {
     this.dispatchEvent(new Event("error"));
   }
 };
 
-/** Requests that were made, as "GET /path". */
-export const asked = [];
+/** Requests made so far, as "GET /path". */
+export const requests = [];
 
 /**
- * Let a service answer the requests of the page from now on.
+ * Answer the requests of the page from now on.
  *
  * @param {(request: {method: string, url: string, body: any, signal?: AbortSignal}) => any} answer gives the body of a
  * good answer, a Response, or throws what `fetch` would throw
  */
 export function serve(answer) {
-  asked.length = streams.length = 0;
+  requests.length = streams.length = 0;
   globalThis.fetch = async (url, { method = "GET", body, signal } = {}) => {
-    asked.push(`${method} ${url}`);
+    requests.push(`${method} ${url}`);
     const answered = await answer({ method, url, body, signal });
     return answered instanceof Response ? answered : Response.json(answered);
   };
 }
 
-/** What `fetch` throws where no connection can be made. */
+/** The error that `fetch` throws when it cannot connect. */
 export function isUnreachable() {
   throw new TypeError("fetch failed");
 }
@@ -107,12 +107,12 @@ export function refusal(status, problem, headers = {}) {
   return new Response(JSON.stringify(problem), { status, headers });
 }
 
-/** Let everything happen that waits for nothing but its turn. */
+/** Let all pending microtasks and callbacks run. */
 export async function settled() {
   for (let turns = 0; turns < 20; turns++) await new Promise(setImmediate);
 }
 
-/** @param {object} [about] what differs from a job that waits */
+/** @param {object} [about] fields that differ from those of a waiting job */
 export function aJob(about = {}) {
   const links = { self: "/api/v1/jobs/1", result: "/api/v1/jobs/1/result", events: "/api/v1/jobs/1/events" };
   return {

@@ -13,13 +13,13 @@ function file(path, type = "") {
 
 const names = ({ photos }) => photos.map(({ name }) => name);
 
-test("photos are known by their kind or their name, and come in the order of their numbers", () => {
+test("photos are recognised by type or name, and sorted by number", () => {
   const choice = choiceOfFiles([file("10.JPG"), file("9.heic"), file("no suffix", "image/png"), file("notes.txt")]);
   assert.deepEqual(names(choice), ["9.heic", "10.JPG", "no suffix"]);
   assert.equal(choice.leftOut, 1);
 });
 
-test("drawings in SVG and hidden files are no photos", () => {
+test("SVG drawings and hidden files are not photos", () => {
   const hidden = [".a.jpg", "__MACOSX/b.jpg", "trip/.thumbs/c.jpg", "Thumbs.db", "logo.svg"];
   const choice = choiceOfFiles([
     ...hidden.map((path) => file(path)),
@@ -30,25 +30,25 @@ test("drawings in SVG and hidden files are no photos", () => {
   assert.equal(choice.leftOut, 6);
 });
 
-test("one file alone is what somebody means, whatever it is called", () => {
+test("a single file is accepted whatever its name", () => {
   assert.deepEqual(names(choiceOfFiles([file("diary.txt")])), ["diary.txt"]);
 });
 
-test("the folder that holds everything names the album and no photo", () => {
+test("the common top folder names the album and is left out of the names of photos", () => {
   const choice = choiceOfFiles([file("Summer/1.jpg"), file("Summer/beach/2.jpg")]);
   assert.equal(choice.title, "Summer");
   assert.deepEqual(names(choice), ["1.jpg", "beach/2.jpg"]);
   assert.equal(choiceOfFiles([file("Summer/1.jpg"), file("Winter/2.jpg")]).title, null);
 });
 
-test("an archive alone names the album", () => {
+test("a single archive names the album", () => {
   const alone = choiceOfFiles([file("Trip.ZIP")]);
   assert.deepEqual([alone.title, alone.photos.length, alone.archives.length], ["Trip", 0, 1]);
   const beside = choiceOfFiles([file("Trip.zip"), file("a.jpg")]);
   assert.deepEqual([beside.title, names(beside), beside.archives.length], [null, ["a.jpg"], 1]);
 });
 
-test("a photo is called as the service will call it", async () => {
+test("a photo has the name that the service gives it", async () => {
   const called = JSON.parse(await readFile(new URL("names.json", import.meta.url), "utf-8"));
   for (const [path, name] of called) {
     const alone = Object.assign(new File([""], "a.jpg"), { webkitRelativePath: path });
@@ -62,13 +62,13 @@ test("no two photos of a choice have the same name", () => {
   assert.deepEqual(new Set(names(choiceOfFiles(same))), new Set(["a_.jpg", "a_ (2).jpg", "a_ (3).jpg"]));
 });
 
-test("a name that is taken gets the next number before its suffix", () => {
+test("a name that is taken gets the next number before its extension", () => {
   assert.equal(freeName("a.jpg", new Set(["a.jpg", "a (2).jpg"])), "a (3).jpg");
   assert.equal(freeName("x.y/a", new Set(["x.y/a"])), "x.y/a (2)");
   assert.equal(freeName("b.jpg", new Set()), "b.jpg");
 });
 
-/** What a browser gives of a dropped file or folder. */
+/** The entry that a browser gives for a dropped file or folder. */
 function entry(path, below) {
   const common = { fullPath: path, isFile: !below, isDirectory: Boolean(below) };
   if (!below) return { ...common, file: (resolve) => resolve(file(path.slice(1), "image/jpeg")) };
@@ -81,7 +81,7 @@ const dropped = (...entries) => ({
   files: [file("a.jpg")],
 });
 
-test("a dropped folder is walked to its end, however few of it come at a time", async () => {
+test("a dropped folder is read completely, however few entries come at a time", async () => {
   const folder = entry("/Trip", [
     entry("/Trip/1.jpg"),
     entry("/Trip/sub", [entry("/Trip/sub/2.jpg")]),
@@ -92,7 +92,7 @@ test("a dropped folder is walked to its end, however few of it come at a time", 
   assert.deepEqual(names(choice), ["1.jpg", "3.jpg", "sub/2.jpg"]);
 });
 
-test("what cannot be read of a dropped folder is left out", async () => {
+test("unreadable entries of a dropped folder are left out", async () => {
   const broken = { ...entry("/Trip/2.jpg"), file: (_resolve, reject) => reject(new Error("no")) };
   const closed = {
     ...entry("/Trip/sub", []),
@@ -103,7 +103,7 @@ test("what cannot be read of a dropped folder is left out", async () => {
   ]);
 });
 
-test("dropped files that are no folders are taken as they are", async () => {
+test("dropped files are taken as they are", async () => {
   assert.deepEqual(names(await choiceOfDrop(dropped(entry("/a.jpg")))), ["a.jpg"]);
   assert.deepEqual(names(await choiceOfDrop({ items: [{}], files: [file("a.jpg")] })), ["a.jpg"]);
 });

@@ -14,7 +14,7 @@ function one(at, about = {}) {
 
 beforeEach(() => localStorage.clear());
 
-test("the newest comes first, and of many the oldest are forgotten with their names", () => {
+test("the newest entry comes first, and the oldest are dropped with their names", () => {
   rememberNames("album 1", ["a.jpg"]);
   for (const at of [2, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]) remember(one(at));
   assert.deepEqual(
@@ -24,7 +24,7 @@ test("the newest comes first, and of many the oldest are forgotten with their na
   assert.deepEqual(rememberedNames("album 1"), []);
 });
 
-test("what is remembered again takes its own place", () => {
+test("an entry remembered again replaces the earlier one", () => {
   remember(one(1));
   remember(one(1, { count: 7 }));
   assert.deepEqual(
@@ -33,13 +33,13 @@ test("what is remembered again takes its own place", () => {
   );
 });
 
-test("what the service has erased by now is not listed", () => {
+test("expired entries are not listed", () => {
   remember(one(1, { until: Date.now() - 1 }));
   remember(one(2));
   assert.deepEqual(ids(), ["album 2"]);
 });
 
-test("what is forgotten is gone with its names", () => {
+test("a forgotten entry is removed with its names", () => {
   remember(one(1));
   rememberNames("album 1", ["a.jpg", "b.jpg"]);
   assert.deepEqual(rememberedNames("album 1"), ["a.jpg", "b.jpg"]);
@@ -47,7 +47,7 @@ test("what is forgotten is gone with its names", () => {
   assert.deepEqual([earlier(), rememberedNames("album 1")], [[], []]);
 });
 
-test("where storage is full or damaged, nothing is remembered and nothing breaks", () => {
+test("full or damaged storage breaks nothing", () => {
   localStorage.isFull = true;
   remember(one(1));
   assert.deepEqual(earlier(), []);
@@ -56,7 +56,7 @@ test("where storage is full or damaged, nothing is remembered and nothing breaks
   assert.deepEqual(earlier(), []);
 });
 
-test("a kept photo is that of its own job alone", () => {
+test("a kept photo belongs to one job only", () => {
   sessionStorage.setItem("sakuga.photo", JSON.stringify({ jobId: "1", url: "data:," }));
   assert.deepEqual([keptPhoto("1"), keptPhoto("2")], ["data:,", null]);
   sessionStorage.setItem("sakuga.photo", "{");

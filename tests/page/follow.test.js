@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
 
-import { aJob, asked, isUnreachable, refusal, serve, settled, streams } from "./browser.js";
+import { aJob, isUnreachable, refusal, requests, serve, settled, streams } from "./browser.js";
 import { Countdown } from "../../web/static/js/countdown.js";
 import { follow } from "../../web/static/js/follow.js";
 
@@ -22,7 +22,7 @@ async function passes(ms) {
   await settled();
 }
 
-/** Follow a job; what was heard until then, and its end. */
+/** Follow a job and record what is reported, and its end. */
 function following(job) {
   const heard = { jobs: [], silences: 0, run: new AbortController() };
   const watcher = { onChange: (now) => heard.jobs.push(now), onSilence: () => heard.silences++ };
@@ -33,7 +33,7 @@ function following(job) {
 
 const lefts = (heard) => heard.jobs.map(({ eta_s }) => eta_s);
 
-test("the time left is counted down between two words of the service", async () => {
+test("the time left counts down between two events", async () => {
   const told = [];
   const countdown = new Countdown(aJob({ eta_s: 2.5 }), ({ eta_s }) => told.push(eta_s));
   for (let seconds = 0; seconds < 3; seconds++) await passes(1000);
@@ -44,7 +44,7 @@ test("the time left is counted down between two words of the service", async () 
   assert.deepEqual(told.slice(4), [null]);
 });
 
-test("what is new of a job is told without its estimate beginning anew", async () => {
+test("progress is reported without restarting the estimate", async () => {
   const told = [];
   const countdown = new Countdown(aJob({ eta_s: 5 }), (job) => told.push(job));
   await passes(1000);
@@ -53,16 +53,16 @@ test("what is new of a job is told without its estimate beginning anew", async (
   countdown.stop();
 });
 
-test("a job is followed by its events to its end", async () => {
+test("a job is followed to its end by its events", async () => {
   const heard = following(aJob());
   const [stream] = streams.slice(-1);
   assert.equal(stream.url, "/api/v1/jobs/1/events");
-  stream.says("state", aJob({ state: "running", eta_s: 4 }));
-  stream.says("progress", { progress: 0.5, stage: "generate" });
+  stream.emit("state", aJob({ state: "running", eta_s: 4 }));
+  stream.emit("progress", { progress: 0.5, stage: "generate" });
   await passes(1000);
   const { state, stage, eta_s } = heard.jobs.at(-1);
   assert.deepEqual([state, stage, eta_s], ["running", "generate", 3]);
-  stream.says("done", aJob({ state: "succeeded" }));
+  stream.emit("done", aJob({ state: "succeeded" }));
   assert.equal((await heard.end).state, "succeeded");
   assert.equal(stream.isOpen, false);
   const count = heard.jobs.length;
@@ -70,29 +70,29 @@ test("a job is followed by its events to its end", async () => {
   assert.equal(heard.jobs.length, count, "nothing is counted down after the end");
 });
 
-test("a job that is over needs no stream", async () => {
+test("a finished job opens no stream", async () => {
   serve(() => assert.fail());
   assert.equal((await following(aJob({ state: "failed" })).end).state, "failed");
   assert.equal(streams.length, 0);
 });
 
-test("where the stream is lost the job is asked for, until it is over", async () => {
+test("a job whose stream is lost is polled until it is over", async () => {
   const answers = [aJob({ state: "running", eta_s: 3 }), aJob({ state: "succeeded" })];
   serve(() => answers.shift());
   const heard = following(aJob());
-  streams.at(-1).breaks();
+  streams.at(-1).fail();
   await settled();
   assert.equal(heard.jobs.at(-1).state, "running");
   await passes(1000);
   assert.equal((await heard.end).state, "succeeded");
-  assert.deepEqual(asked, ["GET /api/v1/jobs/1", "GET /api/v1/jobs/1"]);
+  assert.deepEqual(requests, ["GET /api/v1/jobs/1", "GET /api/v1/jobs/1"]);
 });
 
-test("a service that is silent for a while is asked again, and no time runs down meanwhile", async () => {
+test("an unreachable service is polled again, and the countdown stops meanwhile", async () => {
   let isAway = true;
   serve(() => (isAway ? isUnreachable() : aJob({ state: "succeeded" })));
   const heard = following(aJob());
-  streams.at(-1).breaks();
+  streams.at(-1).fail();
   await settled();
   const count = heard.jobs.length;
   await passes(1000);
@@ -103,14 +103,14 @@ test("a service that is silent for a while is asked again, and no time runs down
   assert.equal((await heard.end).state, "succeeded");
 });
 
-test("a job that is gone ends the asking", async () => {
+test("polling ends when the job is gone", async () => {
   serve(() => refusal(404, { code: "unknown_job", title: "No such job" }));
   const heard = following(aJob());
-  streams.at(-1).breaks();
+  streams.at(-1).fail();
   await assert.rejects(heard.end, { code: "unknown_job" });
 });
 
-test("who leaves hears nothing more", async () => {
+test("nothing is reported after an abort", async () => {
   const heard = following(aJob());
   const stream = streams.at(-1);
   heard.run.abort();

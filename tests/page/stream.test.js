@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
 
-import { happens, streams } from "./browser.js";
+import { dispatch, streams } from "./browser.js";
 import { openStream } from "../../web/static/js/stream.js";
 
 beforeEach(() => mock.timers.enable({ apis: ["setTimeout"] }));
 afterEach(() => mock.timers.reset());
 
-/** A stream to listen to, what was heard, and how often it was lost. */
+/** An open stream, the events received on it, and how often it was lost. */
 function listening() {
   const told = { heard: [], losses: 0 };
   const hear = { state: (data) => told.heard.push(data), done: (data) => told.heard.push(data) };
@@ -16,46 +16,46 @@ function listening() {
   return told;
 }
 
-test("what comes in is told, and what nobody asked for is not", () => {
+test("events with a handler are reported, and others are ignored", () => {
   const told = listening();
-  told.stream.says("state", { n: 1 });
-  told.stream.says("progress", { n: 2 });
-  told.stream.says("done", { n: 3 });
+  told.stream.emit("state", { n: 1 });
+  told.stream.emit("progress", { n: 2 });
+  told.stream.emit("done", { n: 3 });
   assert.deepEqual(told.heard, [{ n: 1 }, { n: 3 }]);
   assert.equal(told.stream.url, "/events");
 });
 
-test("a stream on which something is said now and then is kept", () => {
+test("a stream with an event now and then stays open", () => {
   const told = listening();
   for (let times = 0; times < 10; times++) {
     mock.timers.tick(29_999);
-    told.stream.says("state", {});
+    told.stream.emit("state", {});
   }
   assert.equal(told.losses, 0);
 });
 
-test("a stream that dies without a word is noticed after half a minute", () => {
+test("a silent stream is given up after half a minute", () => {
   const told = listening();
-  told.stream.says("state", {});
+  told.stream.emit("state", {});
   mock.timers.tick(29_999);
   assert.equal(told.losses, 0);
   mock.timers.tick(1);
   assert.equal(told.losses, 1);
 });
 
-test("a stream is lost where it breaks, or the browser's connection goes or comes", () => {
+test("a stream is lost when it breaks, or when the browser goes offline or online", () => {
   const told = listening();
-  told.stream.breaks();
-  happens("offline");
-  happens("online");
+  told.stream.fail();
+  dispatch("offline");
+  dispatch("online");
   assert.equal(told.losses, 3);
 });
 
-test("one that was closed tells nothing more", () => {
+test("a closed stream reports nothing more", () => {
   const told = listening();
   told.close();
   assert.equal(told.stream.isOpen, false);
   mock.timers.tick(60_000);
-  happens("offline");
+  dispatch("offline");
   assert.equal(told.losses, 0);
 });

@@ -14,11 +14,11 @@ function places(value, path = "") {
 }
 
 test("both languages have the same phrases", () => {
-  const own = (place) => !/^\.(problems|notes)\./.test(place); // where the service's own English will do
+  const own = (place) => !/^\.(problems|notes)\./.test(place); // the service's own English is shown instead
   assert.deepEqual(places(english).filter(own), places(chinese).filter(own));
 });
 
-test("every phrase that is made for a number or a name has it in it", () => {
+test("every phrase with a parameter contains it", () => {
   for (const [language, say] of Object.entries({ english, chinese })) {
     for (const [key, phrase] of Object.entries(say).filter(([, phrase]) => typeof phrase === "function")) {
       const given = ["7", "9"].slice(0, phrase.length);
@@ -29,7 +29,7 @@ test("every phrase that is made for a number or a name has it in it", () => {
 
 const queued = (about) => words.underWay(aJob(about)).story;
 
-test("a job that waits is told its place and its time", () => {
+test("a waiting job shows its place in the queue and its time", () => {
   const toGo = english.toGo(english.seconds("5"));
   assert.equal(queued({ position: 1, eta_s: 4.2 }), `${english.next}. ${toGo}.`);
   assert.equal(queued({ position: 3, eta_s: 4.2 }), `${english.before(2)}. ${toGo}.`);
@@ -37,7 +37,7 @@ test("a job that waits is told its place and its time", () => {
   assert.equal(queued({ position: 1, eta_s: 0.4 }), `${english.next}.`);
 });
 
-test("a job that runs is told its stage and its time", () => {
+test("a running job shows its stage and its time", () => {
   const running = (about) => words.underWay(aJob({ state: "running", ...about }));
   assert.deepEqual(running({ stage: "decode", eta_s: 12 }), {
     headline: english.stages.decode,
@@ -47,7 +47,7 @@ test("a job that runs is told its stage and its time", () => {
   assert.deepEqual(running({ stage: "new", eta_s: null }), { headline: english.drawing, story: "" });
 });
 
-test("of a picture it is told what is known", () => {
+test("the facts of a picture are those that are known", () => {
   const result = { width: 512, height: 384 };
   const facts = (about) => words.finished(aJob({ state: "succeeded", max_side: 512, result, ...about })).story;
   assert.equal(
@@ -55,7 +55,7 @@ test("of a picture it is told what is known", () => {
     `${english.pixels(512, 384)}, ${english.drawnIn(english.seconds("0.2"))}.`,
   );
   for (const timings of [{ generate_s: 0.04 }, {}, null]) {
-    assert.equal(facts({ timings }), `${english.pixels(512, 384)}.`); // a time nobody would notice is left out
+    assert.equal(facts({ timings }), `${english.pixels(512, 384)}.`); // an imperceptible time is left out
   }
   assert.equal(facts({ max_side: 1024 }), `${english.pixels(512, 384)}, ${english.asLargeAsPhoto}.`);
   assert.match(facts({ expires_at: "2030-01-01T10:00:00Z" }), /Tuesday/);
@@ -63,7 +63,7 @@ test("of a picture it is told what is known", () => {
   assert.equal(words.factsOf(aJob({ state: "succeeded", result: null })), "");
 });
 
-test("why there is no picture decides whether the same photo may try again", () => {
+test("the reason for a failure decides whether the same photo can be retried", () => {
   const reason = (code) => words.reasonOf({ code, title: "Title", detail: "Detail" });
   const { title, detail } = reason("damaged_photo");
   assert.deepEqual([title, detail], [english.problems.damaged_photo.title, "Detail"]);
@@ -89,19 +89,19 @@ test("why there is no picture decides whether the same photo may try again", () 
   assert.equal(words.whyNot(aJob({ state: "failed", error: { code: "x", title: "T", detail: "D" } })).title, "T");
 });
 
-test("too many bytes are told with the limit", () => {
+test("the refusal for too many bytes names the limit", () => {
   assert.equal(words.tooManyBytes(41.26 * 2 ** 20, 2 ** 25).detail, english.tooLarge("41.3 MiB", "32 MiB"));
   assert.equal(words.archiveTooLarge(2 ** 31, 2 ** 30), english.archiveTooLarge("2,048 MiB", "1,024 MiB"));
 });
 
-test("a photo that is being sent is told how much of it is, and then that it is looked at", () => {
+test("an upload shows its progress, and then that the photo is being checked", () => {
   assert.equal(words.sending(0.999).story, english.sentShare(99));
   assert.equal(words.sending(1).story, english.lookingAtIt);
   assert.equal(words.sendingArchive("a.zip", 0.5), `${english.sendingArchive("a.zip", 50)}.`);
   assert.equal(words.sendingArchive("a.zip", 1), `${english.unpacking("a.zip")}.`);
 });
 
-test("a long time is told roughly, and does not flicker", () => {
+test("a long time is rounded, and does not flicker", () => {
   const roughly = {
     0: "5 s",
     3: "5 s",
@@ -119,7 +119,7 @@ test("a long time is told roughly, and does not flicker", () => {
 
 const none = { all: 0, done: 0, failed: 0, canceled: 0, unsent: 0, eta_s: null };
 
-test("an album under way tells what is done, failed, left and still to be sent", () => {
+test("an album under way shows what is done, failed, left and still to be sent", () => {
   assert.equal(words.albumProgress({ ...none, all: 3, done: 1 }), `${english.progress("1", "3")}.`);
   const all = words.albumProgress({ ...none, all: 1200, done: 2, failed: 1, unsent: 4, eta_s: 42 });
   assert.equal(
@@ -128,7 +128,7 @@ test("an album under way tells what is done, failed, left and still to be sent",
   );
 });
 
-test("an album at its end tells what became of all", () => {
+test("a finished album sums up its photos", () => {
   const { expires_at } = anAlbum();
   assert.equal(words.albumOver(none, expires_at), english.noneInAlbum);
   assert.ok(words.albumOver({ ...none, all: 2, done: 2 }, expires_at).startsWith(`${english.allDone(2)}. `));
@@ -138,14 +138,14 @@ test("an album at its end tells what became of all", () => {
   );
 });
 
-test("a day is left out of a time of today", () => {
+test("the day is left out of times today", () => {
   const today = new Date();
   today.setHours(9, 5);
   assert.doesNotMatch(words.longAgo(today.getTime()), /day|Mon|Tue|Wed|Thu|Fri|Sat|Sun/);
   assert.match(words.longAgo(Date.parse("2030-01-01T12:00:00Z")), /Tue|Mon|Wed/);
 });
 
-test("what names a thing is taken from the phrases", () => {
+test("labels come from the phrases", () => {
   assert.equal(words.tile("a.jpg", "running"), english.tile("a.jpg", english.states.running));
   assert.equal(words.stateOf("failed"), english.states.failed);
   assert.equal(words.split(33.4), english.split(33, 67));
@@ -158,7 +158,7 @@ test("what names a thing is taken from the phrases", () => {
   assert.equal(words.statusOnly(502), english.noAnswer(502));
 });
 
-test("to a Chinese page the same modules speak Chinese", async () => {
+test("on a Chinese page the same modules speak Chinese", async () => {
   document.documentElement.lang = "zh";
   const inChinese = await import("../../web/static/js/words.js?in-chinese");
   document.documentElement.lang = "en";
@@ -173,16 +173,16 @@ test("to a Chinese page the same modules speak Chinese", async () => {
 const items = (...states) =>
   states.map((state, place) => ({ name: `${place}.jpg`, state, job: null, file: null, error: null }));
 
-test("an album's photos are counted by what became of them", (t) => {
+test("the photos of an album are counted by state", (t) => {
   t.mock.method(performance, "now", () => 0);
   const all = items("succeeded", "failed", "canceled", "expired", "missing", "waiting", "sending", "queued", "running");
   const progress = progressOf(all, { due_ms: 10_000, isGrowing: false });
   const { done, failed, canceled, missing, unsent, isOver } = progress;
   assert.deepEqual([progress.all, done, failed, canceled, missing, unsent, isOver], [9, 1, 1, 2, 1, 2, false]);
-  assert.equal(progress.eta_s, 20); // what is still here takes as long as what is there
+  assert.equal(progress.eta_s, 20); // unsent photos take as long as those sent
 });
 
-test("an album is over when nothing waits here or there, and no more is to come", () => {
+test("an album is over when nothing waits on either side and no more is to come", () => {
   const over = (states, isGrowing = false) => progressOf(items(...states), { due_ms: 0, isGrowing }).isOver;
   assert.deepEqual(
     [over(["succeeded", "missing"]), over(["succeeded"], true), over(["queued"]), over(["waiting"])],
@@ -190,7 +190,7 @@ test("an album is over when nothing waits here or there, and no more is to come"
   );
 });
 
-test("what failed may be tried again from here if that can help and there is something to try it with", () => {
+test("a failed photo can be retried if that can help and its file is at hand", () => {
   const [item] = items("failed");
   const mayRetry = (about) => progressOf([{ ...item, ...about }], { due_ms: 0, isGrowing: false }).mayRetry;
   const error = (code) => ({ code, title: "", detail: "" });

@@ -1,4 +1,4 @@
-"""A small drawing at the size of the picture: the same look, nothing new in it, as sharp as the photo tells."""
+"""Enlarging a drawing: the same look, no new colours, and edges as sharp as in the photo."""
 
 from collections.abc import Callable
 
@@ -43,7 +43,7 @@ def luma(picture: Rgb) -> npt.NDArray[np.float64]:
 
 
 def share_of(picture: Rgb, colour: tuple[int, int, int]) -> float:
-    """Of the picture that is nearer to this colour than to the others of the scene."""
+    """The share of the picture that is nearer to this colour than to the others of the scene."""
     distances = np.stack([np.abs(picture.astype(int) - other).sum(2) for other in (colour, PAPER, INK, SKY, SEA)])
     return float((distances[0] <= distances.min(0)).mean())
 
@@ -55,7 +55,7 @@ def ink_of(picture: Rgb) -> float:
 
 
 def edge_pixels(picture: Rgb) -> float:
-    """How many pixels of a row are neither one colour nor another."""
+    """Return how many pixels of a row are neither one colour nor the other."""
     far = np.min([np.abs(picture.astype(int) - colour).sum(2) for colour in (PAPER, INK, SKY, SEA)], axis=0)
     return float((far > 24).sum(1).mean())
 
@@ -81,14 +81,14 @@ def test_edges_are_as_steep_at_the_large_size_as_at_the_small_one(size: tuple[in
 
 
 @pytest.mark.parametrize("size", SIZES[2:])
-def test_edges_that_no_photo_tells_of_are_steepened_too(size: tuple[int, int]) -> None:
+def test_edges_missing_from_the_photo_are_steepened_too(size: tuple[int, int]) -> None:
     drawing, guide = scene(SMALL), grey(size)
     smooth = np.asarray(Image.fromarray(drawing).resize(size, Image.Resampling.BILINEAR))
     assert edge_pixels(enlarge(drawing, shrunk(guide), guide)) < 0.6 * edge_pixels(smooth)
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_nothing_leaves_what_the_drawing_has_around(size: tuple[int, int]) -> None:
+def test_no_pixel_leaves_the_range_of_its_neighbourhood_in_the_drawing(size: tuple[int, int]) -> None:
     drawing, guide = noise(SMALL), noise(size)
     picture = enlarge(drawing, shrunk(guide), guide)
     rows, columns = (
@@ -102,7 +102,7 @@ def test_nothing_leaves_what_the_drawing_has_around(size: tuple[int, int]) -> No
     assert (picture <= around.max((-2, -1))).all()
 
 
-def test_what_is_flat_stays_flat_whatever_the_photo_shows() -> None:
+def test_flat_areas_stay_flat_whatever_the_photo_shows() -> None:
     drawing, guide = np.full((120, 160, 3), (17, 99, 203), np.uint8), noise((512, 384))
     assert (enlarge(drawing, shrunk(guide), guide) == (17, 99, 203)).all()
 
@@ -152,7 +152,7 @@ def test_the_smallest_drawings_are_enlarged_too(small: tuple[int, int]) -> None:
     assert enlarge(drawing, drawing, guide).shape == guide.shape
 
 
-def test_bands_are_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bands_are_not_visible(monkeypatch: pytest.MonkeyPatch) -> None:
     drawing, guide = scene(SMALL), scene((512, 384))
     whole = enlarge(drawing, shrunk(guide), guide)
     monkeypatch.setattr("shared.enlarge._BAND_PIXELS", 9 * SMALL[0])  # an odd number of rows of the drawing

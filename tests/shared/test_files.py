@@ -1,4 +1,4 @@
-"""Files that are written as one step."""
+"""Atomic file writes."""
 
 import errno
 import os
@@ -33,7 +33,7 @@ def test_a_file_is_created_and_replaced(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
-def test_who_may_read_it_is_for_the_umask_to_say_or_for_the_caller(tmp_path: Path) -> None:
+def test_permissions_come_from_the_umask_or_the_caller(tmp_path: Path) -> None:
     with umask(0o027):
         write_atomically(tmp_path / "shared", b"x")
         write_atomically(tmp_path / "secret", b"x", mode=0o600)
@@ -48,7 +48,7 @@ def test_a_file_that_root_replaces_can_stay_its_owners(tmp_path: Path) -> None:
     assert ((tmp_path / "file").stat().st_uid, (tmp_path / "file").stat().st_gid) == (1234, 1235)
 
 
-def test_what_cannot_be_written_changes_nothing_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_write_changes_nothing_and_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "folder" / "inside").mkdir(parents=True)
     with pytest.raises(OSError, match="folder"):
         write_atomically(tmp_path / "folder", b"x")
@@ -62,10 +62,10 @@ def test_what_cannot_be_written_changes_nothing_and_leaves_nothing(tmp_path: Pat
     assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
 
 
-def test_the_bytes_are_on_disk_before_the_name_and_then_the_name(
+def test_the_data_is_synced_before_the_rename_and_the_folder_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else a power cut may leave an empty file in place of the old one, or the old one although this had returned."""
+    """Otherwise a power cut may leave an empty file, or the old one although the call had returned."""
     file, done, sync = tmp_path / "file", [], os.fsync
     file.write_bytes(b"old")
 
@@ -79,7 +79,7 @@ def test_the_bytes_are_on_disk_before_the_name_and_then_the_name(
 
 
 @pytest.mark.parametrize(("number", "is_told"), [(errno.EINVAL, False), (errno.EIO, True)])
-def test_a_folder_that_cannot_be_synced_is_told_unless_its_file_system_never_can(
+def test_a_failed_folder_sync_is_an_error_unless_the_file_system_cannot_sync(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, *, is_told: bool
 ) -> None:
     def refuse(_descriptor: int) -> None:
@@ -90,7 +90,7 @@ def test_a_folder_that_cannot_be_synced_is_told_unless_its_file_system_never_can
         sync_folder(tmp_path)
 
 
-def test_one_who_writes_the_same_file_meanwhile_does_not_meddle(tmp_path: Path) -> None:
+def test_concurrent_writers_of_one_file_do_not_interfere(tmp_path: Path) -> None:
     class Interrupted(BytesIO):
         def read(self, size: int | None = -1) -> bytes:
             write_atomically(tmp_path / "file", b"another's")

@@ -1,4 +1,4 @@
-"""From a photo's bytes to a picture's: formats, orientation, colour, transparency, sizes, limits."""
+"""The conversion of a photo: formats, orientation, colour, transparency, sizes, limits."""
 
 import struct
 import subprocess
@@ -45,7 +45,7 @@ class IdentityEngine(ToyEngine):
 
 
 class SmallEngine(IdentityEngine):
-    """Draws at 64 pixels alone, and keeps the (width, height) of what it drew."""
+    """Draws at 64 pixels only, and records the (width, height) of what it drew."""
 
     drawn_at = 64
     margin = 0
@@ -109,7 +109,7 @@ def test_heic_comes_out_in_its_colours() -> None:
     assert_quadrants(opened(run(buffer.getvalue())))
 
 
-def test_every_format_that_is_allowed_can_be_read_and_none_else() -> None:
+def test_exactly_the_allowed_formats_can_be_read() -> None:
     assert set(readable_formats()) == {
         *("AVIF", "BMP", "DDS", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "PSD", "QOI", "SGI"),
         *("TGA", "TIFF", "WEBP"),
@@ -159,7 +159,7 @@ def test_a_photo_is_turned_upright_by_its_xmp() -> None:
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "TIFF", "WEBP"])
-def test_the_header_tells_the_size_upright(image_format: str) -> None:
+def test_the_header_gives_the_upright_size(image_format: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     photo = saved(TURNS[6](quadrants()), image_format, exif=exif)
@@ -173,7 +173,7 @@ SELDOM_RUN = {"AVIF": {}, "HEIF": {}, "WEBP": {}, "WEBP without loss": {"lossles
 @pytest.mark.parametrize("kind", SELDOM_RUN)
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
 @pytest.mark.parametrize("orientation", [1, 3, 5, 6])
-def test_the_header_tells_what_only_a_codec_could(kind: str, mode: str, orientation: int) -> None:
+def test_the_header_gives_the_size_that_the_codec_decodes(kind: str, mode: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     for size in ((64, 48), (101, 33)):
@@ -184,7 +184,7 @@ def test_the_header_tells_what_only_a_codec_could(kind: str, mode: str, orientat
 
 
 @pytest.mark.parametrize("image_format", ["AVIF", "HEIF", "WEBP"])
-def test_the_header_of_an_animation_tells_its_size(image_format: str) -> None:
+def test_the_header_of_an_animation_gives_its_size(image_format: str) -> None:
     photo = saved(quadrants(), image_format, save_all=True, append_images=[quadrants(), quadrants()])
     assert (inspect(BytesIO(photo), LIMITS).width, inspect(BytesIO(photo), LIMITS).height) == (64, 48)
 
@@ -195,7 +195,7 @@ CODECS = (
 )
 
 
-def test_no_codec_is_run_to_judge_a_photo(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inspecting_a_photo_runs_no_codec(monkeypatch: pytest.MonkeyPatch) -> None:
     photos = {name: saved(quadrants(), name) for name in sorted(set(readable_formats()) - {"MPO", "PSD", "QOI"})}
     profile = matrix_profile(np.eye(3), 2.2)
     photos |= {
@@ -221,14 +221,14 @@ def test_transparency_is_kept(mode: str, picture_format: Format) -> None:
     assert alpha.getpixel((60, 40)) == 255
 
 
-def test_transparency_is_filled_with_white_in_a_jpeg_and_said() -> None:
+def test_transparency_is_filled_with_white_in_a_jpeg_and_noted() -> None:
     picture = run(saved(Image.new("RGBA", (32, 32), (10, 20, 30, 0)), "PNG"), Format.JPEG)
     assert opened(picture).getpixel((16, 16)) == (255, 255, 255)
     assert "transparency" in picture.notes[0]
 
 
 @pytest.mark.parametrize("max_side", [64, 96, 192])
-def test_what_is_transparent_does_not_stain_its_neighbours(max_side: int) -> None:
+def test_transparent_pixels_do_not_bleed_into_their_neighbours(max_side: int) -> None:
     image = Image.new("RGBA", (192, 192), (0, 0, 0, 0))
     image.paste((255, 255, 255, 255), (50, 50, 139, 139))
     picture = opened(run(saved(image, "PNG"), Format.JPEG, max_side))
@@ -277,7 +277,7 @@ def test_a_wide_gamut_photo_is_converted_to_srgb() -> None:
     stored = np.array([180, 120, 90])
     linear = (stored / 255) ** 2.2 @ display_p3 @ np.linalg.inv(srgb)
     expected = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055) * 255
-    assert np.abs(expected - stored).max() > 8  # or the test could not tell whether anything was converted
+    assert np.abs(expected - stored).max() > 8  # otherwise the test could not tell whether anything was converted
     photo = Image.new("RGB", (32, 32), tuple(stored.tolist()))
     for image_format in ("PNG", "JPEG", "WEBP", "TIFF"):
         picture = opened(run(saved(photo, image_format, icc_profile=matrix_profile(display_p3, 2.2))))
@@ -289,7 +289,7 @@ def test_a_broken_colour_profile_is_ignored() -> None:
     assert opened(run(photo)).getpixel((3, 3)) == (128, 128, 128)
 
 
-def test_the_first_frame_of_an_animation_is_taken_and_said() -> None:
+def test_the_first_frame_of_an_animation_is_taken_and_noted() -> None:
     frames = [quadrants(), Image.new("RGB", (64, 48), BLUE)]
     for image_format in ("GIF", "WEBP", "PNG"):
         picture = run(saved(frames[0], image_format, save_all=True, append_images=frames[1:]))
@@ -297,7 +297,7 @@ def test_the_first_frame_of_an_animation_is_taken_and_said() -> None:
         assert_quadrants(opened(picture), tolerance=30)
 
 
-def test_layers_are_no_animation() -> None:
+def test_layers_are_not_an_animation() -> None:
     size = (32, 32)
     layer = struct.pack(">4iHHI", 0, 0, *size, 1, 0, 0) + bytes(16)
     header = b"8BPS" + struct.pack(">H6xHIIHH", 1, 1, *size, 8, 1) + bytes(8)
@@ -335,7 +335,7 @@ def test_a_long_photo_is_shrunk_and_a_small_one_never_enlarged() -> None:
 
 
 def grainy(size: tuple[int, int]) -> Image.Image:
-    """A photo with something to see in every pixel, as a camera makes it."""
+    """A photo with grain in every pixel, like that of a camera."""
     with Image.open(PHOTO) as photo:
         image = photo.convert("RGB").resize(size, Image.Resampling.BICUBIC)
     grain = np.random.default_rng(0).normal(0, 5, (size[1], size[0], 1))
@@ -380,11 +380,11 @@ DECODED: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("case", DECODED)
-def test_what_is_spared_in_decoding_is_not_seen(case: str) -> None:
+def test_decoding_at_a_reduced_size_makes_no_visible_difference(case: str) -> None:
     assert_decoded_well(DECODED[case](), MIN_DB)
 
 
-def test_what_is_spared_in_decoding_a_strip_is_little_of_it() -> None:
+def test_decoding_a_strip_at_a_reduced_size_makes_little_difference() -> None:
     assert_decoded_well(saved(grainy((4001, 16)), "JPEG", quality=92), {1024: 37, 512: 37, 64: 37})
 
 
@@ -392,7 +392,7 @@ def test_what_is_spared_in_decoding_a_strip_is_little_of_it() -> None:
     "name",
     ["exif_landscape_1", "exif_landscape_8", "exif_portrait_6", "group_obama_biden", "portrait_obama", "odd_cmyk"],
 )
-def test_what_is_spared_in_decoding_a_real_photo_is_not_seen(photos_dir: Path, name: str) -> None:
+def test_decoding_a_real_photo_at_a_reduced_size_makes_no_visible_difference(photos_dir: Path, name: str) -> None:
     assert_decoded_well((photos_dir / f"{name}.jpg").read_bytes(), MIN_DB)
 
 
@@ -403,7 +403,7 @@ def test_a_picture_full_of_grain_can_be_written() -> None:
 
 
 @pytest.mark.parametrize("size", [(64, 48), (33, 17), (101, 77)])
-def test_tensors_are_what_their_formulas_say_to_the_bit(size: tuple[int, int]) -> None:
+def test_tensors_match_their_formulas_bit_for_bit(size: tuple[int, int]) -> None:
     rng, engine = np.random.default_rng(0), IdentityEngine()
     photo = rng.integers(0, 256, (size[1], size[0], 3), np.uint8)
     prepared, box = preprocess(photo, engine)
@@ -416,14 +416,14 @@ def test_tensors_are_what_their_formulas_say_to_the_bit(size: tuple[int, int]) -
     assert np.array_equal(drawn, before)
 
 
-def test_an_engine_that_changes_nothing_gives_the_photo_back_untinted_to_the_border() -> None:
+def test_an_identity_engine_returns_the_photo_unchanged_up_to_the_border() -> None:
     photo = photo_bytes((101, 77))
     picture = np.asarray(opened(run(photo)))
     with Image.open(BytesIO(photo)) as original:
         assert np.array_equal(picture, np.asarray(original))
 
 
-def test_what_an_engine_overshoots_is_clipped() -> None:
+def test_values_out_of_range_are_clipped() -> None:
     class Overshooting(IdentityEngine):
         def generate(self, photo: Tensor, report: ProgressCallback) -> Tensor:  # noqa: ARG002
             return photo * 9
@@ -467,7 +467,7 @@ LARGE = (400, 304)  # width and height in pixels
 
 
 @pytest.mark.parametrize("max_side", [16, 33, 63, 64, 65, 100, 200, 400, 2048])
-def test_what_draws_at_one_size_draws_every_picture_there(max_side: int) -> None:
+def test_a_fixed_size_engine_draws_every_picture_at_that_size(max_side: int) -> None:
     engine, photo = SmallEngine(), saved(quadrants(LARGE), "JPEG", quality=95)
     picture = convert(photo, Options(max_side, Format.PNG), engine, LIMITS)
     assert engine.drawn == [(64, 56)]  # 49 rows, up to a multiple of 8
@@ -476,7 +476,7 @@ def test_what_draws_at_one_size_draws_every_picture_there(max_side: int) -> None
     assert_quadrants(opened(picture), tolerance=30 if max_side < 33 else 12)
 
 
-def test_what_has_no_size_of_its_own_draws_at_that_of_the_picture_as_ever() -> None:
+def test_an_engine_without_a_fixed_size_draws_at_the_size_of_the_picture() -> None:
     photo = saved(grainy((300, 200)), "PNG")
     picture = convert(photo, Options(150, Format.PNG), IdentityEngine(), LIMITS)
     assert np.array_equal(np.asarray(opened(picture)), decode(BytesIO(photo), LIMITS, max_side=150).rgb)
@@ -510,7 +510,7 @@ def test_a_long_photo_is_drawn_with_enough_of_its_short_side() -> None:
     for shape in (4, 6, 9, 20, 100):
         longest = drawn_side((shape * 1000, 1000), 640)
         assert longest / shape >= min(213, 640 / np.sqrt(shape) - 1)
-        assert longest * longest / shape <= 1.01 * 640**2  # no more to draw than a square
+        assert longest * longest / shape <= 1.01 * 640**2  # no more pixels than a square
     engine = SmallEngine()
     picture = convert(saved(grainy((1600, 100)), "PNG"), Options(128, Format.PNG), engine, LIMITS)
     assert engine.drawn == [(256, 32)]  # 16 rows, up to the smallest side
@@ -549,7 +549,7 @@ def png_chunk(kind: bytes, content: bytes = b"") -> bytes:
 
 
 def blank_png(side: int, *, depth: int = 1, transparent: bool = False) -> bytes:
-    """A black square of a few kB, whatever its side in pixels; grey, or RGBA with nothing in it."""
+    """A black square of a few kB, however long its side in pixels; grey, or fully transparent RGBA."""
     header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, depth, 6 if transparent else 0, 0, 0, 0))
     row = bytes(1 + (side * depth * (4 if transparent else 1) + 7) // 8)
     deflate = zlib.compressobj(1)
@@ -562,7 +562,7 @@ def icon(png: bytes) -> bytes:
 
 
 def iptc(payload: bytes) -> bytes:
-    """IPTC records (IIM 4.2) of a 100x100 grey image, "uncompressed", whose object data is `payload`."""
+    """IPTC records (IIM 4.2) of a 100x100 grey image, marked as uncompressed, whose object data is `payload`."""
     fields = [
         (3, 60, b"\1\0"),
         (3, 65, b"\1"),
@@ -599,7 +599,7 @@ def box(kind: bytes, content: bytes, *, full: bool = False) -> bytes:
 
 
 def heic_of_items(items: int, tables: int) -> bytes:
-    """A HEIC whose tables tell of so many items each, and only the last of the one that is shown."""
+    """A HEIC whose tables each list this many items, of which only the last is displayed."""
     extent = box(b"ispe", struct.pack(">II", 64, 64), full=True)
     table = box(b"ipma", struct.pack(">I", items) + b"\0\2\0" * items, full=True)
     properties = box(b"iprp", box(b"ipco", extent) + tables * table)
@@ -629,13 +629,13 @@ REFUSED: dict[str, tuple[bytes, type[SakugaError]]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_no_sound_photo_is_refused(case: str) -> None:
+def test_damaged_photos_and_other_files_are_refused(case: str) -> None:
     data, error = REFUSED[case]
     with pytest.raises(error):
         run(data)
 
 
-def test_a_photo_with_a_hole_is_not_said_to_lack_its_end() -> None:
+def test_a_photo_with_a_gap_is_not_reported_as_cut_short() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
     photo = saved(Image.fromarray(noise), "PNG")
     second = photo.rindex(b"IDAT")
@@ -652,7 +652,7 @@ def test_a_first_frame_of_countless_blocks_is_still_a_photo() -> None:
 
 
 @pytest.mark.parametrize(("side", "megapixels"), [(9000, "81"), (20_000, "400")])
-def test_a_photo_of_too_many_pixels_is_told_how_many_it_has(side: int, megapixels: str) -> None:
+def test_the_error_for_too_many_pixels_says_how_many_there_are(side: int, megapixels: str) -> None:
     with pytest.raises(PhotoTooLargeError, match=f"at most 64 megapixels; this one has {megapixels}"):
         inspect(BytesIO(blank_png(side)), LIMITS)
 
@@ -665,7 +665,7 @@ def test_too_many_bytes_or_pixels_are_refused_with_the_limit() -> None:
 
 @dataclass
 class Cost:
-    """What a process came to that made one call with `file` and `limits`, and the calls that Python made for it."""
+    """The outcome of one call with `file` and `limits`: HTTP status, Python calls, peak memory of its process."""
 
     status: int
     calls: int

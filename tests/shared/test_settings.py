@@ -1,4 +1,4 @@
-"""Settings: read once, all problems together."""
+"""Settings: read once, with all problems reported together."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def test_all_problems_are_reported_together_with_what_is_allowed(monkeypatch: py
         ("MAX_MEGAPIXELS", "171", "SAKUGA_MAX_MEGAPIXELS: must be at most 170"),
     ],
 )
-def test_a_value_of_another_kind_is_told_with_what_it_must_be(
+def test_a_value_of_the_wrong_type_is_reported_with_the_expected_type(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
 ) -> None:
     monkeypatch.setenv(f"SAKUGA_{name}", value)
@@ -76,12 +76,12 @@ def test_a_container_has_the_cores_and_memory_of_its_limits(tmp_path: Path) -> N
     assert available_memory(tmp_path) == 512 << 20
 
 
-def test_without_limits_the_machine_counts(tmp_path: Path) -> None:
+def test_without_limits_those_of_the_machine_apply(tmp_path: Path) -> None:
     (tmp_path / "cpu.max").write_text("max 100000\n")
     assert available_cores(tmp_path) == available_cores(tmp_path / "none") >= 1
     assert available_memory(tmp_path) > 512 << 20
 
 
-def test_what_the_operator_sets_is_taken() -> None:
+def test_processes_and_threads_set_by_the_operator_apply() -> None:
     capacity = plan_capacity(Settings(processes=3, threads=2))
     assert (capacity.processes, capacity.threads) == (3, 2)

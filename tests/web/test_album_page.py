@@ -1,4 +1,4 @@
-"""The album's page in a real browser against the real service: many photos in, and what a person then sees and does."""
+"""The album page in a real browser against the real service."""
 
 import io
 import json
@@ -25,7 +25,7 @@ SERIOUS = {"serious", "critical"}
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dozen photos, two of them broken, with what else is in such folders."""
+    """A dozen photos, two of them broken, with the other files usual in such folders."""
     folder = tmp_path_factory.mktemp("home") / "Summer 夏"
     (folder / "beach").mkdir(parents=True)
     for number in range(1, 13):
@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def names_in(folder: Path) -> list[str]:
-    """The photos of the folder as the page calls them, in its order."""
+    """The names of the folder's photos on the page, in its order."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("[!.]*.jpg"))
 
 
@@ -83,7 +83,7 @@ def saved_archive(page: Page) -> tuple[str, zipfile.ZipFile]:
 
 
 def name_sent(request: Request) -> str:
-    """What the photo is called that this request sends; the browser only tells it of requests that are routed."""
+    """The name of the photo that a request sends; the browser reveals it only for routed requests."""
     found = re.search(rb'filename="([^"]*)"', request.post_data_buffer or b"")
     return found.group(1).decode() if found else ""
 
@@ -101,7 +101,7 @@ def names_sent(page: Page) -> list[str]:
 
 
 def lose(page: Page, *, after: int) -> Callable[[], None]:
-    """Let so many photos pass and lose the others; returns what lets them all pass again."""
+    """Let this many photos through and drop the others; return a function that lets all through again."""
     passed = 0
 
     def answer(route: Route) -> None:
@@ -124,7 +124,7 @@ def test_a_chosen_folder_becomes_an_album_that_fills_in(page: Page, folder: Path
     for name, reason in BROKEN.items():
         expect(tile(page, name)).to_contain_text(reason)
         expect(tile(page, name)).to_have_accessible_name(f"{reason} {name}")
-    expect(page.get_by_role("button", name="Retry failed")).to_be_hidden()  # it lies in the photos
+    expect(page.get_by_role("button", name="Retry failed")).to_be_hidden()  # the photos themselves are broken
     for number in range(10):
         expect(page.locator("li.drawn").nth(number)).to_be_attached()
     file_name, archive = saved_archive(page)
@@ -146,7 +146,7 @@ def test_a_dropped_folder_becomes_an_album(page: Page, folder: Path) -> None:
 
 
 def drag(session: CDPSession, folder: Path) -> None:
-    """Drag from the desktop into the page, and let go: entries of folders cannot be made by a script."""
+    """Drag from the desktop and drop on the page, because a script cannot create folder entries."""
     data: dict[str, Any] = {"items": [], "files": [str(folder)], "dragOperationsMask": 1}
     for kind in ("dragEnter", "dragOver", "drop"):
         session.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 300, "data": data})
@@ -169,7 +169,7 @@ def test_a_zip_archive_becomes_an_album(page: Page, folder: Path, tmp_path: Path
     expect_over(page, "All 3 pictures are done")
 
 
-def test_what_is_no_archive_is_explained(page: Page, tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_archive_is_explained(page: Page, tmp_path: Path) -> None:
     archive = tmp_path / "broken.zip"
     archive.write_bytes(b"PK\x03\x04 and then nothing")
     choose_files(page, [archive])
@@ -185,7 +185,7 @@ def test_a_folder_without_photos_is_explained(page: Page, tmp_path: Path) -> Non
     expect(way_in(page)).to_be_visible()
 
 
-def test_one_photo_is_no_album(page: Page, folder: Path) -> None:
+def test_one_photo_does_not_become_an_album(page: Page, folder: Path) -> None:
     choose_files(page, photos_of(folder, 1))
     expect(page.get_by_role("heading", name="Here it is")).to_be_visible(timeout=WAIT_MS)
 
@@ -194,7 +194,7 @@ IS_KEPT = """async ([album, name]) =>
     Boolean(await (await import("/static/js/miniatures.js")).keptMiniature(album, name))"""
 
 
-def test_a_reload_in_the_middle_goes_on(page: Page, folder: Path, busy: Callable[[], None]) -> None:
+def test_an_album_continues_after_a_reload(page: Page, folder: Path, busy: Callable[[], None]) -> None:
     choose_files(page, photos_of(folder, 6))
     expect(story(page)).to_contain_text("0 of 6 done")
     page.wait_for_url(re.compile("#album="))
@@ -223,14 +223,14 @@ def test_after_a_reload_while_sending_only_what_is_missing_is_sent(page: Page, f
     choose_folder(page, folder)
     expect_over(page, "10 of 12 pictures are done, 2 failed")
     expect(page.get_by_text("have not been uploaded yet")).to_be_hidden()
-    # A broken photo that was refused is none of the album's: it may have been mended.
+    # A refused photo is not part of the album: it may have been repaired since.
     assert len([name for name in sent if "cut short" not in name]) == 8
     assert names_shown(page) == names_in(folder)
 
 
-def test_ten_seconds_without_a_connection_are_survived(page: Page, folder: Path, busy: Callable[[], None]) -> None:
+def test_the_page_survives_ten_seconds_without_a_connection(page: Page, folder: Path, busy: Callable[[], None]) -> None:
     page.clock.install()
-    with page.expect_response("**/events"):  # a stream that is open goes on speaking while the browser is offline
+    with page.expect_response("**/events"):  # an open stream keeps receiving while the browser is offline
         choose_files(page, photos_of(folder, 5))
     expect(page.locator("li[data-state='queued']")).to_have_count(5)
     page.context.set_offline(True)
@@ -242,7 +242,7 @@ def test_ten_seconds_without_a_connection_are_survived(page: Page, folder: Path,
     expect(page.locator("li.drawn")).to_have_count(5)
 
 
-def test_a_connection_that_dies_without_a_word_is_noticed(
+def test_a_dead_connection_is_noticed(
     page: Page, service: RunningService, folder: Path, busy: Callable[[], None]
 ) -> None:
     page.clock.install()
@@ -277,7 +277,7 @@ def test_photos_are_sent_when_the_connection_is_back(page: Page, folder: Path) -
     expect_over(page, "All 3 pictures are done")
 
 
-def test_what_failed_is_sent_again_by_the_button(page: Page, folder: Path) -> None:
+def test_the_button_sends_failed_photos_again(page: Page, folder: Path) -> None:
     def refuse(route: Route) -> None:
         if name_sent(route.request) != "02.jpg":
             return route.continue_()
@@ -294,7 +294,7 @@ def test_what_failed_is_sent_again_by_the_button(page: Page, folder: Path) -> No
     expect(page.get_by_role("button", name="Retry failed")).to_be_hidden()
 
 
-def test_a_canceled_album_can_be_drawn_after_all(page: Page, folder: Path, busy: Callable[[], None]) -> None:
+def test_a_canceled_album_can_still_be_drawn(page: Page, folder: Path, busy: Callable[[], None]) -> None:
     choose_files(page, photos_of(folder, 4))
     expect(page.locator("li[data-state='queued']")).to_have_count(4)
     page.get_by_role("button", name="Cancel").click()
@@ -423,8 +423,8 @@ def test_nothing_of_an_album_scrolls_sideways_on_a_phone(open_page: OpenPage, fo
     assert page.evaluate("document.getElementById('viewer').scrollWidth") <= PHONE[0]
 
 
-def test_hundreds_of_tiles_are_not_drawn_anew(page: Page) -> None:
-    page.route("**/photos", lambda _: None)  # nothing is ever answered
+def test_hundreds_of_tiles_are_not_redrawn(page: Page) -> None:
+    page.route("**/photos", lambda _: None)  # no request is ever answered
     page.evaluate("""() => {
       const transfer = new DataTransfer();
       for (let number = 0; number < 500; number++)
@@ -440,7 +440,7 @@ def test_hundreds_of_tiles_are_not_drawn_anew(page: Page) -> None:
 
 
 class TestChinese:
-    def test_an_album_speaks_chinese(self, open_page: OpenPage, folder: Path) -> None:
+    def test_an_album_is_shown_in_chinese(self, open_page: OpenPage, folder: Path) -> None:
         page = open_page(locale="zh-CN")
         assert page.evaluate("document.documentElement.lang") == "zh"
         choose_files(page, [folder / name for name in names_in(folder)], "选择照片")
@@ -451,7 +451,7 @@ class TestChinese:
         page.goto("/")
         expect(way_in(page)).to_be_visible()
 
-    def test_every_sentence_of_the_page_has_its_chinese(self) -> None:
+    def test_every_sentence_of_the_page_has_a_chinese_translation(self) -> None:
         templates = ROOT / "web" / "templates"
         page = "".join((templates / f"{name}.html").read_text() for name in ("index", "album", "compare", "sign-in"))
         assert set(re.findall(r'_\("([^"]+)"\)', page)) == set(CHINESE)
@@ -459,7 +459,7 @@ class TestChinese:
     @pytest.mark.parametrize(
         ("header", "lang"), [("zh-TW,zh;q=0.9", "zh"), ("de-DE,de;q=0.9", "en"), ("", "en"), ("fr, zh-CN;q=0.5", "zh")]
     )
-    def test_the_browser_says_which_language(self, service: RunningService, header: str, lang: str) -> None:
+    def test_the_language_follows_the_browser(self, service: RunningService, header: str, lang: str) -> None:
         answer = httpx.get(f"{service.url}/", headers={"Accept-Language": header})
         assert answer.headers["Content-Language"] == lang
         assert "Accept-Language" in answer.headers["Vary"]
@@ -467,7 +467,7 @@ class TestChinese:
 
 @pytest.mark.skipif(not AXE.is_file(), reason="SAKUGA_AXE does not name axe.min.js of axe-core")
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_nothing_bars_anybody_from_the_page(open_page: OpenPage, folder: Path, *, dark: bool) -> None:
+def test_the_page_has_no_serious_accessibility_violations(open_page: OpenPage, folder: Path, *, dark: bool) -> None:
     page = open_page(dark=dark)
     page.emulate_media(reduced_motion="reduce")
     assert barriers(page) == []
@@ -483,7 +483,7 @@ def test_nothing_bars_anybody_from_the_page(open_page: OpenPage, folder: Path, *
 
 
 def barriers(page: Page) -> list[str]:
-    """What axe finds that is serious."""
+    """Return the serious violations that axe finds."""
     page.evaluate(AXE.read_text())
     found = page.evaluate("axe.run()")["violations"]
     return [f"{one['id']}: {[node['html'] for node in one['nodes']]}" for one in found if one["impact"] in SERIOUS]

@@ -1,4 +1,4 @@
-"""Keys: who is let in, and that nobody sees what is another's."""
+"""API keys: authentication, isolation of callers, rate limits, quotas."""
 
 import logging
 import os
@@ -40,7 +40,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 def caller(guarded: Services, key_file: Path) -> Callable[..., FlaskClient]:
-    """Make callers, and clients that show their keys."""
+    """Create callers, and clients that send their keys."""
 
     def make(name: str, *scopes: Scope, **limits: float) -> FlaskClient:
         allowance = Allowance(scopes or BOTH.scopes, **limits)  # type: ignore[arg-type]
@@ -72,10 +72,10 @@ def sakuga_keys(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["keys", *arguments])
 
 
-# What is at rest
+# Storage
 
 
-def test_only_digests_are_at_rest_and_only_for_the_owner(key_file: Path) -> None:
+def test_only_digests_are_stored_and_only_the_owner_may_read_them(key_file: Path) -> None:
     key, _ = create_caller(key_file, "alice", BOTH, expires_in=None)
     text = key_file.read_text()
     assert key.startswith("sakuga_")
@@ -93,7 +93,7 @@ def test_keys_and_ids_cannot_be_guessed(key_file: Path) -> None:
     assert re.fullmatch(r"[0-9a-f]{32}", read_keys(key_file).callers[0].id)
 
 
-def test_a_rotated_key_is_the_same_caller_and_the_old_one_goes_on_for_a_while(key_file: Path) -> None:
+def test_a_rotated_key_is_the_same_caller_and_the_old_one_works_for_a_while(key_file: Path) -> None:
     old, _ = create_caller(key_file, "alice", BOTH, expires_in=None)
     keys = ApiKeys(key_file)
     before = keys.find(old)
@@ -104,21 +104,21 @@ def test_a_rotated_key_is_the_same_caller_and_the_old_one_goes_on_for_a_while(ke
     assert [keys.find(key) is not None for key in (old, new, newest)] == [False, False, True]
 
 
-def test_an_end_that_is_near_is_not_put_off_by_rotating(key_file: Path) -> None:
+def test_rotation_does_not_extend_a_key_that_expires_soon(key_file: Path) -> None:
     create_caller(key_file, "alice", BOTH, expires_in=HOUR)
     before = read_keys(key_file).callers[0].keys[0].expires_at
     rotate_key(key_file, "alice", old_expire_in=24 * HOUR, expires_in=None)
     assert read_keys(key_file).callers[0].keys[0].expires_at == before
 
 
-def test_an_expired_key_opens_nothing_and_goes_at_the_next_rotation(key_file: Path) -> None:
+def test_an_expired_key_grants_no_access_and_is_removed_at_the_next_rotation(key_file: Path) -> None:
     key, kept = create_caller(key_file, "alice", BOTH, expires_in=-HOUR)
     assert ApiKeys(key_file).find(key) is None
     rotate_key(key_file, "alice", old_expire_in=HOUR, expires_in=None)
     assert kept not in read_keys(key_file).callers[0].keys
 
 
-def test_of_a_caller_one_key_or_all_are_revoked(key_file: Path) -> None:
+def test_one_key_of_a_caller_or_all_are_revoked(key_file: Path) -> None:
     first, kept = create_caller(key_file, "alice", BOTH, expires_in=None)
     second, _ = rotate_key(key_file, "alice", old_expire_in=HOUR, expires_in=None)
     keys = ApiKeys(key_file)
@@ -142,7 +142,7 @@ def test_a_change_that_fails_leaves_the_file_as_it_was(key_file: Path) -> None:
     assert [path.name for path in key_file.parent.iterdir()] == [key_file.name]
 
 
-def test_a_link_to_the_file_stays_one(key_file: Path, tmp_path: Path) -> None:
+def test_a_symbolic_link_to_the_file_is_kept(key_file: Path, tmp_path: Path) -> None:
     create_caller(key_file, "alice", BOTH, expires_in=None)
     link = tmp_path / "link.toml"
     link.symlink_to(key_file)
@@ -165,7 +165,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_file_starts_nothing_and_its_secrets_are_not_repeated(
+def test_an_invalid_file_prevents_the_start_and_its_secrets_are_not_shown(
     services: Services, key_file: Path, case: str
 ) -> None:
     key_file.write_text(WRONG[case])
@@ -174,12 +174,12 @@ def test_a_wrong_file_starts_nothing_and_its_secrets_are_not_repeated(
     assert "xxxx" not in raised.value.detail
 
 
-def test_a_file_that_is_not_there_starts_nothing_and_says_what_makes_it(key_file: Path) -> None:
+def test_a_missing_file_prevents_the_start_and_says_how_to_create_it(key_file: Path) -> None:
     with pytest.raises(SettingsError, match="sakuga keys create"):
         require_guarded(Settings(api_keys=key_file))
 
 
-def test_while_it_runs_the_last_good_file_holds_and_what_is_wrong_is_logged_once(
+def test_the_last_valid_file_stays_in_force_and_errors_are_logged_once(
     key_file: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     key, _ = create_caller(key_file, "alice", BOTH, expires_in=None)
@@ -188,7 +188,7 @@ def test_while_it_runs_the_last_good_file_holds_and_what_is_wrong_is_logged_once
     key_file.write_text("callers = [")
     assert keys.find(key)
     assert keys.find(key)
-    assert (capsys.readouterr().out + caplog.text).count("last valid version") == 1  # wherever logs go by now
+    assert (capsys.readouterr().out + caplog.text).count("last valid version") == 1  # wherever logs go at this point
     key_file.unlink()
     assert keys.find(key)
     create_caller(key_file, "bob", BOTH, expires_in=None)
@@ -214,7 +214,7 @@ def test_a_key_is_made_rotated_listed_and_revoked_by_command(tmp_path: Path, mon
     assert ApiKeys(tmp_path / "keys.toml").find(second)
 
 
-def test_a_caller_that_is_not_there_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_caller_is_reported_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAKUGA_API_KEYS", str(tmp_path / "mine.toml"))
     assert sakuga_keys("create", "alice").exit_code == 0
     refused = sakuga_keys("revoke", "bob")
@@ -226,7 +226,7 @@ def test_a_caller_that_is_not_there_is_one_sentence(tmp_path: Path, monkeypatch:
     "asked",
     [[""], ["two\nlines"], ["a" * 101], ["a", "--megapixels-per-day", "inf"], ["a", "--megapixels-per-day", "nan"]],
 )
-def test_a_caller_that_cannot_be_is_one_sentence(
+def test_an_invalid_caller_is_reported_in_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: list[str]
 ) -> None:
     monkeypatch.setenv("SAKUGA_API_KEYS", str(tmp_path / "mine.toml"))
@@ -236,7 +236,7 @@ def test_a_caller_that_cannot_be_is_one_sentence(
     assert not (tmp_path / "mine.toml").exists()
 
 
-# Open, or guarded
+# With and without keys
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.7", "::", "photos.example"])  # noqa: S104
@@ -252,7 +252,7 @@ def test_without_keys_only_this_machine_is_served_unless_asked_for(host: str, ke
 
 
 @pytest.mark.parametrize("published", ["0.0.0.0", "192.168.1.7", "[::]", "photos.example"])  # noqa: S104
-def test_where_it_is_published_decides_who_is_served_without_keys(published: str) -> None:
+def test_the_published_address_decides_who_is_served_without_keys(published: str) -> None:
     inside = Settings(host="0.0.0.0", published_at="127.0.0.1")  # noqa: S104  of a container
     require_guarded(inside)
     require_guarded(inside.model_copy(update={"published_at": "[::1]"}))
@@ -268,7 +268,7 @@ def test_containers_are_told_where_they_are_published_and_never_to_serve_anyone(
     assert "SAKUGA_PUBLISHED_AT: ${PUBLISH_ADDRESS:-127.0.0.1}\n" in compose
     assert "SAKUGA_ALLOW_ANYONE:\n" in compose
     assert "SAKUGA_TRUSTED_HOSTS:\n" in compose
-    assert "hostname: web " in compose  # by which it is asked from inside
+    assert "hostname: web " in compose  # the address used from inside
 
 
 @pytest.mark.parametrize("command", [["cli.main", "up"], ["web"]])
@@ -294,7 +294,7 @@ def test_without_keys_everybody_is_one_caller_whatever_the_header_says(services:
     assert client.get("/metrics").status_code == 200
 
 
-def test_a_clients_key_is_no_unknown_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_of_a_client_is_not_an_unknown_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAKUGA_API_KEY", "sakuga_" + "x" * 43)
     assert load_settings().api_keys is None
 
@@ -315,7 +315,7 @@ def test_without_a_key_there_is_the_page_its_health_and_nothing_else(guarded: Se
     assert refused.headers["WWW-Authenticate"] == 'Bearer realm="sakuga"'
 
 
-def test_every_view_that_does_not_say_it_is_open_asks_for_a_key(guarded: Services, key_file: Path) -> None:
+def test_every_view_asks_for_a_key_unless_it_is_marked_as_open(guarded: Services, key_file: Path) -> None:
     create_caller(key_file, "alice", BOTH, expires_in=None)
     app = create_app(guarded)
     client, answered = app.test_client(), {}
@@ -341,27 +341,27 @@ def test_every_view_that_does_not_say_it_is_open_asks_for_a_key(guarded: Service
         "",
     ],
 )
-def test_what_is_no_key_opens_nothing(guarded: Services, key_file: Path, header: str) -> None:
+def test_a_malformed_key_grants_no_access(guarded: Services, key_file: Path, header: str) -> None:
     create_caller(key_file, "alice", BOTH, expires_in=None)
     answer = create_app(guarded).test_client().get(JOBS, headers={"Authorization": header})
     assert problem(answer) == (401, "unauthorized")
 
 
-def test_a_key_that_is_none_of_ours_is_told_so(guarded: Services, key_file: Path) -> None:
+def test_an_unknown_key_is_reported_as_such(guarded: Services, key_file: Path) -> None:
     create_caller(key_file, "alice", BOTH, expires_in=None)
     refused = showing(guarded, new_key(datetime.now(UTC))[0]).get(JOBS)
     assert problem(refused) == (401, "unauthorized")
     assert 'error="invalid_token"' in refused.headers["WWW-Authenticate"]
 
 
-def test_a_key_that_was_revoked_opens_nothing_from_then_on(caller: Callable[..., FlaskClient], key_file: Path) -> None:
+def test_a_revoked_key_grants_no_access_from_then_on(caller: Callable[..., FlaskClient], key_file: Path) -> None:
     alice = caller("alice")
     assert alice.get(JOBS).status_code == 200
     revoke_keys(key_file, "alice", None)
     assert alice.get(JOBS).status_code == 401
 
 
-def test_a_scope_that_is_lacking_is_named(caller: Callable[..., FlaskClient]) -> None:
+def test_a_missing_scope_is_named(caller: Callable[..., FlaskClient]) -> None:
     reader, sender, operator = (caller(scope, scope) for scope in (Scope.READ, Scope.SUBMIT, Scope.OPERATE))
     for client, path, lacking in (
         (sender, JOBS, "read"),
@@ -379,11 +379,11 @@ def test_a_scope_that_is_lacking_is_named(caller: Callable[..., FlaskClient]) ->
     assert {client.get("/api/v1/limits").status_code for client in (reader, sender, operator)} == {200}
 
 
-# Nobody sees what is another's
+# Isolation
 
 
 def attempts(job: str, album: str) -> list[tuple[str, str]]:
-    """Everything that can be asked of a job or an album."""
+    """Every request for a job or an album."""
     return [
         *[("GET", f"{JOBS}/{job}{end}") for end in ("", "/result", "/events")],
         ("POST", f"{JOBS}/{job}/cancel"),
@@ -401,7 +401,7 @@ def ask(client: FlaskClient, method: str, path: str) -> TestResponse:
     return client.open(path, method=method, json=json_body, data=data)
 
 
-def test_what_is_anothers_answers_exactly_as_what_never_was(
+def test_resources_of_other_callers_answer_exactly_like_unknown_ones(
     guarded: Services, caller: Callable[..., FlaskClient]
 ) -> None:
     alice, bob = caller("alice"), caller("bob")
@@ -420,7 +420,9 @@ def test_what_is_anothers_answers_exactly_as_what_never_was(
     assert guarded.albums.exists(album)
 
 
-def test_everybody_lists_their_own_jobs(caller: Callable[..., FlaskClient], key_file: Path, guarded: Services) -> None:
+def test_callers_list_only_their_own_jobs(
+    caller: Callable[..., FlaskClient], key_file: Path, guarded: Services
+) -> None:
     alice, bob = caller("alice"), caller("bob")
     own = {client: body(send(client))["id"] for client in (alice, bob)}
     for client, job in own.items():
@@ -440,7 +442,7 @@ def test_the_same_photo_and_idempotency_key_of_another_are_another_job(
     assert first.photo_key.startswith(f"{first.caller}/")
 
 
-def test_photos_of_an_album_are_its_callers_jobs(caller: Callable[..., FlaskClient]) -> None:
+def test_photos_of_an_album_are_jobs_of_its_caller(caller: Callable[..., FlaskClient]) -> None:
     alice, bob = caller("alice"), caller("bob")
     album = body(alice.post(ALBUMS, json={}))["id"]
     link = body(alice.put(f"{ALBUMS}/{album}/photos/a.png", data=photo_bytes()))["links"]["self"]
@@ -452,13 +454,13 @@ def test_photos_of_an_album_are_its_callers_jobs(caller: Callable[..., FlaskClie
 
 
 def left(answer: TestResponse) -> tuple[int, int]:
-    """How many requests are left, and for how many seconds, as an answer says."""
+    """Return how many requests are left, and for how many seconds, according to a response."""
     found = re.fullmatch(r'"default";r=(\d+);t=(\d+)', answer.headers["RateLimit"])
     assert found
     return int(found[1]), int(found[2])
 
 
-def test_a_callers_rate_is_told_and_kept(caller: Callable[..., FlaskClient]) -> None:
+def test_the_rate_limit_of_a_caller_is_reported_and_enforced(caller: Callable[..., FlaskClient]) -> None:
     alice, bob = caller("alice", requests_per_minute=3), caller("bob", requests_per_minute=3)
     answers = [alice.get(JOBS) for _ in range(3)]
     assert {answer.headers["RateLimit-Policy"] for answer in answers} == {'"default";q=3;w=60'}
@@ -471,7 +473,7 @@ def test_a_callers_rate_is_told_and_kept(caller: Callable[..., FlaskClient]) -> 
     assert set(statuses(alice, ("/livez", "/static/sakura.svg", "/", "/docs", "/openapi.json")).values()) == {200}
 
 
-def test_after_the_time_that_was_told_there_is_room(caller: Callable[..., FlaskClient], guarded: Services) -> None:
+def test_requests_are_accepted_again_after_retry_after(caller: Callable[..., FlaskClient], guarded: Services) -> None:
     alice = caller("alice", requests_per_minute=2)
     for _ in range(2):
         alice.get(JOBS)
@@ -483,7 +485,9 @@ def test_after_the_time_that_was_told_there_is_room(caller: Callable[..., FlaskC
     assert alice.get(JOBS).status_code == 200
 
 
-def test_a_caller_starts_so_many_albums_a_minute(caller: Callable[..., FlaskClient], guarded: Services) -> None:
+def test_a_caller_may_create_only_so_many_albums_a_minute(
+    caller: Callable[..., FlaskClient], guarded: Services
+) -> None:
     alice, bob = caller("alice"), caller("bob")
     for _ in range(ALBUMS_PER_MINUTE):
         assert alice.post(ALBUMS, json={}).status_code == 201
@@ -496,7 +500,7 @@ def test_a_caller_starts_so_many_albums_a_minute(caller: Callable[..., FlaskClie
     assert bob.post(ALBUMS, json={}).status_code == 201
 
 
-def test_every_way_to_look_counts_and_refused_requests_do_not(caller: Callable[..., FlaskClient]) -> None:
+def test_every_kind_of_poll_counts_and_refused_requests_do_not(caller: Callable[..., FlaskClient]) -> None:
     alice = caller("alice", requests_per_minute=3)
     link = body(send(alice))["links"]["self"]
     alice.get(f"{link}/events", buffered=False).close()
@@ -506,7 +510,7 @@ def test_every_way_to_look_counts_and_refused_requests_do_not(caller: Callable[.
         assert alice.get(f"{link}/result").status_code == 429
 
 
-def test_without_keys_a_rate_is_for_each_address(services: Services) -> None:
+def test_without_keys_the_rate_limit_is_per_address(services: Services) -> None:
     settings = services.settings.model_copy(update={"requests_per_minute": 1})
     client = create_app(replace(services, settings=settings)).test_client()
     senders = {"192.0.2.1": 200, "192.0.2.2": 200, "2001:db8:0:1::1": 200, "2001:db8:0:1:ffff::2": 429}
@@ -516,29 +520,29 @@ def test_without_keys_a_rate_is_for_each_address(services: Services) -> None:
     assert spoofed.status_code == 429
 
 
-def test_behind_a_proxy_the_address_is_the_one_that_it_heard(services: Services) -> None:
+def test_behind_a_proxy_the_address_is_the_forwarded_one(services: Services) -> None:
     settings = services.settings.model_copy(update={"requests_per_minute": 1, "trusted_proxies": 1})
     client = create_app(replace(services, settings=settings)).test_client()
     for forwarded, status in (("192.0.2.1", 200), ("192.0.2.2", 200), ("192.0.2.7, 192.0.2.2", 429)):
         assert client.get(JOBS, headers={"X-Forwarded-For": forwarded}).status_code == status
 
 
-def test_there_is_no_rate_unless_there_is_one(services: Services) -> None:
+def test_there_is_no_rate_limit_unless_one_is_set(services: Services) -> None:
     answer = create_app(services).test_client().get(JOBS)
     assert "RateLimit" not in answer.headers
     assert services.redis.keys("sakuga:rate*") == []
 
 
-def test_who_shows_no_key_has_the_rate_of_an_address(guarded: Services, caller: Callable[..., FlaskClient]) -> None:
+def test_requests_without_a_key_have_the_rate_limit_of_an_address(
+    guarded: Services, caller: Callable[..., FlaskClient]
+) -> None:
     caller("alice")
     settings = guarded.settings.model_copy(update={"requests_per_minute": 2})
     client = create_app(replace(guarded, settings=settings)).test_client()
     assert [client.get(JOBS).status_code for _ in range(3)] == [401, 401, 429]
 
 
-def test_while_redis_is_away_nothing_is_refused_for_its_rate(
-    caller: Callable[..., FlaskClient], guarded: Services
-) -> None:
+def test_while_redis_is_down_no_request_is_rate_limited(caller: Callable[..., FlaskClient], guarded: Services) -> None:
     alice = caller("alice", requests_per_minute=1)
     key = alice.environ_base["HTTP_AUTHORIZATION"].removeprefix("Bearer ")
     away = replace(guarded, redis=Redis.from_url("redis://127.0.0.1:1", decode_responses=True))
@@ -550,7 +554,7 @@ def test_while_redis_is_away_nothing_is_refused_for_its_rate(
 # Quotas
 
 
-def test_a_quota_of_megapixels_is_kept_until_midnight(
+def test_a_megapixel_quota_applies_until_midnight(
     caller: Callable[..., FlaskClient], guarded: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = datetime.now(UTC).replace(hour=22, minute=30, second=0, microsecond=0)
@@ -568,7 +572,7 @@ def test_a_quota_of_megapixels_is_kept_until_midnight(
 
 
 @pytest.mark.parametrize("ahead_s", [86_400, -86_400])
-def test_a_web_with_a_wrong_clock_gives_nobody_another_quota(
+def test_a_wrong_clock_of_the_web_grants_no_second_quota(
     caller: Callable[..., FlaskClient], guarded: Services, monkeypatch: pytest.MonkeyPatch, ahead_s: int
 ) -> None:
     alice = caller("alice", megapixels_per_day=0.1)
@@ -587,7 +591,7 @@ def test_a_web_with_a_wrong_clock_gives_nobody_another_quota(
     assert len(guarded.redis.keys("sakuga:quota*")) == 1
 
 
-def test_what_is_refused_or_was_sent_before_costs_nothing(
+def test_refused_and_repeated_photos_do_not_count_toward_the_quota(
     caller: Callable[..., FlaskClient], guarded: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alice = caller("alice", megapixels_per_day=0.1)
@@ -604,7 +608,7 @@ def test_what_is_refused_or_was_sent_before_costs_nothing(
 
 
 @pytest.mark.parametrize(("breaks", "left"), [("admit", 0.1), ("create", 0.05)])
-def test_a_failure_costs_nothing_unless_the_photo_may_have_been_admitted(
+def test_a_failed_request_is_refunded_unless_the_photo_may_have_been_admitted(
     caller: Callable[..., FlaskClient], guarded: Services, monkeypatch: pytest.MonkeyPatch, breaks: str, left: float
 ) -> None:
     alice = caller("alice", megapixels_per_day=0.1)
@@ -618,7 +622,7 @@ def test_a_failure_costs_nothing_unless_the_photo_may_have_been_admitted(
     assert body(alice.get("/api/v1/limits"))["megapixels_left"] == left
 
 
-def test_of_those_who_send_at_once_none_gets_past_the_quota(caller: Callable[..., FlaskClient]) -> None:
+def test_concurrent_requests_cannot_exceed_the_quota(caller: Callable[..., FlaskClient]) -> None:
     alice = caller("alice", megapixels_per_day=0.2)
     with ThreadPoolExecutor(8) as pool:
         clients = [alice.application.test_client() for _ in range(12)]
@@ -628,14 +632,14 @@ def test_of_those_who_send_at_once_none_gets_past_the_quota(caller: Callable[...
     assert sorted(answers) == [202] * 4 + [429] * 8
 
 
-def test_a_photo_that_no_day_has_room_for_is_too_large(caller: Callable[..., FlaskClient]) -> None:
+def test_a_photo_larger_than_the_daily_quota_is_too_large(caller: Callable[..., FlaskClient]) -> None:
     refused = send(caller("alice", megapixels_per_day=0.01))
     assert problem(refused) == (413, "photo_too_large")
     assert "Retry-After" not in refused.headers
     assert "0.01 a day" in body(refused)["detail"]
 
 
-def test_in_an_album_what_is_above_the_quota_is_rejected_and_can_come_again(
+def test_photos_of_an_album_above_the_quota_are_rejected_and_can_be_sent_again(
     caller: Callable[..., FlaskClient], guarded: Services
 ) -> None:
     alice = caller("alice", megapixels_per_day=0.1)
@@ -651,10 +655,10 @@ def test_in_an_album_what_is_above_the_quota_is_rejected_and_can_come_again(
     assert alice.put(f"{link}/2.png", data=photo_bytes(seed=2)).status_code == 202
 
 
-# What every answer says
+# Responses
 
 
-def test_the_api_document_says_which_key_opens_what(guarded: Services, key_file: Path) -> None:
+def test_the_api_document_says_which_scope_each_operation_needs(guarded: Services, key_file: Path) -> None:
     create_caller(key_file, "alice", BOTH, expires_in=None)
     document = body(create_app(guarded).test_client().get("/openapi.json"))
     assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
@@ -667,7 +671,7 @@ def test_the_api_document_says_which_key_opens_what(guarded: Services, key_file:
     assert not {"401", "403", "429"} & set(paths["/readyz"]["get"]["responses"])
 
 
-def test_no_other_web_site_is_allowed_to_read_anything(caller: Callable[..., FlaskClient]) -> None:
+def test_no_other_website_is_allowed_to_read_anything(caller: Callable[..., FlaskClient]) -> None:
     alice = caller("alice")
     asked = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
     calls = [("GET", path) for path in (*OPEN, *CLOSED)] + [("OPTIONS", JOBS), ("POST", JOBS), ("DELETE", f"{JOBS}/x")]
@@ -676,7 +680,7 @@ def test_no_other_web_site_is_allowed_to_read_anything(caller: Callable[..., Fla
             assert not [name for name, _ in answer.headers if name.startswith("Access-Control")], path
 
 
-def test_no_key_comes_into_the_log(
+def test_no_key_is_logged(
     caller: Callable[..., FlaskClient], capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     alice = caller("alice")

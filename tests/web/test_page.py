@@ -1,4 +1,4 @@
-"""The first page in a real browser against the real service: what a person does, and what they then see."""
+"""The start page in a real browser against the real service."""
 
 import io
 import re
@@ -106,11 +106,11 @@ def test_a_real_photo_becomes_a_picture(page: Page, photos_dir: Path) -> None:
     assert width > height, "the photo lies on its side; its EXIF orientation says so"
 
 
-def test_a_file_that_is_no_photo_is_refused_with_what_is_allowed(page: Page) -> None:
+def test_a_file_that_is_not_a_photo_is_refused_with_the_allowed_formats(page: Page) -> None:
     choose(page, payload(b"Dear diary", "diary.jpg"))
     expect(page.get_by_role("alert")).to_contain_text("JPEG, PNG, WebP, HEIC")
     expect(page.get_by_role("button", name="Try again")).to_be_hidden()
-    choose(page, payload(scene(seed=6)))  # the way in is still there
+    choose(page, payload(scene(seed=6)))  # the chooser is still there
     expect_picture(page)
 
 
@@ -124,7 +124,7 @@ def test_a_file_above_the_byte_limit_is_refused_before_it_is_sent(page: Page) ->
 
 
 @pytest.mark.parametrize("name", ["bad_truncated.jpg", "bad_corrupt_header.jpg"])
-def test_of_a_damaged_photo_no_broken_preview_is_shown(page: Page, photos_dir: Path, name: str) -> None:
+def test_no_broken_preview_of_a_damaged_photo_is_shown(page: Page, photos_dir: Path, name: str) -> None:
     photo = photos_dir / name
     choose(page, payload(photo.read_bytes(), photo.name))
     expect(page.get_by_role("heading", name="This photo couldn't be converted")).to_be_visible()
@@ -135,7 +135,7 @@ def test_of_a_damaged_photo_no_broken_preview_is_shown(page: Page, photos_dir: P
     )
 
 
-def test_a_reload_in_the_middle_finds_the_job_and_its_photo(page: Page, busy: Callable[[], None]) -> None:
+def test_a_reload_during_conversion_finds_the_job_and_its_photo(page: Page, busy: Callable[[], None]) -> None:
     choose(page, payload(scene(seed=7)))
     expect_under_way(page)
     page.wait_for_url(re.compile("#job="))
@@ -149,7 +149,7 @@ def test_a_reload_in_the_middle_finds_the_job_and_its_photo(page: Page, busy: Ca
     assert page.url == address
 
 
-def test_a_canceled_photo_stays_in_hand_and_can_be_drawn(
+def test_a_canceled_photo_stays_selected_and_can_be_drawn(
     page: Page, service: RunningService, busy: Callable[[], None]
 ) -> None:
     choose(page, payload(scene(seed=8)))
@@ -164,7 +164,7 @@ def test_a_canceled_photo_stays_in_hand_and_can_be_drawn(
     expect_picture(page)
 
 
-def test_a_second_photo_takes_the_place_of_the_one_under_way(
+def test_a_second_photo_replaces_the_one_under_way(
     page: Page, service: RunningService, busy: Callable[[], None]
 ) -> None:
     choose(page, payload(scene(seed=20)))
@@ -178,7 +178,7 @@ def test_a_second_photo_takes_the_place_of_the_one_under_way(
     assert httpx.get(f"{service.url}/api/v1/jobs/{first}").json()["state"] == "canceled"
 
 
-def test_a_waiting_photo_is_told_its_place(page: Page, busy: Callable[[], None]) -> None:
+def test_a_waiting_photo_shows_its_place_in_the_queue(page: Page, busy: Callable[[], None]) -> None:
     choose(page, payload(scene(seed=9)))
     expect(page.locator("#story")).to_contain_text(re.compile(r"\d+ ahead of you|You're next"))
     expect(page.get_by_role("progressbar")).to_be_visible()
@@ -222,7 +222,7 @@ def test_a_picture_as_large_as_its_photo_is_called_so(page: Page) -> None:
 
 
 @pytest.mark.parametrize("size", [(1280, 800), PHONE], ids=["desktop", "phone"])
-def test_what_can_be_chosen_is_seen_before_the_way_in(open_page: OpenPage, size: tuple[int, int]) -> None:
+def test_the_options_stand_above_the_chooser_without_scrolling(open_page: OpenPage, size: tuple[int, int]) -> None:
     page = open_page(size=size, touch=size == PHONE)
     place = way_in(page).bounding_box()
     assert place is not None
@@ -233,7 +233,7 @@ def test_what_can_be_chosen_is_seen_before_the_way_in(open_page: OpenPage, size:
         assert choice["y"] + choice["height"] < place["y"]
 
 
-def test_a_finger_is_not_told_to_drop_or_paste(open_page: OpenPage) -> None:
+def test_touch_screens_are_not_told_to_drop_or_paste(open_page: OpenPage) -> None:
     page = open_page(size=PHONE, touch=True)
     expect(way_in(page)).to_be_visible()
     assert re.search("drop|paste", page.locator("#workbench").inner_text(), re.IGNORECASE) is None
@@ -271,13 +271,13 @@ def test_the_line_follows_the_pointer(page: Page) -> None:
     expect(page.get_by_role("slider")).to_have_value("25")
 
 
-def test_where_events_fail_the_page_asks_instead(page: Page) -> None:
+def test_the_page_polls_where_events_fail(page: Page) -> None:
     page.route("**/events", lambda route: route.abort())
     choose(page, payload(scene(seed=13)))
     expect_picture(page)
 
 
-def test_a_service_that_is_gone_for_a_while_is_waited_for(browser: Browser, tmp_path: Path) -> None:
+def test_the_page_waits_for_a_service_that_is_down(browser: Browser, tmp_path: Path) -> None:
     service = RunningService(tmp_path)
     service.start()
     try:
@@ -297,7 +297,7 @@ def test_a_service_that_is_gone_for_a_while_is_waited_for(browser: Browser, tmp_
 
 
 def test_a_connection_that_is_lost_while_a_photo_waits_is_noticed(page: Page, busy: Callable[[], None]) -> None:
-    with page.expect_response("**/events"):  # a stream that is open goes on speaking while the browser is offline
+    with page.expect_response("**/events"):  # an open stream keeps receiving while the browser is offline
         choose(page, payload(scene(seed=26)))
     page.context.set_offline(True)
     expect(page.get_by_role("heading", name="The service is not responding")).to_be_visible(timeout=WAIT_MS)
@@ -306,7 +306,7 @@ def test_a_connection_that_is_lost_while_a_photo_waits_is_noticed(page: Page, bu
     expect_picture(page)
 
 
-def test_a_lost_connection_is_explained_and_can_be_tried_again(page: Page) -> None:
+def test_a_lost_connection_is_explained_and_can_be_retried(page: Page) -> None:
     page.route("**/api/v1/jobs", lambda route: route.abort())
     choose(page, payload(scene(seed=14)))
     expect(page.get_by_role("alert")).to_contain_text("Check your connection")
@@ -346,8 +346,8 @@ def test_the_headline_is_announced_as_things_change(page: Page) -> None:
     expect(page.get_by_role("status")).to_contain_text("Here it is", timeout=WAIT_MS)
 
 
-def test_the_whole_way_can_be_gone_by_keyboard(page: Page) -> None:
-    page.on("filechooser", lambda _: None)  # the browser is to hand choosers over before the key is pressed
+def test_a_photo_can_be_drawn_and_saved_by_keyboard(page: Page) -> None:
+    page.on("filechooser", lambda _: None)  # the browser must intercept choosers before the key is pressed
     for _ in ("brand", "API", "language", "style", "size", "format", "photo"):
         page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "photo"
@@ -360,7 +360,7 @@ def test_the_whole_way_can_be_gone_by_keyboard(page: Page) -> None:
     expect(page.get_by_role("link", name="Save picture")).to_be_focused()
 
 
-def test_who_wants_less_motion_gets_none(open_page: OpenPage) -> None:
+def test_a_preference_for_reduced_motion_is_respected(open_page: OpenPage) -> None:
     page = open_page()
     page.emulate_media(reduced_motion="reduce")
     choose(page, payload(scene(seed=19)))
@@ -370,7 +370,7 @@ def test_who_wants_less_motion_gets_none(open_page: OpenPage) -> None:
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("colour", ["plum", "plum-deep", "ink", "quiet"])
-def test_text_stands_out_from_its_ground(open_page: OpenPage, colour: str, *, dark: bool) -> None:
+def test_text_has_sufficient_contrast(open_page: OpenPage, colour: str, *, dark: bool) -> None:
     """WCAG 2.2 AA: 4.5 to 1."""
     page = open_page(dark=dark)
     style = "getComputedStyle(document.documentElement).getPropertyValue(name)"
@@ -380,7 +380,7 @@ def test_text_stands_out_from_its_ground(open_page: OpenPage, colour: str, *, da
 
 
 def contrast(one: str, other: str) -> float:
-    """The contrast ratio of two colours (#rrggbb) after WCAG 2.2."""
+    """Return the contrast ratio of two colours (#rrggbb) according to WCAG 2.2."""
     darker, lighter = sorted((_luminance(one), _luminance(other)))
     return (lighter + 0.05) / (darker + 0.05)
 

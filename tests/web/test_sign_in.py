@@ -1,4 +1,4 @@
-"""A browser shows its key once: sessions, and the page of a service that asks for keys; and its command line."""
+"""Sessions, the sign-in page, and the command line of a service that requires keys."""
 
 import json
 import re
@@ -48,7 +48,7 @@ def cookie_of(answer: TestResponse) -> Morsel[str]:
     return SimpleCookie(answer.headers["Set-Cookie"])[COOKIE]
 
 
-def test_without_a_session_there_is_a_door_and_with_one_the_page(client: FlaskClient, key: str) -> None:
+def test_the_sign_in_page_is_shown_without_a_session_and_the_page_with_one(client: FlaskClient, key: str) -> None:
     assert 'name="key"' in client.get("/").text
     answer = sign_in(client, f" {key} ")
     assert (answer.status_code, answer.headers["Location"]) == (303, "/")
@@ -82,7 +82,7 @@ def test_over_https_the_cookie_is_for_https_alone(guarded: Services, key: str) -
 
 
 @pytest.mark.parametrize("wrong", ["", "hunter2", f"sakuga_{'x' * 43}", "é\x00" * 300])
-def test_a_wrong_key_is_told_so_and_begins_nothing(
+def test_a_wrong_key_is_refused_and_begins_no_session(
     client: FlaskClient,
     guarded: Services,
     wrong: str,
@@ -94,7 +94,7 @@ def test_a_wrong_key_is_told_so_and_begins_nothing(
     assert guarded.redis.keys("sakuga:session:*") == []
 
 
-def test_who_signs_out_is_out_whatever_the_browser_keeps(client: FlaskClient, key: str) -> None:
+def test_signing_out_ends_the_session_whatever_the_browser_keeps(client: FlaskClient, key: str) -> None:
     cookie = cookie_of(sign_in(client, key))
     answer = client.post("/sign-out")
     assert answer.status_code == 303
@@ -115,11 +115,9 @@ def test_a_session_ends_with_the_key_that_began_it(client: FlaskClient, key: str
     assert "valid here, or was revoked" in client.get("/").text
 
 
-def test_a_key_has_so_many_sessions_and_one_more_ends_the_oldest(
-    client: FlaskClient, key: str, guarded: Services
-) -> None:
+def test_one_session_too_many_of_a_key_ends_the_oldest(client: FlaskClient, key: str, guarded: Services) -> None:
     sessions = [cookie_of(sign_in(client, key)).value for _ in range(SESSIONS + 2)]
-    client.post("/sign-out")  # of the last
+    client.post("/sign-out")  # after the last one
     opened = []
     for session in sessions:
         client.set_cookie(COOKIE, session)
@@ -131,7 +129,7 @@ def test_a_key_has_so_many_sessions_and_one_more_ends_the_oldest(
     assert 0 < guarded.redis.ttl(begun) <= SESSION_S
 
 
-def test_a_made_up_session_opens_nothing(client: FlaskClient) -> None:
+def test_a_forged_session_grants_no_access(client: FlaskClient) -> None:
     client.set_cookie(COOKIE, "x" * 43)
     assert client.get(JOBS).status_code == 401
 
@@ -143,7 +141,7 @@ def test_no_other_site_signs_anybody_in_or_out(client: FlaskClient, key: str, pa
     assert "Set-Cookie" not in answer.headers
 
 
-def test_where_no_keys_are_asked_for_there_is_no_door(services: Services) -> None:
+def test_where_no_keys_are_required_there_is_no_sign_in_page(services: Services) -> None:
     client = create_app(services).test_client()
     page = client.get("/").text
     assert 'name="key"' not in page
@@ -151,7 +149,7 @@ def test_where_no_keys_are_asked_for_there_is_no_door(services: Services) -> Non
     assert "Set-Cookie" not in sign_in(client, "x").headers
 
 
-# A real browser, and the commands, against a service that asks for keys
+# A real browser, and the commands, against a service that requires keys
 
 
 @pytest.fixture(scope="module")
@@ -166,13 +164,13 @@ def guarded_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runnin
 
 @pytest.fixture
 def own_key(guarded_service: RunningService, request: pytest.FixtureRequest) -> str:
-    """The key of a caller of this test's own, who comes while the service runs."""
+    """The key of a caller of this test's own, created while the service runs."""
     return create_caller(guarded_service.data_dir / "keys.toml", request.node.name, BOTH, expires_in=None)[0]
 
 
 @pytest.fixture
 def door(browser: Browser, guarded_service: RunningService, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """The page of the service that asks for keys; the visit must end without a complaint."""
+    """The sign-in page of a service that requires keys; fail if the visit has errors."""
     size, locale = getattr(request, "param", (DESKTOP, "en-US"))
     visit = Visit(guarded_service.url)
     viewport = {"width": size[0], "height": size[1]}
@@ -188,7 +186,7 @@ def door(browser: Browser, guarded_service: RunningService, request: pytest.Fixt
 
 def show_key(page: Page, key: str, label: str = "Your key") -> None:
     page.get_by_label(label).fill(key)
-    with page.expect_navigation():  # until the page's modules are there
+    with page.expect_navigation():  # until the page's modules are loaded
         page.keyboard.press("Enter")
 
 
@@ -221,7 +219,7 @@ def test_a_wrong_key_is_explained(door: Page, own_key: str) -> None:
 
 
 @pytest.mark.parametrize("door", [(PHONE, "zh-CN")], indirect=True)
-def test_the_door_speaks_chinese_too(door: Page, own_key: str) -> None:
+def test_the_sign_in_page_is_shown_in_chinese_too(door: Page, own_key: str) -> None:
     show_key(door, own_key, label="您的密钥")
     door.get_by_role("button", name="退出").click()
     expect(door.get_by_role("button", name="登录")).to_be_visible()
@@ -239,7 +237,7 @@ def test_a_visitor_whose_key_was_revoked_is_told_to_sign_in_again(
     expect(door.get_by_label("Your key")).to_be_visible()
 
 
-def test_who_comes_by_a_link_on_another_site_is_still_signed_in(
+def test_a_visitor_from_a_link_on_another_site_is_still_signed_in(
     browser: Browser, guarded_service: RunningService, own_key: str
 ) -> None:
     link = f'<a href="{guarded_service.url}/?lang=en#job=unknown">my picture</a>'
@@ -248,7 +246,7 @@ def test_who_comes_by_a_link_on_another_site_is_still_signed_in(
         page.route("http://elsewhere.example/", lambda route: route.fulfill(body=link, content_type="text/html"))
         page.goto("http://elsewhere.example/")
         page.get_by_role("link").click()
-        show_key(page, own_key)  # there is no session yet, and so a door
+        show_key(page, own_key)  # there is no session yet, so the sign-in page is shown
         page.goto("http://elsewhere.example/")
         page.get_by_role("link").click()
         expect(page.get_by_role("heading", name="Picture not found")).to_be_visible()
@@ -256,7 +254,7 @@ def test_who_comes_by_a_link_on_another_site_is_still_signed_in(
 
 
 @pytest.mark.parametrize("command", ["submit", "album"])
-def test_the_commands_show_a_key_out_of_the_environment_or_a_file(
+def test_the_commands_send_a_key_from_the_environment_or_a_file(
     guarded_service: RunningService, own_key: str, tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photo_at(tmp_path / "photos" / "a.jpg", seed=5)
@@ -274,7 +272,7 @@ def test_the_commands_show_a_key_out_of_the_environment_or_a_file(
 def test_an_album_stops_sending_when_the_quota_is_used_up_and_says_why(
     guarded_service: RunningService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cli.remote.BUSY_RETRY_S", 0)  # shortly before midnight it would be worth while to wait
+    monkeypatch.setattr("cli.remote.BUSY_RETRY_S", 0)  # shortly before midnight the command would wait
     key_file = guarded_service.data_dir / "keys.toml"
     (tmp_path / "key").write_text(create_caller(key_file, "thrifty", THRIFTY, expires_in=None)[0])
     for seed in range(12):
@@ -291,7 +289,7 @@ def test_an_album_stops_sending_when_the_quota_is_used_up_and_says_why(
 
 
 def refused_for_quota(service: RunningService) -> int:
-    """How many photos that the quota had no room for were sent all the same."""
+    """Return how many photos were sent although the quota was used up."""
     operator = create_caller(service.data_dir / "keys.toml", "prometheus", OPERATOR, expires_in=None)[0]
     answer = httpx.get(f"{service.url}/metrics", headers={"Authorization": f"Bearer {operator}"})
     found = re.search(r'method="PUT",route="[^"]+",status="429"} (\d+)', answer.raise_for_status().text)

@@ -1,4 +1,4 @@
-"""Clients that send slowly, but are never silent: real sockets, and a web with short limits."""
+"""Clients that send slowly but are never silent: real sockets, and a web with short limits."""
 
 import inspect
 import os
@@ -49,19 +49,19 @@ LIMIT_S = 30
 
 @pytest.fixture(scope="module")
 def port(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """Where a web listens that is soon tired of waiting; whoever has kept it waiting leaves before the next test."""
+    """The port of a web with short limits; clients that it waits for are gone before the next test."""
     port, folder = free_port(), tmp_path_factory.mktemp("web")
     settings = {"SAKUGA_PORT": str(port), "SAKUGA_REDIS_URL": redis_url, "SAKUGA_DATA_DIR": str(folder)}
     web = subprocess.Popen([sys.executable, "-c", IMPATIENT], cwd=ROOT, env=os.environ | settings)
     try:
-        wait_until(lambda: lives(port), "the web answers")
+        wait_until(lambda: is_alive(port), "the web answers")
         yield port
     finally:
         web.terminate()
         web.wait(20)
 
 
-def lives(port: int) -> bool:
+def is_alive(port: int) -> bool:
     try:
         return httpx.get(f"http://127.0.0.1:{port}/livez", timeout=5).status_code == 200
     except httpx.TransportError:
@@ -77,20 +77,20 @@ def dripping(connections: list[socket.socket], drop: bytes) -> Callable[[], None
     return drip
 
 
-def test_heads_that_come_byte_by_byte_keep_nobody_out(port: int) -> None:
+def test_headers_sent_byte_by_byte_do_not_block_others(port: int) -> None:
     slow = [socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) for _ in range(WEB_THREADS)]
     try:
         for connection in slow:
             connection.sendall(b"GET /livez HTTP/1.1\r\nX-Slow: ")
         drip = dripping(slow, b"x")
-        wait_until(lambda: (drip(), lives(port))[1], "the web answers others", LIMIT_S)
+        wait_until(lambda: (drip(), is_alive(port))[1], "the web answers others", LIMIT_S)
         assert [connection for connection in slow if not ended(connection)] == []
     finally:
         for connection in slow:
             connection.close()
 
 
-def test_answers_that_are_taken_in_drops_keep_nobody_out(port: int) -> None:
+def test_answers_read_a_few_bytes_at_a_time_do_not_block_others(port: int) -> None:
     slow = [socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) for _ in range(2 * WEB_THREADS)]
     try:
         for connection in slow:
@@ -98,15 +98,15 @@ def test_answers_that_are_taken_in_drops_keep_nobody_out(port: int) -> None:
             connection.sendall(b"GET /endless HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         for _ in range(10):
             for connection in slow:
-                sip(connection)
-            assert lives(port)
+                read_available(connection)
+            assert is_alive(port)
     finally:
         for connection in slow:
             connection.close()
 
 
-def sip(connection: socket.socket) -> bytes | None:
-    """A little of what has come back by now; None if nothing has, empty at the end."""
+def read_available(connection: socket.socket) -> bytes | None:
+    """Return some of the response received so far: None if there is nothing yet, empty at its end."""
     connection.settimeout(0.01)
     try:
         return connection.recv(500)
@@ -123,27 +123,27 @@ def ended(connection: socket.socket) -> bool:
         return True
 
 
-def test_clients_that_do_not_go_after_the_last_answer_keep_nobody_waiting(port: int) -> None:
-    """While threads say goodbye to them, others are answered."""
+def test_lingering_clients_do_not_block_others(port: int) -> None:
+    """While threads close their connections, others are answered."""
     staying = [socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) for _ in range(20)]
     try:
         for connection in staying:
             connection.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
-        wait_until(lambda: saying_goodbye(port) == len(staying), "all have their answer, and stay", LIMIT_S)
-        assert lives(port)
-        assert saying_goodbye(port) == len(staying)
+        wait_until(lambda: lingering(port) == len(staying), "all have their answer, and stay", LIMIT_S)
+        assert is_alive(port)
+        assert lingering(port) == len(staying)
     finally:
         for connection in staying:
             connection.close()
 
 
-def saying_goodbye(port: int) -> int:
-    """How many connections the web has ended and still holds."""
+def lingering(port: int) -> int:
+    """Return how many connections the web has shut down but not yet closed."""
     connections = [found for child in psutil.Process().children(recursive=True) for found in child.net_connections()]
     return len([one for one in connections if one.laddr[1] == port and one.status == psutil.CONN_FIN_WAIT2])
 
 
-def test_a_client_that_stays_for_ever_is_left_after_the_goodbye(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_never_closes_is_dropped_after_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slow_clients, "GOODBYE_S", 0.1)
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -158,7 +158,7 @@ def test_a_client_that_stays_for_ever_is_left_after_the_goodbye(monkeypatch: pyt
         ("multipart/form-data; boundary=b", b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n'),
     ],
 )
-def test_a_body_that_comes_byte_by_byte_is_told_so(port: int, kind: str, start: bytes) -> None:
+def test_a_body_sent_byte_by_byte_is_refused_as_too_slow(port: int, kind: str, start: bytes) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=0.1) as slow:
         head = f"POST /api/v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\nContent-Length: 90000\r\n\r\n"
         slow.sendall(head.encode() + start)
@@ -174,14 +174,14 @@ def test_a_body_that_comes_byte_by_byte_is_told_so(port: int, kind: str, start: 
         assert answer.startswith(b"HTTP/1.1 408 ")
 
 
-def test_a_photo_that_comes_in_time_in_pieces_is_taken(port: int) -> None:
+def test_a_photo_sent_in_pieces_in_time_is_accepted(port: int) -> None:
     photo = photo_bytes((400, 300))
     pieces = (photo[place : place + 20_000] for place in range(0, len(photo), 20_000))
     answer = httpx.post(f"http://127.0.0.1:{port}/api/v1/jobs", content=pieces, headers={"Content-Type": "image/png"})
     assert answer.status_code == 202, answer.text
 
 
-def test_only_the_waiting_counts_and_nothing_is_saved_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_time_spent_waiting_counts_and_none_is_saved_up(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     data, wait_s = b"x" * (slow_clients.BODY_BYTES_PER_S * 100), 0.0
@@ -194,15 +194,15 @@ def test_only_the_waiting_counts_and_nothing_is_saved_up(monkeypatch: pytest.Mon
     with ours, theirs:
         paced = Paced(read, Client(ours, socket.SHUT_RD), WaitingClients(1))
         assert paced() == data
-        now[0] += 1000  # of our own work
+        now[0] += 1000  # our own work
         data, wait_s = b"x", slow_clients.BODY_GRACE_S - 1
         assert paced() == b"x"
         with pytest.raises(TooSlowError):
             paced()
 
 
-def test_archives_whose_clients_have_gone_keep_no_listener_out(port: int) -> None:
-    """Also while there is nothing to send, since the album waits for pictures."""
+def test_archives_of_vanished_clients_do_not_block_listeners(port: int) -> None:
+    """Even while there is nothing to send, because the album waits for pictures."""
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=LIMIT_S) as client:
         album = client.post("/api/v1/albums", json={}).headers["Location"]
         client.put(f"{album}/photos/a.png", content=photo_bytes(), headers={"Content-Type": "image/png"})
@@ -214,14 +214,16 @@ def test_archives_whose_clients_have_gone_keep_no_listener_out(port: int) -> Non
         fetching = [socket.create_connection(("127.0.0.1", port)) for _ in range(WEB_THREADS // 2 + 1)]
         for connection in fetching:
             connection.sendall(f"GET {album}/archive HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
-        wait_until(lambda: any(map(sip, fetching)), "one is refused, since the others have taken all slots", LIMIT_S)
+        wait_until(
+            lambda: any(map(read_available, fetching)), "one is refused, since the others have taken all slots", LIMIT_S
+        )
         for connection in fetching:
             connection.close()
         wait_until(may_listen, "the slots are free", LIMIT_S)
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="only Linux lists the timers of connections")
-def test_clients_that_vanish_without_a_word_are_looked_for(port: int) -> None:
+def test_vanished_clients_are_detected_by_keepalive(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port)) as client:
         ends = f"{port:04X}", f"{client.getsockname()[1]:04X}"
         rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
@@ -230,7 +232,7 @@ def test_clients_that_vanish_without_a_word_are_looked_for(port: int) -> None:
 
 
 class TestGunicorn:
-    """What the web relies on although it is private to gunicorn; a version without it must not pass for a good one."""
+    """The private interfaces of gunicorn that the web relies on; a version without them must fail these tests."""
 
     @pytest.mark.parametrize(
         ("owner", "method", "parameters"),
@@ -243,15 +245,15 @@ class TestGunicorn:
             (SocketUnreader, "chunk", ["self", "size_hint"]),
         ],
     )
-    def test_what_is_overridden_is_there(self, owner: type, method: str, parameters: list[str]) -> None:
+    def test_overridden_methods_exist(self, owner: type, method: str, parameters: list[str]) -> None:
         found = getattr(owner, method, None)
         required = f"web.slow_clients overrides {owner.__name__}.{method}({', '.join(parameters)})"
         assert found, f"{required}, which gunicorn {gunicorn.__version__} does not have"
         given = list(inspect.signature(found).parameters)
         assert given == parameters, f"{required}, which takes {given} in gunicorn {gunicorn.__version__}"
 
-    def test_a_connection_and_its_requests_carry_what_is_read(self) -> None:
-        """The socket, to be closed or looked at, and the reads of a body, to be paced."""
+    def test_the_attributes_read_from_connections_and_requests_exist(self) -> None:
+        """The socket, which is inspected and closed, and the reads of a body, which are timed."""
         config, (ours, theirs) = Config(), socket.socketpair()
         with ours, theirs:
             connection = TConn(config, ours, ("127.0.0.1", 1), ("127.0.0.1", 2))
@@ -272,7 +274,7 @@ class TestGunicorn:
         assert server.cfg.worker_class is slow_clients.SlowClientWorker
 
 
-def test_of_too_many_clients_the_slowest_is_sent_away() -> None:
+def test_the_slowest_of_too_many_clients_is_refused() -> None:
     pairs = [socket.socketpair() for _ in range(3)]
     slow, slower, newest = (Client(ours, socket.SHUT_RD) for ours, _ in pairs)
     slower.waited_s = 1000
@@ -290,8 +292,8 @@ def test_of_too_many_clients_the_slowest_is_sent_away() -> None:
             connection.close()
 
 
-def test_uploads_at_their_least_rate_keep_nobody_out(port: int) -> None:
-    """However many: those that threads have waited for longest are sent away."""
+def test_uploads_at_the_minimum_rate_do_not_block_others(port: int) -> None:
+    """However many there are, those that threads have waited for longest are disconnected."""
     slow = [socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) for _ in range(2 * WEB_THREADS)]
     kind = "Content-Type: image/png\r\nContent-Length: 30000000"
     drip = dripping(slow, b"x" * slow_clients.BODY_BYTES_PER_S)
@@ -302,8 +304,10 @@ def test_uploads_at_their_least_rate_keep_nobody_out(port: int) -> None:
 
         def others_are_refused() -> bool:
             drip()
-            assert lives(port)
-            waiting[:] = [client for client in waiting if not (sip(client) or b"").startswith(b"HTTP/1.1 503 ")]
+            assert is_alive(port)
+            waiting[:] = [
+                client for client in waiting if not (read_available(client) or b"").startswith(b"HTTP/1.1 503 ")
+            ]
             return len(waiting) <= slow_clients.MAX_WAITING_CLIENTS
 
         wait_until(others_are_refused, "the web waits for no more uploads than it may", LIMIT_S)

@@ -1,4 +1,4 @@
-"""The HTTP API, against the contract: Flask with the real services, the worker played by the task itself."""
+"""The HTTP API: Flask with the real services, and the task itself in place of a worker."""
 
 import html
 import json
@@ -27,7 +27,7 @@ from shared.services import Services, connect
 from shared.settings import Settings
 from shared.styles import Size, Style, Styles, write_manifest
 from shared.usecases.maintenance import expire_due
-from tests.conftest import ROOT, ToyEngine, photo_bytes, wait_until, with_room
+from tests.conftest import ROOT, ToyEngine, photo_bytes, wait_until, with_queue_limit
 from web import events, readiness
 from web.app import create_app
 from web.events import KEEP_ALIVE_S, QUEUE_LOOK_S, STILL_HERE
@@ -44,7 +44,7 @@ def client(services: Services) -> FlaskClient:
 
 @pytest.fixture
 def work(services: Services) -> Iterator[None]:
-    """A worker with a toy engine, taking jobs from the queue while the test runs."""
+    """A worker with a toy engine that takes jobs from the queue while the test runs."""
     stopped = threading.Event()
     thread = threading.Thread(target=_work, args=(services, stopped))
     thread.start()
@@ -85,7 +85,7 @@ def problem(response: TestResponse) -> tuple[int, str]:
     return response.status_code, found["code"]
 
 
-def test_a_photo_is_accepted_with_a_place_to_look(client: FlaskClient) -> None:
+def test_an_accepted_photo_has_a_location(client: FlaskClient) -> None:
     response = send(client)
     job = body(response)
     assert response.status_code == 202
@@ -132,7 +132,7 @@ def test_the_result_is_the_picture_with_its_type_tag_and_ranges(client: FlaskCli
     assert known.status_code == 304
 
 
-def test_a_result_that_is_not_ready_says_when_to_come_back(client: FlaskClient) -> None:
+def test_a_result_that_is_not_ready_says_when_to_retry(client: FlaskClient) -> None:
     response = client.get(body(send(client))["links"]["result"])
     assert problem(response) == (409, "not_ready")
     assert int(response.headers["Retry-After"]) >= 1
@@ -193,7 +193,7 @@ def test_jobs_are_listed_newest_first_in_pages(client: FlaskClient) -> None:
 
 
 @pytest.mark.usefixtures("work")
-def test_events_tell_the_whole_story_and_resume(client: FlaskClient) -> None:
+def test_events_cover_the_whole_life_of_a_job_and_resume(client: FlaskClient) -> None:
     job = body(send(client, headers={"Prefer": "wait=20"}))
     stream = client.get(job["links"]["events"], headers={"Last-Event-ID": "0-0"})
     assert stream.content_type.startswith("text/event-stream")
@@ -207,7 +207,7 @@ def test_events_tell_the_whole_story_and_resume(client: FlaskClient) -> None:
     assert client.get(job["links"]["events"], headers={"Last-Event-ID": events[-1]["id"]}).status_code == 204
 
 
-def test_listening_from_now_begins_with_the_state(client: FlaskClient) -> None:
+def test_a_stream_from_now_begins_with_the_state(client: FlaskClient) -> None:
     job = body(send(client))
     stream = client.get(job["links"]["events"], buffered=False)
     text = next(stream.iter_encoded()).decode()
@@ -217,9 +217,7 @@ def test_listening_from_now_begins_with_the_state(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("kind", ["job", "album"])
-def test_while_nothing_happens_listeners_are_told_again_how_things_are(
-    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
+def test_an_idle_stream_repeats_the_state(client: FlaskClient, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     for name in ("KEEP_ALIVE_S", "QUEUE_LOOK_S"):
         monkeypatch.setattr(events, name, 0)
     made = send(client) if kind == "job" else client.post(ALBUMS, json={})
@@ -229,13 +227,13 @@ def test_while_nothing_happens_listeners_are_told_again_how_things_are(
     assert again == STILL_HERE + first
 
 
-def test_the_page_waits_for_the_next_word_for_longer_than_the_service_is_silent() -> None:
+def test_the_page_waits_for_longer_than_a_stream_may_be_silent() -> None:
     script = (ROOT / "web" / "static" / "js" / "stream.js").read_text("utf-8")
     (quiet_ms,) = re.findall(r"LONGEST_QUIET_MS = ([\d_]+);", script)
     assert max(KEEP_ALIVE_S, QUEUE_LOOK_S) + READ_BLOCK_S < int(quiet_ms) / 1000 / 2
 
 
-def test_more_listeners_than_seats_are_told_to_poll(services: Services) -> None:
+def test_too_many_listeners_are_told_to_poll(services: Services) -> None:
     app = create_app(services)
     client = app.test_client()
     job = body(send(client))
@@ -249,14 +247,14 @@ def test_more_listeners_than_seats_are_told_to_poll(services: Services) -> None:
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example"])
-def test_a_name_that_somebody_pointed_at_this_machine_is_not_served(client: FlaskClient, host: str) -> None:
+def test_an_unrecognised_host_name_is_refused(client: FlaskClient, host: str) -> None:
     assert problem(client.get(JOBS, headers={"Host": host})) == (400, "bad_request")
     for own in ("127.0.0.1:8000", "localhost", "[::1]:8000", "LOCALHOST:80"):
         assert client.get(JOBS, headers={"Host": own}).status_code == 200
 
 
 @pytest.mark.parametrize("published", ["127.0.0.1", "[::1]"])
-def test_a_container_that_is_published_on_loopback_answers_only_to_names_that_its_operator_gave(
+def test_a_container_published_on_loopback_serves_only_the_configured_host_names(
     services: Services, published: str
 ) -> None:
     plain = services.settings.model_copy(update={"host": "0.0.0.0", "published_at": published})  # noqa: S104
@@ -273,14 +271,14 @@ def test_a_container_that_is_published_on_loopback_answers_only_to_names_that_it
     assert nameless.get(JOBS, headers={"Host": "localhost"}).status_code == 200
 
 
-def test_a_service_that_answers_to_names_answers_to_its_own_health_check(services: Services) -> None:
+def test_a_service_with_configured_host_names_answers_its_own_health_check(services: Services) -> None:
     named = services.settings.model_copy(update={"host": "0.0.0.0", "trusted_hosts": "a.example"})  # noqa: S104
     client = create_app(replace(services, settings=named)).test_client()
     assert client.get("/livez", headers={"Host": "127.0.0.1:8000"}).status_code == 200
     assert problem(client.get("/livez", headers={"Host": "evil.example"})) == (400, "bad_request")
 
 
-def test_any_name_is_served_where_the_operator_listens_to_the_world(services: Services) -> None:
+def test_any_host_name_is_served_where_the_operator_listens_on_all_addresses(services: Services) -> None:
     for changed in ({"host": "0.0.0.0"}, {"trusted_hosts": "*"}, {"trusted_hosts": "a.example"}):  # noqa: S104
         settings = services.settings.model_copy(update=changed)
         client = create_app(replace(services, settings=settings)).test_client()
@@ -297,14 +295,14 @@ def test_any_name_is_served_where_the_operator_listens_to_the_world(services: Se
         {"Origin": ""},
     ],
 )
-def test_another_web_site_cannot_send_or_erase(client: FlaskClient, headers: dict[str, str]) -> None:
+def test_another_website_can_neither_send_nor_erase(client: FlaskClient, headers: dict[str, str]) -> None:
     link = body(send(client))["links"]["self"]
     assert problem(send(client, headers=headers)) == (403, "cross_site")
     assert problem(client.delete(link, headers=headers)) == (403, "cross_site")
     assert send(client, headers={"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}).status_code == 202
 
 
-def test_the_pages_own_forms_are_not_told_to_hide_where_they_are_from(client: FlaskClient) -> None:
+def test_the_referrer_policy_lets_the_pages_own_forms_send_their_origin(client: FlaskClient) -> None:
     for path in ("/", "/docs"):
         answer = client.get(path)
         assert answer.headers["Referrer-Policy"] == "same-origin"
@@ -312,14 +310,14 @@ def test_the_pages_own_forms_are_not_told_to_hide_where_they_are_from(client: Fl
 
 
 @pytest.mark.usefixtures("work")
-def test_a_range_beyond_the_picture_says_how_long_it_is(client: FlaskClient) -> None:
+def test_an_unsatisfiable_range_reports_the_length(client: FlaskClient) -> None:
     job = body(send(client, headers={"Prefer": "wait=20"}))
     answer = client.get(job["links"]["result"], headers={"Range": "bytes=9999999-"})
     assert answer.status_code == 416
     assert answer.headers["Content-Range"] == f"bytes */{job['result']['bytes']}"
 
 
-def test_a_running_job_that_was_canceled_says_so(client: FlaskClient, services: Services) -> None:
+def test_a_running_job_that_was_canceled_reports_it(client: FlaskClient, services: Services) -> None:
     job = body(send(client))
     services.attempts.claim(job["id"])
     assert body(client.post(job["links"]["cancel"]))["cancel_requested"] is True
@@ -386,7 +384,7 @@ def test_a_value_out_of_range_names_the_field_and_what_is_allowed(client: FlaskC
     assert "2048" in detail
 
 
-def test_what_is_wrong_with_a_request_is_told_in_short(client: FlaskClient) -> None:
+def test_the_details_of_an_invalid_request_are_short(client: FlaskClient) -> None:
     answer = client.post(ALBUMS, json={f"{n}{'x' * 10_000}": n for n in range(90)})
     assert problem(answer) == (422, "unknown_field")
     assert len(answer.data) < 2000
@@ -401,15 +399,15 @@ def test_too_many_bytes_are_refused(services: Services, *, as_form: bool) -> Non
     assert problem(response) == (413, "photo_too_large")
 
 
-def test_a_full_queue_answers_at_once_with_a_time_to_come_back(services: Services) -> None:
-    client = create_app(with_room(services, 0.004)).test_client()
+def test_a_full_queue_answers_at_once_with_a_time_to_retry(services: Services) -> None:
+    client = create_app(with_queue_limit(services, 0.004)).test_client()
     assert send(client, photo_bytes(seed=1)).status_code == 202
     response = send(client, photo_bytes(seed=2))
     assert problem(response) == (503, "queue_full")
     assert int(response.headers["Retry-After"]) >= 1
 
 
-def test_the_hostile_and_broken_photos_get_the_right_answer(client: FlaskClient, photos_dir: Path) -> None:
+def test_hostile_and_broken_photos_get_the_right_answer(client: FlaskClient, photos_dir: Path) -> None:
     expected = {"bad_corrupt_header.jpg": 422, "bad_truncated.jpg": 422}
     expected |= dict.fromkeys(("bomb_65536.png", "bomb_giant.jpg", "bomb_small.gif"), 413)
     answers = {name: send_raw(client, photos_dir / name).status_code for name in expected}
@@ -423,7 +421,7 @@ def test_every_good_and_odd_photo_is_accepted(client: FlaskClient, photos_dir: P
     assert answers == {path.name: 202 for path in good}
 
 
-def test_redis_being_away_is_a_503_and_not_ready(services: Services) -> None:
+def test_without_redis_requests_answer_503_and_the_service_is_not_ready(services: Services) -> None:
     away = Redis.from_url("redis://127.0.0.1:1", decode_responses=True)
     dead = replace(services, lanes=Lanes(away, Clock(away)), workers=Workers(away, Clock(away)))
     client = create_app(dead).test_client()
@@ -433,7 +431,7 @@ def test_redis_being_away_is_a_503_and_not_ready(services: Services) -> None:
     assert client.get("/livez").status_code == 200
 
 
-def test_a_queue_that_hangs_is_asked_by_one_and_everybody_else_is_refused_at_once(services: Services) -> None:
+def test_a_hanging_queue_is_tried_by_one_request_and_the_others_are_refused_at_once(services: Services) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
         hanging = connect(services.settings.model_copy(update={"redis_url": url}))
@@ -453,7 +451,7 @@ def test_ready_means_a_warm_worker_answers(client: FlaskClient, services: Servic
 
 
 class Watched:
-    """A store of which every look is counted, and takes until it is let go."""
+    """A store whose checks are counted, and block until released."""
 
     def __init__(self) -> None:
         self.looks = 0
@@ -468,14 +466,14 @@ class Watched:
             raise UnavailableError("away")
 
 
-def test_many_who_ask_whether_the_service_is_ready_cost_the_store_one_look() -> None:
+def test_concurrent_readiness_probes_cost_the_store_one_check() -> None:
     store = Watched()
     check = Check(store.check)
     assert all(check.answers() for _ in range(50))
     assert store.looks == 1
 
 
-def test_whether_the_store_answers_is_soon_known_anew_and_nobody_waits_for_a_look(
+def test_the_state_of_the_store_is_refreshed_without_making_requests_wait(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(readiness, "REMEMBERED_S", 0)
@@ -487,13 +485,13 @@ def test_whether_the_store_answers_is_soon_known_anew_and_nobody_waits_for_a_loo
     looking = threading.Thread(target=check.answers)
     looking.start()
     wait_until(lambda: store.looks == 2, "somebody looks")
-    assert check.answers()  # as it was seen before
+    assert check.answers()  # the state seen before
     store.let_go.set()
     looking.join()
     assert not check.answers()
 
 
-def test_a_style_that_takes_no_time_at_all_breaks_nothing(client: FlaskClient, services: Services) -> None:
+def test_a_style_that_takes_no_time_breaks_nothing(client: FlaskClient, services: Services) -> None:
     services.estimates.record_pace("hinata-light", 0.0)
     assert client.get("/api/v1/stats").status_code == client.get("/api/v1/styles").status_code == 200
 
@@ -558,7 +556,7 @@ def test_the_api_document_describes_every_route(client: FlaskClient) -> None:
     assert form["format"]["enum"] == ["jpeg", "png", "webp"]
 
 
-def test_no_reference_of_the_api_document_hangs(client: FlaskClient) -> None:
+def test_the_api_document_has_no_dangling_references(client: FlaskClient) -> None:
     document = body(client.get("/openapi.json"))
     text = json.dumps(document)
     for name in {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}:
@@ -575,7 +573,7 @@ def test_the_page_and_the_api_page_are_served_under_a_strict_policy(client: Flas
         assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_what_is_not_there_is_said_in_words(client: FlaskClient) -> None:
+def test_unknown_paths_and_methods_answer_with_documented_problems(client: FlaskClient) -> None:
     for response in (client.get("/api/v1/nothing"), client.put(JOBS)):
         assert body(response)["type"] == f"/docs#{body(response)['code']}"
         assert f'id="{body(response)["code"]}"' in client.get("/docs").text
@@ -583,7 +581,7 @@ def test_what_is_not_there_is_said_in_words(client: FlaskClient) -> None:
     assert "use GET, HEAD, OPTIONS, POST" in body(client.put(JOBS))["detail"]
 
 
-def test_an_unknown_field_is_told_what_is_known(client: FlaskClient) -> None:
+def test_the_error_for_an_unknown_field_names_the_known_ones(client: FlaskClient) -> None:
     refused = body(send(client, max_size="64"))
     assert refused["title"] == "Unknown field"
     assert refused["detail"] == "max_size: unknown field; allowed are style, max_side, format."
@@ -623,7 +621,7 @@ EXAMPLES = {
 }
 
 
-def test_the_examples_of_the_api_page_can_be_typed(client: FlaskClient) -> None:
+def test_the_examples_of_the_api_page_are_as_short_as_one_would_type_them(client: FlaskClient) -> None:
     page = html.unescape(client.get("/docs").text)
     examples = dict(re.findall(r'id="(\w+)">\s*<h2>.*?<code>curl ([^<]*)</code></pre>', page, re.DOTALL))
     assert {name: examples[name] for name in EXAMPLES} == EXAMPLES

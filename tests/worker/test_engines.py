@@ -37,8 +37,8 @@ from shared.photos.decoding import Rgb
 from shared.photos.formats import Format, Limits
 from shared.pipeline import ProgressCallback, Tensor
 from shared.settings import Settings
-from shared.styles import BUNDLED_WEIGHTS, Size, Style, read_manifest
-from tests.conftest import ROOT, ToyEngine
+from shared.styles import BUNDLED_WEIGHTS, Size, Style
+from tests.conftest import AMPLE_MEMORY, ROOT, STYLES, ToyEngine
 from worker.capacity import ISA_LIMITS, cpu_flags
 from worker.engines import base, openvino_model, probe, quantise
 from worker.engines.artefacts import Artefacts, open_artefact
@@ -55,22 +55,21 @@ from worker.subprocess_call import call_in_subprocess
 from worker.tuning_profile import candidates
 from worker.weights import load_generator
 
-PLENTY = 8 << 30
-STYLES = {style.name: style for style in read_manifest(BUNDLED_WEIGHTS)}
 LIGHT_STYLES = [style for style in STYLES.values() if style.size is Size.LIGHT]
 SINGLE_PRECISION = {EngineName.TORCH, EngineName.ONNXRUNTIME, EngineName.OPENVINO}
-NEEDS = {  # instruction sets, any of which makes a precision at home on a CPU; elsewhere it may be refused
+NEEDS = {  # instruction sets, any of which supports a precision natively; on other CPUs it may be refused
     EngineName.OPENVINO_F16: {"avx512_fp16", "asimdhp"},
     EngineName.OPENVINO_BF16: {"avx512_bf16", "amx_bf16", "bf16"},
     EngineName.OPENVINO_INT8_BF16: {"avx512_bf16", "amx_bf16", "bf16"},
 }
 
-# Draws with engines by name: in a process of its own, because the limit is read when a runtime is loaded.
-HELD_BACK = """
+# Draws with engines by name, in a process of its own, because runtimes read the limit when they are loaded.
+RESTRICTED = """
 from pathlib import Path
 from shared.errors import EngineError
 from shared.settings import Settings
-from tests.worker.test_engines import STYLES, photo
+from tests.conftest import STYLES
+from tests.worker.test_engines import photo
 from worker.engines.probe import draw, psnr_db
 from worker.model_loader import loader_for
 
@@ -92,13 +91,13 @@ Drawn = TypeVar("Drawn", Rgb, Tensor)
 
 
 class OpenedEngines:
-    """Every engine once, because opening takes a while, and what the reference draws."""
+    """The engines, each opened once because that takes a while, and the reference's drawings."""
 
     def __init__(self) -> None:
         self._opened: dict[tuple[EngineName, str, int], DrawingEngine | str] = {}
         self._expected: dict[tuple[str, object], Any] = {}
 
-    def get(self, name: EngineName, style: str, memory: int = PLENTY) -> DrawingEngine:
+    def get(self, name: EngineName, style: str, memory: int = AMPLE_MEMORY) -> DrawingEngine:
         key = (name, style, memory)
         if key not in self._opened:
             self._opened[key] = self._open(name, style, memory)
@@ -108,7 +107,7 @@ class OpenedEngines:
         return found
 
     def expected(self, style: str, subject: object, draw_by: Callable[[DrawingEngine], Drawn]) -> Drawn:
-        """What the reference draws of a subject: once for all engines that are held against it."""
+        """Return the reference's drawing of a subject, made once for all engines compared with it."""
         key = (style, subject)
         if key not in self._expected:
             self._expected[key] = draw_by(self.get(EngineName.TORCH, style))
@@ -116,11 +115,11 @@ class OpenedEngines:
         return picture
 
     def _open(self, name: EngineName, style: str, memory: int) -> DrawingEngine | str:
-        """An engine, or why this CPU may do without it."""
+        """Return an engine, or the reason why this CPU may lack it."""
         try:
             return loader_for(Settings(engine=name), STYLES, threads=1, memory=memory).engine(style)
         except EngineError as error:
-            if name in NEEDS and (is_held_back() or not NEEDS[name] & set(cpu_flags().split())):
+            if name in NEEDS and (is_restricted() or not NEEDS[name] & set(cpu_flags().split())):
                 return error.detail
             raise
 
@@ -130,7 +129,7 @@ def engines() -> OpenedEngines:
     return OpenedEngines()
 
 
-def is_held_back() -> bool:
+def is_restricted() -> bool:
     return any(limit in os.environ for limit in ISA_LIMITS)
 
 
@@ -140,13 +139,13 @@ def photo(height: int, width: int) -> Rgb:
 
 
 def known_photo(name: str, width: int, height: int) -> Rgb:
-    """One of scikit-image's."""
+    """A photo of scikit-image."""
     image = Image.fromarray(getattr(skimage.data, name)())
     return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
 
 
 def memory_for_strips(engine: DrawingEngine, picture: Tensor, rows: int) -> int:
-    """The bytes with which an engine draws a picture in strips of so many rows."""
+    """Return the memory, in bytes, with which an engine draws a picture in strips of this many rows."""
     height, width = picture.shape[2:]
     halo = base.GEOMETRY[Size.LIGHT].halo
     assert halo is not None
@@ -194,7 +193,7 @@ class TestContract:
         picture = pipeline.convert(buffer.getvalue(), options, engines.get(name, style), limits)
         assert (picture.height, picture.width) == size
 
-    def test_a_picture_is_the_callers_own(self, engines: OpenedEngines, name: EngineName, style: str) -> None:
+    def test_a_returned_picture_is_not_reused(self, engines: OpenedEngines, name: EngineName, style: str) -> None:
         engine, tensor = engines.get(name, style), photo_tensor(64, 64)
         first = engine.generate(tensor)
         kept = first.copy()
@@ -249,8 +248,8 @@ class TestLight:
 
 
 @pytest.mark.parametrize("failure", [MemoryError(), RuntimeError("std::bad_alloc"), RuntimeError("out of memory")])
-def test_too_little_memory_now_is_told_as_such(monkeypatch: pytest.MonkeyPatch, failure: Exception) -> None:
-    engine = TorchEngine(load_generator(STYLES["hinata-light"]), memory=PLENTY)
+def test_a_temporary_lack_of_memory_is_reported_as_such(monkeypatch: pytest.MonkeyPatch, failure: Exception) -> None:
+    engine = TorchEngine(load_generator(STYLES["hinata-light"]), memory=AMPLE_MEMORY)
 
     def fail(*_: object) -> Tensor:
         raise failure
@@ -282,7 +281,7 @@ def test_strips_of_the_reference_are_exact(style: Style, size: tuple[int, int]) 
             return super()._run(photo, report)
 
     noise = np.random.default_rng(5).uniform(-1, 1, (1, 3, *size)).astype(np.float32)
-    engine = TorchEngine(load_generator(style), memory=PLENTY)
+    engine = TorchEngine(load_generator(style), memory=AMPLE_MEMORY)
     whole = engine.generate(noise)
     strips = Watched(load_generator(style), memory=memory_for_strips(engine, noise, 96)).generate(noise)
     assert len(heights) > 10
@@ -292,7 +291,7 @@ def test_strips_of_the_reference_are_exact(style: Style, size: tuple[int, int]) 
 
 
 @pytest.mark.parametrize("name", EngineName)
-def test_it_stops_within_a_picture_and_goes_on_with_the_next(
+def test_it_stops_within_a_picture_and_continues_with_the_next(
     engines: OpenedEngines, monkeypatch: pytest.MonkeyPatch, name: EngineName
 ) -> None:
     engine = engines.get(name, "hinata-full")
@@ -327,7 +326,7 @@ class TestProbe:
 
     def test_on_a_cpu_held_back_to_avx2_every_engine_draws_right_or_is_refused(self, tmp_path: Path) -> None:
         script = tmp_path / "held_back.py"
-        script.write_text(HELD_BACK.replace("CACHE", repr(str(tmp_path / "cache"))))
+        script.write_text(RESTRICTED.replace("CACHE", repr(str(tmp_path / "cache"))))
         environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2", "PYTHONPATH": str(ROOT)}
         done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
@@ -343,14 +342,12 @@ class TestArtefacts:
 
     @pytest.fixture
     def prepared(self, tmp_path: Path) -> Artefacts:
-        """A folder of a test's own with the artefact, which is built once for all tests."""
+        """A folder of the test's own with the artefact, which is built once for all tests."""
         place = Artefacts(Settings().cache_dir / "engines").get(self.STYLE, self.NAME)
         shutil.copytree(place, tmp_path / place.name)
         return Artefacts(tmp_path)
 
-    def test_many_who_ask_at_once_get_one_that_was_built_once(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_concurrent_requests_share_one_build(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         artefacts, builds = Artefacts(tmp_path), count()
 
         def counted(function: Callable[..., None], *args: object) -> None:
@@ -365,7 +362,7 @@ class TestArtefacts:
         assert next(builds) == 1
         assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [place.name]
 
-    def test_what_a_killed_builder_left_is_swept_away(self, tmp_path: Path, prepared: Artefacts) -> None:
+    def test_leftovers_of_a_killed_builder_are_removed(self, tmp_path: Path, prepared: Artefacts) -> None:
         place = prepared.get(self.STYLE, self.NAME)
         shutil.rmtree(place)
         left = tmp_path / f".{place.name}-left"
@@ -383,29 +380,27 @@ class TestArtefacts:
             path for path in mapped if path.name == "model.bin" and path.parent.name.startswith(f"hinata-full-{name}-")
         ]
 
-    def test_an_engine_goes_on_when_the_cache_is_deleted_under_it(self, tmp_path: Path) -> None:
-        loader = loader_for(Settings(engine=self.NAME, cache_dir=tmp_path), STYLES, threads=1, memory=PLENTY)
-        loader.prepare("hinata-light")  # as the parent of a process does
+    def test_an_engine_keeps_working_when_the_cache_is_deleted(self, tmp_path: Path) -> None:
+        loader = loader_for(Settings(engine=self.NAME, cache_dir=tmp_path), STYLES, threads=1, memory=AMPLE_MEMORY)
+        loader.prepare("hinata-light")  # as a process's parent does
         shutil.rmtree(tmp_path)
         engine = loader.engine("hinata-light")
         tensor = photo_tensor(64, 64)
         before = engine.generate(tensor)
         shutil.rmtree(tmp_path)
         with pytest.raises(EngineError):
-            engine.generate(np.zeros((1, 5, 64, 64), np.float32))  # after which it compiles again
+            engine.generate(np.zeros((1, 5, 64, 64), np.float32))  # after which it recompiles
         assert np.array_equal(engine.generate(tensor), before)
 
     @pytest.mark.parametrize("name", [EngineName.OPENVINO, EngineName.ONNXRUNTIME])
-    def test_an_artefact_that_the_runtime_cannot_open_is_told_as_the_engines(
-        self, tmp_path: Path, name: EngineName
-    ) -> None:
+    def test_an_artefact_that_cannot_be_opened_is_an_engine_error(self, tmp_path: Path, name: EngineName) -> None:
         (tmp_path / ("model.onnx" if name is EngineName.ONNXRUNTIME else "model.xml")).write_text("no model")
         with pytest.raises(EngineError, match=f"{name} cannot be opened"):
-            open_artefact(tmp_path, self.STYLE, name, threads=1, memory=PLENTY)
+            open_artefact(tmp_path, self.STYLE, name, threads=1, memory=AMPLE_MEMORY)
 
     @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # forking is what Celery does
-    def test_a_process_that_may_have_no_children_of_its_own_builds_one_too(self, tmp_path: Path) -> None:
-        """Celery's processes are such, and build what a photo needs that comes before all styles are prepared."""
+    def test_a_daemonic_process_builds_an_artefact_too(self, tmp_path: Path) -> None:
+        """Celery's processes are daemonic, and build an artefact when a photo comes before all styles are prepared."""
         daemon = multiprocessing.get_context("fork").Process(
             target=Artefacts(tmp_path).get, args=(self.STYLE, self.NAME), daemon=True
         )
@@ -416,24 +411,24 @@ class TestArtefacts:
             Artefacts(tmp_path).get(self.STYLE, self.NAME).name
         ]
 
-    def test_an_error_of_another_process_keeps_what_it_came_from(self, tmp_path: Path) -> None:
+    def test_an_error_of_a_subprocess_keeps_its_cause(self, tmp_path: Path) -> None:
         (tmp_path / "model.xml").write_text("no model")
         with pytest.raises(EngineError, match="cannot be opened") as told:
-            call_in_subprocess(open_artefact, tmp_path, self.STYLE, self.NAME, threads=1, memory=PLENTY)
+            call_in_subprocess(open_artefact, tmp_path, self.STYLE, self.NAME, threads=1, memory=AMPLE_MEMORY)
         assert "RuntimeError" in str(told.value.__cause__)
 
-    def test_a_builder_that_is_killed_may_be_tried_again(self) -> None:
+    def test_a_killed_build_may_be_retried(self) -> None:
         with pytest.raises(UnavailableError, match="memory"):
             call_in_subprocess(signal.raise_signal, signal.SIGKILL)
 
-    def test_an_unforeseen_failure_to_build_is_told_as_the_engines(self, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_an_unexpected_build_failure_is_an_engine_error(self, capfd: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(EngineError, match="crashed its process"):
             call_in_subprocess(math.sqrt, -1)
         assert "ValueError" in capfd.readouterr().err
         assert call_in_subprocess(math.sqrt, 4) == 2
 
     @pytest.mark.parametrize("damage", ["cut short", "changed", "missing"])
-    def test_what_is_damaged_is_built_anew(self, prepared: Artefacts, damage: str) -> None:
+    def test_a_damaged_artefact_is_rebuilt(self, prepared: Artefacts, damage: str) -> None:
         model = prepared.get(self.STYLE, self.NAME) / "model.bin"
         whole = model.read_bytes()
         if damage == "missing":
@@ -442,20 +437,20 @@ class TestArtefacts:
             model.write_bytes(whole[:1000] if damage == "cut short" else bytes([whole[0] ^ 1]) + whole[1:])
         assert (prepared.get(self.STYLE, self.NAME) / "model.bin").read_bytes() == whole
 
-    def test_other_weights_get_another(self, prepared: Artefacts) -> None:
+    def test_other_weights_get_another_artefact(self, prepared: Artefacts) -> None:
         first = prepared.get(self.STYLE, self.NAME)
         assert prepared.get(STYLES["sumi-light"].model_copy(update={"name": self.STYLE.name}), self.NAME) != first
 
-    def test_weights_that_cannot_be_used_are_said_and_nothing_is_kept(self, tmp_path: Path) -> None:
+    def test_unusable_weights_are_reported_and_nothing_is_kept(self, tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match="does not match its manifest"):
             Artefacts(tmp_path).get(self.STYLE.model_copy(update={"sha256": "0" * 64}), self.NAME)
         assert [path for path in tmp_path.iterdir() if path.is_dir()] == []
 
-    def test_where_no_artefact_can_be_kept_torch_draws(self, tmp_path: Path) -> None:
+    def test_torch_draws_where_no_artefact_can_be_stored(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         with pytest.raises(EngineError, match="SAKUGA_CACHE_DIR"):
             Artefacts(tmp_path / "file").get(self.STYLE, self.NAME)
-        loader = loader_for(Settings(cache_dir=tmp_path / "file"), STYLES, threads=1, memory=PLENTY)
+        loader = loader_for(Settings(cache_dir=tmp_path / "file"), STYLES, threads=1, memory=AMPLE_MEMORY)
         assert loader.prepare(self.STYLE.name) is EngineName.TORCH
 
 
@@ -468,7 +463,7 @@ class TestInt8:
         assert quality.worst_psnr_db >= 30
         image = known_photo("chelsea", 640, 426)  # as large as bundled styles draw
         found = draw(engines.get(EngineName.OPENVINO_INT8, style.name), image)
-        expected = draw(TorchEngine(load_generator(style), memory=PLENTY), image)
+        expected = draw(TorchEngine(load_generator(style), memory=AMPLE_MEMORY), image)
         assert psnr_db(found, expected) >= 33
         # Of this one photo; of the recipe's photos the mean is 0.98 or more, see above.
         assert structural_similarity(found, expected, channel_axis=2) >= 0.97  # type: ignore[no-untyped-call]
@@ -499,7 +494,7 @@ class TestInt8:
         with pytest.raises(WeightsError, match="nowhere"):
             build(style, EngineName.OPENVINO_INT8, tmp_path)
 
-    def test_a_network_whose_norms_are_not_recognised_is_no_quiet_loss_of_speed(
+    def test_a_network_with_unrecognised_norms_is_refused_and_not_silently_slow(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(openvino_model, "_NORM", "SomethingElse")
@@ -519,7 +514,7 @@ class TestInt8:
         write_recipe(style, recipe)
         assert EngineName.OPENVINO_INT8 in candidates(Settings(), style)
 
-    def test_a_recipe_of_other_weights_does_not_count_and_a_malformed_one_is_said(self, tmp_path: Path) -> None:
+    def test_a_recipe_of_other_weights_is_ignored_and_a_malformed_one_reported(self, tmp_path: Path) -> None:
         style = STYLES["hinata-light"].model_copy(update={"folder": tmp_path, "sha256": "0" * 64})
         write_recipe(style, usable_recipe(STYLES["hinata-light"]))
         assert read_recipe(style) is None
@@ -527,7 +522,7 @@ class TestInt8:
         with pytest.raises(WeightsError, match="malformed"):
             read_recipe(style)
 
-    def test_a_few_far_values_are_clipped_and_many_are_not(self) -> None:
+    def test_a_few_outliers_are_clipped_and_many_are_not(self) -> None:
         values = np.random.default_rng(0).normal(0, 1, 100_000).astype(np.float32)
         values[0] = 12
         low, high = quantise.best_range(values, float(values.min()), 12)
@@ -549,7 +544,7 @@ class TestInt8:
         recipe = quantise.make_recipe(style, shades)
         assert recipe.photos == recipe.quality.photos == 2
         assert recipe.quality.psnr_db > 30
-        if "stem" not in recipe.higher_precision:  # as it may be where a CPU lacks VNNI
+        if "stem" not in recipe.higher_precision:  # as on a CPU without VNNI
             assert recipe.ranges["stem"] == (-1, 1)
         moved = style.model_copy(update={"folder": tmp_path})
         write_recipe(moved, recipe)
@@ -569,7 +564,7 @@ class TestInt8:
 
 class TestLoader:
     def test_an_engine_that_draws_wrong_gives_way_to_the_next(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """In the process that would draw with it: what was right where it was built may be wrong here."""
+        """In the process that would draw with it: an artefact that was right where it was built may be wrong here."""
         check = probe.check
 
         def distrust(engine: pipeline.Engine, name: EngineName, folder: Path) -> None:
@@ -577,7 +572,7 @@ class TestLoader:
                 raise EngineError("wrong here")
             check(engine, name, folder)
 
-        loader = loader_for(Settings(), STYLES, threads=1, memory=PLENTY)
+        loader = loader_for(Settings(), STYLES, threads=1, memory=AMPLE_MEMORY)
         assert loader.prepare("hinata-light").is_quantised
         monkeypatch.setattr(probe, "check", distrust)
         engine = loader.engine("hinata-light")
@@ -585,12 +580,12 @@ class TestLoader:
         assert loader.prepare("hinata-light") is EngineName.OPENVINO
         assert loader.engine("hinata-light") is engine
 
-    def test_the_last_engine_says_why_it_cannot(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_last_engine_reports_why_it_cannot_draw(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def distrust(*_: object) -> None:
             raise EngineError("wrong here")
 
         monkeypatch.setattr(probe, "check", distrust)
-        loader = loader_for(Settings(engine=EngineName.OPENVINO), STYLES, threads=1, memory=PLENTY)
+        loader = loader_for(Settings(engine=EngineName.OPENVINO), STYLES, threads=1, memory=AMPLE_MEMORY)
         for _ in range(2):
             with pytest.raises(EngineError, match="wrong here"):
                 loader.engine("hinata-light")
@@ -602,7 +597,7 @@ class TestLoader:
             resting.append(engine)
 
         monkeypatch.setattr(OpenVinoEngine, "rest", rest)
-        loader = loader_for(Settings(engine=EngineName.OPENVINO_INT8), STYLES, threads=1, memory=PLENTY)
+        loader = loader_for(Settings(engine=EngineName.OPENVINO_INT8), STYLES, threads=1, memory=AMPLE_MEMORY)
         first, second = loader.engine("hinata-light"), loader.engine("sumi-light")
         assert resting == [first]
         assert loader.engine("sumi-light") is second
@@ -621,6 +616,8 @@ def test_torch_is_not_loaded_where_the_artefact_is_there() -> None:
         "loader.engine('hinata-light')\n"
         "print('torch' in sys.modules)\n"
     )
-    loader_for(Settings(engine=EngineName.OPENVINO_INT8), STYLES, threads=1, memory=PLENTY).prepare("hinata-light")
+    loader_for(Settings(engine=EngineName.OPENVINO_INT8), STYLES, threads=1, memory=AMPLE_MEMORY).prepare(
+        "hinata-light"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[-1:] == ["False"], done.stderr

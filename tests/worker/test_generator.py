@@ -1,4 +1,4 @@
-"""The generators against upstream's own outputs, and the documented costs."""
+"""The generators compared with upstream's outputs, and their documented costs."""
 
 from pathlib import Path
 from typing import cast
@@ -86,7 +86,7 @@ def test_the_light_generator_stays_light() -> None:
 
 
 @pytest.mark.parametrize("size", Size)
-def test_the_cost_that_is_shown_is_the_cost(size: Size) -> None:
+def test_the_displayed_cost_is_the_actual_cost(size: Size) -> None:
     gmac = multiplications(new_generator(size, Upsample.HALF_PIXEL), 128) * 1e6 / 128**2 / 1e9
     assert size.gmac_per_megapixel == pytest.approx(gmac, abs=0.5)
 
@@ -116,7 +116,7 @@ def test_an_untrained_light_generator_draws_the_photo_without_its_detail() -> No
 
 
 def trained(generator: LightGenerator) -> LightGenerator:
-    """A generator whose every weight that is learnt has changed, as after training."""
+    """A generator with every learned weight changed, as after training."""
     torch.manual_seed(2)
     with torch.no_grad():
         for weight in (one for one in generator.parameters() if one.requires_grad):
@@ -157,7 +157,7 @@ def test_a_light_generator_sees_as_far_as_strips_overlap() -> None:
 
 
 def decided(picture: torch.Tensor) -> torch.Tensor:
-    """What the last, fixed step makes of (H, W) in -1..1, away from the border."""
+    """Return the output of the last, fixed step for (H, W) in -1..1, away from the border."""
     last_step = LightGenerator().sharpen_and_ink
     places = functional.pixel_unshuffle(picture.expand(1, 3, *picture.shape).clone(), 2)
     return functional.pixel_shuffle(last_step(places), 2)[0, 0, 16:-16, 16:-16]
@@ -171,7 +171,7 @@ def test_the_last_step_leaves_a_ramp_and_what_is_even() -> None:
 
 
 def soft_border(contrast: float) -> torch.Tensor:
-    """From dark to light and as far from grey on either side, in about six pixels."""
+    """A border from dark to light, symmetric about grey, about six pixels wide."""
     return torch.sigmoid((torch.arange(128.0) - 64) / 1.5).sub(0.5).mul(contrast).expand(64, 128)
 
 

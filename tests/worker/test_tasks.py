@@ -1,4 +1,4 @@
-"""The task: what becomes of a job when the conversion goes well, badly, or is interrupted."""
+"""The task: the outcome of a job when its conversion succeeds, fails, or is interrupted."""
 
 import hashlib
 from collections.abc import Callable
@@ -27,7 +27,7 @@ from shared.storage.disk import DiskStore
 from shared.usecases.jobs import erase
 from shared.usecases.submit import Order
 from shared.usecases.submit import submit as submit_photo
-from tests.conftest import ToyEngine, alike, fall_silent, photo_bytes
+from tests.conftest import ToyEngine, as_subclass, expire_lease, photo_bytes
 from worker import tasks
 
 
@@ -114,7 +114,7 @@ def test_the_same_photo_is_computed_once(services: Services) -> None:
     assert done.result == services.jobs.get(first.id).result
 
 
-def test_a_shared_picture_that_is_gone_is_made_again(services: Services) -> None:
+def test_a_missing_shared_picture_is_made_again(services: Services) -> None:
     first = submit(services, photo_bytes())
     tasks.convert(first.id, services, toy)
     erase(services, first.id)
@@ -159,11 +159,11 @@ def test_a_job_erased_while_it_runs_leaves_nothing(services: Services) -> None:
     assert services.redis.keys("sakuga:holders:*") == []
 
 
-def test_an_attempt_that_is_overtaken_leaves_the_other_ones_picture(services: Services) -> None:
+def test_an_overtaken_attempt_leaves_the_picture_of_the_other(services: Services) -> None:
     job = submit(services, photo_bytes())
 
     def run_again_meanwhile(photo: Tensor) -> Tensor:
-        fall_silent(services, job)
+        expire_lease(services, job)
         tasks.convert(job.id, services, toy)
         return photo
 
@@ -173,27 +173,27 @@ def test_an_attempt_that_is_overtaken_leaves_the_other_ones_picture(services: Se
     assert services.store.head(job.result_key) is not None
 
 
-def test_an_attempt_that_is_overtaken_while_it_commits_leaves_the_other_ones_picture(services: Services) -> None:
+def test_an_attempt_overtaken_while_it_commits_leaves_the_picture_of_the_other(services: Services) -> None:
     job = submit(services, photo_bytes())
 
     class Slow(Attempts):
         def succeed(self, job: Job, result: ResultInfo, *, timings: dict[str, float], notes: tuple[str, ...]) -> Job:
-            services.redis.delete(f"sakuga:lock:{job.result_key}")  # as if its time had run out
-            fall_silent(services, job)
+            services.redis.delete(f"sakuga:lock:{job.result_key}")  # as if its time limit had passed
+            expire_lease(services, job)
             tasks.convert(job.id, services, toy)
             return super().succeed(job, result, timings=timings, notes=notes)
 
-    tasks.convert(job.id, replace(services, attempts=alike(services.attempts, Slow)), toy)
+    tasks.convert(job.id, replace(services, attempts=as_subclass(services.attempts, Slow)), toy)
     done = services.jobs.get(job.id)
     assert (done.state, done.attempts) == (State.SUCCEEDED, 2)
     assert services.store.head(job.result_key) is not None
 
 
-def test_of_two_attempts_whose_pictures_differ_the_first_one_s_is_what_the_record_says(services: Services) -> None:
+def test_the_record_describes_the_picture_of_the_first_of_two_attempts(services: Services) -> None:
     job = submit(services, photo_bytes())
 
     def be_overtaken(photo: Tensor) -> Tensor:
-        fall_silent(services, job)
+        expire_lease(services, job)
         tasks.convert(job.id, services, toy)
         return 1 - photo
 
@@ -204,7 +204,7 @@ def test_of_two_attempts_whose_pictures_differ_the_first_one_s_is_what_the_recor
         assert hashlib.sha256(picture.read()).hexdigest() == done.result.sha256
 
 
-def test_a_commit_whose_answer_is_lost_counts_and_keeps_its_picture(services: Services) -> None:
+def test_a_commit_whose_confirmation_is_lost_counts_and_keeps_its_picture(services: Services) -> None:
     job = submit(services, photo_bytes())
 
     class Deaf(Attempts):
@@ -212,12 +212,12 @@ def test_a_commit_whose_answer_is_lost_counts_and_keeps_its_picture(services: Se
             super().succeed(job, result, timings=timings, notes=notes)
             return super().succeed(job, result, timings=timings, notes=notes)  # as redis-py does on a lost answer
 
-    tasks.convert(job.id, replace(services, attempts=alike(services.attempts, Deaf)), toy)
+    tasks.convert(job.id, replace(services, attempts=as_subclass(services.attempts, Deaf)), toy)
     assert services.jobs.get(job.id).state is State.SUCCEEDED
     assert services.store.head(job.result_key) is not None
 
 
-def test_time_that_runs_out_right_after_the_commit_takes_no_picture_away(services: Services) -> None:
+def test_a_timeout_right_after_the_commit_keeps_the_picture(services: Services) -> None:
     job = submit(services, photo_bytes())
 
     class Late(Attempts):
@@ -225,7 +225,7 @@ def test_time_that_runs_out_right_after_the_commit_takes_no_picture_away(service
             super().succeed(job, result, timings=timings, notes=notes)
             raise SoftTimeLimitExceeded
 
-    tasks.convert(job.id, replace(services, attempts=alike(services.attempts, Late)), toy)
+    tasks.convert(job.id, replace(services, attempts=as_subclass(services.attempts, Late)), toy)
     assert services.jobs.get(job.id).state is State.SUCCEEDED
     assert services.store.head(job.result_key) is not None
 
@@ -239,7 +239,7 @@ def test_a_lock_left_by_a_process_that_was_killed_is_waited_out(services: Servic
     assert (done.state, done.attempts) == (State.SUCCEEDED, 1)
 
 
-def test_running_out_of_time_fails_with_advice(services: Services) -> None:
+def test_a_timeout_fails_with_advice(services: Services) -> None:
     job = submit(services, photo_bytes())
     tasks.convert(job.id, services, failing_with(SoftTimeLimitExceeded()))
     failed = services.jobs.get(job.id)
@@ -248,7 +248,7 @@ def test_running_out_of_time_fails_with_advice(services: Services) -> None:
     assert "max_side" in failed.error.detail
 
 
-def test_an_unforeseen_error_fails_the_job_without_telling_secrets(services: Services) -> None:
+def test_an_unexpected_error_fails_the_job_without_leaking_secrets(services: Services) -> None:
     job = submit(services, photo_bytes())
     tasks.convert(job.id, services, failing_with(RuntimeError("/secret/path")))
     failed = services.jobs.get(job.id)
@@ -262,7 +262,7 @@ class Down(DiskStore):
         raise UnavailableError("The store does not answer.")
 
 
-def test_a_store_that_does_not_answer_is_waited_for_and_costs_no_attempt(services: Services) -> None:
+def test_a_store_outage_is_waited_out_and_costs_no_attempt(services: Services) -> None:
     down = replace(services, store=Down(services.settings.data_dir))
     job = submit(services, photo_bytes())
     pauses = [tasks.convert(job.id, down, toy) for _ in range(5)]
@@ -271,15 +271,15 @@ def test_a_store_that_does_not_answer_is_waited_for_and_costs_no_attempt(service
     assert services.jobs.get(job.id).state is State.SUCCEEDED
 
 
-def test_a_store_that_stays_away_is_the_reason_in_the_end(
-    services: Services, let_pass: Callable[[float], None]
+def test_a_lasting_store_outage_fails_the_job_with_that_reason(
+    services: Services, advance_clock: Callable[[float], None]
 ) -> None:
     down = replace(services, store=Down(services.settings.data_dir))
     job = submit(services, photo_bytes())
     pauses = []
     while services.jobs.get(job.id).state is State.QUEUED:
         pauses.append(tasks.convert(job.id, down, toy) or 0)
-        let_pass(pauses[-1])
+        advance_clock(pauses[-1])
     assert pauses[:3] == [pytest.approx(2, abs=0.5), pytest.approx(2, abs=0.5), pytest.approx(4, abs=1)]
     assert max(pauses) == MAX_PAUSE_S
     assert OUTAGE_RETRY_S < sum(pauses) < OUTAGE_RETRY_S + 60
@@ -288,7 +288,7 @@ def test_a_store_that_stays_away_is_the_reason_in_the_end(
     assert failed.error.code == UnavailableError.code
 
 
-def test_a_photo_that_is_gone_is_a_clear_failure(services: Services) -> None:
+def test_a_missing_photo_is_a_clear_failure(services: Services) -> None:
     job = submit(services, photo_bytes())
     services.store.delete(job.photo_key)
     tasks.convert(job.id, services, toy)
@@ -310,7 +310,7 @@ def test_a_photo_that_takes_more_memory_than_its_size_allows_is_refused(services
     failed = services.jobs.get(job.id)
     assert failed.error is not None
     assert failed.error.code == "photo_too_large"
-    bytearray(2 * small.limits.decoding_bytes)  # the limit holds no longer
+    bytearray(2 * small.limits.decoding_bytes)  # the limit is lifted again
 
 
 @pytest.mark.parametrize("frames", [1, 3])

@@ -57,7 +57,7 @@ def style_of(path: Path, sha256: str) -> Style:
 
 
 class Scripted(nn.Module):
-    """The blocks of AnimeGANv2 with an upsampling that TorchScript compiles, and such attributes as scripts have."""
+    """The blocks of AnimeGANv2 with an upsampling that TorchScript can compile, and the attributes of a script."""
 
     def __init__(self, generator: AnimeGanV2) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ def filled(tensors: Tensors) -> AnimeGanV2:
 
 def as_traced(tensors: Tensors, folder: Path) -> Path:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch would rather see another format
+        warnings.simplefilter("ignore")  # torch recommends another format
         traced = torch.jit.trace(filled(tensors), torch.zeros(1, 3, 32, 32))  # type: ignore[no-untyped-call]
         torch.jit.save(traced, str(folder / "traced.pt"))
     return folder / "traced.pt"
@@ -193,7 +193,7 @@ class Overwriting(nn.Module):
     @torch.jit.export
     def __setstate__(self, state: tuple[str, bool]) -> None:
         self.victim, self.training = state
-        # kept, so that it is not optimised away; TorchScript has no keyword for `shared`
+        # stored, so that it is not optimised away; TorchScript has no keyword for `shared`
         self.written = torch.from_file(self.victim, True, 7, dtype=torch.uint8).fill_(69)  # noqa: FBT003
 
     def forward(self, value: torch.Tensor) -> torch.Tensor:
@@ -209,11 +209,11 @@ def test_a_torchscript_that_runs_code_is_refused_and_not_run(tmp_path: Path) -> 
         read_tensors(path)
     assert victim.read_bytes() == b"private"
     loaded_by_torch(path)
-    assert victim.read_bytes() == b"EEEEEEE"  # so the archive was one that runs code
+    assert victim.read_bytes() == b"EEEEEEE"  # so the archive does run code
 
 
 def rewritten(path: Path, change: Callable[[str, bytes], bytes], compression: int = zipfile.ZIP_STORED) -> Path:
-    """The archive with every entry passed through `change`."""
+    """Return the archive with every entry passed through `change`."""
     with zipfile.ZipFile(path) as old:
         entries = {name: old.read(name) for name in old.namelist()}
     with zipfile.ZipFile(path, "w", compression) as new:
@@ -288,29 +288,27 @@ def test_an_archive_is_not_unpacked_beyond_its_own_size(
         ("named.safetensors", b"not what it is called"),
     ],
 )
-def test_a_file_of_another_kind_is_said_to_be_no_weights_and_nothing_worse(
-    tmp_path: Path, name: str, content: bytes
-) -> None:
+def test_a_file_of_another_kind_is_reported_as_no_weights(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(WeightsError, match="is not a weights file") as refused:
         read_tensors(tmp_path / name)
     assert "could run code" not in refused.value.detail
 
 
-def test_an_archive_of_another_kind_is_no_weights_either(tmp_path: Path) -> None:
+def test_an_archive_of_another_kind_is_not_weights_either(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "book.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("chapter.txt", "Once upon a time")
     with pytest.raises(WeightsError, match="is not a weights file"):
         read_tensors(tmp_path / "book.zip")
 
 
-def test_safetensors_are_known_by_what_they_hold(tensors: Tensors, tmp_path: Path) -> None:
+def test_safetensors_are_recognised_by_their_content(tensors: Tensors, tmp_path: Path) -> None:
     path = as_safetensors(tensors, tmp_path).rename(tmp_path / "renamed.bin")
     assert recognise(read_tensors(path)) is Size.FULL
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640)])
-def test_written_weights_are_readable_by_whom_the_umask_says(
+def test_written_weights_have_the_permissions_of_the_umask(
     tensors: Tensors, tmp_path: Path, umask: int, mode: int
 ) -> None:
     before = os.umask(umask)
@@ -336,7 +334,7 @@ def test_a_truncated_file_is_refused(tensors: Tensors, tmp_path: Path, form: Cal
         read_tensors(path)
 
 
-def test_another_architecture_is_named_as_such() -> None:
+def test_weights_of_another_architecture_are_reported_as_such() -> None:
     with pytest.raises(WeightsError, match="another architecture"):
         recognise({"conv1.weight": torch.zeros(1)})
 
@@ -351,7 +349,7 @@ def test_numbers_that_are_not_finite_are_refused(tensors: Tensors) -> None:
         fill(AnimeGanV2(), tensors | {"block_a.0.2.bias": torch.full((32,), float("nan"))})
 
 
-def test_a_file_that_is_not_the_manifests_is_refused(tensors: Tensors, tmp_path: Path) -> None:
+def test_a_file_whose_digest_is_not_that_of_the_manifest_is_refused(tensors: Tensors, tmp_path: Path) -> None:
     path = as_safetensors(tensors, tmp_path)
     load_generator(style_of(path, file_sha256(path)))
     with pytest.raises(WeightsError, match="SHA-256") as refused:
@@ -359,7 +357,7 @@ def test_a_file_that_is_not_the_manifests_is_refused(tensors: Tensors, tmp_path:
     assert str(tmp_path) not in refused.value.detail
 
 
-def test_a_missing_file_is_said(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="missing"):
         load_generator(style_of(tmp_path / "none.safetensors", "0" * 64))
 

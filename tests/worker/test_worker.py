@@ -1,4 +1,4 @@
-"""The worker node: what its parent and its children share, and what they must not."""
+"""The worker node: what its parent and children share, and what they must not share."""
 
 import os
 import sys
@@ -21,12 +21,10 @@ from shared.services import Services
 from shared.settings import Settings
 from shared.usecases.submit import Order
 from shared.usecases.submit import submit as submit_photo
-from tests.conftest import fall_silent, photo_bytes, wait_until
+from tests.conftest import AMPLE_MEMORY, expire_lease, photo_bytes, wait_until
 from worker.app import Node, Repeating, add_housekeeping, request_of
 from worker.renewal import Renewal
 from worker.tuning_profile import Capacity
-
-PLENTY = 4 << 30
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # forking is what Celery does
@@ -36,7 +34,7 @@ def test_a_child_reads_its_own_photo_though_its_parent_has_used_the_store(
     for name, value in s3_environment.items():
         monkeypatch.setenv(name, value)
     settings = Settings(redis_url=redis_url, data_dir=tmp_path, store_url="s3://sakuga-fork")
-    node = Node(settings, Capacity(processes=2, threads=1, memory=PLENTY))
+    node = Node(settings, Capacity(processes=2, threads=1, memory=AMPLE_MEMORY))
     node.services.store.check()
     photos = {f"public/photos/{name}": name.encode() * 100_000 for name in ("a", "b", "c")}
     for key, data in photos.items():
@@ -48,7 +46,7 @@ def test_a_child_reads_its_own_photo_though_its_parent_has_used_the_store(
 
 
 def _forked(node: Node, key: str, expected: bytes) -> int:
-    """A child that reads one photo many times, as Celery forks it; exits with 0 when it always was the right one."""
+    """Fork a child, as Celery does, that reads one photo many times; it exits with 0 if it always got the right one."""
     child = os.fork()
     if child == 0:
         status = 1
@@ -67,17 +65,17 @@ def _read(node: Node, key: str) -> bytes:
 
 @dataclass(eq=False)
 class InHand:
-    """What a node knows of a message, as far as its lease needs that."""
+    """The parts of a message that its lease needs."""
 
     id: str
     message: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(delivery_tag="tag"))
 
 
-def test_what_waits_for_a_process_is_kept_but_no_lease_of_another_is_renewed_for_it(services: Services) -> None:
-    """A message of a node that died, which came to one that is not warm yet, kept the dead attempt's lease alive."""
+def test_a_message_waiting_for_a_process_is_kept_without_renewing_the_lease_of_another_node(services: Services) -> None:
+    """A dead node's message, redelivered to a node not yet warm, used to keep the dead attempt's lease alive."""
     job = submit(services)
     assert services.attempts.claim(job.id, "dead/1")
-    fall_silent(services, job)
+    expire_lease(services, job)
     services.redis.zadd(UNACKED_INDEX, {"tag": 1})
     renewal, message = Renewal(services.redis, services.clock, services.leases, longest_s=60), InHand(job.id)
     state.reserved_requests.add(message)
@@ -86,7 +84,7 @@ def test_what_waits_for_a_process_is_kept_but_no_lease_of_another_is_renewed_for
         assert services.redis.zscore(UNACKED_INDEX, "tag") != 1
         assert not services.leases.is_held(job.id)
         assert services.attempts.claim(job.id, "here/1")
-        fall_silent(services, job)
+        expire_lease(services, job)
         state.active_requests.add(message)
         renewal.renew()
         assert services.leases.is_held(job.id)
@@ -96,10 +94,10 @@ def test_what_waits_for_a_process_is_kept_but_no_lease_of_another_is_renewed_for
 
 
 @pytest.mark.parametrize("end", ["basic_ack", "basic_reject"])
-def test_a_message_that_the_queue_does_not_hear_of_is_no_longer_in_hand(
+def test_a_message_whose_ack_failed_no_longer_counts_as_in_flight(
     services: Services, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
-    """A node whose acknowledgement was lost took its hands for full, and asked for no other message, for ever."""
+    """A node whose ack was lost used to count the message as in flight, and never asked for another."""
     submit(services)
     app = celery_app(services.settings)
     app.task(name=CONVERT)(away)
@@ -149,7 +147,7 @@ def test_a_node_expires_what_is_due_and_compares_the_totals_with_the_records(
         housekeeping.stop(None)
 
 
-def test_periodic_work_goes_on_whatever_becomes_of_one_turn() -> None:
+def test_periodic_work_continues_after_a_failed_run() -> None:
     turns: list[str] = []
 
     def fail() -> None:

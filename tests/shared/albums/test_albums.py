@@ -1,4 +1,4 @@
-"""Albums: many photos as one resource, whatever is among them, and each in its turn."""
+"""Albums: many photos as one resource, bad ones included, scheduled fairly."""
 
 import hashlib
 import json
@@ -39,7 +39,7 @@ from shared.usecases.albums import erase_album, notify_finished
 from shared.usecases.dispatch import dispatch
 from shared.usecases.recovery import resend_lost
 from shared.usecases.submit import Order, submit
-from tests.conftest import ROOT, ToyEngine, fall_silent, photo_bytes, with_room, zip_of
+from tests.conftest import ROOT, ToyEngine, expire_lease, photo_bytes, with_queue_limit, zip_of
 from web.app import create_app
 from web.archive import BrokenOffError
 from worker import tasks
@@ -83,26 +83,26 @@ def accepted(answer: dict[str, Any]) -> list[str]:
 
 
 def zip_of_links(name: str, count: int) -> bytes:
-    """An archive of entries of one name that are refused."""
+    """An archive of refused entries that share one name."""
     links = [zipfile.ZipInfo(name) for _ in range(count)]
     for link in links:
         link.external_attr = (stat.S_IFLNK | 0o777) << 16
     buffer = BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive, warnings.catch_warnings(action="ignore"):  # of names that repeat
+    with zipfile.ZipFile(buffer, "w") as archive, warnings.catch_warnings(action="ignore"):  # of repeated names
         for link in links:
             archive.writestr(link, b"/etc/passwd")
     return buffer.getvalue()
 
 
 def commands(services: Services, do: Callable[[], object]) -> int:
-    """How many commands Redis is given meanwhile."""
+    """Return how many Redis commands a call takes."""
     before = services.redis.info("stats")["total_commands_processed"]
     do()
     return int(services.redis.info("stats")["total_commands_processed"] - before)
 
 
 def work(services: Services, count: int = 1000) -> list[str]:
-    """Convert what the queue has, as a worker takes it, at most `count` jobs; returns their ids in order."""
+    """Convert up to `count` queued jobs in the order in which a worker takes them; return their ids."""
     order = LaneOrder([lane.value for lane in Lane])
     done: list[str] = []
     while len(done) < count:
@@ -121,7 +121,7 @@ def names(services: Services, ids: list[str]) -> list[str]:
 
 
 class TestUploads:
-    def test_an_album_counts_what_becomes_of_its_photos(
+    def test_an_album_counts_the_states_of_its_photos(
         self, client: FlaskClient, services: Services, album: str
     ) -> None:
         for seed in range(3):
@@ -133,12 +133,12 @@ class TestUploads:
         assert found["counts"] == dict.fromkeys(found["counts"], 0) | {"succeeded": 3}
         assert found["progress"] == 1
 
-    def test_the_same_photo_under_the_same_name_is_one(self, client: FlaskClient, album: str) -> None:
+    def test_the_same_photo_under_the_same_name_counts_once(self, client: FlaskClient, album: str) -> None:
         first, again = (put(client, album, "beach/1.png") for _ in range(2))
         assert first == again
         assert body(client.get(album))["counts"]["queued"] == 1
 
-    def test_another_photo_under_a_name_takes_its_place(
+    def test_another_photo_under_the_same_name_replaces_the_first(
         self, client: FlaskClient, services: Services, album: str
     ) -> None:
         before, after = put(client, album, "1.png", 1), put(client, album, "1.png", 2)
@@ -148,7 +148,7 @@ class TestUploads:
         work(services)
         assert body(client.get(album))["counts"]["succeeded"] == 1
 
-    def test_a_client_that_comes_again_learns_what_is_missing(self, client: FlaskClient, album: str) -> None:
+    def test_a_client_that_resumes_learns_what_is_missing(self, client: FlaskClient, album: str) -> None:
         sent = put(client, album, "1.png")
         digest = body(client.get(sent["links"]["self"]))["photo"]["sha256"]
         answer = body(client.post(f"{album}/check", json={"sha256": [digest, "0" * 64, digest]}))
@@ -158,9 +158,7 @@ class TestUploads:
         assert "sha256.0 must be 64 hexadecimal digits." in refused.text
         assert problem(client.post(f"{album}/check", data="[]")) == (400, "bad_request")
 
-    def test_one_bad_photo_fails_no_other_and_says_why(
-        self, client: FlaskClient, services: Services, album: str
-    ) -> None:
+    def test_one_bad_photo_fails_alone_and_says_why(self, client: FlaskClient, services: Services, album: str) -> None:
         answer = upload(client, album, ("good.png", photo_bytes()), ("bad.png", photo_bytes()[:500]), ("no.txt", b"hi"))
         assert [one["name"] for one in answer["accepted"]] == ["good.png"]
         assert {one["name"]: one["error"]["code"] for one in answer["rejected"]}.keys() == {"bad.png", "no.txt"}
@@ -175,13 +173,13 @@ class TestUploads:
         upload(client, album, ("bad.png", photo_bytes(seed=2)))
         assert body(client.get(album))["counts"]["failed"] == 1
 
-    def test_what_was_refused_is_not_asked_for_again(self, client: FlaskClient, album: str) -> None:
+    def test_refused_photos_are_not_asked_for_again(self, client: FlaskClient, album: str) -> None:
         assert problem(client.put(f"{album}/photos/no.txt", data=b"hi")) == (415, "not_a_photo")
         digest = hashlib.sha256(b"hi").hexdigest()
         assert body(client.post(f"{album}/check", json={"sha256": [digest]})) == {"missing": []}
         assert body(client.get(f"{album}/photos"))["photos"][0]["sha256"] == digest
 
-    def test_a_photo_that_has_expired_is_taken_anew(self, client: FlaskClient, services: Services, album: str) -> None:
+    def test_an_expired_photo_is_accepted_again(self, client: FlaskClient, services: Services, album: str) -> None:
         first = put(client, album, "1.png")
         services.jobs.expire(first["job"])
         again = put(client, album, "1.png")
@@ -202,7 +200,7 @@ class TestUploads:
         assert [one["name"] for one in body(client.get(f"{album}/photos"))["photos"]] == ["1.png", "2.png"]
         small.redis.close()
 
-    def test_a_photo_stays_where_the_queue_has_no_room_for_its_successor(
+    def test_a_photo_stays_if_the_queue_has_no_room_for_its_replacement(
         self, settings: Settings, services: Services
     ) -> None:
         services.redis.flushall()
@@ -215,10 +213,10 @@ class TestUploads:
         assert client.get(first["links"]["self"]).status_code == 200
         busy.redis.close()
 
-    def test_where_redis_is_nearly_full_no_album_is_started_and_nothing_more_remembered(
-        self, album: str, crowded: Services
+    def test_while_redis_is_nearly_full_no_album_is_created_and_nothing_recorded(
+        self, album: str, nearly_full_redis: Services
     ) -> None:
-        client = create_app(crowded).test_client()
+        client = create_app(nearly_full_redis).test_client()
         assert problem(client.post(ALBUMS, json={})) == (503, "queue_full")
         bad = photo_bytes()[:500]
         refused = upload(client, album, ("bad.png", bad), ("a.zip", zip_of({"worse.png": bad})))["rejected"]
@@ -246,7 +244,7 @@ class TestUploads:
 
 
 class TestArchives:
-    def test_a_zip_gives_its_photos_and_leaves_out_what_systems_add(
+    def test_the_photos_of_a_zip_are_taken_without_system_files(
         self, client: FlaskClient, services: Services, album: str
     ) -> None:
         archive = zip_of(
@@ -264,7 +262,7 @@ class TestArchives:
         assert answer["rejected"] == []
         assert len(work(services)) == 3
 
-    def test_hostile_entries_harm_nobody(self, client: FlaskClient, album: str) -> None:
+    def test_hostile_entries_do_no_harm(self, client: FlaskClient, album: str) -> None:
         link = zipfile.ZipInfo("link.png")
         link.external_attr = (stat.S_IFLNK | 0o777) << 16
         bomb = zip_of({"bomb.png": b"\0" * (30 << 20)}, zipfile.ZIP_DEFLATED)
@@ -288,7 +286,7 @@ class TestArchives:
             "c.zip": "bad_archive",
         }
 
-    def test_a_folder_s_other_files_are_left_out_and_what_is_called_a_photo_is_refused(
+    def test_other_files_are_skipped_unless_their_names_are_those_of_photos(
         self, client: FlaskClient, album: str
     ) -> None:
         archive = zip_of(
@@ -314,7 +312,7 @@ class TestArchives:
         }
 
     @pytest.mark.parametrize("packing", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-    def test_what_could_unpack_to_any_size_at_once_is_not_unpacked(
+    def test_compression_methods_without_a_bounded_output_are_not_unpacked(
         self, client: FlaskClient, album: str, monkeypatch: pytest.MonkeyPatch, packing: int
     ) -> None:
         archive = zip_of({"a.png": photo_bytes()}, packing)
@@ -361,7 +359,7 @@ class TestArchives:
         assert body(client.get(album))["counts"]["failed"] == 1
         assert cost_of_often < cost_of_once + 10 * count
 
-    def test_what_is_under_a_number_is_found_there_again(
+    def test_a_photo_sent_again_is_found_under_its_number(
         self, client: FlaskClient, services: Services, album: str
     ) -> None:
         jobs = [put(client, album, name, seed)["job"] for seed, name in enumerate(("a.png", "a (2).png", "a (3).png"))]
@@ -377,6 +375,10 @@ class TestArchives:
             ("a.jpg", "a.jpg"),
             ("x/../../a.jpg", "x/a.jpg"),
             ("nul.jpg", "_nul.jpg"),
+            ("aux .tar.gz", "_aux .tar.gz"),
+            ("COM¹", "_COM¹"),
+            ("x . ./a.jpg. .", "x/a.jpg"),
+            ("." * 300 + "a" * 20, "_"),
             ("a:b?.jpg", "a_b_.jpg"),
             ("tab\there.jpg", "tab_here.jpg"),
             (" dots... /photo.jpg ", "dots/photo.jpg"),
@@ -387,8 +389,8 @@ class TestArchives:
     def test_names_are_made_safe(self, raw: str, expected: str) -> None:
         assert safe_name(raw) == expected
 
-    def test_the_page_calls_a_photo_as_the_service_does(self) -> None:
-        """What `tests/page/choice.test.js` holds the page to."""
+    def test_the_page_names_photos_as_the_service_does(self) -> None:
+        """`tests/page/choice.test.js` checks the page against the same names."""
         for raw, expected in json.loads((ROOT / "tests" / "page" / "names.json").read_text("utf-8")):
             assert safe_name(raw) == expected
 
@@ -410,7 +412,7 @@ class TestArchives:
         with zipfile.ZipFile(BytesIO(response.data)) as archive:
             assert archive.testzip() is None
             assert archive.namelist() == ["a.png", "a (2).png", "failures.json"]
-            # else readers that go from the front, as Java's, do not find where an entry ends
+            # otherwise readers that start at the front, such as Java's, cannot find the end of an entry
             assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_DEFLATED}
             assert json.loads(archive.read("failures.json"))["no.txt"]["code"] == "not_a_photo"
 
@@ -432,7 +434,7 @@ class TestArchives:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_name_is_unique_by_the_first_free_number(seed: int) -> None:
-    """As a search through all numbers finds it, among names in capitals and names that look numbered."""
+    """Compared with a search through all numbers, for names in capitals and names that look numbered."""
     rng = random.Random(seed)
     names = UniqueNames("failures.json")
     taken = {"failures.json"}
@@ -471,7 +473,7 @@ class TestEvents:
         again = client.get(f"{album}/events", headers={"Last-Event-ID": heard[0]})
         assert "event: done" in again.text
 
-    def test_what_ended_the_album_while_nobody_listened_is_told_before_the_end(
+    def test_events_missed_by_a_listener_are_sent_before_the_end(
         self, client: FlaskClient, services: Services, album: str
     ) -> None:
         put(client, album, "first.png", 1)
@@ -486,7 +488,7 @@ class TestEvents:
         assert told == {"first.png": "succeeded", "second.png": "succeeded"}
         assert events[-1][0] == "done"
 
-    def test_a_refused_entry_takes_no_good_photo_s_place_and_counts_once(
+    def test_a_refused_entry_replaces_no_photo_and_counts_once(
         self, client: FlaskClient, services: Services, album: str
     ) -> None:
         put(client, album, "a.png", 1)
@@ -524,7 +526,7 @@ class TestEvents:
 
         def with_another(self: Jobs, job_id: str) -> Job:
             monkeypatch.setattr(Jobs, "erase", erase)
-            for name in ("new.png", "1.png"):  # one of a name that was looked at already, and in place of another
+            for name in ("new.png", "1.png"):  # one under a name that was processed already, replacing another
                 photo = photo_bytes(seed=7)
                 answers.append(client.put(f"{album}/photos/{name}", data=photo, content_type="image/png"))
             return self.erase(job_id)
@@ -536,7 +538,7 @@ class TestEvents:
         assert services.redis.keys("sakuga:album:*") == []
         assert services.redis.hgetall("sakuga:outstanding") == {}
 
-    def test_an_album_whose_erasing_broke_off_can_be_erased_again(
+    def test_an_album_whose_deletion_was_interrupted_can_be_deleted_again(
         self, client: FlaskClient, services: Services, album: str
     ) -> None:
         put(client, album, "a.png")
@@ -544,7 +546,7 @@ class TestEvents:
         assert client.delete(album).status_code == 204
         assert services.redis.keys("sakuga:job:*") == []
 
-    def test_a_photo_that_comes_into_a_closed_album_takes_the_others_along(
+    def test_an_upload_to_a_closed_album_completes_its_deletion(
         self, client: FlaskClient, services: Services, album: str
     ) -> None:
         put(client, album, "a.png")
@@ -553,7 +555,7 @@ class TestEvents:
         assert problem(refused) == (404, "unknown_album")
         assert services.redis.keys("sakuga:job:*") + services.redis.keys("sakuga:album:*") == []
 
-    def test_what_is_put_into_an_erased_album_brings_no_part_of_it_back(
+    def test_an_upload_to_an_erased_album_restores_none_of_it(
         self, client: FlaskClient, services: Services, album: str
     ) -> None:
         found = services.albums.get(album.rsplit("/", 1)[1])
@@ -561,10 +563,8 @@ class TestEvents:
         services.albums.put(found, Item("a.png", "job"), None, expires_at=found.expires_at)
         assert not services.albums.exists(found.id)
 
-    @pytest.mark.filterwarnings(
-        "ignore::pytest.PytestUnraisableExceptionWarning"
-    )  # werkzeug leaves them to be collected
-    def test_too_many_files_at_once_are_told_how_many_are_taken(self, client: FlaskClient, album: str) -> None:
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # werkzeug does not close them
+    def test_an_upload_of_too_many_files_is_refused_with_the_limit(self, client: FlaskClient, album: str) -> None:
         photos = [(BytesIO(b"x"), f"{number}.png") for number in range(501)]
         refused = client.post(f"{album}/photos", data={"photos": photos})
         assert problem(refused) == (400, "bad_request")
@@ -614,9 +614,7 @@ class TestAfterwards:
         put(client, album, "0.png", 5)
         assert body(client.get(album))["counts"]["queued"] == 1
 
-    def test_what_failed_is_tried_again_and_only_that(
-        self, client: FlaskClient, services: Services, album: str
-    ) -> None:
+    def test_only_failed_photos_are_retried(self, client: FlaskClient, services: Services, album: str) -> None:
         put(client, album, "good.png", 1)
         work(services)
         put(client, album, "unlucky.png", 2)
@@ -631,17 +629,19 @@ class TestAfterwards:
         assert names(services, work(services)) == ["unlucky.png"]
         assert body(client.get(album))["counts"]["succeeded"] == 2
 
-    def test_what_may_kill_workers_is_tried_again_by_the_operator_alone(
+    def test_quarantined_photos_are_retried_by_the_operator_alone(
         self, client: FlaskClient, services: Services, album: str
     ) -> None:
         job_id = put(client, album, "poison.png")["job"]
         for _ in range(4):
             services.attempts.claim(job_id)
-            fall_silent(services, services.jobs.get(job_id))
+            expire_lease(services, services.jobs.get(job_id))
         assert body(client.post(f"{album}/retry"))["counts"]["failed"] == 1
         assert [job.id for job in services.quarantine.jobs()] == [job_id]
 
-    def test_a_canceled_album_stops_and_can_go_on(self, client: FlaskClient, services: Services, album: str) -> None:
+    def test_a_canceled_album_stops_and_can_be_resumed(
+        self, client: FlaskClient, services: Services, album: str
+    ) -> None:
         for seed in range(12):
             put(client, album, f"{seed}.png", seed)
         work(services, 2)
@@ -653,13 +653,13 @@ class TestAfterwards:
         work(services)
         assert body(client.get(album))["counts"]["succeeded"] == 12
 
-    def test_what_is_tried_again_needs_room_like_what_is_new(
+    def test_retries_need_room_in_the_queue_like_new_photos(
         self, client: FlaskClient, services: Services, album: str
     ) -> None:
         for seed in range(5):
             put(client, album, f"{seed}.png", seed)
         client.post(f"{album}/cancel")
-        narrow = with_room(services, 0.02)  # two photos of an album
+        narrow = with_queue_limit(services, 0.02)  # two photos of an album
         tight = create_app(narrow).test_client()
         assert problem(tight.post(f"{album}/retry")) == (503, "queue_full")
         assert body(client.get(album))["counts"]["queued"] == 2
@@ -713,7 +713,7 @@ class TestAfterwards:
         assert services.lanes.stats(Lane.BULK).jobs == 0
         assert [path for path in (services.settings.data_dir / "store").rglob("*") if path.is_file()] == []
 
-    def test_the_archive_of_an_album_that_is_erased_meanwhile_is_not_taken_for_whole(
+    def test_the_archive_of_an_album_erased_meanwhile_is_visibly_incomplete(
         self, client: FlaskClient, services: Services, album: str
     ) -> None:
         upload(client, album, *((f"{seed}.png", photo_bytes(seed=seed)) for seed in range(2)))
@@ -727,7 +727,7 @@ class TestAfterwards:
 
 
 class Hiccuping(DiskStore):
-    """A store on disk that now and then does not answer."""
+    """A store on disk with brief outages."""
 
     hiccups = 0
 
@@ -759,7 +759,7 @@ class TestArchivesOfAStoreThatDoesNotAnswer:
         work(services)
         return album
 
-    def test_an_archive_goes_on_after_a_hiccup(self, client: FlaskClient, album: str, store: Hiccuping) -> None:
+    def test_an_archive_continues_after_a_brief_outage(self, client: FlaskClient, album: str, store: Hiccuping) -> None:
         chunks = iter(client.get(f"{album}/archive").iter_encoded())
         so_far = next(chunks)
         store.hiccups = 3
@@ -768,7 +768,7 @@ class TestArchivesOfAStoreThatDoesNotAnswer:
             assert archive.testzip() is None
         assert store.hiccups == 0
 
-    def test_an_archive_that_gives_up_is_not_taken_for_whole(
+    def test_an_aborted_archive_is_visibly_incomplete(
         self, client: FlaskClient, album: str, store: Hiccuping, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(web.archive, "STORE_RETRY_S", 0.1)
@@ -779,7 +779,7 @@ class TestArchivesOfAStoreThatDoesNotAnswer:
             so_far += b"".join(chunks)
         assert not zipfile.is_zipfile(BytesIO(so_far))
 
-    def test_an_archive_waits_for_no_store_while_the_server_shuts_down(
+    def test_an_archive_does_not_wait_for_the_store_during_shutdown(
         self, services: Services, album: str, store: Hiccuping
     ) -> None:
         client = create_app(services, is_serving=lambda: store.hiccups > 1).test_client()
@@ -798,7 +798,7 @@ class TestLaneOrder:
         assert taken[0] == "interactive"
         assert taken.count("bulk") / 400 == pytest.approx(BULK_SHARE, abs=0.01)
 
-    def test_the_broker_takes_turns_in_this_way(self, services: Services) -> None:
+    def test_the_broker_alternates_lanes_in_this_order(self, services: Services) -> None:
         with celery_app(services.settings).connection() as connection:
             assert isinstance(connection.default_channel._queue_cycle, LaneOrder)  # noqa: SLF001
 
@@ -820,7 +820,7 @@ class TestLaneOrder:
         assert 9 <= done.count("b") <= 10
         assert names(services, work(services))[-1] == "a39.png"
 
-    def test_an_album_that_comes_late_gains_nothing_by_it(self, client: FlaskClient, services: Services) -> None:
+    def test_a_late_album_gains_no_advantage(self, client: FlaskClient, services: Services) -> None:
         early, late = (str(client.post(ALBUMS, json={}).headers["Location"]) for _ in range(2))
         for seed in range(20):
             put(client, early, f"a{seed}.png", seed)
@@ -830,19 +830,19 @@ class TestLaneOrder:
         done = "".join(name[0] for name in names(services, work(services, 10)))
         assert 3 <= done.count("b") <= 5
 
-    def test_only_a_few_bulk_jobs_are_with_the_queue(self, client: FlaskClient, services: Services, album: str) -> None:
+    def test_only_a_few_bulk_jobs_are_dispatched_ahead(
+        self, client: FlaskClient, services: Services, album: str
+    ) -> None:
         for seed in range(12):
             put(client, album, f"{seed}.png", seed)
         assert services.redis.llen(Lane.BULK) == 2
         assert services.lanes.stats(Lane.BULK).jobs == 12
         assert resend_lost(services) == 0
 
-    def test_whoever_asks_at_the_same_time_sends_no_more_of_them(
-        self, client: FlaskClient, services: Services, album: str
-    ) -> None:
+    def test_concurrent_dispatches_send_no_more_jobs(self, client: FlaskClient, services: Services, album: str) -> None:
         class Overtaken(Queue):
             def send(self, job_id: str, lane: Lane) -> None:
-                dispatch(services)  # as others do before this message is with the queue
+                dispatch(services)  # as others do before this message is in the queue
                 super().send(job_id, lane)
 
         jobs = [put(client, album, f"{seed}.png", seed)["job"] for seed in range(12)]
@@ -852,7 +852,7 @@ class TestLaneOrder:
         dispatch(replace(services, queue=Overtaken(celery_app(services.settings), services.redis)))
         assert services.redis.llen(Lane.BULK) == 2
 
-    def test_uploads_at_the_same_time_send_no_more_of_them(self, services: Services) -> None:
+    def test_concurrent_uploads_send_no_more_jobs(self, services: Services) -> None:
         def upload_one(seed: int) -> Job:
             order = Order("hinata-light", Options(64, Format.PNG), lane=Lane.BULK)
             return submit(services, BytesIO(photo_bytes(seed=seed)), order)
@@ -863,7 +863,9 @@ class TestLaneOrder:
         assert services.lanes.stats(Lane.BULK).jobs == 16
         assert len(work(services)) == 16
 
-    def test_one_that_cannot_be_sent_is_sent_soon_and_keeps_its_place(self, services: Services, album: str) -> None:
+    def test_a_job_that_could_not_be_sent_is_sent_soon_and_keeps_its_place(
+        self, services: Services, album: str
+    ) -> None:
         class Failing(Queue):
             def send(self, job_id: str, lane: Lane) -> None:  # noqa: ARG002
                 raise UnavailableError("The queue does not answer.")
@@ -901,7 +903,7 @@ class TestLaneOrder:
 
 @pytest.fixture
 def later(services: Services) -> Callable[[float], None]:
-    """Let all that was sent have been sent so many seconds before."""
+    """Backdate everything that was sent by this many seconds."""
 
     def shift(seconds: float) -> None:
         for job_id in services.redis.zrange(lane_sent(Lane.BULK), 0, -1):
@@ -910,7 +912,7 @@ def later(services: Services) -> Callable[[float], None]:
     return shift
 
 
-def test_the_end_of_an_album_is_foretold(client: FlaskClient, services: Services, album: str) -> None:
+def test_the_end_of_an_album_is_estimated(client: FlaskClient, services: Services, album: str) -> None:
     services.workers.heartbeat("host/1")
     services.workers.heartbeat("host/2")
     for seed in range(10):
@@ -927,7 +929,7 @@ def test_the_end_of_an_album_is_foretold(client: FlaskClient, services: Services
 
 @pytest.fixture
 def waiting(client: FlaskClient, services: Services, album: str) -> int:
-    """The work in milliseconds that is left of an album, with a worker to do it."""
+    """Queue an album of three photos for a worker; return its remaining work in milliseconds."""
     services.workers.heartbeat("host/1")
     for seed in range(3):
         put(client, album, f"{seed}.png", seed)
@@ -938,38 +940,38 @@ def let_others_wait(services: Services, work_ms: list[int]) -> None:
     services.redis.hset(OUTSTANDING, mapping={f"{number:040}": ms for number, ms in enumerate(work_ms)})
 
 
-def test_to_look_at_an_album_costs_the_same_whatever_else_waits(
+def test_reading_an_album_costs_the_same_whatever_else_waits(
     client: FlaskClient, services: Services, album: str, waiting: int
 ) -> None:
     def looked_at_with(others: int) -> tuple[int, int]:
         let_others_wait(services, [waiting] * others)
-        body(client.get(album))  # what is read now and then alone, such as the time
+        body(client.get(album))  # values that are only read now and then, such as the time
         services.redis.config_resetstat()
         body(client.get(album))
         stats = services.redis.info("stats")
         return stats["total_commands_processed"], stats["total_net_output_bytes"]
 
     (few, few_bytes), (many, many_bytes) = looked_at_with(200), looked_at_with(20_000)
-    assert many <= few + 1  # the time may be asked for
+    assert many <= few + 1  # the time may be read
     assert many_bytes <= 1.1 * few_bytes
 
 
 @pytest.mark.parametrize("others", [7, 90, 5000])
-def test_the_end_of_an_album_among_others_is_foretold(
+def test_the_end_of_an_album_among_others_is_estimated(
     client: FlaskClient, services: Services, album: str, waiting: int, others: int
 ) -> None:
     let_others_wait(services, [10 * waiting] * others)
     assert body(client.get(album))["eta_s"] == pytest.approx((others + 1) * waiting / 1000, abs=0.06)
 
 
-def test_the_end_of_an_album_among_many_unlike_ones_is_foretold_roughly(
+def test_the_end_of_an_album_among_many_unlike_ones_is_estimated_roughly(
     client: FlaskClient, services: Services, album: str, waiting: int
 ) -> None:
     let_others_wait(services, [waiting // 4, waiting, 100 * waiting, waiting // 4] * 500)
     assert body(client.get(album))["eta_s"] == pytest.approx((1 + 500 * 2.5) * waiting / 1000, rel=0.35)
 
 
-def test_a_name_or_a_photo_in_other_hands_keeps_no_caller_waiting_for_long(settings: Settings, album: str) -> None:
+def test_a_locked_name_or_photo_keeps_no_caller_waiting_for_long(settings: Settings, album: str) -> None:
     services, photo = connect(settings, wait_s=0.1), photo_bytes()
     client = create_app(services).test_client()
     services.redis.set(f"sakuga:lock:album:{album.rsplit('/', maxsplit=1)[-1]}:a.png", "another", px=60_000)

@@ -1,4 +1,4 @@
-"""The job record: what may become of a job, and what is counted meanwhile."""
+"""The job record: the life of a job, and the totals that change with it."""
 
 import hashlib
 import json
@@ -45,7 +45,7 @@ from shared.usecases.maintenance import expire_due
 from shared.usecases.recovery import resend_lost
 from shared.usecases.submit import Order
 from shared.usecases.submit import submit as submit_photo
-from tests.conftest import alike, fall_silent, photo_bytes, with_room
+from tests.conftest import as_subclass, expire_lease, photo_bytes, with_queue_limit
 
 RESULT = ResultInfo(width=64, height=48, bytes=3, sha256="0" * 64, content_type="image/jpeg")
 
@@ -65,20 +65,20 @@ def claimed(services: Services, seed: int = 0) -> Job:
 
 
 def make_overdue(services: Services) -> None:
-    """Let everything that has a time be past it."""
+    """Let everything with an expiry be past it."""
     for key in (EXPIRY, REFERENCES, LEASES, lane_sent(Lane.INTERACTIVE)):
         for entry in services.redis.zrange(key, 0, -1):
             services.redis.zadd(key, {str(entry): 1})
 
 
-def tidy(services: Services) -> None:
-    """Remove what is overdue, as every worker node does."""
+def sweep(services: Services) -> None:
+    """Remove expired data, as every worker node does."""
     expire_due(services)
     services.references.release_expired()
 
 
-def heard_of(services: Services, job: Job, *, ago_s: float) -> None:
-    """As if the worker of a running job had last given a sign of life so many seconds ago."""
+def age_lease(services: Services, job: Job, *, ago_s: float) -> None:
+    """Backdate the last heartbeat of a running job's worker by this many seconds."""
     seconds, _ = services.redis.time()
     services.redis.zadd(LEASES, {job.id: seconds - ago_s}, xx=True)
 
@@ -135,7 +135,7 @@ def test_a_job_that_never_ends_is_given_up_after_the_allowed_attempts(services: 
         running = services.attempts.claim(job.id)
         assert running is not None
         assert running.attempts == attempt
-        fall_silent(services, job)
+        expire_lease(services, job)
     assert services.attempts.claim(job.id) is None
     failed = services.jobs.get(job.id)
     assert failed.state is State.FAILED
@@ -145,7 +145,7 @@ def test_a_job_that_never_ends_is_given_up_after_the_allowed_attempts(services: 
 
 def test_an_overtaken_attempt_cannot_commit(services: Services) -> None:
     first = claimed(services)
-    fall_silent(services, first)
+    expire_lease(services, first)
     second = services.attempts.claim(first.id)
     assert second is not None
     with pytest.raises(CanceledError):
@@ -174,13 +174,13 @@ def test_a_waiting_job_is_canceled_at_once_and_never_claimed(services: Services)
 def test_a_canceled_job_whose_worker_died_is_not_begun_again(services: Services) -> None:
     job = claimed(services)
     assert services.jobs.cancel(job.id).state is State.RUNNING
-    fall_silent(services, job)
+    expire_lease(services, job)
     assert services.attempts.claim(job.id) is None
     assert services.jobs.get(job.id).state is State.CANCELED
     assert services.jobs.cancel(job.id).state is State.CANCELED
 
 
-def test_a_node_that_starts_anew_signs_off_the_processes_it_had(services: Services) -> None:
+def test_a_restarted_node_deregisters_its_former_processes(services: Services) -> None:
     for process in ("node/1", "node/2", "node2/1"):
         services.workers.heartbeat(process)
     for _ in range(2):
@@ -211,7 +211,7 @@ def test_a_requeued_job_waits_again_until_its_last_attempt(services: Services) -
     assert services.attempts.requeue(job)
     assert services.jobs.get(job.id).state is State.QUEUED
     services.attempts.claim(job.id)
-    fall_silent(services, job)
+    expire_lease(services, job)
     last = services.attempts.claim(job.id)
     assert last is not None
     assert services.attempts.requeue(last) is None
@@ -234,13 +234,13 @@ def test_the_same_idempotency_key_and_photo_give_the_same_job(services: Services
     assert services.redis.llen(Lane.INTERACTIVE) == 1
 
 
-def test_the_key_of_a_job_that_was_erased_makes_another(services: Services) -> None:
+def test_the_idempotency_key_of_an_erased_job_creates_another(services: Services) -> None:
     first = submit(services, key="k1")
     erase(services, first.id)
     assert submit(services, key="k1").id != first.id
 
 
-def test_an_idempotency_key_is_known_for_a_day(services: Services) -> None:
+def test_an_idempotency_key_is_kept_for_a_day(services: Services) -> None:
     submit(services, key="k1")
     assert 23 * 3600 < services.redis.ttl("sakuga:idempotency:public:k1") <= 24 * 3600
 
@@ -264,7 +264,7 @@ def test_of_two_photos_with_one_idempotency_key_at_once_the_refused_one_leaves_n
             submit(services, seed=0, key="k1")
             return found
 
-    jobs = alike(services.jobs, Overtaken)
+    jobs = as_subclass(services.jobs, Overtaken)
     refused = submit(services, seed=1)
     erase(services, refused.id)
     with pytest.raises(IdempotencyKeyReusedError):
@@ -324,12 +324,12 @@ DAMAGE: dict[str, Callable[[Redis, str], object]] = {
 class TestADamagedRecord:
     @pytest.fixture
     def damaged(self, services: Services, damage: str) -> str:
-        """The id of the job that is first in line to expire, and that nobody can read."""
+        """The id of the next job to expire, whose record is unreadable."""
         job_id = min(submit(services, seed).id for seed in range(3))
         DAMAGE[damage](services.redis, f"sakuga:job:{job_id}")
         return job_id
 
-    def test_keeps_no_other_job_from_expiring(self, services: Services, damaged: str) -> None:
+    def test_does_not_keep_other_jobs_from_expiring(self, services: Services, damaged: str) -> None:
         others = [str(job_id) for job_id in services.redis.zrange(EXPIRY, 0, -1) if job_id != damaged]
         make_overdue(services)
         expire_due(services)
@@ -346,14 +346,14 @@ class TestADamagedRecord:
         assert services.redis.exists(f"sakuga:job:{damaged}") == 0
         assert 0 < services.redis.ttl(kept) <= services.settings.quarantine_ttl_s
 
-    def test_is_as_unknown_as_none_and_stays_until_it_is_due(self, services: Services, damaged: str) -> None:
+    def test_is_reported_as_unknown_and_kept_until_it_expires(self, services: Services, damaged: str) -> None:
         with pytest.raises(UnknownJobError, match="send the photo again"):
             services.jobs.get(damaged)
         assert services.jobs.find(damaged) is None
         assert damaged not in [job.id for job in services.jobs.page("public", cursor=None, count=10).jobs]
         assert services.redis.exists(f"sakuga:job:{damaged}") == 1
 
-    def test_occupies_neither_a_worker_nor_the_queue(self, services: Services, damaged: str) -> None:
+    def test_holds_up_neither_a_worker_nor_the_queue(self, services: Services, damaged: str) -> None:
         assert services.attempts.claim(damaged) is None
         assert services.lanes.waiting_since(Lane.INTERACTIVE, damaged) is None
 
@@ -365,7 +365,7 @@ class TestADamagedRecord:
 
 
 class TestARecordOfANewerRelease:
-    """It has fields and values that this release knows nothing of."""
+    """It has fields and values that this release does not know."""
 
     @pytest.fixture
     def newer(self, services: Services) -> Job:
@@ -411,7 +411,7 @@ class TestARecordOfANewerRelease:
         assert (refused.value.status, refused.value.retry_after_s) == (503, 5)
         assert is_untouched()
 
-    def test_is_left_to_a_newer_release_to_expire_and_keeps_no_other_from_it(
+    def test_is_left_to_a_newer_release_to_expire_and_does_not_hold_up_others(
         self, services: Services, newer: Job, is_untouched: Callable[[], bool]
     ) -> None:
         others = [submit(services, seed) for seed in range(1, 4)]
@@ -424,11 +424,11 @@ class TestARecordOfANewerRelease:
         assert {services.jobs.get(job.id).state for job in others} == {State.EXPIRED}
         assert is_untouched()
 
-    def test_goes_by_itself_where_no_newer_release_is_left(self, services: Services, newer: Job) -> None:
+    def test_expires_by_itself_where_no_newer_release_is_left(self, services: Services, newer: Job) -> None:
         record, grace_s = f"sakuga:job:{newer.id}", 3600
         assert services.redis.expiretime(record) == int(newer.expires_at) + grace_s
         assert services.redis.expiretime(f"{record}:events") == int(newer.expires_at) + grace_s
-        services.redis.delete(record)  # as Redis does then
+        services.redis.delete(record)  # as Redis does at that time
         make_overdue(services)
         expire_due(services)
         assert services.redis.zcard(EXPIRY) == 0
@@ -455,7 +455,7 @@ def test_a_record_of_the_first_releases_has_no_version_and_gets_one_with_its_nex
     assert services.redis.hget(record, "version") == str(RECORD_VERSION)
 
 
-def test_a_job_that_is_tried_anew_still_goes_by_itself(services: Services) -> None:
+def test_a_retried_job_still_expires_by_itself(services: Services) -> None:
     job = claimed(services)
     services.attempts.fail(job.id, DamagedPhotoError("broken"))
     services.jobs.retry(job.id)
@@ -464,7 +464,7 @@ def test_a_job_that_is_tried_anew_still_goes_by_itself(services: Services) -> No
 
 
 @pytest.mark.parametrize("ahead_s", [10 * 86_400, -10 * 86_400])
-def test_a_wrong_clock_expires_nothing_and_tells_right_times(
+def test_a_wrong_clock_expires_nothing_and_reports_correct_times(
     services: Services, monkeypatch: pytest.MonkeyPatch, ahead_s: int
 ) -> None:
     began, wrong = services.clock.now(), time.time() + ahead_s
@@ -480,17 +480,17 @@ def test_a_wrong_clock_expires_nothing_and_tells_right_times(
 
 
 def break_off(references: References, reference: Reference, meanwhile: Callable[[], object]) -> None:
-    """Begin to write an object, let something happen, and fail."""
+    """Start writing an object, call a function, and fail."""
     with references.acquire(reference, until=time.time() + 60):
         meanwhile()
         raise BrokenPipeError
 
 
-def test_who_lost_its_lock_deletes_nothing_until_its_reference_expires(services: Services) -> None:
+def test_a_writer_that_lost_its_lock_deletes_nothing_until_its_reference_expires(services: Services) -> None:
     late = submit(services).photo_reference
     lock = f"sakuga:lock:{late.key}"
     with pytest.raises(BrokenPipeError):
-        break_off(services.references, late, lambda: services.redis.delete(lock))  # as if its time had run out
+        break_off(services.references, late, lambda: services.redis.delete(lock))  # as if its lock had expired
     assert services.store.head(late.key) is not None
     make_overdue(services)
     services.references.release_expired()
@@ -511,7 +511,7 @@ def test_a_delete_has_all_the_time_of_its_lock(services: Services, tmp_path: Pat
     assert 1000 < left_ms <= 1000 * LOCK_S
 
 
-def test_while_the_store_is_away_what_lapses_is_kept_and_let_go_of_later(services: Services, tmp_path: Path) -> None:
+def test_objects_whose_references_expire_during_an_outage_are_deleted_later(services: Services, tmp_path: Path) -> None:
     class Away(DiskStore):
         def delete(self, key: str) -> None:  # noqa: ARG002
             raise UnavailableError("The store is not responding.")
@@ -520,7 +520,7 @@ def test_while_the_store_is_away_what_lapses_is_kept_and_let_go_of_later(service
     services.jobs.cancel(job.id)
     make_overdue(services)
     away = References(services.redis, services.clock, Away(tmp_path))
-    away.release_expired()  # it comes back, and does not try for ever
+    away.release_expired()  # returns, and does not retry forever
     assert services.store.head(job.photo_key) is not None
     services.references.release_expired()
     assert services.store.head(job.photo_key) is not None, "it is not its turn yet"
@@ -529,9 +529,9 @@ def test_while_the_store_is_away_what_lapses_is_kept_and_let_go_of_later(service
     assert services.store.head(job.photo_key) is None
 
 
-def test_a_photo_whose_submitter_died_before_writing_the_record_goes_in_time(services: Services) -> None:
+def test_a_photo_whose_submitter_died_before_writing_the_record_expires(services: Services) -> None:
     job = submit(services)
-    services.redis.delete(f"sakuga:job:{job.id}")  # leaves the photo and its reference, which were there before
+    services.redis.delete(f"sakuga:job:{job.id}")  # leaves the photo and its reference, which existed before
     services.references.release_expired()
     assert services.store.head(job.photo_key) is not None
     make_overdue(services)
@@ -540,7 +540,7 @@ def test_a_photo_whose_submitter_died_before_writing_the_record_goes_in_time(ser
     assert services.redis.keys("sakuga:hold*") == []
 
 
-def test_what_the_store_cannot_erase_now_is_erased_when_it_answers_again(services: Services) -> None:
+def test_objects_that_cannot_be_deleted_are_deleted_after_the_outage(services: Services) -> None:
     class Down(DiskStore):
         def delete(self, key: str) -> None:  # noqa: ARG002
             raise UnavailableError("The store is not responding.")
@@ -571,7 +571,7 @@ def test_a_job_whose_submitter_died_before_queueing_it_is_queued_once(services: 
     assert services.redis.llen(Lane.INTERACTIVE) == 1
 
 
-def test_a_photo_that_the_broker_does_not_take_is_refused_and_leaves_nothing(services: Services) -> None:
+def test_a_photo_that_the_broker_rejects_is_refused_and_leaves_nothing_behind(services: Services) -> None:
     away = celery_app(services.settings.model_copy(update={"redis_url": "redis://127.0.0.1:1"}))
     with pytest.raises(UnavailableError, match="queue is not responding"):
         submit(replace(services, queue=Queue(away, services.redis)))
@@ -580,7 +580,7 @@ def test_a_photo_that_the_broker_does_not_take_is_refused_and_leaves_nothing(ser
     assert services.store.head(f"public/photos/{hashlib.sha256(photo_bytes()).hexdigest()}") is None
 
 
-def test_a_broker_that_fails_for_a_while_silences_no_lost_job(services: Services) -> None:
+def test_a_broker_outage_strands_no_lost_job(services: Services) -> None:
     class Failing(Queue):
         def send(self, job_id: str, lane: Lane) -> None:  # noqa: ARG002
             raise UnavailableError("The queue does not answer.")
@@ -594,20 +594,20 @@ def test_a_broker_that_fails_for_a_while_silences_no_lost_job(services: Services
     assert services.redis.llen(Lane.INTERACTIVE) == 3
 
 
-def test_a_record_whose_answer_was_lost_keeps_its_photo(services: Services) -> None:
+def test_a_record_whose_confirmation_was_lost_keeps_its_photo(services: Services) -> None:
     class Deaf(Jobs):
         def create(self, job: Job, idempotency: Idempotency | None = None) -> Job:
             super().create(job, idempotency)
             raise ConnectionError
 
-    deaf = alike(services.jobs, Deaf)
+    deaf = as_subclass(services.jobs, Deaf)
     with pytest.raises(ConnectionError):
         submit(replace(services, jobs=deaf), key="k1")
     again = submit(services, key="k1")
     assert services.store.head(again.photo_key) is not None
 
 
-def test_the_end_of_a_killed_process_leaves_a_younger_attempt_alone(services: Services) -> None:
+def test_the_end_of_a_killed_process_leaves_a_newer_attempt_alone(services: Services) -> None:
     job = claimed(services)
     services.attempts.fail(job.id, DamagedPhotoError("late"), running_for_s=60)
     assert services.jobs.get(job.id).state is State.RUNNING
@@ -615,7 +615,7 @@ def test_the_end_of_a_killed_process_leaves_a_younger_attempt_alone(services: Se
     assert services.jobs.get(job.id).state is State.FAILED
 
 
-def test_a_job_that_merely_waits_long_is_not_queued_again(services: Services) -> None:
+def test_a_job_that_merely_waits_long_is_not_resent(services: Services) -> None:
     for seed in range(3):
         submit(services, seed)
     make_overdue(services)
@@ -623,7 +623,7 @@ def test_a_job_that_merely_waits_long_is_not_queued_again(services: Services) ->
     assert services.redis.llen(Lane.INTERACTIVE) == 3
 
 
-def test_a_job_whose_message_is_lost_behind_others_is_queued_again(services: Services) -> None:
+def test_a_job_whose_message_is_lost_behind_others_is_resent(services: Services) -> None:
     lost = submit(services)
     services.redis.rpop(Lane.INTERACTIVE)
     make_overdue(services)
@@ -633,7 +633,7 @@ def test_a_job_whose_message_is_lost_behind_others_is_queued_again(services: Ser
     assert services.attempts.claim(lost.id) is not None
 
 
-def test_a_message_that_was_sent_again_and_came_too_early_is_sent_once_more(services: Services) -> None:
+def test_a_resent_message_that_came_too_early_is_resent_once_more(services: Services) -> None:
     job = claimed(services)
     services.redis.delete(Lane.INTERACTIVE)
     make_overdue(services)
@@ -646,7 +646,7 @@ def test_a_message_that_was_sent_again_and_came_too_early_is_sent_once_more(serv
     assert services.attempts.claim(job.id) is not None
 
 
-def test_an_attempt_that_was_lost_with_its_message_is_made_again(services: Services) -> None:
+def test_an_attempt_lost_with_its_message_is_repeated(services: Services) -> None:
     job = claimed(services)
     services.redis.delete(Lane.INTERACTIVE)
     assert resend_lost(services) == 0
@@ -657,13 +657,13 @@ def test_an_attempt_that_was_lost_with_its_message_is_made_again(services: Servi
     assert again.attempts == 2
 
 
-def test_a_message_that_was_sent_twice_starts_nothing_twice(services: Services) -> None:
+def test_a_duplicated_message_starts_its_job_once(services: Services) -> None:
     job = claimed(services)
     assert services.attempts.claim(job.id) is None
     assert services.jobs.get(job.id).attempts == 1
 
 
-def test_a_job_whose_worker_falls_silent_is_anothers(services: Services) -> None:
+def test_a_job_whose_worker_falls_silent_can_be_claimed_by_another(services: Services) -> None:
     job = claimed(services)
     make_overdue(services)
     services.leases.renew([job.id])
@@ -674,19 +674,19 @@ def test_a_job_whose_worker_falls_silent_is_anothers(services: Services) -> None
     assert again.attempts == 2
 
 
-def test_a_lease_has_lapsed_when_the_queue_gives_the_message_to_another(services: Services) -> None:
+def test_a_lease_has_expired_when_its_message_is_redelivered(services: Services) -> None:
     timeout_s = services.settings.visibility_timeout_s
     job = claimed(services)
-    heard_of(services, job, ago_s=timeout_s / 2)
+    age_lease(services, job, ago_s=timeout_s / 2)
     assert services.attempts.claim(job.id) is None
-    heard_of(services, job, ago_s=timeout_s)
+    age_lease(services, job, ago_s=timeout_s)
     assert services.leases.abandoned(10) == [], "the queue may still have its message"
     assert services.attempts.claim(job.id) is not None
-    heard_of(services, job, ago_s=2 * timeout_s)
+    age_lease(services, job, ago_s=2 * timeout_s)
     assert services.leases.abandoned(10) == [job.id]
 
 
-def test_no_sign_of_life_brings_an_ended_job_back(services: Services) -> None:
+def test_no_heartbeat_revives_an_ended_job(services: Services) -> None:
     job = claimed(services)
     services.attempts.succeed(job, RESULT, timings={}, notes=())
     services.leases.renew([job.id])
@@ -701,11 +701,11 @@ def test_a_message_that_is_still_unacked_is_not_taken_for_lost(services: Service
     services.redis.zadd("unacked_index", {"tag": time.time()})
     make_overdue(services)
     assert resend_lost(services) == 0
-    services.redis.zadd("unacked_index", {"tag": time.time() + 3600})  # of a node whose clock was wrong when it died
+    services.redis.zadd("unacked_index", {"tag": time.time() + 3600})  # from a node whose clock was wrong when it died
     assert resend_lost(services) == 1
 
 
-def test_an_attempt_that_a_stop_of_its_node_ended_does_not_count(services: Services) -> None:
+def test_an_attempt_ended_by_the_shutdown_of_its_node_does_not_count(services: Services) -> None:
     job = submit(services)
     for _ in range(services.settings.max_attempts):
         assert services.attempts.claim(job.id, "here/1")
@@ -717,7 +717,7 @@ def test_an_attempt_that_a_stop_of_its_node_ended_does_not_count(services: Servi
     assert services.jobs.get(job.id).state is State.FAILED
 
 
-def test_the_photo_goes_once_its_picture_is_there_and_the_picture_in_its_time(services: Services) -> None:
+def test_a_photo_is_deleted_once_its_picture_is_stored_and_the_picture_when_it_expires(services: Services) -> None:
     job = claimed(services)
     services.store.put_new(job.result_key, b"picture", content_type="image/png")
     services.attempts.succeed(job, RESULT, timings={}, notes=())
@@ -726,14 +726,14 @@ def test_the_photo_goes_once_its_picture_is_there_and_the_picture_in_its_time(se
     assert services.store.head(job.result_key) is not None
 
 
-def test_a_photo_that_failed_is_kept_to_be_tried_again(services: Services) -> None:
+def test_a_failed_photo_is_kept_for_a_retry(services: Services) -> None:
     job = claimed(services)
     services.attempts.fail(job.id, DamagedPhotoError("It ends too soon."))
     services.references.release_expired()
     assert services.store.head(job.photo_key) is not None
 
 
-def test_what_a_node_gives_back_waits_behind_the_others(services: Services) -> None:
+def test_a_released_job_waits_behind_the_others(services: Services) -> None:
     job = services.attempts.claim(submit(services).id, "here/1")
     assert job is not None
     for seed in (1, 2):
@@ -758,40 +758,40 @@ class TestQuarantine:
         job = submit(services)
         for _ in range(4):
             services.attempts.claim(job.id)
-            fall_silent(services, job)
+            expire_lease(services, job)
         return services.jobs.get(job.id)
 
     def test_its_photo_is_kept_for_the_operator(
-        self, services: Services, poison: Job, let_pass: Callable[[float], None]
+        self, services: Services, poison: Job, advance_clock: Callable[[float], None]
     ) -> None:
         assert [job.id for job in services.quarantine.jobs()] == [poison.id]
-        let_pass(services.settings.ttl_s + 60)
-        tidy(services)
+        advance_clock(services.settings.ttl_s + 60)
+        sweep(services)
         assert services.store.head(poison.photo_key) is not None
         assert services.jobs.get(poison.id).state is State.FAILED
 
-    def test_its_photo_goes_when_the_quarantine_ends(
-        self, services: Services, poison: Job, let_pass: Callable[[float], None]
+    def test_its_photo_is_deleted_when_the_quarantine_ends(
+        self, services: Services, poison: Job, advance_clock: Callable[[float], None]
     ) -> None:
-        let_pass(services.settings.quarantine_ttl_s + 60)
-        tidy(services)
+        advance_clock(services.settings.quarantine_ttl_s + 60)
+        sweep(services)
         assert services.quarantine.jobs() == []
         assert services.store.head(poison.photo_key) is None
         assert services.jobs.get(poison.id).state is State.EXPIRED
 
-    def test_it_may_be_tried_anew(self, services: Services, poison: Job) -> None:
+    def test_it_can_be_retried(self, services: Services, poison: Job) -> None:
         services.jobs.retry(poison.id)
         assert services.quarantine.jobs() == []
         again = services.attempts.claim(poison.id)
         assert again is not None
 
-    def test_it_goes_with_the_job(self, services: Services, poison: Job) -> None:
+    def test_it_is_deleted_with_the_job(self, services: Services, poison: Job) -> None:
         erase(services, poison.id)
         assert services.quarantine.jobs() == []
         assert services.store.head(poison.photo_key) is None
 
 
-def test_a_job_that_has_ended_is_forgotten_in_its_time(services: Services) -> None:
+def test_the_record_of_an_ended_job_expires(services: Services) -> None:
     job = claimed(services)
     services.attempts.succeed(job, RESULT, timings={}, notes=())
     record = f"sakuga:job:{job.id}"
@@ -800,7 +800,7 @@ def test_a_job_that_has_ended_is_forgotten_in_its_time(services: Services) -> No
     assert STREAM_GRACE_S / 2 < services.redis.ttl(f"{record}:events") <= STREAM_GRACE_S
 
 
-def test_a_job_that_is_tried_anew_is_not_forgotten_before_it_ends(services: Services) -> None:
+def test_a_retried_job_does_not_expire_before_it_ends(services: Services) -> None:
     job = claimed(services)
     keys = [f"sakuga:job:{job.id}", f"sakuga:job:{job.id}:events"]
     services.attempts.fail(job.id, DamagedPhotoError("broken"))
@@ -809,11 +809,11 @@ def test_a_job_that_is_tried_anew_is_not_forgotten_before_it_ends(services: Serv
     assert all(services.redis.ttl(key) > services.settings.ttl_s for key in keys)
 
 
-def test_a_job_that_is_tried_anew_may_wait_out_an_outage_as_long_again(
-    services: Services, let_pass: Callable[[float], None]
+def test_a_retried_job_may_wait_out_another_whole_outage(
+    services: Services, advance_clock: Callable[[float], None]
 ) -> None:
     job = claimed(services)
-    let_pass(OUTAGE_RETRY_S + 1)
+    advance_clock(OUTAGE_RETRY_S + 1)
     assert services.attempts.requeue(job, outage=True)
     late = services.attempts.claim(job.id)
     assert late is not None
@@ -825,14 +825,14 @@ def test_a_job_that_is_tried_anew_may_wait_out_an_outage_as_long_again(
     assert services.attempts.requeue(anew, outage=True)
 
 
-def test_the_list_of_a_caller_s_jobs_is_trimmed_of_those_that_are_forgotten(
-    services: Services, let_pass: Callable[[float], None]
+def test_expired_jobs_are_trimmed_from_the_list_of_their_caller(
+    services: Services, advance_clock: Callable[[float], None]
 ) -> None:
     first = submit(services, 0)
-    let_pass(services.settings.ttl_s)
+    advance_clock(services.settings.ttl_s)
     second = submit(services, 1)
     assert services.redis.zrange("sakuga:jobs:public", 0, -1) == [first.id, second.id]
-    let_pass(RECORD_GRACE_S + 60)
+    advance_clock(RECORD_GRACE_S + 60)
     third = submit(services, 2)
     assert services.redis.zrange("sakuga:jobs:public", 0, -1) == [second.id, third.id]
 
@@ -847,7 +847,7 @@ def test_a_paging_cursor_outlives_its_job(services: Services) -> None:
         services.jobs.page("public", cursor="zzz", count=2)
 
 
-def test_a_job_that_waited_past_its_time_leaves_no_ghost_in_the_books(services: Services) -> None:
+def test_a_job_that_expires_while_waiting_leaves_no_trace_in_the_totals(services: Services) -> None:
     job = submit(services)
     make_overdue(services)
     assert services.redis.expiretime(f"sakuga:job:{job.id}") > job.expires_at + 3000, "its record outlives it"
@@ -891,14 +891,14 @@ def test_waiting_ends_when_the_job_does(services: Services) -> None:
     assert ended.error == error_info(DamagedPhotoError("broken"))
 
 
-def test_waiting_ends_when_patience_does(services: Services) -> None:
+def test_waiting_ends_at_its_timeout(services: Services) -> None:
     job = submit(services)
     looks = iter((True, True, False))
     assert services.events.wait_for_end(job.id, 600, keep_waiting=lambda: next(looks)).state is State.QUEUED
     assert list(looks) == []
 
 
-def test_the_books_are_level_after_every_kind_of_end(services: Services) -> None:
+def test_the_totals_are_zero_after_every_kind_of_end(services: Services) -> None:
     succeeded, failed, canceled, erased = (claimed(services, seed) for seed in range(4))
     waiting_canceled, waiting_erased = submit(services, 4), submit(services, 5)
     services.attempts.succeed(succeeded, RESULT, timings={"decode_s": 0.5}, notes=())
@@ -925,7 +925,7 @@ def test_the_place_in_the_queue_and_the_time_left_follow_the_work_ahead(services
     assert services.estimates.estimate(third).eta_s == pytest.approx(times[0] * 2)
 
 
-def test_without_workers_nobody_knows_the_time(services: Services) -> None:
+def test_without_workers_there_is_no_estimate(services: Services) -> None:
     assert services.estimates.estimate(submit(services)).eta_s is None
 
 
@@ -938,8 +938,8 @@ def test_the_pace_is_learnt_from_what_workers_measure(services: Services) -> Non
     assert before != 180
 
 
-def test_a_full_queue_refuses_with_a_time_to_come_back(services: Services) -> None:
-    tight = with_room(services, 0.005)
+def test_a_full_queue_refuses_with_a_time_to_retry(services: Services) -> None:
+    tight = with_queue_limit(services, 0.005)
     submit(tight, 0)
     with pytest.raises(QueueFullError) as refused:
         submit(tight, 1)
@@ -947,23 +947,25 @@ def test_a_full_queue_refuses_with_a_time_to_come_back(services: Services) -> No
     assert refused.value.retry_after_s >= 1
 
 
-def test_a_redis_that_is_nearly_full_takes_no_more_and_goes_on(
+def test_a_nearly_full_redis_accepts_no_more_and_keeps_working(
     services: Services, request: pytest.FixtureRequest
 ) -> None:
     job = submit(services)
-    crowded: Services = request.getfixturevalue("crowded")
+    nearly_full_redis: Services = request.getfixturevalue("nearly_full_redis")
     with pytest.raises(QueueFullError, match="memory is nearly full") as refused:
-        submit(crowded, 1)
+        submit(nearly_full_redis, 1)
     assert refused.value.retry_after_s == 60
-    taken = crowded.attempts.claim(job.id)
+    taken = nearly_full_redis.attempts.claim(job.id)
     assert taken is not None
-    crowded.attempts.succeed(taken, RESULT, timings={}, notes=())
-    erase(crowded, job.id)
-    crowded.redis.config_set("maxmemory", 0)  # no limit, no share of it
+    nearly_full_redis.attempts.succeed(taken, RESULT, timings={}, notes=())
+    erase(nearly_full_redis, job.id)
+    nearly_full_redis.redis.config_set("maxmemory", 0)  # no limit, no share of it
     assert submit(connect(services.settings), 2).state is State.QUEUED
 
 
-def test_how_full_redis_is_is_not_asked_for_every_photo(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memory_of_redis_is_not_checked_for_every_photo(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(admission, "READ_AGAIN_S", 60)
     look = Mock(wraps=services.redis.info)
     monkeypatch.setattr(services.redis, "info", look)

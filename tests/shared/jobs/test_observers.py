@@ -1,4 +1,4 @@
-"""Those who keep something beside the records of jobs see every change, in the transaction that makes it."""
+"""Observers see every change of a job, in the transaction that makes it."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ PHOTO = PhotoInfo(width=64, height=48, bytes=100, sha256="0" * 64)
 
 
 class Notes(Observer):
-    """Writes down what it sees, where only a transaction that is carried out leaves it."""
+    """Records what it sees in Redis, so that only committed transactions leave a trace."""
 
     def changed(self, pipe: "Pipeline", change: Change) -> None:
         before, after = (one.state if one else "nothing" for one in (change.before, change.after))
@@ -81,7 +81,7 @@ def test_an_observer_sees_the_whole_life_of_a_job(jobs: Jobs, services: Services
     ]
 
 
-def test_an_observer_hears_nothing_of_what_does_not_happen(jobs: Jobs, services: Services) -> None:
+def test_an_observer_is_not_told_of_changes_that_do_not_happen(jobs: Jobs, services: Services) -> None:
     job = jobs.create(new_job(services))
     jobs.create(job)
     jobs.change(job.id, lambda current: current)
@@ -96,7 +96,7 @@ def test_an_observer_hears_nothing_of_what_does_not_happen(jobs: Jobs, services:
     assert notes(services) == ["nothing -> queued"]
 
 
-def test_a_change_that_somebody_else_overtakes_is_seen_once(jobs: Jobs, services: Services) -> None:
+def test_a_change_repeated_after_a_conflict_is_seen_once(jobs: Jobs, services: Services) -> None:
     job = jobs.create(new_job(services))
     looks = iter([True, False])
 
@@ -126,7 +126,7 @@ def changes(services: Services) -> dict[str, Change]:
         "advances": Change(runs, runs.model_copy(update={"progress": 0.5})),
         "waits again": Change(runs, waits),
         "fails": Change(runs, failed),
-        "is tried anew": Change(failed, waits),
+        "is retried": Change(failed, waits),
         "expires while it waits": Change(waits, as_expired(waits, now)),
         "expires after its end": Change(failed, as_expired(failed, now)),
         "is erased while it runs": Change(runs, None),
@@ -136,7 +136,7 @@ def changes(services: Services) -> dict[str, Change]:
 
 def test_a_change_knows_what_it_means_for_its_job(services: Services) -> None:
     found = changes(services)
-    assert {name for name, one in found.items() if one.begins} == {"is made", "is tried anew"}
+    assert {name for name, one in found.items() if one.begins} == {"is made", "is retried"}
     assert {name for name, one in found.items() if one.ends} == {
         "fails",
         "expires while it waits",
@@ -146,7 +146,7 @@ def test_a_change_knows_what_it_means_for_its_job(services: Services) -> None:
     assert {name for name, one in found.items() if one.enters(State.QUEUED)} == {
         "is made",
         "waits again",
-        "is tried anew",
+        "is retried",
     }
     assert {name for name, one in found.items() if one.leaves(State.QUEUED)} == {
         "is claimed",

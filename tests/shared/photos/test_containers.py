@@ -1,4 +1,4 @@
-"""HEIF, AVIF and WebP, whose size is read without a codec: as cameras and browsers write them, and as nobody should."""
+"""HEIF, AVIF and WebP, whose size is read without a codec: real files, and malformed ones."""
 
 import struct
 from io import BytesIO
@@ -23,20 +23,20 @@ def header(photo: bytes) -> Header:
 
 
 def turned(image_format: str, *, description: int = 0) -> bytes:
-    """A landscape that its EXIF stands on end, with so many bytes of description."""
+    """A landscape that its EXIF rotates to portrait, with a description of this many bytes."""
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "x" * description
     return saved(LANDSCAPE, image_format, exif=exif)
 
 
 def heic(properties: bytes, table: bytes, *, before: bytes = FTYP, shown: bytes = SHOWN, behind: bytes = b"") -> bytes:
-    """A HEIC of a header alone; `table` says which of the `properties` belong to which picture."""
+    """A HEIC with only a header; `table` says which of the `properties` belong to which picture."""
     kept = box(b"iprp", box(b"ipco", properties) + table)
     return before + box(b"meta", shown + kept, full=True) + behind
 
 
 def table(*places: int, item: int = 1) -> bytes:
-    """The properties of one picture, by their places from 1."""
+    """The properties of one picture, by their positions from 1."""
     return box(b"ipma", struct.pack(">IHB", 1, item, len(places)) + bytes(places), full=True)
 
 
@@ -51,7 +51,7 @@ def cropped(width: tuple[int, int], height: tuple[int, int]) -> bytes:
 
 
 def sequence(*sides: tuple[int, int], name: bytes = b"moov") -> bytes:
-    """Tracks of an image sequence, of a size each; the sides are numbers with a fraction of 16 bits."""
+    """Tracks of an image sequence, each with its size; the sides are fixed-point numbers with 16 bits of fraction."""
     heads = [box(b"tkhd", bytes(72) + struct.pack(">II", *(side << 16 for side in size)), full=True) for size in sides]
     return box(name, b"".join(box(b"trak", box(b"tref", b"") + head) for head in heads))
 
@@ -94,7 +94,7 @@ MEASURED: dict[str, tuple[bytes, tuple[int, int]]] = {
 
 
 @pytest.mark.parametrize("case", MEASURED)
-def test_the_size_is_that_which_is_seen(case: str) -> None:
+def test_the_size_is_the_displayed_one(case: str) -> None:
     photo, size = MEASURED[case]
     found = header(photo)
     assert (found.width, found.height) == size
@@ -121,13 +121,13 @@ DAMAGED: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("case", DAMAGED)
-def test_a_head_that_says_no_size_is_damaged(case: str) -> None:
+def test_a_header_without_a_size_is_damaged(case: str) -> None:
     with pytest.raises(DamagedPhotoError):
         header(DAMAGED[case])
 
 
 @pytest.mark.parametrize("case", ["webp", "webp on its side", "heic turned", "heic with wide numbers", "sequence"])
-def test_a_head_that_ends_anywhere_is_told_as_damaged_or_as_no_photo(case: str) -> None:
+def test_a_truncated_header_is_reported_as_damaged_or_as_no_photo(case: str) -> None:
     photo, _ = MEASURED[case]
     for length in range(min(len(photo), 400)):
         with pytest.raises(SakugaError) as refused:

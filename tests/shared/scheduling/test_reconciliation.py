@@ -1,4 +1,4 @@
-"""What is kept beside the records agrees with them again, however it came to differ."""
+"""Reconciliation: lists and totals that drifted from the records agree with them again."""
 
 import json
 from collections.abc import Callable
@@ -39,8 +39,8 @@ def submit(services: Services, seed: int, lane: Lane = Lane.INTERACTIVE, album: 
     return submit_photo(services, BytesIO(photo_bytes((300 + 20 * seed, 300), seed=seed)), order)
 
 
-def books(services: Services) -> dict[str, object]:
-    """Everything that is kept of jobs that have not ended; of two totals of work only what lies between them counts."""
+def bookkeeping(services: Services) -> dict[str, object]:
+    """Return all lists and totals of unfinished jobs; of the two totals of work only the difference matters."""
     kept: dict[str, object] = {key: set(services.redis.zrange(key, 0, -1)) for key in LISTS}
     for key in HASHES:
         totals = {str(name): int(value) for name, value in services.redis.hgetall(key).items()}
@@ -51,8 +51,8 @@ def books(services: Services) -> dict[str, object]:
     return kept
 
 
-def work_there(services: Services) -> dict[str, Job]:
-    """Jobs in every state: both lanes, two albums, waiting before and in the queue, running, ended."""
+def jobs_in_every_state(services: Services) -> dict[str, Job]:
+    """Jobs in every state: in both lanes and two albums, in the backlog, queued, running, ended."""
     jobs = {
         "waiting": submit(services, 0),
         "running": submit(services, 1),
@@ -72,7 +72,7 @@ def work_there(services: Services) -> dict[str, Job]:
 
 @pytest.fixture
 def jobs(services: Services) -> dict[str, Job]:
-    return work_there(services)
+    return jobs_in_every_state(services)
 
 
 DRIFT: dict[str, Callable[[Services], object]] = {
@@ -93,12 +93,12 @@ DRIFT: dict[str, Callable[[Services], object]] = {
 
 @pytest.mark.usefixtures("jobs")
 @pytest.mark.parametrize("drift", DRIFT)
-def test_what_drifts_is_set_right(services: Services, drift: str) -> None:
-    right = books(services)
+def test_drift_is_corrected(services: Services, drift: str) -> None:
+    right = bookkeeping(services)
     assert reconcile(services.redis) == 0
     DRIFT[drift](services)
     assert reconcile(services.redis) > 0
-    assert books(services) == right
+    assert bookkeeping(services) == right
     assert reconcile(services.redis) == 0
 
 
@@ -138,17 +138,17 @@ def test_records_of_a_newer_release_count_as_they_are(services: Services, jobs: 
     for job in jobs.values():
         newer = ["version", str(RECORD_VERSION + 1), "mood", "happy", "photo", "elsewhere"]
         services.redis.hset(f"sakuga:job:{job.id}", items=newer)
-    right = books(services)
+    right = bookkeeping(services)
     assert reconcile(services.redis) == 0
     services.redis.delete(*HASHES)
     services.redis.hset(lane_totals(Lane.BULK), "jobs", 99)
     assert reconcile(services.redis) > 0
-    assert books(services) == right
+    assert bookkeeping(services) == right
     assert services.lanes.stats(Lane.BULK).jobs == 5
 
 
 @pytest.mark.usefixtures("jobs")
-def test_jobs_that_nothing_names_any_more_are_done_after_all(services: Services) -> None:
+def test_jobs_missing_from_every_list_are_queued_again(services: Services) -> None:
     services.redis.delete(*LISTS, *services.redis.keys("sakuga:backlog*"), *Lane)
     assert reconcile(services.redis) == 8
     services.workers.heartbeat("host/1")
@@ -160,7 +160,7 @@ def test_jobs_that_nothing_names_any_more_are_done_after_all(services: Services)
     assert services.lanes.stats(Lane.BULK).jobs == 5
 
 
-def test_in_a_busy_queue_nothing_is_taken_for_wrong(services: Services) -> None:
+def test_a_busy_queue_is_not_mistaken_for_drift(services: Services) -> None:
     def live(seed: int) -> None:
         job = submit(services, seed, list(Lane)[seed % 2], f"{seed % 3}" * 40)
         if seed % 5:
@@ -190,7 +190,7 @@ def waiting_photo(services: Services, album: Album, seed: int) -> Job:
 class TestAlbums:
     @pytest.fixture
     def album(self, services: Services) -> str:
-        """An album of five photos that wait; of all but one the records are gone or damaged."""
+        """An album of five waiting photos; the records of all but one are missing or damaged."""
         style = services.styles["hinata-light"]
         album = start_album(services, "public", "Summer", style, Options(512, Format.JPEG))
         jobs = [waiting_photo(services, album, seed) for seed in range(5)]
@@ -201,7 +201,7 @@ class TestAlbums:
         services.redis.set(no_hash, "x")
         return album.id
 
-    def test_is_counted_anew_when_nothing_happens_in_it(
+    def test_is_recounted_while_nothing_happens_in_it(
         self, services: Services, album: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         maintenance.reconcile(services)
@@ -238,7 +238,7 @@ class TestAlbums:
 
 
 @pytest.mark.usefixtures("jobs")
-def test_one_node_does_it_once_in_a_while_and_says_what_it_found(services: Services) -> None:
+def test_one_node_reconciles_now_and_then_and_logs_what_it_found(services: Services) -> None:
     services.redis.hincrby(lane_totals(Lane.BULK), "jobs", 3)
     with capture_logs() as logs:
         maintenance.reconcile(services)

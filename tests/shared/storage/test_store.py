@@ -25,7 +25,7 @@ from tests.conftest import S3_KEYS, free_port, wait_until
 
 KEY = "public/photos/0a1b"
 TYPE = "image/png"
-BACKOFF_S = 2  # at most, of botocore before its second try
+BACKOFF_S = 2  # at most, before botocore's second try
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def read(store: Store, key: str) -> bytes:
         return file.read()
 
 
-def test_what_was_put_is_read_back(store: Store) -> None:
+def test_an_object_is_read_back_as_it_was_put(store: Store) -> None:
     store.put(KEY, b"bytes of a photo", content_type=TYPE)
     assert read(store, KEY) == b"bytes of a photo"
 
@@ -89,7 +89,7 @@ def test_an_object_can_be_put_again(store: Store) -> None:
     assert read(store, KEY) == b"second"
 
 
-def test_of_many_who_put_a_new_object_one_is_first_and_its_own_stands(store: Store) -> None:
+def test_of_concurrent_writers_of_a_new_object_one_wins(store: Store) -> None:
     with ThreadPoolExecutor(8) as pool:
         first = list(pool.map(lambda n: store.put_new("a/b", b"%d" % n, content_type="image/png"), range(8)))
     assert sum(first) == 1
@@ -97,7 +97,7 @@ def test_of_many_who_put_a_new_object_one_is_first_and_its_own_stands(store: Sto
         assert file.read() == b"%d" % first.index(True)
 
 
-def test_a_new_object_leaves_no_file_aside(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_a_new_object_leaves_no_temporary_file(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     for key in ("a/b", "a/c"):
         assert DiskStore(tmp_path).put_new(key, b"1", content_type=TYPE)
         assert not DiskStore(tmp_path).put_new(key, b"2", content_type=TYPE)
@@ -116,7 +116,9 @@ def test_a_disk_that_fails_otherwise_is_not_taken_for_one_without_links(
         DiskStore(tmp_path).put_new(KEY, b"1", content_type=TYPE)
 
 
-def test_a_server_that_knows_no_conditions_is_asked_first(s3_store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_conditional_puts_the_server_is_asked_whether_the_object_exists(
+    s3_store: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = s3_store._client  # noqa: SLF001  an older server, of which there is none here
     put_object = client.put_object
 
@@ -137,7 +139,7 @@ def test_a_missing_object_is_a_clear_error(store: Store) -> None:
         store.open("public/photos/none")
 
 
-def test_head_tells_the_size_or_that_there_is_nothing(store: Store) -> None:
+def test_head_gives_the_size_or_nothing(store: Store) -> None:
     assert store.head(KEY) is None
     store.put(KEY, b"12345", content_type=TYPE)
     found = store.head(KEY)
@@ -153,7 +155,7 @@ def test_a_deleted_object_is_gone_and_deleting_again_is_no_error(store: Store) -
 
 
 @pytest.mark.parametrize("ahead_s", [-48 * 3600, 0, 48 * 3600])
-def test_what_a_writer_that_died_left_behind_is_swept_whatever_the_time_is_here(
+def test_leftovers_of_a_dead_writer_are_removed_whatever_the_local_clock_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead_s: float
 ) -> None:
     now = time.time()
@@ -211,7 +213,7 @@ def test_a_folder_that_cannot_be_written_fails_the_check(tmp_path: Path) -> None
 
 @contextmanager
 def no_room() -> Iterator[None]:
-    """Every file may be made and none may have a byte, as on a full disk."""
+    """Files can be created but not written to, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
     try:
@@ -241,7 +243,7 @@ def test_a_presigned_url_serves_the_object_under_its_type_and_name(s3_store: S3S
     assert 'filename="sakuga.png"' in answer.headers["Content-Disposition"]
 
 
-def test_a_presigned_url_opens_nothing_else(s3_store: S3Store) -> None:
+def test_a_presigned_url_grants_access_to_nothing_else(s3_store: S3Store) -> None:
     s3_store.put(KEY, b"mine", content_type=TYPE)
     s3_store.put("public/photos/other", b"not mine", content_type=TYPE)
     url = s3_store.url(KEY, disposition="inline", content_type=TYPE)

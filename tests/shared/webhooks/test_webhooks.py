@@ -1,4 +1,4 @@
-"""Webhooks: who waits for an album hears of its end, once, signed, and nothing private is ever called."""
+"""Webhooks: the end of an album is delivered once, signed, and never to a private address."""
 
 import json
 import threading
@@ -27,12 +27,12 @@ from web.app import create_app
 from web.schemas import AlbumEnded
 from worker import tasks
 
-LOOPBACK = [f"127.0.0.{number}" for number in range(1, 11)]  # all of them this machine
+LOOPBACK = [f"127.0.0.{number}" for number in range(1, 11)]  # all of them point to this machine
 
 
 @contextmanager
 def serving(server: TCPServer) -> Iterator[int]:
-    """Let a server answer on a thread of its own; yields its port."""
+    """Run a server on a thread of its own; yield its port."""
     with server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -43,7 +43,7 @@ def serving(server: TCPServer) -> Iterator[int]:
 
 @dataclass
 class Receiver:
-    """A server that somebody else runs."""
+    """A webhook receiver."""
 
     port: int = 0
     answers: list[int] = field(default_factory=list)
@@ -74,14 +74,14 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def trusting(services: Services, settings: Settings) -> Services:
-    """Services that may call this machine, whose Redis is empty."""
+    """Services that may call this machine, with an empty Redis."""
     assert services.redis.ping()
     hosts = ",".join(["localhost", *LOOPBACK])
     return connect(settings.model_copy(update={"webhook_hosts": hosts}))
 
 
 def ended_album(services: Services, url: str) -> str:
-    """An album of one photo that has come to its end; returns the secret of its webhook."""
+    """Finish an album of one photo; return the secret of its webhook."""
     client = create_app(services).test_client()
     made = client.post("/api/v1/albums", json={"webhook": url, "name": "Trip"})
     assert made.status_code == 201, made.text
@@ -91,7 +91,7 @@ def ended_album(services: Services, url: str) -> str:
 
 
 def work(services: Services) -> None:
-    """Convert what waits, and look for albums that have ended, as a worker node does."""
+    """Convert waiting jobs, and look for finished albums, as a worker node does."""
     while convert_one(services):
         pass
     notify_finished(services)
@@ -114,7 +114,7 @@ def make_due(services: Services) -> None:
         services.redis.zadd(WEBHOOKS_DUE, {str(message): 0})
 
 
-def test_the_end_of_an_album_is_told_signed(trusting: Services, receiver: Receiver) -> None:
+def test_the_end_of_an_album_is_delivered_signed(trusting: Services, receiver: Receiver) -> None:
     secret = ended_album(trusting, receiver.url)
     assert trusting.webhooks.send_due() == 1
     ((headers, data),) = receiver.heard
@@ -128,7 +128,7 @@ def test_the_end_of_an_album_is_told_signed(trusting: Services, receiver: Receiv
     assert trusting.webhooks.send_due() == 0
 
 
-def test_it_is_told_again_until_it_is_heard_and_under_the_same_id(trusting: Services, receiver: Receiver) -> None:
+def test_delivery_is_retried_under_the_same_id_until_acknowledged(trusting: Services, receiver: Receiver) -> None:
     receiver.answers = [500, 302]
     ended_album(trusting, receiver.url)
     for _ in range(3):
@@ -139,7 +139,7 @@ def test_it_is_told_again_until_it_is_heard_and_under_the_same_id(trusting: Serv
     assert trusting.redis.zcard(WEBHOOKS_DUE) == 0
 
 
-def test_who_never_hears_is_given_up(trusting: Services) -> None:
+def test_a_receiver_that_never_acknowledges_is_given_up(trusting: Services) -> None:
     ended_album(trusting, "http://localhost:9/")
     tries = 0
     while trusting.redis.zcard(WEBHOOKS_DUE):
@@ -153,7 +153,7 @@ def test_who_never_hears_is_given_up(trusting: Services) -> None:
     "host",
     ["127.0.0.1", "localhost", "127.1", "[::1]", "[::ffff:10.0.0.1]", "10.1.2.3", "169.254.169.254", "0.0.0.0"],  # noqa: S104  called, not bound
 )
-def test_no_private_address_is_called(services: Services, receiver: Receiver, host: str) -> None:
+def test_private_addresses_are_never_called(services: Services, receiver: Receiver, host: str) -> None:
     put(services, "msg_1", f"http://{host}:{receiver.port}/")
     assert services.webhooks.send_due() == 0
     assert receiver.heard == []
@@ -162,7 +162,7 @@ def test_no_private_address_is_called(services: Services, receiver: Receiver, ho
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "LOCALHOST", "localhost.", "a.localhost", "[::1]", "10.1.2.3:8080", "169.254.169.254", "0"]
 )
-def test_what_is_plainly_private_is_refused_at_once_unless_the_operator_allows_it(
+def test_private_urls_are_refused_at_once_unless_the_operator_allows_them(
     services: Services, settings: Settings, host: str
 ) -> None:
     refused = create_app(services).test_client().post("/api/v1/albums", json={"webhook": f"http://{host}/"})
@@ -175,12 +175,12 @@ def test_what_is_plainly_private_is_refused_at_once_unless_the_operator_allows_i
     allowing.redis.close()
 
 
-def test_a_name_is_judged_only_when_it_is_called(services: Services) -> None:
+def test_a_host_name_is_resolved_only_at_delivery(services: Services) -> None:
     client = create_app(services).test_client()
     assert client.post("/api/v1/albums", json={"webhook": "http://intranet.example/"}).status_code == 201
 
 
-def test_what_is_told_is_described(services: Services) -> None:
+def test_the_payload_is_documented(services: Services) -> None:
     client = create_app(services).test_client()
     document = client.get("/openapi.json").json
     assert document
@@ -194,7 +194,7 @@ def test_what_is_told_is_described(services: Services) -> None:
 
 @pytest.fixture
 def dripping() -> Iterator[str]:
-    """The address of a server that tells a byte now and then, and never comes to an end of its headers."""
+    """The URL of a server that sends a byte now and then, and never finishes its headers."""
     is_over = threading.Event()
 
     class Handler(BaseRequestHandler):
@@ -209,10 +209,10 @@ def dripping() -> Iterator[str]:
         is_over.set()
 
 
-def test_who_drips_is_cut_off_at_the_deadline_and_the_others_are_told(
+def test_a_dripping_receiver_is_cut_off_at_the_deadline_and_the_others_are_called(
     trusting: Services, receiver: Receiver, dripping: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery, "TIMEOUT_S", 600)  # it is the deadline that ends what otherwise never would
+    monkeypatch.setattr(delivery, "TIMEOUT_S", 600)  # only the deadline ends it
     monkeypatch.setattr(delivery, "DEADLINE_S", 1)
     slow = [f"msg_{number}" for number in range(senders.SENDERS_PER_HOST)]
     for message_id in slow:
@@ -227,13 +227,13 @@ def test_a_message_is_sent_by_one_node_for_longer_than_sending_may_take() -> Non
     assert delivery.DEADLINE_S < outbox.CLAIM_S
 
 
-def test_a_message_that_is_put_again_is_the_first_one(trusting: Services, receiver: Receiver) -> None:
+def test_a_message_enqueued_twice_is_sent_once(trusting: Services, receiver: Receiver) -> None:
     put(trusting, "msg_1", receiver.url)
     put(trusting, "msg_1", "http://localhost:9/")
     assert trusting.webhooks.send_due() == 1
 
 
-def test_what_nobody_foresaw_in_sending_is_logged_and_tried_again(
+def test_an_unexpected_error_in_delivery_is_logged_and_retried(
     trusting: Services, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -251,7 +251,7 @@ def test_what_nobody_foresaw_in_sending_is_logged_and_tried_again(
 
 @dataclass
 class Silent:
-    """A server that hears everybody out and says nothing, until it is over."""
+    """A server that accepts requests and does not respond until the test is over."""
 
     port: int = 0
     asked: list[object] = field(default_factory=list)
@@ -277,7 +277,7 @@ def silent() -> Iterator[Silent]:
 
 @pytest.fixture
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test is so slow that it is the time that lets others go on."""
+    """Set timeouts that no test reaches, so that messages cannot proceed merely because one expires."""
     monkeypatch.setattr(delivery, "TIMEOUT_S", 600)
     monkeypatch.setattr(delivery, "DEADLINE_S", 600)
 
@@ -312,7 +312,7 @@ def test_a_silent_receiver_of_many_callers_keeps_no_other_waiting(
     assert sum(one.result() for one in sending) == 1
 
 
-def test_what_finds_no_sender_free_is_told_in_its_turn(trusting: Services, receiver: Receiver) -> None:
+def test_a_message_that_finds_no_free_sender_is_delivered_in_turn(trusting: Services, receiver: Receiver) -> None:
     count = 2 * senders.SENDERS_PER_HOST + 1
     for number in range(count):
         put(trusting, f"msg_{number}", receiver.url)
@@ -324,7 +324,7 @@ def test_what_finds_no_sender_free_is_told_in_its_turn(trusting: Services, recei
 
 
 @pytest.mark.usefixtures("_patient")
-def test_what_one_node_sends_another_leaves_alone(
+def test_a_message_being_sent_by_one_node_is_left_alone_by_another(
     trusting: Services, receiver: Receiver, silent: Silent, settings: Settings
 ) -> None:
     another = connect(settings.model_copy(update={"webhook_hosts": "localhost,127.0.0.1"}))
@@ -354,14 +354,14 @@ def test_a_message_that_expires_while_it_is_sent_is_forgotten(trusting: Services
 @pytest.mark.parametrize(
     "url", ["ftp://example.com", "example.com/hook", "https://user:pw@example.com/", "http://", "http://x:99999/"]
 )
-def test_what_is_no_address_is_refused_at_once(services: Services, url: str) -> None:
+def test_invalid_urls_are_refused_at_once(services: Services, url: str) -> None:
     client = create_app(services).test_client()
     refused = client.post("/api/v1/albums", json={"webhook": url})
     assert refused.status_code == 422
     assert "https://" in refused.text
 
 
-def test_an_album_that_ends_again_is_told_again(trusting: Services, receiver: Receiver) -> None:
+def test_an_album_that_ends_again_is_delivered_again(trusting: Services, receiver: Receiver) -> None:
     client = create_app(trusting).test_client()
     album = str(client.post("/api/v1/albums", json={"webhook": receiver.url}).headers["Location"])
     for seed in range(2):
@@ -412,16 +412,16 @@ def test_a_photo_that_ends_while_its_album_is_looked_at_is_not_lost(
         "224.0.0.1",
     ],
 )
-def test_addresses_that_lead_inwards_are_known(address: str) -> None:
+def test_private_addresses_are_recognised(address: str) -> None:
     assert not is_public(address)
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "2001:4860:4860::8888", "::ffff:8.8.8.8"])
-def test_addresses_of_the_world_are_known(address: str) -> None:
+def test_public_addresses_are_recognised(address: str) -> None:
     assert is_public(address)
 
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".com"])
-def test_a_name_that_can_be_none_is_refused_at_once(services: Services, host: str) -> None:
+def test_an_impossible_host_name_is_refused_at_once(services: Services, host: str) -> None:
     client = create_app(services).test_client()
     assert client.post("/api/v1/albums", json={"webhook": f"https://{host}/"}).status_code == 422

@@ -1,4 +1,4 @@
-/** What the page's address names (`#job=…` or `#album=…`), so that a reload or a link finds it again. */
+/** The subject in the page's address (`#job=…` or `#album=…`), so that a reload or a link finds it again. */
 
 /** @typedef {{job?: string, album?: string}} Subject at most one of both */
 
@@ -14,7 +14,7 @@ export function putInAddress(subject) {
   history.pushState(null, "", hash ? `#${hash}` : location.pathname + location.search);
 }
 
-/** @param {(subject: Subject) => void} onChange told when the reader goes back, forward or to another link */
+/** @param {(subject: Subject) => void} onChange called when the user goes back, forward or to another link */
 export function watchAddress(onChange) {
   addEventListener("hashchange", () => onChange(subjectInAddress()));
 }

@@ -4,7 +4,7 @@
  * @typedef {import("./open-album.js").Item} Item
  * @typedef {import("./open-album.js").ItemState} ItemState
  *
- * @typedef {object} Progress Photos by what became of them.
+ * @typedef {object} Progress The counts of photos by state.
  * @property {number} all
  * @property {number} done
  * @property {number} failed
@@ -26,7 +26,7 @@ export const STOPPED = new Set(["failed", "canceled"]);
 /**
  * @param {Item[]} items
  * @param {{due_ms: number, isGrowing: boolean}} album when the photos on the service will be done, by the page's clock
- * (0 while nobody knows), and whether more are to come
+ * (0 while unknown), and whether more are to come
  * @returns {Progress}
  */
 export function progressOf(items, { due_ms, isGrowing }) {

@@ -1,4 +1,4 @@
-/** What the reader sees and hears of an album, apart from its tiles. */
+/** The view of an album, for eyes and screen readers, apart from its tiles. */
 
 import { announce, part } from "./view.js";
 import * as words from "./words.js";
@@ -7,7 +7,7 @@ import * as words from "./words.js";
 
 const QUARTER = 0.25;
 const TITLE = document.title;
-/** What was announced last: a screen reader hears every quarter, not every photo. */
+/** The last announcement: screen readers are told of every quarter, not of every photo. */
 let announced = "";
 
 /** @param {string} name */
@@ -17,8 +17,8 @@ export function showName(name) {
 
 /**
  * @param {Progress} progress
- * @param {{expiresAt: string, archive: string | null, aside: string}} album `aside` is what is to be said instead of
- * the progress, for the moment
+ * @param {{expiresAt: string, archive: string | null, aside: string}} album `aside` is a message
+ * shown in place of the progress for the moment
  */
 export function showProgress(progress, { expiresAt, archive, aside }) {
   const story = progress.isOver ? words.albumOver(progress, expiresAt) : words.albumProgress(progress);

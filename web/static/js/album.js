@@ -14,7 +14,7 @@ import * as words from "./words.js";
 /** @typedef {import("./open-album.js").Item} Item */
 
 const LONGEST_NAME = 200; // that the service takes
-const TICK_MS = 5000; // how often the time left is told without news
+const TICK_MS = 5000; // how often the time left is updated between events
 const { maxUploadBytes, maxAlbumUploadBytes } = part("workbench").dataset;
 const limits = { photoBytes: Number(maxUploadBytes), archiveBytes: Number(maxAlbumUploadBytes) };
 
@@ -41,7 +41,7 @@ addEventListener("beforeunload", (event) => {
   if (open?.isSending) event.preventDefault(); // the browser asks first
 });
 
-/** @param {() => void} callback told when the album on the page was erased */
+/** @param {() => void} callback called when the album on the page was erased */
 export function whenErased(callback) {
   onGone = callback;
 }

@@ -139,7 +139,7 @@ function json(body) {
 }
 
 /**
- * Whether a file is still what it was when it was chosen; a request with one that is not fails like a lost connection.
+ * Whether a file is unchanged since it was chosen; a request with a changed one fails like a lost connection.
  *
  * @param {File} file
  */

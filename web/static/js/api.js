@@ -3,11 +3,11 @@
  *
  * @typedef {"queued" | "running" | "succeeded" | "failed" | "canceled" | "expired"} JobState
  *
- * @typedef {object} Job What the API says of one conversion.
+ * @typedef {object} Job A conversion, as the API describes it.
  * @property {string} id
  * @property {JobState} state
  * @property {string} style
- * @property {number} max_side the longest side that was asked for, in pixels
+ * @property {number} max_side the requested longest side, in pixels
  * @property {number} progress from 0 to 1
  * @property {string | null} stage
  * @property {number | null} position its place in the queue, 1 is next
@@ -16,7 +16,7 @@
  * @property {{width: number, height: number, bytes: number, content_type: string} | null} result
  * @property {{code: string, title: string, detail: string} | null} error
  * @property {{[stage: string]: number} | null} timings seconds
- * @property {string[] | null} notes what its owner should know of the picture
+ * @property {string[] | null} notes remarks about the picture for its owner
  * @property {{self: string, result: string, events: string, cancel: string}} links
  *
  * @typedef {{style: string, max_side: string, format: string}} Options
@@ -27,7 +27,7 @@ import * as words from "./words.js";
 const JOBS = "/api/v1/jobs";
 const LONGEST_ANSWER_MS = 15_000;
 
-/** What went wrong, as the service told it (RFC 9457) or as the page found it. */
+/** A problem reported by the service (RFC 9457) or found by the page. */
 export class ProblemError extends Error {
   /** @param {{status?: number, code?: string, title?: string, detail?: string, retry_after_s?: number}} problem */
   constructor({ status = 0, code = "unknown", title = "Something went wrong", detail = "", retry_after_s = 0 }) {
@@ -45,7 +45,7 @@ export class ProblemError extends Error {
  *
  * @param {File} photo
  * @param {Options} options
- * @param {(sent: number) => void} onSent told the share that is sent, from 0 to 1
+ * @param {(sent: number) => void} onSent called with the share sent so far, from 0 to 1
  * @param {AbortSignal} signal
  * @returns {Promise<Job>}
  */
@@ -57,11 +57,11 @@ export function submitPhoto(photo, options, onSent, signal) {
 }
 
 /**
- * Post a form by an XMLHttpRequest, because fetch does not tell how much is sent.
+ * Post a form by an XMLHttpRequest, because fetch does not report upload progress.
  *
  * @param {string} url
  * @param {FormData} fields
- * @param {(sent: number) => void} onSent told the share that is sent, from 0 to 1
+ * @param {(sent: number) => void} onSent called with the share sent so far, from 0 to 1
  * @param {AbortSignal} signal
  * @returns {Promise<any>}
  */
@@ -106,7 +106,7 @@ export function isOver(job) {
 }
 
 /**
- * Fetch what is small and soon there; a connection that is dead may never say so.
+ * Fetch a small, quick response, with a timeout: a dead connection may never report an error.
  *
  * @param {string} url
  * @param {AbortSignal} signal

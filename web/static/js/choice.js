@@ -1,5 +1,5 @@
 /**
- * What was chosen, dropped or pasted, sorted out into photos, archives and what is neither.
+ * Chosen, dropped or pasted files, sorted into photos, archives and others.
  *
  * @typedef {{name: string, file: File}} Photo its name is its path within the choice
  *
@@ -16,7 +16,10 @@ const PHOTO_TYPE = /^image\/(?!svg)/;
 const PHOTO_NAME = /\.(jpe?g|jpe|jfif|mpo|png|apng|webp|hei[cf]|hif|avif|tiff?|gif|bmp|jp2|tga|ppm|pgm|pbm|psd)$/i;
 const ARCHIVE_NAME = /\.zip$/i;
 const HIDDEN = /(^|\/)(\.|__MACOSX\/|Thumbs\.db$|desktop\.ini$)/i;
-const MAX_PARTS = 8; // of a name, as the service has it
+// Rules for the parts of a name, as the service has them in `shared/photos/filenames.py`
+const MAX_PARTS = 8;
+const MAX_PART_BYTES = 235;
+const WINDOWS_DEVICE = /^(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)/i;
 const byName = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
 
 /**
@@ -80,7 +83,7 @@ function readSome(reader) {
  */
 function sorted(found) {
   const { title, inside } = withoutTop(found);
-  const isAlone = found.length === 1; // one file is what somebody means, whatever it is called
+  const isAlone = found.length === 1; // a single file is intended, whatever its name
   const seen = inside.filter(({ path }) => isAlone || !HIDDEN.test(path));
   const archives = seen.filter(({ file }) => ARCHIVE_NAME.test(file.name)).map(({ file }) => file);
   const photos = seen.filter((one) => !ARCHIVE_NAME.test(one.file.name) && (isAlone || isPhoto(one.file)));
@@ -142,6 +145,33 @@ export function freeName(name, taken) {
  */
 function safeName(path) {
   const plain = path.normalize("NFC").replaceAll("\\", "/").replace(/[\x00-\x1f\x7f<>:"|?*]/g, "_");
-  const parts = plain.split("/").map((part) => part.replace(/^ +| +$/g, "").replace(/\.+$/, ""));
-  return parts.filter((part) => part.replace(/[ .]/g, "")).slice(-MAX_PARTS).join("/") || "photo";
+  const parts = plain.split("/").filter((part) => part.replace(/[ .]/g, ""));
+  return parts.slice(-MAX_PARTS).map(safePart).join("/") || "photo";
+}
+
+/** @param {string} part */
+function safePart(part) {
+  const trimmed = withoutEnd(part.replace(/^ +/, ""));
+  const name = WINDOWS_DEVICE.test(trimmed) ? `_${trimmed}` : trimmed;
+  const [, stem, suffix = ""] = /** @type {RegExpMatchArray} */ (name.match(/^(.+?)(\.[^.]{1,8})?$/su));
+  return withoutEnd(cut(stem, MAX_PART_BYTES - byteLength(suffix)) + suffix) || "_";
+}
+
+/** @param {string} name without the spaces and dots that Windows drops at its end */
+function withoutEnd(name) {
+  return name.replace(/[ .]+$/, "");
+}
+
+/** @param {string} text */
+function byteLength(text) {
+  return new TextEncoder().encode(text).length;
+}
+
+/**
+ * @param {string} text
+ * @param {number} bytes the most in UTF-8; a character that would be cut in two is left out
+ */
+function cut(text, bytes) {
+  const start = new TextEncoder().encode(text).subarray(0, bytes);
+  return new TextDecoder("utf-8", { ignoreBOM: true }).decode(start, { stream: true });
 }

@@ -34,7 +34,7 @@ export class Compare {
     this.frame.classList.remove("revealing");
     const [hasBefore, hasAfter] = await Promise.all([load(this.before, before), load(this.after, after)]);
     const shown = hasAfter ? (hasBefore ? "both" : "after") : hasBefore ? "before" : "none";
-    if (turn === this.turn) this.#settle(shown); // else something else is to be shown by now
+    if (turn === this.turn) this.#settle(shown); // otherwise something else is to be shown meanwhile
     return shown;
   }
 

@@ -1,4 +1,4 @@
-/** What an album lacks of the photos that were chosen: an interrupted upload goes on without sending a byte twice. */
+/** Which of the chosen photos an album lacks, so that an interrupted upload resumes without sending a byte twice. */
 
 import { missingFrom } from "./albums.js";
 import { freeName } from "./choice.js";
@@ -10,7 +10,7 @@ import { sha256 } from "./digest.js";
  */
 
 /**
- * Compare by content; by name where the browser tells no digests.
+ * Compare by content, or by name where the browser computes no digests.
  *
  * @param {Photo[]} photos
  * @param {import("./albums.js").Album} album

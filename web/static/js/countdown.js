@@ -1,4 +1,4 @@
-/** What is left of a job's time. The service tells it with a change of state only; in between it is counted down here. */
+/** The time left of a job. The service reports it only with state changes; in between it is counted down here. */
 
 /** @typedef {import("./api.js").Job} Job */
 
@@ -11,7 +11,7 @@ export class Countdown {
 
   /**
    * @param {Job} job with an estimate that is fresh
-   * @param {(job: Job) => void} onChange told at once and every second, each time with what is left
+   * @param {(job: Job) => void} onChange called at once and every second, with the time left
    */
   constructor(job, onChange) {
     this.onChange = onChange;

@@ -1,4 +1,4 @@
-/** What a file is by its content: an album knows its photos so. */
+/** The digest by which an album identifies a photo. */
 
 /**
  * @param {File} file

@@ -1,4 +1,4 @@
-/** The list of what was drawn earlier in this browser, on the page where new photos come in. */
+/** The list of earlier pictures in this browser, on the start page. */
 
 import { earlier, forget } from "./earlier.js";
 import { dropMiniaturesExcept } from "./miniatures.js";

@@ -1,5 +1,5 @@
 /**
- * What was drawn earlier in this browser: kept in its storage alone, until the service has erased it.
+ * Earlier pictures and albums of this browser, kept only in its storage, until the service has erased them.
  *
  * @typedef {object} Earlier
  * @property {"job" | "album"} kind
@@ -34,7 +34,7 @@ export function forget(id) {
 }
 
 /**
- * Remember which photos an album is to have: after a reload in the middle nobody else knows.
+ * Remember which photos an album is to have; after a reload during upload, there is no other record of it.
  *
  * @param {string} albumId
  * @param {string[]} names in their order

@@ -1,21 +1,21 @@
-/** Following an album to its end: by server-sent events, and by asking where those break. */
+/** Following an album to its end: by server-sent events, and by polling where those fail. */
 
 import { getAlbum, isAlbumOver, photosOf } from "./albums.js";
-import { patiently, pause } from "./patience.js";
+import { pause, withRetries } from "./retry.js";
 import { openStream } from "./stream.js";
 
 /**
  * @typedef {import("./albums.js").Album} Album
  *
  * @typedef {object} Listener
- * @property {(album: Album) => void} onAlbum told the album with a fresh estimate
- * @property {(photo: import("./albums.js").AlbumPhoto) => void} onPhoto told each photo whose state may have changed
- * @property {() => void} onSilence told whenever the service does not answer; it is asked again
+ * @property {(album: Album) => void} onAlbum called with the album and a fresh estimate
+ * @property {(photo: import("./albums.js").AlbumPhoto) => void} onPhoto called with photos that may have changed
+ * @property {() => void} onSilence called whenever the service does not respond; the request is retried
  * @property {() => boolean} expectsMore whether photos are still on their way into the album
  */
 
 const POLL_MS = 1500;
-const MAX_PATIENCE = 8; // polls between two tries to listen, where listening fails
+const MAX_BACKOFF = 8; // polls between two attempts to listen, while the stream fails
 
 /**
  * @param {string} id
@@ -25,18 +25,18 @@ const MAX_PATIENCE = 8; // polls between two tries to listen, where listening fa
 export async function followAlbum(id, listener, signal) {
   let heard = "";
   let toListen = 0;
-  let patience = 1;
+  let backoff = 1;
   for (;;) {
-    const isGrowing = listener.expectsMore(); // asked first: what comes in meanwhile is not in the answer
-    const album = await patiently(() => getAlbum(id, signal), listener.onSilence, signal);
+    const isGrowing = listener.expectsMore(); // read first: later photos are not in the response
+    const album = await withRetries(() => getAlbum(id, signal), listener.onSilence, signal);
     if (JSON.stringify(album.counts) !== heard) await tellPhotos(album, listener, signal);
     heard = JSON.stringify(album.counts);
     listener.onAlbum(album);
     if (isAlbumOver(album) && !isGrowing) return;
     if (!isAlbumOver(album) && --toListen <= 0) {
-      patience = (await listen(album, heard, listener, signal)) ? 1 : Math.min(MAX_PATIENCE, 2 * patience);
-      toListen = patience;
-      heard = ""; // what happened between the last event and now is asked for
+      backoff = (await listen(album, heard, listener, signal)) ? 1 : Math.min(MAX_BACKOFF, 2 * backoff);
+      toListen = backoff;
+      heard = ""; // so that changes since the last event are fetched
     }
     await pause(isAlbumOver(album) || toListen > 1 ? POLL_MS : 200, signal);
   }
@@ -51,7 +51,7 @@ async function tellPhotos(album, listener, signal) {
   const tell = async () => {
     for await (const photo of photosOf(album, signal)) listener.onPhoto(photo);
   };
-  await patiently(tell, listener.onSilence, signal);
+  await withRetries(tell, listener.onSilence, signal);
 }
 
 /**
@@ -61,7 +61,7 @@ async function tellPhotos(album, listener, signal) {
  * @param {string} heard the counts that are known already
  * @param {Listener} listener
  * @param {AbortSignal} signal
- * @returns {Promise<boolean>} whether anything was heard
+ * @returns {Promise<boolean>} whether any event was received
  */
 function listen(album, heard, listener, signal) {
   return new Promise((resolve, reject) => {

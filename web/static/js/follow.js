@@ -1,16 +1,16 @@
-/** Following a job to its end: by server-sent events, or by asking once a second where those fail. */
+/** Following a job to its end: by server-sent events, or by polling once a second where those fail. */
 
 import { getJob, isOver } from "./api.js";
 import { Countdown } from "./countdown.js";
-import { mayPass, pause } from "./patience.js";
+import { isTransient, pause } from "./retry.js";
 import { openStream } from "./stream.js";
 
 /**
  * @typedef {import("./api.js").Job} Job
  *
  * @typedef {object} Watcher
- * @property {(job: Job) => void} onChange told every change before the end, and every second how much time is left
- * @property {() => void} onSilence told whenever the service does not answer; it is asked again
+ * @property {(job: Job) => void} onChange called with every change before the end, and every second with the time left
+ * @property {() => void} onSilence called whenever the service does not respond; the request is retried
  */
 
 const POLL_MS = 1000;
@@ -77,7 +77,7 @@ async function lookAgain(id, signal) {
   try {
     return await getJob(id, signal);
   } catch (error) {
-    if (mayPass(error)) return null;
+    if (isTransient(error)) return null;
     throw error;
   }
 }

@@ -1,5 +1,5 @@
 /**
- * The album that is open on the page: its photos on their way, what became of each, and what may be done with them.
+ * The album open on the page: its uploads, the states of its photos, and the actions on them.
  *
  * @typedef {import("./albums.js").Album} Album
  * @typedef {import("./albums.js").AlbumPhoto} AlbumPhoto
@@ -23,16 +23,16 @@ import { compared } from "./compared.js";
 import { remember, rememberNames, rememberedNames } from "./earlier.js";
 import { followAlbum } from "./follow-album.js";
 import { keepMiniature, keptMiniature } from "./miniatures.js";
-import { patiently } from "./patience.js";
+import { withRetries } from "./retry.js";
 import { sendPhotos, sendWhole } from "./sending.js";
 import * as words from "./words.js";
 
 const TOO_LARGE = "photo_too_large"; // as the service has it
 
 /**
- * @typedef {object} Page What shows the album.
+ * @typedef {object} Page The view of the album.
  * @property {(item: Item) => void} onItem something happened to a photo
- * @property {() => void} onChange something happened at all
+ * @property {() => void} onChange called on any change
  * @property {(sentence: string) => void} onReason something cannot be done
  * @property {(error: unknown) => void} onEnd the album cannot be had
  */
@@ -69,7 +69,7 @@ export class OpenAlbum {
     return this.#isSending || this.#queue.length > 0 || this.#archives.length > 0;
   }
 
-  /** What is under way ends here; on the service everything goes on. */
+  /** Stop all work of the page on this album; the service carries on. */
   leave() {
     this.#run.abort();
     this.#sendingRun.abort();
@@ -86,7 +86,7 @@ export class OpenAlbum {
     this.page.onChange();
     await this.#attempt(async () => {
       const create = () => api.createAlbum(name, options, this.signal);
-      this.album = await patiently(create, () => this.#silent(), this.signal);
+      this.album = await withRetries(create, () => this.#silent(), this.signal);
       this.#rememberNames();
       this.#goOn(); // a new album lacks everything: there is nothing to ask
     });
@@ -96,7 +96,7 @@ export class OpenAlbum {
   async find(id) {
     for (const name of rememberedNames(id)) this.#put({ name, state: "waiting" });
     await this.#attempt(async () => {
-      this.album = await patiently(() => api.getAlbum(id, this.signal), () => this.#silent(), this.signal);
+      this.album = await withRetries(() => api.getAlbum(id, this.signal), () => this.#silent(), this.signal);
       this.#follow();
     });
   }
@@ -204,7 +204,7 @@ export class OpenAlbum {
     }, signal);
     this.#isSending = false;
     this.aside = "";
-    this.#follow(); // it may have come to what looked like the end before the last photo was there
+    this.#follow(); // it may have seemed over before the last photo arrived
     this.page.onChange();
   }
 
@@ -225,7 +225,7 @@ export class OpenAlbum {
   /** @param {import("./choice.js").Photo} photo */
   #sent({ name, file }) {
     const item = this.items.get(name);
-    if (item?.state === "sending") this.#put({ ...item, state: "queued" }); // else more is known of it by now
+    if (item?.state === "sending") this.#put({ ...item, state: "queued" }); // otherwise a newer state is known
     this.#say("");
     const id = this.album?.id ?? "";
     this.#keeping = this.#keeping.then(() => (this.signal.aborted ? undefined : keepMiniature(id, name, file)));
@@ -274,7 +274,7 @@ export class OpenAlbum {
     this.#put({ ...before, ...photo });
   }
 
-  /** What was to be sent before a reload and is not on the service is missing. */
+  /** Photos that were to be sent before a reload and that the service lacks are missing. */
   #settleMissing() {
     for (const item of this.items.values()) {
       if (item.state === "waiting" && !item.file) this.#put({ ...item, state: "missing" });

@@ -1,4 +1,4 @@
-/** What the page says in English. `phrases-zh.js` has the same keys. */
+/** The page's phrases in English. `phrases-zh.js` has the same keys. */
 
 /** @typedef {typeof import("./phrases-en.js").default} Phrases */
 
@@ -21,7 +21,7 @@ export default {
     canceled: "canceled",
     expired: "expired",
   },
-  // Headlines where the service's own would say the same as its sentence.
+  // Headlines for problems whose own title would repeat their detail.
   problems: /** @type {Record<string, {title?: string, detail?: string}>} */ ({
     damaged_photo: { title: "This photo couldn't be converted" },
     unauthorized: { title: "You're no longer signed in", detail: "Reload this page and sign in with your key." },

@@ -1,4 +1,4 @@
-/** What the page says in Chinese. */
+/** The page's phrases in Chinese. */
 
 /** @type {import("./phrases-en.js").Phrases} */
 export default {
@@ -20,9 +20,9 @@ export default {
     canceled: "已取消",
     expired: "已过期",
   },
-  // The service says its sentences in English; here is what each of its codes means.
+  // The service's own sentences are in English; these explain its error codes.
   problems: {
-    album_full: { title: "相册已满", detail: "这个相册放不下更多照片了，请新建一个。" },
+    album_full: { title: "相册已满", detail: "这个相册已放不下更多照片，请新建一个。" },
     attempts_exhausted: { title: "多次尝试均未成功", detail: "这张照片多次绘制失败。" },
     bad_archive: { title: "无法使用这个压缩包", detail: "它不是 ZIP 文件，或已损坏、设有密码、含有不支持的内容。" },
     bad_request: { title: "请求有误", detail: "服务无法理解这次请求，请重试。" },
@@ -30,16 +30,16 @@ export default {
     damaged_photo: { title: "无法绘制这张照片", detail: "文件已损坏或不完整。" },
     engine_failed: { title: "绘制引擎出错", detail: "请重试。" },
     expired: { title: "图片已过期", detail: "图片只保留一段时间。" },
-    forbidden: { title: "这个密钥没有此权限", detail: "请联系服务运营者为它增加权限。" },
+    forbidden: { title: "这个密钥没有相应权限", detail: "请联系本服务的运营者添加权限。" },
     internal: { title: "服务出了点问题", detail: "原因已记入服务日志。" },
     invalid_value: { title: "选项无效", detail: "某个选项的值超出了允许的范围。" },
     not_a_photo: { title: "无法识别这个图片文件", detail: "支持 JPEG、PNG、WebP、HEIC、AVIF、TIFF、GIF 和 BMP。" },
     photo_too_large: { title: "照片太大", detail: "文件大小或像素数超过了上限。" },
-    picture_too_large: { title: "图片太大", detail: "服务内存不足，无法用这种风格绘制。请换一种风格，或选择较小的尺寸。" },
+    picture_too_large: { title: "图片太大", detail: "服务器内存不足，无法用这种风格绘制。请换一种风格，或选择较小的尺寸。" },
     queue_full: { title: "队列已满", detail: "请稍后再试。" },
     quota_exceeded: { title: "配额已用完", detail: "您今天剩余的像素配额不够绘制这张照片，配额将在 UTC 零点恢复。" },
     timed_out: { title: "绘制超时", detail: "绘制这张照片的时间超过了上限。" },
-    too_many_requests: { title: "请求过于频繁", detail: "请稍候再试。" },
+    too_many_requests: { title: "请求过于频繁", detail: "请稍后再试。" },
     unauthorized: { title: "登录已失效", detail: "请重新加载页面，并用密钥登录。" },
     unavailable: { title: "服务暂时没有响应", detail: "请稍后再试。" },
     unknown_album: { title: "找不到这个相册", detail: "它可能已过期或被删除。" },
@@ -51,7 +51,7 @@ export default {
   notes: {
     "This is an animation; its first frame was converted.": "这是动图，只转换了第一帧。",
     "JPEG has no transparency; it was filled with white. Choose png or webp to keep it.":
-      "JPEG 不支持透明，透明处已填为白色。选择 PNG 或 WebP 可以保留透明。",
+      "JPEG 不支持透明，透明部分已填充为白色。选择 PNG 或 WebP 可以保留透明效果。",
   },
 
   canceled: "已取消",
@@ -62,7 +62,7 @@ export default {
   unreachable: "无法连接到服务",
   checkConnection: "请检查网络连接后重试。",
   unreadable: "无法读取文件",
-  goneFile: "选择之后，该文件被修改、移动或删除了。",
+  goneFile: "选择之后，该文件已被修改、移动或删除。",
   noAnswer: (status) => `服务返回了状态码 ${status}。`,
   sendingPhoto: "正在上传照片",
   sentShare: (percent) => `已上传 ${percent}%。`,
@@ -74,8 +74,8 @@ export default {
   expiredTitle: "图片已过期",
   expired: "图片仅保留一段时间。",
   tooLargeTitle: "照片太大",
-  tooLarge: (has, most) => `此文件为 ${has}，上限为 ${most}。`,
-  archiveTooLarge: (has, most) => `此压缩包为 ${has}，单次上传上限为 ${most}。请直接拖入文件夹。`,
+  tooLarge: (has, most) => `此文件大小为 ${has}，上限为 ${most}。`,
+  archiveTooLarge: (has, most) => `此压缩包大小为 ${has}，单次上传上限为 ${most}。请直接拖入文件夹。`,
   pixels: (width, height) => `${width} × ${height} 像素`,
   asLargeAsPhoto: "与照片尺寸相同",
   drawnIn: (time) => `绘制用时 ${time}`,

@@ -1,4 +1,4 @@
-/** The picture's way into the reader's own files, and the name it has there. */
+/** Saving the picture as a file, and its name. */
 
 /** @typedef {import("./api.js").Job} Job */
 
@@ -8,13 +8,13 @@
  */
 export function offerPicture(link, job) {
   URL.revokeObjectURL(link.href); // does nothing unless it is one
-  link.href = `${job.links.result}?download=true`; // a picture from another origin is saved only if it says so itself
+  link.href = `${job.links.result}?download=true`; // one from another origin is saved only if its headers say so
   link.download = "";
 }
 
 /**
  * Name the picture after its photo. The service's own name would go before the link's, so the link gets the picture
- * itself; where another origin hands it out, the service's name stays.
+ * itself; if another origin serves it, the service's name stays.
  *
  * @param {HTMLAnchorElement} link
  * @param {Job} job succeeded

@@ -1,8 +1,8 @@
-/** Photos on their way into an album: a few at a time, each until it is there or refused. */
+/** Uploading photos to an album: a few at a time, each until it is accepted or refused. */
 
 import { sendPhoto, sendArchive } from "./albums.js";
 import { ProblemError } from "./api.js";
-import { patiently } from "./patience.js";
+import { withRetries } from "./retry.js";
 
 const AT_A_TIME = 3;
 
@@ -15,7 +15,7 @@ const AT_A_TIME = 3;
  * @property {(photo: Photo) => void} onSent
  * @property {(name: string, problem: import("./albums.js").Trouble) => void} onRefused of a photo, or a whole archive
  * @property {(share: number) => void} onArchive how much of the archive under way is sent
- * @property {(problem: ProblemError) => void} onWait the service is busy or gone; it is asked again
+ * @property {(problem: ProblemError) => void} onWait the service is busy or down; the request is retried
  */
 
 /**
@@ -40,7 +40,7 @@ export async function sendPhotos(album, queue, sender, signal) {
 export async function sendWhole(album, archive, sender, signal) {
   try {
     const send = () => sendArchive(album, archive, sender.onArchive, signal);
-    const { rejected } = await patiently(send, sender.onWait, signal);
+    const { rejected } = await withRetries(send, sender.onWait, signal);
     for (const { name, error } of rejected) sender.onRefused(name, error);
   } catch (error) {
     sender.onRefused(archive.name, refusal(error));
@@ -56,7 +56,7 @@ export async function sendWhole(album, archive, sender, signal) {
 async function sendOne(album, photo, sender, signal) {
   sender.onStart(photo);
   try {
-    await patiently(() => sendPhoto(album, photo, signal), sender.onWait, signal);
+    await withRetries(() => sendPhoto(album, photo, signal), sender.onWait, signal);
   } catch (error) {
     return sender.onRefused(photo.name, refusal(error));
   }
@@ -65,7 +65,7 @@ async function sendOne(album, photo, sender, signal) {
 
 /**
  * @param {unknown} error
- * @returns {ProblemError} that of this photo alone; what ends the whole album is thrown
+ * @returns {ProblemError} the problem of this photo; one that ends the whole album is thrown
  */
 function refusal(error) {
   if (error instanceof ProblemError && error.status !== 404) return error;

@@ -1,6 +1,6 @@
 /**
- * Who comes by a link on another site comes without the session's cookie, though there may be one: the page is asked for
- * once more from here, with what the address names after the #.
+ * A visitor from a link on another site arrives without the session's cookie, though there may be one: reload the page
+ * from here, with the fragment of the address.
  */
 const again = new URL(location.href);
 again.searchParams.set("again", "");

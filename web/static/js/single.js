@@ -18,7 +18,7 @@ const maxBytes = Number(part("workbench").dataset.maxUploadBytes);
 /** @type {HTMLInputElement} */
 const input = part("photo");
 
-/** What the page is about at this moment. `run` ends whatever is under way when something else takes its place. */
+/** The current subject of the page. `run` aborts all its work when another one replaces it. */
 const now = {
   /** @type {File | null} */ photo: null,
   /** @type {string | null} */ photoUrl: null,
@@ -42,7 +42,7 @@ export function takePhoto(photo) {
   else draw();
 }
 
-/** Another photo takes the place of the one in hand: a picture that is not done is no longer wanted. */
+/** Replace the current photo: an unfinished picture of it is no longer wanted. */
 function giveUp() {
   if (!now.job || isOver(now.job)) return;
   forget(now.job.id);
@@ -54,13 +54,13 @@ export function setPhotoAside() {
   hold(null);
 }
 
-/** What was chosen holds no photo. */
+/** Report that the choice contains no photo. */
 export function sayNothingIn() {
   hold(null);
   fail({ title: words.NOTHING_IN, detail: words.PLEASE_PHOTOS, mayRetry: false, isBroken: true });
 }
 
-/** Send the photo in hand and follow its job to the end. */
+/** Send the current photo and follow its job to the end. */
 async function draw() {
   const { photo } = now;
   if (!photo) return;
@@ -113,7 +113,7 @@ async function cancel() {
   }
 }
 
-/** Rest, with the photo still in hand if there is one. */
+/** Become idle, keeping the current photo if there is one. */
 function stop() {
   startRun();
   if (now.job) forget(now.job.id);
@@ -235,6 +235,6 @@ async function replaceEmptyFrame(signal) {
  * @param {AbortSignal} signal of the run that it ended
  */
 function explain(error, signal) {
-  if (signal.aborted) return; // something else has taken its place
+  if (signal.aborted) return; // another subject has replaced it
   fail(words.reasonOf(error instanceof ProblemError ? error : new ProblemError({ detail: String(error) })));
 }

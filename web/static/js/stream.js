@@ -1,11 +1,11 @@
-/** Streams of events that may die without a word: a browser notices that after minutes, or never. */
+/** Event streams whose death is detected here: a browser may notice a dead connection after minutes, or never. */
 
-const LONGEST_QUIET_MS = 30_000; // the service speaks every ten seconds
+const LONGEST_QUIET_MS = 30_000; // the service sends an event every ten seconds
 
 /**
  * @param {string} url
- * @param {Record<string, (data: any) => void>} hear what to do with the events of each kind, all of those that are sent
- * @param {() => void} onLost told when it broke, fell silent, or the browser's connection went or came
+ * @param {Record<string, (data: any) => void>} hear the handlers for each kind of event
+ * @param {() => void} onLost called when the stream breaks or falls silent, or the browser goes offline or online
  * @returns {() => void} closes it
  */
 export function openStream(url, hear, onLost) {

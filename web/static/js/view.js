@@ -1,5 +1,5 @@
 /**
- * What the reader sees and hears. The only module that writes to the page outside the comparison's frame.
+ * The view, for eyes and screen readers. The only module that writes to the page outside the comparison's frame.
  *
  * @typedef {"empty" | "chosen" | "uploading" | "queued" | "running" | "done" | "failed"} PageState
  * @typedef {{headline: string, story: string}} Words
@@ -33,7 +33,7 @@ export function show(state, words = { headline: "", story: "" }) {
   keepFocus();
 }
 
-/** Let the bar wander while nobody can tell how far it is. */
+/** Animate the bar as indeterminate while the progress is unknown. */
 export function blurBar() {
   part("bar").classList.add("unknown");
   part("bar").removeAttribute("aria-valuenow");
@@ -77,12 +77,12 @@ function say({ headline, story }) {
   if (isNews) announce(`${headline}. ${story}`);
 }
 
-/** @param {string} sentence for those who hear the page */
+/** @param {string} sentence for screen readers */
 export function announce(sentence) {
   part("announcement").textContent = sentence;
 }
 
-/** Whoever used a control that is gone now goes on at the headline, not at the top of the page. */
+/** Move the focus from a control that has disappeared to the headline, not to the top of the page. */
 function keepFocus() {
   if (document.activeElement?.closest("[hidden]")) part("headline").focus({ preventScroll: true });
 }

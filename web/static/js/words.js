@@ -235,12 +235,12 @@ function place(position) {
   return position === 1 ? say.next : say.before(position - 1);
 }
 
-/** @param {number | null} eta_s null while no worker is there to tell */
+/** @param {number | null} eta_s null while there is no worker */
 function wait(eta_s) {
   return eta_s === null ? say.noWorker : remaining(eta_s);
 }
 
-/** @param {number | null} eta_s of a running job; null while nobody knows */
+/** @param {number | null} eta_s of a running job; null while unknown */
 function rest(eta_s) {
   return eta_s === null ? "" : remaining(eta_s) || say.anyMoment;
 }

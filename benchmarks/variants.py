@@ -1,6 +1,6 @@
-"""The ways of drawing that are compared: the articles' recipe, our engines bare, and our whole pipeline.
+"""The variants that are compared: the articles' recipe, our bare engines, and our whole pipeline.
 
-Each function is called in the process that will draw.
+Each function is called in the process that draws.
 """
 
 from functools import cache
@@ -9,7 +9,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from benchmarks.crew import Draw
+from benchmarks.pool import Draw
 from shared import pipeline
 from shared.conversion import Options
 from shared.engines import EngineName
@@ -21,20 +21,20 @@ from worker.engines.base import PLENTY, ignore_progress
 from worker.engines.probe import PHOTO
 from worker.model_loader import loader_for
 
-SIDE = 512  # of the square picture that everything draws
+SIDE = 512  # of the square picture that every variant draws
 PHOTO_SIDE = 1024  # of the square photo it is made from
 LIMITS = Limits(32 << 20, 64)
-RECIPE_STYLE = "hinata-full"  # any AnimeGANv2 weights take the same time
+RECIPE_STYLE = "hinata-full"  # all AnimeGANv2 weights take the same time
 VARIETY = 12  # photos that are drawn in turn
 
 
 def photo(number: int) -> bytes:
-    """A JPEG that differs from that of every other number, if only in what follows the picture: nobody looks at it."""
+    """Return a JPEG that differs from that of any other number, if only in trailing bytes, which are ignored."""
     return _one_of(number) + b"%d" % number
 
 
 def recipe(threads: int) -> Draw:
-    """The recipe of the articles, as they print it, whatever our style: AnimeGANv2 with weights of ours.
+    """The recipe as printed in the articles, whatever our style: AnimeGANv2 with weights of ours.
 
     TorchScript; the photo squashed to 512 x 512 with LANCZOS; x / 127.5 - 1; and back.
     """
@@ -69,7 +69,7 @@ def whole(settings: Settings, name: EngineName, style: Style, threads: int) -> D
 
 
 def bare(settings: Settings, name: EngineName, style: Style, threads: int) -> Draw:
-    """The engine alone, on tensors that are ready."""
+    """The engine alone, on prepared tensors."""
     engine = engine_of(settings, name, style, threads)
     photos = (
         decode(BytesIO(_one_of(number)), LIMITS, max_side=SIDE, drawn_at=engine.drawn_at) for number in range(VARIETY)
@@ -84,7 +84,7 @@ def style_of(settings: Settings) -> Style:
 
 
 def engine_of(settings: Settings, name: EngineName, style: Style, threads: int) -> pipeline.Engine:
-    """One engine and no other, ready and warm.
+    """Return this engine and no other, warmed up.
 
     Raises:
         SakugaError: why it cannot draw this style here.
@@ -99,7 +99,7 @@ def _one_of(number: int) -> bytes:
 
 @cache
 def _varied(number: int) -> bytes:
-    """The photo of a number: turned, and a little brighter or darker."""
+    """Return the photo with a number: rotated, and slightly brighter or darker."""
     with Image.open(PHOTO) as image:
         turned = (
             image.convert("RGB").rotate(90 * (number % 4)).resize((PHOTO_SIDE, PHOTO_SIDE), Image.Resampling.BICUBIC)

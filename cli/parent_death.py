@@ -1,4 +1,4 @@
-"""Become a command that ends when its parent does. Started by `cli.up` as a script of its own; imports nothing of ours.
+"""Run a command that ends when its parent does. Started by `cli.up` as a script of its own; imports nothing of ours.
 
 Between fork and exec (`preexec_fn`) the same few lines could hang for ever: a lock that another thread of the parent
 held when it forked, of the allocator or the dynamic linker, is never released in the child.
@@ -12,8 +12,8 @@ import sys
 _PR_SET_PDEATHSIG = 1
 
 
-def tied(command: list[str]) -> list[str]:
-    """The command line that runs `command` until the process that starts it dies, where the system (Linux) can tell.
+def die_with_parent(command: list[str]) -> list[str]:
+    """Return the command line that runs `command` until the process that starts it dies, where the system is Linux.
 
     Start it from the main thread: to the kernel, a child's parent is a thread.
     """

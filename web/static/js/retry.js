@@ -1,35 +1,35 @@
-/** Waiting for a service that does not answer, or asks for patience. */
+/** Retries, with exponential backoff, of requests to a service that is down or busy. */
 
 import { ProblemError } from "./api.js";
 
-const FIRST_WAIT_MS = 1000;
-const LONGEST_WAIT_MS = 15_000;
+const FIRST_DELAY_MS = 1000;
+const MAX_DELAY_MS = 15_000;
 
-/** @param {unknown} error whether asking again can help */
-export function mayPass(error) {
-  if (!(error instanceof ProblemError) || error.code === "quota_exceeded") return false; // that lasts until midnight
+/** @param {unknown} error whether a retry can help */
+export function isTransient(error) {
+  if (!(error instanceof ProblemError) || error.code === "quota_exceeded") return false; // lasts until midnight
   return error.status === 0 || error.status === 429 || error.status >= 500;
 }
 
 /**
- * Ask again and again until there is an answer.
+ * Send a request, again and again while its errors are transient.
  *
  * @template T
- * @param {() => Promise<T>} ask
- * @param {(problem: ProblemError) => void} onWait told each time there is none yet
+ * @param {() => Promise<T>} request
+ * @param {(problem: ProblemError) => void} onWait called before each wait
  * @param {AbortSignal} signal
  * @returns {Promise<T>}
  */
-export async function patiently(ask, onWait, signal) {
+export async function withRetries(request, onWait, signal) {
   for (let tries = 0; ; tries++) {
     signal.throwIfAborted();
     try {
-      return await ask();
+      return await request();
     } catch (error) {
       signal.throwIfAborted();
-      if (!(error instanceof ProblemError) || !mayPass(error)) throw error;
+      if (!(error instanceof ProblemError) || !isTransient(error)) throw error;
       onWait(error);
-      await pauseUntilOnline(wait_ms(error, tries), signal);
+      await pauseUntilOnline(delay_ms(error, tries), signal);
     }
   }
 }
@@ -47,7 +47,7 @@ export function pause(ms, signal) {
 }
 
 /**
- * A pause that ends early when the browser says that the connection is back.
+ * Pause, but no longer than until the browser is online again.
  *
  * @param {number} ms
  * @param {AbortSignal} signal
@@ -62,7 +62,7 @@ async function pauseUntilOnline(ms, signal) {
  * @param {ProblemError} problem
  * @param {number} tries before this one
  */
-function wait_ms(problem, tries) {
+function delay_ms(problem, tries) {
   if (problem.retry_after_s) return 1000 * problem.retry_after_s;
-  return Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** tries);
+  return Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** tries);
 }

@@ -1,4 +1,4 @@
-"""Processes that draw at once, each whatever it was made for, so that two ways of drawing can take turns."""
+"""Pools of processes that draw concurrently, so that variants can be measured alternately."""
 
 import multiprocessing
 import signal
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
 Draw = Callable[[int], object]
-"""Draws the photo of a number, 0, 1, 2, …"""
+"""Draws the photo with a number: 0, 1, 2, …"""
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """Pictures per second, and seconds of processor time that each took."""
+class Throughput:
+    """Pictures per second, and the seconds of CPU time that each took."""
 
     pictures_per_s: float
     cpu_s: float
 
 
-class Crew:
-    """So many processes of so many threads, ready and warm, that draw when told to."""
+class Pool:
+    """A number of warm processes, each with a number of threads, that draw on request."""
 
     def __init__(self, make: Callable[[int], Draw], processes: int, threads: int) -> None:
         """Start the processes; `make`, which gets the number of threads, is called in each and must be picklable.
@@ -37,30 +37,32 @@ class Crew:
         Raises:
             SakugaError: why one of them cannot draw.
         """
-        limit_threads(threads)  # here, for what reads it reads it as it is imported, before a process can say a word
-        self._members = [_Member(make, threads) for _ in range(processes)]
+        limit_threads(
+            threads
+        )  # here, since libraries read it when they are imported, before any code in a process runs
+        self._processes = [_Process(make, threads) for _ in range(processes)]
         try:
-            for member in self._members:
-                member.hear()  # each says when it is warm
+            for process in self._processes:
+                process.receive()  # each reports when it is warm
         except BaseException:
             self.close()
             raise
 
-    def pace(self, seconds: float) -> Pace:
-        """How fast all together draw.
+    def measure(self, seconds: float) -> Throughput:
+        """Measure the throughput of all processes together.
 
         Raises:
             SakugaError: why one of them cannot draw.
         """
-        for member in self._members:
-            member.tell(seconds)
-        turns = [member.hear() for member in self._members]
+        for process in self._processes:
+            process.send(seconds)
+        turns = [process.receive() for process in self._processes]
         paces = [turn for turn in turns if turn]
-        return Pace(sum(one.pictures_per_s for one in paces), sum(one.cpu_s for one in paces) / len(paces))
+        return Throughput(sum(one.pictures_per_s for one in paces), sum(one.cpu_s for one in paces) / len(paces))
 
     def close(self) -> None:
-        for member in self._members:
-            member.dismiss()
+        for process in self._processes:
+            process.stop()
 
     def __enter__(self) -> Self:
         return self
@@ -69,7 +71,7 @@ class Crew:
         self.close()
 
 
-class _Member:
+class _Process:
     """One process and the pipe to it."""
 
     def __init__(self, make: Callable[[int], Draw], threads: int) -> None:
@@ -77,15 +79,15 @@ class _Member:
         self._connection, theirs = context.Pipe()
         self._process: SpawnProcess = context.Process(target=_serve, args=(theirs, make, threads), daemon=True)
         self._process.start()
-        theirs.close()  # or the pipe would stay open, and we wait for ever, after the process has died
+        theirs.close()  # otherwise the pipe would stay open after the process has died, and we would wait forever
 
-    def tell(self, seconds: float | None) -> None:
-        with suppress(OSError):  # why it died is found when it should answer
+    def send(self, seconds: float | None) -> None:
+        with suppress(OSError):  # the reason for its death is found when it should answer
             self._connection.send(seconds)
 
-    def hear(self) -> Pace | None:
+    def receive(self) -> Throughput | None:
         try:
-            said: Pace | SakugaError | None = self._connection.recv()
+            said: Throughput | SakugaError | None = self._connection.recv()
         except (EOFError, ConnectionResetError) as error:
             self._process.join()
             raise EngineError(f"A process that draws {_end(self._process.exitcode or 0)}.") from error
@@ -93,27 +95,27 @@ class _Member:
             raise said
         return said
 
-    def dismiss(self) -> None:
-        self.tell(None)
+    def stop(self) -> None:
+        self.send(None)
         self._process.join(30)
 
 
 def layouts(cores: int) -> Iterable[tuple[int, int]]:
-    """The ways to divide the cores that are worth a try: (processes, threads)."""
+    """Return the divisions of the cores worth trying: (processes, threads)."""
     return dict.fromkeys([(cores, 1), (max(1, cores // 2), min(cores, 2)), (1, cores)])
 
 
 def _serve(connection: Connection, make: Callable[[int], Draw], threads: int) -> None:
     configure_logs("ERROR")
     try:
-        _draw_when_told(connection, make(threads))
+        _draw_on_request(connection, make(threads))
     except SakugaError as error:
         connection.send(error)
-    except Exception as error:  # noqa: BLE001  whatever it is, who waits for us is to say it
+    except Exception as error:  # noqa: BLE001  whatever it is, the parent reports it
         connection.send(EngineError(f"{type(error).__name__}: {error}"))
 
 
-def _draw_when_told(connection: Connection, draw: Draw) -> None:
+def _draw_on_request(connection: Connection, draw: Draw) -> None:
     for number in range(2):
         draw(number)
     connection.send(None)
@@ -124,7 +126,7 @@ def _draw_when_told(connection: Connection, draw: Draw) -> None:
             draw(number)
             number += 1
         drawn = number - first
-        connection.send(Pace(drawn / (perf_counter() - started), (process_time() - busy) / drawn))
+        connection.send(Throughput(drawn / (perf_counter() - started), (process_time() - busy) / drawn))
 
 
 def _end(exit_code: int) -> str:

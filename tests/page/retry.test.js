@@ -1,40 +1,40 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
 
-import { happens, settled } from "./browser.js";
+import { dispatch, settled } from "./browser.js";
 import { ProblemError } from "../../web/static/js/api.js";
-import { mayPass, patiently, pause } from "../../web/static/js/patience.js";
+import { isTransient, pause, withRetries } from "../../web/static/js/retry.js";
 
 beforeEach(() => mock.timers.enable({ apis: ["setTimeout"] }));
 afterEach(() => mock.timers.reset());
 
-/** Ask something that fails with each of these problems in turn and then is there; what was heard of it. */
-function asking(...problems) {
+/** Start a request that fails with each of these problems in turn and then succeeds; return a record of its run. */
+function requesting(...problems) {
   const heard = { tries: 0, waits: [], run: new AbortController(), answer: null };
-  const ask = async () => {
+  const request = async () => {
     heard.tries++;
     if (problems.length) throw problems.shift();
     return "here";
   };
-  heard.answer = patiently(ask, (problem) => heard.waits.push(problem.code), heard.run.signal);
+  heard.answer = withRetries(request, (problem) => heard.waits.push(problem.code), heard.run.signal);
   heard.answer.catch(() => {});
   return heard;
 }
 
 const lost = () => new ProblemError({ code: "unreachable" });
 
-test("asking again can help where nobody answered, all was busy, or the service had a fault", () => {
+test("errors of the network, of the server and of rate limits are transient", () => {
   const statuses = [0, 429, 500, 503, 400, 404, 413, 422];
   assert.deepEqual(
-    statuses.filter((status) => mayPass(new ProblemError({ status }))),
+    statuses.filter((status) => isTransient(new ProblemError({ status }))),
     [0, 429, 500, 503],
   );
-  assert.equal(mayPass(new ProblemError({ status: 429, code: "quota_exceeded" })), false);
-  assert.equal(mayPass(new Error("ours")), false);
+  assert.equal(isTransient(new ProblemError({ status: 429, code: "quota_exceeded" })), false);
+  assert.equal(isTransient(new Error("ours")), false);
 });
 
-test("each wait is twice as long as the one before, up to a quarter of a minute", async () => {
-  const heard = asking(...Array.from({ length: 7 }, lost));
+test("the delay doubles with every attempt, up to 15 seconds", async () => {
+  const heard = requesting(...Array.from({ length: 7 }, lost));
   for (const wait_ms of [1000, 2000, 4000, 8000, 15_000, 15_000, 15_000]) {
     await settled();
     const { tries } = heard;
@@ -49,8 +49,8 @@ test("each wait is twice as long as the one before, up to a quarter of a minute"
   assert.equal(heard.waits.length, 7);
 });
 
-test("a busy service is asked again when it says, and not before", async () => {
-  const heard = asking(new ProblemError({ status: 429, code: "queue_full", retry_after_s: 3 }));
+test("a busy service is tried again after its Retry-After, and not before", async () => {
+  const heard = requesting(new ProblemError({ status: 429, code: "queue_full", retry_after_s: 3 }));
   await settled();
   mock.timers.tick(2999);
   await settled();
@@ -59,23 +59,23 @@ test("a busy service is asked again when it says, and not before", async () => {
   assert.equal(await heard.answer, "here");
 });
 
-test("when the connection is back it is asked at once", async () => {
-  const heard = asking(lost(), lost());
+test("a request is retried at once when the browser is online again", async () => {
+  const heard = requesting(lost(), lost());
   await settled();
-  happens("online");
+  dispatch("online");
   await settled();
-  happens("online");
+  dispatch("online");
   assert.equal(await heard.answer, "here");
 });
 
-test("what waiting cannot mend is told at once", async () => {
-  const heard = asking(new ProblemError({ status: 422, code: "damaged_photo" }));
+test("a permanent error is thrown without a retry", async () => {
+  const heard = requesting(new ProblemError({ status: 422, code: "damaged_photo" }));
   await assert.rejects(heard.answer, { code: "damaged_photo" });
   assert.deepEqual([heard.tries, heard.waits], [1, []]);
 });
 
-test("who leaves in the middle of a wait leaves for good", async () => {
-  const heard = asking(lost(), lost());
+test("an aborted request is not retried", async () => {
+  const heard = requesting(lost(), lost());
   await settled();
   heard.run.abort();
   await assert.rejects(heard.answer, { name: "AbortError" });
@@ -84,7 +84,7 @@ test("who leaves in the middle of a wait leaves for good", async () => {
   assert.equal(heard.tries, 1);
 });
 
-test("a pause ends when it is over, or when nobody wants it any more", async () => {
+test("a pause ends on time, or when it is aborted", async () => {
   const run = new AbortController();
   const first = pause(1000, run.signal);
   mock.timers.tick(1000);
