@@ -104,8 +104,11 @@ class ClientSocket(socket.socket):
     def _waiting(self, direction: int) -> Iterator[None]:
         """Wait in the block for what comes (`SHUT_RD`) or for what goes to be taken (`SHUT_RDWR`)."""
         self._direction = direction
-        with self._waiting_clients.waiting_for(self):
+        self._waiting_clients.add(self)
+        try:
             yield
+        finally:
+            self._waiting_clients.remove(self)
 
 
 class WaitingClients:
@@ -116,15 +119,6 @@ class WaitingClients:
         self._most = most
         self._since: dict[ClientSocket, float] = {}
         self._lock = threading.Lock()
-
-    @contextmanager
-    def waiting_for(self, client: ClientSocket) -> Iterator[None]:
-        """Track a client while the block waits for it."""
-        self.add(client)
-        try:
-            yield
-        finally:
-            self.remove(client)
 
     def add(self, client: ClientSocket) -> None:
         """Track a client from now on."""
