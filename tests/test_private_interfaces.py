@@ -15,6 +15,8 @@ from tests.conftest import ROOT
 from tests.test_architecture import PARTS
 
 USERS = {
+    r"\b(from|import) gunicorn": "web/__main__.py",
+    r"\"gunicorn\.": "web/context.py",
     r"\bzipfile\._": "shared/usecases/archives.py",
     r"\bvalkeylite\._": "cli/valkey.py",
     r"kombu\.transport": "worker/app.py",

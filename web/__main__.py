@@ -1,15 +1,14 @@
 """`python -m web`: serve the application with gunicorn until told to stop."""
 
 import gc
-import socket
-import struct
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import structlog
 from flask import Flask
 from gunicorn.app.base import BaseApplication
-from gunicorn.arbiter import Arbiter
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers.gthread import TConn, ThreadWorker
 from kombu.utils.url import maybe_sanitize_url
 from redis.exceptions import RedisError
 
@@ -20,14 +19,43 @@ from shared.services import connect
 from shared.settings import WEB_THREADS, Settings, load_settings
 from shared.telemetry import configure_logs
 from web.app import create_app
-from web.slow_clients import SlowClientWorker
+from web.slow_clients import MAX_WAITING_CLIENTS, ClientSocket, WaitingClients
 
-SILENCE_S = 10  # of a client in the middle of a request or a response
 LOCK_WAIT_S = 5  # for a locked photo: the lock of a worker that died would otherwise block many of the few threads
-PROBES = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}  # detect clients that are gone
 GRACE_S = 10  # for requests in progress; those that merely wait are ended at once
 
 log = structlog.get_logger()
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]
+    """Serves with many threads, which wait for slow clients only within limits."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        self._waiting_clients = WaitingClients(MAX_WAITING_CLIENTS)
+
+    def handle(self, conn: TConn) -> object:
+        """Serve a request; gunicorn calls this in a thread when a connection is new or has something to read."""
+        if not isinstance(conn.sock, ClientSocket):
+            conn.sock = ClientSocket(conn.sock, self._waiting_clients)
+        client = conn.sock
+        client.begin_request()
+        with self._first_wait(conn):
+            is_kept = super().handle(conn)
+        if is_kept and not client.problem:
+            return is_kept
+        client.hang_up()  # here: the loop, which serves all clients, would block
+        return False
+
+    @contextmanager
+    def _first_wait(self, conn: TConn) -> Iterator[None]:
+        """Track the client of a new connection until its first bytes: gunicorn waits for them without `recv`."""
+        if not conn.initialized:
+            self._waiting_clients.add(conn.sock)
+        try:
+            yield
+        finally:
+            self._waiting_clients.remove(conn.sock)
 
 
 class Server(BaseApplication):  # type: ignore[misc]
@@ -41,7 +69,7 @@ class Server(BaseApplication):  # type: ignore[misc]
     def load_config(self) -> None:
         options = {
             "bind": f"{self._settings.host}:{self._settings.port}",
-            "worker_class": SlowClientWorker,
+            "worker_class": Worker,
             "workers": 1,
             "threads": WEB_THREADS,
             "graceful_timeout": GRACE_S,
@@ -49,7 +77,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "timeout": 60,
             "post_fork": self._remember,
             "pre_fork": _share_memory,
-            "when_ready": _limit_waiting,
+            "sendfile": False,  # it would bypass the limits on slow clients
             "loglevel": "warning",
             "control_socket_disable": True,
         }
@@ -69,17 +97,6 @@ class Server(BaseApplication):  # type: ignore[misc]
 def _share_memory(_arbiter: object, _worker: object) -> None:
     """Keep memory shared between parent and child: the garbage collector would write into all of it."""
     gc.freeze()
-
-
-def _limit_waiting(arbiter: Arbiter) -> None:
-    """Set timeouts so that no idle client keeps a thread. Connections inherit the options of their listener."""
-    for listener in arbiter.LISTENERS:
-        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            listener.sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", SILENCE_S, 0))
-        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in PROBES.items():
-            if hasattr(socket, name):  # elsewhere the system's own, which may be hours
-                listener.sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import structlog
 from flask import Flask, Request, Response, current_app, request
 from redis.exceptions import RedisError
 from werkzeug.exceptions import (
+    ClientDisconnected,
     HTTPException,
     MethodNotAllowed,
     NotFound,
@@ -32,6 +33,7 @@ from shared.services import Services
 from shared.settings import WEB_THREADS
 from web import albums, jobs, metrics, page, system
 from web.access import ask_for_key, identify, require_access
+from web.context import client_socket
 from web.held_requests import SlotPool
 from web.openapi import document
 from web.rates import Rates, add_rate_headers
@@ -135,11 +137,14 @@ def _origin() -> str | None:
 
 
 def _translated(error: Exception, services: Services) -> SakugaError:
+    client = client_socket()
+    if client and client.problem:
+        return client.problem  # the error is a consequence
     match error:
+        case ClientDisconnected():
+            return BadRequestError("The request ended before its body was complete.")
         case HTTPException():
             return _refused_by_flask(error, services)
-        case BlockingIOError():
-            return BadRequestError("The request ended before its body was complete.")
         case RedisError():
             log.warning("Redis is not responding", error=str(error))
             return queue_is_away()

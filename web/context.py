@@ -1,13 +1,19 @@
-"""Access to the services of the current application."""
+"""Access to the services of the current application, and to the client of the current request."""
 
 from typing import TYPE_CHECKING, cast
 
-from flask import current_app
+from flask import current_app, request
 
 if TYPE_CHECKING:
     from shared.services import Services
+    from web.slow_clients import ClientSocket
 
 
 def services() -> "Services":
     """Return the services of the current application."""
     return cast("Services", current_app.extensions["sakuga"])
+
+
+def client_socket() -> "ClientSocket | None":
+    """Return the connection to the client; None under a server other than our own, as in tests."""
+    return cast("ClientSocket | None", request.environ.get("gunicorn.socket"))

@@ -11,6 +11,7 @@ from typing import Final, cast
 from flask import Response, current_app, request, stream_with_context
 
 from shared.errors import BadRequestError, UnavailableError
+from web.context import client_socket
 
 _HANGUP: Final = getattr(select, "POLLRDHUP", select.POLLHUP)  # Linux also reports a client that only stopped sending
 
@@ -37,7 +38,7 @@ class Slot:
 
     pool: SlotPool
     connection: socket.socket | None
-    """The connection to the client; None under a server that does not expose it."""
+    """The connection to the client, if it is known."""
 
     def is_wanted(self) -> bool:
         """Return whether to keep waiting: the server is not shutting down and the client is still connected."""
@@ -55,7 +56,7 @@ class Slot:
 def acquire_slot() -> Slot | None:
     """Acquire a slot for the current request, or None if all are taken; `slot.pool.release` must follow."""
     pool = cast("SlotPool", current_app.extensions["sakuga-slots"])
-    return Slot(pool, request.environ.get("gunicorn.socket")) if pool.acquire() else None
+    return Slot(pool, client_socket()) if pool.acquire() else None
 
 
 def stream_response(body: Callable[[Slot], Iterator[str] | Iterator[bytes]], content_type: str) -> Response:

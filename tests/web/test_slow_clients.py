@@ -15,25 +15,22 @@ import httpx
 import psutil
 import pytest
 from gunicorn.config import Config
-from gunicorn.http.unreader import SocketUnreader
 from gunicorn.http.wsgi import create
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from shared.errors import TooSlowError
+from shared.errors import TooSlowError, UnavailableError
 from shared.settings import WEB_THREADS, Settings
 from tests.conftest import ROOT, free_port, photo_bytes, wait_until
-from web import __main__ as serving
-from web import slow_clients
-from web.slow_clients import Client, Paced, WaitingClients
+from web import __main__, slow_clients
+from web.slow_clients import ClientSocket, WaitingClients
 
 IMPATIENT = """
 from web import slow_clients
 
-slow_clients.HEAD_S, slow_clients.BODY_GRACE_S, slow_clients.GOODBYE_S = 2, 1, 600
+slow_clients.SILENCE_S, slow_clients.HEAD_S, slow_clients.GRACE_S, slow_clients.GOODBYE_S = 2, 2, 1, 600
 
 from web import __main__
 
-__main__.SILENCE_S = 2
 create_app = __main__.create_app
 
 def with_more_than_buffers_hold(*args, **kwargs):
@@ -105,6 +102,13 @@ def test_answers_read_a_few_bytes_at_a_time_do_not_block_others(port: int) -> No
             connection.close()
 
 
+def connected() -> tuple[socket.socket, socket.socket]:
+    """Return the two ends of a connection."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        theirs = socket.create_connection(server.getsockname())
+        return server.accept()[0], theirs
+
+
 def read_available(connection: socket.socket) -> bytes | None:
     """Return some of the response received so far: None if there is nothing yet, empty at its end."""
     connection.settimeout(0.01)
@@ -145,10 +149,10 @@ def lingering(port: int) -> int:
 
 def test_a_client_that_never_closes_is_dropped_after_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slow_clients, "GOODBYE_S", 0.1)
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        slow_clients._hang_up(ours)  # noqa: SLF001  it comes back
-        assert ours.recv(1) == theirs.recv(1) == b""
+    ours, theirs = connected()
+    with theirs, ClientSocket(ours, WaitingClients(1)) as client:
+        client.hang_up()  # comes back
+        assert client.recv(1) == theirs.recv(1) == b""
 
 
 @pytest.mark.parametrize(
@@ -174,6 +178,21 @@ def test_a_body_sent_byte_by_byte_is_refused_as_too_slow(port: int, kind: str, s
         assert answer.startswith(b"HTTP/1.1 408 ")
 
 
+def test_a_body_that_stops_arriving_is_refused_as_too_slow(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) as silent:
+        silent.sendall(b"POST /api/v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/png\r\n")
+        silent.sendall(b"Transfer-Encoding: chunked\r\n\r\n10\r\nxx")
+        assert silent.recv(65536).startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize(("path", "status"), [("jobs", 413), ("albums/unknown/photos", 404)])
+def test_an_upload_is_refused_before_its_body_is_sent(port: int, path: str, status: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) as client:
+        kind = "Content-Type: image/png\r\nContent-Length: 1000000000"
+        client.sendall(f"POST /api/v1/{path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{kind}\r\n\r\n".encode())
+        assert client.recv(65536).startswith(f"HTTP/1.1 {status} ".encode())
+
+
 def test_a_photo_sent_in_pieces_in_time_is_accepted(port: int) -> None:
     photo = photo_bytes((400, 300))
     pieces = (photo[place : place + 20_000] for place in range(0, len(photo), 20_000))
@@ -184,21 +203,22 @@ def test_a_photo_sent_in_pieces_in_time_is_accepted(port: int) -> None:
 def test_only_time_spent_waiting_counts_and_none_is_saved_up(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    data, wait_s = b"x" * (slow_clients.BODY_BYTES_PER_S * 100), 0.0
+    data, wait_s = b"x" * (slow_clients.BYTES_PER_S * 100), 0.0
 
-    def read(_: int | None) -> bytes:
+    def recv(*_: object) -> bytes:
         now[0] += wait_s
         return data
 
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        paced = Paced(read, Client(ours, socket.SHUT_RD), WaitingClients(1))
-        assert paced() == data
-        now[0] += 1000  # our own work
-        data, wait_s = b"x", slow_clients.BODY_GRACE_S - 1
-        assert paced() == b"x"
-        with pytest.raises(TooSlowError):
-            paced()
+    monkeypatch.setattr(socket.socket, "recv", recv)
+    ours, theirs = connected()
+    with theirs, ClientSocket(ours, WaitingClients(1)) as client:
+        assert client.recv(1) == data
+        now[0] += 1000  # of our own work
+        data, wait_s = b"x", slow_clients.GRACE_S - 1
+        assert client.recv(1) == b"x"
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+        assert isinstance(client.problem, TooSlowError)
 
 
 def test_archives_of_vanished_clients_do_not_block_listeners(port: int) -> None:
@@ -226,69 +246,64 @@ def test_archives_of_vanished_clients_do_not_block_listeners(port: int) -> None:
 def test_vanished_clients_are_detected_by_keepalive(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port)) as client:
         ends = f"{port:04X}", f"{client.getsockname()[1]:04X}"
-        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-        (timer,) = [row[5] for row in rows if (row[1][-4:], row[2][-4:]) == ends]
-        assert timer.startswith("02:")  # the keepalive timer runs
+        wait_until(lambda: timer(*ends).startswith("02:"), "the keepalive timer runs")
+
+
+def timer(local: str, remote: str) -> str:
+    """That of the connection between two ports, given in hexadecimal."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    (found,) = [row[5] for row in rows if (row[1][-4:], row[2][-4:]) == (local, remote)]
+    return found
 
 
 class TestGunicorn:
     """The private interfaces of gunicorn that the web relies on; a version without them must fail these tests."""
 
-    @pytest.mark.parametrize(
-        ("owner", "method", "parameters"),
-        [
-            (ThreadWorker, "init_process", ["self"]),
-            (ThreadWorker, "load_wsgi", ["self"]),
-            (ThreadWorker, "handle", ["self", "conn"]),
-            (ThreadWorker, "handle_request", ["self", "req", "conn"]),
-            (ThreadWorker, "murder_pending", ["self"]),
-            (SocketUnreader, "chunk", ["self", "size_hint"]),
-        ],
-    )
-    def test_overridden_methods_exist(self, owner: type, method: str, parameters: list[str]) -> None:
-        found = getattr(owner, method, None)
-        required = f"web.slow_clients overrides {owner.__name__}.{method}({', '.join(parameters)})"
-        assert found, f"{required}, which gunicorn {gunicorn.__version__} does not have"
-        given = list(inspect.signature(found).parameters)
-        assert given == parameters, f"{required}, which takes {given} in gunicorn {gunicorn.__version__}"
+    NEEDED = f"web/__main__.py relies on it, and gunicorn {gunicorn.__version__} does not do it"
 
-    def test_the_attributes_read_from_connections_and_requests_exist(self) -> None:
-        """The socket, which is inspected and closed, and the reads of a body, which are timed."""
-        config, (ours, theirs) = Config(), socket.socketpair()
-        with ours, theirs:
-            connection = TConn(config, ours, ("127.0.0.1", 1), ("127.0.0.1", 2))
+    def test_the_overridden_method_serves_a_connection(self) -> None:
+        assert list(inspect.signature(ThreadWorker.handle).parameters) == ["self", "conn"], self.NEEDED
+
+    def test_gunicorn_reads_and_writes_only_through_the_limited_methods(self) -> None:
+        config, (ours, theirs) = Config(), connected()
+        connection = TConn(config, ours, ("127.0.0.1", 1), ("127.0.0.1", 2))
+        assert connection.sock is ours, self.NEEDED
+        assert not connection.initialized, self.NEEDED
+        with theirs, ClientSocket(ours, WaitingClients(1)) as client:
+            connection.sock = client
             connection.init()
             theirs.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n")
             request = next(connection.parser)
-            _, environ = create(request, ours, ("127.0.0.1", 1), ("127.0.0.1", 2), config)
-            relied_on = (
-                f"gunicorn {gunicorn.__version__} does not do what web.slow_clients and web.held_requests rely on"
-            )
-            assert environ.get("gunicorn.socket") is connection.sock is ours, relied_on
-            connection.parser.unreader.chunk = lambda _=None: b"body"
-            assert environ["wsgi.input"].read() == b"body", relied_on
+            response, environ = create(request, client, ("127.0.0.1", 1), ("127.0.0.1", 2), config)
+            assert environ["gunicorn.socket"] is client, self.NEEDED
+            client.recv = lambda *_: b"body"
+            assert environ["wsgi.input"].read() == b"body", self.NEEDED
+            sent = bytearray()
+            client.sendall = lambda data, _=0: sent.extend(data)
+            response.start_response("200 OK", [("Content-Length", "2")])
+            response.write(b"ok")
+            assert sent.endswith(b"ok"), self.NEEDED
 
     def test_all_our_settings_are_known(self, settings: Settings) -> None:
-        server = serving.Server(settings)
+        server = __main__.Server(settings)
         assert server.cfg.control_socket_disable, f"gunicorn {gunicorn.__version__} opens a control socket"
-        assert server.cfg.worker_class is slow_clients.SlowClientWorker
+        assert not server.cfg.sendfile
+        assert server.cfg.worker_class is __main__.Worker
 
 
 def test_the_slowest_of_too_many_clients_is_refused() -> None:
-    pairs = [socket.socketpair() for _ in range(3)]
-    slow, slower, newest = (Client(ours, socket.SHUT_RD) for ours, _ in pairs)
+    waiting_clients, pairs = WaitingClients(2), [connected() for _ in range(3)]
+    slow, slower, newest = clients = [ClientSocket(ours, waiting_clients) for ours, _ in pairs]
     slower.waited_s = 1000
-    waiting_clients = WaitingClients(2)
     try:
-        with (
-            waiting_clients.waiting_for(slow),
-            waiting_clients.waiting_for(slower),
-            waiting_clients.waiting_for(newest),
-        ):
-            assert (slow.is_disconnected, slower.is_disconnected, newest.is_disconnected) == (False, True, False)
-            assert pairs[1][0].recv(1) == b""
+        for client in clients:
+            waiting_clients.add(client)
+        assert [one.problem is None for one in (slow, slower, newest)] == [True, False, True]
+        assert isinstance(slower.problem, UnavailableError)
+        with pytest.raises(ConnectionResetError):
+            slower.recv(1)
     finally:
-        for connection in (end for pair in pairs for end in pair):
+        for connection in [*clients, *(theirs for _, theirs in pairs)]:
             connection.close()
 
 
@@ -296,7 +311,7 @@ def test_uploads_at_the_minimum_rate_do_not_block_others(port: int) -> None:
     """However many there are, those that threads have waited for longest are disconnected."""
     slow = [socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) for _ in range(2 * WEB_THREADS)]
     kind = "Content-Type: image/png\r\nContent-Length: 30000000"
-    drip = dripping(slow, b"x" * slow_clients.BODY_BYTES_PER_S)
+    drip = dripping(slow, b"x" * 10 * slow_clients.BYTES_PER_S)  # enough for ten seconds, should the machine be busy
     try:
         for connection in slow:
             connection.sendall(f"POST /api/v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\n{kind}\r\n\r\n".encode())
