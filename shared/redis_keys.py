@@ -22,7 +22,8 @@ WORKERS: Final = "sakuga:workers"  # sorted set of warm processes, by their last
 PACE: Final = "sakuga:pace"  # hash: milliseconds per megapixel of each style
 ETA_ERROR: Final = "sakuga:promises"  # string: the mean relative error of estimated times
 SLOWDOWN: Final = "sakuga:drift"  # string: the factor by which jobs take longer than estimated
-RECONCILED: Final = "sakuga:reconciled"  # string, there for a while after lists and totals were reconciled
+RECONCILED: Final = "sakuga:reconciled"  # string, there while lists and totals are reconciled, and for a while after
+RECOUNT: Final = "sakuga:recount"  # hash: the unfinished jobs counted so far in a reconciliation
 
 # Albums, webhooks, stored objects, requests
 ALBUMS_ENDED: Final = "sakuga:albums:ended"  # set of albums in which a photo has finished since the last notification

@@ -37,10 +37,11 @@ from shared.redis_keys import (
 from shared.services import Services, connect
 from shared.storage.disk import DiskStore
 from shared.storage.references import References
+from shared.usecases import maintenance
 from shared.usecases.albums import notify_finished
 from shared.usecases.dispatch import dispatch
 from shared.usecases.jobs import erase, retry
-from shared.usecases.maintenance import expire_due, reconcile
+from shared.usecases.maintenance import Reconciliation, expire_due
 from shared.usecases.recovery import resend_lost
 from tests.conftest import ROOT, ToyEngine, fall_silent, photo_bytes
 from tests.shared.albums.test_albums import ALBUMS, body, put, upload
@@ -119,6 +120,10 @@ class Place:
     client: FlaskClient
     watch: Watch
 
+    def __post_init__(self) -> None:
+        """Let it be a node's."""
+        self.reconciliation = Reconciliation(self.services)
+
     def send(self, seed: int, key: str | None = None) -> str:
         headers = {"Idempotency-Key": key} if key else {}
         return self.post(JOBS, photo_bytes(seed=seed), headers)
@@ -141,8 +146,12 @@ class Place:
     def tidy(self) -> None:
         """What every worker node does now and then."""
         services = self.services
-        for step in (resend_lost, dispatch, notify_finished, expire_due, reconcile):
+        for step in (resend_lost, dispatch, notify_finished, expire_due):
             step(services)
+        self.reconciliation.beat()
+        while self.reconciliation.is_under_way:
+            self.watch.look()
+            self.reconciliation.beat()
         services.references.release_expired()
         services.webhooks.send_due()
 
@@ -158,7 +167,8 @@ class Place:
 
 
 @pytest.fixture
-def place(guarded: Services, key_file: Path) -> Iterator[Place]:
+def place(guarded: Services, key_file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    monkeypatch.setattr(maintenance, "STEPS_PER_BEAT", 1)
     settings = guarded.settings.model_copy(update={"webhook_hosts": "localhost"})
     services = connect(settings)
     watch = Watch(services.redis)
