@@ -29,6 +29,7 @@ RECOUNT: Final = "sakuga:recount"  # hash: the unfinished jobs counted so far in
 ALBUMS_ENDED: Final = "sakuga:albums:ended"  # set of albums in which a photo has finished since the last notification
 WEBHOOKS_DUE: Final = "sakuga:webhooks"  # sorted set of undelivered messages, by when they are due
 REFERENCES: Final = "sakuga:holdings"  # sorted set of references, as "referrer key", by when they expire
+RESERVATIONS: Final = "sakuga:reservations"  # sorted set: "job pixels quota" of photos being admitted, by their end
 RATE_PREFIX: Final = "sakuga:rate"  # of the counts of requests, which the library `limits` keeps
 
 

@@ -27,6 +27,7 @@ from shared.redis_keys import (
     PACE,
     QUARANTINE,
     REFERENCES,
+    RESERVATIONS,
     SLOWDOWN,
     TOTALS,
     WEBHOOKS_DUE,
@@ -76,6 +77,7 @@ INDEXES = {
     OUTSTANDING: "its last job ends",
     ALBUMS_ENDED: "somebody has looked whether it has ended",
     WEBHOOKS_DUE: "the message was heard, or is given up",
+    RESERVATIONS: "the photo is admitted or refused, or a reconciliation ends it",
 }
 
 

@@ -95,12 +95,13 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', expiry, from, last)) do
     local job = read(id)
     if job.state == 'queued' then
         placed = placed + place(id, job)
-        add(recount, job.lane, job.flow, 1, job.pixels, job.work_ms)
+        add(job.lane, job.flow, 1, job.pixels, job.work_ms)
     elseif job.state == 'running' then
         placed = placed + place(id, job)
-        add(recount, job.lane, job.flow, 0, 0, job.work_ms)
+        add(job.lane, job.flow, 0, 0, job.work_ms)
     end
 end
+write(recount)
 redis.call('HSET', recount, 'counted_until', last)
 redis.call('EXPIRE', recount, ARGV[5])
 return {placed, last == ARGV[6] and 1 or 0}
@@ -155,6 +156,13 @@ return wrong
 )
 
 _LANES: Final = frozenset(Lane)
+# Stop following the changes of jobs. KEYS: the recount. ARGV: its id.
+_STOP: Final = """
+if redis.call('HGET', KEYS[1], 'id') == ARGV[1] then
+    redis.call('DEL', KEYS[1])
+end
+"""
+
 _SENT: Final = (redis_keys.lane_sent(Lane.INTERACTIVE), redis_keys.lane_sent(Lane.BULK))
 
 
@@ -172,6 +180,7 @@ def reconcile(redis: "Redis") -> Iterator[int]:
         yield int(redis.eval(_SET_LANE, 2, redis_keys.RECOUNT, redis_keys.lane_totals(lane), recount_id, lane))
     yield from _set_flows(redis, recount_id, "pixels", redis_keys.FLOW_PIXELS)
     yield from _set_flows(redis, recount_id, "ms", redis_keys.OUTSTANDING)
+    redis.eval(_STOP, 1, redis_keys.RECOUNT, recount_id)
 
 
 def _clean(redis: "Redis") -> Iterator[int]:

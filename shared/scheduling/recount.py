@@ -17,11 +17,23 @@ if TYPE_CHECKING:
 
 # Of a bulk job its flow is counted, too. The names of flows are ids and never those of lanes.
 ADD: Final = """
-local function add(recount, lane, flow, jobs, pixels, ms)
-    redis.call('HINCRBY', recount, 'jobs ' .. lane, jobs)
+local sums = {}
+
+local function sum(field, number)
+    sums[field] = (sums[field] or 0) + number
+end
+
+local function add(lane, flow, jobs, pixels, ms)
+    sum('jobs ' .. lane, jobs)
     for _, name in ipairs(lane == 'bulk' and {lane, flow} or {lane}) do
-        redis.call('HINCRBY', recount, 'pixels ' .. name, pixels)
-        redis.call('HINCRBY', recount, 'ms ' .. name, ms)
+        sum('pixels ' .. name, pixels)
+        sum('ms ' .. name, ms)
+    end
+end
+
+local function write(recount)
+    for field, number in pairs(sums) do
+        redis.call('HINCRBY', recount, field, number)
     end
 end
 """
@@ -33,7 +45,8 @@ _FOLLOW: Final = (
     + """
 local counted_until = redis.call('HGET', KEYS[1], 'counted_until')
 if counted_until and tonumber(ARGV[1]) <= tonumber(counted_until) then
-    add(KEYS[1], unpack(ARGV, 2))
+    add(unpack(ARGV, 2))
+    write(KEYS[1])
 end
 """
 )

@@ -56,9 +56,10 @@ class Reconciliation:
         if len(found) < STEPS_PER_BEAT:
             self._steps = None
             if self._wrong:
-                log.warning("reconciled lists and totals that had drifted from the records", wrong=self._wrong)
+                log.warning("reconciled lists, totals and quotas that had drifted from the records", wrong=self._wrong)
 
 
 def _steps(services: Services) -> Iterator[int]:
     yield from lanes.reconcile(services.redis)
     yield from albums.reconcile(services.redis, services.clock, services.jobs)
+    yield from services.quotas.reconcile()
