@@ -770,6 +770,10 @@ class TestQuarantine:
         assert services.store.head(poison.photo_key) is not None
         assert services.jobs.get(poison.id).state is State.FAILED
 
+    def test_redis_keeps_its_record_as_long(self, services: Services, poison: Job) -> None:
+        assert poison.expires_at > poison.created_at + services.settings.ttl_s
+        assert services.redis.expiretime(f"sakuga:job:{poison.id}") == int(poison.expires_at) + RECORD_GRACE_S
+
     def test_its_photo_goes_when_the_quarantine_ends(
         self, services: Services, poison: Job, let_pass: Callable[[float], None]
     ) -> None:
