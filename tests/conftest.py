@@ -398,7 +398,7 @@ class RunningService:
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
             )
-        wait_until(self._says_so, "sakuga up says that it is ready", limit_s=120)
+        wait_until(self._says_so, "sakuga up says that it is ready", limit_s=600)
         wait_until(self.ready, "sakuga up is ready", limit_s=60)
 
     def hold(self) -> None:
