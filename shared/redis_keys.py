@@ -22,12 +22,14 @@ WORKERS: Final = "sakuga:workers"  # sorted set of warm processes, by their last
 PACE: Final = "sakuga:pace"  # hash: milliseconds per megapixel of each style
 ETA_ERROR: Final = "sakuga:promises"  # string: the mean relative error of estimated times
 SLOWDOWN: Final = "sakuga:drift"  # string: the factor by which jobs take longer than estimated
-RECONCILED: Final = "sakuga:reconciled"  # string, there for a while after lists and totals were reconciled
+RECONCILED: Final = "sakuga:reconciled"  # string, there while lists and totals are reconciled, and for a while after
+RECOUNT: Final = "sakuga:recount"  # hash: the unfinished jobs counted so far in a reconciliation
 
 # Albums, webhooks, stored objects, requests
 ALBUMS_ENDED: Final = "sakuga:albums:ended"  # set of albums in which a photo has finished since the last notification
 WEBHOOKS_DUE: Final = "sakuga:webhooks"  # sorted set of undelivered messages, by when they are due
 REFERENCES: Final = "sakuga:holdings"  # sorted set of references, as "referrer key", by when they expire
+RESERVATIONS: Final = "sakuga:reservations"  # sorted set: "job pixels quota" of photos being admitted, by their end
 RATE_PREFIX: Final = "sakuga:rate"  # of the counts of requests, which the library `limits` keeps
 
 

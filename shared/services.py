@@ -23,6 +23,7 @@ from shared.scheduling.broker import Queue, celery_app
 from shared.scheduling.estimates import Estimates
 from shared.scheduling.lanes import Lanes
 from shared.scheduling.leases import Leases
+from shared.scheduling.recount import Recount
 from shared.scheduling.resend_locks import ResendLocks
 from shared.scheduling.workers import Workers
 from shared.settings import Settings
@@ -81,6 +82,7 @@ def connect(settings: Settings, *, wait_s: float = WAIT_S) -> Services:
         clock,
         (
             lanes,
+            Recount(),
             leases,
             resend_locks,
             cached_results,

@@ -388,6 +388,7 @@ class RunningService:
 
     def start(self) -> None:
         settings = {"SAKUGA_DATA_DIR": str(self.data_dir), "SAKUGA_PORT": str(self.port)}
+        settings |= {"SAKUGA_JOB_TIME_LIMIT_S": "3600"}  # what is held stays in hand however slow a test is
         hook = self.data_dir / "hook"
         hook.mkdir(parents=True, exist_ok=True)
         (hook / "sitecustomize.py").write_text(HOLD)
@@ -400,8 +401,8 @@ class RunningService:
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
             )
-        wait_until(self._has_started, "sakuga up says that it is ready", limit_s=120)
-        wait_until(self.ready, "sakuga up is ready", limit_s=10)
+        wait_until(self._has_started, "sakuga up says that it is ready", limit_s=600)
+        wait_until(self.ready, "sakuga up is ready", limit_s=60)
 
     def hold(self) -> None:
         """Hold up the conversion of every `held_photo` until `let_go`."""
@@ -415,13 +416,13 @@ class RunningService:
         """Keep every process busy with a photo meanwhile, so that further photos wait."""
         self.hold()
         with httpx.Client(base_url=f"{self.url}/api/v1", timeout=60) as client:
-            count = client.get("stats").json()["worker_processes"]
-            jobs = [client.post("jobs", files={"photo": held_photo()}).json()["links"]["self"] for _ in range(count)]
+            photos = [held_photo() for _ in self._forks()]
+            jobs = [client.post("jobs", files={"photo": photo}).json()["links"]["self"] for photo in photos]
 
             def are_in_hand() -> bool:
                 return all(client.get(f"{self.url}{job}").json()["state"] == "running" for job in jobs)
 
-            wait_until(are_in_hand, "every process has a photo in hand")
+            wait_until(are_in_hand, "every process has a photo in hand", limit_s=120)
             try:
                 yield
                 for job in jobs:
@@ -434,6 +435,11 @@ class RunningService:
         assert self.process is not None
         children = psutil.Process(self.process.pid).children()
         return [child for child in children if child.cmdline()[1:] == ["-m", name]]
+
+    def _forks(self) -> list[psutil.Process]:
+        """The processes that convert photos, whether or not they have been heard of lately: all of them take photos."""
+        (node,) = self.parts("worker")
+        return [child for child in node.children() if child.cmdline() == node.cmdline()]
 
     @property
     def _hold(self) -> Path:

@@ -27,6 +27,7 @@ from shared.redis_keys import (
     PACE,
     QUARANTINE,
     REFERENCES,
+    RESERVATIONS,
     SLOWDOWN,
     TOTALS,
     WEBHOOKS_DUE,
@@ -37,10 +38,11 @@ from shared.redis_keys import (
 from shared.services import Services, connect
 from shared.storage.disk import DiskStore
 from shared.storage.references import References
+from shared.usecases import maintenance
 from shared.usecases.albums import notify_finished
 from shared.usecases.dispatch import dispatch
 from shared.usecases.jobs import erase, retry
-from shared.usecases.maintenance import expire_due, reconcile
+from shared.usecases.maintenance import Reconciliation, expire_due
 from shared.usecases.recovery import resend_lost
 from tests.conftest import ROOT, ToyEngine, expire_lease, photo_bytes
 from tests.shared.albums.test_albums import ALBUMS, body, put, upload
@@ -75,6 +77,7 @@ INDEXES = {
     OUTSTANDING: "its last job ends",
     ALBUMS_ENDED: "somebody has looked whether it has ended",
     WEBHOOKS_DUE: "the message was heard, or is given up",
+    RESERVATIONS: "the photo is admitted or refused, or a reconciliation ends it",
 }
 
 
@@ -119,6 +122,10 @@ class Place:
     client: FlaskClient
     watch: Watch
 
+    def __post_init__(self) -> None:
+        """Let it be a node's."""
+        self.reconciliation = Reconciliation(self.services)
+
     def send(self, seed: int, key: str | None = None) -> str:
         headers = {"Idempotency-Key": key} if key else {}
         return self.post(JOBS, photo_bytes(seed=seed), headers)
@@ -141,8 +148,12 @@ class Place:
     def sweep(self) -> None:
         """Run the periodic housekeeping of a worker node."""
         services = self.services
-        for step in (resend_lost, dispatch, notify_finished, expire_due, reconcile):
+        for step in (resend_lost, dispatch, notify_finished, expire_due):
             step(services)
+        self.reconciliation.beat()
+        while self.reconciliation.is_under_way:
+            self.watch.look()
+            self.reconciliation.beat()
         services.references.release_expired()
         services.webhooks.send_due()
 
@@ -158,7 +169,8 @@ class Place:
 
 
 @pytest.fixture
-def place(guarded: Services, key_file: Path) -> Iterator[Place]:
+def place(guarded: Services, key_file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    monkeypatch.setattr(maintenance, "STEPS_PER_BEAT", 1)
     settings = guarded.settings.model_copy(update={"webhook_hosts": "localhost"})
     services = connect(settings)
     watch = Watch(services.redis)

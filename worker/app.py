@@ -29,7 +29,7 @@ from shared.services import connect
 from shared.settings import Settings
 from shared.usecases.albums import notify_finished
 from shared.usecases.dispatch import dispatch
-from shared.usecases.maintenance import expire_due, reconcile
+from shared.usecases.maintenance import Reconciliation, expire_due
 from shared.usecases.recovery import resend_lost
 from shared.webhooks.outbox import LOOK_S
 from worker import tasks
@@ -276,7 +276,7 @@ def add_housekeeping(app: Celery, node: Node) -> None:
             # in threads of their own, since the store and receivers of webhooks may be slow
             store = Repeating("store", HOUSEKEEPING_S, services.references.release_expired, services.store.sweep)
             webhooks = Repeating("webhooks", LOOK_S, services.webhooks.start_due)
-            books = Repeating("books", HOUSEKEEPING_S, partial(reconcile, services))
+            books = Repeating("books", HOUSEKEEPING_S, Reconciliation(services).beat)
             self.threads = [jobs, store, webhooks, books]
             for thread in self.threads:
                 thread.start()

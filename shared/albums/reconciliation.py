@@ -1,8 +1,8 @@
 """Recounts the photos of albums whose counts say, unlike the records, that some have not finished."""
 
 from collections import Counter
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Final, cast
 
 from shared import redis_keys
 from shared.albums.counts import counts_of, newest_of
@@ -15,12 +15,18 @@ if TYPE_CHECKING:
     from redis import Redis
     from redis.client import Pipeline
 
+PAGE: Final = 1000  # keys of Redis, few of which are an album's
 STILL_S = 600  # an album is recounted only if nothing has happened in it for this long
 
 
-def reconcile(redis: "Redis", clock: Clock, jobs: JobReader) -> int:
-    """Recount every album that may need it; return how many were wrong."""
-    return sum(recount(redis, clock, jobs, album_id) for album_id in unsettled(redis))
+def reconcile(redis: "Redis", clock: Clock, jobs: JobReader) -> Iterator[int]:
+    """Recount every album that may need it, one per step; yield how many were wrong."""
+    cursor = None
+    while cursor != 0:
+        cursor, keys = redis.scan(cursor or 0, match=redis_keys.album_counts("*"), count=PAGE)
+        for album_id in unsettled(redis, map(str, keys)):
+            yield int(recount(redis, clock, jobs, album_id))
+        yield 0
 
 
 def recount(redis: "Redis", clock: Clock, jobs: JobReader, album_id: str) -> bool:
@@ -49,12 +55,12 @@ def recount(redis: "Redis", clock: Clock, jobs: JobReader, album_id: str) -> boo
     return bool(redis.transaction(write, counted, stream, value_from_callable=True))  # type: ignore[arg-type]
 
 
-def unsettled(redis: "Redis") -> Iterator[str]:
-    """Yield the albums with unfinished photos according to their counts, which may be wrong."""
-    for key in redis.scan_iter(match=redis_keys.album_counts("*"), count=1000):
-        counts = counts_of(redis.hgetall(str(key)))
+def unsettled(redis: "Redis", keys: Iterable[str]) -> Iterator[str]:
+    """Yield the albums with unfinished photos according to these counts, which may be wrong."""
+    for key in keys:
+        counts = counts_of(redis.hgetall(key))
         if counts[State.QUEUED] + counts[State.RUNNING]:
-            yield str(key).split(":")[2]
+            yield key.split(":")[2]
 
 
 def _job_states(redis: "Redis", jobs: JobReader, album_id: str) -> Counter[str | None]:

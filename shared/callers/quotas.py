@@ -1,6 +1,7 @@
 """Daily quotas (UTC) of callers in megapixels, charged when a photo is admitted.
 
-The size that counts is the one after the photo is shrunk. A photo that is rejected after all is refunded.
+The size that counts is the one after the photo is shrunk. A photo that is rejected after all is refunded; if the
+process that admits it dies, the reconciliation finds the reservation, and refunds it unless there is a job.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from math import ceil
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from redis.exceptions import RedisError
 
@@ -21,15 +22,44 @@ from shared.redis_clock import Clock
 if TYPE_CHECKING:
     from redis import Redis
 
-# Count if there is room, in one step. KEYS: of the day. ARGV: pixels, the most, when the key goes (epoch seconds).
+RESERVED_S: Final = 3600  # for which a photo may be on its way to its record; whoever admits it for longer has died
+PAGE: Final = 100  # reservations per step
+
+# Count if there is room, in one step. KEYS: of the day, the reservations. ARGV: pixels, the most, when the key goes
+# (epoch seconds), the reservation, when it ends.
 _RESERVE: Final = """
 if tonumber(redis.call('GET', KEYS[1]) or 0) + ARGV[1] > tonumber(ARGV[2]) then
     return 0
 end
 redis.call('INCRBY', KEYS[1], ARGV[1])
 redis.call('EXPIREAT', KEYS[1], ARGV[3])
+redis.call('ZADD', KEYS[2], ARGV[5], ARGV[4])
 return 1
 """
+
+# End a reservation, and refund it where it was not ended before. KEYS: of the day, the reservations, a record that
+# shows that it was used, if there may be one. ARGV: the reservation, pixels.
+_REFUND: Final = """
+local is_open = redis.call('ZREM', KEYS[2], ARGV[1]) == 1
+if not is_open or KEYS[3] and redis.call('EXISTS', KEYS[3]) == 1 then
+    return 0
+end
+if redis.call('EXISTS', KEYS[1]) == 1 then
+    redis.call('DECRBY', KEYS[1], ARGV[2])
+end
+return 1
+"""
+
+
+class _Entry(NamedTuple):
+    """A reservation as Redis keeps it."""
+
+    job_id: str
+    pixels: str
+    key: str  # of the day
+
+    def __str__(self) -> str:
+        return " ".join(self)
 
 
 @dataclass(slots=True)
@@ -50,11 +80,11 @@ class Quotas:
         self._keys = keys
 
     @contextmanager
-    def reserve(self, caller_id: str, pixels: int) -> Iterator[Reservation]:
-        """Charge a photo while the block admits it.
+    def reserve(self, caller_id: str, pixels: int, job_id: str) -> Iterator[Reservation]:
+        """Charge a photo while the block admits it as a job.
 
         It is refunded if it is rejected, if the block fails before the reservation is committed, and if the block asks
-        for it.
+        for it. If the block fails afterwards, it is refunded later, unless there is a record of the job.
 
         Raises:
             QuotaExceededError: it exceeds what is left of today's quota; with the seconds until tomorrow.
@@ -64,14 +94,22 @@ class Quotas:
         if most is None:
             yield Reservation(lambda: None)
             return
-        key = self._reserve(caller_id, pixels, most)
-        reservation = Reservation(partial(self._refund, key, pixels))
+        entry = self._reserve(caller_id, pixels, most, job_id)
+        reservation = Reservation(partial(self._refund, entry))
         try:
             yield reservation
         except BaseException as error:
             if isinstance(error, SakugaError) or not reservation.committed:
                 reservation.refund()
             raise
+        with suppress(RedisError):  # a reconciliation ends it
+            self._redis.zrem(redis_keys.RESERVATIONS, str(entry))
+
+    def reconcile(self) -> Iterator[int]:
+        """End the reservations of processes that died, some per step; yield how many each step refunded."""
+        while ended := self._redis.zrangebyscore(redis_keys.RESERVATIONS, 0, self._clock.now(), start=0, num=PAGE):
+            entries = [_Entry(*str(entry).split(" ")) for entry in ended]
+            yield sum(self._end(entry, redis_keys.job_record(entry.job_id)) for entry in entries)
 
     def left(self, caller_id: str) -> float | None:
         """Return the megapixels left of a caller's quota today; None without a quota."""
@@ -84,7 +122,7 @@ class Quotas:
         caller = self._keys.caller(caller_id)
         return None if caller is None or caller.megapixels_per_day is None else int(caller.megapixels_per_day * 1e6)
 
-    def _reserve(self, caller_id: str, pixels: int, most: int) -> str:
+    def _reserve(self, caller_id: str, pixels: int, most: int, job_id: str) -> _Entry:
         if pixels > most:
             raise PhotoTooLargeError(
                 f"Drawing this photo takes {pixels / 1e6:g} megapixels; your quota is {most / 1e6:g} a day. A smaller "
@@ -92,22 +130,27 @@ class Quotas:
             )
         now = self._now()
         tomorrow = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-        key = _key(caller_id, now)
-        gone = int((tomorrow + timedelta(days=1)).timestamp())
-        if not self._redis.eval(_RESERVE, 1, key, pixels, most, gone):
+        entry = _Entry(job_id, str(pixels), _key(caller_id, now))
+        gone, ends = int((tomorrow + timedelta(days=1)).timestamp()), now.timestamp() + RESERVED_S
+        keys = (entry.key, redis_keys.RESERVATIONS)
+        if not self._redis.eval(_RESERVE, len(keys), *keys, pixels, most, gone, str(entry), ends):
             raise QuotaExceededError(
                 f"This photo exceeds what is left of your quota of {most / 1e6:g} megapixels a day (until 0:00 UTC).",
                 retry_after_s=max(1, ceil((tomorrow - now).total_seconds())),
             )
-        return key
+        return entry
 
     def _now(self) -> datetime:
         """By the clock of Redis: else a web whose clock is wrong would give everybody another day's quota."""
         return datetime.fromtimestamp(self._clock.now(), UTC)
 
-    def _refund(self, key: str, pixels: int) -> None:
+    def _refund(self, entry: _Entry) -> None:
         with suppress(RedisError):  # the photo was refused; that is what its sender is to hear
-            self._redis.decrby(key, pixels)
+            self._end(entry)
+
+    def _end(self, entry: _Entry, *proof: str) -> int:
+        keys = (entry.key, redis_keys.RESERVATIONS, *proof)
+        return int(self._redis.eval(_REFUND, len(keys), *keys, str(entry), entry.pixels))
 
 
 def _key(caller_id: str, now: datetime) -> str:

@@ -2,23 +2,31 @@
 
 They change in one transaction with each record, so they differ only after something outside of it: Redis removed a
 record that no worker could expire, a record is damaged, a key was deleted by hand. The records are authoritative. Only
-their fields `state`, `lane`, `pixels`, `work_ms`, `album` and `caller` are read, so these keep their meaning in every
-version.
+their fields `state`, `lane`, `pixels`, `work_ms`, `album`, `caller` and `expires_at` are read, so these keep their
+meaning in every version.
+
+However many jobs there are, every step is short: Redis answers others in between.
 """
 
-from typing import TYPE_CHECKING, Final, cast
+import secrets
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from shared import redis_keys
-from shared.jobs.record import Lane
+from shared.jobs.record import Lane, State
+from shared.scheduling.recount import ADD
 
 if TYPE_CHECKING:
     from redis import Redis
 
-# Redis runs a script as one step. What both have in common: KEYS: the leases, the flows, what of the interactive lane
-# is with the queue, likewise of bulk. ARGV: the prefixes of a job's record and of a flow's jobs.
-_COMMON: Final = """
-local leases, flows, sent = KEYS[1], KEYS[2], {interactive = KEYS[3], bulk = KEYS[4]}
-local names = {'state', 'lane', 'pixels', 'work_ms', 'album', 'caller'}
+PAGE: Final = 100  # jobs, or flows, per step
+RECOUNT_TTL_S: Final = 3600  # after its last step
+_END: Final = 1e300  # later than any job expires
+
+# Redis runs a script as one step. What those of jobs have in common: ARGV: the prefix of a job's record.
+_READ: Final = """
+local names = {'state', 'lane', 'pixels', 'work_ms', 'album', 'caller', 'expires_at'}
 
 local function read(id)
     local job, found = {}, redis.pcall('HMGET', ARGV[1] .. id, unpack(names))
@@ -28,126 +36,199 @@ local function read(id)
     end
     job.flow = job.album or job.caller
     local numbers = type(job.pixels) == 'number' and type(job.work_ms) == 'number'
-    return numbers and job.lane and sent[job.lane] and type(job.flow) == 'string' and job or {}
+    local is_known = job.lane == 'interactive' or job.lane == 'bulk'
+    return numbers and is_known and type(job.flow) == 'string' and job or {}
 end
 """
 
-# Find a place for the jobs that have none. ARGV: and the jobs.
-_PLACE: Final = (
-    _COMMON
+# Remove what does not belong on a list, and let the rest expire. KEYS: the jobs by expiry, the list if it is a sorted
+# set. ARGV: and the state of the jobs that belong there, and some of them.
+_CLEAN: Final = (
+    _READ
     + """
-local placed = 0
+local wrong = 0
 for place = 3, #ARGV do
     local id = ARGV[place]
     local job = read(id)
-    local waits = job.state == 'queued' and not redis.call('ZSCORE', sent[job.lane], id)
-    if waits and job.lane == 'interactive' then
-        placed = placed + redis.call('ZADD', sent.interactive, 0, id)
-    elseif waits and not redis.call('LPOS', ARGV[2] .. job.flow, id) then
-        redis.call('RPUSH', ARGV[2] .. job.flow, id)
-        redis.call('ZADD', flows, 'NX', redis.call('ZRANGE', flows, 0, 0, 'WITHSCORES')[2] or 0, job.flow)
-        placed = placed + 1
-    elseif job.state == 'running' then
-        placed = placed + redis.call('ZADD', leases, 'NX', 0, id)
+    if job.state ~= ARGV[2] then
+        wrong = wrong + (KEYS[2] and redis.call('ZREM', KEYS[2], id) or 0)
+    elseif type(job.expires_at) == 'number' then
+        wrong = wrong + redis.call('ZADD', KEYS[1], 'NX', string.format('%.17g', job.expires_at), id)
     end
 end
-return placed
+return wrong
 """
 )
 
-# Take off the lists what does not belong there, and count the rest anew. KEYS: and the totals of the interactive lane
-# and of bulk, the pixels and the work of all flows.
+# Count the next jobs, and find a place for those that have none; nil if another recount has begun meanwhile. KEYS: the
+# recount, the jobs by expiry, the leases, the flows, what of the interactive lane is with the queue, likewise of bulk.
+# ARGV: and the prefix of a flow's jobs, the recount's id, how many jobs, the time to live of the recount, when all
+# have expired.
 _COUNT: Final = (
-    _COMMON
+    ADD
+    + _READ
     + """
-local totals = {interactive = KEYS[5], bulk = KEYS[6]}
-local pixels_of, work_of, seen, mended = {}, {}, {}, 0
-local books = {interactive = {jobs = 0, pixels = 0, ms = 0}, bulk = {jobs = 0, pixels = 0, ms = 0}}
+local recount, expiry, leases, flows, sent = KEYS[1], KEYS[2], KEYS[3], KEYS[4], {interactive = KEYS[5], bulk = KEYS[6]}
 
-local function count(id)
-    local job = seen[id] or read(id)
-    local waits = job.state == 'queued'
-    if not seen[id] and (waits or job.state == 'running') then
-        local book = books[job.lane]
-        book.ms = book.ms + job.work_ms
-        book.jobs = book.jobs + (waits and 1 or 0)
-        book.pixels = book.pixels + (waits and job.pixels or 0)
-        if job.lane == 'bulk' then
-            work_of[job.flow] = (work_of[job.flow] or 0) + job.work_ms
-            pixels_of[job.flow] = waits and (pixels_of[job.flow] or 0) + job.pixels or pixels_of[job.flow]
-        end
+local function place(id, job)
+    if job.state == 'running' then
+        return redis.call('ZADD', leases, 'NX', 0, id)
+    elseif redis.call('ZSCORE', sent[job.lane], id) then
+        return 0
+    elseif job.lane == 'interactive' then
+        return redis.call('ZADD', sent.interactive, 0, id)
+    elseif redis.call('LPOS', ARGV[2] .. job.flow, id) then
+        return 0
     end
-    seen[id] = job
-    return job.state
+    redis.call('RPUSH', ARGV[2] .. job.flow, id)
+    redis.call('ZADD', flows, 'NX', redis.call('ZRANGE', flows, 0, 0, 'WITHSCORES')[2] or 0, job.flow)
+    return 1
 end
 
-local function keep(list, state)
-    for _, id in ipairs(redis.call('ZRANGE', list, 0, -1)) do
-        mended = mended + (count(id) == state and 0 or redis.call('ZREM', list, id))
+if redis.call('HGET', recount, 'id') ~= ARGV[3] then
+    return nil
+end
+local from = '(' .. redis.call('HGET', recount, 'counted_until')
+local last = redis.call('ZRANGEBYSCORE', expiry, from, '+inf', 'WITHSCORES', 'LIMIT', ARGV[4] - 1, 1)[2] or ARGV[6]
+local placed = 0
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', expiry, from, last)) do
+    local job = read(id)
+    if job.state == 'queued' then
+        placed = placed + place(id, job)
+        add(job.lane, job.flow, 1, job.pixels, job.work_ms)
+    elseif job.state == 'running' then
+        placed = placed + place(id, job)
+        add(job.lane, job.flow, 0, 0, job.work_ms)
     end
+end
+write(recount)
+redis.call('HSET', recount, 'counted_until', last)
+redis.call('EXPIRE', recount, ARGV[5])
+return {placed, last == ARGV[6] and 1 or 0}
+"""
+)
+
+# Set totals to what was counted. KEYS: the recount, totals. ARGV: the recount's id, ...
+_SET: Final = """
+if redis.call('HGET', KEYS[1], 'id') ~= ARGV[1] then
+    return 0
+end
+
+local function counted(field)
+    return tonumber(redis.call('HGET', KEYS[1], field) or 0)
 end
 
 local function set(key, field, number)
-    if tonumber(redis.call('HGET', key, field) or 0) ~= number then
-        redis.call('HSET', key, field, string.format('%.0f', number))
-        mended = mended + 1
+    if tonumber(redis.call('HGET', key, field) or 0) == number then
+        return 0
     end
+    redis.call('HSET', key, field, string.format('%.0f', number))
+    return 1
 end
+"""
 
-local function set_all(key, counted)
-    for _, flow in ipairs(redis.call('HKEYS', key)) do
-        mended = mended + (counted[flow] and 0 or redis.call('HDEL', key, flow))
-    end
-    for flow, number in pairs(counted) do
-        set(key, flow, number)
-    end
-end
-
-keep(sent.interactive, 'queued')
-keep(sent.bulk, 'queued')
-keep(leases, 'running')
-for _, flow in ipairs(redis.call('ZRANGE', flows, 0, -1)) do
-    for _, id in ipairs(redis.call('LRANGE', ARGV[2] .. flow, 0, -1)) do
-        count(id)
-    end
-end
-for lane, book in pairs(books) do
-    set(totals[lane], 'jobs', book.jobs)
-    set(totals[lane], 'pixels', book.pixels)
-    set(totals[lane], 'finished_ms', (tonumber(redis.call('HGET', totals[lane], 'submitted_ms') or 0) or 0) - book.ms)
-end
-set_all(KEYS[7], pixels_of)
-set_all(KEYS[8], work_of)
-return mended
+# ... the lane.
+_SET_LANE: Final = (
+    _SET
+    + """
+local submitted_ms = tonumber(redis.call('HGET', KEYS[2], 'submitted_ms') or 0) or 0
+return set(KEYS[2], 'jobs', counted('jobs ' .. ARGV[2]))
+    + set(KEYS[2], 'pixels', counted('pixels ' .. ARGV[2]))
+    + set(KEYS[2], 'finished_ms', submitted_ms - counted('ms ' .. ARGV[2]))
 """
 )
 
-_LISTS: Final = (
-    redis_keys.LEASES,
-    redis_keys.FLOWS,
-    redis_keys.lane_sent(Lane.INTERACTIVE),
-    redis_keys.lane_sent(Lane.BULK),
+# ... "pixels" or "ms", and some flows; one without any leaves nothing behind.
+_SET_FLOWS: Final = (
+    _SET
+    + """
+local wrong = 0
+for place = 3, #ARGV do
+    local number = counted(ARGV[2] .. ' ' .. ARGV[place])
+    if number == 0 then
+        wrong = wrong + redis.call('HDEL', KEYS[2], ARGV[place])
+    else
+        wrong = wrong + set(KEYS[2], ARGV[place], number)
+    end
+end
+return wrong
+"""
 )
-_TOTALS: Final = (
-    redis_keys.lane_totals(Lane.INTERACTIVE),
-    redis_keys.lane_totals(Lane.BULK),
-    redis_keys.FLOW_PIXELS,
-    redis_keys.OUTSTANDING,
-)
-_PREFIXES: Final = (redis_keys.JOB_PREFIX, redis_keys.FLOW_PREFIX)
+
+_LANES: Final = frozenset(Lane)
+# Stop following the changes of jobs. KEYS: the recount. ARGV: its id.
+_STOP: Final = """
+if redis.call('HGET', KEYS[1], 'id') == ARGV[1] then
+    redis.call('DEL', KEYS[1])
+end
+"""
+
+_SENT: Final = (redis_keys.lane_sent(Lane.INTERACTIVE), redis_keys.lane_sent(Lane.BULK))
 
 
-def reconcile(redis: "Redis") -> int:
-    """Correct the lists and totals of unfinished jobs; return how many entries were wrong.
+def reconcile(redis: "Redis") -> Iterator[int]:
+    """Correct the lists and totals of unfinished jobs step by step; yield how many entries each step found wrong."""
+    yield from _clean(redis)
+    recount_id = secrets.token_hex(8)
+    with redis.pipeline() as pipe:
+        pipe.delete(redis_keys.RECOUNT)
+        pipe.hset(redis_keys.RECOUNT, mapping={"id": recount_id, "counted_until": -1})
+        pipe.expire(redis_keys.RECOUNT, RECOUNT_TTL_S)
+        pipe.execute()
+    yield from _count(redis, recount_id)
+    for lane in Lane:
+        yield int(redis.eval(_SET_LANE, 2, redis_keys.RECOUNT, redis_keys.lane_totals(lane), recount_id, lane))
+    yield from _set_flows(redis, recount_id, "pixels", redis_keys.FLOW_PIXELS)
+    yield from _set_flows(redis, recount_id, "ms", redis_keys.OUTSTANDING)
+    redis.eval(_STOP, 1, redis_keys.RECOUNT, recount_id)
 
-    First every such job is put into its list, some records at a time; then the lists, which are now complete, are
-    counted in one step.
-    """
-    wrong = cursor = 0
-    while True:
-        cursor, page = cast("tuple[int, list[tuple[str, float]]]", redis.zscan(redis_keys.EXPIRY, cursor, count=100))
-        if page:
-            wrong += int(redis.eval(_PLACE, len(_LISTS), *_LISTS, *_PREFIXES, *(job_id for job_id, _ in page)))
-        if cursor == 0:
-            break
-    return wrong + int(redis.eval(_COUNT, len(_LISTS + _TOTALS), *_LISTS, *_TOTALS, *_PREFIXES))
+
+def _clean(redis: "Redis") -> Iterator[int]:
+    """Clean the lists in the order in which a job passes through them: so none is missed on the way."""
+    for flows in _pages(redis.zscan, redis_keys.FLOWS):
+        for flow in flows:
+            yield from _clean_flow(redis, redis_keys.flow_jobs(flow))
+    for key, state in ((_SENT[0], State.QUEUED), (_SENT[1], State.QUEUED), (redis_keys.LEASES, State.RUNNING)):
+        for ids in _pages(redis.zscan, key):
+            yield int(redis.eval(_CLEAN, 2, redis_keys.EXPIRY, key, redis_keys.JOB_PREFIX, state, *ids))
+
+
+def _clean_flow(redis: "Redis", key: str) -> Iterator[int]:
+    """Go through a flow from its end, which stays where it is while jobs are taken from the front."""
+    last = -1
+    while ids := cast("list[str]", redis.lrange(key, last - PAGE + 1, last)):
+        yield int(redis.eval(_CLEAN, 1, redis_keys.EXPIRY, redis_keys.JOB_PREFIX, State.QUEUED, *ids))
+        last -= PAGE
+
+
+def _count(redis: "Redis", recount_id: str) -> Iterator[int]:
+    keys = (redis_keys.RECOUNT, redis_keys.EXPIRY, redis_keys.LEASES, redis_keys.FLOWS, *_SENT)
+    prefixes = (redis_keys.JOB_PREFIX, redis_keys.FLOW_PREFIX)
+    while found := redis.eval(_COUNT, len(keys), *keys, *prefixes, recount_id, PAGE, RECOUNT_TTL_S, _END):
+        placed, is_last = cast("list[int]", found)
+        yield placed
+        if is_last:
+            return
+
+
+def _set_flows(redis: "Redis", recount_id: str, unit: str, key: str) -> Iterator[int]:
+    """Set the totals of all flows that have any or were counted."""
+    counted = (list(_flows(fields, unit)) for fields in _pages(redis.hscan, redis_keys.RECOUNT))
+    for flows in chain(_pages(redis.hscan, key), counted):
+        yield int(redis.eval(_SET_FLOWS, 2, redis_keys.RECOUNT, key, recount_id, unit, *flows))
+
+
+def _flows(fields: list[str], unit: str) -> Iterator[str]:
+    for field in fields:
+        counted, _, name = field.partition(" ")
+        if counted == unit and name not in _LANES:
+            yield name
+
+
+def _pages(scan: Callable[..., Any], key: str) -> Iterator[list[str]]:
+    """Yield the members of a sorted set, or the fields of a hash, some at a time."""
+    cursor = None
+    while cursor != 0:
+        cursor, found = scan(key, cursor or 0, count=PAGE)
+        names = list(dict(found))  # all at once where there are few
+        yield from (names[first : first + PAGE] for first in range(0, len(names), PAGE))

@@ -1,13 +1,13 @@
 """The operations on an album, and the notification that it has finished."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from shared.albums.record import Album, have_ended
 from shared.conversion import Options
 from shared.errors import NewerRecordError, UnknownAlbumError, UnknownJobError
-from shared.jobs.record import State, new_id
+from shared.jobs.record import Job, State, new_id
 from shared.services import Services
 from shared.styles import Style
 from shared.usecases.dispatch import dispatch
@@ -97,12 +97,27 @@ def erase_album(services: Services, album_id: str) -> None:
 
     A photo that is uploaded meanwhile was either listed before the album was closed, and is found here, or its upload
     sees that the album is closed, and erases it.
+
+    Raises:
+        NewerRecordError: a newer release wrote the album or one of its jobs; nothing is changed.
     """
+    _require_readable(services, album_id)
     services.albums.close(album_id)
+    for job in _jobs(services, album_id):
+        with suppress(UnknownJobError):
+            services.jobs.erase(job.id)
+    services.albums.erase(album_id)
+
+
+def _require_readable(services: Services, album_id: str) -> None:
+    """Refuse an album that this release cannot read completely, before anything in it is changed."""
+    with suppress(UnknownAlbumError):  # what is left of one whose record has gone can still be erased
+        services.albums.get(album_id)
+    for _ in _jobs(services, album_id):
+        pass
+
+
+def _jobs(services: Services, album_id: str) -> Iterator[Job]:
     names = services.albums.names(album_id)  # all at once: places move when a name is freed meanwhile
     for place in range(0, len(names), 100):
-        for entry in services.albums.get_many(album_id, names[place : place + 100]):
-            if entry.job:
-                with suppress(UnknownJobError):
-                    services.jobs.erase(entry.job.id)
-    services.albums.erase(album_id)
+        yield from (entry.job for entry in services.albums.get_many(album_id, names[place : place + 100]) if entry.job)

@@ -1,5 +1,8 @@
 """Periodic maintenance, idempotent and run by every worker node."""
 
+from collections.abc import Iterator
+from itertools import islice
+
 import structlog
 
 from shared import redis_keys
@@ -7,7 +10,8 @@ from shared.albums import reconciliation as albums
 from shared.scheduling import reconciliation as lanes
 from shared.services import Services
 
-RECONCILE_S = 600
+RECONCILE_S = 600  # between two reconciliations
+STEPS_PER_BEAT = 10  # each takes Redis a few milliseconds
 
 log = structlog.get_logger()
 
@@ -23,10 +27,39 @@ def expire_due(services: Services) -> None:
                 left += 1
 
 
-def reconcile(services: Services) -> None:
-    """Correct what is kept beside the records, where it has drifted from them; one node at a time does it."""
-    if not services.redis.set(redis_keys.RECONCILED, "1", nx=True, ex=RECONCILE_S):
-        return
-    wrong = lanes.reconcile(services.redis) + albums.reconcile(services.redis, services.clock, services.jobs)
-    if wrong:
-        log.warning("reconciled lists and totals that had drifted from the records", wrong=wrong)
+class Reconciliation:
+    """Corrects what is kept beside the records, where it has drifted from them: some steps per beat, on one node.
+
+    A node that dies or loses Redis in between leaves the rest to the next reconciliation.
+    """
+
+    def __init__(self, services: Services) -> None:
+        """Begin with the next beat."""
+        self._services = services
+        self._steps: Iterator[int] | None = None
+        self._wrong = 0
+
+    @property
+    def is_under_way(self) -> bool:
+        return self._steps is not None
+
+    def beat(self) -> None:
+        """Do some steps, unless another node is at it, or has finished a short while ago."""
+        redis = self._services.redis
+        if self._steps is None:
+            if not redis.set(redis_keys.RECONCILED, "1", nx=True, ex=RECONCILE_S):
+                return
+            self._steps, self._wrong = _steps(self._services), 0
+        found = list(islice(self._steps, STEPS_PER_BEAT))
+        self._wrong += sum(found)
+        redis.set(redis_keys.RECONCILED, "1", ex=RECONCILE_S)
+        if len(found) < STEPS_PER_BEAT:
+            self._steps = None
+            if self._wrong:
+                log.warning("reconciled lists, totals and quotas that had drifted from the records", wrong=self._wrong)
+
+
+def _steps(services: Services) -> Iterator[int]:
+    yield from lanes.reconcile(services.redis)
+    yield from albums.reconcile(services.redis, services.clock, services.jobs)
+    yield from services.quotas.reconcile()

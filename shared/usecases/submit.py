@@ -52,9 +52,10 @@ def submit(services: Services, photo: BinaryIO, order: Order) -> Job:
         return earlier
     pixels = max(MIN_PIXELS, working_pixels((header.width, header.height), order.options.max_side))
     info = PhotoInfo(width=header.width, height=header.height, bytes=photo.seek(0, 2), sha256=sha256)
-    with services.quotas.reserve(order.caller, pixels) as reservation:
+    job_id = order.job_id or new_id()
+    with services.quotas.reserve(order.caller, pixels, job_id) as reservation:
         services.admission.admit(order.lane, pixels, order.album or order.caller)
-        job = _new_job(services, order, style, info, pixels)
+        job = _new_job(services, job_id, order, style, info, pixels)
         with services.references.acquire(job.photo_reference, until=job.expires_at):
             services.store.put(job.photo_key, photo, content_type="application/octet-stream")
         reservation.committed = True
@@ -64,12 +65,12 @@ def submit(services: Services, photo: BinaryIO, order: Order) -> Job:
     return entered
 
 
-def _new_job(services: Services, order: Order, style: Style, photo: PhotoInfo, pixels: int) -> Job:
+def _new_job(services: Services, job_id: str, order: Order, style: Style, photo: PhotoInfo, pixels: int) -> Job:
     now = services.clock.now()
     work_ms = services.estimates.estimate_ms(style, pixels / 1e6)
     digest = result_digest(photo.sha256, style.sha256, order.options)
     job = Job(
-        id=order.job_id or new_id(),
+        id=job_id,
         caller=order.caller,
         style=style.name,
         max_side=order.options.max_side,

@@ -23,7 +23,12 @@ class Message:
     @property
     def host(self) -> str:
         """The receiver, whatever the port."""
-        return urlsplit(self.url).hostname or ""
+        return host_of(self.url)
+
+
+def host_of(url: str) -> str:
+    """Return the receiver that a URL names, whatever the port."""
+    return urlsplit(url).hostname or ""
 
 
 def new_secret() -> str:

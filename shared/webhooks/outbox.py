@@ -1,6 +1,7 @@
 """The outbox of webhook messages: they wait in Redis, and delivery is retried until it is acknowledged."""
 
 from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 import structlog
@@ -9,7 +10,7 @@ from shared import redis_keys
 from shared.redis_clock import Clock
 from shared.webhooks.addresses import DeliveryError, require_allowed
 from shared.webhooks.delivery import post
-from shared.webhooks.messages import Message, read_message
+from shared.webhooks.messages import Message, host_of, read_message
 from shared.webhooks.senders import Senders
 
 if TYPE_CHECKING:
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
 
 DELAYS_S: Final = (5, 60, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600)
 LOOK_S: Final = 2  # the interval between checks for due messages
+MAX_WAITING: Final = 1000  # messages per check that find their caller or host at its limit
 CLAIM_S: Final = 120  # after which another node may send it; above the deadline and the time to resolve a name
 _CLAIM: Final = """
 local due = redis.call('ZRANGE', KEYS[1], '-inf', ARGV[1], 'BYSCORE', 'LIMIT', 0, ARGV[3])
 for _, message in ipairs(due) do redis.call('ZADD', KEYS[1], ARGV[2], message) end
 return due
 """
-_CLAIM_COUNT: Final = 100
 
 log = structlog.get_logger()
 
@@ -70,13 +71,18 @@ class Webhooks:
         return sum(future.result() for future in self.start_due())
 
     def start_due(self) -> list[Future[bool]]:
-        """Start sending the due messages; those for which no sender is free are due again in a moment."""
-        started, waiting = [], []
-        while claimed := self._claim():
-            for message_id, message in claimed.items():
-                if message is None:  # its time to live is over
+        """Start sending due messages while senders are free.
+
+        Messages whose caller or host has reached its limit are due again in a moment, and so behind all others.
+        """
+        started: list[Future[bool]] = []
+        waiting: list[str] = []
+        while (free := self._senders.free) and len(waiting) < MAX_WAITING and (claimed := self._claim(free)):
+            for message_id, (url, caller) in claimed.items():
+                send = partial(self._send, message_id)
+                if url is None:  # its time to live is over
                     self._drop(message_id)
-                elif future := self._senders.start(self._send, message):
+                elif future := self._senders.start(send, caller=caller or "", host=host_of(url)):
                     started.append(future)
                 else:
                     waiting.append(message_id)
@@ -85,19 +91,14 @@ class Webhooks:
             self._redis.zadd(redis_keys.WEBHOOKS_DUE, dict.fromkeys(waiting, due), xx=True)
         return started
 
-    def _claim(self) -> dict[str, Message | None]:
-        """Claim some due messages, which no other node sends for `CLAIM_S`."""
+    def _claim(self, count: int) -> dict[str, list[str | None]]:
+        """Claim up to `count` due messages, which no other node sends for `CLAIM_S`; return URL and caller of each."""
         now = self._clock.now()
-        claimed = cast(
-            "list[str]", self._redis.eval(_CLAIM, 1, redis_keys.WEBHOOKS_DUE, now, now + CLAIM_S, _CLAIM_COUNT)
-        )
+        claimed = cast("list[str]", self._redis.eval(_CLAIM, 1, redis_keys.WEBHOOKS_DUE, now, now + CLAIM_S, count))
         with self._redis.pipeline(transaction=False) as pipe:
             for message_id in claimed:
-                pipe.hgetall(redis_keys.webhook_message(message_id))
-            return {
-                message_id: read_message(message_id, found)
-                for message_id, found in zip(claimed, pipe.execute(), strict=True)
-            }
+                pipe.hmget(redis_keys.webhook_message(message_id), ["url", "caller"])
+            return dict(zip(claimed, pipe.execute(), strict=True))
 
     def _drop(self, message_id: str) -> None:
         with self._redis.pipeline() as pipe:
@@ -105,7 +106,12 @@ class Webhooks:
             pipe.delete(redis_keys.webhook_message(message_id))  # if it expired while it was sent its tries came back
             pipe.execute()
 
-    def _send(self, message: Message) -> bool:
+    def _send(self, message_id: str) -> bool:
+        record = cast("dict[str, str]", self._redis.hgetall(redis_keys.webhook_message(message_id)))
+        message = read_message(message_id, record)
+        if message is None:  # it has expired since
+            self._drop(message_id)
+            return False
         try:
             post(message, self._private_hosts)
         except DeliveryError as error:

@@ -8,8 +8,6 @@ from typing import Final
 
 import structlog
 
-from shared.webhooks.messages import Message
-
 SENDERS: Final = 32  # at once; mostly they wait for receivers
 # No caller and no host may occupy them all; several callers with slow receivers together can.
 SENDERS_PER_CALLER: Final = SENDERS // 2
@@ -26,18 +24,20 @@ class Senders:
         self._lock = Lock()
         self._busy: Counter[str] = Counter()
 
-    def start(self, send: Callable[[Message], bool], message: Message) -> Future[bool] | None:
+    @property
+    def free(self) -> int:
+        """How many messages could be sent now, to callers and hosts that are below their limits."""
+        with self._lock:
+            return SENDERS - self._busy["all"]
+
+    def start(self, send: Callable[[], bool], *, caller: str, host: str) -> Future[bool] | None:
         """Send a message in a thread; None if its caller, its host or all together have reached their limit."""
-        limits = {
-            "all": SENDERS,
-            f"caller {message.caller}": SENDERS_PER_CALLER,
-            f"host {message.host}": SENDERS_PER_HOST,
-        }
+        limits = {"all": SENDERS, f"caller {caller}": SENDERS_PER_CALLER, f"host {host}": SENDERS_PER_HOST}
         with self._lock:
             if any(self._busy[name] >= limit for name, limit in limits.items()):
                 return None
             self._busy.update(limits.keys())
-        future = self._pool.submit(send, message)
+        future = self._pool.submit(send)
         future.add_done_callback(lambda done: self._end(done, limits.keys()))
         return future
 

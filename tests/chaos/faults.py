@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import httpx
+import psutil
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import OutOfMemoryError
@@ -24,7 +25,7 @@ from shared.scheduling.broker import UNACKED, UNACKED_INDEX
 from tests.chaos.machine import memory_group, run, setting_up
 from tests.chaos.node import CRASHES, EATS_MEMORY, HANGS, SLEEPS
 from tests.chaos.proxy import Line
-from tests.chaos.rig import HOLD_LIMIT_S, AnyRig, Rig
+from tests.chaos.rig import HOLD_LIMIT_S, AnyRig, Program, Rig
 from tests.chaos.supervised import Supervised
 from tests.chaos.workload import Outcome, Workload, photo_of
 from tests.conftest import wait_until
@@ -73,16 +74,32 @@ def _wait_until_busy(rig: AnyRig, workload: Workload) -> None:
         raise workload.problem or TimeoutError(f"{error}; {rig.state()}") from error
 
 
+@contextmanager
+def _photo_in_hand(rig: Rig, node: Program) -> Iterator[None]:
+    """Keep a photo in a node's hand meanwhile, however long it takes to harm the node."""
+
+    def is_its_own(job_id: str) -> bool:
+        job = rig.services.jobs.find(job_id)
+        return job is not None and (job.claim or "").partition(" ")[0].endswith(f"/{node.pid}")
+
+    with rig.holding():
+        wait_until(lambda: any(map(is_its_own, rig.in_hand())), "the node has a photo in hand", HOLD_LIMIT_S)
+        yield
+
+
 def kill_child(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
-    victims = rig.nodes[0].forks()
-    assert victims, "a node has children"
-    for child in victims:
-        child.kill()
+    with _photo_in_hand(rig, rig.nodes[0]):
+        victims = rig.nodes[0].forks()
+        assert victims, "a node has children"
+        for child in victims:
+            child.kill()
+        psutil.wait_procs(victims, timeout=END_LIMIT_S)
     return time.time()
 
 
 def kill_node(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
-    rig.nodes[0].end()
+    with _photo_in_hand(rig, rig.nodes[0]):
+        rig.nodes[0].end()
     return time.time()
 
 
@@ -151,17 +168,19 @@ def pause_queue(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
 
 
 def cut_node_off(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
-    since = time.time()
     assert rig.switch is not None
-    rig.switch.pull(0)
+    with _photo_in_hand(rig, rig.nodes[0]):
+        since = time.time()
+        rig.switch.pull(0)
     time.sleep(3 * rig.timeout_s)
     rig.switch.plug(0)
     return since
 
 
 def pause_node(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
-    since = time.time()
-    rig.nodes[0].send_signal(signal.SIGSTOP)
+    with _photo_in_hand(rig, rig.nodes[0]):
+        since = time.time()
+        rig.nodes[0].send_signal(signal.SIGSTOP)
     time.sleep(3 * rig.timeout_s)
     rig.nodes[0].send_signal(signal.SIGCONT)
     return since

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from io import BytesIO
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 from click.testing import CliRunner, Result
@@ -26,6 +26,7 @@ from shared.callers import quotas
 from shared.callers.api_keys import ApiKeys, Scope, digest_of, new_key, read_keys, require_guarded
 from shared.errors import InvalidValueError, SettingsError
 from shared.redis_clock import Clock
+from shared.redis_keys import RESERVATIONS
 from shared.services import Services
 from shared.settings import Settings, load_settings
 from tests.conftest import ROOT, photo_bytes
@@ -620,6 +621,51 @@ def test_a_failed_request_is_refunded_unless_the_photo_may_have_been_admitted(
         broken.setattr(guarded.admission if breaks == "admit" else guarded.jobs, breaks, lose_redis)
         assert send(alice).status_code == 503
     assert body(alice.get("/api/v1/limits"))["megapixels_left"] == left
+
+
+def megapixels_left(client: FlaskClient) -> float:
+    return float(body(client.get("/api/v1/limits"))["megapixels_left"])
+
+
+def test_a_reservation_without_a_job_is_refunded_once(
+    caller: Callable[..., FlaskClient],
+    guarded: Services,
+    key_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    advance_clock: Callable[[float], None],
+) -> None:
+    alice = caller("alice", megapixels_per_day=0.2)
+    alice_id = read_keys(key_file).callers[0].id
+    create = guarded.jobs.create
+
+    def lose_redis(*given: Any) -> None:  # noqa: ANN401  what create takes
+        create(*given)
+        raise RedisError("the answer was lost")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(guarded.jobs, "create", lose_redis)
+        assert send(alice).status_code == 503
+    dying = guarded.quotas.reserve(alice_id, 50_000, "0" * 40)
+    reservation = dying.__enter__()
+    assert megapixels_left(alice) == 0.1
+    assert list(guarded.quotas.reconcile()) == [], "it may still be on its way"
+    advance_clock(quotas.RESERVED_S + 1)
+    assert list(guarded.quotas.reconcile()) == [1]
+    reservation.refund()
+    (usage,) = guarded.redis.keys("sakuga:quota*")
+    assert guarded.redis.get(usage) == "50000", "the one with a record"
+    assert not guarded.redis.exists(RESERVATIONS)
+
+
+def test_a_refund_does_not_recreate_a_deleted_quota(
+    caller: Callable[..., FlaskClient], guarded: Services, key_file: Path
+) -> None:
+    caller("alice", megapixels_per_day=0.1)
+    alice_id = read_keys(key_file).callers[0].id
+    with guarded.quotas.reserve(alice_id, 50_000, "0" * 40) as reservation:
+        guarded.redis.delete(*guarded.redis.keys("sakuga:quota*"))
+        reservation.refund()
+    assert guarded.redis.keys("sakuga:quota*") == []
 
 
 def test_concurrent_requests_cannot_exceed_the_quota(caller: Callable[..., FlaskClient]) -> None:

@@ -242,10 +242,12 @@ def test_a_visitor_from_a_link_on_another_site_is_still_signed_in(
 ) -> None:
     link = f'<a href="{guarded_service.url}/?lang=en#job=unknown">my picture</a>'
     with browser.new_context() as context:
+        context.set_default_timeout(WAIT_MS)
         page = context.new_page()
         page.route("http://elsewhere.example/", lambda route: route.fulfill(body=link, content_type="text/html"))
         page.goto("http://elsewhere.example/")
         page.get_by_role("link").click()
+        page.wait_for_url(re.compile(r"[?&]again"))  # the sign-in page reloads once, and forgets what was typed before
         show_key(page, own_key)  # there is no session yet, so the sign-in page is shown
         page.goto("http://elsewhere.example/")
         page.get_by_role("link").click()

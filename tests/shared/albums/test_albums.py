@@ -22,7 +22,7 @@ import shared.photos.filenames
 import web.archive
 from shared.albums.record import Item
 from shared.conversion import Options
-from shared.errors import InvalidValueError, UnavailableError
+from shared.errors import InvalidValueError, NewerRecordError, UnavailableError
 from shared.jobs.record import Job, Lane, State
 from shared.jobs.store import Jobs
 from shared.photos.filenames import UniqueNames, safe_name, with_number
@@ -698,6 +698,23 @@ class TestAfterwards:
         services.redis.hset(f"sakuga:job:{job_id}", mapping={"version": RECORD_VERSION + 1, "stage": '"dreaming"'})
         assert problem(client.get(f"{album}/photos")) == (503, "unavailable")
         assert body(client.get(album))["counts"]["queued"] == 1
+
+    @pytest.mark.parametrize("newer", ["the album", "a photo"])
+    def test_an_album_with_a_record_of_a_newer_release_is_erased_by_that_alone(
+        self, client: FlaskClient, services: Services, album: str, newer: str
+    ) -> None:
+        jobs = [put(client, album, f"{seed}.png", seed)["job"] for seed in range(3)]
+        album_id = album.rsplit("/", 1)[1]
+        record = f"sakuga:album:{album_id}" if newer == "the album" else f"sakuga:job:{jobs[1]}"
+        services.redis.hset(record, "version", RECORD_VERSION + 1)
+        keys, found = set(services.redis.keys("sakuga:*")), services.redis.hgetall(f"sakuga:album:{album_id}")
+        with pytest.raises(NewerRecordError):
+            erase_album(services, album_id)
+        assert set(services.redis.keys("sakuga:*")) == keys
+        assert services.redis.hgetall(f"sakuga:album:{album_id}") == found
+        services.redis.hset(record, "version", RECORD_VERSION)
+        erase_album(services, album_id)
+        assert services.redis.keys("sakuga:job:*") + services.redis.keys("sakuga:album:*") == []
 
     def test_an_erased_album_leaves_nothing(self, client: FlaskClient, services: Services, album: str) -> None:
         upload(client, album, *((f"{seed}.png", photo_bytes(seed=seed)) for seed in range(3)), ("no.txt", b"hi"))

@@ -752,14 +752,19 @@ def test_a_released_job_waits_behind_the_others(services: Services) -> None:
     assert again.attempts == 2
 
 
+def exhausted(services: Services) -> Job:
+    """A job that has run out of attempts."""
+    job = submit(services)
+    for _ in range(services.settings.max_attempts + 1):
+        services.attempts.claim(job.id)
+        expire_lease(services, job)
+    return services.jobs.get(job.id)
+
+
 class TestQuarantine:
     @pytest.fixture
     def poison(self, services: Services) -> Job:
-        job = submit(services)
-        for _ in range(4):
-            services.attempts.claim(job.id)
-            expire_lease(services, job)
-        return services.jobs.get(job.id)
+        return exhausted(services)
 
     def test_its_photo_is_kept_for_the_operator(
         self, services: Services, poison: Job, advance_clock: Callable[[float], None]
@@ -769,6 +774,17 @@ class TestQuarantine:
         sweep(services)
         assert services.store.head(poison.photo_key) is not None
         assert services.jobs.get(poison.id).state is State.FAILED
+
+    def test_redis_keeps_its_record_as_long_as_the_quarantine(self, services: Services, poison: Job) -> None:
+        assert poison.expires_at > poison.created_at + services.settings.ttl_s
+        assert services.redis.expiretime(f"sakuga:job:{poison.id}") == int(poison.expires_at) + RECORD_GRACE_S
+
+    def test_a_short_quarantine_ends_no_job_before_its_time(self, services: Services) -> None:
+        short = connect(services.settings.model_copy(update={"quarantine_ttl_s": 60}))
+        job = exhausted(short)
+        assert job.is_quarantined
+        assert job.expires_at == job.created_at + services.settings.ttl_s
+        short.redis.close()
 
     def test_its_photo_is_deleted_when_the_quarantine_ends(
         self, services: Services, poison: Job, advance_clock: Callable[[float], None]

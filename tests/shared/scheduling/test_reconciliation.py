@@ -1,6 +1,7 @@
 """Reconciliation: lists and totals that drifted from the records agree with them again."""
 
 import json
+import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -16,19 +17,30 @@ from shared.errors import DamagedPhotoError
 from shared.jobs.record import Job, Lane, State
 from shared.photos.formats import Format
 from shared.record_codec import RECORD_VERSION
-from shared.redis_keys import FLOW_PIXELS, FLOW_PREFIX, FLOWS, LEASES, OUTSTANDING, RECONCILED, lane_sent, lane_totals
-from shared.scheduling.reconciliation import reconcile
+from shared.redis_keys import (
+    EXPIRY,
+    FLOW_PIXELS,
+    FLOW_PREFIX,
+    FLOWS,
+    LEASES,
+    OUTSTANDING,
+    RECONCILED,
+    RECOUNT,
+    album_counts,
+    lane_sent,
+    lane_totals,
+)
+from shared.scheduling import reconciliation as lanes
 from shared.services import Services
-from shared.usecases import maintenance
 from shared.usecases.albums import start_album
 from shared.usecases.dispatch import dispatch
 from shared.usecases.jobs import erase
-from shared.usecases.maintenance import RECONCILE_S
+from shared.usecases.maintenance import RECONCILE_S, Reconciliation
 from shared.usecases.recovery import resend_lost
 from shared.usecases.submit import Order
 from shared.usecases.submit import submit as submit_photo
 from shared.usecases.uploads import Numbering, add_photo
-from tests.conftest import photo_bytes
+from tests.conftest import expire_lease, photo_bytes
 
 LISTS = (lane_sent(Lane.INTERACTIVE), lane_sent(Lane.BULK), LEASES)
 HASHES = (lane_totals(Lane.INTERACTIVE), lane_totals(Lane.BULK), FLOW_PIXELS, OUTSTANDING)
@@ -37,6 +49,25 @@ HASHES = (lane_totals(Lane.INTERACTIVE), lane_totals(Lane.BULK), FLOW_PIXELS, OU
 def submit(services: Services, seed: int, lane: Lane = Lane.INTERACTIVE, album: str | None = None) -> Job:
     order = Order("hinata-light", Options(512, Format.JPEG), lane=lane, album=album, name=f"{seed}.png")
     return submit_photo(services, BytesIO(photo_bytes((300 + 20 * seed, 300), seed=seed)), order)
+
+
+@pytest.fixture(autouse=True)
+def _short_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step sees so few jobs that the tests take many."""
+    monkeypatch.setattr(lanes, "PAGE", 2)
+
+
+def reconcile(services: Services) -> int:
+    """Reconcile the lanes; returns how many entries were wrong."""
+    return sum(lanes.reconcile(services.redis))
+
+
+def reconcile_all(services: Services) -> None:
+    """Let a node do all the steps of a reconciliation."""
+    node = Reconciliation(services)
+    node.beat()
+    while node.is_under_way:
+        node.beat()
 
 
 def bookkeeping(services: Services) -> dict[str, object]:
@@ -95,11 +126,10 @@ DRIFT: dict[str, Callable[[Services], object]] = {
 @pytest.mark.parametrize("drift", DRIFT)
 def test_drift_is_corrected(services: Services, drift: str) -> None:
     right = bookkeeping(services)
-    assert reconcile(services.redis) == 0
     DRIFT[drift](services)
-    assert reconcile(services.redis) > 0
+    assert reconcile(services) > 0
     assert bookkeeping(services) == right
-    assert reconcile(services.redis) == 0
+    assert reconcile(services) == 0
 
 
 @pytest.mark.parametrize("loss", ["nothing", "damaged", "no hash"])
@@ -112,7 +142,7 @@ def test_a_job_without_a_record_counts_nowhere(services: Services, jobs: dict[st
         services.redis.delete(record)
     if loss == "no hash":
         services.redis.set(record, "x")
-    assert reconcile(services.redis) > 0
+    assert reconcile(services) > 0
     del jobs[lost]
     left = services.jobs.get_many([job.id for job in jobs.values()]).values()
     for lane in Lane:
@@ -130,7 +160,7 @@ def test_a_job_without_a_record_counts_nowhere(services: Services, jobs: dict[st
 def test_a_job_that_is_listed_twice_counts_once(services: Services, jobs: dict[str, Job]) -> None:
     twice = jobs["sent"]
     services.redis.rpush(f"{FLOW_PREFIX}{twice.flow}", twice.id)
-    assert reconcile(services.redis) == 0
+    assert reconcile(services) == 0
     assert services.lanes.stats(Lane.BULK).jobs == 5
 
 
@@ -139,10 +169,10 @@ def test_records_of_a_newer_release_count_as_they_are(services: Services, jobs: 
         newer = ["version", str(RECORD_VERSION + 1), "mood", "happy", "photo", "elsewhere"]
         services.redis.hset(f"sakuga:job:{job.id}", items=newer)
     right = bookkeeping(services)
-    assert reconcile(services.redis) == 0
+    assert reconcile(services) == 0
     services.redis.delete(*HASHES)
     services.redis.hset(lane_totals(Lane.BULK), "jobs", 99)
-    assert reconcile(services.redis) > 0
+    assert reconcile(services) > 0
     assert bookkeeping(services) == right
     assert services.lanes.stats(Lane.BULK).jobs == 5
 
@@ -150,7 +180,7 @@ def test_records_of_a_newer_release_count_as_they_are(services: Services, jobs: 
 @pytest.mark.usefixtures("jobs")
 def test_jobs_missing_from_every_list_are_queued_again(services: Services) -> None:
     services.redis.delete(*LISTS, *services.redis.keys("sakuga:backlog*"), *Lane)
-    assert reconcile(services.redis) == 8
+    assert reconcile(services) == 8
     services.workers.heartbeat("host/1")
     dispatch(services)
     resend_lost(services)
@@ -175,11 +205,112 @@ def test_a_busy_queue_is_not_mistaken_for_drift(services: Services) -> None:
         lives = [pool.submit(live, seed) for seed in range(60)]
         found = []
         while not all(one.done() for one in lives):
-            found.append(reconcile(services.redis))
+            found.append(reconcile(services))
     for one in lives:
         one.result()
     assert set(found) == {0}
-    assert reconcile(services.redis) == 0
+    assert reconcile(services) == 0
+
+
+class Life:
+    """Whatever can happen to jobs, in an order that a seed decides."""
+
+    def __init__(self, services: Services, seed: int) -> None:
+        self._services = services
+        self._chance = random.Random(seed)
+        self._seeds = iter(range(1000))
+        self._jobs: list[str] = []
+
+    def go_on(self) -> None:
+        """Let something happen to some job."""
+        happening = (self._submit, self._submit, self._claim, self._claim, self._fail, self._exhaust, self._end)
+        self._chance.choice(happening)()
+
+    def _submit(self) -> None:
+        lane, album = self._chance.choice(list(Lane)), self._chance.choice(["a" * 40, "b" * 40])
+        self._jobs.append(submit(self._services, next(self._seeds), lane, album).id)
+
+    def _claim(self) -> None:
+        if self._jobs:
+            self._services.attempts.claim(self._chance.choice(self._jobs))
+
+    def _fail(self) -> None:
+        if self._jobs:
+            self._services.attempts.fail(self._chance.choice(self._jobs), DamagedPhotoError("broken"))
+
+    def _exhaust(self) -> None:
+        """Let a worker die with a job again and again: one that is in quarantine expires later than before."""
+        if self._jobs:
+            job_id = self._chance.choice(self._jobs)
+            for _ in range(self._services.settings.max_attempts + 1):
+                self._services.attempts.claim(job_id)
+                expire_lease(self._services, self._services.jobs.get(job_id))
+
+    def _end(self) -> None:
+        if self._jobs:
+            job_id = self._chance.choice(self._jobs)
+            end = self._chance.choice((self._services.jobs.cancel, self._services.jobs.retry, self._erase))
+            end(job_id)
+
+    def _erase(self, job_id: str) -> None:
+        self._jobs.remove(job_id)
+        erase(self._services, job_id)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_happens_between_two_steps_is_counted(services: Services, seed: int) -> None:
+    life = Life(services, seed)
+    for _ in range(20):
+        life.go_on()
+    for wrong in lanes.reconcile(services.redis):
+        assert wrong == 0
+        life.go_on()
+    services.redis.delete(*HASHES)
+    services.redis.hset(lane_totals(Lane.BULK), "jobs", 99)
+    found = 0
+    for wrong in lanes.reconcile(services.redis):
+        found += wrong
+        life.go_on()
+    assert found > 0
+    assert reconcile(services) == 0
+
+
+def test_a_step_reads_a_few_records_however_many_there_are(services: Services) -> None:
+    for seed in range(12):
+        submit(services, seed, list(Lane)[seed % 2], f"{seed % 3}" * 40)
+    services.redis.config_resetstat()
+    read = []
+    for _ in lanes.reconcile(services.redis):
+        counted = services.redis.info("commandstats").get("cmdstat_hmget", {"calls": 0})
+        read.append(int(counted["calls"]))
+        services.redis.config_resetstat()
+    assert max(read) == lanes.PAGE
+    assert sum(read) == 24, "each job on its list, and to be counted"
+
+
+@pytest.mark.usefixtures("jobs")
+def test_a_node_that_wakes_after_another_has_taken_over_changes_nothing(services: Services) -> None:
+    right = bookkeeping(services)
+    sleeper = lanes.reconcile(services.redis)
+    while not services.redis.exists(RECOUNT):
+        next(sleeper)
+    assert next(sleeper) == 0, "it has counted some"
+    other = lanes.reconcile(services.redis)
+    while services.redis.hget(RECOUNT, "counted_until") != "1e+300":
+        next(other)
+    assert sum(sleeper) == 0
+    assert sum(other) == 0
+    assert bookkeeping(services) == right
+
+
+def test_jobs_whose_expiry_is_not_known_any_more_expire_and_count(services: Services, jobs: dict[str, Job]) -> None:
+    right = bookkeeping(services)
+    services.redis.delete(EXPIRY)
+    assert reconcile(services) == 8
+    assert bookkeeping(services) == right
+    for job in jobs.values():
+        until = None if job.id == jobs["canceled"].id else job.expires_at  # nothing names one that has ended
+        assert services.redis.zscore(EXPIRY, job.id) == until
 
 
 def waiting_photo(services: Services, album: Album, seed: int) -> Job:
@@ -204,11 +335,11 @@ class TestAlbums:
     def test_is_recounted_while_nothing_happens_in_it(
         self, services: Services, album: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        maintenance.reconcile(services)
+        reconcile_all(services)
         assert services.albums.counts(album)[State.QUEUED] == 5, "something has just happened"
         monkeypatch.setattr(reconciliation, "STILL_S", -1)
         services.redis.delete(RECONCILED)
-        maintenance.reconcile(services)
+        reconcile_all(services)
         counts = services.albums.counts(album)
         assert (counts[State.QUEUED], counts[State.EXPIRED], sum(counts.values())) == (1, 4, 5)
         assert services.albums.unnotified(10) == [album]
@@ -227,10 +358,10 @@ class TestAlbums:
         monkeypatch.setattr(reconciliation, "STILL_S", -1)
         style = services.styles["hinata-light"]
         album = start_album(services, "public", None, style, Options(512, Format.JPEG))
-        assert list(unsettled(services.redis)) == []
+        assert list(unsettled(services.redis, [album_counts(album.id)])) == []
         jobs = [waiting_photo(services, album, seed) for seed in (1, 2)]
         services.attempts.claim(jobs[0].id)
-        assert list(unsettled(services.redis)) == [album.id]
+        assert list(unsettled(services.redis, [album_counts(album.id)])) == [album.id]
         assert not recount(services.redis, services.clock, services.jobs, album.id)
         assert services.albums.counts(album.id)[State.RUNNING] == 1
         for job in jobs:
@@ -241,12 +372,12 @@ class TestAlbums:
 def test_one_node_reconciles_now_and_then_and_logs_what_it_found(services: Services) -> None:
     services.redis.hincrby(lane_totals(Lane.BULK), "jobs", 3)
     with capture_logs() as logs:
-        maintenance.reconcile(services)
+        reconcile_all(services)
     assert [entry["wrong"] for entry in logs if entry["log_level"] == "warning"] == [1]
     services.redis.hincrby(lane_totals(Lane.BULK), "jobs", 3)
-    maintenance.reconcile(services)
+    reconcile_all(services)
     assert services.lanes.stats(Lane.BULK).jobs == 8
     assert 0 < services.redis.ttl(RECONCILED) <= RECONCILE_S
     services.redis.delete(RECONCILED)
-    maintenance.reconcile(services)
+    reconcile_all(services)
     assert services.lanes.stats(Lane.BULK).jobs == 5

@@ -312,6 +312,59 @@ def test_a_silent_receiver_of_many_callers_keeps_no_other_waiting(
     assert sum(one.result() for one in sending) == 1
 
 
+def calls(services: Services) -> dict[str, int]:
+    """How often each command was called since the counts were reset."""
+    found = services.redis.info("commandstats")
+    return {name.removeprefix("cmdstat_"): int(counted["calls"]) for name, counted in found.items()}
+
+
+@pytest.mark.usefixtures("_patient")
+def test_only_messages_with_a_free_sender_are_read(trusting: Services, silent: Silent) -> None:
+    for number in range(50):
+        put(trusting, f"msg_{number:02}", silent.url("127.0.0.1"))
+    trusting.redis.config_resetstat()
+    sending = trusting.webhooks.start_due()
+    wait_until(lambda: len(silent.asked) == senders.SENDERS_PER_HOST, "as many senders as may are waiting")
+    assert calls(trusting)["hgetall"] == len(sending) == senders.SENDERS_PER_HOST
+    silent.is_over.set()
+    assert not any(one.result() for one in sending)
+
+
+@pytest.mark.usefixtures("_patient")
+def test_no_message_is_claimed_while_no_sender_is_free(trusting: Services, receiver: Receiver, silent: Silent) -> None:
+    for number in range(senders.SENDERS):
+        url = silent.url(LOOPBACK[number // senders.SENDERS_PER_HOST])
+        put(trusting, f"msg_{number}", url, caller=f"caller {number // senders.SENDERS_PER_CALLER}")
+    sending = trusting.webhooks.start_due()
+    wait_until(lambda: len(silent.asked) == senders.SENDERS, "all senders are waiting")
+    put(trusting, "msg_late", receiver.url, caller="alice")
+    due = trusting.redis.zscore(WEBHOOKS_DUE, "msg_late")
+    trusting.redis.config_resetstat()
+    assert trusting.webhooks.start_due() == []
+    assert calls(trusting).keys() <= {"config|resetstat", "info"}
+    assert trusting.redis.zscore(WEBHOOKS_DUE, "msg_late") == due
+    silent.is_over.set()
+    assert not any(one.result() for one in sending)
+    assert trusting.webhooks.send_due() == 1
+
+
+@pytest.mark.usefixtures("_patient")
+def test_a_crowded_receiver_delays_no_other(
+    trusting: Services, receiver: Receiver, silent: Silent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "MAX_WAITING", 40)
+    for number in range(200):
+        put(trusting, f"msg_{number:03}", silent.url("127.0.0.1"), caller="mallory")
+    put(trusting, "msg_heard", receiver.url, caller="alice")
+    sending = trusting.webhooks.start_due()
+    assert len(sending) == senders.SENDERS_PER_HOST, "the others are older"
+    for _ in range(5):
+        sending += trusting.webhooks.start_due()
+    wait_until(lambda: len(receiver.heard) == 1, "the other is told")
+    silent.is_over.set()
+    assert sum(one.result() for one in sending) == 1
+
+
 def test_a_message_that_finds_no_free_sender_is_delivered_in_turn(trusting: Services, receiver: Receiver) -> None:
     count = 2 * senders.SENDERS_PER_HOST + 1
     for number in range(count):
