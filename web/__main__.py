@@ -1,6 +1,7 @@
 """`python -m web`: serve the application with gunicorn until told to stop."""
 
 import gc
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ GRACE_S = 10  # for requests in progress; those that merely wait are ended at on
 log = structlog.get_logger()
 
 
-class Worker(ThreadWorker):  # type: ignore[misc]
+class LimitedThreadWorker(ThreadWorker):  # type: ignore[misc]
     """Serves with many threads, which wait for slow clients only within limits."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
@@ -44,14 +45,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             is_kept = super().handle(conn)
         if is_kept and not client.problem:
             return is_kept
-        client.hang_up()  # here: the loop, which serves all clients, would block
+        client.linger()  # here: the loop, which serves all clients, would block
         return False
 
     @contextmanager
     def _first_wait(self, conn: TConn) -> Iterator[None]:
         """Track the client of a new connection until its first bytes: gunicorn waits for them without `recv`."""
         if not conn.initialized:
-            self._waiting_clients.add(conn.sock)
+            self._waiting_clients.add(conn.sock, socket.SHUT_RD)
         try:
             yield
         finally:
@@ -69,7 +70,7 @@ class Server(BaseApplication):  # type: ignore[misc]
     def load_config(self) -> None:
         options = {
             "bind": f"{self._settings.host}:{self._settings.port}",
-            "worker_class": Worker,
+            "worker_class": LimitedThreadWorker,
             "workers": 1,
             "threads": WEB_THREADS,
             "graceful_timeout": GRACE_S,

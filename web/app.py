@@ -137,10 +137,9 @@ def _origin() -> str | None:
 
 
 def _translated(error: Exception, services: Services) -> SakugaError:
-    client = client_socket()
-    if client and client.problem:
-        return client.problem  # the error is a consequence
     match error:
+        case ClientDisconnected() | ConnectionError() if refusal := _refusal_of_client():
+            return refusal
         case ClientDisconnected():
             return BadRequestError("The request ended before its body was complete.")
         case HTTPException():
@@ -151,6 +150,12 @@ def _translated(error: Exception, services: Services) -> SakugaError:
         case _:
             log.error("unhandled exception", path=request.path, exc_info=error)
             return SakugaError("Internal error; the cause is in the log of the service.")
+
+
+def _refusal_of_client() -> SakugaError | None:
+    """Return why the client of this request was cut off, if it was."""
+    client = client_socket()
+    return client.problem if client is not None else None
 
 
 def _refused_by_flask(error: HTTPException, services: Services) -> SakugaError:

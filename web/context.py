@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, cast
 
 from flask import current_app, request
 
+from web.slow_clients import ClientSocket
+
 if TYPE_CHECKING:
     from shared.services import Services
-    from web.slow_clients import ClientSocket
 
 
 def services() -> "Services":
@@ -14,6 +15,7 @@ def services() -> "Services":
     return cast("Services", current_app.extensions["sakuga"])
 
 
-def client_socket() -> "ClientSocket | None":
+def client_socket() -> ClientSocket | None:
     """Return the connection to the client; None under a server other than our own, as in tests."""
-    return cast("ClientSocket | None", request.environ.get("gunicorn.socket"))
+    connection = request.environ.get("gunicorn.socket")
+    return connection if isinstance(connection, ClientSocket) else None

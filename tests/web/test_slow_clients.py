@@ -27,7 +27,7 @@ from web.slow_clients import ClientSocket, WaitingClients
 IMPATIENT = """
 from web import slow_clients
 
-slow_clients.SILENCE_S, slow_clients.HEAD_S, slow_clients.GRACE_S, slow_clients.GOODBYE_S = 2, 2, 1, 600
+slow_clients.SILENCE_S, slow_clients.INITIAL_CREDIT_S, slow_clients.MAX_CREDIT_S, slow_clients.LINGER_S = 2, 2, 1, 600
 
 from web import __main__
 
@@ -148,10 +148,10 @@ def lingering(port: int) -> int:
 
 
 def test_a_client_that_never_closes_is_dropped_after_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slow_clients, "GOODBYE_S", 0.1)
+    monkeypatch.setattr(slow_clients, "LINGER_S", 0.1)
     ours, theirs = connected()
     with theirs, ClientSocket(ours, WaitingClients(1)) as client:
-        client.hang_up()  # comes back
+        client.linger()  # comes back
         assert client.recv(1) == theirs.recv(1) == b""
 
 
@@ -203,7 +203,7 @@ def test_a_photo_sent_in_pieces_in_time_is_accepted(port: int) -> None:
 def test_only_time_spent_waiting_counts_and_none_is_saved_up(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    data, wait_s = b"x" * (slow_clients.BYTES_PER_S * 100), 0.0
+    data, wait_s = b"x" * (slow_clients.MIN_BYTES_PER_S * 100), 0.0
 
     def recv(*_: object) -> bytes:
         now[0] += wait_s
@@ -214,7 +214,7 @@ def test_only_time_spent_waiting_counts_and_none_is_saved_up(monkeypatch: pytest
     with theirs, ClientSocket(ours, WaitingClients(1)) as client:
         assert client.recv(1) == data
         now[0] += 1000  # of our own work
-        data, wait_s = b"x", slow_clients.GRACE_S - 1
+        data, wait_s = b"x", slow_clients.MAX_CREDIT_S - 1
         assert client.recv(1) == b"x"
         with pytest.raises(ConnectionResetError):
             client.recv(1)
@@ -288,7 +288,7 @@ class TestGunicorn:
         server = __main__.Server(settings)
         assert server.cfg.control_socket_disable, f"gunicorn {gunicorn.__version__} opens a control socket"
         assert not server.cfg.sendfile
-        assert server.cfg.worker_class is __main__.Worker
+        assert server.cfg.worker_class is __main__.LimitedThreadWorker
 
 
 def test_the_slowest_of_too_many_clients_is_refused() -> None:
@@ -297,7 +297,7 @@ def test_the_slowest_of_too_many_clients_is_refused() -> None:
     slower.waited_s = 1000
     try:
         for client in clients:
-            waiting_clients.add(client)
+            waiting_clients.add(client, socket.SHUT_RD)
         assert [one.problem is None for one in (slow, slower, newest)] == [True, False, True]
         assert isinstance(slower.problem, UnavailableError)
         with pytest.raises(ConnectionResetError):
@@ -307,11 +307,24 @@ def test_the_slowest_of_too_many_clients_is_refused() -> None:
             connection.close()
 
 
+def test_a_wait_within_a_wait_counts_from_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    waiting_clients, (ours, theirs) = WaitingClients(1), connected()
+    with theirs, ClientSocket(ours, waiting_clients) as client:
+        waiting_clients.add(client, socket.SHUT_RD)
+        now[0] = 3
+        theirs.send(b"x")
+        client.recv(1)
+        waiting_clients.remove(client)
+        assert client.waited_s == 3
+
+
 def test_uploads_at_the_minimum_rate_do_not_block_others(port: int) -> None:
     """However many there are, those that threads have waited for longest are disconnected."""
     slow = [socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) for _ in range(2 * WEB_THREADS)]
     kind = "Content-Type: image/png\r\nContent-Length: 30000000"
-    drip = dripping(slow, b"x" * 10 * slow_clients.BYTES_PER_S)  # enough for ten seconds, should the machine be busy
+    drip = dripping(slow, b"x" * 10 * slow_clients.MIN_BYTES_PER_S)  # for ten seconds, if the machine is busy
     try:
         for connection in slow:
             connection.sendall(f"POST /api/v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\n{kind}\r\n\r\n".encode())
