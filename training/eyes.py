@@ -12,7 +12,6 @@ from training.faces import (
     RIGHT_IRIS,
     RIGHT_LID,
     grown,
-    skin_at,
 )
 from training.planes import Colour, Floats, Plane, Points, blend, smoothstep_down
 from training.strokes import Window, draw_stroke, ellipse, is_empty, polygon_in, window
@@ -21,6 +20,7 @@ _NARROWEST = 5  # pixels of an eye that grows and is drawn
 _SMALLEST_IRIS = 1.7  # pixels of the radius
 _OPEN = 0.16  # widths of an eye that it is high at the least, when open
 _FEWEST = 6  # pixels of an eye
+_LENS = 4  # of L*, that what is around a hidden eye is darker than the skin, if it is a lens
 _LEAST_CONTRAST = 7  # of L*, between the 10th and the 90th percentile within an eye
 # An eye itself, with its lids, and with its socket: times its outline, in x and y.
 _IN_AND_AROUND = ((1.0, 1.0), (1.1, 1.35), (1.25, 2.1))
@@ -78,32 +78,49 @@ class Eye:
         return self.radius > _SMALLEST_IRIS and 0.2 * self.width < 2.6 * self.radius < 1.3 * self.width
 
     def is_seen(self, lab: Colour, skin: Floats) -> bool:
-        """Whether it is open and before it are no dark glasses: it has light and dark, and skin (Lab) around it."""
+        """Whether it is open and nothing is before it, given the photo (H, W, 3) and the face's skin (3,), both Lab."""
+        covered = self._cover(lab, skin)
+        return self._is_open and covered is not None and not covered.hides
+
+    def is_behind_lens(self, lab: Colour, skin: Floats) -> bool:
+        """Whether a dark or coloured lens hides it; False if it is closed, or too small to tell."""
+        covered = self._cover(lab, skin)
+        return self._is_open and covered is not None and covered.is_lens
+
+    @property
+    def _is_open(self) -> bool:
+        return self.width >= _NARROWEST and self.opening >= _OPEN * self.width
+
+    def _cover(self, lab: Colour, skin: Floats) -> "_Cover | None":
+        """Return what is in and around it; None if it is too small, or not in the picture."""
         near = window(self.outline, self.width, lab)
-        if is_empty(near) or self.width < _NARROWEST or self.opening < _OPEN * self.width:
-            return False
+        if is_empty(near):
+            return None
         inside, with_lids, with_socket = (
             polygon_in(near, grown(self.outline, growth)) > 0.5 for growth in _IN_AND_AROUND
         )
         beside = with_socket & ~with_lids
         if np.count_nonzero(inside) < _FEWEST or not beside.any():
-            return False
+            return None
         darkest, lightest = np.percentile(lab[near][..., 0][inside], (10, 90))
         around = np.median(lab[near][beside], axis=0)
-        is_lens = around[1:] @ skin[1:] < 0  # its hue is more than a right angle from the skin's
-        return bool(lightest - darkest > _LEAST_CONTRAST and not is_lens)
+        is_plain = bool(lightest - darkest <= _LEAST_CONTRAST)
+        is_coloured = bool(around[1:] @ skin[1:] < 0)  # its hue is more than a right angle from the skin's
+        return _Cover(hides=is_plain or is_coloured, is_lens=is_coloured or (is_plain and around[0] < skin[0] - _LENS))
+
+
+@dataclass(frozen=True, slots=True)
+class _Cover:
+    """What is before an eye."""
+
+    hides: bool  # no light and dark is seen in it
+    is_lens: bool  # it is darker than the skin, or of quite another hue
 
 
 def eyes_of(points: Points) -> list[Eye]:
     """The eyes of a face, given the points of its mesh."""
     numbers = ((LEFT_EYE, LEFT_LID, LEFT_IRIS), (RIGHT_EYE, RIGHT_LID, RIGHT_IRIS))
     return [Eye(*(points[list(part)] for part in parts)) for parts in numbers]
-
-
-def hides_eyes(points: Points, lab: Colour) -> bool:
-    """Whether neither eye of a face is seen: it wears dark glasses, or sleeps."""
-    skin = skin_at(points, lab)
-    return not any(eye.is_seen(lab, skin) for eye in eyes_of(points))
 
 
 def draw_eye(drawn: Colour, ink: Plane, photo: Colour, *, eye: Eye, skin: Floats) -> None:

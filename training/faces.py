@@ -31,8 +31,7 @@ INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 3
 NOSE_BASE = (97, 2, 326)
 NOSE = (4, 2, 98, 327)  # its tip and base
 CHIN = (152,)
-NOSTRILS = (64, 98, 97, 2, 326, 327, 294, 275, 4, 45)
-NOSE_OUTLINE = (168, 98, 2, 327, 64, 294)
+NOSE_EXTENT = (168, 98, 2, 327, 64, 294)
 BELOW_TIP = (98, 97, 2, 326, 327, 19)
 TIP = (4,)
 LEFT_OF_NOSE = (197, 195, 5, 4, 1, 19, 98, 64, 49, 198, 236, 196)
@@ -49,13 +48,13 @@ OUTER_CORNERS = (33, 263)  # of the eyes
 
 _MOST_TURNED = 0.22  # of the width between the outer corners of the eyes, from one of them to the tip of the nose
 SMALLEST_FACE = 24  # pixels of its height
-# What is drawn as the photo has it, how much larger than the mesh says it is in x and y, and how much of it.
+# What is drawn as the photo has it, and how much larger than the mesh says it is, in x and y.
 _FEATURES = (
-    (LEFT_EYE, (1.3, 1.6), 1.0),
-    (RIGHT_EYE, (1.3, 1.6), 1.0),
-    (LEFT_BROW, (1.12, 1.5), 1.0),
-    (RIGHT_BROW, (1.12, 1.5), 1.0),
-    (LIPS, (1.12, 1.12), 1.0),
+    (LEFT_EYE, (1.3, 1.6)),
+    (RIGHT_EYE, (1.3, 1.6)),
+    (LEFT_BROW, (1.12, 1.5)),
+    (RIGHT_BROW, (1.12, 1.5)),
+    (LIPS, (1.12, 1.12)),
 )
 
 
@@ -80,8 +79,15 @@ class Face:
         return part
 
     @property
+    def down(self) -> Points:
+        """The direction from its forehead to its chin, of length 1."""
+        way = self.points[CHIN[0]] - self.points[OVAL[0]]
+        down: Points = way / np.float32(max(float(np.linalg.norm(way)), 1e-3))
+        return down
+
+    @property
     def is_turned(self) -> bool:
-        """Whether it looks so far aside that one of its halves is hardly seen."""
+        """Whether it is nearly in profile: one of its halves is hardly seen."""
         left, right = self.part(OUTER_CORNERS)
         across = right - left
         share = float((self.part(TIP)[0] - left) @ across / max(float(across @ across), 1e-3))
@@ -124,7 +130,14 @@ def all_features(faces: list[Face], shape: tuple[int, int]) -> Plane:
 
 
 def all_mouths(faces: list[Face], shape: tuple[int, int]) -> Plane:
-    return _together([polygon(shape, face.part(LIPS), softness=1.0) for face in faces], shape)
+    """Where lips and what is between them are."""
+    return _together([polygon(shape, face.part(LIPS), softness=0.008 * face.height) for face in faces], shape)
+
+
+def nose(face: Face, shape: tuple[int, int]) -> Plane:
+    """Where the nose of a face is, with its nostrils."""
+    hull = cv2.convexHull(face.part(LEFT_OF_NOSE + RIGHT_OF_NOSE + NOSE_EXTENT[1:]).astype(np.float32))
+    return polygon(shape, grown(np.asarray(hull[:, 0], np.float32), (1.1, 1.08)), softness=0.008 * face.height)
 
 
 def jaws(faces: list[Face], shape: tuple[int, int]) -> Plane:
@@ -140,9 +153,9 @@ def around_eyes(faces: list[Face], shape: tuple[int, int]) -> Plane:
 def _face(points: Points, shape: tuple[int, int]) -> Face:
     height = float(np.ptp(points[:, 1]))
     features = np.zeros(shape, np.float32)
-    for numbers, growth, share in _FEATURES:
+    for numbers, growth in _FEATURES:
         feature = polygon(shape, grown(points[list(numbers)], growth), softness=0.012 * height)
-        features = np.maximum(features, np.float32(share) * feature)
+        features = np.maximum(features, feature)
     return Face(points, height, polygon(shape, points[list(OVAL)]), features)
 
 

@@ -28,7 +28,7 @@ class Lines:
     borders: Plane
 
 
-def draw_lines(view: View, base: Colour, labels: Labels, skin: Plane, glasses: Plane) -> Lines:
+def draw_lines(view: View, base: Colour, labels: Labels, skin: Plane) -> Lines:
     """Draw the lines of a photo, given what was painted from, its regions and the skin that was painted."""
     edge, contrast = borders(labels, base * _CONTRAST)
     near = np.clip(2.2 * blur(dilate(edge, 3), 1.2), 0, 1)
@@ -36,9 +36,9 @@ def draw_lines(view: View, base: Colour, labels: Labels, skin: Plane, glasses: P
     jaw = jaws(view.faces, edge.shape)
     bare = erode(skin, 5) * (1 - view.features) * (1 - jaw)
     clear = (1 - 0.95 * erode(view.sky, 5)) * (1 - all_mouths(view.faces, edge.shape))
-    wanted = _FAINT + (1 - _FAINT) * np.maximum(np.maximum(near, 0.8 * jaw), glasses)
+    wanted = _FAINT + (1 - _FAINT) * np.maximum(np.maximum(near, 0.8 * jaw), view.glasses)
     fine = np.maximum(fine * wanted, _outlines(edge, contrast, view.person)) * in_focus(view.lab[..., 0] / 100)
-    fine *= (1 - 0.97 * bare * (1 - 0.8 * glasses)) * clear * (1 - 0.55 * view.texture)
+    fine *= (1 - 0.97 * bare * (1 - 0.8 * view.glasses)) * clear * (1 - 0.55 * view.texture)
     broad *= (0.3 + 0.7 * near) * (1 - 0.97 * bare) * clear * (1 - 0.5 * view.texture)
     return Lines(np.clip(fine, 0, 1), np.clip(broad, 0, 1), near)
 

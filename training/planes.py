@@ -60,6 +60,12 @@ def bilateral(lab: Colour, *, colour: float, space: float, size: int = 9, times:
     return lab
 
 
+def chroma(lab: Floats) -> Floats:
+    """How far colours (…, 3) are from grey."""
+    colourfulness: Floats = np.hypot(lab[..., 1], lab[..., 2])
+    return colourfulness
+
+
 def gradient(plane: Plane) -> tuple[Plane, Plane]:
     """Change per pixel in x and in y."""
     x, y = (cv2.Scharr(plane, cv2.CV_32F, *axis, borderType=BORDER) / 32 for axis in ((1, 0), (0, 1)))
@@ -77,12 +83,12 @@ def erode(image: Floats, size: int) -> Floats:
 
 
 def opened(plane: Plane, size: float) -> Plane:
-    """The plane without peaks narrower than a disc of `size` pixels."""
+    """The plane (H, W) without peaks narrower than a disc of `size` pixels, 3 at the least."""
     return np.asarray(cv2.morphologyEx(plane, cv2.MORPH_OPEN, _disc(size)), np.float32)
 
 
 def closed(plane: Plane, size: float) -> Plane:
-    """The plane without pits narrower than a disc of `size` pixels."""
+    """The plane (H, W) without pits narrower than a disc of `size` pixels, 3 at the least."""
     return np.asarray(cv2.morphologyEx(plane, cv2.MORPH_CLOSE, _disc(size)), np.float32)
 
 
@@ -119,6 +125,10 @@ def _over(plane: Plane, image: Floats) -> Floats:
     return plane[..., None] if image.ndim == 3 else plane
 
 
+def odd(size: float, least: int = 3) -> int:
+    """The size in whole pixels, odd as kernels must be."""
+    return max(least, int(size) | 1)
+
+
 def _disc(size: float) -> npt.NDArray[np.uint8]:
-    width = max(3, int(size) | 1)
-    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width)), np.uint8)
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (odd(size), odd(size))), np.uint8)

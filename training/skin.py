@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from training.eyes import hides_eyes
-from training.faces import BELOW_NOSE, JAW, OUTER_CORNERS, OVAL, Face, all_ovals, around_eyes
+from training.faces import BELOW_NOSE, JAW, OUTER_CORNERS, OVAL, Face, all_ovals, around_eyes, nose
 from training.planes import (
     Colour,
     Floats,
     Plane,
     blend,
     blur,
+    chroma,
     closed,
     erode,
     masked_blur,
@@ -30,8 +30,10 @@ _NO_GLASSES = 0.5  # of what `around_eyes` says
 _FEWEST = 30  # pixels of a face to know its skin by
 _FARTHEST = 4.0  # heights of a face from its middle: where its hands and shoulders end
 # A beard shows from the first on, and wholly from the second: L* darker than skin, and how unlike shade it is.
-_DARKER, _UNLIKE_SHADE = (4.5, 10.0), (1.05, 1.5)
-_DULL, _COLOUR_OF_SHADE = 6.0, 1.2  # of L* in roughness for a chroma that falls by all of skin's; and that of shade
+_DARKER, _UNLIKE_SHADE = (4.5, 10.0), (0.75, 1.05)
+_DULL = 2.0  # of L* in roughness for a chroma that falls by all of skin's
+_COLOURED = 12.0  # chroma of skin, by which it is told whether a beard is greyer; a black-and-white photo has less
+_BLACK = 16  # of L*: CIE's L* is 116 f - 16, a and b are differences of f
 _LEAST_RED = 0.52  # least a for one of b, Lab: skin in green or yellow light is no olive
 _DEEPEST = 18.0  # of lightness, between the two tones
 _HAIRLINE = 0.12  # heights of a face that a hairline is high
@@ -56,7 +58,7 @@ class _Complexion:
         bare = face.bare & (around_eyes([face], roughness.shape) < _NO_GLASSES)
         pixels = lab[bare if np.count_nonzero(bare) >= _FEWEST else face.bare]
         darkest, lightest = np.percentile(pixels[:, 0], (12, 98))
-        lit = pixels[pixels[:, 0] > darkest]
+        lit = pixels[pixels[:, 0] >= darkest]
         median = np.median(lit, axis=0).astype(np.float32)
         covariance = 0.8 * np.cov((lit[:, 1:] - median[1:]).T) + 5 * np.eye(2)
         precision = np.linalg.inv(covariance).astype(np.float32)
@@ -71,7 +73,7 @@ class _Complexion:
 
 
 def find_skin(lab: Colour, faces: list[Face], person: Plane, roughness: Plane) -> Plane:
-    """Find what is coloured like the skin of one of the faces and about as smooth: 0..1."""
+    """Find what is coloured like the skin of one of the faces and about as smooth: (H, W), 0..1."""
     found = np.zeros_like(person)
     for face in faces:
         if np.count_nonzero(face.bare) >= _FEWEST:
@@ -80,16 +82,20 @@ def find_skin(lab: Colour, faces: list[Face], person: Plane, roughness: Plane) -
 
 
 def paint_skin(lab: Colour, skin: Plane, faces: list[Face], roughness: Plane) -> tuple[Colour, Plane]:
-    """Paint skin in two tones with a soft edge between; returns the picture and where it was painted."""
+    """Paint skin in two tones with a soft edge between, given how rough the photo is (H, W) in L*.
+
+    Returns the picture (H, W, 3) and where it was painted (H, W), 0..1.
+    """
     painted, done = lab.copy(), np.zeros_like(skin)
     for face, own in zip(faces, _nearest(faces, skin.shape), strict=True):
         bare = skin * own * (1 - 0.9 * face.features)
-        if bare.sum() < 40 or bare.max() <= 0.5:
+        if np.count_nonzero(bare > 0.5) < _FEWEST or np.count_nonzero(face.bare) < _FEWEST:
             continue
         tones = _two_tones(lab, bare, face.height)
         _cast_shadow_of_chin(tones, bare, face)
         tones[..., 1] = np.maximum(tones[..., 1], _LEAST_RED * tones[..., 2])
-        painted = blend(painted, blend(tones, *_facial_hair(lab, tones, bare, face, roughness)), skin * own)
+        beard, share = _facial_hair(lab, tones, bare, face, roughness)
+        painted = blend(painted, blend(tones, beard, share), skin * own)
         done = np.maximum(done, skin * own)
     return painted, done
 
@@ -120,9 +126,9 @@ def _skin_of(face: Face, lab: Colour, person: Plane, roughness: Plane) -> Plane:
         * smoothstep_down(strange, 12, 22)
         * smoothstep(_without_creases(light, face), complexion.darkest - 20, complexion.darkest - 12)
     )
+    if not face.is_turned:
+        face_itself = np.maximum(face_itself, nose(face, light.shape))  # nostrils, too: they are drawn anew
     skin: Plane = np.maximum(body * smoothstep(person, 0.4, 0.7), face_itself)
-    if hides_eyes(face.points, lab):
-        skin *= 1 - around_eyes([face], person.shape) * smoothstep_down(light, median - 14, median - 6)
     return skin
 
 
@@ -136,7 +142,7 @@ def _without_creases(light: Plane, face: Face) -> Plane:
 
 def _below_hairline(face: Face, shape: tuple[int, ...]) -> Plane:
     """0 at the top of a face, where hair may begin, 1 from the middle of the forehead on down."""
-    top, down = face.part(OVAL)[0], _down(face)
+    top, down = face.part(OVAL)[0], face.down
     rows, columns = (np.arange(length, dtype=np.float32) for length in shape)
     below = (rows[:, None] - top[1]) * down[1] + (columns - top[0]) * down[0]
     return smoothstep(below / np.float32(face.height), 0.0, _HAIRLINE)
@@ -192,7 +198,7 @@ def _two_tones(lab: Colour, bare: Plane, height: float) -> Colour:
 def _cast_shadow_of_chin(tones: Colour, bare: Plane, face: Face) -> None:
     """Paint the shadow of a jaw on the neck, in place; what is darker stays as it is."""
     jaw = face.part(JAW)
-    down = _SHADOW_OF_CHIN * face.height * _down(face)
+    down = _SHADOW_OF_CHIN * face.height * face.down
     light = np.median(tones[bare > 0.5], axis=0)
     shape = bare.shape
     shadow = polygon(shape, np.concatenate((jaw, jaw[::-1] + down)), softness=0.006 * face.height)
@@ -201,24 +207,19 @@ def _cast_shadow_of_chin(tones: Colour, bare: Plane, face: Face) -> None:
     tones[:] = blend(tones, np.dstack((shaded, tones[..., 1:] + _IN_SHADOW[1:])), shadow)
 
 
-def _down(face: Face) -> Floats:
-    """The direction from the eyes to the chin, of length 1."""
-    x, y = np.subtract(*face.part(OUTER_CORNERS)[::-1])
-    return np.array((-y, x), np.float32) / np.float32(max(np.hypot(x, y), 1e-3))
-
-
 def _facial_hair(lab: Colour, tones: Colour, bare: Plane, face: Face, roughness: Plane) -> tuple[Colour, Plane]:
     """Beards as soft masses (H, W, 3), and their share (H, W) 0..1: what is dark below the nose, and no shade.
 
-    Shade is smooth and keeps its colour: the chroma of lit skin, in proportion to its lightness, or more.
+    Shade is smooth, and dimmed light takes as much of chroma as of L* + 16, the linear part of CIE Lab.
     """
     mass = masked_blur(lab, bare, max(1.0, 0.016 * face.height))
-    darker = tones[..., 0] - mass[..., 0]
-    light, chroma = np.median(lab[face.bare], axis=0)[0], np.median(np.hypot(*lab[face.bare][:, 1:].T))
-    of_shade = np.hypot(mass[..., 1], mass[..., 2]) / np.maximum(chroma * mass[..., 0] / light, 1)
-    unlike_shade = blur(roughness + _DULL * (_COLOUR_OF_SHADE - of_shade), 0.06 * face.height)
+    skin, smoothest = np.median(lab[face.bare], axis=0), np.percentile(roughness[face.bare], 10)
+    of_shade = chroma(skin) * (mass[..., 0] + _BLACK) / (skin[0] + _BLACK)
+    duller = (1 - chroma(mass) / np.maximum(of_shade, 1)) * min(1.0, float(chroma(skin)) / _COLOURED)
+    unlike_shade = blur((roughness - smoothest + _DULL * duller).astype(np.float32), 0.06 * face.height)
     below = polygon(bare.shape, face.part(BELOW_NOSE), softness=0.012 * face.height)
-    return mass, below * smoothstep(darker, *_DARKER) * smoothstep(unlike_shade, *_UNLIKE_SHADE)
+    is_darker = smoothstep(tones[..., 0] - mass[..., 0], *_DARKER)
+    return mass, below * is_darker * smoothstep(unlike_shade, *_UNLIKE_SHADE)
 
 
 def _otsu(values: Floats) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from training.analysis import Analysis, nothing_found
-from training.features import draw_features, find_glasses
+from training.features import draw_features
 from training.flow import smooth_along
 from training.grades import Drawing, hinata, sumi, yoi
 from training.lines import draw_lines, in_focus
@@ -25,6 +25,7 @@ GRADES: dict[str, Callable[[Drawing], Colour]] = {"hinata": hinata, "yoi": yoi, 
 
 _COLOUR_WEIGHT = np.array((1, 1.4, 1.4), np.float32)  # of Lab: regions part by colour rather than by light
 _APART = 22.0  # how far skin is from what is no skin, and sky from what is no sky; a person 9
+_IN_SKIN = 60  # units of Lab that detail must be stronger by to come back in skin
 _SMALLEST_TONE = 9  # pixels across
 _LEAST_DIFFERENCE = 9.0  # of two regions beside each other
 
@@ -49,10 +50,9 @@ def draw(photo: Rgb, analysis: Analysis | None = None) -> Drawing:
     areas = soften(toned, view.lab, view.unit)
     painted_skin, skin = paint_skin(base, view.skin, view.faces, view.roughness)
     painted = bilateral(blend(areas, painted_skin, skin), colour=7, space=1.6, size=5)
-    glasses = find_glasses(view.lab, view.faces)
-    detailed = steepen(round_edges(_with_detail(painted, view, skin, glasses), view.features))
+    detailed = steepen(round_edges(_with_detail(painted, view, skin), view.features))
     paint, pen = draw_features(detailed, view.lab, view.faces)
-    lines = draw_lines(view, base, labels, skin, glasses)
+    lines = draw_lines(view, base, labels, skin)
     return Drawing(
         paint=paint,
         ink=lines.fine,
@@ -86,11 +86,11 @@ def _lightness(base: Colour, view: View) -> Plane:
     return blur(closed(opened(even, size), size), 2.5 * view.unit)
 
 
-def _with_detail(painted: Colour, view: View, skin: Plane, glasses: Plane) -> Colour:
-    """Bring back what is strong or line-like: as strokes where there is texture, and hardly anything in skin."""
+def _with_detail(painted: Colour, view: View, skin: Plane) -> Colour:
+    """Bring back what is strong or line-like: little of it in crowds, and hardly anything in skin."""
     fine = smooth_along(bilateral(view.lab, colour=4.5, space=2, size=5), view.flow, 1.2)
-    calm = skin * (1 - view.features) * (1 - glasses)
-    threshold = 8 - 4 * view.flow.coherence + 2 * view.texture + 45 * calm
+    calm = skin * (1 - view.features) * (1 - view.glasses)
+    threshold = 8 - 4 * view.flow.coherence + 2 * view.texture + _IN_SKIN * calm
     return restore(painted, masses(fine, view.texture, radius=2), threshold, view.unit)
 
 

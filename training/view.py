@@ -7,6 +7,7 @@ import numpy as np
 from training.analysis import Analysis
 from training.faces import Face, all_features, find_faces
 from training.flow import Flow, edge_flow
+from training.glasses import find_frames, find_lenses
 from training.planes import Colour, Plane, Rgb, bilateral, blur, masked_mean, smoothstep, smoothstep_down, to_lab
 from training.skin import find_skin
 
@@ -28,7 +29,8 @@ class View:
     texture: Plane
     roughness: Plane  # units of L*
     faces: list[Face]
-    features: Plane  # eyes, brows, nostrils and mouths
+    features: Plane  # eyes, brows and mouths
+    glasses: Plane  # frames, and lenses that hide the eyes
     person: Plane
     skin: Plane
     sky: Plane
@@ -43,6 +45,7 @@ def look_at(photo: Rgb, analysis: Analysis) -> View:
     even = bilateral(lab, colour=9, space=5, times=3)
     roughness = blur(np.abs(lab[..., 0] - even[..., 0]), 5 * unit)
     faces = find_faces(analysis.faces, shape)
+    lenses = find_lenses(lab, faces)
     skin = find_skin(bilateral(lab, colour=10, space=4), faces, analysis.person, blur(roughness, 2))
     sky = _sky(analysis, even)
     return View(
@@ -55,10 +58,20 @@ def look_at(photo: Rgb, analysis: Analysis) -> View:
         faces=faces,
         features=all_features(faces, shape),
         person=analysis.person,
-        skin=skin,
+        glasses=np.maximum(find_frames(lab[..., 0], faces), lenses),
+        skin=_beside_lenses(skin, lenses, lab[..., 0]),
         sky=sky,
         night=_night(lab[..., 0], sky),
     )
+
+
+def _beside_lenses(skin: Plane, lenses: Plane, lightness: Plane) -> Plane:
+    """Skin without what lies behind dark lenses: there, all that is darker than most of the skin."""
+    if not (lenses > 0).any():
+        return skin
+    usual = float(np.median(lightness[(skin > 0.5) & (lenses < 0.5)])) if ((skin > 0.5) & (lenses < 0.5)).any() else 0.0
+    beside: Plane = skin * (1 - lenses * smoothstep_down(lightness, usual - 14, usual - 6))
+    return beside
 
 
 def _sky(analysis: Analysis, even: Colour) -> Plane:
