@@ -134,7 +134,7 @@ def reference_dir() -> Path:
 def _check_data(name: str) -> Path:
     folder = CHECK_DATA / name
     if not folder.is_dir():
-        pytest.skip(f"the checking data ({name}) is not here; SAKUGA_CHECK_DATA names its folder")
+        pytest.skip(f"the external test data ({name}) is missing; SAKUGA_CHECK_DATA names its folder")
     return folder
 
 
