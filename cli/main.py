@@ -313,7 +313,7 @@ def import_weights(file: Path, name: str, upsample: str, licence: str, title: st
 @click.option("--replace", is_flag=True, help="Overwrite an earlier calibration, even of a bundled style.")
 @plain_errors
 def quantise_weights(name: str, photos: tuple[Path, ...], *, replace: bool) -> None:
-    """Quantise the style NAME for the 8 bit engines: calibrate on every second photo, evaluate on the others.
+    """Quantise the style NAME for the 8-bit engines: calibrate on every second photo, evaluate on the others.
 
     Give twenty or more photos of the kind you usually convert. The bundled styles are already calibrated. Exits with 1
     if 8 bit would visibly change the pictures; it is then not used.

@@ -467,7 +467,7 @@ class RunningService:
             return False
 
     def stop(self) -> None:
-        """Stop it as a user does; held photos are released as soon as the web has ended."""
+        """Stop it as a user does; held photos are released as soon as the web server has ended."""
         if self.process is not None and self.process.poll() is None:
             web = self.parts("web")
             self.process.send_signal(signal.SIGINT)
