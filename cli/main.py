@@ -226,7 +226,7 @@ def album(  # noqa: PLR0913  its options
     Pictures are downloaded into the -o folder while photos are still being uploaded, and keep the folder structure.
     Nothing is uploaded or downloaded twice. Files that are not Sakuga's, and pictures edited since, are never
     overwritten: if a name is taken, a number is appended. A different style, size or format needs a different folder
-    or --replace. Exits with 1 if photos failed; failures.json, beside the pictures, says why.
+    or --replace. Exits with 1 if photos failed; failures.json, beside the pictures, lists the reasons.
     """
     from cli.album import convert_album
     from cli.credentials import server_key

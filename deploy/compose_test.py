@@ -1,12 +1,12 @@
-"""Prove the containers on a real engine: `make compose-test`.
+"""Test the containers with a real Docker engine: `make compose-test`.
 
 Builds both images, brings everything up, sends a photo and an album through nginx and fetches the pictures, scales to
 two workers, kills one with -9 while jobs run, and shows that all of them succeed. Everything is made under a project
 name, port and secret of its own and is removed at the end, with its volumes.
 
-A machine that lacks what this needs (a Docker engine, images) is told so and skips, except where CI=true: there it
-fails. COMPOSE_TEST=skip skips even in CI, COMPOSE_TEST=require fails on a laptop too. Images that cannot be pulled are
-replaced by stand-ins that deploy/local_images.sh makes (needs root and debootstrap).
+On a machine without a Docker engine or the images, the test is skipped with a reason; with CI=true, it fails instead.
+COMPOSE_TEST=skip skips it even in CI, COMPOSE_TEST=require makes it fail on a laptop too. Images that cannot be pulled
+are replaced by stand-ins that deploy/local_images.sh makes (needs root and debootstrap).
 """
 
 import io
