@@ -1,9 +1,9 @@
-"""The cost of a job in Redis and the web, by queue length.
+"""The cost of a job in Redis and the web server, by queue length.
 
 A real Valkey, a real web and a real worker node, with pictures so small that only their handling counts. Redis itself
 counts the commands; ours are subtracted, and progress is observed in the store's folder, which costs no commands.
 Periodic work of a node (heartbeats, housekeeping, Celery's own) counts towards conversions if it falls due meanwhile.
-The web's share is its CPU time.
+The web server's share is its CPU time.
 """
 
 import multiprocessing
@@ -42,7 +42,7 @@ _STYLE = "hinata-light"
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The counts while `queued` jobs were waiting: Redis commands, and milliseconds of the web's CPU time."""
+    """The counts while `queued` jobs were waiting: Redis commands, and milliseconds of the web server's CPU time."""
 
     queued: int
     commands_per_submit: float
@@ -107,7 +107,7 @@ class _Counted:
 
 @contextmanager
 def counted(redis: Redis, web: psutil.Process) -> Iterator[_Counted]:
-    """Count the Redis commands of others and the CPU time of the web during the block."""
+    """Count the Redis commands of others and the CPU time of the web server during the block."""
     found = _Counted()
     commands, cpu_s = _commands(redis), _cpu_s(web)
     yield found
@@ -144,7 +144,7 @@ def _cpu_s(process: psutil.Process) -> float:
 
 
 def _fill(settings: Settings, count: int) -> None:
-    """Queue jobs as the web does; none of those to be converted shares a result with another."""
+    """Queue jobs as the web server does; none of those to be converted shares a result with another."""
     shares = [range(start, count, 2) for start in range(2)]
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=_submit, args=(settings, share)) for share in shares]

@@ -226,7 +226,7 @@ def album(  # noqa: PLR0913  its options
     Pictures are downloaded into the -o folder while photos are still being uploaded, and keep the folder structure.
     Nothing is uploaded or downloaded twice. Files that are not Sakuga's, and pictures edited since, are never
     overwritten: if a name is taken, a number is appended. A different style, size or format needs a different folder
-    or --replace. Exits with 1 if photos failed; failures.json, beside the pictures, says why.
+    or --replace. Exits with 1 if photos failed; failures.json, beside the pictures, lists the reasons.
     """
     from cli.album import convert_album
     from cli.credentials import server_key
@@ -313,7 +313,7 @@ def import_weights(file: Path, name: str, upsample: str, licence: str, title: st
 @click.option("--replace", is_flag=True, help="Overwrite an earlier calibration, even of a bundled style.")
 @plain_errors
 def quantise_weights(name: str, photos: tuple[Path, ...], *, replace: bool) -> None:
-    """Quantise the style NAME for the 8 bit engines: calibrate on every second photo, evaluate on the others.
+    """Quantise the style NAME for the 8-bit engines: calibrate on every second photo, evaluate on the others.
 
     Give twenty or more photos of the kind you usually convert. The bundled styles are already calibrated. Exits with 1
     if 8 bit would visibly change the pictures; it is then not used.

@@ -40,7 +40,7 @@ def run(
 
         try:
             profile = tune(settings, style, bounds, show)
-        finally:  # where no engine draws, it says why
+        finally:  # if no engine draws, the table gives the reasons
             console.print(f"{style.name}, pictures of {SIDE} x {SIDE} pixels, decoding and encoding included:\n")
             console.print(table, *reasons, "", sep="\n")
     for line in [*report(profile, price_per_hour), *unmet(profile, bounds)]:

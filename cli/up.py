@@ -1,8 +1,8 @@
-"""`sakuga up`: the queue, the workers and the web under one supervisor.
+"""`sakuga up`: the queue, the workers and the web server under one supervisor.
 
-Parts run in sessions of their own, so Ctrl-C reaches only the supervisor, which stops them in order: the web first, so
-that nothing new comes in; then the workers, which finish what they have begun; the queue last. Where the supervisor is
-killed, the kernel (Linux) stops them.
+Parts run in sessions of their own, so Ctrl-C reaches only the supervisor, which stops them in order: the web server
+first, so that nothing new comes in; then the workers, which finish what they have begun; the queue last. Where the
+supervisor is killed, the kernel (Linux) stops them.
 """
 
 import fcntl

@@ -92,7 +92,7 @@ def _require_room_for_recipe(style: Style, *, replace: bool) -> None:
         tempfile.TemporaryFile(dir=style.folder).close()
     except OSError as error:
         reason = error.strerror or str(error)
-        raise WeightsError(f"The 8 bit recipe of {style.name} cannot be saved in {style.folder}: {reason}.") from error
+        raise WeightsError(f"The 8-bit recipe of {style.name} cannot be saved in {style.folder}: {reason}.") from error
 
 
 def _read(photo: Path, style: Style, limits: Limits) -> Rgb:

@@ -1,12 +1,12 @@
-"""Prove the containers on a real engine: `make compose-test`.
+"""Test the containers with a real Docker engine: `make compose-test`.
 
 Builds both images, brings everything up, sends a photo and an album through nginx and fetches the pictures, scales to
 two workers, kills one with -9 while jobs run, and shows that all of them succeed. Everything is made under a project
 name, port and secret of its own and is removed at the end, with its volumes.
 
-A machine that lacks what this needs (a Docker engine, images) is told so and skips, except where CI=true: there it
-fails. COMPOSE_TEST=skip skips even in CI, COMPOSE_TEST=require fails on a laptop too. Images that cannot be pulled are
-replaced by stand-ins that deploy/local_images.sh makes (needs root and debootstrap).
+On a machine without a Docker engine or the images, the test is skipped with a reason; with CI=true, it fails instead.
+COMPOSE_TEST=skip skips it even in CI, COMPOSE_TEST=require makes it fail on a laptop too. Images that cannot be pulled
+are replaced by stand-ins that deploy/local_images.sh makes (needs root and debootstrap).
 """
 
 import io
@@ -228,7 +228,7 @@ def come_up(stack: Stack) -> str:
 
 
 def stay_locked(stack: Stack) -> str:
-    """Every container: no root, no capabilities, nothing written outside its volumes, no way out but nginx's door."""
+    """Every container: no root, no capabilities, nothing written outside its volumes; only two have a way out."""
     names = list(stack.services())
     for name in names:
         [container] = stack.containers(name)
@@ -245,19 +245,30 @@ def stay_locked(stack: Stack) -> str:
         _require(published == wanted, f"{name} publishes {published}")
     web = "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is not None)"
     stack.compose("exec", "-T", "web", "python", "-c", web)
+    _require_ways_out(stack, names)
     _require_keys_elsewhere(stack)
     return f"{len(names)} containers, no torch in web, keys needed off loopback"
 
 
+def _require_ways_out(stack: Stack, names: list[str]) -> None:
+    """Only nginx, which is published, and the worker, which sends webhooks, are on a network that leads outside."""
+    for name in names:
+        [container] = stack.containers(name)
+        networks = list(stack.inspect(container)["NetworkSettings"]["Networks"])
+        internal = json.loads(stack.run("docker", "network", "inspect", *networks))
+        leads_out = not all(network["Internal"] for network in internal)
+        _require(leads_out == (name in {"nginx", "worker"}), f"{name} is on {', '.join(networks)}")
+
+
 def _require_keys_elsewhere(stack: Stack) -> None:
-    """Published on all addresses, and nothing else said, the web refuses to start."""
+    """Published on all addresses, without further settings, the web server refuses to start."""
     stack.environment["PUBLISH_ADDRESS"] = "0.0.0.0"  # noqa: S104
     try:
         stack.compose("run", "--rm", "--no-deps", "-T", "web")
     except CheckError as error:
-        _require("sakuga keys create" in str(error), f"the web failed otherwise: {error}")
+        _require("sakuga keys create" in str(error), f"the web server failed otherwise: {error}")
     else:
-        raise CheckError("the web starts without keys beyond loopback")
+        raise CheckError("the web server starts without keys beyond loopback")
     finally:
         del stack.environment["PUBLISH_ADDRESS"]
 

@@ -54,7 +54,7 @@ class _Steps:
 
 
 def enlarge(drawing: Rgb, photo: Rgb, guide: Rgb) -> Rgb:
-    """Bring the `drawing` of the small `photo` to the size of the large one, `guide`; all are (h, w, 3), 8 bit."""
+    """Bring the `drawing` of the small `photo` to the size of the large one, `guide`; all are (h, w, 3), 8-bit."""
     (small_height, small_width), (height, width) = drawing.shape[:2], guide.shape[:2]
     planes = _planes(drawing, _luma(photo), height / small_height)
     columns, rows = _steps(small_width, width), _steps(small_height, height)

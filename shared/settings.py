@@ -87,7 +87,7 @@ class Settings(BaseSettings):
 
     @property
     def host_names(self) -> list[str] | None:
-        """The names by which the web may be called; None for any.
+        """The names by which the web server may be called; None for any.
 
         Reached on loopback alone, as a container's may be that listens on all addresses, it hears what it is called
         itself and what its operator names, and not a web page that has a name of its own pointed at it.
@@ -100,7 +100,7 @@ class Settings(BaseSettings):
 
     @property
     def reached_at(self) -> str:
-        """The address that decides who reaches the web: where it is published, or else where it listens."""
+        """The address that decides who reaches the web server: where it is published, or else where it listens."""
         return self.published_at.strip("[]") or self.host
 
     @property

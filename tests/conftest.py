@@ -134,7 +134,7 @@ def reference_dir() -> Path:
 def _check_data(name: str) -> Path:
     folder = CHECK_DATA / name
     if not folder.is_dir():
-        pytest.skip(f"the checking data ({name}) is not here; SAKUGA_CHECK_DATA names its folder")
+        pytest.skip(f"the external test data ({name}) is missing; SAKUGA_CHECK_DATA names its folder")
     return folder
 
 
@@ -467,7 +467,7 @@ class RunningService:
             return False
 
     def stop(self) -> None:
-        """Stop it as a user does; held photos are released as soon as the web has ended."""
+        """Stop it as a user does; held photos are released as soon as the web server has ended."""
         if self.process is not None and self.process.poll() is None:
             web = self.parts("web")
             self.process.send_signal(signal.SIGINT)

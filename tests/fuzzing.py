@@ -37,7 +37,7 @@ MINUTES = float(os.environ.get("FUZZ_MINUTES") or 0)
 SEED = int(os.environ.get("FUZZ_SEED") or 0)
 
 PHOTO_LIMITS = Limits(max_bytes=1 << 20, max_megapixels=2)
-# The resources that one photo within these limits may take in its converter process, or a request in the web.
+# The resources that one photo within these limits may take in its converter process, or a request in the web server.
 MAX_CPU_S, MAX_WAIT_S, MAX_MIB = 10, 60, 250
 _ALL_MIB = 4096  # mapped memory, so that an explosion ends the process and not the machine
 _SIGNATURE_BYTES = 16  # mostly left intact: files that are no photo at first sight reach no code that could break

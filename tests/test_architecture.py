@@ -209,7 +209,7 @@ def test_a_module_that_does_something_when_imported_is_noticed(tmp_path: Path, l
 
 
 PITFALLS = (ROOT / "docs" / "pitfalls.md").read_text("utf-8")
-CHECKING_DATA = {"photos_dir", "reference_dir"}
+EXTERNAL_DATA = {"photos_dir", "reference_dir"}
 
 
 def fixtures_by_test() -> dict[str, set[str]]:
@@ -225,8 +225,8 @@ def test_every_pitfall_in_the_documentation_has_its_test() -> None:
     assert named <= fixtures_by_test().keys()
 
 
-def test_the_documentation_names_the_tests_that_need_the_checking_data() -> None:
-    _, _, section = PITFALLS.partition("## Tests that need the checking data")
+def test_the_documentation_names_the_tests_that_need_external_data() -> None:
+    _, _, section = PITFALLS.partition("## Tests that need external data")
     assert set(re.findall(r"`(test_\w+)`", section)) == {
-        name for name, needs in fixtures_by_test().items() if needs & CHECKING_DATA
+        name for name, needs in fixtures_by_test().items() if needs & EXTERNAL_DATA
     }

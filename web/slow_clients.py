@@ -31,7 +31,7 @@ class ClientSocket(socket.socket):
     """A connection on which threads wait for the client only within limits.
 
     Every byte received is worth credit, `MAX_CREDIT_S` at most, and the time spent waiting for it costs credit. A
-    client without credit is refused: reading its request fails like a broken connection, and `problem` says why.
+    client without credit is refused: reading its request fails like a broken connection, and `problem` is the reason.
     """
 
     def __init__(self, connection: socket.socket, waiting_clients: "WaitingClients") -> None:

@@ -215,7 +215,7 @@ class _SharpenAndInk(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # The difference and the warmed luma, of four pixels each. A layer, since the 8 bit recipe names layers.
+        # The difference and the warmed luma, of four pixels each. A layer, since the 8-bit recipe names layers.
         self.lines = nn.Conv2d(12, 8, 5, padding=2, bias=False)
         with torch.no_grad():
             self.lines.weight.copy_(_line_kernel(self.sigmas, self.share, self.warmth))

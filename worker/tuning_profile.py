@@ -23,7 +23,7 @@ from worker.capacity import available_cores, available_memory, cpu_flags, cpu_na
 from worker.engines.int8 import usable_recipe
 
 MEMORY_PER_PROCESS: Final = 1 << 30  # where nothing was measured
-FOR_CHILDREN: Final = 0.8  # of the node's memory; the rest is for the parent, the web, the queue and the system
+FOR_CHILDREN: Final = 0.8  # of the node's memory; the rest is for the parent, the web server, the queue and the system
 _BF16_FLAGS: Final = {"avx512_bf16", "amx_bf16", "bf16"}  # of x86, and of Arm
 _F16_FLAG: Final = "asimdhp"  # of Arm; engines were not quicker in float16 on x86
 _FILE: Final = "tuning.json"

@@ -119,7 +119,7 @@ def write_tensors(path: Path, tensors: Tensors) -> None:
     """Write tensors as safetensors, as one step.
 
     Who may read the file is for the umask to say: `save_file` of safetensors would keep it to its owner, but the web
-    and workers of other users share the folder.
+    server and workers of other users share the folder.
     """
     # clones, because tensors that share their bytes are not saved
     apart = {name: value.clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}

@@ -192,8 +192,8 @@ def require_guarded(settings: Settings) -> None:
     """Refuse to start a service that is open to other machines by accident.
 
     Raises:
-        SettingsError: the key file cannot be used; or there is none, the web can be reached from other machines, and
-            open access is not explicitly allowed.
+        SettingsError: the key file cannot be used; or there is none, the web server can be reached from other machines,
+            and open access is not explicitly allowed.
     """
     ApiKeys(settings.api_keys).require()
     if settings.api_keys or settings.allow_anyone or settings.reached_at in LOOPBACK:

@@ -141,7 +141,7 @@ class Quotas:
         return entry
 
     def _now(self) -> datetime:
-        """By the clock of Redis: else a web whose clock is wrong would give everybody another day's quota."""
+        """By the clock of Redis: else a web server whose clock is wrong would give everybody another day's quota."""
         return datetime.fromtimestamp(self._clock.now(), UTC)
 
     def _refund(self, entry: _Entry) -> None:

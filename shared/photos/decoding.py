@@ -1,4 +1,4 @@
-"""Photos into arrays: sRGB, 8 bit, upright. Nothing of a photo's metadata survives."""
+"""Photos into arrays: sRGB, 8-bit, upright. Nothing of a photo's metadata survives."""
 
 import io
 from collections.abc import Iterator
@@ -122,7 +122,7 @@ def _spared(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _shrunk(image: Image.Image, extent: tuple[float, float], size: tuple[int, int]) -> Image.Image:
-    """Resize to (width, height) with LANCZOS, as 8 bit colour or, if anything is transparent, as premultiplied RGBa.
+    """Resize to (width, height) with LANCZOS, as 8-bit colour or, if anything is transparent, as premultiplied RGBa.
 
     `extent` is how much of the image is photo: the last pixels of a draft may stand for less than one. Where there are
     pixels to spare, whole ones are averaged first. Widths then come before heights, as Pillow itself does it, but all
@@ -163,7 +163,7 @@ def _stacked(bands: list[Image.Image]) -> Image.Image:
 
 
 def _plain(image: Image.Image, white: float) -> Image.Image:
-    """Bring to a mode that can be resized: 8 bit, no palette, alpha premultiplied."""
+    """Bring to a mode that can be resized: 8-bit, no palette, alpha premultiplied."""
     if _is_deep_grey(image):
         # Pillow's own conversion would clip to white.
         return Image.fromarray((_levels(image) * (255 / white)).clip(0, 255).round().astype(np.uint8))

@@ -1,6 +1,6 @@
-"""The queue: Celery over Redis, configured in one place for the web and the workers.
+"""The queue: Celery over Redis, configured in one place for the web server and the workers.
 
-The web sends by task name and never imports the worker.
+The web server sends by task name and never imports the worker.
 """
 
 import json

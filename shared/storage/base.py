@@ -60,7 +60,7 @@ class Store(Protocol):
         ...
 
     def url(self, key: str, *, disposition: str, content_type: str) -> str | None:
-        """Return a URL that anyone may read the object from for five minutes, or None if the web must serve it."""
+        """Return a URL from which anyone may read the object for five minutes; None if the web server must serve it."""
         ...
 
     def check(self) -> None:

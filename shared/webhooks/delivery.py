@@ -53,7 +53,7 @@ def post(message: Message, private_hosts: Collection[str]) -> None:
 async def _status_of_answer(request: httpx.Request) -> int:
     """Send a request and read the head of the answer, no more.
 
-    A coroutine, since one that is blocked can be cancelled; a thread cannot.
+    A coroutine, since one that is blocked can be canceled; a thread cannot.
 
     Raises:
         httpx.HTTPError: there is no answer.

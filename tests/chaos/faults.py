@@ -35,7 +35,7 @@ LONG_OUTAGE_S = 65  # longer than any client waits for the queue, retries includ
 END_LIMIT_S = 180
 JUMP_S = 48 * 3600  # longer than any retention period
 CLOCK_GRACE_S = 300  # the allowed difference between times of the same wrong clock
-STORE_CHECK_LIMIT_S = 10  # the web checks every other second
+STORE_CHECK_LIMIT_S = 10  # the web server checks every other second
 
 
 R = TypeVar("R", bound=AnyRig)
@@ -288,7 +288,7 @@ def _probe(port: int) -> Line:
 
 
 def _require_no_store(rig: Rig) -> None:
-    """Raise unless the store cannot be written to, and the web soon reports that."""
+    """Raise unless the store cannot be written to, and the web server soon reports that."""
     assert rig.store is not None
     probe = rig.store / "probe"
     assert _fails(lambda: probe.write_bytes(bytes(1 << 16)), OSError), "nothing can be written"
@@ -328,7 +328,7 @@ PLAIN = (
     Fault("a node is paused (SIGSTOP) for three timeouts and wakes", pause_node, again=1, recovery_s=10),
     Fault("a node's clock jumps two days ahead, and back", put_clock_forward),
     Fault("a node's clock jumps two days back, and ahead", put_clock_back),
-    Fault("the web is killed (SIGKILL)", kill_web),
+    Fault("the web server is killed (SIGKILL)", kill_web),
     Fault("the queue is restarted", restart_queue),
     Fault("the queue is killed (SIGKILL)", kill_queue),
     Fault("the queue is out of memory for 8 s (noeviction)", fill_queue),

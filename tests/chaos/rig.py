@@ -128,7 +128,7 @@ class Program:
 
 @dataclass
 class Rig(AnyRig):
-    """A queue, a store, a web and two nodes of one process each; with a switch, the nodes run on hosts of their own.
+    """A queue, a store, a web server and two nodes of one process each; with a switch, each node runs on its own host.
 
     With `s3_port` the store is the S3 server on that port, reached by all through one line; otherwise it is a folder.
     """
@@ -212,7 +212,7 @@ class Rig(AnyRig):
         write_atomically(self.folder / "hold", str(time.monotonic() + seconds).encode())
 
     def workers(self) -> int:
-        """Return how many warm processes the web reports, or 0 while it does not respond."""
+        """Return how many warm processes the web server reports, or 0 while it does not respond."""
         try:
             answer = httpx.get(f"{self.url}/readyz", timeout=10)
             return int(answer.json().get("workers", 0)) if answer.status_code == 200 else 0
@@ -223,7 +223,7 @@ class Rig(AnyRig):
         return len(self.in_hand()) == NODES
 
     def _is_manned(self) -> bool:
-        """Return whether every node has a warm process; the web counts a killed one until its heartbeat expires."""
+        """Return whether every node has a warm process; the web server counts a dead one until its heartbeat ends."""
         if self.workers() < NODES:
             return False
         warm = self.services.workers.alive_on(socket.gethostname())

@@ -21,7 +21,7 @@ TIME_LIMIT_S = 10  # for how long a node remembers the limit of an ended job
 # Allowed growth: 750 bytes of memory per program and job, and connections, which are opened when needed and kept.
 MAY_GROW_BY = {"memory": 6 << 20, "open files": MAY_OPEN, "keys": 5, "files": 0}
 
-HEAD = "| jobs | per second | memory of queue, web, nodes (MB) | open files | keys in Redis | files in the store |"
+HEAD = "| jobs | per second | MB of queue, web server, nodes | open files | keys in Redis | files in the store |"
 
 State = dict[str, dict[str, int]]  # resources when idle: by kind and owner
 

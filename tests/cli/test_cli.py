@@ -225,7 +225,7 @@ def test_a_recipe_that_could_not_be_saved_is_not_measured(
     monkeypatch.setattr("worker.engines.quantise.make_recipe", measure)
     refused = sakuga("weights", "quantise", style.name, *real_photos(tmp_path))
     assert refused.exit_code == 1
-    assert refused.stderr == "Error: The 8 bit recipe of hinata-light cannot be saved in /dev/null: Not a directory.\n"
+    assert refused.stderr == "Error: The 8-bit recipe of hinata-light cannot be saved in /dev/null: Not a directory.\n"
 
 
 @pytest.mark.parametrize("content", [b"ranges = 3", b"[", b"\xff\xfe"])

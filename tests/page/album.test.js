@@ -100,6 +100,15 @@ test("a photo never sent before a reload is missing, whatever else has its conte
   );
 });
 
+test("a photo whose name differs from another's in case alone is sent under a name of its own", async () => {
+  serve(({ body }) => ({ missing: JSON.parse(body).sha256 }));
+  const { lacking } = await compared([aPhoto("A.JPG")], anAlbum(), known({ name: "a.jpg" }), signal);
+  assert.deepEqual(
+    lacking.map(({ name }) => name),
+    ["A (2).JPG"],
+  );
+});
+
 test("photos without a digest are compared by name", async () => {
   serve(() => assert.fail());
   const unread = (name) => ({ name, file: { arrayBuffer: () => Promise.reject(new Error("no")) } });

@@ -68,6 +68,13 @@ test("a name that is taken gets the next number before its extension", () => {
   assert.equal(freeName("b.jpg", new Set()), "b.jpg");
 });
 
+test("names that differ in case alone count as the same", () => {
+  assert.equal(freeName("IMG.JPG", new Set(["img.jpg"])), "IMG (2).JPG");
+  assert.equal(freeName("Straße.jpg", new Set(["strasse.jpg"])), "Straße (2).jpg");
+  const chosen = names(choiceOfFiles([file("IMG.JPG"), file("img.jpg")]));
+  assert.deepEqual(new Set(chosen), new Set(["IMG.JPG", "img (2).jpg"]));
+});
+
 /** The entry that a browser gives for a dropped file or folder. */
 function entry(path, below) {
   const common = { fullPath: path, isFile: !below, isDirectory: Boolean(below) };

@@ -586,7 +586,7 @@ def png_of(chunk: bytes) -> bytes:
 
 
 def tiff_of_strips(strips: int) -> bytes:
-    """An 8 bit grey TIFF of 8000x8000 pixels with a table of that many strips."""
+    """An 8-bit grey TIFF of 8000x8000 pixels with a table of that many strips."""
     tags = [(256, 8000), (257, 8000), (258, 8), (259, 1), (262, 1), (278, 1)]
     entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags]
     entries.append(struct.pack("<HHII", 273, 4, strips, 10 + 12 * 7 + 4))

@@ -272,6 +272,24 @@ def test_containers_are_told_where_they_are_published_and_never_to_serve_anyone(
     assert "hostname: web " in compose  # the address used from inside
 
 
+def test_of_the_containers_only_nginx_and_the_workers_can_reach_out() -> None:
+    compose = (ROOT / "docker-compose.yml").read_text("utf-8")
+    services, networks = compose.partition("\nservices:\n")[2].split("\nnetworks:\n")
+    assert "\n  inside:\n    internal: true" in networks
+    assert networks.count("internal:") == 1
+    parts = re.split(r"^  (\w+):\n", services, flags=re.MULTILINE)[1:]
+    named = dict(zip(parts[::2], parts[1::2], strict=True))
+    assert {name: re.findall(r"^    networks: \[(.*?)\]", part, re.MULTILINE) for name, part in named.items()} == {
+        "nginx": ["edge, inside"],
+        "web": [],  # those of `x-sakuga`
+        "worker": ["inside, outgoing"],
+        "valkey": ["inside"],
+        "seaweedfs": ["inside"],
+    }
+    assert "\n  networks: [inside]\n" in compose.partition("\nservices:\n")[0]
+    assert "    SAKUGA_WEBHOOK_HOSTS:" in compose
+
+
 @pytest.mark.parametrize("command", [["cli.main", "up"], ["web"]])
 def test_a_service_for_strangers_does_not_start_by_accident(tmp_path: Path, command: list[str]) -> None:
     environment = {"SAKUGA_HOST": "0.0.0.0", "SAKUGA_DATA_DIR": str(tmp_path / "data")}  # noqa: S104

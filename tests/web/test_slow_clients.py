@@ -1,4 +1,4 @@
-"""Clients that send slowly but are never silent: real sockets, and a web with short limits."""
+"""Clients that send slowly but are never silent: real sockets, and a web server with short limits."""
 
 import inspect
 import os
@@ -46,12 +46,12 @@ LIMIT_S = 30
 
 @pytest.fixture(scope="module")
 def port(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of a web with short limits; clients that it waits for are gone before the next test."""
+    """The port of a web server with short limits; clients that it waits for are gone before the next test."""
     port, folder = free_port(), tmp_path_factory.mktemp("web")
     settings = {"SAKUGA_PORT": str(port), "SAKUGA_REDIS_URL": redis_url, "SAKUGA_DATA_DIR": str(folder)}
     web = subprocess.Popen([sys.executable, "-c", IMPATIENT], cwd=ROOT, env=os.environ | settings)
     try:
-        wait_until(lambda: is_alive(port), "the web answers")
+        wait_until(lambda: is_alive(port), "the web server answers")
         yield port
     finally:
         web.terminate()
@@ -68,7 +68,7 @@ def is_alive(port: int) -> bool:
 def dripping(connections: list[socket.socket], drop: bytes) -> Callable[[], None]:
     def drip() -> None:
         for connection in connections:
-            with suppress(OSError):  # the web has closed it
+            with suppress(OSError):  # the web server has closed it
                 connection.sendall(drop)
 
     return drip
@@ -80,7 +80,7 @@ def test_headers_sent_byte_by_byte_do_not_block_others(port: int) -> None:
         for connection in slow:
             connection.sendall(b"GET /livez HTTP/1.1\r\nX-Slow: ")
         drip = dripping(slow, b"x")
-        wait_until(lambda: (drip(), is_alive(port))[1], "the web answers others", LIMIT_S)
+        wait_until(lambda: (drip(), is_alive(port))[1], "the web server answers others", LIMIT_S)
         assert [connection for connection in slow if not ended(connection)] == []
     finally:
         for connection in slow:
@@ -142,7 +142,7 @@ def test_lingering_clients_do_not_block_others(port: int) -> None:
 
 
 def lingering(port: int) -> int:
-    """Return how many connections the web has shut down but not yet closed."""
+    """Return how many connections the web server has shut down but not yet closed."""
     connections = [found for child in psutil.Process().children(recursive=True) for found in child.net_connections()]
     return len([one for one in connections if one.laddr[1] == port and one.status == psutil.CONN_FIN_WAIT2])
 
@@ -174,7 +174,7 @@ def test_a_body_sent_byte_by_byte_is_refused_as_too_slow(port: int, kind: str, s
                 answer.extend(slow.recv(65536))
             return b'"too_slow"' in answer
 
-        wait_until(is_answered, "the web has had enough", LIMIT_S)
+        wait_until(is_answered, "the web server has had enough", LIMIT_S)
         assert answer.startswith(b"HTTP/1.1 408 ")
 
 
@@ -257,7 +257,7 @@ def timer(local: str, remote: str) -> str:
 
 
 class TestGunicorn:
-    """The private interfaces of gunicorn that the web relies on; a version without them must fail these tests."""
+    """The private interfaces of gunicorn that we rely on; a version without them must fail these tests."""
 
     NEEDED = f"web/__main__.py relies on it, and gunicorn {gunicorn.__version__} does not do it"
 
@@ -338,7 +338,7 @@ def test_uploads_at_the_minimum_rate_do_not_block_others(port: int) -> None:
             ]
             return len(waiting) <= slow_clients.MAX_WAITING_CLIENTS
 
-        wait_until(others_are_refused, "the web waits for no more uploads than it may", LIMIT_S)
+        wait_until(others_are_refused, "the web server waits for no more uploads than it may", LIMIT_S)
     finally:
         for connection in slow:
             connection.close()

@@ -1,6 +1,6 @@
 """Exported and quantised models on disk, made once per machine and shared by its processes.
 
-Keyed by everything that makes them: weights, 8 bit recipe, engine, its version, the CPU. One process builds while
+Keyed by everything that makes them: weights, 8-bit recipe, engine, its version, the CPU. One process builds while
 others wait at a lock; what is damaged is built anew. OpenVINO maps its models into memory: processes share their bytes.
 """
 

@@ -59,6 +59,6 @@ def _convert_for_openvino(generator: AnimeGanV2 | LightGenerator, style: Style, 
     if name.is_quantised:
         recipe = usable_recipe(style)
         if missing := convolutions(model).keys() - recipe.ranges.keys() - set(recipe.higher_precision):
-            raise WeightsError(f"The 8 bit recipe of {style.name} is missing {', '.join(sorted(missing))}.")
+            raise WeightsError(f"The 8-bit recipe of {style.name} is missing {', '.join(sorted(missing))}.")
         quantise(model, recipe.ranges)
     openvino.save_model(model, folder / MODEL, compress_to_fp16=False)

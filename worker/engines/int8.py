@@ -1,4 +1,4 @@
-"""The 8 bit recipe of a style, and the quality it costs: `<weights>.int8.toml` beside the weights.
+"""The 8-bit recipe of a style, and the quality it costs: `<weights>.int8.toml` beside the weights.
 
 `worker.engines.quantise` measures it. Carries no ML runtime.
 """

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU, in single, half or 8 bit precision.
+"""OpenVINO on the CPU, in single, half or 8-bit precision.
 
 A `Core` is made in the child.
 """

@@ -4,7 +4,7 @@ Converting the torch module keeps one description of the network. Two rewrites f
 
 * GroupNorm over one group becomes MVN over channels, rows and columns, times a scale, plus a shift. The plugin's own
   decomposition flattens the picture, so it turned every tensor to planar layout and back around every norm.
-* With `ranges`, each convolution gets its input and its weights through FakeQuantize, which the plugin turns into 8 bit
+* With `ranges`, each convolution gets its input and its weights through FakeQuantize, which the plugin turns into 8-bit
   arithmetic. Inputs are quantised before they are padded, so padding moves bytes.
 """
 
@@ -62,7 +62,7 @@ def quantise(model: Model, ranges: Mapping[str, Range]) -> Model:
     inputs: dict[tuple[str, int], Output] = {}
     layers = convolutions(model)
     if unknown := sorted(ranges.keys() - layers.keys()):
-        raise WeightsError(f"There are 8 bit ranges for unknown convolutions: {', '.join(unknown)}.")
+        raise WeightsError(f"There are 8-bit ranges for unknown convolutions: {', '.join(unknown)}.")
     for name in ranges:
         _quantise_input(layers[name], ranges[name], inputs)
         _quantise_weights(layers[name])

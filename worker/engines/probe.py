@@ -63,12 +63,12 @@ def _read(folder: Path, file: str) -> Rgb:
 
 
 def draw(engine: pipeline.Engine, photo: Rgb) -> Rgb:
-    """The picture of a photo, both (H, W, 3) 8 bit."""
+    """The picture of a photo, both (H, W, 3) 8-bit."""
     prepared, box = pipeline.preprocess(photo, engine)
     return pipeline.postprocess(engine.generate(prepared, ignore_progress), box)
 
 
 def psnr_db(picture: Rgb, reference: Rgb) -> float:
-    """Peak signal-to-noise ratio of 8 bit pictures in decibels; 99 for equal ones."""
+    """Peak signal-to-noise ratio of 8-bit pictures in decibels; 99 for equal ones."""
     error = float(np.mean((picture.astype(np.float32) - reference) ** 2))
     return min(99.0, 10 * float(np.log10(255**2 / max(error, 1e-9))))

@@ -43,7 +43,7 @@ StatusCallback = Callable[[str], None]
 
 
 def make_recipe(style: Style, photos: Sequence[Rgb], report: StatusCallback = lambda _: None) -> Int8Recipe:
-    """Calibrate a style on every second photo, (H, W, 3) 8 bit, and measure the loss on the others.
+    """Calibrate a style on every second photo, (H, W, 3) 8-bit, and measure the loss on the others.
 
     Raises:
         InvalidValueError: there are too few photos.
@@ -88,7 +88,7 @@ def best_range(values: Values, lowest: float, highest: float) -> Range:
 
 
 def ssim(picture: Rgb, reference: Rgb) -> float:
-    """Mean structural similarity of 8 bit pictures over 7x7 windows and the colours (Wang et al. 2004, unweighted)."""
+    """Mean structural similarity of 8-bit pictures over 7x7 windows and the colours (Wang et al. 2004, unweighted)."""
     pair = (torch.from_numpy(one.astype(np.float64).transpose(2, 0, 1)) for one in (picture, reference))
     first, second = pair
     count = 7 * 7

@@ -121,21 +121,32 @@ function named(found) {
   const taken = new Set();
   const photos = found.map(({ path, file }) => {
     const name = freeName(safeName(path), taken);
-    taken.add(name);
+    taken.add(folded(name));
     return { name, file };
   });
   return photos.sort((one, other) => byName.compare(one.name, other.name));
 }
 
 /**
+ * A name that stays distinct where file systems and the service's archives ignore case, too.
+ *
  * @param {string} name
- * @param {{has: (name: string) => boolean}} taken
+ * @param {Set<string>} taken names, each `folded`
  */
 export function freeName(name, taken) {
   const [, stem, suffix] = /** @type {RegExpMatchArray} */ (name.match(/^(.*?)(\.[^./]*)?$/s));
   let free = name;
-  for (let number = 2; taken.has(free); number++) free = `${stem} (${number})${suffix ?? ""}`;
+  for (let number = 2; taken.has(folded(free)); number++) free = `${stem} (${number})${suffix ?? ""}`;
   return free;
+}
+
+/**
+ * The same text for all names that differ in case alone; like Python's `casefold`, it turns "ß" into "ss".
+ *
+ * @param {string} name
+ */
+export function folded(name) {
+  return name.toUpperCase().toLowerCase();
 }
 
 /**

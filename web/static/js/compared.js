@@ -1,7 +1,7 @@
 /** Which of the chosen photos an album lacks, so that an interrupted upload resumes without sending a byte twice. */
 
 import { missingFrom } from "./albums.js";
-import { freeName } from "./choice.js";
+import { folded, freeName } from "./choice.js";
 import { sha256 } from "./digest.js";
 
 /**
@@ -25,11 +25,13 @@ export async function compared(photos, album, items, signal) {
   const missing = told.length ? await missingFrom(album, told, signal) : new Set();
   /** @type {{lacking: Photo[], known: {item: Item, file: File}[]}} */
   const result = { lacking: [], known: [] };
+  const taken = new Set([...items].filter(([, item]) => item.job).map(([name]) => folded(name)));
   for (const [place, { name, file }] of photos.entries()) {
     const item = items.get(name);
     const digest = digests[place];
     const isLacking = item?.state === "missing" || (digest ? missing.has(digest) : !item?.job);
-    if (isLacking) result.lacking.push({ name: item?.job ? freeName(name, items) : name, file });
+    const isExpected = item && !item.job; // the album waits for a photo under this very name
+    if (isLacking) result.lacking.push({ name: isExpected ? name : freeName(name, taken), file });
     const same = isLacking ? undefined : (withContent(items, digest) ?? item);
     if (same) result.known.push({ item: same, file });
   }
