@@ -215,8 +215,8 @@ def test_after_a_reload_while_sending_only_what_is_missing_is_sent(page: Page, f
     expect(story(page)).to_contain_text("The service is not responding", timeout=WAIT_MS)
     page.wait_for_url(re.compile("#album="))
     expect(page.locator("li:is([data-state='succeeded'], [data-state='failed'])")).to_have_count(4, timeout=WAIT_MS)
-    restore()
     page.reload()
+    restore()  # not before, or the page would go on uploading
     expect(page.get_by_text("8 photos have not been uploaded yet.")).to_be_visible()
     expect(tile(page, "beach/12.jpg")).to_have_accessible_name("not uploaded yet beach/12.jpg")
     sent = names_sent(page)
@@ -393,6 +393,8 @@ def test_one_picture_is_saved_under_the_name_of_its_photo(page: Page, folder: Pa
 def test_after_a_reload_the_photo_is_still_beside_its_picture(page: Page, folder: Path) -> None:
     choose_files(page, photos_of(folder, 2))
     expect_over(page, "All 2 pictures are done")
+    album = page.url.partition("#album=")[2]
+    wait_until(lambda: page.evaluate(IS_KEPT, [album, "01.jpg"]), "the browser keeps the photo")
     page.reload()
     expect_over(page, "All 2 pictures are done")
     tile(page, "01.jpg").click()
