@@ -10,14 +10,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from training.faces import LEFT_EYE, LIPS, RIGHT_EYE, grown
+from training.faces import LEFT_EYE, LIPS, LOWER_NOSE, RIGHT_EYE, grown
 from training.pairs import Pair, Pairs
 from training.photos import Rgb
 from training.planes import Points
 
 NEAR_FACE = 0.7  # share of the crops of people that are cut around a face
 
-FEATURES = (LEFT_EYE, (1.5, 2.4)), (RIGHT_EYE, (1.5, 2.4)), (LIPS, (1.1, 1.2))  # and how much larger, in x and y
+# And how much larger they are, in x and y. Noses are drawn so faintly that they were averaged away before they were here.
+FEATURES = (LEFT_EYE, (1.5, 2.4)), (RIGHT_EYE, (1.5, 2.4)), (LIPS, (1.1, 1.2)), (LOWER_NOSE, (1.3, 1.3))
 # In the loss, where other pixels have 1: people are judged by their faces, and a face by its features, which are few
 # pixels.
 FACE_WEIGHT = 2
@@ -63,7 +64,7 @@ def cut_crop(pair: Pair, crop: int, rng: np.random.Generator) -> tuple[Rgb, Rgb,
 
 
 def feature_weight(face_height: float) -> float:
-    """The weight of the pixels of eyes and mouths, given the height of their face in pixels."""
+    """The weight of the pixels of eyes, noses and mouths, given the height of their face in pixels."""
     return min(FEATURE_WEIGHT * max(1.0, SMALL_FACE / max(face_height, 1.0)), MOST_WEIGHT)
 
 
@@ -83,7 +84,7 @@ def degraded(photo: Rgb, rng: np.random.Generator) -> Rgb:
 
 
 def _weight_map(pair: Pair, top: int, left: int, crop: int) -> WeightMap:
-    """The weights (crop, crop) of a crop's pixels in the loss: of faces, of eyes and mouths in them, else 1."""
+    """The weights (crop, crop) of a crop's pixels in the loss: of faces, of their features, else 1."""
     height, width = pair.photo.shape[:2]
     weights = np.ones((crop, crop), np.float32)
     faces = [(face * (width, height) - (left, top)).astype(np.float32) for face in pair.faces]
