@@ -17,7 +17,7 @@ from training.planes import Points
 
 NEAR_FACE = 0.7  # share of the crops of people that are cut around a face
 
-# And how much larger they are, in x and y. Noses are drawn so faintly that they were averaged away before they were here.
+# And how much larger they are, in x and y. Noses are so faint that they were averaged away before they were here.
 FEATURES = (LEFT_EYE, (1.5, 2.4)), (RIGHT_EYE, (1.5, 2.4)), (LIPS, (1.1, 1.2)), (LOWER_NOSE, (1.3, 1.3))
 # In the loss, where other pixels have 1: people are judged by their faces, and a face by its features, which are few
 # pixels.
