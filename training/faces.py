@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from training.planes import Colour, Floats, Plane, Points, blur, erode, polygon
+from training.planes import Colour, Floats, Plane, Points, blur, chroma, erode, polygon
 
 # fmt: off
 OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149,
@@ -48,6 +48,7 @@ OUTER_CORNERS = (33, 263)  # of the eyes
 # fmt: on
 
 _MOST_TURNED = 0.22  # of the width between the outer corners of the eyes, from one of them to the tip of the nose
+_COLOURED = 12.0  # chroma of skin in a colour photo, at the least
 SMALLEST_FACE = 24  # pixels of its height
 # What is drawn as the photo has it, and how much larger than the mesh says it is, in x and y.
 _FEATURES = (
@@ -61,12 +62,16 @@ _FEATURES = (
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """A face in pixels of the photo: the points of its mesh, its height, and masks of the whole and of its features."""
+    """A face in pixels of the photo: the points of its mesh, its height, and masks of the whole and of its features.
+
+    In `bare` skin is sure: within the oval, off its rim, beside the features.
+    """
 
     points: Points
     height: float
     oval: Plane
     features: Plane
+    bare: npt.NDArray[np.bool_]
 
     @property
     def middle(self) -> Points:
@@ -94,11 +99,6 @@ class Face:
         share = float((self.part(TIP)[0] - left) @ across / max(float(across @ across), 1e-3))
         return not _MOST_TURNED < share < 1 - _MOST_TURNED
 
-    @property
-    def bare(self) -> npt.NDArray[np.bool_]:
-        """Where skin is sure: within the oval, off its rim, beside the features."""
-        return (erode(self.oval, 3) > 0.5) & (self.features < 0.2)
-
 
 def find_faces(meshes: Points, shape: tuple[int, int]) -> list[Face]:
     """Lay masks over the faces of a photo of (height, width) pixels; `meshes` are in units of the photo."""
@@ -120,6 +120,11 @@ def skin_at(points: Points, lab: Colour) -> Floats:
     columns, rows = points[list(BARE)].round().astype(int).T
     skin: Floats = np.median(lab[np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)], axis=0)
     return skin
+
+
+def tinted(skin: Floats) -> float:
+    """How far a skin (3,), Lab, is coloured: 1 in colour photos, near 0 in black-and-white ones."""
+    return min(1.0, float(chroma(skin)) / _COLOURED)
 
 
 def all_ovals(faces: list[Face], shape: tuple[int, int]) -> Plane:
@@ -157,7 +162,8 @@ def _face(points: Points, shape: tuple[int, int]) -> Face:
     for numbers, growth in _FEATURES:
         feature = polygon(shape, grown(points[list(numbers)], growth), softness=0.012 * height)
         features = np.maximum(features, feature)
-    return Face(points, height, polygon(shape, points[list(OVAL)]), features)
+    oval = polygon(shape, points[list(OVAL)])
+    return Face(points, height, oval, features, (erode(oval, 3) > 0.5) & (features < 0.2))
 
 
 def _together(masks: list[Plane], shape: tuple[int, int]) -> Plane:

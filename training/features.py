@@ -21,6 +21,7 @@ from training.faces import (
     Face,
     grown,
     skin_at,
+    tinted,
 )
 from training.planes import (
     Colour,
@@ -40,7 +41,6 @@ from training.strokes import Window, draw_stroke, ellipse, is_empty, polygon_in,
 
 _STRONGER = np.array((1.3, 1.25, 1.25), np.float32)  # how much more features differ from what is around them, Lab
 _NOSE_SHADE = np.array((-13, 4, 2), np.float32)  # Lab, than the skin
-_COLOURED = 12.0  # chroma of skin; that of a black-and-white photo has less
 _NOSE_LIGHT = np.array((6, 0, 0), np.float32)
 _TIP_RADII = 0.018, 0.022  # heights of a face, of the light on the tip of a nose
 _SIDES_DIFFER = 1.5, 5.0  # of L*: from the first on a nose has a darker side, from the second on wholly
@@ -143,7 +143,7 @@ def _shade_nose(drawn: Colour, photo: Colour, face: Face, near: Window, skin: Fl
     softness = max(0.4, 0.005 * face.height)
     below = polygon_in(near, face.part(BELOW_TIP), softness)
     shade = 0.85 * np.maximum(below, 0.55 * _shaded_side(photo[..., 0], face, near, 2 * softness))
-    tint = min(1.0, float(chroma(skin)) / _COLOURED)
+    tint = tinted(skin)
     shaded = np.broadcast_to(skin + _NOSE_SHADE * (1, tint, tint), drawn.shape).copy()
     shaded[..., 0] = np.minimum(shaded[..., 0], drawn[..., 0])
     radii = _TIP_RADII[0] * face.height, _TIP_RADII[1] * face.height

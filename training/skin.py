@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from training.faces import BELOW_NOSE, JAW, OUTER_CORNERS, OVAL, Face, all_ovals, around_eyes, nose
+from training.faces import BELOW_NOSE, JAW, OUTER_CORNERS, OVAL, Face, all_ovals, around_eyes, nose, tinted
 from training.planes import (
     Colour,
     Floats,
@@ -20,6 +20,7 @@ from training.planes import (
     closed,
     erode,
     masked_blur,
+    odd,
     opened,
     polygon,
     smoothstep,
@@ -32,7 +33,6 @@ _FARTHEST = 4.0  # heights of a face from its middle: where its hands and should
 # A beard shows from the first on, and wholly from the second: L* darker than skin, and how unlike shade it is.
 _DARKER, _UNLIKE_SHADE = (4.5, 10.0), (0.75, 1.05)
 _DULL = 2.0  # of L* in roughness for a chroma that falls by all of skin's
-_COLOURED = 12.0  # chroma of skin, by which it is told whether a beard is greyer; a black-and-white photo has less
 _BLACK = 16  # of L*: CIE's L* is 116 f - 16, a and b are differences of f
 _LEAST_RED = 0.52  # least a for one of b, Lab: skin in green or yellow light is no olive
 _DEEPEST = 18.0  # of lightness, between the two tones
@@ -135,7 +135,7 @@ def _skin_of(face: Face, lab: Colour, person: Plane, roughness: Plane) -> Plane:
 def _without_creases(light: Plane, face: Face) -> Plane:
     """Lightness without thin dark lines; above the eyes, where hair hangs, without level ones alone."""
     size = _CREASE * face.height
-    upright = np.ones((max(3, int(size) | 1), 1), np.uint8)
+    upright = np.ones((odd(size), 1), np.uint8)
     level = np.asarray(cv2.morphologyEx(light, cv2.MORPH_CLOSE, upright), np.float32)
     return blend(level, closed(light, size), _below_eyes(face, light.shape))
 
@@ -215,7 +215,7 @@ def _facial_hair(lab: Colour, tones: Colour, bare: Plane, face: Face, roughness:
     mass = masked_blur(lab, bare, max(1.0, 0.016 * face.height))
     skin, smoothest = np.median(lab[face.bare], axis=0), np.percentile(roughness[face.bare], 10)
     of_shade = chroma(skin) * (mass[..., 0] + _BLACK) / (skin[0] + _BLACK)
-    duller = (1 - chroma(mass) / np.maximum(of_shade, 1)) * min(1.0, float(chroma(skin)) / _COLOURED)
+    duller = (1 - chroma(mass) / np.maximum(of_shade, 1)) * tinted(skin)
     unlike_shade = blur((roughness - smoothest + _DULL * duller).astype(np.float32), 0.06 * face.height)
     below = polygon(bare.shape, face.part(BELOW_NOSE), softness=0.012 * face.height)
     is_darker = smoothstep(tones[..., 0] - mass[..., 0], *_DARKER)

@@ -8,7 +8,18 @@ from training.analysis import Analysis
 from training.faces import Face, all_features, find_faces
 from training.flow import Flow, edge_flow
 from training.glasses import find_frames, find_lenses
-from training.planes import Colour, Plane, Rgb, bilateral, blur, masked_mean, smoothstep, smoothstep_down, to_lab
+from training.planes import (
+    Colour,
+    Plane,
+    Rgb,
+    bilateral,
+    blur,
+    chroma,
+    masked_mean,
+    smoothstep,
+    smoothstep_down,
+    to_lab,
+)
 from training.skin import find_skin
 
 SIDE = 640  # pixels of the longest side for which all lengths are meant
@@ -67,9 +78,10 @@ def look_at(photo: Rgb, analysis: Analysis) -> View:
 
 def _beside_lenses(skin: Plane, lenses: Plane, lightness: Plane) -> Plane:
     """Skin without what lies behind dark lenses: there, all that is darker than most of the skin."""
-    if not (lenses > 0).any():
+    seen = (skin > 0.5) & (lenses < 0.5)
+    if not (seen.any() and lenses.any()):
         return skin
-    usual = float(np.median(lightness[(skin > 0.5) & (lenses < 0.5)])) if ((skin > 0.5) & (lenses < 0.5)).any() else 0.0
+    usual = float(np.median(lightness[seen]))
     beside: Plane = skin * (1 - lenses * smoothstep_down(lightness, usual - 14, usual - 6))
     return beside
 
@@ -79,7 +91,7 @@ def _sky(analysis: Analysis, even: Colour) -> Plane:
 
     A black-and-white photo gets no painted sky.
     """
-    if np.percentile(np.hypot(even[..., 1], even[..., 2]), 99) < _LEAST_CHROMA:
+    if np.percentile(chroma(even), 99) < _LEAST_CHROMA:
         return np.zeros_like(analysis.sky)
     largest = max((float(np.ptp(face[:, 1])) for face in analysis.faces), default=0.0)
     if largest > _STUDIO_FACE and analysis.sky.mean() > _STUDIO_SKY:
