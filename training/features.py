@@ -40,7 +40,7 @@ from training.planes import (
 from training.strokes import Window, draw_stroke, ellipse, is_empty, polygon_in, window
 
 _STRONGER = np.array((1.3, 1.25, 1.25), np.float32)  # how much more features differ from what is around them, Lab
-_NOSE_SHADE = np.array((-13, 4, 2), np.float32)  # Lab, than the skin
+_NOSE_SHADE = np.array((-18, 4, 2), np.float32)  # Lab, than the skin
 _NOSE_LIGHT = np.array((6, 0, 0), np.float32)
 _TIP_RADII = 0.018, 0.022  # heights of a face, of the light on the tip of a nose
 _SIDES_DIFFER = 1.5, 5.0  # of L*: from the first on a nose has a darker side, from the second on wholly
