@@ -14,21 +14,21 @@ TOTALS: Final = "sakuga:totals"  # hash: jobs by final state and seconds by stag
 
 # Lanes, workers and estimates
 LEASES: Final = "sakuga:leases"  # sorted set of running jobs, by when their worker last renewed the lease
-FLOWS: Final = "sakuga:backlog"  # sorted set of flows that have jobs, by the work (ms) they were given
-FLOW_PREFIX: Final = "sakuga:backlog:"  # of the lists of the jobs of each flow
+FLOWS: Final = "sakuga:flows"  # sorted set of flows that have jobs, by the work (ms) they were given
+FLOW_PREFIX: Final = "sakuga:flow:"  # of the lists of the jobs of each flow
 FLOW_PIXELS: Final = "sakuga:flows:pixels"  # hash: what waits of each flow of the bulk lane
 OUTSTANDING: Final = "sakuga:outstanding"  # hash: work (ms) of each flow of the bulk lane that has not ended
 WORKERS: Final = "sakuga:workers"  # sorted set of warm processes, by their last heartbeat
 PACE: Final = "sakuga:pace"  # hash: milliseconds per megapixel of each style
-ETA_ERROR: Final = "sakuga:promises"  # string: the mean relative error of estimated times
-SLOWDOWN: Final = "sakuga:drift"  # string: the factor by which jobs take longer than estimated
+ETA_ERROR: Final = "sakuga:eta_error"  # string: the mean relative error of estimated times
+SLOWDOWN: Final = "sakuga:slowdown"  # string: the factor by which jobs take longer than estimated
 RECONCILED: Final = "sakuga:reconciled"  # string, there while lists and totals are reconciled, and for a while after
 RECOUNT: Final = "sakuga:recount"  # hash: the unfinished jobs counted so far in a reconciliation
 
 # Albums, webhooks, stored objects, requests
 ALBUMS_ENDED: Final = "sakuga:albums:ended"  # set of albums in which a photo has finished since the last notification
-WEBHOOKS_DUE: Final = "sakuga:webhooks"  # sorted set of undelivered messages, by when they are due
-REFERENCES: Final = "sakuga:holdings"  # sorted set of references, as "referrer key", by when they expire
+WEBHOOKS_DUE: Final = "sakuga:webhooks:due"  # sorted set of undelivered messages, by when they are due
+REFERENCES: Final = "sakuga:references"  # sorted set of references, as "referrer key", by when they expire
 RESERVATIONS: Final = "sakuga:reservations"  # sorted set: "job pixels quota" of photos being admitted, by their end
 RATE_PREFIX: Final = "sakuga:rate"  # of the counts of requests, which the library `limits` keeps
 
@@ -115,7 +115,7 @@ def album_name_lock(album_id: str, name: str) -> str:
 
 def referrers(key: str) -> str:
     """Set: the referrers of an object of the store."""
-    return f"sakuga:holders:{key}"
+    return f"sakuga:referrers:{key}"
 
 
 def object_lock(key: str) -> str:

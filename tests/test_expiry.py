@@ -86,11 +86,10 @@ def is_named(redis: Redis, key: str) -> bool:
     match key.split(":", 2)[1:]:
         case ["job", rest]:
             return redis.zscore(EXPIRY, rest.removesuffix(":events")) is not None
-        case ["holders", held]:
-            return all(
-                redis.zscore(REFERENCES, f"{holder} {held}") is not None for holder in map(str, redis.smembers(key))
-            )
-        case ["backlog", flow]:
+        case ["referrers", stored]:
+            referrers = map(str, redis.smembers(key))
+            return all(redis.zscore(REFERENCES, f"{referrer} {stored}") is not None for referrer in referrers)
+        case ["flow", flow]:
             return redis.zscore(FLOWS, flow) is not None
     return False
 

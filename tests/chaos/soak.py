@@ -29,7 +29,7 @@ State = dict[str, dict[str, int]]  # resources when idle: by kind and owner
 def state_of(rig: Rig) -> State:
     """Measure the state after everything has expired and housekeeping has run."""
     redis = rig.services.redis
-    wait_until(lambda: redis.zcard("sakuga:expiry") + redis.zcard("sakuga:holdings") == 0, "all has expired", 180)
+    wait_until(lambda: redis.zcard("sakuga:expiry") + redis.zcard("sakuga:references") == 0, "all has expired", 180)
     time.sleep(GRACE_S + 3)
     store = rig.folder / "store"
     return {

@@ -156,7 +156,7 @@ def test_a_job_erased_while_it_runs_leaves_nothing(services: Services) -> None:
     assert services.store.head(job.result_key) is None
     assert services.store.head(job.photo_key) is None
     assert services.redis.keys("sakuga:job:*") == []
-    assert services.redis.keys("sakuga:holders:*") == []
+    assert services.redis.keys("sakuga:referrers:*") == []
 
 
 def test_an_overtaken_attempt_leaves_the_picture_of_the_other(services: Services) -> None:

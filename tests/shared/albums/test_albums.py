@@ -725,7 +725,7 @@ class TestAfterwards:
         services.references.release_expired()
         assert services.redis.keys("sakuga:album:*") == []
         assert services.redis.keys("sakuga:job:*") == []
-        assert services.redis.keys("sakuga:backlog*") + services.redis.keys("sakuga:hold*") == []
+        assert services.redis.keys("sakuga:flow*") + services.redis.keys("sakuga:refer*") == []
         assert services.redis.hlen(OUTSTANDING) == services.redis.hlen(FLOW_PIXELS) == 0
         assert services.lanes.stats(Lane.BULK).jobs == 0
         assert [path for path in (services.settings.data_dir / "store").rglob("*") if path.is_file()] == []

@@ -537,7 +537,7 @@ def test_a_photo_whose_submitter_died_before_writing_the_record_expires(services
     make_overdue(services)
     services.references.release_expired()
     assert services.store.head(job.photo_key) is None
-    assert services.redis.keys("sakuga:hold*") == []
+    assert services.redis.keys("sakuga:refer*") == []
 
 
 def test_objects_that_cannot_be_deleted_are_deleted_after_the_outage(services: Services) -> None:

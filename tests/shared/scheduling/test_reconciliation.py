@@ -83,7 +83,7 @@ def bookkeeping(services: Services) -> dict[str, object]:
 
 
 def jobs_in_every_state(services: Services) -> dict[str, Job]:
-    """Jobs in every state: in both lanes and two albums, in the backlog, queued, running, ended."""
+    """Jobs in every state: in both lanes and two albums, in a flow, queued, running, ended."""
     jobs = {
         "waiting": submit(services, 0),
         "running": submit(services, 1),
@@ -91,7 +91,7 @@ def jobs_in_every_state(services: Services) -> dict[str, Job]:
         "sent": submit(services, 3, Lane.BULK, "a" * 40),
         "sent too": submit(services, 4, Lane.BULK, "b" * 40),
         "working": submit(services, 5, Lane.BULK, "b" * 40),
-        "in the backlog": submit(services, 6, Lane.BULK, "a" * 40),
+        "in a flow": submit(services, 6, Lane.BULK, "a" * 40),
         "behind it": submit(services, 7, Lane.BULK, "a" * 40),
         "of nobody": submit(services, 8, Lane.BULK),
     }
@@ -133,7 +133,7 @@ def test_drift_is_corrected(services: Services, drift: str) -> None:
 
 
 @pytest.mark.parametrize("loss", ["nothing", "damaged", "no hash"])
-@pytest.mark.parametrize("lost", ["waiting", "running", "sent", "working", "in the backlog", "of nobody"])
+@pytest.mark.parametrize("lost", ["waiting", "running", "sent", "working", "in a flow", "of nobody"])
 def test_a_job_without_a_record_counts_nowhere(services: Services, jobs: dict[str, Job], lost: str, loss: str) -> None:
     record = f"sakuga:job:{jobs[lost].id}"
     if loss == "damaged":
@@ -179,7 +179,7 @@ def test_records_of_a_newer_release_count_as_they_are(services: Services, jobs: 
 
 @pytest.mark.usefixtures("jobs")
 def test_jobs_missing_from_every_list_are_queued_again(services: Services) -> None:
-    services.redis.delete(*LISTS, *services.redis.keys("sakuga:backlog*"), *Lane)
+    services.redis.delete(*LISTS, *services.redis.keys(f"{redis_keys.FLOW_PREFIX}*"), *Lane)
     assert reconcile(services) == 8
     services.workers.heartbeat("host/1")
     dispatch(services)
