@@ -179,7 +179,7 @@ def test_records_of_a_newer_release_count_as_they_are(services: Services, jobs: 
 
 @pytest.mark.usefixtures("jobs")
 def test_jobs_missing_from_every_list_are_queued_again(services: Services) -> None:
-    services.redis.delete(*LISTS, *services.redis.keys(f"{redis_keys.FLOW_PREFIX}*"), *Lane)
+    services.redis.delete(*LISTS, FLOWS, *services.redis.keys(f"{FLOW_PREFIX}*"), *Lane)
     assert reconcile(services) == 8
     services.workers.heartbeat("host/1")
     dispatch(services)
