@@ -18,7 +18,7 @@ from training.bundle import read_bundle
 from training.checks import eyes_are_lost, failures, is_one_colour, moved
 from training.data import Studio, check_pairs, render_pairs
 from training.faces import LEFT_EYE, LIPS, RIGHT_EYE
-from training.pairs import Pair, Pairs, read_pair, read_pairs, write_pair
+from training.pairs import PEOPLE, Pair, Pairs, read_pair, read_pairs, write_pair
 from training.photos import CACHE, Source, gather, photos_in, read_photo, sources
 from training.pictures import Kind, cut_piece, lay_out, make_picture, overcast, pictures_of
 
@@ -307,10 +307,10 @@ def test_a_batch_is_a_function_of_the_step(pairs: Pairs) -> None:
     assert -1 <= first.target.min() <= first.target.max() <= 1
 
 
-def test_half_of_the_crops_show_people(pairs: Pairs) -> None:
+def test_most_crops_show_people(pairs: Pairs) -> None:
     rng = np.random.default_rng(0)
     drawn = [pairs.draw(rng).name for _ in range(2000)]
-    assert drawn.count("person") / len(drawn) == pytest.approx(0.5, abs=0.05)
+    assert drawn.count("person") / len(drawn) == pytest.approx(PEOPLE, abs=0.05)
     assert {Pairs((), pairs.others).draw(rng).name for _ in range(30)} == {"scene-0", "scene-1", "scene-2"}
 
 
@@ -322,6 +322,16 @@ def test_a_crop_is_the_same_of_photo_and_target_and_often_near_a_face(pairs: Pai
         np.testing.assert_array_equal(photo, target)
         near += (photo == 20).all(2).any()  # an eye is in it
     assert near > 100
+
+
+def test_people_are_not_mirrored_since_the_light_in_drawn_eyes_is_always_on_one_side(pairs: Pairs) -> None:
+    rng = np.random.default_rng(0)
+    (person,), scene = pairs.people, pairs.others[0]
+    whole = [cut_crop(person, 200, rng)[1] for _ in range(20)]
+    assert all(np.array_equal(crop, person.target) for crop in whole)
+    square = Pair("square", scene.photo[:, :90], scene.target[:, :90], NO_FACES)
+    mirrored = [np.array_equal(cut_crop(square, 90, rng)[1], square.target[:, ::-1]) for _ in range(20)]
+    assert 3 < sum(mirrored) < 17
 
 
 def test_faces_and_most_of_all_their_features_count_more_wherever_a_crop_is_cut(pairs: Pairs) -> None:

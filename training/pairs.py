@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from training.photos import CACHE, Rgb
 
-PEOPLE = 0.5  # share of the crops that are cut from pictures of people
+PEOPLE = 0.65  # share of the crops that are cut from pictures of people
 CHECKED = "checked.tsv"  # the name of each pair that was asked for, and why it is not to be learnt from, if it is not
 
 Faces = npt.NDArray[np.float32]  # (N, 478, 2) in units of the photo
