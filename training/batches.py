@@ -17,8 +17,14 @@ from training.planes import Points
 
 NEAR_FACE = 0.8  # share of the crops of people that are cut around a face
 
-# And how much larger they are, in x and y. Noses are so faint that they were averaged away before they were here.
-FEATURES = (LEFT_EYE, (1.5, 2.4)), (RIGHT_EYE, (1.5, 2.4)), (LIPS, (1.1, 1.2)), (LOWER_NOSE, (1.3, 1.3))
+# How much larger they are, in x and y, and how much more they weigh. Noses are so faint that they are averaged away if
+# they weigh no more than eyes.
+FEATURES = (
+    (LEFT_EYE, (1.5, 2.4), 1),
+    (RIGHT_EYE, (1.5, 2.4), 1),
+    (LIPS, (1.1, 1.2), 1),
+    (LOWER_NOSE, (1.3, 1.3), 2),
+)
 # In the loss, where other pixels have 1: people are judged by their faces, and a face by its features, which are few
 # pixels.
 FACE_WEIGHT = 2
@@ -92,8 +98,9 @@ def _weight_map(pair: Pair, top: int, left: int, crop: int) -> WeightMap:
     for points in faces:
         _fill_hull(weights, points, FACE_WEIGHT)
     for points in faces:
-        for numbers, growth in FEATURES:
-            _fill_hull(weights, grown(points[list(numbers)], growth), feature_weight(float(np.ptp(points[:, 1]))))
+        of_features = feature_weight(float(np.ptp(points[:, 1])))
+        for numbers, growth, factor in FEATURES:
+            _fill_hull(weights, grown(points[list(numbers)], growth), factor * of_features)
     return weights
 
 
