@@ -5,12 +5,11 @@ Photos are known by their content: each is sent once, whatever it is called and 
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from http import HTTPStatus
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath
 from threading import Lock
 from typing import Final
 
@@ -21,13 +20,13 @@ from cli.bars import Bars
 from cli.ledger import Ledger, open_ledger
 from cli.outcomes import print_problem, renamed
 from cli.photos import Found, find
-from cli.pictures import Task, digest_of, make_folder, write
+from cli.pictures import Task, digest_of, make_folder, safe_path, write
 from cli.remote import Fields, RefusedError, Remote, RemoteAlbum, RemoteLimits, RemotePhoto
 from cli.submit import reason, require_sendable
 from cli.words import counted
 from shared.errors import DamagedPhotoError, InvalidValueError, QuotaExceededError, SakugaError
 from shared.jobs.record import ENDED, ErrorInfo, State, error_info
-from shared.photos.filenames import safe_name
+from shared.photos.filenames import with_ending
 from shared.photos.formats import Limits
 
 AT_ONCE: Final = 4  # concurrent uploads, and as many downloads
@@ -297,10 +296,9 @@ def upload_names(wanted: Mapping[str, str], held: Mapping[str, str | None]) -> d
     taken = dict(held)
     names: dict[str, str] = {}
     for digest, raw in wanted.items():
-        name = safe_name(os.fsencode(raw).decode("utf-8", "replace"), otherwise="photo")
+        name = safe_path(PurePath(raw)).as_posix()
         if taken.get(name, digest) != digest:
-            path = PurePosixPath(name)
-            name = str(path.with_name(f"{path.stem}-{digest[:8]}{path.suffix}"))
+            name = with_ending(name, f"-{digest[:8]}")
         taken[name], names[digest] = digest, name
     return names
 

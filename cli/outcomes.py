@@ -70,5 +70,5 @@ def _remarks(tasks: list[Task], failed: list[Path]) -> str:
 
 def renamed(tasks: list[Task]) -> str:
     """Return the end of a sentence on pictures that were numbered; empty if none was."""
-    number = sum(task.is_renamed for task in tasks)
+    number = sum(task.is_numbered for task in tasks)
     return f"; {number} numbered because the name was taken" if number else ""

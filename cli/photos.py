@@ -3,6 +3,7 @@
 import math
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -10,10 +11,14 @@ from typing import Final
 
 from cli.words import counted
 from shared.errors import InvalidValueError, SakugaError
-from shared.photos.filenames import is_clutter, is_photo_name
+from shared.photos.filenames import is_archive_name, is_clutter, is_photo_name
 from shared.photos.formats import Limits
 from shared.photos.inspection import inspect
 
+_NO_PHOTO: Final = ("file skipped because it is not a photo", "files skipped because they are not photos")
+_AN_ARCHIVE: Final = ("archive skipped: unpack it first", "archives skipped: unpack them first")
+_HIDDEN: Final = ("hidden file or folder skipped", "hidden files or folders skipped")
+_A_LINK: Final = ("link skipped because it is not followed", "links skipped because they are not followed")
 _ANY_SIZE: Final = Limits(1 << 62, math.inf)
 
 
@@ -27,19 +32,18 @@ class Photo:
 
 @dataclass(slots=True)
 class Found:
-    """The photos, what cannot be tried at all with the reason, and how many files of folders are no photos."""
+    """The photos, what cannot be tried at all with the reason, and how much in folders is skipped."""
 
     photos: list[Photo] = field(default_factory=list)
     obstacles: dict[Path, str] = field(default_factory=dict)
-    left_out: int = 0
+    skipped: Counter[tuple[str, str]] = field(default_factory=Counter)  # by the words for one, and for many
 
     @property
     def remark(self) -> str:
-        """The end of a sentence; empty when nothing was left out."""
-        if not self.left_out:
-            return ""
-        why = "it is not a photo" if self.left_out == 1 else "they are not photos"
-        return f"; {counted(self.left_out, 'file', 'files')} skipped because {why}"
+        """The end of a sentence; empty when nothing was skipped."""
+        return "".join(
+            f"; {counted(number, one, many)}" for (one, many), number in sorted(self.skipped.items()) if number
+        )
 
 
 def find(paths: Iterable[Path], *, output: Path) -> Found:
@@ -70,7 +74,7 @@ def _look_into(folder: Path, found: Found, output: Path) -> None:
         if _counts(path):
             found.photos.append(Photo(path, path.relative_to(folder)))
         else:
-            found.left_out += 1
+            found.skipped[_AN_ARCHIVE if is_archive_name(path.name) else _NO_PHOTO] += 1
     if len(found.photos) + len(found.obstacles) == known:
         found.obstacles[folder] = "contains no photos"
 
@@ -78,6 +82,12 @@ def _look_into(folder: Path, found: Found, output: Path) -> None:
 def _files(folder: Path, found: Found, output: Path) -> Iterator[Path]:
     """Every file below a folder but what is hidden; links lead only to files that are below it too."""
     inside = folder.resolve()
+    above = "" if is_clutter(f"{inside.name}/") else f"{inside.name}/"  # a hidden folder itself may be intended
+
+    def is_shown(path: Path, end: str = "") -> bool:
+        is_hidden = is_clutter(f"{above}{path.relative_to(folder).as_posix()}{end}")
+        found.skipped[_HIDDEN] += is_hidden
+        return not is_hidden
 
     def note(error: OSError) -> None:
         found.obstacles[Path(error.filename)] = error.strerror or str(error)
@@ -85,11 +95,14 @@ def _files(folder: Path, found: Found, output: Path) -> Iterator[Path]:
     for place, folders, names in os.walk(folder, onerror=note):
         here = Path(place)
         folders[:] = sorted(
-            name for name in folders if not is_clutter(f"{name}/") and (here / name).resolve() != output
+            name for name in folders if (here / name).resolve() != output and is_shown(here / name, "/")
         )
-        for path in (here / name for name in sorted(names) if not is_clutter(name)):
+        found.skipped[_A_LINK] += sum((here / name).is_symlink() for name in folders)
+        for path in (here / name for name in sorted(names) if is_shown(here / name)):
             if path.is_file() and path.resolve().is_relative_to(inside):
                 yield path
+            else:
+                found.skipped[_A_LINK if path.is_symlink() else _NO_PHOTO] += 1
 
 
 def _counts(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -9,6 +10,7 @@ from pathlib import Path, PurePath
 from cli.photos import Photo
 from shared.errors import InvalidValueError
 from shared.files import write_atomically
+from shared.photos.filenames import folded, picture_name, safe_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +21,16 @@ class Task:
     picture: Path
 
     @property
-    def is_renamed(self) -> bool:
-        return self.picture.stem != self.photo.name.stem
+    def is_numbered(self) -> bool:
+        return self.picture.name != picture_name(safe_path(self.photo.name).name, self.picture.suffix[1:])
 
 
 def plan_tasks(
     photos: Iterable[Photo], folder: Path, extension: str, *, replace: bool = False, taken: Iterable[PurePath] = ()
 ) -> list[Task]:
     """Name every picture after its photo, with a number where the name is taken; no photo is overwritten.
+
+    All names can be copied to any other system, and stay distinct there.
 
     Files that are in the folder already have taken their names, unless they are to be replaced; so have those of
     `taken`, which are yet to come there.
@@ -36,17 +40,19 @@ def plan_tasks(
     """
     photos = list(photos)
     tasks: list[Task] = []
-    keys = {_key(name) for name in taken}
+    folders = (folder for photo in photos for folder in safe_path(photo.name).parents)
+    keys = {folded(name.as_posix()) for name in itertools.chain(taken, folders)}
     sources = {photo.path.resolve() for photo in photos}
     for photo in photos:
-        free = (name for name in _candidates(photo.name, extension) if _key(name) not in keys)
+        candidates = _candidates(safe_path(photo.name), extension)
+        free = (name for name in candidates if folded(name.as_posix()) not in keys)
         named = next(
             name for name in free if replace or not (path := folder / name).exists() or path.resolve() in sources
         )
         picture = folder / named
         if picture.resolve() in sources:
             raise InvalidValueError(f"{picture} is one of the photos; choose another folder with -o.")
-        keys.add(_key(named))
+        keys.add(folded(named.as_posix()))
         tasks.append(Task(photo, picture))
     return tasks
 
@@ -78,12 +84,13 @@ def digest_of(file: Path) -> str | None:
         return None
 
 
+def safe_path(name: PurePath) -> PurePath:
+    """Return the name of a photo on this disk as every system can have it; bytes that are no text are replaced."""
+    return PurePath(safe_name(os.fsencode(name).decode("utf-8", "replace"), otherwise="photo"))
+
+
 def _candidates(name: PurePath, extension: str) -> Iterator[PurePath]:
-    yield name.with_name(f"{name.stem}.{extension}")
+    first = name.with_name(picture_name(name.name, extension))
+    yield first
     for number in itertools.count(2):
-        yield name.with_name(f"{name.stem}-{number}.{extension}")
-
-
-def _key(name: PurePath) -> str:
-    """Return a key that is equal for names that some file systems treat as equal, like Cat.jpg and cat.jpg."""
-    return str(name).casefold()
+        yield first.with_stem(f"{first.stem}-{number}")

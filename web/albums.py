@@ -1,6 +1,7 @@
 """The albums API: many photos, one resource."""
 
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import quote
 
@@ -12,7 +13,8 @@ from shared.conversion import Options
 from shared.errors import BadRequestError, SakugaError
 from shared.jobs.record import State, error_info
 from shared.usecases import albums
-from shared.usecases.uploads import Numbering, UploadResult, add_archive, add_photo, replace_photo
+from shared.usecases.archive_uploads import ArchiveUpload, Skipped
+from shared.usecases.uploads import Numbering, UploadResult, add_photo, replace_photo
 from web.archive import archive_of
 from web.context import services
 from web.events import album_stream
@@ -33,6 +35,7 @@ from web.schemas import (
     NewAlbumBody,
     PhotoPageOptions,
     RejectedPhoto,
+    SkippedFile,
     UploadBody,
     answer,
     rounded,
@@ -122,18 +125,12 @@ def add_photos(album_id: str) -> Response:
     if not uploads:
         raise BadRequestError("Send photos or ZIP archives as files in the multipart field `photos`.")
     numbering = Numbering()
-    taken = [one for upload in uploads for one in _taken(album, upload, numbering)]
-    return answer(
-        UploadBody(
-            accepted=[_accepted(one) for one in taken if one.job],
-            rejected=[
-                RejectedPhoto(name=one.name, error=error_info(one.error), retry_after_s=one.error.retry_after_s)
-                for one in taken
-                if one.error
-            ],
-        ),
-        202,
-    )
+    archives = ArchiveUpload(services(), album, numbering)
+    body = UploadBody(accepted=[], rejected=[], skipped=[])
+    for upload in uploads:
+        for outcome in _taken(album, upload, numbering, archives):
+            _note(outcome, body)
+    return answer(body, 202)
 
 
 @blueprint.get("/<album_id>/photos")
@@ -211,15 +208,28 @@ def delete_album(album_id: str) -> Response:
     return Response(status=204)
 
 
-def _taken(album: Album, upload: FileStorage, numbering: Numbering) -> list[UploadResult]:
+def _taken(
+    album: Album, upload: FileStorage, numbering: Numbering, archives: ArchiveUpload
+) -> Iterator[UploadResult | Skipped]:
     """Add one file of a form, a photo or an archive of photos."""
     file, name = cast("BinaryIO", upload.stream), upload.filename or "photo"
     try:
         if _is_archive(file):
-            return list(add_archive(services(), album, file, numbering))
-        return [add_photo(services(), album, name, file, numbering)]
+            yield from archives.add(file)
+        else:
+            yield add_photo(services(), album, name, file, numbering)
     except SakugaError as error:
-        return [UploadResult(name, error=error)]
+        yield UploadResult(name, error=error)
+
+
+def _note(outcome: UploadResult | Skipped, body: UploadBody) -> None:
+    if isinstance(outcome, Skipped):
+        body.skipped.append(SkippedFile(name=outcome.name, code=outcome.code, detail=outcome.detail))
+    elif outcome.error:
+        error = error_info(outcome.error)
+        body.rejected.append(RejectedPhoto(name=outcome.name, error=error, retry_after_s=outcome.error.retry_after_s))
+    else:
+        body.accepted.append(_accepted(outcome))
 
 
 def _accepted(taken: UploadResult) -> AcceptedPhoto:

@@ -4,7 +4,6 @@ import errno
 import json
 import time
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 from typing import Final
 from zipfile import ZIP_DEFLATED
 
@@ -15,7 +14,7 @@ from shared.albums.record import Album, Entry
 from shared.errors import UnavailableError
 from shared.jobs.events import READ_BLOCK_S
 from shared.jobs.record import ENDED, State
-from shared.photos.filenames import UniqueNames
+from shared.photos.filenames import UniqueNames, picture_name
 from shared.services import Services
 from shared.storage.base import MissingObjectError
 from web.held_requests import Slot
@@ -89,7 +88,8 @@ class _Packing:
                 self._failures[name] = _reason(entry)
 
     def close(self) -> Iterator[bytes]:
-        self._zipped.add(json.dumps(self._failures, indent=1, ensure_ascii=False).encode(), FAILURES)
+        if self._failures:
+            self._zipped.add(json.dumps(self._failures, indent=1, ensure_ascii=False).encode(), FAILURES)
         yield from self._zipped.finalize()
 
     def _add(self, name: str, key: str, extension: str) -> Iterator[bytes]:
@@ -98,7 +98,7 @@ class _Packing:
         except MissingObjectError as error:
             self._failures[name] = {"code": error.code, "title": error.title, "detail": error.detail}
             return
-        self._zipped.add(picture, self._names.take(str(PurePosixPath(name).with_suffix(f".{extension}"))))
+        self._zipped.add(picture, self._names.take(picture_name(name, extension)))
         yield from self._zipped.all_files()
 
     def _read(self, key: str) -> bytes:

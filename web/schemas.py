@@ -246,11 +246,18 @@ class RejectedPhoto(BaseModel):
     )
 
 
+class SkippedFile(BaseModel):
+    name: str
+    code: Annotated[str, Field(description="The code of an error, or `hidden`.")]
+    detail: str
+
+
 class UploadBody(BaseModel):
-    """The accepted and rejected photos of an upload."""
+    """The accepted and rejected photos of an upload, and the files of its archives that are not photos."""
 
     accepted: list[AcceptedPhoto]
     rejected: list[RejectedPhoto]
+    skipped: list[SkippedFile]
 
 
 class MissingBody(BaseModel):

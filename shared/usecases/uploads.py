@@ -1,4 +1,4 @@
-"""Uploading photos into an album, one by one or in ZIP archives, under safe names.
+"""Uploading photos into an album, under safe names.
 
 No file is ever written under a name from outside: names identify photos in their album, and in the archive that is
 downloaded.
@@ -6,28 +6,23 @@ downloaded.
 
 import hashlib
 from collections.abc import Hashable, Iterator
-from contextlib import closing, suppress
-from dataclasses import dataclass, replace
-from os import SEEK_END
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from shared.albums.record import Album, Item
 from shared.conversion import Options
 from shared.errors import (
     AlbumFullError,
-    ArchiveError,
     InvalidValueError,
-    QueueFullError,
     SakugaError,
     UnknownAlbumError,
     UnknownJobError,
 )
 from shared.jobs.record import Job, Lane, State, error_info, new_id
-from shared.photos.filenames import is_clutter, is_photo_name, safe_name, with_number
-from shared.photos.inspection import inspect
+from shared.photos.filenames import safe_name, with_number
 from shared.services import Services
 from shared.usecases.albums import erase_album
-from shared.usecases.archives import name_in, open_archive, unpack
 from shared.usecases.jobs import erase
 from shared.usecases.submit import Order, submit
 
@@ -158,45 +153,9 @@ def _accept(
 ) -> UploadResult:
     """Add a photo, and erase the one that was there."""
     taken = _add(services, album, item, before, photo)
-    if earlier and (taken.job or _is_final(taken.error)):
+    if earlier and (taken.job or is_final(taken.error)):
         erase(services, earlier.id)
     return taken
-
-
-def add_archive(services: Services, album: Album, archive: BinaryIO, numbering: Numbering) -> Iterator[UploadResult]:
-    """Add every photo of a ZIP archive, one after the other.
-
-    As in a folder, entries that are neither photos nor named like one are skipped; those only named like one are
-    rejected.
-
-    Raises:
-        ArchiveError: it is not a ZIP archive, is too large, or contains no photos.
-    """
-    left = services.settings.max_album_upload_bytes  # to unpack: entries may share their bytes, and unpack to far more
-    is_empty = True
-    with open_archive(archive) as opened:
-        for entry in opened.infolist():
-            name = safe_name(name_in(entry), otherwise="photo")
-            if entry.filename.endswith("/") or is_clutter(name):  # not is_dir(), which fails where there is no name
-                continue
-            try:
-                with closing(unpack(opened, entry, min(left, services.settings.max_upload_bytes))) as photo:
-                    left -= photo.seek(0, SEEK_END)
-                    photo.seek(0)
-                    if not is_photo_name(name):
-                        inspect(photo, services.limits)
-                        photo.seek(0)
-                    taken = add_photo(services, album, name, photo, numbering)
-            except UnknownAlbumError:
-                raise  # it was erased meanwhile: the others cannot be added either
-            except SakugaError as error:
-                if _is_final(error) and not is_photo_name(name):
-                    continue
-                taken = _refuse(services, album, Item(name, error=error_info(error)), error, numbering)
-            is_empty = False
-            yield taken
-    if is_empty:
-        raise ArchiveError("This archive contains no photos.")
 
 
 def _add(services: Services, album: Album, item: Item, before: Item | None, photo: BinaryIO) -> UploadResult:
@@ -214,7 +173,7 @@ def _add(services: Services, album: Album, item: Item, before: Item | None, phot
     pending = Item(item.name, item.job_id)  # written first: a crash in between leaves no job without a name
     try:
         if before is None:
-            _require_room(services, album)
+            require_room(services, album)
         services.albums.put(album, pending, before)
         job = submit(services, photo, order)
     except SakugaError as error:
@@ -246,7 +205,7 @@ def _require_there(services: Services, album: Album, item: Item, before: Item | 
 def _refused(services: Services, album: Album, item: Item, error: SakugaError, before: Item | None) -> UploadResult:
     """Record why a photo was rejected, with its digest, unless a retry may help."""
     pending = Item(item.name, item.job_id)
-    if _is_final(error):
+    if is_final(error):
         services.albums.put(album, Item(item.name, sha256=item.sha256, error=error_info(error)), pending)
     elif before:
         services.albums.put(album, before, pending)
@@ -255,32 +214,12 @@ def _refused(services: Services, album: Album, item: Item, error: SakugaError, b
     return UploadResult(item.name, error=error)
 
 
-def _refuse(services: Services, album: Album, item: Item, error: SakugaError, numbering: Numbering) -> UploadResult:
-    """Record why an entry of an archive is not a photo, under its name or, if that is taken, a number."""
-    series = numbering.refusals(item.name)
-    for wanted in series.candidates(item.error):
-        with services.albums.locked_name(album.id, wanted) as before:
-            if before and before.error == item.error:
-                return UploadResult(wanted, error=error)
-            if before:
-                series.found(wanted, before.error)
-                continue
-            try:
-                _require_room(services, album)
-            except (AlbumFullError, QueueFullError) as full:
-                return UploadResult(wanted, error=full)
-            services.albums.put(album, replace(item, name=wanted), None)
-            series.found(wanted, item.error)
-            return UploadResult(wanted, error=error)
-    raise AssertionError  # numbers do not end
-
-
-def _require_room(services: Services, album: Album) -> None:
+def require_room(services: Services, album: Album) -> None:
     """Refuse a name that the album or Redis has no room for; recording a rejection takes room like a photo."""
     services.albums.require_room(album.id)
     services.admission.require_memory()
 
 
-def _is_final(error: SakugaError | None) -> bool:
+def is_final(error: SakugaError | None) -> bool:
     """Return whether the photo itself is the cause, and not a full album or queue."""
     return error is not None and error.status in _REMEMBERED and not isinstance(error, AlbumFullError)

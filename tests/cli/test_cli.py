@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 
 import pytest
 import structlog
@@ -18,8 +18,8 @@ from rich.progress import Progress, TaskID
 
 from cli import process_pool, valkey
 from cli.main import main
-from cli.photos import Photo
-from cli.pictures import Task, plan_tasks
+from cli.photos import Photo, find
+from cli.pictures import Task, plan_tasks, write
 from cli.tune import report, unmet
 from shared.engines import EngineName
 from shared.settings import Settings, load_settings
@@ -345,6 +345,48 @@ def test_names_that_differ_only_in_case_do_not_share_a_picture(tmp_path: Path) -
     assert names == ["Cat.jpg", "cat-2.jpg"]
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["con.jpg", "LPT².png", "CONOUT$.heic"], ["_con.jpg", "_LPT².jpg", "_CONOUT$.jpg"]),
+        (["a:b.jpg", "a?b.jpg", "c\\d.jpg"], ["a_b.jpg", "a_b-2.jpg", "c/d.jpg"]),
+        (["trip. /a .jpg", "b.jpg. ."], ["trip/a .jpg", "b.jpg"]),
+        (["e\u0301.jpg", "é.jpg"], ["é.jpg", "é-2.jpg"]),
+        (["Trip.heic", "trip.JPG/a.jpg"], ["Trip-2.jpg", "trip.JPG/a.jpg"]),
+        (["IMG.2024", "IMG.2025"], ["IMG.2024.jpg", "IMG.2025.jpg"]),
+        (["x/" * 12 + "a.jpg"], ["x/" * 7 + "a.jpg"]),
+    ],
+)
+def test_pictures_have_names_that_every_system_can_have(tmp_path: Path, names: list[str], expected: list[str]) -> None:
+    photos = [Photo(Path(name), PurePosixPath(name)) for name in names]
+    made = [task.picture.relative_to(tmp_path).as_posix() for task in plan_tasks(photos, tmp_path, "jpg")]
+    assert made == expected
+
+
+def test_the_picture_of_a_photo_with_the_longest_name_can_be_written(tmp_path: Path) -> None:
+    photo = photo_at(tmp_path / "in" / f"{'x' * 251}.jpg")
+    other = photo_at(tmp_path / "more" / f"{'x' * 251}.jpg")
+    for task in plan_tasks([Photo(path, PurePath(path.name)) for path in (photo, other)], tmp_path / "out", "webp"):
+        write(task.picture, b"picture")
+    assert len(pictures_in(tmp_path / "out")) == 2
+
+
+def test_whatever_is_skipped_in_a_folder_is_counted_with_the_reason(tmp_path: Path) -> None:
+    for name in ("a.jpg", "@eaDir/a.jpg/SYNOPHOTO_THUMB_XL.jpg", "#recycle/b.jpg", "My.photoslibrary/originals/c.jpg"):
+        photo_at(tmp_path / "in" / name)
+    photo_at(tmp_path / "in" / "My.photoslibrary" / "resources" / "c.jpg")
+    for name in ("notes.txt", "older.zip", "newer.7z"):
+        (tmp_path / "in" / name).write_text("not a photo")
+    (tmp_path / "in" / "up").symlink_to(tmp_path, target_is_directory=True)
+    os.mkfifo(tmp_path / "in" / "pipe.jpg")
+    found = find([tmp_path / "in"], output=tmp_path / "out")
+    assert [photo.name.as_posix() for photo in found.photos] == ["a.jpg", "My.photoslibrary/originals/c.jpg"]
+    assert found.remark == (
+        "; 2 archives skipped: unpack them first; 2 files skipped because they are not photos"
+        "; 3 hidden files or folders skipped; 1 link skipped because it is not followed"
+    )
+
+
 @pytest.mark.usefixtures("data_dir")
 def test_without_a_photo_no_engine_is_loaded_and_no_folder_made(tmp_path: Path) -> None:
     folder, out = tmp_path / "holiday", tmp_path / "out"
@@ -383,7 +425,7 @@ def test_folders_are_converted_with_their_subfolders(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "bad.jpg" in result.stderr
     assert "5 of 6 converted" in result.stderr
-    assert "1 failed; 1 file skipped because it is not a photo" in result.stderr
+    assert "1 failed; 1 file skipped because it is not a photo; 2 hidden files or folders skipped" in result.stderr
     assert pictures_in(tmp_path / "out") == [
         "beach/cat.jpg",
         "beach/far/cat.jpg",

@@ -255,7 +255,7 @@ function opened(answer) {
 }
 
 const states = (album) => Object.fromEntries([...album.items].map(([name, { state }]) => [name, state]));
-const choiceOf = (...names) => ({ title: null, photos: names.map(aPhoto), archives: [], leftOut: 0 });
+const choiceOf = (...names) => ({ title: null, photos: names.map(aPhoto), archives: [], leftOut: 0, hidden: 0 });
 
 /** A service that takes photos into one album and converts each at once. */
 function taking(kept = {}) {
@@ -265,7 +265,7 @@ function taking(kept = {}) {
     if (request.url.endsWith("/check")) return { missing: JSON.parse(request.body).sha256 };
     if (request.method !== "POST" || !request.url.endsWith("/photos")) return held(request);
     kept[request.body.get("photos").name] = "succeeded";
-    return { accepted: [], rejected: [] };
+    return { accepted: [], rejected: [], skipped: [] };
   };
 }
 

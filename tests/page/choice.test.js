@@ -3,7 +3,8 @@ import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 
 import "./browser.js";
-import { choiceOfDrop, choiceOfFiles, freeName } from "../../web/static/js/choice.js";
+import { choiceOfDrop, choiceOfFiles } from "../../web/static/js/choice.js";
+import { freeName, isClutter, isPhotoName, safeName } from "../../web/static/js/filenames.js";
 
 /** A file of a folder, as a file input gives it. */
 function file(path, type = "") {
@@ -27,7 +28,14 @@ test("SVG drawings and hidden files are not photos", () => {
     file("trip/e.jpg"),
   ]);
   assert.deepEqual(names(choice), ["trip/e.jpg"]);
-  assert.equal(choice.leftOut, 6);
+  assert.deepEqual([choice.leftOut, choice.hidden], [2, 4]);
+});
+
+test("what programs keep beside photos is skipped within the chosen folder, and taken where it is chosen itself", () => {
+  const library = ["originals/a.jpg", "resources/b.jpg"].map((path) => file(`My.photoslibrary/${path}`));
+  assert.deepEqual(names(choiceOfFiles(library)), ["originals/a.jpg"]);
+  const thumbnails = ["a.jpg", "b.jpg"].map((path) => file(`@eaDir/${path}`));
+  assert.deepEqual(names(choiceOfFiles(thumbnails)), ["a.jpg", "b.jpg"]);
 });
 
 test("a single file is accepted whatever its name", () => {
@@ -50,11 +58,23 @@ test("a single archive names the album", () => {
 
 test("a photo has the name that the service gives it", async () => {
   const called = JSON.parse(await readFile(new URL("names.json", import.meta.url), "utf-8"));
-  for (const [path, name] of called) {
-    const alone = Object.assign(new File([""], "a.jpg"), { webkitRelativePath: path });
-    const beside = Object.assign(new File([""], "b.jpg"), { webkitRelativePath: "other/b.jpg" });
-    assert.ok(names(choiceOfFiles([alone, beside])).includes(name), path);
+  for (const [path, name] of called) assert.equal(safeName(path), name);
+  assert.deepEqual(names(choiceOfFiles([file("a?.jpg")])), ["a_.jpg"]);
+});
+
+test("a name that is safe is left as it is, with a number too", async () => {
+  const called = JSON.parse(await readFile(new URL("names.json", import.meta.url), "utf-8"));
+  for (const [, name] of called) {
+    const numbered = freeName(name, new Set([name.toUpperCase().toLowerCase()]));
+    assert.deepEqual([safeName(name), safeName(numbered)], [name, numbered]);
   }
+});
+
+test("the page tells photos and clutter apart as the service does", async () => {
+  const files = JSON.parse(await readFile(new URL("files.json", import.meta.url), "utf-8"));
+  for (const path of files.photos) assert.deepEqual([path, isPhotoName(path), isClutter(path)], [path, true, false]);
+  for (const path of files.others) assert.deepEqual([path, isPhotoName(path), isClutter(path)], [path, false, false]);
+  for (const path of files.clutter) assert.ok(isClutter(path), path);
 });
 
 test("no two photos of a choice have the same name", () => {

@@ -152,7 +152,8 @@ test("labels come from the phrases", () => {
   assert.deepEqual([words.retry(true), words.retry(false)], [english.retryFailed, english.convertRest]);
   assert.equal(words.albumOf(new Date(2030, 0, 2)), english.albumOf("January 2, 2030"));
   assert.deepEqual([1, 2].map(words.photosCount), [1, 2].map(english.photosCount));
-  assert.deepEqual([1, 2].map(words.leftOut), [1, 2].map(english.leftOut));
+  assert.equal(words.skipped({ leftOut: 2, hidden: 1 }), `${english.leftOut(2)} ${english.hidden(1)}`);
+  assert.deepEqual([words.skipped({ leftOut: 0, hidden: 2 }), words.skipped({ leftOut: 0, hidden: 0 })], [english.hidden(2), ""]);
   assert.deepEqual([1, 2].map(words.missing), [1, 2].map(english.missing));
   assert.equal(words.placeOf(2, 4), english.placeOf(2, 4));
   assert.equal(words.statusOnly(502), english.noAnswer(502));

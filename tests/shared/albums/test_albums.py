@@ -260,6 +260,8 @@ class TestArchives:
         answer = upload(client, album, ("trip.zip", archive), ("c.png", photo_bytes(seed=3)))
         assert [one["name"] for one in answer["accepted"]] == ["trip/a.png", "trip/b.png", "c.png"]
         assert answer["rejected"] == []
+        assert {one["code"] for one in answer["skipped"]} == {"hidden"}
+        assert len(answer["skipped"]) == 3
         assert len(work(services)) == 3
 
     def test_hostile_entries_do_no_harm(self, client: FlaskClient, album: str) -> None:
@@ -303,10 +305,17 @@ class TestArchives:
         answer = upload(client, album, ("folder.zip", archive), ("texts.zip", zip_of({"a.txt": b"hi", "b": b"ho"})))
         assert [one["name"] for one in answer["accepted"]] == ["photo without suffix", "a.png"]
         assert {one["name"]: one["error"]["code"] for one in answer["rejected"]} == {
+            "inner.zip": "bad_archive",
             "broken.jpg": "not_a_photo",
             "texts.zip": "bad_archive",
         }
-        assert body(client.get(album))["counts"]["failed"] == 1
+        assert {one["name"]: one["code"] for one in answer["skipped"]} == {
+            "notes.txt": "not_a_photo",
+            "film.mov": "photo_too_large",
+            "a.txt": "not_a_photo",
+            "b": "not_a_photo",
+        }
+        assert body(client.get(album))["counts"]["failed"] == 2
         assert body(client.post(f"{album}/check", json={"sha256": [hashlib.sha256(b"no photo").hexdigest()]})) == {
             "missing": []
         }
@@ -609,8 +618,7 @@ class TestAfterwards:
         assert found["counts"] == dict.fromkeys(found["counts"], 0) | {"succeeded": 1}
         assert [one["name"] for one in body(client.get(f"{album}/photos"))["photos"]] == ["1.png"]
         with zipfile.ZipFile(BytesIO(client.get(f"{album}/archive").data)) as archive:
-            assert archive.namelist() == ["1.png", "failures.json"]
-            assert json.loads(archive.read("failures.json")) == {}
+            assert archive.namelist() == ["1.png"]
         put(client, album, "0.png", 5)
         assert body(client.get(album))["counts"]["queued"] == 1
 
@@ -781,7 +789,7 @@ class TestArchivesOfAStoreThatDoesNotAnswer:
         so_far = next(chunks)
         store.hiccups = 3
         with zipfile.ZipFile(BytesIO(so_far + b"".join(chunks))) as archive:
-            assert archive.namelist() == ["0.png", "1.png", "2.png", "failures.json"]
+            assert archive.namelist() == ["0.png", "1.png", "2.png"]
             assert archive.testzip() is None
         assert store.hiccups == 0
 

@@ -126,9 +126,9 @@ function paintSoon(album) {
 function paint() {
   isStale = false;
   if (!open) return;
-  const { album, aside, leftOut } = open;
+  const { album, aside } = open;
   if (album?.name) showName(album.name);
-  showAside(leftOut ? words.leftOut(leftOut) : "");
+  showAside(words.skipped(open));
   showProgress(open.progress(), { expiresAt: album?.expires_at ?? "", archive: album?.links.archive ?? null, aside });
 }
 

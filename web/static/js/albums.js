@@ -99,7 +99,7 @@ export async function sendPhoto(album, { name, file }, signal) {
  * @param {File} archive
  * @param {(sent: number) => void} onSent
  * @param {AbortSignal} signal
- * @returns {Promise<{rejected: {name: string, error: Trouble, retry_after_s: number | null}[]}>}
+ * @returns {Promise<{rejected: {name: string, error: Trouble}[], skipped: {name: string, code: string}[]}>}
  */
 export function sendArchive(album, archive, onSent, signal) {
   const fields = new FormData();

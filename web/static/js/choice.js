@@ -7,19 +7,16 @@
  * @property {string | null} title the folder's or the archive's name
  * @property {Photo[]} photos in the order of their names
  * @property {File[]} archives
- * @property {number} leftOut how many files are no photos, or hidden
+ * @property {number} leftOut how many files are no photos
+ * @property {number} hidden how many files are hidden, or kept beside photos by a system or a program
  *
  * @typedef {{path: string, file: File}} Found
  */
 
+import { folded, freeName, isClutter, isPhotoName, safeName } from "./filenames.js";
+
 const PHOTO_TYPE = /^image\/(?!svg)/;
-const PHOTO_NAME = /\.(jpe?g|jpe|jfif|mpo|png|apng|webp|hei[cf]|hif|avif|tiff?|gif|bmp|jp2|tga|ppm|pgm|pbm|psd)$/i;
 const ARCHIVE_NAME = /\.zip$/i;
-const HIDDEN = /(^|\/)(\.|__MACOSX\/|Thumbs\.db$|desktop\.ini$)/i;
-// Rules for the parts of a name, as the service has them in `shared/photos/filenames.py`
-const MAX_PARTS = 8;
-const MAX_PART_BYTES = 235;
-const WINDOWS_DEVICE = /^(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)/i;
 const byName = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
 
 /**
@@ -83,8 +80,9 @@ function readSome(reader) {
  */
 function sorted(found) {
   const { title, inside } = withoutTop(found);
+  const above = title !== null && !isClutter(`${title}/`) ? `${title}/` : ""; // a hidden folder itself may be intended
   const isAlone = found.length === 1; // a single file is intended, whatever its name
-  const seen = inside.filter(({ path }) => isAlone || !HIDDEN.test(path));
+  const seen = inside.filter(({ path }) => isAlone || !isClutter(above + path));
   const archives = seen.filter(({ file }) => ARCHIVE_NAME.test(file.name)).map(({ file }) => file);
   const photos = seen.filter((one) => !ARCHIVE_NAME.test(one.file.name) && (isAlone || isPhoto(one.file)));
   const only = archives.length === 1 && photos.length === 0 ? archives[0].name.replace(ARCHIVE_NAME, "") : null;
@@ -92,7 +90,8 @@ function sorted(found) {
     title: title ?? only,
     photos: named(photos),
     archives,
-    leftOut: found.length - photos.length - archives.length,
+    leftOut: seen.length - photos.length - archives.length,
+    hidden: found.length - seen.length,
   };
 }
 
@@ -110,7 +109,7 @@ function withoutTop(found) {
 
 /** @param {File} file */
 function isPhoto(file) {
-  return PHOTO_TYPE.test(file.type) || PHOTO_NAME.test(file.name);
+  return PHOTO_TYPE.test(file.type) || isPhotoName(file.name);
 }
 
 /**
@@ -125,64 +124,4 @@ function named(found) {
     return { name, file };
   });
   return photos.sort((one, other) => byName.compare(one.name, other.name));
-}
-
-/**
- * A name that stays distinct where file systems and the service's archives ignore case, too.
- *
- * @param {string} name
- * @param {Set<string>} taken names, each `folded`
- */
-export function freeName(name, taken) {
-  const [, stem, suffix] = /** @type {RegExpMatchArray} */ (name.match(/^(.*?)(\.[^./]*)?$/s));
-  let free = name;
-  for (let number = 2; taken.has(folded(free)); number++) free = `${stem} (${number})${suffix ?? ""}`;
-  return free;
-}
-
-/**
- * The same text for all names that differ in case alone; like Python's `casefold`, it turns "ß" into "ss".
- *
- * @param {string} name
- */
-export function folded(name) {
-  return name.toUpperCase().toLowerCase();
-}
-
-/**
- * The name the service would make of it, so that both call the photo the same.
- *
- * @param {string} path
- */
-function safeName(path) {
-  const plain = path.normalize("NFC").replaceAll("\\", "/").replace(/[\x00-\x1f\x7f<>:"|?*]/g, "_");
-  const parts = plain.split("/").filter((part) => part.replace(/[ .]/g, ""));
-  return parts.slice(-MAX_PARTS).map(safePart).join("/") || "photo";
-}
-
-/** @param {string} part */
-function safePart(part) {
-  const trimmed = withoutEnd(part.replace(/^ +/, ""));
-  const name = WINDOWS_DEVICE.test(trimmed) ? `_${trimmed}` : trimmed;
-  const [, stem, suffix = ""] = /** @type {RegExpMatchArray} */ (name.match(/^(.+?)(\.[^.]{1,8})?$/su));
-  return withoutEnd(cut(stem, MAX_PART_BYTES - byteLength(suffix)) + suffix) || "_";
-}
-
-/** @param {string} name without the spaces and dots that Windows drops at its end */
-function withoutEnd(name) {
-  return name.replace(/[ .]+$/, "");
-}
-
-/** @param {string} text */
-function byteLength(text) {
-  return new TextEncoder().encode(text).length;
-}
-
-/**
- * @param {string} text
- * @param {number} bytes the most in UTF-8; a character that would be cut in two is left out
- */
-function cut(text, bytes) {
-  const start = new TextEncoder().encode(text).subarray(0, bytes);
-  return new TextDecoder("utf-8", { ignoreBOM: true }).decode(start, { stream: true });
 }

@@ -1,7 +1,7 @@
 /** Which of the chosen photos an album lacks, so that an interrupted upload resumes without sending a byte twice. */
 
 import { missingFrom } from "./albums.js";
-import { folded, freeName } from "./choice.js";
+import { folded, freeName } from "./filenames.js";
 import { sha256 } from "./digest.js";
 
 /**

@@ -55,5 +55,5 @@ function takeDrops(veil, onChoice) {
  * @param {OnChoice} onChoice
  */
 function take(choice, onChoice) {
-  if (choice.photos.length + choice.archives.length + choice.leftOut > 0) onChoice(choice);
+  if (choice.photos.length + choice.archives.length + choice.leftOut + choice.hidden > 0) onChoice(choice);
 }

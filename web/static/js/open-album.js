@@ -41,6 +41,7 @@ export class OpenAlbum {
   /** @type {Album | null} */ album = null;
   /** @type {Map<string, Item>} */ items = new Map();
   leftOut = 0;
+  hidden = 0;
   aside = "";
 
   #run = new AbortController();
@@ -82,7 +83,7 @@ export class OpenAlbum {
    */
   async start(name, options, choice) {
     this.#enqueue(choice.photos, choice.archives);
-    this.leftOut = choice.leftOut;
+    Object.assign(this, { leftOut: choice.leftOut, hidden: choice.hidden });
     this.page.onChange();
     await this.#attempt(async () => {
       const create = () => api.createAlbum(name, options, this.signal);
@@ -106,8 +107,8 @@ export class OpenAlbum {
    *
    * @param {Choice} choice
    */
-  async add({ photos, archives, leftOut }) {
-    this.leftOut = leftOut;
+  async add({ photos, archives, leftOut, hidden }) {
+    Object.assign(this, { leftOut, hidden });
     if (photos.length + archives.length === 0) return this.page.onReason(words.NOTHING_IN);
     this.page.onReason("");
     await this.#attempt(async () => {
@@ -217,6 +218,10 @@ export class OpenAlbum {
       onStart: ({ name, file }) => this.#put({ ...this.items.get(name), name, file, state: "sending" }),
       onSent: (photo) => this.#sent(photo),
       onRefused: (name, error) => this.#refused(name, error, archive),
+      onSkipped: ({ leftOut, hidden }) => {
+        this.leftOut += leftOut;
+        this.hidden += hidden;
+      },
       onArchive: (share) => this.#say(words.sendingArchive(archive?.name ?? "", share)),
       onWait: (problem) => (problem.retry_after_s ? this.#say(words.busy(problem.retry_after_s)) : this.#silent()),
     };

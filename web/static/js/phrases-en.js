@@ -84,6 +84,10 @@ export default {
     count === 1
       ? "1 file was skipped because it isn't a photo."
       : `${count} files were skipped because they aren't photos.`,
+  hidden: (/** @type {number} */ count) =>
+    count === 1
+      ? "1 file was skipped because it is hidden or belongs to another program."
+      : `${count} files were skipped because they are hidden or belong to other programs.`,
   nothingIn: "No photos found",
   pleasePhotos: "Choose photos, a folder of them, or a ZIP archive.",
   noneInAlbum: "This album has no photos yet.",

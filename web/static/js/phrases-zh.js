@@ -103,6 +103,7 @@ export default {
   someFailed: (count) => `${count} 张失败`,
   someCanceled: (count) => `${count} 张已取消`,
   leftOut: (count) => `已跳过 ${count} 个非照片文件。`,
+  hidden: (count) => `已跳过 ${count} 个隐藏文件或其他程序的文件。`,
   nothingIn: "没有找到照片",
   pleasePhotos: "请选择照片、文件夹或 ZIP 压缩包。",
   noneInAlbum: "这个相册还没有照片。",

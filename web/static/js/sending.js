@@ -5,6 +5,7 @@ import { ProblemError } from "./api.js";
 import { withRetries } from "./retry.js";
 
 const AT_A_TIME = 3;
+const HIDDEN = "hidden"; // as the service has it
 
 /**
  * @typedef {import("./albums.js").Album} Album
@@ -14,6 +15,7 @@ const AT_A_TIME = 3;
  * @property {(photo: Photo) => void} onStart
  * @property {(photo: Photo) => void} onSent
  * @property {(name: string, problem: import("./albums.js").Trouble) => void} onRefused of a photo, or a whole archive
+ * @property {(counts: {leftOut: number, hidden: number}) => void} onSkipped files of an archive that are no photos
  * @property {(share: number) => void} onArchive how much of the archive under way is sent
  * @property {(problem: ProblemError) => void} onWait the service is busy or down; the request is retried
  */
@@ -40,8 +42,10 @@ export async function sendPhotos(album, queue, sender, signal) {
 export async function sendWhole(album, archive, sender, signal) {
   try {
     const send = () => sendArchive(album, archive, sender.onArchive, signal);
-    const { rejected } = await withRetries(send, sender.onWait, signal);
+    const { rejected, skipped } = await withRetries(send, sender.onWait, signal);
     for (const { name, error } of rejected) sender.onRefused(name, error);
+    const hidden = skipped.filter(({ code }) => code === HIDDEN).length;
+    sender.onSkipped({ leftOut: skipped.length - hidden, hidden });
   } catch (error) {
     sender.onRefused(archive.name, refusal(error));
   }

@@ -217,7 +217,7 @@ async function showPicture(job, signal) {
 
 /** @param {import("./words.js").Reason} reason */
 function fail({ title, detail, mayRetry, isBroken }) {
-  show("failed", { headline: title, story: "" });
+  show("failed", { headline: title, story: now.photo?.name ?? "" });
   part("reason").textContent = detail;
   part("again").hidden = !(mayRetry && now.photo);
   if (isBroken) display(example);

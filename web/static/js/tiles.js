@@ -52,7 +52,7 @@ export class Tiles {
   /** @param {Item} item */
   draw(item) {
     const tile = this.#tiles.get(item.name) ?? this.#add(item);
-    const why = item.error ? words.reasonOf(item.error).title : "";
+    const why = item.error ? words.shortReason(item.error) : "";
     tile.item = item;
     tile.frame.dataset.state = item.state;
     if (why || UNDRAWN.has(item.state)) tile.button.removeAttribute("aria-label"); // the tile says it itself

@@ -18,6 +18,8 @@ const locale = navigator.language.startsWith(document.documentElement.lang) ? un
 const PHOTO_FAULTS = new Set(["not_a_photo", "damaged_photo", "photo_too_large", "unusable_photo"]);
 /** Errors of a file that a browser may show in part, or not at all. */
 const BROKEN = new Set(["not_a_photo", "damaged_photo"]);
+/** Errors whose title lacks the numbers. */
+const WRONG_SIZE = new Set(["photo_too_large", "unusable_photo"]);
 /** Errors after which nothing is left to try. */
 const GONE = new Set(["unknown_job", "expired"]);
 const NOTICEABLE_S = 0.05;
@@ -92,6 +94,16 @@ export function reasonOf({ code, title, detail }) {
 }
 
 /**
+ * The reason in as few words as say what is wrong: for a photo of the wrong size, how large it is and may be.
+ *
+ * @param {{code: string, title: string, detail: string}} problem
+ */
+export function shortReason(problem) {
+  const { title, detail } = reasonOf(problem);
+  return WRONG_SIZE.has(problem.code) ? detail : title;
+}
+
+/**
  * @param {number} bytes
  * @param {number} maxBytes
  * @returns {Reason}
@@ -158,9 +170,9 @@ export function busy(retry_after_s) {
   return sentences(say.busy(roughly(retry_after_s)));
 }
 
-/** @param {number} count */
-export function leftOut(count) {
-  return say.leftOut(count);
+/** @param {{leftOut: number, hidden: number}} counts of files that were skipped */
+export function skipped({ leftOut, hidden }) {
+  return [leftOut && say.leftOut(leftOut), hidden && say.hidden(hidden)].filter(Boolean).join(say.space);
 }
 
 /** @param {number} count */
