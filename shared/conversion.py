@@ -10,7 +10,7 @@ from enum import StrEnum
 from shared.photos.formats import Format
 from shared.photos.sizes import fit
 
-VERSION = 4  # of the pipeline's output for the same photo and weights; part of a result's key
+VERSION = 5  # of the pipeline's output for the same photo and weights; part of a result's key
 
 
 class Stage(StrEnum):

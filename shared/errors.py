@@ -134,6 +134,10 @@ class NotAPhotoError(SakugaError):
     status = 415
 
 
+class UnreadPhotoError(NotAPhotoError):
+    """A picture, but of a kind that is not read: whoever sends it among others should hear of it."""
+
+
 class DamagedPhotoError(SakugaError):
     code = "damaged_photo"
     title = "The photo is damaged"

@@ -10,11 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from shared.photos.colour_spaces import ColourSpace, by_codes
+
 _HEIF_BRANDS: Final = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _AVIF_BRANDS: Final = {b"avif", b"avis"}
 _SHARED_BRANDS: Final = {b"mif1", b"msf1"}  # of either; which it is the other brands say
 _NEEDED: Final = {b"ftyp", b"meta", b"moov", b"mdat"}  # without a whole one of these nothing is to be seen
 _MAX_BYTES: Final = 1 << 20  # of one table; those of a phone's photo in 60 tiles have 1 kB
+_MAX_BRANDS_BYTES: Final = 4096
+_PROPERTIES: Final = {b"ispe": 12, b"irot": 1, b"clap": 32, b"colr": 11}  # bytes of each that are looked at
 _MAX_ALIKE: Final = 4  # boxes of one kind that are looked through
 _MAX_ITEMS: Final = 1 << 14  # of a table; they are gone through one by one
 _WEBP_CHUNKS: Final = {b"VP8 ", b"VP8L", b"VP8X"}
@@ -31,13 +35,18 @@ class SeekableFile(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """The size in pixels as stored, and as the picture is seen; for a WebP the metadata that may turn it."""
+    """The size in pixels as stored, and as the picture is seen; for a WebP the metadata that may turn it.
+
+    `space` is the colour space of a HEIF or AVIF that names one by numbers, if it is not sRGB.
+    """
 
     format: str
     stored: tuple[int, int]
     seen: tuple[int, int]
     exif: bytes = b""
     xmp: bytes = b""
+    space: ColourSpace | None = None
+    is_sequence: bool = False
 
 
 def is_known(signature: bytes) -> bool:
@@ -96,14 +105,14 @@ class _Box:
 
 def _heif(file: SeekableFile, size: int) -> Sides:
     boxes = {box.kind: box for box in reversed(list(_boxes(file, 0, size)))}  # the first of each kind
-    brands = _content(file, boxes[b"ftyp"]) if b"ftyp" in boxes else b""
+    brands = _content(file, boxes[b"ftyp"], _MAX_BRANDS_BYTES) if b"ftyp" in boxes else b""
     is_avif = any(brands[place : place + 4] in _AVIF_BRANDS for place in range(0, len(brands), 4))
     kind = "AVIF" if is_avif else "HEIF"
     if b"meta" in boxes and (properties := _of_primary_item(file, boxes[b"meta"])):
-        return _sides(kind, properties)
+        return _sides(kind, properties, is_sequence=b"moov" in boxes)
     if b"moov" in boxes:
         sides = _of_first_track(file, boxes[b"moov"])
-        return Sides(kind, sides, sides)
+        return Sides(kind, sides, sides, is_sequence=True)
     raise ValueError("there is no picture")
 
 
@@ -128,14 +137,14 @@ def _of_primary_item(file: SeekableFile, meta: _Box) -> list[tuple[bytes, bytes]
     """The properties of the picture that is shown, in the order in which they hold: kind and content."""
     inner = list(_boxes(file, meta.start + 4, meta.end))
     kept = [part for box in inner if box.kind == b"iprp" for part in _boxes(file, box.start, box.end)]
-    primary = next((_number(_content(file, box)) for box in inner if box.kind == b"pitm"), None)
+    primary = next((_number(_content(file, box, 8)) for box in inner if box.kind == b"pitm"), None)
     stored = [part for box in kept if box.kind == b"ipco" for part in _boxes(file, box.start, box.end)]
     if primary is None:
         return []
     tables = [box for box in kept if box.kind == b"ipma"][:_MAX_ALIKE]
     places = next((found for box in tables if (found := _places(_content(file, box), primary))), [])
-    wanted = [stored[place - 1] for place in places if 0 < place <= len(stored)]
-    return [(box.kind, _content(file, box)) for box in wanted if box.kind in {b"ispe", b"irot", b"clap"}]
+    wanted = [stored[place - 1] for place in dict.fromkeys(places) if 0 < place <= len(stored)]
+    return [(box.kind, _content(file, box, _PROPERTIES[box.kind])) for box in wanted if box.kind in _PROPERTIES]
 
 
 def _number(pitm: bytes) -> int:
@@ -159,7 +168,7 @@ def _places(ipma: bytes, wanted: int) -> list[int]:
     return []
 
 
-def _sides(kind: str, properties: list[tuple[bytes, bytes]]) -> Sides:
+def _sides(kind: str, properties: list[tuple[bytes, bytes]], *, is_sequence: bool) -> Sides:
     extent = next((content for name, content in properties if name == b"ispe"), b"")
     width, height = struct.unpack(">4xII", extent[:12])
     stored = (width, height)
@@ -171,7 +180,14 @@ def _sides(kind: str, properties: list[tuple[bytes, bytes]]) -> Sides:
             if not of_across or not of_down:
                 raise ValueError("a part without a size is shown")
             width, height = min(width, round(across / of_across)), min(height, round(down / of_down))
-    return Sides(kind, stored, (width, height))
+    return Sides(kind, stored, (width, height), space=_space(properties), is_sequence=is_sequence)
+
+
+def _space(properties: list[tuple[bytes, bytes]]) -> ColourSpace | None:
+    for name, content in properties:
+        if name == b"colr" and content.startswith(b"nclx"):
+            return by_codes(*struct.unpack_from(">HH", content, 4))
+    return None
 
 
 def _of_first_track(file: SeekableFile, moov: _Box) -> tuple[int, int]:
@@ -180,16 +196,18 @@ def _of_first_track(file: SeekableFile, moov: _Box) -> tuple[int, int]:
     for track in tracks[:_MAX_ALIKE]:
         for box in _boxes(file, track.start, track.end):
             if box.kind == b"tkhd":
-                width, height = struct.unpack(">II", _content(file, box)[-8:])
+                width, height = struct.unpack(">II", _exactly(file, box.end - 8, 8))
                 if width and height:
                     return width >> 16, height >> 16
     raise ValueError("there is no track that is seen")
 
 
-def _content(file: SeekableFile, box: _Box) -> bytes:
-    if box.end - box.start > _MAX_BYTES:
+def _content(file: SeekableFile, box: _Box, most: int | None = None) -> bytes:
+    """Return what is in a box, or its first `most` bytes."""
+    length = box.end - box.start
+    if most is None and length > _MAX_BYTES:
         raise ValueError(f"{box.kind!r} is too long")
-    return _exactly(file, box.start, box.end - box.start)
+    return _exactly(file, box.start, length if most is None else min(length, most))
 
 
 def _exactly(file: SeekableFile, place: int, length: int) -> bytes:

@@ -9,24 +9,27 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 import pillow_heif
-from PIL import AvifImagePlugin, Image, ImageCms
+from PIL import AvifImagePlugin, Image, ImageCms, TiffImagePlugin
 
 from shared.errors import DamagedPhotoError, PhotoTooLargeError, SakugaError
+from shared.photos import colours, greys, tiff
+from shared.photos.colour_spaces import ColourSpace, in_profile
 from shared.photos.formats import Limits
-from shared.photos.inspection import inspect
+from shared.photos.inspection import Examined, cut_short, examine
 from shared.photos.opening import (
-    CODEC_ERRORS,
     PLAIN_FORMATS,
-    HeaderReader,
+    colour_space_in_exif,
     open_image,
     orientation,
     require_size,
     stands_sideways,
     too_many_pixels,
 )
+from shared.photos.reading import CODEC_ERRORS, HeaderReader
 from shared.photos.sizes import drawn_side, fit
 
 _CODED = frozenset({"AVIF", "HEIF", "WEBP"})  # opened by the libraries that decode them
+_ANIMATED = frozenset({"AVIF", "GIF", "WEBP"})
 _BAND_PIXELS = 1 << 20  # what is converted at once: a few MB, whatever the photo's mode
 # How much larger than the target a photo is left by what shrinks it cheaply, for LANCZOS to do the rest. Measured on
 # photos against LANCZOS alone: PSNR 46 dB or more, SSIM 0.995, and half the time to decode a phone's 12 megapixels.
@@ -68,22 +71,26 @@ def decode(file: BinaryIO, limits: Limits, *, max_side: int, drawn_at: int | Non
     Raises:
         SakugaError: what `inspect` raises, and DamagedPhotoError when the pixels cannot be read.
     """
-    inspect(file, limits)
-    reader = HeaderReader(file)
+    examined = examine(file, limits)
+    reader = HeaderReader(examined.file)
     image = open_image(reader, limits, readable_formats())
     require_size(image.size, limits)  # a codec may see another size than its file's header tells
     try:
-        notes = _notes(image)
+        notes = (*examined.notes, *_notes(image, examined))
         reader.lift_limits()
         # A JPEG decodes at a half, a quarter or an eighth of its size for less, and says which part of that is photo.
         side = max(max_side, drawn_side(image.size, drawn_at)) if drawn_at else max_side
-        upright = image.size[::-1] if stands_sideways(image) else image.size
-        drafted = image.draft(None, _spared(fit(image.size, side)))
-        image.load()
-        extent = drafted[1][2:] if drafted else image.size
-        small = _shrunk(image, extent, fit(extent, side))
-        colour, alpha = _to_srgb(_turned(small, orientation(image)), image.info.get("icc_profile"))
-        return Photo(np.array(colour), np.array(alpha) if alpha else None, notes, upright)
+        upright = image.size[::-1] if stands_sideways(image, examined.orientation) else image.size
+        spared = _spared(fit(image.size, side))
+        extent = _load(image, spared)
+        if examined.other_end:
+            _require_whole(image, examined.other_end, limits, spared)
+        small, notes_on_greys = _shrunk(image, extent, fit(extent, side))
+        turned = _turned(small, orientation(image, examined.orientation))
+        colour, alpha, notes_on_colours = _to_srgb(turned, image, examined)
+        return Photo(
+            np.array(colour), np.array(alpha) if alpha else None, (*notes, *notes_on_greys, *notes_on_colours), upright
+        )
     except SakugaError:
         raise
     except Image.DecompressionBombError as error:
@@ -98,18 +105,41 @@ def decode(file: BinaryIO, limits: Limits, *, max_side: int, drawn_at: int | Non
 def readable_formats() -> list[str]:
     """The names of all formats that are accepted."""
     pillow_heif.register_heif_opener()
+    TiffImagePlugin.READ_LIBTIFF = True  # Pillow's own decoder takes planes of 16 bits for rows
     AvifImagePlugin.DEFAULT_MAX_THREADS = pillow_heif.options.DECODE_THREADS  # and not as many as the machine has cores
     Image.init()
     return sorted((PLAIN_FORMATS | _CODED) & set(Image.OPEN))
 
 
-def _notes(image: Image.Image) -> tuple[str, ...]:
-    return ("This is an animation; its first frame was converted.",) if _is_animated(image) else ()
+def _load(image: Image.Image, spared: tuple[int, int]) -> tuple[float, float]:
+    """Decode the pixels; return the (width, height) of how much of the image is photo."""
+    greys.read_natively(image)
+    drafted = image.draft(None, spared)
+    image.load()
+    return drafted[1][2:] if drafted else image.size
 
 
-def _is_animated(image: Image.Image) -> bool:
-    if image.format in {"MPO", "PSD"}:
-        return False  # a preview or layers follow, no frames
+def _require_whole(image: Image.Image, other_end: BinaryIO, limits: Limits, spared: tuple[int, int]) -> None:
+    """Refuse a JPEG without an end of which something else is missing, too: its decoder would leave that grey."""
+    reader = HeaderReader(other_end)
+    other = open_image(reader, limits)
+    reader.lift_limits()
+    _load(other, spared)
+    if other.tobytes() != image.tobytes():
+        raise cut_short()
+
+
+def _notes(image: Image.Image, examined: Examined) -> tuple[str, ...]:
+    if examined.is_animated or (image.format in _ANIMATED and _has_frames(image)):
+        return ("This is an animation; its first frame was converted.",)
+    if image.format == "HEIF" and _has_frames(image):
+        return (f"There are {getattr(image, 'n_frames', 2)} pictures in this file; the main one was converted.",)
+    if image.format == "TIFF" and (pages := tiff.pages(HeaderReader(examined.file))) > 1:
+        return (f"This TIFF has {pages} pages; the first one was converted.",)
+    return ()
+
+
+def _has_frames(image: Image.Image) -> bool:
     try:
         return bool(getattr(image, "is_animated", False))
     except DamagedPhotoError:
@@ -121,7 +151,9 @@ def _spared(size: tuple[int, int]) -> tuple[int, int]:
     return round(_SHARP * size[0]), round(_SHARP * size[1])
 
 
-def _shrunk(image: Image.Image, extent: tuple[float, float], size: tuple[int, int]) -> Image.Image:
+def _shrunk(
+    image: Image.Image, extent: tuple[float, float], size: tuple[int, int]
+) -> tuple[Image.Image, tuple[str, ...]]:
     """Resize to (width, height) with LANCZOS, as 8-bit colour or, if anything is transparent, as premultiplied RGBa.
 
     `extent` is how much of the image is photo: the last pixels of a draft may stand for less than one. Where there are
@@ -129,16 +161,16 @@ def _shrunk(image: Image.Image, extent: tuple[float, float], size: tuple[int, in
     in bands of rows: a photo of 64 megapixels has no second copy in memory. Premultiplied, what is transparent gives no
     colour to its neighbours.
     """
-    white = _white(image)
+    scale, notes = greys.scale_of(image, _bands(image, 1)) if greys.are_deep(image) else (None, ())
     factor = max(1, int(min(extent[0] / size[0], extent[1] / size[1]) / _SHARP))
     width, height = extent[0] / factor, extent[1] / factor
     bands = []
     for part in _bands(image, factor):
-        plain = _plain(part, white)
+        plain = scale.applied(part) if scale else _plain(part)
         band = plain.reduce(factor) if factor > 1 else plain  # by one it would be a copy
         box = (0, 0, width, band.height)
         bands.append(band.resize((size[0], band.height), Image.Resampling.LANCZOS, box))
-    return _stacked(bands).resize(size, Image.Resampling.LANCZOS, (0, 0, size[0], height))
+    return _stacked(bands).resize(size, Image.Resampling.LANCZOS, (0, 0, size[0], height)), notes
 
 
 def _bands(image: Image.Image, multiple: int) -> Iterator[Image.Image]:
@@ -162,32 +194,11 @@ def _stacked(bands: list[Image.Image]) -> Image.Image:
     return whole
 
 
-def _plain(image: Image.Image, white: float) -> Image.Image:
+def _plain(image: Image.Image) -> Image.Image:
     """Bring to a mode that can be resized: 8-bit, no palette, alpha premultiplied."""
-    if _is_deep_grey(image):
-        # Pillow's own conversion would clip to white.
-        return Image.fromarray((_levels(image) * (255 / white)).clip(0, 255).round().astype(np.uint8))
     if image.has_transparency_data:
         return image.convert("RGBA").convert("RGBa")
     return image.convert("RGB") if image.mode in {"1", "P"} else image
-
-
-def _is_deep_grey(image: Image.Image) -> bool:
-    return image.mode in {"I", "F"} or image.mode.startswith("I;16")
-
-
-def _levels(image: Image.Image) -> npt.NDArray[np.float32]:
-    return np.nan_to_num(np.asarray(image).astype(np.float32), posinf=0, neginf=0)
-
-
-def _white(image: Image.Image) -> float:
-    """The level that means white: a camera's 10, 12 or 14 bits are often kept in 16; floats are usually 0..1."""
-    if not _is_deep_grey(image):
-        return 255
-    brightest = max(float(_levels(band).max()) for band in _bands(image, 1))
-    if image.mode == "F":
-        return max(1.0, brightest)
-    return next((2.0**bits - 1 for bits in (8, 10, 12, 14, 16) if brightest < 2**bits), brightest)
 
 
 def _turned(image: Image.Image, orientation: int) -> Image.Image:
@@ -195,16 +206,32 @@ def _turned(image: Image.Image, orientation: int) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, Image.Image | None]:
-    """Split into an RGB image in sRGB and its alpha channel, if it has one."""
-    alpha = None
-    if image.mode == "RGBa":
-        image = image.convert("RGBA")
-        alpha = image.getchannel("A")
-        image = image.convert("RGB")
-    if profile and image.mode in {"RGB", "L", "CMYK"}:
-        image = _apply_profile(image, profile)
-    return image.convert("RGB"), alpha
+def _to_srgb(
+    small: Image.Image, image: Image.Image, examined: Examined
+) -> tuple[Image.Image, Image.Image | None, tuple[str, ...]]:
+    """Split what was shrunk into an RGB image in sRGB, its alpha channel if it has one, and what to tell of colours."""
+    colour, alpha = _without_alpha(small)
+    profile = image.info.get("icc_profile") or examined.profile()
+    space = examined.space or in_profile(profile or b"") or colour_space_in_exif(image)
+    if space and (space.is_hdr or not profile):
+        converted = Image.fromarray(colours.to_srgb(np.asarray(colour.convert("RGB")), space))
+        return converted, alpha, _notes_on(space)
+    if profile and colour.mode in {"RGB", "L", "CMYK"}:
+        colour = _apply_profile(colour, profile)
+    return colour.convert("RGB"), alpha, ()
+
+
+def _without_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    if image.mode != "RGBa":
+        return image, None
+    image = image.convert("RGBA")
+    return image.convert("RGB"), image.getchannel("A")
+
+
+def _notes_on(space: ColourSpace) -> tuple[str, ...]:
+    if space.is_hdr:
+        return (f"This is an HDR photo ({space.curve}); it was toned down to what an ordinary display shows.",)
+    return ("Its colours are not those of sRGB, and were converted.",)
 
 
 def _apply_profile(image: Image.Image, profile: bytes) -> Image.Image:

@@ -5,18 +5,40 @@ uploads.
 """
 
 import io
-import struct
-from typing import BinaryIO
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import BinaryIO, Final
 
 from PIL import Image
 
 from shared.errors import DamagedPhotoError
-from shared.photos import containers
+from shared.photos import containers, jpeg, kinds, png, raw
+from shared.photos.colour_spaces import ColourSpace
 from shared.photos.formats import Header, Limits, too_many_bytes
-from shared.photos.opening import CODEC_ERRORS, HeaderReader, open_image, require_size, signature_of, stands_sideways
+from shared.photos.opening import damaged_header, open_image, require_size, stands_sideways
+from shared.photos.reading import CODEC_ERRORS, HeaderReader, excerpt
 
-_PNG_END = b"IEND"
-_JPEG_MARKER, _JPEG_SCAN, _JPEG_END = 0xFF, 0xDA, b"\xff\xd9"
+_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+_NOISE: Final = bytes(range(1, 128))
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What is known of a photo before it is decoded.
+
+    `file` has what its decoder needs. `other_end` is the same with other bytes behind a picture that has no end: if
+    they make a difference, something is missing. `orientation` counts where the photo has none of its own, `profile`
+    (ICC) where its decoder does not see it.
+    """
+
+    header: Header
+    file: BinaryIO
+    other_end: BinaryIO | None = None
+    orientation: int = 1
+    space: ColourSpace | None = None
+    profile: Callable[[], bytes | None] = lambda: None
+    is_animated: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def inspect(file: BinaryIO, limits: Limits) -> Header:
@@ -28,95 +50,108 @@ def inspect(file: BinaryIO, limits: Limits) -> Header:
         DamagedPhotoError: one of them, but broken or cut short.
         UnusablePhotoError: narrower or lower than 16 pixels.
     """
+    return examine(file, limits).header
+
+
+def examine(file: BinaryIO, limits: Limits) -> Examined:
+    """Return all that a photo's header tells; raises what `inspect` does."""
     size = file.seek(0, io.SEEK_END)
     if size > limits.max_bytes:
         raise too_many_bytes(limits.max_bytes)
     reader = HeaderReader(file)
-    if containers.is_known(signature_of(reader)):
+    reader.seek(0)
+    head = reader.read(kinds.HEAD_BYTES)
+    kinds.require_none_of_them(head)
+    if containers.is_known(head[:16]):
         return _measured(reader, limits, size)
-    image = open_image(reader, limits)
-    require_size(image.size, limits)
-    _require_whole(reader, image.format or "", size)
-    return _header(image.format or "unknown", image.size, is_sideways=stands_sideways(image))
+    if _is_raw(reader):
+        return _embedded(HeaderReader(file), limits, size)
+    return _opened(file, limits, size)
 
 
-def _cut_short() -> DamagedPhotoError:
+def cut_short() -> DamagedPhotoError:
     return DamagedPhotoError("The photo is damaged or incomplete.")
 
 
-def _measured(reader: HeaderReader, limits: Limits, size: int) -> Header:
+def _measured(reader: HeaderReader, limits: Limits, size: int) -> Examined:
     """Check a photo that only a codec could open."""
     try:
         sides = containers.measure(reader, size)
     except EOFError as error:
-        raise _cut_short() from error
+        raise cut_short() from error
     except CODEC_ERRORS as error:
-        raise DamagedPhotoError("The photo's header is damaged.") from error
+        raise damaged_header() from error
     require_size(sides.stored, limits)
     require_size(sides.seen, limits)
-    _require_whole(reader, sides.format, size)
+    if sides.format == "WEBP" and int.from_bytes(reader.read_at(4, 4), "little") + 8 > size:
+        raise cut_short()
     image = Image.Image()
     image.info |= {"exif": sides.exif} if sides.exif else {}
     image.info |= {"xmp": sides.xmp} if sides.xmp else {}
-    return _header(sides.format, sides.seen, is_sideways=stands_sideways(image))
+    header = _header(sides.format, sides.seen, is_sideways=stands_sideways(image))
+    return Examined(header, reader.file, space=sides.space, is_animated=sides.is_sequence)
+
+
+def _is_raw(reader: HeaderReader) -> bool:
+    try:
+        return raw.is_raw(reader)
+    except EOFError:
+        return False
+
+
+def _embedded(reader: HeaderReader, limits: Limits, size: int) -> Examined:
+    """Check the photo that a camera embedded in a raw file."""
+    place, (width, height) = raw.preview(reader, size)
+    orientation = raw.orientation(reader)
+    photo = excerpt(reader.file, [(place, size)])
+    note = f"This is a raw file; the preview in it ({width}x{height} pixels) was converted."
+    return replace(_opened(photo, limits, size - place, orientation), orientation=orientation, notes=(note,))
+
+
+def _opened(file: BinaryIO, limits: Limits, size: int, orientation: int = 1) -> Examined:
+    """Check a photo that opens without a codec."""
+    found, is_whole = _stripped(file, size)
+    image = open_image(HeaderReader(found.file), limits)
+    require_size(image.size, limits)
+    if not is_whole:
+        raise cut_short()
+    is_sideways = stands_sideways(image, orientation)
+    return replace(found, header=_header(image.format or "unknown", image.size, is_sideways=is_sideways))
+
+
+def _stripped(file: BinaryIO, size: int) -> tuple[Examined, bool]:
+    """Leave out what the decoder of a JPEG or PNG does not need; the second tells whether it may be whole."""
+    reader, found = HeaderReader(file), Examined(Header(0, 0, ""), file)
+    reader.seek(0)
+    signature = reader.read(8)
+    try:
+        if signature.startswith(_JPEG):
+            return _stripped_jpeg(found, jpeg.outline(reader, size))
+        if signature == _PNG:
+            return _stripped_png(found, png.outline(reader, size))
+    except CODEC_ERRORS as error:
+        raise damaged_header() from error
+    return found, True
+
+
+def _stripped_jpeg(found: Examined, outline: jpeg.Outline) -> tuple[Examined, bool]:
+    if outline.has_end:
+        return replace(found, file=excerpt(found.file, outline.parts)), True
+    file, other = (excerpt(found.file, [*outline.parts, behind + jpeg.END]) for behind in (b"", _NOISE))
+    return replace(found, file=file, other_end=other), outline.may_be_whole
+
+
+def _stripped_png(found: Examined, outline: png.Outline) -> tuple[Examined, bool]:
+    stripped = replace(
+        found,
+        file=excerpt(found.file, outline.parts),
+        space=outline.colour_space(),
+        profile=outline.profile,
+        is_animated=outline.is_animated,
+    )
+    return stripped, outline.is_whole
 
 
 def _header(format_name: str, size: tuple[int, int], *, is_sideways: bool) -> Header:
     width, height = reversed(size) if is_sideways else size
     return Header(width, height, format_name)
-
-
-def _require_whole(reader: HeaderReader, format_name: str, size: int) -> None:
-    """Refuse a file that visibly ends too early, without decoding it. What this misses, `decode` finds."""
-    match format_name:
-        case "JPEG" | "MPO":
-            whole = _jpeg_has_end(reader, size)
-        case "PNG":
-            whole = _png_chunks_fit(reader, size)
-        case "WEBP":
-            reader.seek(4)
-            whole = int.from_bytes(reader.read(4), "little") + 8 <= size
-        case _:
-            whole = True
-    if not whole:
-        raise _cut_short()
-
-
-def _jpeg_has_end(reader: HeaderReader, size: int) -> bool:
-    """Return whether an end marker follows the first scan; Pillow's decoder refuses a JPEG without one.
-
-    Segments are skipped by their length, so an end marker inside a thumbnail does not count.
-    """
-    position = 2
-    while position + 4 <= size:
-        reader.seek(position)
-        lead, marker, high, low = reader.read(4)
-        if lead != _JPEG_MARKER:
-            return True  # not a segment where one should be: leave the verdict to the decoder
-        position += 1 if marker == _JPEG_MARKER else 2 + (high << 8) + low
-        if marker == _JPEG_SCAN:
-            reader.lift_limits()  # the rest is read once, in large blocks
-            return _contains(reader, position, _JPEG_END)
-    return False
-
-
-def _contains(reader: HeaderReader, start: int, needle: bytes) -> bool:
-    reader.seek(start)
-    tail = b""
-    while block := reader.read(1 << 16):
-        if needle in tail + block:
-            return True
-        tail = block[-len(needle) + 1 :]
-    return False
-
-
-def _png_chunks_fit(reader: HeaderReader, size: int) -> bool:
-    """Return whether every chunk up to the end chunk lies inside the file. The end chunk itself may be missing."""
-    position = 8
-    while position + 12 <= size:
-        reader.seek(position)
-        length, kind = struct.unpack(">I4s", reader.read(8))
-        if kind == _PNG_END:
-            return True
-        position += 12 + length
-    return position == size

@@ -2,14 +2,13 @@
 
 import math
 import re
-import struct
-import zlib
 from collections.abc import Collection
 from typing import BinaryIO, cast
 
 from PIL import (  # each makes its formats known to Pillow  # noqa: F401
     BmpImagePlugin,
     DdsImagePlugin,
+    ExifTags,
     GifImagePlugin,
     Image,
     Jpeg2KImagePlugin,
@@ -27,7 +26,11 @@ from PIL import (  # each makes its formats known to Pillow  # noqa: F401
 )
 
 from shared.errors import DamagedPhotoError, NotAPhotoError, PhotoTooLargeError, UnusablePhotoError
+from shared.photos import tiff
+from shared.photos.colour_spaces import ColourSpace, by_exif
 from shared.photos.formats import MIN_SIDE, Limits
+from shared.photos.kinds import READ, unread
+from shared.photos.reading import CODEC_ERRORS, HeaderReader
 
 # Raster formats whose plugins read nothing but a header when they open a file, and decode it by themselves; MPO comes
 # as a JPEG. Left out for a reason: EPS starts Ghostscript, and IPTC opens its payload as whatever that is, an EPS too;
@@ -37,52 +40,17 @@ from shared.photos.formats import MIN_SIDE, Limits
 PLAIN_FORMATS = frozenset(
     {"BMP", "DDS", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "PSD", "QOI", "SGI", "TGA", "TIFF"}
 )
-# Twelve times the chunks of a 32 MiB PNG in libpng's usual 8 KiB; millions of empty ones would take a minute to open.
-_MAX_HEADER_READS = 50_000
 # Pillow walks these in Python, byte by byte; the metadata of a JPEG may be long, but never that long.
 _WALKED, _MAX_WALKED_BYTES = (b"\xff\xd8\xff", b"8BPS"), 5 << 20
-# A TIFF's strips and fractions become an object each; a photo of 64 megapixels has 24,000 strips at most.
-_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+")  # as Pillow accepts them
-_MAX_TIFF_VALUES, _TIFF_BYTE_TYPES = 1 << 16, {1, 2, 6, 7}
 _MAX_EXIF_BYTES = 1 << 20
-# What codecs raise on hostile bytes besides OSError; MemoryError is a header that lies about its own tables.
-CODEC_ERRORS = (
-    OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, EOFError,
-    RuntimeError, MemoryError, AssertionError, struct.error, zlib.error,
-)  # fmt: skip
 # First bytes of formats people send, to tell a damaged photo from something that is none.
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\x00", b"MM\x00*", b"8BPS")
-_ICON = b"\0\0\1\0"  # would pass for a TGA, which has no signature, but for one of palette colours without a palette
 _EXIF_ORIENTATION = 0x0112
-
-
-class HeaderReader:
-    """A file with limits on how much may be read, until they are lifted.
-
-    Opening costs Python time and memory for every part a header has, and Pillow has no limit of its own.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._reads_left: float = _MAX_HEADER_READS
-        self.bytes_left = math.inf
-        self.seek, self.tell = file.seek, file.tell
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size)
-        self._reads_left -= 1
-        self.bytes_left -= len(data)
-        if min(self._reads_left, self.bytes_left) < 0:
-            raise DamagedPhotoError("The photo's header is damaged: it is too long.")
-        return data
-
-    def lift_limits(self) -> None:
-        """Let the pixels be read, in as many pieces as they have."""
-        self._reads_left = self.bytes_left = math.inf
+_PSD_VERSION = 1057  # the resource that tells whether there is a composite
 
 
 def _not_a_photo() -> NotAPhotoError:
-    return NotAPhotoError("Send a JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF or BMP image.")
+    return NotAPhotoError(READ)
 
 
 def _tenths(number: float) -> str:
@@ -136,53 +104,71 @@ def open_image(reader: HeaderReader, limits: Limits, formats: Collection[str] = 
         DamagedPhotoError: one of them, but broken.
     """
     signature = signature_of(reader)
-    if signature.startswith(_ICON):
-        raise _not_a_photo()
     if signature.startswith(_WALKED):
         reader.bytes_left = _MAX_WALKED_BYTES
     try:
-        if signature.startswith(_TIFF_SIGNATURES):
-            _require_short_tables(reader, signature)
+        if signature.startswith(tiff.SIGNATURES):
+            tiff.first(reader)  # before Pillow unpacks it
         file = cast("BinaryIO", reader)  # it reads, seeks and tells, which is all they use
-        return Image.open(file, formats=sorted(formats))
+        image = Image.open(file, formats=sorted(formats))
     except Image.DecompressionBombError as error:
         raise too_many_pixels(limits, error) from error
     except UnidentifiedImageError as error:
+        _require_known_tiff(reader, signature, opens=False)
         if not signature.startswith(_SIGNATURES):
             raise _not_a_photo() from error
-        raise DamagedPhotoError("The photo's header is damaged.") from error
+        raise damaged_header() from error
     except CODEC_ERRORS as error:
-        raise DamagedPhotoError("The photo's header is damaged.") from error
+        raise damaged_header() from error
+    _require_known_tiff(reader, signature, opens=True)
+    _require_composite(image)
+    return image
 
 
-def _require_short_tables(reader: HeaderReader, signature: bytes) -> None:
-    """Refuse a TIFF (6.0, section 2) with longer tables than a photo needs, before Pillow unpacks them."""
-    order = "<" if signature.startswith(b"II") else ">"
-    is_big = signature[2:3] == b"+"  # Pillow, too, reads a BigTIFF of the other byte order as a TIFF
-    start, count, entry = ("8xQ", "Q", "2xHQ8x") if is_big else ("4xI", "H", "2xHI4x")
-    reader.seek(*struct.unpack_from(order + start, signature))
-    for _ in range(*_unpacked(reader, order + count)):
-        kind, values = _unpacked(reader, order + entry)
-        if kind not in _TIFF_BYTE_TYPES and values > _MAX_TIFF_VALUES:
-            raise DamagedPhotoError("The photo's header is damaged: it has too many parts.")
+def damaged_header() -> DamagedPhotoError:
+    return DamagedPhotoError("The photo's header is damaged.")
 
 
-def _unpacked(reader: HeaderReader, layout: str) -> tuple[int, ...]:
-    return struct.unpack(layout, reader.read(struct.calcsize(layout)))
+def _require_known_tiff(reader: HeaderReader, signature: bytes, *, opens: bool) -> None:
+    if not signature.startswith(tiff.SIGNATURES):
+        return
+    try:
+        tiff.require_readable(reader, opens=opens)
+    except CODEC_ERRORS as error:
+        raise damaged_header() from error
 
 
-def stands_sideways(image: Image.Image) -> bool:
+def _require_composite(image: Image.Image) -> None:
+    """Refuse a Photoshop document whose layers alone are a picture: in place of the composite it has a white one."""
+    resources = getattr(image, "resources", [])
+    if any(number == _PSD_VERSION and data[4:5] == b"\0" for number, _, data in resources):
+        raise unread("a Photoshop document that was saved without “Maximize compatibility”")
+
+
+def stands_sideways(image: Image.Image, otherwise: int = 1) -> bool:
     """Return whether width and height are swapped when the photo is turned upright."""
     # The size of a TIFF is upright already; Pillow turns its pixels as it loads them.
-    return image.format != "TIFF" and orientation(image) in {5, 6, 7, 8}
+    return image.format != "TIFF" and orientation(image, otherwise) in {5, 6, 7, 8}
 
 
-def orientation(image: Image.Image) -> int:
-    """Return the orientation of a photo (Exif 2.32, 4.6.4); 1, upright, if it has none."""
+def orientation(image: Image.Image, otherwise: int = 1) -> int:
+    """Return the orientation of a photo (Exif 2.32, 4.6.4); `otherwise`, or 1, which is upright, if it has none."""
     if len(image.info.get("exif") or b"") > _MAX_EXIF_BYTES:
         return 1  # a table of fractions this long would take seconds to unpack
     try:
         # Not image.getexif(): that of a PNG decodes the whole picture to look for metadata behind it.
-        return int(Image.Image.getexif(image).get(_EXIF_ORIENTATION, 1))
+        return int(Image.Image.getexif(image).get(_EXIF_ORIENTATION, otherwise))
     except CODEC_ERRORS:
         return 1  # unreadable metadata does not make a photo unreadable
+
+
+def colour_space_in_exif(image: Image.Image) -> ColourSpace | None:
+    """Return the colour space that a photo's EXIF tells, if it is not sRGB."""
+    if len(image.info.get("exif") or b"") > _MAX_EXIF_BYTES:
+        return None
+    try:
+        exif = Image.Image.getexif(image)
+        found = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.ColorSpace)
+        return by_exif(found, exif.get_ifd(ExifTags.IFD.Interop).get(ExifTags.Interop.InteropIndex, ""))
+    except CODEC_ERRORS:
+        return None

@@ -1,0 +1,166 @@
+"""The segments of a JPEG (ISO/IEC 10918-1, annex B): what its decoder needs, without the rest. No codec.
+
+Whatever is wrong raises EOFError.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from shared.errors import DamagedPhotoError
+from shared.photos.kinds import unread
+from shared.photos.reading import HeaderReader, Part
+
+END: Final = b"\xff\xd9"
+_LEAD: Final = 0xFF
+_START_OF_SCAN, _TABLES_OF_CODES, _COMMENT = 0xDA, 0xC4, 0xFE
+_ALONE: Final = {0x01, *range(0xD0, 0xD9)}  # markers without a length
+_APPLICATION: Final = range(0xE0, 0xF0)
+_FRAMES: Final = {*range(0xC0, 0xD0)} - {_TABLES_OF_CODES, 0xC8, 0xCC}
+_LOSSLESS: Final = 0xF7
+_SEQUENTIAL: Final = {0xC0, 0xC1}
+_HIERARCHICAL: Final = {0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF}
+# What says how a photo stands and what its colours are. Of all but a profile, which comes in pieces, the first one
+# counts. The rest may be anything: depth maps, other pictures, sounds.
+_ONCE: Final = {
+    0xE0: (b"JFIF\0",),
+    0xE1: (b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"),
+    0xEE: (b"Adobe",),
+}
+_PROFILE: Final = b"ICC_PROFILE\0"
+_MAX_PROFILE_BYTES: Final = 4 << 20
+_LONGEST_NAME: Final = 32
+# Phones and programs write 10 scans, at most. Each goes over the whole picture, however few bytes it has: thousands
+# would take minutes.
+_MAX_SCANS: Final = 100
+
+
+@dataclass(slots=True)
+class Outline:
+    """What a JPEG consists of. `parts` are what its decoder needs, up to the end of the picture.
+
+    Whether a picture without an end marker is whole only its decoder can tell, and of some that they are not
+    `least_bytes`: their scans would need as many.
+    """
+
+    parts: list[Part]
+    has_end: bool = False
+    scans: int = 0
+    scan_bytes: int = 0
+    least_bytes: int = 0
+
+    @property
+    def may_be_whole(self) -> bool:
+        return self.scans > 0 and (self.has_end or self.scan_bytes >= self.least_bytes)
+
+
+def outline(reader: HeaderReader, size: int) -> Outline:
+    """Go through a JPEG of `size` bytes.
+
+    Raises:
+        UnreadPhotoError: of a kind that is not read.
+        DamagedPhotoError: it has more scans than any photo.
+    """
+    found = Outline([(0, 2)])
+    place, names, profile_bytes = 2, set[bytes](), 0
+    frame, codes = b"", list[bytes]()
+    while place + 4 <= size:
+        lead, marker, high, low = reader.read_at(place, 4)
+        if lead != _LEAD:
+            found.parts.append((place, size))  # not a segment where one should be: leave the verdict to the decoder
+            found.has_end, found.scans = True, 1
+            return found
+        if marker == _LEAD or marker in _ALONE:
+            place += 1 if marker == _LEAD else 2
+            continue
+        end = place + 2 + (high << 8) + low
+        if marker == _START_OF_SCAN:
+            found.parts.append((place, min(end, size)))
+            found.least_bytes = _least_bytes(frame, codes)
+            _add_scans(found, reader, end, size)
+            return found
+        if marker == _LOSSLESS:
+            raise unread("a JPEG-LS image")
+        if marker in _FRAMES:
+            frame = bytes([marker]) + reader.read_at(place + 4, 15)
+            _require_readable(frame)
+        elif marker == _TABLES_OF_CODES:
+            codes.append(reader.read_at(place + 4, end - place - 4))
+        profile_bytes += end - place if _is_profile(reader, marker, place) else 0
+        if profile_bytes <= _MAX_PROFILE_BYTES and _is_needed(reader, marker, place, names):
+            found.parts.append((place, min(end, size)))
+        place = end
+    return found
+
+
+def _is_profile(reader: HeaderReader, marker: int, place: int) -> bool:
+    return marker == 0xE2 and _name(reader, place).startswith(_PROFILE)  # noqa: PLR2004
+
+
+def _is_needed(reader: HeaderReader, marker: int, place: int, names: set[bytes]) -> bool:
+    """Return whether a segment is needed, and remember its name in `names` if another one like it is not."""
+    if marker not in _APPLICATION:
+        return marker != _COMMENT
+    name = next((name for name in _ONCE.get(marker, ()) if _name(reader, place).startswith(name)), None)
+    if name is None or name in names:
+        return _is_profile(reader, marker, place)
+    names.add(name)
+    return True
+
+
+def _name(reader: HeaderReader, place: int) -> bytes:
+    reader.seek(place + 4)
+    return reader.read(_LONGEST_NAME)
+
+
+def _require_readable(frame: bytes) -> None:
+    marker, precision = frame[0], frame[1]
+    if precision != 8:  # noqa: PLR2004
+        raise unread(f"a JPEG with {precision} bits per channel")
+    if marker in _HIERARCHICAL:
+        raise unread("a hierarchical JPEG")
+
+
+def _add_scans(found: Outline, reader: HeaderReader, start: int, size: int) -> None:
+    """Go through the picture to its end. Within scans a marker's first byte is always followed by another one."""
+    reader.lift_limits()  # it is read once, in large blocks
+    reader.seek(start)
+    found.scans, place, tail = 1, start, b""
+    while not found.has_end and (block := reader.read(1 << 16)):
+        seen = tail + block
+        at = seen.find(END)
+        found.has_end = at >= 0
+        found.scans += seen.count(bytes([_LEAD, _START_OF_SCAN]), 0, at if found.has_end else len(seen))
+        place += at + len(END) - len(tail) if found.has_end else len(block)
+        tail = block[-1:] if block[-1] == _LEAD else b""
+    if found.scans > _MAX_SCANS:
+        raise DamagedPhotoError(f"The photo is stored in {found.scans} passes; at most {_MAX_SCANS} are allowed.")
+    found.parts.append((start, min(place, size)))
+    found.scan_bytes = place - start
+
+
+def _least_bytes(frame: bytes, codes: list[bytes]) -> int:
+    """The bytes that the blocks of a picture need at the very least: one of a single colour has two codes in each."""
+    if not frame or frame[0] not in _SEQUENTIAL or frame[6] not in {1, 3}:
+        return 0
+    height, width = int.from_bytes(frame[2:4]), int.from_bytes(frame[4:6])
+    factors = [divmod(frame[8 + 3 * number], 16) for number in range(frame[6])]
+    across, down = (max(pair[axis] for pair in factors) or 1 for axis in (0, 1))
+    blocks = sum((width * h // (8 * across)) * (height * v // (8 * down)) for h, v in factors)
+    shortest = [min(lengths, default=0) for lengths in zip(*map(_lengths, codes), strict=True)] if codes else [0, 0]
+    return blocks * sum(shortest) // 8
+
+
+def _lengths(segment: bytes) -> tuple[int, int]:
+    """The length in bits of the shortest code for a difference, and of that for the end of a block; 16 without."""
+    difference = end_of_block = 16
+    place = 0
+    while place + 17 <= len(segment):
+        counts = segment[place + 1 : place + 17]
+        lengths = [length for length, count in enumerate(counts, 1) for _ in range(count)]
+        values = segment[place + 17 : place + 17 + len(lengths)]
+        if segment[place] < 16:  # noqa: PLR2004
+            difference = min(lengths, default=16)
+        elif 0 in values:
+            end_of_block = min(end_of_block, lengths[values.index(0)])
+        place += 17 + len(lengths)
+    return difference, end_of_block

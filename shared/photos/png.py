@@ -1,0 +1,97 @@
+"""The chunks of a PNG (W3C, third edition): what its decoder needs, without the rest. No codec.
+
+A chunk that a picture can do without is left out if it is damaged, as libpng does. Whatever else is wrong raises
+EOFError or struct.error.
+"""
+
+import struct
+import zlib
+from dataclasses import dataclass, field
+from typing import Final
+
+from shared.photos.colour_spaces import SRGB, ColourSpace, Primaries, by_codes, by_gamma
+from shared.photos.reading import HeaderReader, Part
+
+_PICTURE: Final = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
+_KEPT: Final = {b"tRNS"}
+_METADATA: Final = {b"eXIf", b"iTXt"}  # how it is turned: moved before the pixels, where they are read in time
+_DESCRIBING: Final = {b"iCCP", b"cICP", b"sRGB", b"gAMA", b"cHRM", b"acTL"}
+_XMP: Final = b"XML:com.adobe.xmp\0"
+_MAX_BYTES: Final = 1 << 20  # of a chunk that is looked at
+_MAX_PROFILE_BYTES: Final = 4 << 20  # packed or not
+_PQ_PROFILE: Final = b"ITUR_2100_PQ_FULL\0"  # a W3C note of 2017: the name alone counts
+
+
+@dataclass(slots=True)
+class Outline:
+    """What a PNG consists of. `parts` are what its decoder needs; `is_whole`: they all lie inside the file."""
+
+    parts: list[Part] = field(default_factory=list)
+    is_whole: bool = False
+    about: dict[bytes, bytes] = field(default_factory=dict)
+
+    @property
+    def is_animated(self) -> bool:
+        return int.from_bytes(self.about.get(b"acTL", b"")[:4]) > 1
+
+    def profile(self) -> bytes | None:
+        """Inflate the ICC profile; None if there is none, or it is damaged or too long."""
+        _, _, packed = self.about.get(b"iCCP", b"").partition(b"\0")
+        inflate = zlib.decompressobj()
+        try:
+            profile = inflate.decompress(packed[1:], _MAX_PROFILE_BYTES)
+        except zlib.error:
+            return None
+        return profile if inflate.eof else None
+
+    def colour_space(self) -> ColourSpace | None:
+        """Return the colour space if it is known without a profile, and not sRGB."""
+        if (codes := self.about.get(b"cICP", b"")[:2]) and len(codes) == 2:  # noqa: PLR2004
+            return by_codes(*codes)
+        if self.about.get(b"iCCP", b"").startswith(_PQ_PROFILE):
+            return by_codes(9, 16)
+        if {b"iCCP", b"sRGB"} & self.about.keys():
+            return None
+        gamma = int.from_bytes(self.about.get(b"gAMA", b""))
+        return by_gamma(_primaries(self.about.get(b"cHRM", b"")), 100_000 / gamma if gamma else None)
+
+
+def _primaries(chunk: bytes) -> Primaries:
+    if len(chunk) != 32 or not all(numbers := struct.unpack(">8I", chunk)):  # noqa: PLR2004
+        return SRGB
+    white, red, green, blue = ((numbers[at] / 100_000, numbers[at + 1] / 100_000) for at in (0, 2, 4, 6))
+    return red, green, blue, white
+
+
+def outline(reader: HeaderReader, size: int) -> Outline:
+    """Go through a PNG of `size` bytes."""
+    found = Outline([(0, 8)])
+    metadata: dict[bytes, Part] = {}
+    place, kind = 8, b""
+    while place + 12 <= size and kind != b"IEND":
+        length, kind = struct.unpack(">I4s", reader.read_at(place, 8))
+        end = place + 12 + length
+        if kind in _PICTURE or (kind in _KEPT and _content(reader, place, length) is not None):
+            found.parts.append((place, min(end, size)))
+        elif kind in _METADATA - metadata.keys() and _may_tell_orientation(reader, place, length, kind):
+            metadata[kind] = (place, end)
+        elif kind in _DESCRIBING - found.about.keys():
+            content = _content(reader, place, length, _MAX_PROFILE_BYTES)
+            found.about |= {} if content is None else {kind: content}
+        place = end
+    found.is_whole = kind == b"IEND" or place == size
+    found.parts[2:2] = metadata.values()  # behind the signature and the header
+    return found
+
+
+def _may_tell_orientation(reader: HeaderReader, place: int, length: int, kind: bytes) -> bool:
+    content = _content(reader, place, length)
+    return content is not None and (kind == b"eXIf" or content.startswith(_XMP))
+
+
+def _content(reader: HeaderReader, place: int, length: int, most: int = _MAX_BYTES) -> bytes | None:
+    """Return what is in a chunk; None if it is damaged, or too long to be looked at."""
+    if length > most:
+        return None
+    chunk = reader.read_at(place + 4, length + 8)
+    return chunk[4:-4] if zlib.crc32(chunk[:-4]) == int.from_bytes(chunk[-4:]) else None
