@@ -7,7 +7,8 @@
  * @property {string | null} title the folder's or the archive's name
  * @property {Photo[]} photos in the order of their names
  * @property {File[]} archives
- * @property {number} leftOut how many files are no photos, or hidden
+ * @property {number} leftOut how many files are no photos
+ * @property {number} hidden how many photos are hidden, or in a folder of a program's own
  *
  * @typedef {{path: string, file: File}} Found
  */
@@ -15,7 +16,9 @@
 const PHOTO_TYPE = /^image\/(?!svg)/;
 const PHOTO_NAME = /\.(jpe?g|jpe|jfif|mpo|png|apng|webp|hei[cf]|hif|avif|tiff?|gif|bmp|jp2|tga|ppm|pgm|pbm|psd)$/i;
 const ARCHIVE_NAME = /\.zip$/i;
-const HIDDEN = /(^|\/)(\.|__MACOSX\/|Thumbs\.db$|desktop\.ini$)/i;
+const HIDDEN =
+  /(^|\/)(\.|(__MACOSX|@eaDir|@__thumb|#recycle|#snapshot|\$RECYCLE\.BIN|System Volume Information|lost\+found)\/|[^/]+\.lrdata\/)/i;
+const JUNK = /(^|\/)(__MACOSX\/|\._|Thumbs\.db$|desktop\.ini$)/i; // what systems leave behind, and nobody misses
 // Rules for the parts of a name, as the service has them in `shared/photos/filenames.py`
 const MAX_PARTS = 8;
 const MAX_PART_BYTES = 235;
@@ -84,7 +87,8 @@ function readSome(reader) {
 function sorted(found) {
   const { title, inside } = withoutTop(found);
   const isAlone = found.length === 1; // a single file is intended, whatever its name
-  const seen = inside.filter(({ path }) => isAlone || !HIDDEN.test(path));
+  const seen = inside.filter(({ path }) => isAlone || !(HIDDEN.test(path) || JUNK.test(path)));
+  const hidden = isAlone ? [] : inside.filter(({ path }) => HIDDEN.test(path) && !JUNK.test(path));
   const archives = seen.filter(({ file }) => ARCHIVE_NAME.test(file.name)).map(({ file }) => file);
   const photos = seen.filter((one) => !ARCHIVE_NAME.test(one.file.name) && (isAlone || isPhoto(one.file)));
   const only = archives.length === 1 && photos.length === 0 ? archives[0].name.replace(ARCHIVE_NAME, "") : null;
@@ -92,7 +96,8 @@ function sorted(found) {
     title: title ?? only,
     photos: named(photos),
     archives,
-    leftOut: found.length - photos.length - archives.length,
+    leftOut: seen.length - photos.length - archives.length,
+    hidden: hidden.filter(({ file }) => isPhoto(file)).length,
   };
 }
 

@@ -1,10 +1,12 @@
 /**
- * Small copies of an album's photos, kept in this browser: the service gives no photo back, and after a reload they can
- * still be shown beside their pictures. Wherever the browser refuses, the pictures are shown alone.
+ * Photos kept in this browser, because the service gives no photo back: after a reload, a single photo can be drawn
+ * again, and small copies of an album's photos are shown beside their pictures. Wherever the browser refuses, the
+ * pictures are shown alone.
  */
 
 const DATABASE = "sakuga";
-const STORE = "miniatures";
+const STORE = "miniatures"; // and whole photos, each without a name
+const WHOLE = "";
 const MAX_SIDE = 768;
 const QUALITY = 0.8;
 
@@ -12,17 +14,28 @@ const QUALITY = 0.8;
 let opened = null;
 
 /**
+ * @param {string} jobId
+ * @param {File} photo
+ */
+export function keepPhoto(jobId, photo) {
+  return keep([jobId, WHOLE], async () => photo);
+}
+
+/**
+ * @param {string} jobId
+ * @returns {Promise<File | null>}
+ */
+export function keptPhoto(jobId) {
+  return kept([jobId, WHOLE]);
+}
+
+/**
  * @param {string} albumId
  * @param {string} name
  * @param {File} photo
  */
-export async function keepMiniature(albumId, name, photo) {
-  try {
-    const blob = await small(photo);
-    await done((await store("readwrite")).put(blob, [albumId, name]));
-  } catch {
-    // a photo that the browser cannot read, or no room
-  }
+export function keepMiniature(albumId, name, photo) {
+  return keep([albumId, name], () => small(photo));
 }
 
 /**
@@ -30,23 +43,44 @@ export async function keepMiniature(albumId, name, photo) {
  * @param {string} name
  * @returns {Promise<Blob | null>}
  */
-export async function keptMiniature(albumId, name) {
+export function keptMiniature(albumId, name) {
+  return kept([albumId, name]);
+}
+
+/** @param {string[]} ids of the jobs and albums whose photos are still wanted */
+export async function dropPhotosExcept(ids) {
   try {
-    return (await done((await store("readonly")).get([albumId, name]))) ?? null;
+    const keys = await done((await store("readonly")).getAllKeys());
+    const gone = /** @type {[string, string][]} */ (keys).filter(([id]) => !ids.includes(id));
+    const photos = await store("readwrite");
+    for (const key of gone) photos.delete(key);
   } catch {
-    return null;
+    // there are none
   }
 }
 
-/** @param {string[]} albumIds whose miniatures are still wanted */
-export async function dropMiniaturesExcept(albumIds) {
+/**
+ * @param {[string, string]} key
+ * @param {() => Promise<Blob>} make
+ */
+async function keep(key, make) {
   try {
-    const keys = await done((await store("readonly")).getAllKeys());
-    const gone = /** @type {[string, string][]} */ (keys).filter(([albumId]) => !albumIds.includes(albumId));
-    const miniatures = await store("readwrite");
-    for (const key of gone) miniatures.delete(key);
+    const photo = await make();
+    await done((await store("readwrite")).put(photo, key));
   } catch {
-    // there are none
+    // a photo that the browser cannot read, or no room
+  }
+}
+
+/**
+ * @param {[string, string]} key
+ * @returns {Promise<any>} null for none
+ */
+async function kept(key) {
+  try {
+    return (await done((await store("readonly")).get(key))) ?? null;
+  } catch {
+    return null;
   }
 }
 

@@ -28,11 +28,14 @@ export default {
     unknown_job: { title: "Picture not found" },
     unknown_album: { title: "Album not found" },
   }),
+  /** What becomes of the service's own sentences, whose numbers a general explanation would lose. */
+  sentences: /** @type {[RegExp, (...found: string[]) => string][]} */ ([]),
   notes: /** @type {Record<string, string>} */ ({}),
 
   canceled: "Canceled",
   stillInHand: "Your photo is still here: draw it, or choose another.",
   finding: "Loading your picture",
+  serviceBusy: "The service is busy",
   silence: "The service is not responding",
   goesOn: "Reconnecting…",
   unreachable: "The service can't be reached",
@@ -84,6 +87,8 @@ export default {
     count === 1
       ? "1 file was skipped because it isn't a photo."
       : `${count} files were skipped because they aren't photos.`,
+  leftHidden: (/** @type {number} */ count) =>
+    count === 1 ? "1 hidden photo was skipped." : `${count} hidden photos were skipped.`,
   nothingIn: "No photos found",
   pleasePhotos: "Choose photos, a folder of them, or a ZIP archive.",
   noneInAlbum: "This album has no photos yet.",
@@ -100,4 +105,8 @@ export default {
   albumOf: (/** @type {string} */ day) => `Album from ${day}`,
   photosCount: (/** @type {number} */ count) => (count === 1 ? "1 photo" : `${count} photos`),
   picture: "Picture",
+  sizeOf: (/** @type {number} */ pixels) => `${pixels} px`,
+  copied: "Copied",
+  notCopied: "Copying failed",
+  beforeAfter: "before-after",
 };

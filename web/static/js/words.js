@@ -38,6 +38,9 @@ export const PLEASE_PHOTOS = say.pleasePhotos;
 export const NOTHING_NEW = say.nothingNew;
 export const ADD_HERE = say.addHere;
 export const A_PICTURE = say.picture;
+export const COPIED = say.copied;
+export const NOT_COPIED = say.notCopied;
+export const BEFORE_AFTER = say.beforeAfter;
 
 /** @param {number} status */
 export function statusOnly(status) {
@@ -85,10 +88,21 @@ export function reasonOf({ code, title, detail }) {
   const ours = say.problems[code];
   return {
     title: ours?.title ?? title,
-    detail: ours?.detail ?? detail,
+    detail: translated(detail) ?? ours?.detail ?? detail,
     mayRetry: !PHOTO_FAULTS.has(code) && !GONE.has(code),
     isBroken: BROKEN.has(code),
   };
+}
+
+/**
+ * @param {string} sentence of the service, in English
+ * @returns {string | undefined} the same with its numbers, if the page's language has it
+ */
+function translated(sentence) {
+  for (const [pattern, translate] of say.sentences) {
+    const found = sentence.match(pattern);
+    if (found) return translate(...found.slice(1));
+  }
 }
 
 /**
@@ -118,7 +132,7 @@ export function split(percent) {
 
 /** @param {Date} now */
 export function albumOf(now) {
-  return say.albumOf(now.toLocaleDateString(locale, { day: "numeric", month: "long", year: "numeric" }));
+  return say.albumOf(now.toLocaleString(locale, { day: "numeric", month: "long", ...CLOCK }));
 }
 
 /** @param {import("./album-progress.js").Progress} progress */
@@ -153,14 +167,20 @@ export function sendingArchive(name, share) {
   return sentences(share < 1 ? say.sendingArchive(name, Math.floor(share * 100)) : say.unpacking(name));
 }
 
+/** @param {{retry_after_s: number}} problem */
+export function busyNow({ retry_after_s }) {
+  return { headline: say.serviceBusy, story: busy(retry_after_s) };
+}
+
 /** @param {number} retry_after_s */
 export function busy(retry_after_s) {
   return sentences(say.busy(roughly(retry_after_s)));
 }
 
-/** @param {number} count */
-export function leftOut(count) {
-  return say.leftOut(count);
+/** @param {import("./choice.js").Choice} choice */
+export function leftOut({ leftOut, hidden }) {
+  const said = [leftOut ? say.leftOut(leftOut) : "", hidden ? say.leftHidden(hidden) : ""];
+  return said.filter(Boolean).join(say.space);
 }
 
 /** @param {number} count */
@@ -194,13 +214,22 @@ export function placeOf(place, all) {
   return say.placeOf(place, all);
 }
 
-/** @param {number} count */
-export function photosCount(count) {
-  return say.photosCount(count);
+/** @param {import("./earlier.js").Earlier} one */
+export function earlierOne({ kind, count, at, style, max_side }) {
+  const facts = [kind === "album" ? say.photosCount(count) : "", style ? look(style, max_side) : "", longAgo(at)];
+  return facts.filter(Boolean).join(" · ");
+}
+
+/**
+ * @param {string} style what it is called
+ * @param {number} max_side
+ */
+export function look(style, max_side) {
+  return [style, say.sizeOf(max_side)].join(say.comma);
 }
 
 /** @param {number} time milliseconds since the epoch */
-export function longAgo(time) {
+function longAgo(time) {
   const isToday = new Date(time).toDateString() === new Date().toDateString();
   return new Date(time).toLocaleString(locale, { ...(isToday ? {} : { weekday: "short" }), ...CLOCK });
 }
@@ -262,8 +291,8 @@ function seconds(value) {
  * @param {number} value in seconds
  */
 function roughly(value) {
-  if (value < MINUTE_S - 5) return say.seconds(number(5 * Math.max(1, Math.ceil(value / 5))));
-  if (value < HOUR_S) return say.minutes(number(Math.ceil(value / MINUTE_S)));
+  if (value < 2 * MINUTE_S - 5) return say.seconds(number(5 * Math.max(1, Math.ceil(value / 5))));
+  if (value < HOUR_S - MINUTE_S / 2) return say.minutes(number(Math.round(value / MINUTE_S)));
   const minutes = Math.round((value % HOUR_S) / MINUTE_S);
   return [say.hours(number(Math.floor(value / HOUR_S))), ...(minutes ? [say.minutes(number(minutes))] : [])].join(" ");
 }
