@@ -162,6 +162,15 @@ def payload(photo: bytes, name: str = "holiday.jpg", kind: str = "image/jpeg") -
     return {"name": name, "mimeType": kind, "buffer": photo}
 
 
+def swipe(page: Page, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """Move a finger across the page, which needs `touch`."""
+    session = page.context.new_cdp_session(page)
+    way = [[a + step / 8 * (b - a) for a, b in zip(start, end, strict=True)] for step in range(9)]
+    for kind, (x, y) in zip(["touchStart", *["touchMove"] * 8], way, strict=True):
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
 def way_in(page: Page) -> Locator:
     return page.get_by_text("Choose photos", exact=True).locator("visible=true")
 

@@ -26,6 +26,7 @@ from web.schemas import (
     AcceptedPhoto,
     AlbumBody,
     AlbumLinks,
+    AlbumName,
     AlbumOptions,
     AlbumPhoto,
     AlbumPhotoPage,
@@ -77,6 +78,19 @@ def create_album(options: AlbumOptions) -> Response:
 @operation("Get an album", answers={200: AlbumBody}, problems=(404,), access=Access.READ)
 def get_album(album_id: str) -> Response:
     return answer(_body(own_album(album_id)))
+
+
+@blueprint.patch("/<album_id>")
+@operation(
+    "Rename an album",
+    options=AlbumName,
+    takes=Takes.JSON,
+    answers={200: AlbumBody},
+    problems=(400, 404, 422),
+    access=Access.SUBMIT,
+)
+def rename_album(album_id: str, options: AlbumName) -> Response:
+    return answer(_body(services().albums.rename(own_album(album_id), options.name)))
 
 
 @blueprint.post("/<album_id>/check")

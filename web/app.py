@@ -212,7 +212,7 @@ def _securing(picture_origin: str | None) -> Callable[[Response], Response]:
     pictures = f"'self' blob: data: {picture_origin or ''}".strip()
     policy = (
         f"default-src 'none'; script-src 'self'; style-src 'self'; img-src {pictures}; connect-src 'self'; "
-        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+        "manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     )
 
     def secure(response: Response) -> Response:

@@ -21,12 +21,19 @@ CHINESE: Final = {
     "Anime": "动漫",
     "Another photo": "换一张照片",
     "Cancel": "取消",
+    "Copy": "复制",
+    "Rename": "重命名",
+    "Rename this album": "重命名相册",
+    "Save before and after": "保存对比图",
+    "Share": "分享",
+    "Take a photo": "拍照",
+    "Zoom": "缩放",
+    "{size} px": "{size} 像素",
     "Choose a folder": "选择文件夹",
     "Choose photos": "选择照片",
     "Clear this list": "清空列表",
     "Close": "关闭",
     "Draw it": "开始绘制",
-    "Draw again": "重新绘制",
     "Drop it anywhere": "松手即可",
     "Drop photos or a folder here": "把照片或文件夹拖到这里",
     "Recent in this browser": "本浏览器的最近记录",
@@ -45,7 +52,6 @@ CHINESE: Final = {
     "Keep it": "保留",
     "Large": "大",
     "Licence of the weights: {licence}": "模型权重许可证：{licence}",
-    "Luminous day, glowing dusk, or ink and wash.": "明媚的白昼、流光的黄昏，或是水墨。",
     "Medium": "中",
     "New album": "新建相册",
     "Next": "下一张",
@@ -86,6 +92,13 @@ CHINESE: Final = {
     "full": "完整",
 }
 
+CHINESE_DESCRIPTIONS: Final = {
+    "a luminous day: clear colours, azure skies, blue-violet shadows": "明媚的白昼：色彩清澈，碧空如洗，阴影泛着蓝紫",
+    "dusk: violet-blue shadows, rosy skies, light that glows": "黄昏：紫蓝色的阴影，玫瑰色的天空，流光溢彩",
+    "ink and wash: brush lines and tinted washes on paper": "水墨：纸上的笔触与淡彩",
+    "ink and wash: brush lines over pale washes, on paper": "水墨：纸上的笔触与浅墨",
+}
+
 Words = Callable[[str], str]
 
 
@@ -100,6 +113,13 @@ def language_of(request: Request) -> str:
 def words_of(language: str) -> Words:
     """Return the function that translates an English sentence of the template into this language."""
     return CHINESE.__getitem__ if language == "zh" else str
+
+
+def description_in(language: str, description: str) -> str:
+    """Return the description of a style as a sentence, translated if it is a bundled one."""
+    if language == "zh" and description in CHINESE_DESCRIPTIONS:
+        return f"{CHINESE_DESCRIPTIONS[description]}。"
+    return f"{description[:1].upper()}{description[1:]}." if description else ""
 
 
 def time_in_words(seconds: int, language: str) -> str:

@@ -1,16 +1,17 @@
 """The page: one template, rendered with what the service offers, and another for signing in."""
 
 from importlib.metadata import version
+from pathlib import Path
 from typing import cast
 
-from flask import Blueprint, Response, g, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, Response, current_app, g, make_response, redirect, render_template, request, url_for
 
 from shared.photos.formats import Format
 from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
 from shared.styles import Style, Styles
 from web import context
 from web.access import known_caller
-from web.languages import COOKIE, LANGUAGES, language_of, time_in_words, words_of
+from web.languages import COOKIE, LANGUAGES, description_in, language_of, time_in_words, words_of
 from web.sessions import COOKIE as SESSION_COOKIE
 from web.sessions import SESSION_S, begin_session, end_session
 
@@ -86,13 +87,21 @@ def _sign_in_page(language: str) -> str:
     )
 
 
+def _example(style: Style) -> str | None:
+    """Return the address of the example photo in this style; there is none of an imported one."""
+    file = f"example-{style.look}.webp"
+    folder = Path(current_app.static_folder or "")
+    return url_for("static", filename=file) if (folder / file).is_file() else None
+
+
 def _page(language: str) -> str:
     services = context.services()
     styles = [
         {
             "name": style.name,
             "title": style.title,
-            "description": style.description,
+            "description": description_in(language, style.description),
+            "example": _example(style),
             "size": style.size.value,
             "licence": style.licence,
             "preview": url_for("service.get_preview", name=style.name) if style.preview else None,

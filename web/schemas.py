@@ -130,6 +130,14 @@ class AlbumOptions(JobOptions):
     ] = None
 
 
+class AlbumName(BaseModel):
+    """A new name of an album."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(min_length=1, max_length=200, description="A name for the album.", examples=["Summer"])]
+
+
 class CheckOptions(BaseModel):
     """The photos a client has, by digest."""
 

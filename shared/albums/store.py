@@ -60,6 +60,27 @@ class Albums:
         except ValueError as error:  # it is not there, or damaged
             raise UnknownAlbumError(NO_SUCH_ALBUM) from error
 
+    def rename(self, album: Album, name: str) -> Album:
+        """Give it another name, and return its record.
+
+        Raises:
+            UnknownAlbumError: it has been deleted meanwhile.
+        """
+        key = redis_keys.album_record(album.id)
+
+        def write(pipe: "Pipeline") -> bool:
+            known, closed = cast("list[str | None]", pipe.hmget(key, ["id", CLOSED]))
+            pipe.multi()
+            if known is None or closed is not None:
+                return False
+            pipe.hset(key, "name", json.dumps(name))
+            return True
+
+        # redis-py's annotation overlooks value_from_callable
+        if not self._redis.transaction(write, key, value_from_callable=True):  # type: ignore[arg-type]
+            raise UnknownAlbumError(NO_SUCH_ALBUM)
+        return album.model_copy(update={"name": name})
+
     def counts(self, album_id: str) -> dict[State, int]:
         """Return the number of photos in each state; rejected ones count as failed."""
         return counts_of(self._redis.hgetall(redis_keys.album_counts(album_id)))

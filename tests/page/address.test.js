@@ -28,6 +28,13 @@ test("the same subject again adds no history entry", () => {
   assert.equal(history.pushed.length, 1);
 });
 
+test("a subject in the same place takes the place of the one before in the history", () => {
+  history.pushed.length = 0;
+  putInAddress({ job: "3" });
+  putInAddress({ job: "4" }, { isSamePlace: true });
+  assert.deepEqual([history.pushed.length, location.hash], [1, "#job=4"]);
+});
+
 test("going back reports the subject", () => {
   const heard = [];
   watchAddress((subject) => heard.push(subject));

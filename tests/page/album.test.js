@@ -244,12 +244,14 @@ test("an album is requested again from a service that does not respond", async (
 /** A page that shows an album, and the album. */
 function opened(answer) {
   serve(answer);
-  const told = { reasons: [], ends: [], changes: 0 };
+  const told = { reasons: [], ends: [], changes: 0, deeds: [] };
   const page = {
     onItem: () => {},
     onChange: () => told.changes++,
     onReason: (sentence) => told.reasons.push(sentence),
     onEnd: (error) => told.ends.push(error),
+    onDeed: (id) => told.deeds.push(id),
+    titleOf: (style) => style.toUpperCase(),
   };
   return { told, album: new OpenAlbum(page, { photoBytes: 100, archiveBytes: 50 }) };
 }
@@ -277,9 +279,10 @@ test("the photos of a new album are sent and followed to their end", async () =>
   assert.deepEqual(states(album), { "1.jpg": "succeeded", "2.jpg": "succeeded" });
   assert.deepEqual([album.progress().isOver, album.isSending, told.ends], [true, false, []]);
   assert.deepEqual(
-    earlier().map(({ id, count }) => [id, count]),
-    [["a", 2]],
+    earlier().map(({ id, count, style, max_side }) => [id, count, style, max_side]),
+    [["a", 2, "HINATA", 512]],
   );
+  assert.deepEqual(new Set(told.deeds), new Set(["a"]), "other tabs are told of it");
   assert.deepEqual(rememberedNames("a"), ["1.jpg", "2.jpg"]);
 });
 
@@ -333,6 +336,52 @@ test("a busy service and an unreachable one are told apart", async () => {
   await passes(10_000);
   assert.equal(album.aside, `${english.silence}. ${english.goesOn}`);
   album.leave();
+});
+
+test("an album that another tab has added to is looked at again, and otherwise its photos are not", async () => {
+  const kept = { "1.jpg": "succeeded" };
+  const { album } = opened(taking(kept));
+  await album.find("a");
+  await passes(1500);
+  requests.length = 0;
+  album.look();
+  await passes(1500);
+  assert.deepEqual(requests, ["GET /api/v1/albums/a"]);
+  kept["2.jpg"] = "succeeded";
+  album.look();
+  await passes(1500);
+  assert.deepEqual(states(album), { "1.jpg": "succeeded", "2.jpg": "succeeded" });
+});
+
+test("an album that another tab has deleted is reported", async () => {
+  const { told, album } = opened(taking({ "1.jpg": "succeeded" }));
+  await album.find("a");
+  await passes(1500);
+  serve(() => refusal(404, { code: "unknown_album", title: "No such album" }));
+  album.look();
+  await settled();
+  assert.equal(told.ends[0].code, "unknown_album");
+});
+
+test("an album is renamed, here and in the list", async () => {
+  const { told, album } = opened(taking({ "1.jpg": "succeeded" }));
+  await album.find("a");
+  await passes(1500);
+  const sent = [];
+  serve(({ method, body }) => (sent.push(method, JSON.parse(body)), { ...anAlbum(), name: "Sea" }));
+  await album.rename("Sea");
+  assert.deepEqual(sent, ["PATCH", { name: "Sea" }]);
+  assert.deepEqual([album.album.name, earlier()[0].name, told.deeds], ["Sea", "Sea", ["a"]]);
+});
+
+test("nothing is said of an album after a reload before the service has told of it", async () => {
+  rememberNames("a", ["1.jpg", "2.jpg"]);
+  const { album } = opened(taking({ "1.jpg": "succeeded" }));
+  const found = album.find("a");
+  assert.equal(album.isKnown, false);
+  await found;
+  await passes(1500);
+  assert.equal(album.isKnown, true);
 });
 
 test("an unknown album is reported once", async () => {

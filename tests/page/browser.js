@@ -21,6 +21,9 @@ globalThis.history = {
     location.hash = url.includes("#") ? url.slice(url.indexOf("#")) : "";
     history.pushed.push(url);
   },
+  replaceState(_state, _title, url) {
+    location.hash = url.slice(url.indexOf("#"));
+  },
   pushed: [],
 };
 
@@ -136,6 +139,8 @@ export function anAlbum(counts = {}) {
   return {
     id: "a",
     name: "Trip",
+    style: "hinata",
+    max_side: 512,
     counts: { ...all, ...counts },
     eta_s: null,
     created_at: new Date().toISOString(),

@@ -20,15 +20,16 @@ test("photos are recognised by type or name, and sorted by number", () => {
   assert.equal(choice.leftOut, 1);
 });
 
-test("SVG drawings and hidden files are not photos", () => {
-  const hidden = [".a.jpg", "__MACOSX/b.jpg", "trip/.thumbs/c.jpg", "Thumbs.db", "logo.svg"];
+test("SVG drawings are not photos, hidden photos are counted by themselves, and what systems leave behind is not", () => {
+  const hidden = [".a.jpg", "trip/.thumbs/c.jpg", "@eaDir/e.jpg/SYNOPHOTO_THUMB_M.jpg", "$RECYCLE.BIN/f.jpg", "x/#recycle/g.jpg"];
+  const junk = ["__MACOSX/b.jpg", "trip/._e.jpg", "Thumbs.db", ".DS_Store", "desktop.ini"];
   const choice = choiceOfFiles([
-    ...hidden.map((path) => file(path)),
+    ...[...hidden, ...junk, "logo.svg"].map((path) => file(path)),
     file("d.svg", "image/svg+xml"),
     file("trip/e.jpg"),
   ]);
   assert.deepEqual(names(choice), ["trip/e.jpg"]);
-  assert.deepEqual([choice.leftOut, choice.hidden], [2, 4]);
+  assert.deepEqual([choice.leftOut, choice.hidden], [2, hidden.length]);
 });
 
 test("what programs keep beside photos is skipped within the chosen folder, and taken where it is chosen itself", () => {

@@ -2,8 +2,14 @@ import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 
 import "./browser.js";
-import { earlier, forget, remember, rememberNames, rememberedNames } from "../../web/static/js/earlier.js";
-import { keptPhoto } from "../../web/static/js/session-photo.js";
+import {
+  addThumbnail,
+  earlier,
+  forget,
+  remember,
+  rememberNames,
+  rememberedNames,
+} from "../../web/static/js/earlier.js";
 
 const ids = () => earlier().map(({ id }) => id);
 
@@ -24,12 +30,15 @@ test("the newest entry comes first, and the oldest are dropped with their names"
   assert.deepEqual(rememberedNames("album 1"), []);
 });
 
-test("an entry remembered again replaces the earlier one", () => {
+test("an entry remembered again replaces the earlier one, but for its thumbnail", () => {
   remember(one(1));
+  addThumbnail("album 1", "data:,");
+  addThumbnail("album 1", null);
+  addThumbnail("album 2", "data:,");
   remember(one(1, { count: 7 }));
   assert.deepEqual(
-    earlier().map(({ count }) => count),
-    [7],
+    earlier().map(({ count, thumbnail }) => [count, thumbnail]),
+    [[7, "data:,"]],
   );
 });
 
@@ -54,11 +63,4 @@ test("full or damaged storage breaks nothing", () => {
   localStorage.isFull = false;
   localStorage.setItem("sakuga.earlier", "{");
   assert.deepEqual(earlier(), []);
-});
-
-test("a kept photo belongs to one job only", () => {
-  sessionStorage.setItem("sakuga.photo", JSON.stringify({ jobId: "1", url: "data:," }));
-  assert.deepEqual([keptPhoto("1"), keptPhoto("2")], ["data:,", null]);
-  sessionStorage.setItem("sakuga.photo", "{");
-  assert.equal(keptPhoto("1"), null);
 });

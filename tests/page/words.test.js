@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { aJob, anAlbum } from "./browser.js";
-import { progressOf } from "../../web/static/js/album-progress.js";
+import { Pace, progressOf } from "../../web/static/js/album-progress.js";
 import english from "../../web/static/js/phrases-en.js";
 import chinese from "../../web/static/js/phrases-zh.js";
 import * as words from "../../web/static/js/words.js";
@@ -14,7 +14,7 @@ function places(value, path = "") {
 }
 
 test("both languages have the same phrases", () => {
-  const own = (place) => !/^\.(problems|notes)\./.test(place); // the service's own English is shown instead
+  const own = (place) => !/^\.(problems|notes|sentences)\./.test(place); // the service's own English is shown instead
   assert.deepEqual(places(english).filter(own), places(chinese).filter(own));
 });
 
@@ -107,9 +107,11 @@ test("a long time is rounded, and does not flicker", () => {
     3: "5 s",
     6: "10 s",
     54: "55 s",
-    56: "1 min",
-    61: "2 min",
-    3599: "60 min",
+    75: "75 s",
+    114: "115 s",
+    116: "2 min",
+    200: "3 min",
+    3569: "59 min",
     3600: "1 h",
     5400: "1 h 30 min",
   };
@@ -138,11 +140,14 @@ test("a finished album sums up its photos", () => {
   );
 });
 
-test("the day is left out of times today", () => {
+test("an earlier picture or album tells its style, its size and its time, without the day if that is today", () => {
   const today = new Date();
   today.setHours(9, 5);
-  assert.doesNotMatch(words.longAgo(today.getTime()), /day|Mon|Tue|Wed|Thu|Fri|Sat|Sun/);
-  assert.match(words.longAgo(Date.parse("2030-01-01T12:00:00Z")), /Tue|Mon|Wed/);
+  const told = (about) => words.earlierOne({ count: 2, at: today.getTime(), style: "Yoi", max_side: 512, ...about });
+  assert.equal(told({ kind: "album" }), "2 photos · Yoi, 512 px · 9:05 AM");
+  assert.equal(told({ kind: "job" }), "Yoi, 512 px · 9:05 AM");
+  assert.equal(told({ kind: "job", style: undefined }), "9:05 AM"); // remembered by an earlier release
+  assert.match(told({ kind: "job", at: Date.parse("2030-01-01T12:00:00Z") }), /Tue|Mon|Wed/);
 });
 
 test("labels come from the phrases", () => {
@@ -150,8 +155,7 @@ test("labels come from the phrases", () => {
   assert.equal(words.stateOf("failed"), english.states.failed);
   assert.equal(words.split(33.4), english.split(33, 67));
   assert.deepEqual([words.retry(true), words.retry(false)], [english.retryFailed, english.convertRest]);
-  assert.equal(words.albumOf(new Date(2030, 0, 2)), english.albumOf("January 2, 2030"));
-  assert.deepEqual([1, 2].map(words.photosCount), [1, 2].map(english.photosCount));
+  assert.equal(words.albumOf(new Date(2030, 0, 2, 15, 7)), english.albumOf("January 2 at 3:07 PM"));
   assert.equal(words.skipped({ leftOut: 2, hidden: 1 }), `${english.leftOut(2)} ${english.hidden(1)}`);
   assert.deepEqual([words.skipped({ leftOut: 0, hidden: 2 }), words.skipped({ leftOut: 0, hidden: 0 })], [english.hidden(2), ""]);
   assert.deepEqual([1, 2].map(words.missing), [1, 2].map(english.missing));
@@ -168,6 +172,10 @@ test("on a Chinese page the same modules speak Chinese", async () => {
     story,
     [chinese.next, chinese.toGo(chinese.seconds("5"))].map((part) => part + chinese.stop).join(chinese.space),
   );
+  const told = (code, detail) => inChinese.reasonOf({ code, title: "", detail }).detail;
+  const large = "A photo may have at most 64 megapixels; this one has 283.5.";
+  assert.equal(told("photo_too_large", large), "照片最多 6400 万像素，这张有 2.8 亿像素。");
+  assert.equal(told("photo_too_large", "What no release says."), chinese.problems.photo_too_large.detail);
 });
 
 /** @param {string[]} states */
@@ -177,14 +185,30 @@ const items = (...states) =>
 test("the photos of an album are counted by state", (t) => {
   t.mock.method(performance, "now", () => 0);
   const all = items("succeeded", "failed", "canceled", "expired", "missing", "waiting", "sending", "queued", "running");
-  const progress = progressOf(all, { due_ms: 10_000, isGrowing: false });
+  const progress = progressOf(all, { due_ms: 10_000, pace_s: null, isGrowing: false });
   const { done, failed, canceled, missing, unsent, isOver } = progress;
   assert.deepEqual([progress.all, done, failed, canceled, missing, unsent, isOver], [9, 1, 1, 2, 1, 2, false]);
-  assert.equal(progress.eta_s, 20); // unsent photos take as long as those sent
+  const eta_s = (states, pace_s = null) => progressOf(items(...states), { due_ms: 10_000, pace_s, isGrowing: false }).eta_s;
+  assert.equal(progress.eta_s, null, "the service knows nothing of what is unsent");
+  assert.deepEqual([eta_s(["queued", "running"]), eta_s(["queued", "waiting"], 3), eta_s(["failed"], 3)], [10, 6, null]);
+});
+
+test("the pace is that of the photos seen to end, once they are a few", (t) => {
+  let now_ms = 0;
+  t.mock.method(performance, "now", () => now_ms);
+  const pace = new Pace();
+  const paces = [1, 1, 3, 5].map((succeeded) => {
+    now_ms += 1000;
+    pace.note({ queued: 9, running: 1, succeeded, failed: 0 });
+    return pace.photo_s();
+  });
+  assert.deepEqual(paces, [null, null, null, 0.75]);
+  pace.note({ queued: 0, running: 0, succeeded: 9, failed: 0 });
+  assert.equal(pace.photo_s(), null);
 });
 
 test("an album is over when nothing waits on either side and no more is to come", () => {
-  const over = (states, isGrowing = false) => progressOf(items(...states), { due_ms: 0, isGrowing }).isOver;
+  const over = (states, isGrowing = false) => progressOf(items(...states), { due_ms: 0, pace_s: null, isGrowing }).isOver;
   assert.deepEqual(
     [over(["succeeded", "missing"]), over(["succeeded"], true), over(["queued"]), over(["waiting"])],
     [true, false, false, false],
@@ -193,7 +217,7 @@ test("an album is over when nothing waits on either side and no more is to come"
 
 test("a failed photo can be retried if that can help and its file is at hand", () => {
   const [item] = items("failed");
-  const mayRetry = (about) => progressOf([{ ...item, ...about }], { due_ms: 0, isGrowing: false }).mayRetry;
+  const mayRetry = (about) => progressOf([{ ...item, ...about }], { due_ms: 0, pace_s: null, isGrowing: false }).mayRetry;
   const error = (code) => ({ code, title: "", detail: "" });
   assert.equal(mayRetry({ job: aJob(), error: error("timed_out") }), true);
   assert.equal(mayRetry({ file: new File([], "a.jpg"), error: error("unreadable") }), true);

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pillow_heif
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Download, Locator, Page, expect
+from playwright.sync_api import Browser, Download, Locator, Page, Route, expect
 
 from tests.browsing import (
     DESKTOP,
@@ -23,6 +23,7 @@ from tests.browsing import (
     hand_over,
     payload,
     scene,
+    swipe,
     way_in,
 )
 from tests.conftest import RunningService, held_photo
@@ -129,10 +130,10 @@ def test_no_broken_preview_of_a_damaged_photo_is_shown(page: Page, photos_dir: P
     choose(page, payload(photo.read_bytes(), photo.name))
     expect(page.get_by_role("heading", name="This photo couldn't be converted")).to_be_visible()
     expect(page.get_by_role("alert")).to_contain_text(re.compile("cut short|damaged"))
-    expect(page.get_by_text("Example photo")).to_be_visible()
-    expect(page.locator("#workbench").get_by_alt_text("Before: the photo")).to_have_attribute(
-        "src", re.compile("example-photo")
-    )
+    expect(story(page)).to_have_text(name)
+    expect(page.locator("#compare").get_by_text("This photo can't be previewed here.")).to_be_visible()
+    expect(page.locator("#workbench").get_by_alt_text("Before: the photo")).to_be_hidden()
+    expect(page.get_by_text("Example photo")).to_be_hidden()
 
 
 def test_a_reload_during_conversion_finds_the_job_and_its_photo(page: Page, busy: Callable[[], None]) -> None:
@@ -186,12 +187,146 @@ def test_a_waiting_photo_shows_its_place_in_the_queue(page: Page, busy: Callable
     expect_picture(page)
 
 
-def test_another_size_can_be_drawn_of_the_same_photo(page: Page) -> None:
+def test_another_size_is_drawn_as_soon_as_it_is_chosen(page: Page) -> None:
     choose(page, payload(scene(seed=10, size=(1200, 800))))
     expect_picture(page)
     page.get_by_role("radio", name="1024").check()
-    page.get_by_role("button", name="Draw again").click()
-    expect(page.locator("#story")).to_contain_text(re.compile("1024 . 683"), timeout=WAIT_MS)
+    expect(story(page)).to_contain_text(re.compile("1024 . 683"))
+
+
+def test_another_style_is_drawn_as_soon_as_it_is_chosen_and_saved(page: Page) -> None:
+    choose(page, payload(scene(seed=30), "sea.jpg"))
+    expect_picture(page)
+    posts: list[str] = []
+    page.on("request", lambda request: posts.append(request.url) if request.method == "POST" else None)
+    page.get_by_role("radio", name="Sumi").check()
+    expect(page.get_by_text("Ink and wash")).to_be_visible()
+    saved = page.get_by_role("link", name="Save picture")
+    expect(saved).to_have_attribute("download", "sea-sumi-light.jpg")
+    assert save(page).suggested_filename == "sea-sumi-light.jpg"
+    page.get_by_role("radio", name="Hinata").check()
+    expect(saved).to_have_attribute("download", "sea-hinata-light.jpg")
+    assert len(posts) == 1, "what is drawn already is not drawn again"
+    page.go_back()
+    expect(way_in(page)).to_be_visible()
+    expect(page.locator("#earlier li")).to_have_count(1)
+    expect(page.locator("#earlier li")).to_contain_text("sea.jpg Hinata, 512 px")
+    expect(page.locator("#earlier img")).to_have_attribute("src", re.compile("^data:image/webp"))
+
+
+def test_after_a_reload_the_photo_can_still_be_drawn_in_another_style(page: Page) -> None:
+    page.get_by_role("radio", name="Yoi").check()
+    choose(page, payload(scene(seed=31), "sea.jpg"))
+    expect_picture(page)
+    page.reload()
+    expect_picture(page)
+    expect(page.get_by_role("radio", name="Yoi")).to_be_checked()
+    page.get_by_role("radio", name="Hinata").check()
+    saved = page.get_by_role("link", name="Save picture")
+    expect(saved).to_have_attribute("download", "sea-hinata-light.jpg")
+
+
+def test_the_example_is_shown_in_the_chosen_style(page: Page) -> None:
+    picture = page.locator("#workbench").get_by_alt_text("After: the anime picture")
+    expect(picture).to_have_attribute("src", re.compile("example-hinata"))
+    page.get_by_role("radio", name="Yoi").check()
+    expect(picture).to_have_attribute("src", re.compile("example-yoi"))
+
+
+def test_a_photo_and_its_picture_are_named_after_the_photo_and_not_after_the_example(page: Page) -> None:
+    expect(page.get_by_role("figure", name="Example photo by NASA")).to_be_visible()
+    choose(page, payload(scene(seed=32), "sea.jpg"))
+    expect_picture(page)
+    expect(page.get_by_role("figure", name="sea.jpg")).to_be_visible()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Here it is")
+
+
+def test_a_picture_is_saved_beside_its_photo(page: Page) -> None:
+    choose(page, payload(scene(seed=33), "sea.jpg"))
+    expect_picture(page)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save before and after").click()
+    assert download.value.suggested_filename == "sea-hinata-light-before-after.jpg"
+    with Image.open(download.value.path()) as both:
+        assert both.size == (512, 342 + 12 + 342)
+
+
+def test_a_picture_is_copied(page: Page) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    choose(page, payload(scene(seed=34)))
+    expect_picture(page)
+    page.get_by_role("button", name="Copy").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    types = page.evaluate("navigator.clipboard.read().then((items) => items.flatMap((item) => item.types))")
+    assert types == ["image/png"]
+
+
+def test_a_comparison_is_zoomed_and_moved(page: Page) -> None:
+    choose(page, payload(scene(seed=35)))
+    expect_picture(page)
+    frame = page.locator("#compare")
+    zoom = frame.get_by_role("button", name="Zoom")
+    zoom.click()
+    expect(zoom).to_have_attribute("aria-pressed", "true")
+    expect(frame).to_have_css("--zoom", "2.5")
+    box = frame.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 0.5 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.9 * box["width"], box["y"] + 0.5 * box["height"])
+    page.mouse.up()
+    expect(frame).to_have_css("--origin-x", re.compile("^-6[45]"))
+    expect(page.get_by_role("slider")).to_have_value("50")
+    zoom.click()
+    expect(frame).to_have_css("--zoom", "1")
+
+
+@pytest.mark.parametrize(("to", "value"), [((0.25, 0.5), "25"), ((0.5, 0.9), "44")], ids=["sideways", "down"])
+def test_a_finger_moves_the_line_sideways_and_the_page_up_and_down(
+    open_page: OpenPage, to: tuple[float, float], value: str
+) -> None:
+    page = open_page(size=PHONE, touch=True)
+    page.locator("#compare").scroll_into_view_if_needed()
+    box = page.locator("#compare").bounding_box()
+    assert box is not None
+    swipe(page, *((box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in ((0.5, 0.5), to)))
+    expect(page.get_by_role("slider")).to_have_value(value)
+
+
+@pytest.mark.parametrize("width", [320, 390])
+def test_choices_stand_beside_each_other_and_are_large_enough_for_a_finger(open_page: OpenPage, width: int) -> None:
+    page = open_page(size=(width, 800), touch=True)
+    for group in ("style", "max_side", "format"):
+        boxes = [choice.bounding_box() for choice in page.locator(f".choice:has([name={group}])").all()]
+        assert len({box["y"] for box in boxes if box}) == 1
+        assert min(box["height"] for box in boxes if box) >= 44
+
+
+def test_enter_opens_the_chooser(page: Page) -> None:
+    page.on("filechooser", lambda _: None)
+    chooser = page.locator("#photo")
+    expect(chooser).to_have_accessible_name("Choose photos")
+    chooser.focus()
+    with page.expect_file_chooser():
+        page.keyboard.press("Enter")
+
+
+def test_the_page_can_be_installed_as_an_app(page: Page, service: RunningService) -> None:
+    address = page.locator("link[rel=manifest]").get_attribute("href") or ""
+    answer = httpx.get(service.url + address)
+    assert answer.headers["Content-Type"].startswith("application/manifest+json")
+    for icon in answer.json()["icons"]:
+        image = httpx.get(f"{service.url}/static/{icon['src']}")
+        if icon["type"] == "image/png":
+            width, height = Image.open(io.BytesIO(image.content)).size
+            assert icon["sizes"] == f"{width}x{height}"
+    problems = page.context.new_cdp_session(page).send("Page.getInstallabilityErrors")["installabilityErrors"]
+    assert [problem["errorId"] for problem in problems if problem["errorId"] != "in-incognito"] == []
+
+
+def test_a_phone_offers_its_camera(open_page: OpenPage) -> None:
+    expect(open_page(size=PHONE, touch=True).get_by_text("Take a photo")).to_be_visible()
+    expect(open_page().get_by_text("Take a photo")).to_be_hidden()
 
 
 def test_transparency_is_kept_in_the_format_that_the_note_names(page: Page, photos_dir: Path) -> None:
@@ -200,7 +335,6 @@ def test_transparency_is_kept_in_the_format_that_the_note_names(page: Page, phot
     expect_picture(page)
     expect(story(page)).to_contain_text("Choose png or webp to keep it")
     page.get_by_role("radio", name="PNG").check()
-    page.get_by_role("button", name="Draw again").click()
     expect(story(page)).not_to_contain_text("transparency", timeout=WAIT_MS)
     expect_picture(page)
     with Image.open(save(page).path()) as picture:
@@ -241,7 +375,7 @@ def test_touch_screens_are_not_told_to_drop_or_paste(open_page: OpenPage) -> Non
 
 def test_a_style_is_described_in_plain_words(page: Page) -> None:
     styles = page.get_by_role("group", name="Style")
-    expect(styles).to_have_text(re.compile(r"Style\s+Hinata\s+Yoi\s+Sumi\s*$"))
+    expect(styles).to_have_text(re.compile(r"Style\s+Hinata\s+Yoi\s+Sumi\s+A luminous day: .*\.$"))
     expect(styles.locator("label").first).to_have_attribute("title", re.compile("Licence.*MIT"))
 
 
@@ -306,13 +440,28 @@ def test_a_connection_that_is_lost_while_a_photo_waits_is_noticed(page: Page, bu
     expect_picture(page)
 
 
-def test_a_lost_connection_is_explained_and_can_be_retried(page: Page) -> None:
-    page.route("**/api/v1/jobs", lambda route: route.abort())
+def test_a_photo_is_sent_when_the_connection_is_back(page: Page) -> None:
+    page.context.set_offline(True)
     choose(page, payload(scene(seed=14)))
-    expect(page.get_by_role("alert")).to_contain_text("Check your connection")
-    page.unroute("**/api/v1/jobs")
-    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("heading", name="The service is not responding")).to_be_visible()
+    page.context.set_offline(False)
     expect_picture(page)
+
+
+def test_an_upload_that_was_lost_on_the_way_back_is_not_drawn_twice(page: Page) -> None:
+    sent: list[str] = []
+
+    def lose_the_answer(route: Route) -> None:
+        sent.append(route.fetch().json()["id"])
+        if len(sent) == 1:
+            route.abort()
+        else:
+            route.continue_()
+
+    page.route("**/api/v1/jobs", lose_the_answer)
+    choose(page, payload(scene(seed=36)))
+    expect_picture(page)
+    assert set(sent) == {page.url.partition("#job=")[2]}
 
 
 def test_a_photo_the_browser_cannot_show_still_becomes_a_picture(page: Page) -> None:

@@ -615,6 +615,8 @@ EXAMPLES = {
     "delete_job": "-X DELETE http://localhost/api/v1/jobs/$job_id",
     "get_result": "-L -o picture.jpg http://localhost/api/v1/jobs/$job_id/result",
     "create_album": """-H 'Content-Type: application/json' -d '{"name": "Summer"}' http://localhost/api/v1/albums""",
+    "rename_album": """-X PATCH -H 'Content-Type: application/json' -d '{"name": "Summer"}' """
+    "http://localhost/api/v1/albums/$album_id",
     "put_photo": "-T photo.jpg http://localhost/api/v1/albums/$album_id/photos/$name",
     "add_photos": "-F photos=@photo.jpg http://localhost/api/v1/albums/$album_id/photos",
     "get_archive": "-o pictures.zip http://localhost/api/v1/albums/$album_id/archive",
@@ -625,6 +627,7 @@ def test_the_examples_of_the_api_page_are_as_short_as_one_would_type_them(client
     page = html.unescape(client.get("/docs").text)
     examples = dict(re.findall(r'id="(\w+)">\s*<h2>.*?<code>curl ([^<]*)</code></pre>', page, re.DOTALL))
     assert {name: examples[name] for name in EXAMPLES} == EXAMPLES
+    assert next(iter(examples)) == "create_job", "what most readers look for comes first"
     (check,) = re.findall(r"-d '(.*)'", examples["check_album"])
     album = body(client.post("/api/v1/albums"))["links"]["check"]
     assert client.post(album, data=check).status_code == 200

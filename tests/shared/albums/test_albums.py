@@ -22,7 +22,7 @@ import shared.photos.filenames
 import web.archive
 from shared.albums.record import Item
 from shared.conversion import Options
-from shared.errors import InvalidValueError, NewerRecordError, UnavailableError
+from shared.errors import InvalidValueError, NewerRecordError, UnavailableError, UnknownAlbumError
 from shared.jobs.record import Job, Lane, State
 from shared.jobs.store import Jobs
 from shared.photos.filenames import UniqueNames, safe_name, with_number
@@ -439,6 +439,27 @@ class TestArchives:
         disposition = client.get(f"{album}/archive").headers["Content-Disposition"]
         assert f'filename="{plain}' in disposition
         assert f"filename*=UTF-8''{full}" in disposition
+
+    def test_an_album_is_renamed(self, client: FlaskClient, album: str) -> None:
+        renamed = client.patch(album, json={"name": "By the sea"})
+        assert body(renamed)["name"] == body(client.get(album))["name"] == "By the sea"
+        assert 'filename="By-the-sea.zip"' in client.get(f"{album}/archive").headers["Content-Disposition"]
+        for refused in ({"name": ""}, {"name": "x" * 201}, {"name": None}, {}):
+            assert problem(client.patch(album, json=refused)) == (422, "invalid_value")
+        assert problem(client.patch(album, json={"name": "x", "style": "sumi"})) == (422, "unknown_field")
+
+    def test_an_album_that_is_being_deleted_is_not_renamed(
+        self, client: FlaskClient, services: Services, album: str
+    ) -> None:
+        found = services.albums.get(album.rsplit("/", 1)[1])
+        services.albums.close(found.id)
+        with pytest.raises(UnknownAlbumError):
+            services.albums.rename(found, "By the sea")
+        client.delete(album)
+        assert problem(client.patch(album, json={"name": "By the sea"})) == (404, "unknown_album")
+        with pytest.raises(UnknownAlbumError):
+            services.albums.rename(found, "By the sea")
+        assert services.redis.keys("sakuga:album:*") == []
 
 
 @pytest.mark.parametrize("seed", range(20))

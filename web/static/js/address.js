@@ -7,11 +7,16 @@ export function subjectInAddress() {
   return Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
 }
 
-/** @param {Subject} subject empty for none */
-export function putInAddress(subject) {
+/**
+ * @param {Subject} subject empty for none
+ * @param {{isSamePlace?: boolean}} [options] whether going back is to skip the subject before
+ */
+export function putInAddress(subject, { isSamePlace = false } = {}) {
   const hash = new URLSearchParams(/** @type {Record<string, string>} */ (subject)).toString();
   if (hash === location.hash.slice(1)) return;
-  history.pushState(null, "", hash ? `#${hash}` : location.pathname + location.search);
+  const url = hash ? `#${hash}` : location.pathname + location.search;
+  if (isSamePlace) history.replaceState(null, "", url);
+  else history.pushState(null, "", url);
 }
 
 /** @param {(subject: Subject) => void} onChange called when the user goes back, forward or to another link */

@@ -17,18 +17,25 @@ export function showName(name) {
 
 /**
  * @param {Progress} progress
- * @param {{expiresAt: string, archive: string | null, aside: string}} album `aside` is a message
- * shown in place of the progress for the moment
+ * @param {{expiresAt: string, archive: string | null, look: string, aside: string}} album `look` is its style and size;
+ * `aside` is a message shown in place of the progress for the moment
  */
-export function showProgress(progress, { expiresAt, archive, aside }) {
+export function showProgress(progress, { expiresAt, archive, look, aside }) {
   const story = progress.isOver ? words.albumOver(progress, expiresAt) : words.albumProgress(progress);
   part("album-story").textContent = aside || story;
+  part("album-look").textContent = look;
   showBar(progress);
   showActions(progress, archive);
   part("missing").hidden = progress.missing === 0;
   if (progress.missing) part("missing-words").textContent = words.missing(progress.missing);
   document.title = titleOf(progress);
-  announceNews(progress, aside || story);
+  announceNews(progress, aside || story, aside === words.SILENCE_NOW);
+}
+
+/** @param {string} aside what keeps the album from being known; empty for nothing */
+export function showWaiting(aside) {
+  if (aside && part("album-story").textContent !== aside) announce(aside);
+  part("album-story").textContent = aside;
 }
 
 /** @param {string} sentence empty for none */
@@ -46,9 +53,9 @@ export function showAside(sentence) {
 /** Show the album's page before anything of it is known. */
 export function clearAlbum() {
   announced = "";
-  for (const id of ["save-all", "retry", "stop", "new", "erase", "album-bar", "missing"]) part(id).hidden = true;
+  for (const id of ["save-all", "retry", "stop", "new", "rename", "erase", "album-bar", "missing"]) part(id).hidden = true;
   showName(words.FINDING_ALBUM);
-  part("album-story").textContent = "";
+  part("album-story").textContent = part("album-look").textContent = "";
   showReason("");
   showAside("");
 }
@@ -82,6 +89,7 @@ function showActions({ done, failed, unsent, isOver, mayRetry }, archive) {
   part("retry").textContent = words.retry(failed > 0);
   part("stop").hidden = isOver;
   part("erase").hidden = !isOver || !archive;
+  part("rename").hidden = !archive;
   part("new").hidden = !isOver;
   if (document.activeElement?.closest("[hidden]")) part("album-name").focus({ preventScroll: true });
 }
@@ -99,10 +107,12 @@ export function resetTitle() {
 /**
  * @param {Progress} progress
  * @param {string} sentence
+ * @param {boolean} isSilent whether the service does not respond
  */
-function announceNews({ all, done, failed, canceled, isOver }, sentence) {
+function announceNews({ all, done, failed, canceled, isOver }, sentence, isSilent) {
   const quarter = Math.floor((done + failed + canceled) / Math.max(1, all) / QUARTER);
-  const news = isOver ? `over ${done} ${failed} ${canceled}` : `quarter ${quarter}`;
+  const going = isOver ? `over ${done} ${failed} ${canceled}` : `quarter ${quarter}`;
+  const news = isSilent ? "silent" : going;
   if (news !== announced) announce(`${part("album-name").textContent}. ${sentence}`);
   announced = news;
 }

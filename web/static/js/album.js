@@ -1,13 +1,16 @@
 /** The album's page: joins the open album, its tiles, its words and its dialogs. */
 
-import { clearAlbum, offerNew, resetTitle, showAside, showName, showProgress, showReason } from "./album-view.js";
+import { clearAlbum, offerNew, resetTitle, showAside, showName, showProgress, showReason, showWaiting } from "./album-view.js";
 import { ProblemError } from "./api.js";
 import { putInAddress, subjectInAddress } from "./address.js";
-import { earlier, forget } from "./earlier.js";
-import { dropMiniaturesExcept } from "./miniatures.js";
+import { addThumbnail, earlier, forget } from "./earlier.js";
+import { dropPhotosExcept } from "./kept-photos.js";
 import { OpenAlbum } from "./open-album.js";
+import { titleOf } from "./options.js";
+import { hearTabs, tellTabs } from "./tabs.js";
+import { thumbnailOf } from "./thumbnails.js";
 import { Tiles, isOpenable } from "./tiles.js";
-import { part } from "./view.js";
+import { announce, part } from "./view.js";
 import { Viewer } from "./viewer.js";
 import * as words from "./words.js";
 
@@ -23,6 +26,8 @@ let open = null;
 let onGone = () => {};
 let isStale = false;
 let shownName = "";
+let isLost = false; // the service has it no longer
+let hasThumbnail = false;
 
 const tiles = new Tiles(part("tiles"), part("tile"), {
   onOpen: view,
@@ -31,10 +36,17 @@ const tiles = new Tiles(part("tiles"), part("tile"), {
 const viewer = new Viewer({ onStep: step, onClose: () => tiles.focus(shownName) });
 /** @type {HTMLDialogElement} */
 const question = part("erase-question");
+/** @type {HTMLDialogElement} */
+const naming = part("naming");
 
 part("retry").addEventListener("click", () => open?.retry());
 part("stop").addEventListener("click", () => open?.cancel());
 part("erase").addEventListener("click", () => question.showModal());
+part("save-all").addEventListener("click", () => open?.look()); // it may be gone: then the page says so
+part("rename").addEventListener("click", askName);
+naming.addEventListener("close", () => naming.returnValue === "rename" && rename());
+hearTabs((id) => id === albumInHand() && open?.look());
+document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && open?.look());
 question.addEventListener("close", () => question.returnValue === "erase" && erase());
 setInterval(() => open?.album && paint(), TICK_MS);
 addEventListener("beforeunload", (event) => {
@@ -90,13 +102,16 @@ export function leaveAlbum() {
 function enter() {
   leaveAlbum();
   clearAlbum();
+  isLost = hasThumbnail = false;
   part("album").hidden = false;
   scrollTo({ top: 0 });
   const album = new OpenAlbum(
     {
       onItem: (item) => drawIf(album, item),
       onChange: () => paintSoon(album),
+      onDeed: tellTabs,
       onReason: showReason,
+      titleOf,
       onEnd: (error) => explain(album, error),
     },
     limits,
@@ -125,11 +140,23 @@ function paintSoon(album) {
 
 function paint() {
   isStale = false;
-  if (!open) return;
+  if (!open || isLost) return;
+  if (!open.isKnown) return showWaiting(open.aside);
   const { album, aside } = open;
+  const progress = open.progress();
+  const look = album ? words.look(titleOf(album.style), album.max_side) : "";
   if (album?.name) showName(album.name);
   showAside(words.skipped(open));
-  showProgress(open.progress(), { expiresAt: album?.expires_at ?? "", archive: album?.links.archive ?? null, aside });
+  showProgress(progress, { expiresAt: album?.expires_at ?? "", archive: album?.links.archive ?? null, look, aside });
+  if (album && progress.isOver && !hasThumbnail) addFirstAsThumbnail(album.id);
+}
+
+/** @param {string} id */
+async function addFirstAsThumbnail(id) {
+  const first = [...(open?.items.values() ?? [])].find(({ state }) => state === "succeeded");
+  if (!first?.job) return;
+  hasThumbnail = true;
+  addThumbnail(id, await thumbnailOf(first.job.links.result));
 }
 
 /** @param {string} name */
@@ -148,11 +175,26 @@ function step(by) {
   if (openable.length) view(openable.at(place % openable.length)?.name ?? "");
 }
 
+function askName() {
+  /** @type {HTMLInputElement} */
+  const name = part("new-name");
+  name.value = open?.album?.name ?? "";
+  naming.returnValue = "";
+  naming.showModal();
+  name.select();
+}
+
+function rename() {
+  /** @type {HTMLInputElement} */
+  const { value } = part("new-name");
+  if (value.trim()) open?.rename(value.trim());
+}
+
 async function erase() {
   const album = open;
   if (!album?.album || !(await album.erase())) return;
   forget(album.album.id);
-  dropMiniaturesExcept(earlier().map(({ id }) => id));
+  dropPhotosExcept(earlier().map(({ id }) => id));
   onGone();
 }
 
@@ -166,6 +208,24 @@ function explain(album, error) {
   const { title, detail } = words.reasonOf(problem);
   if (!album.album || problem.code === "unknown_album") showName(title);
   showReason(detail);
-  if (problem.code === "unknown_album") forget(subjectInAddress().album ?? "");
+  if (problem.code === "unknown_album") lose(title, detail);
   offerNew();
+}
+
+/**
+ * There is nothing left to see.
+ *
+ * @param {string} title
+ * @param {string} detail
+ */
+function lose(title, detail) {
+  forget(albumInHand() ?? subjectInAddress().album ?? "");
+  isLost = true;
+  open?.leave();
+  viewer.close();
+  tiles.clear();
+  clearAlbum();
+  showName(title);
+  showReason(detail);
+  announce(`${title}. ${detail}`);
 }

@@ -8,6 +8,8 @@
  * @typedef {object} Album
  * @property {string} id
  * @property {string | null} name
+ * @property {string} style
+ * @property {number} max_side
  * @property {Record<JobState, number>} counts
  * @property {number | null} eta_s until all its photos have come to their end
  * @property {string} created_at
@@ -22,8 +24,7 @@
  * @property {Trouble | null} error
  */
 
-import { ProblemError, ask, call, sendForm } from "./api.js";
-import * as words from "./words.js";
+import { ProblemError, ask, call, sendForm, throwOrUnreadable } from "./api.js";
 
 const ALBUMS = "/api/v1/albums";
 const PAGE = 500;
@@ -88,7 +89,7 @@ export async function sendPhoto(album, { name, file }, signal) {
       throw new ProblemError({ status: retry_after_s ? 503 : 422, ...error, retry_after_s });
     }
   } catch (error) {
-    throw signal.aborted || (await isReadable(file)) ? error : new ProblemError({ status: 400, ...words.UNREADABLE });
+    await throwOrUnreadable(error, file, signal);
   }
 }
 
@@ -123,6 +124,15 @@ export function cancelAlbum(album) {
   return call(album.links.cancel, { method: "POST" });
 }
 
+/**
+ * @param {Album} album
+ * @param {string} name
+ * @returns {Promise<Album>}
+ */
+export function renameAlbum(album, name) {
+  return call(album.links.self, { ...json({ name }), method: "PATCH" });
+}
+
 /** @param {Album} album */
 export function eraseAlbum(album) {
   return call(album.links.self, { method: "DELETE" });
@@ -136,16 +146,4 @@ export function isAlbumOver({ counts }) {
 /** @param {object} body */
 function json(body) {
   return { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" } };
-}
-
-/**
- * Whether a file is unchanged since it was chosen; a request with a changed one fails like a lost connection.
- *
- * @param {File} file
- */
-function isReadable(file) {
-  return file.slice(0, 1).arrayBuffer().then(
-    () => true,
-    () => false,
-  );
 }

@@ -8,6 +8,7 @@
  * @property {JobState} state
  * @property {string} style
  * @property {number} max_side the requested longest side, in pixels
+ * @property {string} format
  * @property {number} progress from 0 to 1
  * @property {string | null} stage
  * @property {number | null} position its place in the queue, 1 is next
@@ -41,19 +42,43 @@ export class ProblemError extends Error {
 }
 
 /**
- * Send a photo and ask for its picture.
+ * Send a photo and ask for its picture. Safe to repeat with the same key.
  *
  * @param {File} photo
  * @param {Options} options
- * @param {(sent: number) => void} onSent called with the share sent so far, from 0 to 1
+ * @param {{key: string, onSent: (sent: number) => void}} sending `onSent` is called with the share sent so far, from 0
+ * to 1
  * @param {AbortSignal} signal
  * @returns {Promise<Job>}
  */
-export function submitPhoto(photo, options, onSent, signal) {
+export async function submitPhoto(photo, options, { key, onSent }, signal) {
   const fields = new FormData();
   for (const [name, value] of Object.entries(options)) fields.append(name, value);
   fields.append("photo", photo);
-  return sendForm(JOBS, fields, onSent, signal);
+  const job = sendForm(JOBS, fields, onSent, signal, { "Idempotency-Key": key });
+  return job.catch((error) => throwOrUnreadable(error, photo, signal));
+}
+
+/** @returns {string} a key that no other request has */
+export function newKey() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/**
+ * Tell a file that was changed since it was chosen from a lost connection: requests fail alike with both.
+ *
+ * @param {unknown} error of a request that sends the file
+ * @param {File} file
+ * @param {AbortSignal} signal of the request
+ * @returns {Promise<never>}
+ */
+export async function throwOrUnreadable(error, file, signal) {
+  if (signal.aborted) throw error;
+  const isReadable = await file.slice(0, 1).arrayBuffer().then(
+    () => true,
+    () => false,
+  );
+  throw isReadable ? error : new ProblemError({ status: 400, ...words.UNREADABLE });
 }
 
 /**
@@ -63,12 +88,14 @@ export function submitPhoto(photo, options, onSent, signal) {
  * @param {FormData} fields
  * @param {(sent: number) => void} onSent called with the share sent so far, from 0 to 1
  * @param {AbortSignal} signal
+ * @param {Record<string, string>} [headers]
  * @returns {Promise<any>}
  */
-export function sendForm(url, fields, onSent, signal) {
+export function sendForm(url, fields, onSent, signal, headers = {}) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open("POST", url);
+    for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
     request.upload.onprogress = (event) => onSent(event.lengthComputable ? event.loaded / event.total : 0);
     request.onload = () =>
       request.status < 300

@@ -8,7 +8,7 @@
  * @property {Photo[]} photos in the order of their names
  * @property {File[]} archives
  * @property {number} leftOut how many files are no photos
- * @property {number} hidden how many files are hidden, or kept beside photos by a system or a program
+ * @property {number} hidden how many photos are hidden, or kept beside photos by a program
  *
  * @typedef {{path: string, file: File}} Found
  */
@@ -17,6 +17,7 @@ import { folded, freeName, isClutter, isPhotoName, safeName } from "./filenames.
 
 const PHOTO_TYPE = /^image\/(?!svg)/;
 const ARCHIVE_NAME = /\.zip$/i;
+const SHADOW = /(^|\/)(__MACOSX\/|\._)/i; // what macOS puts beside every file, and nobody misses
 const byName = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
 
 /**
@@ -83,6 +84,7 @@ function sorted(found) {
   const above = title !== null && !isClutter(`${title}/`) ? `${title}/` : ""; // a hidden folder itself may be intended
   const isAlone = found.length === 1; // a single file is intended, whatever its name
   const seen = inside.filter(({ path }) => isAlone || !isClutter(above + path));
+  const hidden = inside.filter((one) => !isAlone && isClutter(above + one.path) && isPhoto(one.file) && !SHADOW.test(one.path));
   const archives = seen.filter(({ file }) => ARCHIVE_NAME.test(file.name)).map(({ file }) => file);
   const photos = seen.filter((one) => !ARCHIVE_NAME.test(one.file.name) && (isAlone || isPhoto(one.file)));
   const only = archives.length === 1 && photos.length === 0 ? archives[0].name.replace(ARCHIVE_NAME, "") : null;
@@ -91,7 +93,7 @@ function sorted(found) {
     photos: named(photos),
     archives,
     leftOut: seen.length - photos.length - archives.length,
-    hidden: found.length - seen.length,
+    hidden: hidden.length,
   };
 }
 

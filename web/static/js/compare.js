@@ -5,26 +5,36 @@
  * @typedef {"none" | "before" | "after" | "both"} Shown
  */
 
+import { Gestures } from "./gestures.js";
 import * as words from "./words.js";
+import { Zoom } from "./zoom.js";
 
 const MIDDLE = 50;
 
 export class Compare {
-  /** @param {HTMLElement} frame holds an .before, an .after and an input.split */
-  constructor(frame) {
+  /**
+   * @param {HTMLElement} frame holds an .before, an .after, an input.split and a button.zoom
+   * @param {{onSwipe?: (step: number) => void}} [options] what a finger does that swipes away from the line; without
+   * it, the finger moves the line from everywhere
+   */
+  constructor(frame, { onSwipe } = {}) {
     this.frame = frame;
     this.before = /** @type {HTMLImageElement} */ (frame.querySelector(".before"));
     this.after = /** @type {HTMLImageElement} */ (frame.querySelector(".after"));
     this.input = /** @type {HTMLInputElement} */ (frame.querySelector(".split"));
     this.input.addEventListener("input", () => this.part(this.input.valueAsNumber));
-    frame.addEventListener("pointerdown", (event) => this.#grab(event));
-    frame.addEventListener("pointermove", (event) => this.#drag(event));
+    this.zoom = new Zoom(frame, frame.querySelector(".zoom"));
+    new Gestures(frame, this.zoom, {
+      split: () => (frame.dataset.shown === "both" ? this.input.valueAsNumber / 100 : null),
+      onSplit: (share) => (frame.classList.remove("revealing"), this.part(100 * share)),
+      onSwipe,
+    });
     this.turn = 0;
     this.part(this.input.valueAsNumber);
   }
 
   /**
-   * Show a photo and a picture, each where there is one. Resolves when they are decoded.
+   * Show a photo and a picture, each where there is one; what is shown already stays until both are decoded.
    *
    * @param {{before: string | null, after: string | null}} sources URLs
    * @returns {Promise<Shown>} what the browser could show
@@ -32,9 +42,9 @@ export class Compare {
   async show({ before, after }) {
     const turn = ++this.turn;
     this.frame.classList.remove("revealing");
-    const [hasBefore, hasAfter] = await Promise.all([load(this.before, before), load(this.after, after)]);
-    const shown = hasAfter ? (hasBefore ? "both" : "after") : hasBefore ? "before" : "none";
-    if (turn === this.turn) this.#settle(shown); // otherwise something else is to be shown meanwhile
+    const [photo, picture] = await Promise.all([loaded(before), loaded(after)]);
+    const shown = picture ? (photo ? "both" : "after") : photo ? "before" : "none";
+    if (turn === this.turn) this.#settle(shown, photo, picture); // otherwise something else is to be shown meanwhile
     return shown;
   }
 
@@ -54,27 +64,16 @@ export class Compare {
     this.input.setAttribute("aria-valuetext", words.split(kept));
   }
 
-  /** @param {PointerEvent} event */
-  #grab(event) {
-    if (this.frame.dataset.shown !== "both" || event.button !== 0) return;
-    this.frame.setPointerCapture(event.pointerId);
-    this.#drag(event);
-  }
-
-  /** @param {PointerEvent} event */
-  #drag(event) {
-    if (!this.frame.hasPointerCapture(event.pointerId)) return;
-    this.frame.classList.remove("revealing");
-    const box = this.frame.getBoundingClientRect();
-    this.part((100 * (event.clientX - box.left)) / box.width);
-  }
-
-  /** @param {Shown} shown */
-  #settle(shown) {
-    this.before.hidden = shown === "after" || shown === "none";
-    this.after.hidden = shown === "before" || shown === "none";
-    const image = shown === "after" ? this.after : this.before;
-    const [width, height] = shown === "none" ? [800, 600] : [image.naturalWidth, image.naturalHeight];
+  /**
+   * @param {Shown} shown
+   * @param {HTMLImageElement | null} photo
+   * @param {HTMLImageElement | null} picture
+   */
+  #settle(shown, photo, picture) {
+    if (photo?.src !== this.before.src) this.zoom.reset(); // the same photo in another style stays as it is zoomed
+    put(this.before, photo);
+    put(this.after, picture);
+    const { naturalWidth: width, naturalHeight: height } = photo ?? picture ?? { naturalWidth: 800, naturalHeight: 600 };
     this.frame.dataset.shown = shown;
     this.frame.style.setProperty("--ratio", String(width / height));
     this.frame.style.setProperty("--photo-width", `${width}px`);
@@ -82,17 +81,24 @@ export class Compare {
 }
 
 /**
- * @param {HTMLImageElement} image stays hidden until the caller knows that it is still wanted
- * @param {string | null} source a URL
- * @returns {Promise<boolean>} whether the browser can show it
+ * @param {HTMLImageElement} image
+ * @param {HTMLImageElement | null} source a decoded one, whose address the browser then shows at once
  */
-async function load(image, source) {
-  const isThere = source !== null && image.getAttribute("src") === source;
-  image.hidden = image.hidden || !isThere;
-  if (source === null) return false;
-  if (!isThere) image.src = source;
+function put(image, source) {
+  image.hidden = source === null;
+  if (source && image.src !== source.src) image.src = source.src;
+}
+
+/**
+ * @param {string | null} source a URL
+ * @returns {Promise<HTMLImageElement | null>} null where the browser cannot show it
+ */
+async function loaded(source) {
+  if (source === null) return null;
+  const image = new Image();
+  image.src = source;
   return image.decode().then(
-    () => true,
-    () => false,
+    () => image,
+    () => null,
   );
 }

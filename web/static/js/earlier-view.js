@@ -1,15 +1,16 @@
 /** The list of earlier pictures in this browser, on the start page. */
 
-import { earlier, forget } from "./earlier.js";
-import { dropMiniaturesExcept } from "./miniatures.js";
+import { earlier, forget, watchEarlier } from "./earlier.js";
+import { dropPhotosExcept } from "./kept-photos.js";
 import { part } from "./view.js";
 import * as words from "./words.js";
 
 part("earlier-clear").addEventListener("click", () => {
   for (const { id } of earlier()) forget(id);
-  dropMiniaturesExcept([]);
+  dropPhotosExcept([]);
   showEarlier();
 });
+watchEarlier(showEarlier);
 
 export function showEarlier() {
   const known = earlier();
@@ -18,11 +19,17 @@ export function showEarlier() {
 }
 
 /** @param {import("./earlier.js").Earlier} one */
-function entry({ kind, id, name, count, at }) {
-  const [item, link, detail] = ["li", "a", "small"].map((tag) => document.createElement(tag));
-  link.setAttribute("href", `#${kind}=${encodeURIComponent(id)}`);
-  link.append(name || words.A_PICTURE, detail);
-  detail.textContent = [...(kind === "album" ? [words.photosCount(count)] : []), words.longAgo(at)].join(" · ");
+function entry(one) {
+  const [item, link, image, text, name, detail] = ["li", "a", "img", "span", "b", "small"].map((tag) =>
+    document.createElement(tag),
+  );
+  link.setAttribute("href", `#${one.kind}=${encodeURIComponent(one.id)}`);
+  image.setAttribute("alt", "");
+  image.setAttribute("src", one.thumbnail ?? part("earlier").dataset.blank ?? "");
+  name.textContent = one.name || words.A_PICTURE;
+  detail.textContent = words.earlierOne(one);
+  text.append(name, " ", detail);
+  link.append(image, text);
   item.append(link);
   return item;
 }

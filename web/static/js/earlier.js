@@ -8,6 +8,9 @@
  * @property {number} count of its photos
  * @property {number} at when it was begun, in milliseconds since the epoch
  * @property {number} until when the service erases it
+ * @property {string} style what it is called
+ * @property {number} max_side in pixels
+ * @property {string} [thumbnail] of the picture, or of an album's first one, as a data URL
  */
 
 const KEY = "sakuga.earlier";
@@ -20,11 +23,26 @@ export function earlier() {
   return all.filter((one) => one.until > Date.now());
 }
 
-/** @param {Earlier} one takes the place of what is known of it */
+/** @param {Earlier} one adds to what is known of it */
 export function remember(one) {
-  const kept = [one, ...earlier().filter(({ id }) => id !== one.id)].sort((a, b) => b.at - a.at);
+  const [known, others] = [earlier().filter(({ id }) => id === one.id), earlier().filter(({ id }) => id !== one.id)];
+  const kept = [{ ...known[0], ...one }, ...others].sort((a, b) => b.at - a.at);
   write(KEY, kept.slice(0, MOST));
   for (const { id } of kept.slice(MOST)) forgetNames(id);
+}
+
+/**
+ * @param {string} id
+ * @param {string | null} thumbnail null for none
+ */
+export function addThumbnail(id, thumbnail) {
+  const known = earlier().find((one) => one.id === id);
+  if (known && thumbnail) remember({ ...known, thumbnail });
+}
+
+/** @param {() => void} onChange called when another tab has changed the list */
+export function watchEarlier(onChange) {
+  addEventListener("storage", (event) => event.key === KEY && onChange());
 }
 
 /** @param {string} id */

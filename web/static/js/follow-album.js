@@ -21,9 +21,10 @@ const MAX_BACKOFF = 8; // polls between two attempts to listen, while the stream
  * @param {string} id
  * @param {Listener} listener
  * @param {AbortSignal} signal
+ * @param {Album | null} [known] the album as it was when its photos were last told, if they were
  */
-export async function followAlbum(id, listener, signal) {
-  let heard = "";
+export async function followAlbum(id, listener, signal, known = null) {
+  let heard = known ? JSON.stringify(known.counts) : "";
   let toListen = 0;
   let backoff = 1;
   for (;;) {

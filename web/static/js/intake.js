@@ -23,6 +23,7 @@ export function takePhotos({ inputs, veil }, onChoice) {
 function takeChosen(input, onChoice) {
   // With archives among what it takes, a phone would show its files instead of its photos.
   if (matchMedia("(pointer: coarse)").matches) input.accept = input.accept.replace(/,?\.zip/, "");
+  input.addEventListener("keydown", (event) => event.key === "Enter" && (event.preventDefault(), input.click()));
   input.addEventListener("change", () => {
     const choice = choiceOfFiles(input.files ?? []);
     input.value = ""; // so that the same file can be chosen twice

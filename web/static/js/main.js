@@ -8,14 +8,15 @@ import { addToAlbum, albumInHand, findAlbum, isAlbumOpen, leaveAlbum, startAlbum
 import { earlier } from "./earlier.js";
 import { showEarlier } from "./earlier-view.js";
 import { takePhotos } from "./intake.js";
-import { dropMiniaturesExcept } from "./miniatures.js";
-import { chosenOptions, findPicture, sayNothingIn, setPhotoAside, takePhoto } from "./single.js";
+import { dropPhotosExcept } from "./kept-photos.js";
+import { chosenOptions } from "./options.js";
+import { findPicture, sayNothingIn, setPhotoAside, takePhoto } from "./single.js";
 import { part } from "./view.js";
 import * as words from "./words.js";
 
 /** @typedef {import("./choice.js").Choice} Choice */
 
-const inputs = ["photo", "folder", "photos-again", "folder-again"].map((id) => part(id));
+const inputs = ["photo", "camera", "folder", "photos-again", "folder-again"].map((id) => part(id));
 const dropWords = part("drop-words").textContent;
 
 takePhotos({ inputs: /** @type {HTMLInputElement[]} */ (inputs), veil: part("drop-veil") }, take);
@@ -24,7 +25,7 @@ part("new").addEventListener("click", startAnew);
 whenErased(startAnew);
 for (const link of document.querySelectorAll("a.language")) carrySubject(/** @type {HTMLAnchorElement} */ (link));
 showEarlier();
-dropMiniaturesExcept(earlier().map(({ id }) => id));
+dropPhotosExcept(earlier().map(({ id }) => id));
 open(subjectInAddress());
 
 /** @param {Choice} choice */

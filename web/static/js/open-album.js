@@ -17,12 +17,12 @@
  * @property {import("./albums.js").Trouble | null} error
  */
 
-import { STOPPED, UNSENT, mayRetry, progressOf } from "./album-progress.js";
+import { Pace, STOPPED, UNSENT, mayRetry, progressOf } from "./album-progress.js";
 import * as api from "./albums.js";
 import { compared } from "./compared.js";
 import { remember, rememberNames, rememberedNames } from "./earlier.js";
 import { followAlbum } from "./follow-album.js";
-import { keepMiniature, keptMiniature } from "./miniatures.js";
+import { keepMiniature, keptMiniature } from "./kept-photos.js";
 import { withRetries } from "./retry.js";
 import { sendPhotos, sendWhole } from "./sending.js";
 import * as words from "./words.js";
@@ -33,8 +33,10 @@ const TOO_LARGE = "photo_too_large"; // as the service has it
  * @typedef {object} Page The view of the album.
  * @property {(item: Item) => void} onItem something happened to a photo
  * @property {() => void} onChange called on any change
+ * @property {(albumId: string) => void} onDeed something was done to the album on the service
  * @property {(sentence: string) => void} onReason something cannot be done
  * @property {(error: unknown) => void} onEnd the album cannot be had
+ * @property {(style: string) => string} titleOf what the page calls a style
  */
 
 export class OpenAlbum {
@@ -42,6 +44,7 @@ export class OpenAlbum {
   /** @type {Map<string, Item>} */ items = new Map();
   leftOut = 0;
   hidden = 0;
+  isKnown = false;
   aside = "";
 
   #run = new AbortController();
@@ -49,6 +52,8 @@ export class OpenAlbum {
   #isSending = false;
   #isFollowing = false;
   #due_ms = 0;
+  #pace = new Pace();
+  /** @type {Album | null} as it was when all its photos were last heard of */ #told = null;
   /** @type {import("./choice.js").Photo[]} */ #queue = [];
   /** @type {File[]} */ #archives = [];
   /** @type {Promise<void>} */ #keeping = Promise.resolve();
@@ -84,6 +89,7 @@ export class OpenAlbum {
   async start(name, options, choice) {
     this.#enqueue(choice.photos, choice.archives);
     Object.assign(this, { leftOut: choice.leftOut, hidden: choice.hidden });
+    this.isKnown = true;
     this.page.onChange();
     await this.#attempt(async () => {
       const create = () => api.createAlbum(name, options, this.signal);
@@ -95,7 +101,7 @@ export class OpenAlbum {
 
   /** @param {string} id */
   async find(id) {
-    for (const name of rememberedNames(id)) this.#put({ name, state: "waiting" });
+    for (const name of rememberedNames(id)) this.#put({ name, state: "missing" });
     await this.#attempt(async () => {
       this.album = await withRetries(() => api.getAlbum(id, this.signal), () => this.#silent(), this.signal);
       this.#follow();
@@ -122,6 +128,20 @@ export class OpenAlbum {
     });
   }
 
+  /** Look whether anything has happened to the album meanwhile, in another tab perhaps. */
+  look() {
+    this.#follow();
+  }
+
+  /** @param {string} name */
+  async rename(name) {
+    await this.#attempt(async () => {
+      if (this.album) this.album = await api.renameAlbum(this.album, name);
+      this.#remember();
+      this.#changed();
+    });
+  }
+
   async retry() {
     const again = [...this.items.values()].filter((item) => STOPPED.has(item.state));
     const unsent = again.filter(mayRetry).flatMap(({ name, file, job }) => (file && !job ? [{ name, file }] : []));
@@ -139,6 +159,7 @@ export class OpenAlbum {
     await this.#attempt(async () => {
       if (this.album) this.album = await api.cancelAlbum(this.album);
       this.#follow();
+      this.#changed();
     });
   }
 
@@ -147,6 +168,7 @@ export class OpenAlbum {
     if (!this.album) return true;
     try {
       await api.eraseAlbum(this.album);
+      this.#changed();
       return true;
     } catch (error) {
       this.#explain(error);
@@ -156,7 +178,8 @@ export class OpenAlbum {
 
   /** @returns {import("./album-progress.js").Progress} */
   progress() {
-    return progressOf([...this.items.values()], { due_ms: this.#due_ms, isGrowing: this.isSending || !this.album });
+    const isGrowing = this.isSending || !this.album;
+    return progressOf([...this.items.values()], { due_ms: this.#due_ms, pace_s: this.#pace.photo_s(), isGrowing });
   }
 
   /**
@@ -188,6 +211,12 @@ export class OpenAlbum {
   #goOn() {
     this.#send();
     this.#follow();
+    this.#changed();
+  }
+
+  /** Something was done to the album here. */
+  #changed() {
+    if (this.album) this.page.onDeed(this.album.id);
     this.page.onChange();
   }
 
@@ -232,6 +261,7 @@ export class OpenAlbum {
     const item = this.items.get(name);
     if (item?.state === "sending") this.#put({ ...item, state: "queued" }); // otherwise a newer state is known
     this.#say("");
+    this.#changed();
     const id = this.album?.id ?? "";
     this.#keeping = this.#keeping.then(() => (this.signal.aborted ? undefined : keepMiniature(id, name, file)));
   }
@@ -257,7 +287,12 @@ export class OpenAlbum {
       onSilence: () => this.#silent(),
       expectsMore: () => this.isSending,
     };
-    await this.#attempt(() => followAlbum(id, listener, this.signal));
+    const told = this.#told;
+    this.#told = null;
+    await this.#attempt(async () => {
+      await followAlbum(id, listener, this.signal, told);
+      this.#told = this.album;
+    });
     this.#isFollowing = false;
     this.page.onChange();
   }
@@ -265,8 +300,9 @@ export class OpenAlbum {
   /** @param {Album} album with a fresh estimate */
   #hear(album) {
     this.album = album;
+    this.isKnown = true;
     this.#due_ms = album.eta_s === null ? 0 : performance.now() + 1000 * album.eta_s;
-    this.#settleMissing();
+    this.#pace.note(album.counts);
     this.#remember();
     if (this.aside === words.SILENCE_NOW) this.aside = "";
     this.page.onChange();
@@ -277,13 +313,6 @@ export class OpenAlbum {
     const before = this.items.get(photo.name);
     if (before?.file && UNSENT.has(before.state) && !photo.job) return; // the refusal that is being tried again
     this.#put({ ...before, ...photo });
-  }
-
-  /** Photos that were to be sent before a reload and that the service lacks are missing. */
-  #settleMissing() {
-    for (const item of this.items.values()) {
-      if (item.state === "waiting" && !item.file) this.#put({ ...item, state: "missing" });
-    }
   }
 
   /** @param {Partial<Item> & {name: string, state: ItemState}} item */
@@ -300,9 +329,10 @@ export class OpenAlbum {
 
   #remember() {
     if (!this.album) return;
-    const { id, name, created_at, expires_at } = this.album;
+    const { id, name, created_at, expires_at, max_side } = this.album;
     const [at, until] = [Date.parse(created_at), Date.parse(expires_at)];
-    remember({ kind: "album", id, name: name ?? "", count: this.items.size, at, until });
+    const style = this.page.titleOf(this.album.style);
+    remember({ kind: "album", id, name: name ?? "", count: this.items.size, at, until, style, max_side });
   }
 
   #silent() {

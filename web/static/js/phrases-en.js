@@ -28,11 +28,14 @@ export default {
     unknown_job: { title: "Picture not found" },
     unknown_album: { title: "Album not found" },
   }),
+  /** What becomes of the service's own sentences, whose numbers a general explanation would lose. */
+  sentences: /** @type {[RegExp, (...found: string[]) => string][]} */ ([]),
   notes: /** @type {Record<string, string>} */ ({}),
 
   canceled: "Canceled",
   stillInHand: "Your photo is still here: draw it, or choose another.",
   finding: "Loading your picture",
+  serviceBusy: "The service is busy",
   silence: "The service is not responding",
   goesOn: "Reconnecting…",
   unreachable: "The service can't be reached",
@@ -86,8 +89,8 @@ export default {
       : `${count} files were skipped because they aren't photos.`,
   hidden: (/** @type {number} */ count) =>
     count === 1
-      ? "1 file was skipped because it is hidden or belongs to another program."
-      : `${count} files were skipped because they are hidden or belong to other programs.`,
+      ? "1 photo was skipped because it is hidden or belongs to another program."
+      : `${count} photos were skipped because they are hidden or belong to other programs.`,
   nothingIn: "No photos found",
   pleasePhotos: "Choose photos, a folder of them, or a ZIP archive.",
   noneInAlbum: "This album has no photos yet.",
@@ -104,4 +107,8 @@ export default {
   albumOf: (/** @type {string} */ day) => `Album from ${day}`,
   photosCount: (/** @type {number} */ count) => (count === 1 ? "1 photo" : `${count} photos`),
   picture: "Picture",
+  sizeOf: (/** @type {number} */ pixels) => `${pixels} px`,
+  copied: "Copied",
+  notCopied: "Copying failed",
+  beforeAfter: "before-after",
 };

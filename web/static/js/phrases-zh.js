@@ -48,6 +48,19 @@ export default {
     unknown_style: { title: "没有这种风格", detail: "请选择其他风格。" },
     unusable_photo: { title: "这张照片无法转换", detail: "它太小，或长宽比不合适。" },
   },
+  sentences: [
+    [
+      /^A photo may have at most ([\d.]+) megapixels; this one has ([\d.]+)\.$/,
+      (most, has) => `照片最多 ${pixels(most)}像素，这张有 ${pixels(has)}像素。`,
+    ],
+    [/^A photo may have at most ([\d.]+) megapixels\.$/, (most) => `照片最多 ${pixels(most)}像素。`],
+    [/^A photo may be at most (\d+) MiB\.$/, (most) => `照片文件最大 ${most} MiB。`],
+    [
+      /^The photo is (\d+)x(\d+) pixels; each side must be at least (\d+)\.$/,
+      (width, height, least) => `这张照片为 ${width} × ${height} 像素，每边至少需要 ${least} 像素。`,
+    ],
+    [/^An album takes (\d+) photos; create another one\.$/, (most) => `一个相册最多 ${most} 张照片，请新建一个。`],
+  ],
   notes: {
     "This is an animation; its first frame was converted.": "这是动图，只转换了第一帧。",
     "JPEG has no transparency; it was filled with white. Choose png or webp to keep it.":
@@ -57,6 +70,7 @@ export default {
   canceled: "已取消",
   stillInHand: "照片还在：可以直接绘制，或换一张。",
   finding: "正在加载图片",
+  serviceBusy: "服务繁忙",
   silence: "服务没有响应",
   goesOn: "正在重新连接……",
   unreachable: "无法连接到服务",
@@ -103,7 +117,7 @@ export default {
   someFailed: (count) => `${count} 张失败`,
   someCanceled: (count) => `${count} 张已取消`,
   leftOut: (count) => `已跳过 ${count} 个非照片文件。`,
-  hidden: (count) => `已跳过 ${count} 个隐藏文件或其他程序的文件。`,
+  hidden: (count) => `已跳过 ${count} 张隐藏的照片或其他程序的照片。`,
   nothingIn: "没有找到照片",
   pleasePhotos: "请选择照片、文件夹或 ZIP 压缩包。",
   noneInAlbum: "这个相册还没有照片。",
@@ -118,4 +132,14 @@ export default {
   albumOf: (day) => `${day}的相册`,
   photosCount: (count) => `${count} 张照片`,
   picture: "图片",
+  sizeOf: (pixels) => `${pixels} 像素`,
+  copied: "已复制",
+  notCopied: "复制失败",
+  beforeAfter: "对比",
 };
+
+/** @param {string} megapixels */
+function pixels(megapixels) {
+  const million = Number(megapixels);
+  return million < 100 ? `${Math.round(100 * million)} 万` : `${(million / 100).toFixed(1).replace(".0", "")} 亿`;
+}

@@ -1,33 +1,43 @@
 /** One photo, its picture, and the way between. */
 
 import { putInAddress } from "./address.js";
-import { ProblemError, cancelJob, getJob, isOver, submitPhoto } from "./api.js";
+import { ProblemError, cancelJob, getJob, isOver, newKey, submitPhoto } from "./api.js";
 import { Compare } from "./compare.js";
-import { forget, remember } from "./earlier.js";
+import { addThumbnail, forget, remember } from "./earlier.js";
 import { follow } from "./follow.js";
-import { keepPhoto, keptPhoto } from "./session-photo.js";
-import { nameAfter, offerPicture } from "./saving.js";
+import { keepPhoto, keptPhoto } from "./kept-photos.js";
+import { chooseOptions, chosenOptions, exampleOf, titleOf } from "./options.js";
+import { withRetries } from "./retry.js";
+import { offerPicture } from "./saving.js";
+import { More } from "./sharing.js";
+import { thumbnailOf } from "./thumbnails.js";
 import { blurBar, fillBar, part, show } from "./view.js";
 import * as words from "./words.js";
 
 /** @typedef {import("./api.js").Job} Job */
 
+const REDRAW_AFTER_MS = 250; // the arrow keys may pass over other styles
+const EXAMPLE_CAPTION = part("caption").textContent ?? "";
 const compare = new Compare(part("compare"));
-const example = { before: compare.before.getAttribute("src"), after: compare.after.getAttribute("src") };
+const more = new More(part("more"));
 const maxBytes = Number(part("workbench").dataset.maxUploadBytes);
 /** @type {HTMLInputElement} */
 const input = part("photo");
+let redrawTimer = 0;
 
 /** The current subject of the page. `run` aborts all its work when another one replaces it. */
 const now = {
   /** @type {File | null} */ photo: null,
   /** @type {string | null} */ photoUrl: null,
-  /** @type {Promise<unknown>} */ previewed: Promise.resolve(null),
+  mayDraw: true,
+  isExample: true,
   /** @type {Job | null} */ job: null,
+  /** @type {Map<string, Job>} the finished ones of this photo, by their options */ drawn: new Map(),
   run: new AbortController(),
 };
 
 part("options").addEventListener("submit", (event) => (event.preventDefault(), draw()));
+part("options").addEventListener("change", changeOptions);
 part("again").addEventListener("click", draw);
 part("another").addEventListener("click", () => input.click());
 part("cancel").addEventListener("click", cancel);
@@ -36,13 +46,13 @@ part("cancel").addEventListener("click", cancel);
 export function takePhoto(photo) {
   giveUp();
   hold(photo);
-  now.previewed = display({ before: now.photoUrl, after: null });
+  display({ before: now.photoUrl, after: null });
   scrollTo({ top: 0 });
   if (photo.size > maxBytes) fail(words.tooManyBytes(photo.size, maxBytes));
   else draw();
 }
 
-/** Replace the current photo: an unfinished picture of it is no longer wanted. */
+/** An unfinished picture is no longer wanted. */
 function giveUp() {
   if (!now.job || isOver(now.job)) return;
   forget(now.job.id);
@@ -60,20 +70,50 @@ export function sayNothingIn() {
   fail({ title: words.NOTHING_IN, detail: words.PLEASE_PHOTOS, mayRetry: false, isBroken: true });
 }
 
+/** Draw the photo at once as it is now wanted, or show the example so. */
+function changeOptions() {
+  clearTimeout(redrawTimer);
+  if (now.photo && now.mayDraw) redrawTimer = setTimeout(draw, REDRAW_AFTER_MS);
+  else if (now.isExample) displayExample();
+}
+
 /** Send the current photo and follow its job to the end. */
 async function draw() {
-  const { photo } = now;
+  clearTimeout(redrawTimer);
+  const { photo, job: before } = now;
   if (!photo) return;
+  giveUp();
   const signal = startRun();
-  now.job = null;
-  showSending(0);
+  const options = chosenOptions();
   try {
-    const job = await submitPhoto(photo, chosenOptions(), showSending, signal);
-    await keep(job);
+    const job = drawnAlready(options) ?? (await submit(photo, options, signal));
+    keep(job, photo, before);
     await finish(job, signal);
+    if (now.job?.state === "succeeded") now.drawn.set(JSON.stringify(options), now.job);
   } catch (error) {
     explain(error, signal);
   }
+}
+
+/** @param {import("./api.js").Options} options */
+function drawnAlready(options) {
+  const job = now.drawn.get(JSON.stringify(options));
+  return job && Date.parse(job.expires_at ?? "") > Date.now() ? job : null;
+}
+
+/**
+ * Send until the service accepts or refuses the photo; the key makes it safe to send again what did arrive.
+ *
+ * @param {File} photo
+ * @param {import("./api.js").Options} options
+ * @param {AbortSignal} signal
+ * @returns {Promise<Job>}
+ */
+function submit(photo, options, signal) {
+  const key = newKey();
+  const send = () => (showSending(0), submitPhoto(photo, options, { key, onSent: showSending }, signal));
+  const wait = (/** @type {ProblemError} */ problem) => showWaiting("uploading", problem);
+  return withRetries(send, wait, signal);
 }
 
 /** @param {string | null} id the job that the address names now */
@@ -83,10 +123,15 @@ export async function findPicture(id) {
   if (!id) return showStart();
   const signal = startRun();
   show("queued", words.FINDING);
+  part("options").hidden = true; // until it is known how it was drawn
   blurBar();
   try {
-    now.previewed = display({ before: keptPhoto(id), after: null });
-    await finish(await getJob(id, signal), signal);
+    const [photo, job] = await Promise.all([keptPhoto(id), getJob(id, signal)]);
+    if (signal.aborted) return;
+    own(photo);
+    chooseOptions(job);
+    display({ before: now.photoUrl, after: null });
+    await finish(job, signal);
   } catch (error) {
     explain(error, signal);
   }
@@ -97,7 +142,8 @@ export async function findPicture(id) {
  * @param {AbortSignal} signal
  */
 async function finish(job, signal) {
-  const ended = await follow(job, { onChange: showUnderWay, onSilence: showSilence }, signal);
+  const watcher = { onChange: showUnderWay, onSilence: () => showWaiting("running") };
+  const ended = await follow(job, watcher, signal);
   now.job = ended;
   if (ended.state === "succeeded") return showPicture(ended, signal);
   if (ended.state === "canceled") return stop();
@@ -125,11 +171,19 @@ function stop() {
 
 /** @param {File | null} photo */
 function hold(photo) {
+  clearTimeout(redrawTimer);
   startRun();
+  own(photo);
+  now.job = null;
+  now.mayDraw = true;
+  now.drawn.clear();
+}
+
+/** @param {File | null} photo */
+function own(photo) {
   if (now.photoUrl) URL.revokeObjectURL(now.photoUrl);
   now.photo = photo;
   now.photoUrl = photo && URL.createObjectURL(photo);
-  now.job = null;
 }
 
 /** @returns {AbortSignal} of the new run; the one before ends here */
@@ -140,41 +194,45 @@ function startRun() {
 }
 
 /**
- * Make the job findable after a reload, its photo too.
+ * Make the job findable after a reload, with its photo. It takes the place of the same photo's picture `before`, in the
+ * address and the list: going back leads to what was there before the photo.
  *
  * @param {Job} job
+ * @param {File} photo
+ * @param {Job | null} before
  */
-async function keep(job) {
+function keep(job, photo, before) {
   now.job = job;
-  putInAddress({ job: job.id });
-  remember({
-    kind: "job",
-    id: job.id,
-    name: now.photo?.name ?? "",
-    count: 1,
-    at: Date.now(),
-    until: Date.parse(job.expires_at ?? ""),
-  });
-  await now.previewed;
-  if (now.job?.id === job.id && !compare.before.hidden) keepPhoto(job.id, compare.before);
-}
-
-/** @returns {import("./api.js").Options} */
-export function chosenOptions() {
-  /** @type {HTMLFormElement} */
-  const form = part("options");
-  return /** @type {any} */ (Object.fromEntries(new FormData(form)));
+  putInAddress({ job: job.id }, { isSamePlace: before !== null });
+  if (before && before.id !== job.id) forget(before.id);
+  const { id, style, max_side, expires_at } = job;
+  const until = Date.parse(expires_at ?? "");
+  remember({ kind: "job", id, name: photo.name, count: 1, at: Date.now(), until, style: titleOf(style), max_side });
+  keepPhoto(id, photo);
 }
 
 /** @param {{before: string | null, after: string | null}} sources */
 function display(sources) {
-  part("caption").hidden = sources !== example;
+  now.isExample = false;
+  caption(now.photo?.name ?? "");
   return compare.show(sources);
+}
+
+function displayExample() {
+  now.isExample = true;
+  caption(EXAMPLE_CAPTION);
+  return compare.show(exampleOf(chosenOptions().style));
+}
+
+/** @param {string} words */
+function caption(words) {
+  part("caption").hidden = !words;
+  part("caption").textContent = words;
 }
 
 function showStart() {
   show("empty");
-  display(example);
+  displayExample();
 }
 
 /** @param {number} share */
@@ -193,8 +251,12 @@ function showUnderWay(job) {
   else fillBar(job.progress);
 }
 
-function showSilence() {
-  show("running", words.SILENCE);
+/**
+ * @param {import("./view.js").PageState} state
+ * @param {ProblemError} [problem] that passes: the service is busy, or else it does not respond
+ */
+function showWaiting(state, problem) {
+  show(state, problem?.retry_after_s ? words.busyNow(problem) : words.SILENCE);
   blurBar();
 }
 
@@ -203,31 +265,26 @@ function showSilence() {
  * @param {AbortSignal} signal
  */
 async function showPicture(job, signal) {
-  const before = now.photoUrl ?? keptPhoto(job.id);
-  const shown = await display({ before, after: job.links.result });
+  const wasShown = compare.frame.dataset.shown === "both";
+  const shown = await display({ before: now.photoUrl, after: job.links.result });
   if (signal.aborted) return;
-  /** @type {HTMLAnchorElement} */
-  const save = part("save");
-  offerPicture(save, job);
   show("done", words.finished(job));
-  part("options").hidden = !now.photo; // after a reload there is no photo to draw again
-  if (shown === "both") compare.reveal();
-  if (now.photo) await nameAfter(save, job, now.photo, signal);
+  part("options").hidden = !now.photo; // the browser did not keep it: there is none to draw again
+  if (shown === "both" && !wasShown) compare.reveal();
+  const picture = await offerPicture(part("save"), job, now.photo, signal);
+  if (signal.aborted) return;
+  more.offer(picture, compare.before);
+  addThumbnail(job.id, await thumbnailOf(job.links.result));
 }
 
 /** @param {import("./words.js").Reason} reason */
 function fail({ title, detail, mayRetry, isBroken }) {
+  now.mayDraw = mayRetry;
   show("failed", { headline: title, story: now.photo?.name ?? "" });
   part("reason").textContent = detail;
   part("again").hidden = !(mayRetry && now.photo);
-  if (isBroken) display(example);
-  else replaceEmptyFrame(now.run.signal);
-}
-
-/** @param {AbortSignal} signal */
-async function replaceEmptyFrame(signal) {
-  await now.previewed;
-  if (!signal.aborted && compare.before.hidden) display(example);
+  if (!now.photo) displayExample();
+  else if (isBroken) display({ before: null, after: null });
 }
 
 /**

@@ -52,15 +52,16 @@ export class Tiles {
   /** @param {Item} item */
   draw(item) {
     const tile = this.#tiles.get(item.name) ?? this.#add(item);
-    const why = item.error ? words.shortReason(item.error) : "";
+    const why = item.error ? words.reasonOf(item.error) : null;
     tile.item = item;
     tile.frame.dataset.state = item.state;
     if (why || UNDRAWN.has(item.state)) tile.button.removeAttribute("aria-label"); // the tile says it itself
     else tile.button.setAttribute("aria-label", words.tile(item.name, item.state));
     tile.button.setAttribute("aria-disabled", String(!isOpenable(item)));
     tile.button.title = item.name;
-    const [reason, name] = tile.button.querySelectorAll(".why > *");
-    reason.textContent = why || words.stateOf(item.state);
+    const [reason, detail, name] = tile.button.querySelectorAll(".why > *, .tile-name");
+    reason.textContent = why?.title ?? words.stateOf(item.state);
+    detail.textContent = why?.detail ?? "";
     name.textContent = item.name;
     this.#drawImages(tile);
   }

@@ -1,20 +1,22 @@
 /** The dialog in which a tile shows its photo and its picture, one after the other by the arrow keys. */
 
 import { Compare } from "./compare.js";
-import { nameAfter, offerPicture } from "./saving.js";
+import { offerPicture } from "./saving.js";
+import { More } from "./sharing.js";
 import { part } from "./view.js";
 import * as words from "./words.js";
 
 /** @typedef {import("./open-album.js").Item} Item */
 
 export class Viewer {
-  #compare = new Compare(part("viewer-compare"));
+  #more = new More(part("viewer-more"));
   #shown = new AbortController();
   /** @type {HTMLDialogElement} */ #dialog = part("viewer");
   /** @type {string | null} */ #photoUrl = null;
 
   /** @param {{onStep: (step: number) => void, onClose: () => void}} album */
   constructor({ onStep, onClose }) {
+    this.compare = new Compare(part("viewer-compare"), { onSwipe: onStep });
     part("previous").addEventListener("click", () => onStep(-1));
     part("next").addEventListener("click", () => onStep(1));
     part("viewer-close").addEventListener("click", () => this.close());
@@ -44,14 +46,16 @@ export class Viewer {
     this.#letGo();
     const { signal } = this.#shown;
     this.#name(item, place, all);
-    this.#offer(item, signal);
+    const picture = this.#offer(item, signal);
     if (!this.#dialog.open) this.#open();
     const before = await photoUrl;
     if (signal.aborted) return before && URL.revokeObjectURL(before);
     this.#photoUrl = before;
     const isBroken = item.error && words.reasonOf(item.error).isBroken;
     const after = item.job?.result ? item.job.links.result : null;
-    await this.#compare.show({ before: isBroken ? null : before, after });
+    await this.compare.show({ before: isBroken ? null : before, after });
+    const file = await picture;
+    if (!signal.aborted) this.#more.offer(file, this.compare.before);
   }
 
   /**
@@ -71,18 +75,18 @@ export class Viewer {
   /**
    * @param {Item} item
    * @param {AbortSignal} signal
+   * @returns {Promise<File | null>} the picture, if there is one
    */
-  #offer({ name, job }, signal) {
+  async #offer({ name, job }, signal) {
     /** @type {HTMLAnchorElement} */
     const save = part("viewer-save");
-    save.hidden = !job?.result;
-    if (!job?.result) return;
-    offerPicture(save, job);
-    nameAfter(save, job, { name: name.slice(name.lastIndexOf("/") + 1) }, signal);
+    save.classList.toggle("withheld", !job?.result); // its place stays, so that the other buttons do
+    this.#more.offer(null, null);
+    return job?.result ? offerPicture(save, job, { name: name.slice(name.lastIndexOf("/") + 1) }, signal) : null;
   }
 
   #open() {
-    this.#compare.part(50);
+    this.compare.part(50);
     this.#dialog.showModal();
     (part("next").hidden ? part("viewer-close") : part("next")).focus();
   }

@@ -19,7 +19,6 @@ const PHOTO_FAULTS = new Set(["not_a_photo", "damaged_photo", "photo_too_large",
 /** Errors of a file that a browser may show in part, or not at all. */
 const BROKEN = new Set(["not_a_photo", "damaged_photo"]);
 /** Errors whose title lacks the numbers. */
-const WRONG_SIZE = new Set(["photo_too_large", "unusable_photo"]);
 /** Errors after which nothing is left to try. */
 const GONE = new Set(["unknown_job", "expired"]);
 const NOTICEABLE_S = 0.05;
@@ -40,6 +39,9 @@ export const PLEASE_PHOTOS = say.pleasePhotos;
 export const NOTHING_NEW = say.nothingNew;
 export const ADD_HERE = say.addHere;
 export const A_PICTURE = say.picture;
+export const COPIED = say.copied;
+export const NOT_COPIED = say.notCopied;
+export const BEFORE_AFTER = say.beforeAfter;
 
 /** @param {number} status */
 export function statusOnly(status) {
@@ -87,20 +89,21 @@ export function reasonOf({ code, title, detail }) {
   const ours = say.problems[code];
   return {
     title: ours?.title ?? title,
-    detail: ours?.detail ?? detail,
+    detail: translated(detail) ?? ours?.detail ?? detail,
     mayRetry: !PHOTO_FAULTS.has(code) && !GONE.has(code),
     isBroken: BROKEN.has(code),
   };
 }
 
 /**
- * The reason in as few words as say what is wrong: for a photo of the wrong size, how large it is and may be.
- *
- * @param {{code: string, title: string, detail: string}} problem
+ * @param {string} sentence of the service, in English
+ * @returns {string | undefined} the same with its numbers, if the page's language has it
  */
-export function shortReason(problem) {
-  const { title, detail } = reasonOf(problem);
-  return WRONG_SIZE.has(problem.code) ? detail : title;
+function translated(sentence) {
+  for (const [pattern, translate] of say.sentences) {
+    const found = sentence.match(pattern);
+    if (found) return translate(...found.slice(1));
+  }
 }
 
 /**
@@ -130,7 +133,7 @@ export function split(percent) {
 
 /** @param {Date} now */
 export function albumOf(now) {
-  return say.albumOf(now.toLocaleDateString(locale, { day: "numeric", month: "long", year: "numeric" }));
+  return say.albumOf(now.toLocaleString(locale, { day: "numeric", month: "long", ...CLOCK }));
 }
 
 /** @param {import("./album-progress.js").Progress} progress */
@@ -163,6 +166,11 @@ export function albumOver({ all, done, failed, canceled }, expiresAt) {
  */
 export function sendingArchive(name, share) {
   return sentences(share < 1 ? say.sendingArchive(name, Math.floor(share * 100)) : say.unpacking(name));
+}
+
+/** @param {{retry_after_s: number}} problem */
+export function busyNow({ retry_after_s }) {
+  return { headline: say.serviceBusy, story: busy(retry_after_s) };
 }
 
 /** @param {number} retry_after_s */
@@ -206,13 +214,22 @@ export function placeOf(place, all) {
   return say.placeOf(place, all);
 }
 
-/** @param {number} count */
-export function photosCount(count) {
-  return say.photosCount(count);
+/** @param {import("./earlier.js").Earlier} one */
+export function earlierOne({ kind, count, at, style, max_side }) {
+  const facts = [kind === "album" ? say.photosCount(count) : "", style ? look(style, max_side) : "", longAgo(at)];
+  return facts.filter(Boolean).join(" · ");
+}
+
+/**
+ * @param {string} style what it is called
+ * @param {number} max_side
+ */
+export function look(style, max_side) {
+  return [style, say.sizeOf(max_side)].join(say.comma);
 }
 
 /** @param {number} time milliseconds since the epoch */
-export function longAgo(time) {
+function longAgo(time) {
   const isToday = new Date(time).toDateString() === new Date().toDateString();
   return new Date(time).toLocaleString(locale, { ...(isToday ? {} : { weekday: "short" }), ...CLOCK });
 }
@@ -274,8 +291,8 @@ function seconds(value) {
  * @param {number} value in seconds
  */
 function roughly(value) {
-  if (value < MINUTE_S - 5) return say.seconds(number(5 * Math.max(1, Math.ceil(value / 5))));
-  if (value < HOUR_S) return say.minutes(number(Math.ceil(value / MINUTE_S)));
+  if (value < 2 * MINUTE_S - 5) return say.seconds(number(5 * Math.max(1, Math.ceil(value / 5))));
+  if (value < HOUR_S - MINUTE_S / 2) return say.minutes(number(Math.round(value / MINUTE_S)));
   const minutes = Math.round((value % HOUR_S) / MINUTE_S);
   return [say.hours(number(Math.floor(value / HOUR_S))), ...(minutes ? [say.minutes(number(minutes))] : [])].join(" ");
 }
