@@ -42,7 +42,7 @@ from web.schemas import (
 if TYPE_CHECKING:
     from web.rates import Rates
 
-FORM_PARTS = 500  # files of one request, each of which is open until its end; archives hold more
+FORM_PARTS = 500  # files of one request; archives hold more
 ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 
 blueprint = Blueprint("albums", __name__, url_prefix="/api/v1/albums")

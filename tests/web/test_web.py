@@ -102,6 +102,14 @@ def test_the_image_itself_may_be_the_body_with_options_in_the_query(client: Flas
     assert (body(response)["max_side"], body(response)["format"]) == (32, "webp")
 
 
+@pytest.mark.parametrize("suffix", [":events", ":items", ":order", ":counts", "%0A", "0"])
+def test_an_id_that_would_name_another_key_is_unknown(client: FlaskClient, suffix: str) -> None:
+    job, album = body(send(client))["id"], body(client.post(ALBUMS))["id"]
+    client.put(f"{ALBUMS}/{album}/photos/a.png", data=photo_bytes(), content_type="image/png")
+    assert problem(client.get(f"{JOBS}/{job}{suffix}")) == (404, "unknown_job")
+    assert problem(client.get(f"{ALBUMS}/{album}{suffix}")) == (404, "unknown_album")
+
+
 @pytest.mark.usefixtures("work")
 def test_prefer_wait_holds_the_answer_until_the_picture_is_there(client: FlaskClient) -> None:
     response = send(client, headers={"Prefer": "wait=20"})
@@ -238,7 +246,7 @@ def test_too_many_listeners_are_told_to_poll(services: Services) -> None:
     client = app.test_client()
     job = body(send(client))
     pool = app.extensions["sakuga-slots"]
-    while pool.acquire():
+    while pool.acquire(None):
         pass
     assert problem(client.get(job["links"]["events"])) == (503, "unavailable")
     poll = client.get(job["links"]["self"], headers={"Prefer": "wait=20"})
