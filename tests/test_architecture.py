@@ -26,7 +26,7 @@ ALLOWED = {
 # The parts of `shared/`; each may import those before it. A package is one part, however it is split.
 LAYERS = (
     "errors", "engines", "files", "redis_clock", "redis_keys", "telemetry", "validation",
-    "record_codec", "settings", "styles", "redis_connection",
+    "record_codec", "redis_claims", "settings", "styles", "redis_connection",
     "photos", "conversion", "enlarge", "pipeline",
     "storage", "callers", "webhooks",
     "jobs", "scheduling", "albums",

@@ -1,8 +1,10 @@
 """The Flask application: its factory, the translation of errors into responses, and the common headers."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from importlib.metadata import version
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 import structlog
@@ -30,7 +32,7 @@ from shared.errors import (
 )
 from shared.photos.formats import too_many_bytes
 from shared.services import Services
-from shared.settings import WEB_THREADS
+from shared.settings import WEB_THREADS, Settings
 from web import albums, jobs, metrics, page, system
 from web.access import ask_for_key, identify, known_caller, payer, require_access
 from web.context import client_socket
@@ -44,6 +46,7 @@ from web.webhooks import WEBHOOKS
 
 FORM_BYTES = 64 << 10  # what a multipart body needs besides the photo
 MAX_FORM_PARTS = 16
+LOCAL_DOMAINS = (".local", ".internal", ".home.arpa", ".localhost")
 
 log = structlog.get_logger()
 
@@ -71,7 +74,7 @@ def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: T
     app.extensions["sakuga-metrics"] = metrics.install(app, services)
     for blueprint in (jobs.blueprint, albums.blueprint, system.blueprint, page.blueprint):
         app.register_blueprint(blueprint)
-    app.before_request(_refusing_foreign_names(services.settings.host_names))
+    app.before_request(_refusing_foreign_names(services.settings))
     app.before_request(_refuse_cross_site)
     app.before_request(require_queue)
     app.before_request(identify)
@@ -95,14 +98,24 @@ def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: T
     return app
 
 
-def _refusing_foreign_names(known: list[str] | None) -> Callable[[], None]:
-    """Answer only to the host names in `known`, if given: a foreign name may point at this machine."""
+def _refusing_foreign_names(settings: Settings) -> Callable[[], None]:
+    """Answer only to the host names that the settings allow: a foreign name may point at this machine."""
+    known = settings.host_names
 
     def refuse() -> None:
-        if known is not None and urlsplit(f"//{request.host}").hostname not in known:
-            raise BadRequestError("Unrecognised Host header; the operator can allow it with SAKUGA_TRUSTED_HOSTS.")
+        host = urlsplit(f"//{request.host}").hostname or ""
+        if known is None or host in known or (settings.takes_local_names and _is_local(host)):
+            return
+        raise BadRequestError("Unrecognised Host header; the operator can allow it with SAKUGA_TRUSTED_HOSTS.")
 
     return refuse
+
+
+def _is_local(host: str) -> bool:
+    """Return whether a host is an IP address, or a name that nobody can register: no foreign page has one of these."""
+    with suppress(ValueError):
+        return bool(ip_address(host))
+    return "." not in host or host.endswith(LOCAL_DOMAINS)
 
 
 def _refuse_cross_site() -> None:

@@ -12,6 +12,7 @@ from os import SEEK_END
 from typing import BinaryIO, Final
 
 from shared.albums.record import Album, Item
+from shared.albums.walks import Action
 from shared.conversion import Options
 from shared.errors import (
     AlbumFullError,
@@ -26,10 +27,10 @@ from shared.jobs.record import Job, Lane, State, error_info, new_id
 from shared.photos.filenames import is_clutter, is_photo_name, safe_name, with_number
 from shared.photos.inspection import inspect
 from shared.services import Services
-from shared.usecases.albums import erase_album
 from shared.usecases.archives import name_in, open_archive, unpack
 from shared.usecases.jobs import erase
 from shared.usecases.submit import Order, submit
+from shared.usecases.walks import walk_album
 
 LOOK_AHEAD: Final = 100  # numbers of a name at a time
 _REMEMBERED: Final = {413, 415, 422}  # a retry cannot help
@@ -213,8 +214,7 @@ def _add(services: Services, album: Album, item: Item, before: Item | None, phot
     )
     pending = Item(item.name, item.job_id)  # written first: a crash in between leaves no job without a name
     try:
-        if before is None:
-            _require_room(services, album)
+        _require_room(services, album, is_new=before is None)
         services.albums.put(album, pending, before)
         job = submit(services, photo, order)
     except SakugaError as error:
@@ -239,7 +239,7 @@ def _require_there(services: Services, album: Album, item: Item, before: Item | 
             with suppress(UnknownJobError):
                 erase(services, job_id)
     # With the others, which whoever erases it would no longer find, were this to go first.
-    erase_album(services, album.id)
+    walk_album(services, album, Action.ERASE)
     raise UnknownAlbumError("The album was deleted.")
 
 
@@ -266,7 +266,7 @@ def _refuse(services: Services, album: Album, item: Item, error: SakugaError, nu
                 series.found(wanted, before.error)
                 continue
             try:
-                _require_room(services, album)
+                _require_room(services, album, is_new=True)
             except (AlbumFullError, QueueFullError) as full:
                 return UploadResult(wanted, error=full)
             services.albums.put(album, replace(item, name=wanted), None)
@@ -275,10 +275,11 @@ def _refuse(services: Services, album: Album, item: Item, error: SakugaError, nu
     raise AssertionError  # numbers do not end
 
 
-def _require_room(services: Services, album: Album) -> None:
-    """Refuse a name that the album or Redis has no room for; recording a rejection takes room like a photo."""
-    services.albums.require_room(album.id)
-    services.admission.require_memory()
+def _require_room(services: Services, album: Album, *, is_new: bool) -> None:
+    """Refuse a photo that the album or Redis has no room for; recording a rejection takes room like a photo."""
+    if is_new:
+        services.albums.require_room(album.id)
+    services.admission.require_memory(album.caller)
 
 
 def _is_final(error: SakugaError | None) -> bool:

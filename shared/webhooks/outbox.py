@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, cast
 import structlog
 
 from shared import redis_keys
+from shared.redis_claims import claim_due
 from shared.redis_clock import Clock
 from shared.webhooks.addresses import DeliveryError, require_allowed
 from shared.webhooks.delivery import post
@@ -20,11 +21,6 @@ DELAYS_S: Final = (5, 60, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600)
 LOOK_S: Final = 2  # the interval between checks for due messages
 MAX_WAITING: Final = 1000  # messages per check that find their caller or host at its limit
 CLAIM_S: Final = 120  # after which another node may send it; above the deadline and the time to resolve a name
-_CLAIM: Final = """
-local due = redis.call('ZRANGE', KEYS[1], '-inf', ARGV[1], 'BYSCORE', 'LIMIT', 0, ARGV[3])
-for _, message in ipairs(due) do redis.call('ZADD', KEYS[1], ARGV[2], message) end
-return due
-"""
 
 # Count a failed attempt at a message, unless its time to live has ended meanwhile: what is left of it would come back
 # without an address. KEYS: the due messages, the message. ARGV: the message, when it is due again.
@@ -104,7 +100,7 @@ class Webhooks:
     def _claim(self, count: int) -> dict[str, list[str | None]]:
         """Claim up to `count` due messages, which no other node sends for `CLAIM_S`; return URL and caller of each."""
         now = self._clock.now()
-        claimed = cast("list[str]", self._redis.eval(_CLAIM, 1, redis_keys.WEBHOOKS_DUE, now, now + CLAIM_S, count))
+        claimed = claim_due(self._redis, redis_keys.WEBHOOKS_DUE, now=now, until=now + CLAIM_S, count=count)
         with self._redis.pipeline(transaction=False) as pipe:
             for message_id in claimed:
                 pipe.hmget(redis_keys.webhook_message(message_id), ["url", "caller"])

@@ -1,18 +1,25 @@
 """What one caller takes is charged to that caller: others notice nothing."""
 
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from threading import Barrier
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
 from cli.keys import Allowance, create_caller
 from shared.callers.api_keys import Scope, read_keys
+from shared.scheduling import admission
+from shared.scheduling.admission import MAX_MEMORY
+from shared.scheduling.room import ALBUM_BYTES, HOUR_S, JOB_BYTES
 from shared.services import Services
 from shared.settings import WEB_THREADS
+from tests.conftest import photo_bytes, wait_until
 from tests.web.test_web import ALBUMS, JOBS, body, problem
 from web.app import create_app
 from web.held_requests import SlotPool
@@ -97,3 +104,54 @@ def test_a_caller_with_too_many_requests_at_a_time_is_refused(callers: Callers) 
     callers.mallory.get("/nested")
     assert inside == [(429, "too_many_requests")]
     assert callers.mallory.get(JOBS).status_code == 200
+
+
+@pytest.fixture
+def _little_memory(guarded: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Leave Redis room for some hundred jobs."""
+    monkeypatch.setattr(admission, "READ_AGAIN_S", 0)
+    before = str(guarded.redis.config_get("maxmemory")["maxmemory"])
+    used = int(guarded.redis.info("memory")["used_memory"])
+    guarded.redis.config_set("maxmemory", int((used + (800 << 10)) / MAX_MEMORY))
+    yield
+    guarded.redis.config_set("maxmemory", before)
+
+
+def refused_photos(client: FlaskClient, album: str, count: int) -> TestResponse:
+    """Send photos that are not accepted, under long names."""
+    folder = "/".join(["x" * 230] * 7)
+    files = [(BytesIO(b"no photo"), f"{folder}/{number}.png") for number in range(count)]
+    return client.post(f"{album}/photos", data={"photos": files})
+
+
+@pytest.mark.usefixtures("_little_memory")
+def test_refused_photos_of_one_caller_leave_memory_for_others(callers: Callers) -> None:
+    album = body(callers.mallory.post(ALBUMS))["links"]["self"]
+    refused: list[str] = []
+    while "Your jobs and albums" not in "".join(refused):
+        sent = body(refused_photos(callers.mallory, album, 10))
+        refused = [one["error"]["detail"] for one in sent["rejected"]]
+    assert problem(send(callers.mallory)) == (503, "queue_full")
+    assert send(callers.alice).status_code == 202
+    assert callers.mallory.delete(album).status_code == 204
+    wait_until(lambda: send(callers.mallory).status_code == 202, "what was deleted has made room")
+
+
+def test_what_a_caller_takes_is_counted_until_it_is_erased_or_has_expired(
+    callers: Callers, guarded: Services, key_file: Path, advance_clock: Callable[[float], None]
+) -> None:
+    mallory = read_keys(key_file).callers[0].id
+    album = body(callers.mallory.post(ALBUMS))["links"]["self"]
+    job = body(send(callers.mallory))["links"]["self"]
+    assert guarded.room.taken(mallory) == ALBUM_BYTES + len("NoneNone") + JOB_BYTES
+    callers.mallory.delete(album)
+    callers.mallory.delete(job)
+    assert guarded.room.taken(mallory) == 0
+    refused_photos(callers.mallory, body(callers.mallory.post(ALBUMS))["links"]["self"], 1)
+    assert guarded.room.taken(mallory) > 6000
+    advance_clock(guarded.settings.ttl_s + 2 * HOUR_S)
+    assert guarded.room.taken(mallory) == 0
+
+
+def send(client: FlaskClient) -> TestResponse:
+    return client.post(JOBS, data=photo_bytes(), content_type="image/png")
