@@ -6,6 +6,7 @@ within limits. All requests are idempotent: an album's photos by their names, a 
 
 import hashlib
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Final, Self, TypeVar
@@ -25,6 +26,7 @@ BUSY_RETRY_S: Final = 1800  # for one request to a busy server
 HOLD_S: Final = 5  # how long the server holds a request for a job, and Ctrl-C may have to wait
 CANCEL_S: Final = 2  # timeout after Ctrl-C
 POLL_S: Final = 1.0  # where the server cannot hold the request
+WALK_POLL_S: Final = 1.0  # while the server does something with all photos of a large album
 TIMEOUT: Final = httpx.Timeout(30, connect=10, pool=None)
 DIGESTS_AT_ONCE: Final = 10_000
 _BUSY: Final = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
@@ -64,6 +66,7 @@ class RemoteAlbum(BaseModel):
     id: str
     counts: dict[State, int]
     eta_s: float | None
+    pending: list[str] = []  # an earlier release does everything at once
 
     @property
     def unfinished(self) -> int:
@@ -194,8 +197,12 @@ class Remote:
         return _parsed(RemoteAlbum, self._request("GET", f"/api/v1/albums/{album_id}"))
 
     def retry(self, album_id: str) -> RemoteAlbum:
-        """Retry the photos that failed or were canceled."""
-        return _parsed(RemoteAlbum, self._request("POST", f"/api/v1/albums/{album_id}/retry"))
+        """Retry the photos that failed or were canceled, and wait until all of them are queued."""
+        album = _parsed(RemoteAlbum, self._request("POST", f"/api/v1/albums/{album_id}/retry"))
+        while "retry" in album.pending:
+            time.sleep(WALK_POLL_S)
+            album = self.album(album_id)
+        return album
 
     def missing(self, album_id: str, digests: list[str]) -> set[str]:
         """Return the digests of the photos that the album does not have."""

@@ -27,6 +27,9 @@ RECOUNT: Final = "sakuga:recount"  # hash: the unfinished jobs counted so far in
 
 # Albums, webhooks, stored objects, requests
 ALBUMS_ENDED: Final = "sakuga:albums:ended"  # set of albums in which a photo has finished since the last notification
+WALKS: Final = (
+    "sakuga:walks"  # sorted set: "caller album action" of walks through albums, by when a node may begin them
+)
 WEBHOOKS_DUE: Final = "sakuga:webhooks:due"  # sorted set of undelivered messages, by when they are due
 REFERENCES: Final = "sakuga:references"  # sorted set of references, as "referrer key", by when they expire
 RESERVATIONS: Final = "sakuga:reservations"  # sorted set: "job pixels quota" of photos being admitted, by their end
@@ -61,6 +64,11 @@ def caller_jobs(caller: str) -> str:
 def cached_result(result_key: str) -> str:
     """Hash: the result under a key of the store, and its notes."""
     return f"sakuga:result:{result_key}"
+
+
+def room(caller: str) -> str:
+    """Hash: the bytes of Redis that a caller takes, by the hour (since the epoch) in which it took them."""
+    return f"sakuga:room:{caller}"
 
 
 def idempotency(caller: str, key: str) -> str:

@@ -6,6 +6,7 @@ from redis import Redis
 
 from shared.albums.counts import AlbumCounts
 from shared.albums.store import Albums
+from shared.albums.walks import Walks
 from shared.callers.api_keys import ApiKeys
 from shared.callers.quotas import Quotas
 from shared.jobs.attempts import Attempts
@@ -25,6 +26,7 @@ from shared.scheduling.lanes import Lanes
 from shared.scheduling.leases import Leases
 from shared.scheduling.recount import Recount
 from shared.scheduling.resend_locks import ResendLocks
+from shared.scheduling.room import Room
 from shared.scheduling.workers import Workers
 from shared.settings import Settings
 from shared.storage.backends import open_store
@@ -47,6 +49,7 @@ class Services:
     styles: Styles
     workers: Workers
     lanes: Lanes
+    room: Room
     admission: Admission
     estimates: Estimates
     leases: Leases
@@ -58,6 +61,7 @@ class Services:
     totals: Totals
     cached_results: CachedResults
     albums: Albums
+    walks: Walks
     webhooks: Webhooks
     references: References
     queue: Queue
@@ -76,6 +80,7 @@ def connect(settings: Settings, *, wait_s: float = WAIT_S) -> Services:
     workers, lanes = Workers(redis, clock), Lanes(redis, clock)
     leases = Leases(redis, timeout_s=settings.visibility_timeout_s)
     resend_locks, cached_results, totals = ResendLocks(redis), CachedResults(redis), Totals(redis)
+    room = Room(redis, clock, ttl_s=settings.ttl_s)
     quarantine, events = Quarantine(redis), Events(redis)
     jobs = Jobs(
         redis,
@@ -90,6 +95,7 @@ def connect(settings: Settings, *, wait_s: float = WAIT_S) -> Services:
             totals,
             quarantine,
             AlbumCounts(clock),
+            room,
             events,
         ),
         ticket=lanes.ticket,
@@ -105,7 +111,8 @@ def connect(settings: Settings, *, wait_s: float = WAIT_S) -> Services:
         styles=installed_styles(settings.data_dir),
         workers=workers,
         lanes=lanes,
-        admission=Admission(redis, lanes, workers, max_queued_megapixels=settings.max_queued_megapixels),
+        room=room,
+        admission=Admission(redis, lanes, workers, room, max_queued_megapixels=settings.max_queued_megapixels),
         estimates=Estimates(redis, clock),
         leases=leases,
         resend_locks=resend_locks,
@@ -120,7 +127,8 @@ def connect(settings: Settings, *, wait_s: float = WAIT_S) -> Services:
         quarantine=quarantine,
         totals=totals,
         cached_results=cached_results,
-        albums=Albums(redis, clock, jobs, max_photos=settings.max_album_photos, wait_s=wait_s),
+        albums=Albums(redis, clock, jobs, room, max_photos=settings.max_album_photos, wait_s=wait_s),
+        walks=Walks(redis, clock),
         webhooks=Webhooks(redis, clock, private_hosts=frozenset(settings.webhook_hosts.replace(",", " ").split())),
         references=References(redis, clock, store, wait_s=wait_s),
         queue=Queue(celery_app(settings), redis),

@@ -93,10 +93,15 @@ class Settings(BaseSettings):
         itself and what its operator names, and not a web page that has a name of its own pointed at it.
         """
         named = self.trusted_hosts.lower().replace(",", " ").split()
-        if "*" in named or (not named and self.reached_at not in LOOPBACK):
-            return None
+        if "*" in named or (not named and self.reached_at not in LOOPBACK and self.api_keys):
+            return None  # a page that is not ours has no key
         public = urlsplit(self.store_public_url).hostname  # clients fetch pictures there, so they come from there, too
         return [*LOOPBACK, socket.gethostname().lower(), *([public] if public else []), *named]
+
+    @property
+    def takes_local_names(self) -> bool:
+        """Whether it may be called by any name that nobody can register: it is open to a network, without keys."""
+        return not self.trusted_hosts and self.reached_at not in LOOPBACK
 
     @property
     def reached_at(self) -> str:

@@ -8,6 +8,7 @@ import sys
 import warnings
 
 import structlog
+from PIL import Image
 
 
 def configure_logs(level: str) -> None:
@@ -40,3 +41,5 @@ def configure_logs(level: str) -> None:
     logging.captureWarnings(capture=True)
     # Pillow's are about damaged metadata, of which any photo may have some; a damaged picture is an error.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+    # Each names a size, and Python remembers every text it has warned with: a leak that senders control.
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)

@@ -263,7 +263,8 @@ def as_subclass(original: object, kind: type[T]) -> T:
 
 def with_queue_limit(services: Services, megapixels: float) -> Services:
     """Return the same services with lanes that hold this many megapixels."""
-    admission = Admission(services.redis, services.lanes, services.workers, max_queued_megapixels=megapixels)
+    parts = (services.redis, services.lanes, services.workers, services.room)
+    admission = Admission(*parts, max_queued_megapixels=megapixels)
     return replace(services, admission=admission)
 
 

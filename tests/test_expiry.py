@@ -30,6 +30,7 @@ from shared.redis_keys import (
     RESERVATIONS,
     SLOWDOWN,
     TOTALS,
+    WALKS,
     WEBHOOKS_DUE,
     WORKERS,
     lane_sent,
@@ -38,12 +39,13 @@ from shared.redis_keys import (
 from shared.services import Services, connect
 from shared.storage.disk import DiskStore
 from shared.storage.references import References
-from shared.usecases import maintenance
+from shared.usecases import maintenance, walks
 from shared.usecases.albums import notify_finished
 from shared.usecases.dispatch import dispatch
 from shared.usecases.jobs import erase, retry
 from shared.usecases.maintenance import Reconciliation, expire_due
 from shared.usecases.recovery import resend_lost
+from shared.usecases.walks import Walking
 from tests.conftest import ROOT, ToyEngine, expire_lease, photo_bytes
 from tests.shared.albums.test_albums import ALBUMS, body, put, upload
 from tests.shared.webhooks.test_webhooks import Receiver, receiver  # noqa: F401  a fixture
@@ -76,6 +78,7 @@ INDEXES = {
     FLOW_PIXELS: "its last job begins or ends",
     OUTSTANDING: "its last job ends",
     ALBUMS_ENDED: "somebody has looked whether it has ended",
+    WALKS: "every photo of the album has been looked at, or the opposite is asked for",
     WEBHOOKS_DUE: "the message was heard, or is given up",
     RESERVATIONS: "the photo is admitted or refused, or a reconciliation ends it",
 }
@@ -153,6 +156,7 @@ class Place:
         while self.reconciliation.is_under_way:
             self.watch.look()
             self.reconciliation.beat()
+        Walking(services).beat()
         services.references.release_expired()
         services.webhooks.send_due()
 
@@ -170,6 +174,7 @@ class Place:
 @pytest.fixture
 def place(guarded: Services, key_file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     monkeypatch.setattr(maintenance, "STEPS_PER_BEAT", 1)
+    monkeypatch.setattr(walks, "PAGE", 4)  # fewer photos than any album has
     settings = guarded.settings.model_copy(update={"webhook_hosts": "localhost"})
     services = connect(settings)
     watch = Watch(services.redis)

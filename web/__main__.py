@@ -1,10 +1,13 @@
 """`python -m web`: serve the application with gunicorn until told to stop."""
 
+import errno
 import gc
+import resource
 import socket
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import structlog
 from flask import Flask
@@ -24,12 +27,20 @@ from web.slow_clients import MAX_WAITING_CLIENTS, ClientSocket, WaitingClients
 
 LOCK_WAIT_S = 5  # for a locked photo: the lock of a worker that died would otherwise block many of the few threads
 GRACE_S = 10  # for requests in progress; those that merely wait are ended at once
+FILES_PER_THREAD = 8  # open at a time beside the connection: a form, a photo, the store, Redis
+OTHER_FILES = 64
+MAX_CONNECTIONS = 1000
+NO_FILES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+ACCEPT_PAUSE_S = 0.1  # while there is no descriptor for another connection: the loop would spin
 
 log = structlog.get_logger()
 
 
 class LimitedThreadWorker(ThreadWorker):  # type: ignore[misc]
-    """Serves with many threads, which wait for slow clients only within limits."""
+    """Serves with many threads, which wait for slow clients only within limits.
+
+    Idle connections make room for new ones: nobody can keep others out by holding many.
+    """
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
@@ -46,6 +57,30 @@ class LimitedThreadWorker(ThreadWorker):  # type: ignore[misc]
         if is_kept and not client.problem:
             return is_kept
         client.linger()  # here: the loop, which serves all clients, would block
+        return False
+
+    def accept(self, listener: socket.socket) -> None:
+        """Accept a connection; where that takes the last one, or there are no descriptors, close an idle one."""
+        try:
+            super().accept(listener)
+        except OSError as error:
+            if error.errno not in NO_FILES:
+                raise
+            log.warning("failed to accept a connection; will retry", error=error.strerror)
+            if not self._close_idlest():
+                time.sleep(ACCEPT_PAUSE_S)
+        if self.nr_conns >= self.worker_connections:
+            self._close_idlest()
+
+    def _close_idlest(self) -> bool:
+        """Close the connection that has been idle the longest: best one that never sent anything."""
+        for idle in (self.pending_conns, self.keepalived_conns):
+            if idle:
+                conn = idle.popleft()
+                self.poller.unregister(conn.sock)
+                self.nr_conns -= 1
+                conn.close()
+                return True
         return False
 
     @contextmanager
@@ -73,6 +108,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "worker_class": LimitedThreadWorker,
             "workers": 1,
             "threads": WEB_THREADS,
+            "worker_connections": _connections(),
             "graceful_timeout": GRACE_S,
             "keepalive": 75,
             "timeout": 60,
@@ -93,6 +129,16 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def _is_serving(self) -> bool:
         return self._worker is None or bool(self._worker.alive)
+
+
+def _connections() -> int:
+    """Return how many connections there may be at a time; first allow this process as many files as it may have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS has a limit of its own below
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    left = MAX_CONNECTIONS if files == resource.RLIM_INFINITY else files - WEB_THREADS * FILES_PER_THREAD - OTHER_FILES
+    return max(2 * WEB_THREADS, min(MAX_CONNECTIONS, left))
 
 
 def _share_memory(_arbiter: object, _worker: object) -> None:

@@ -1,5 +1,6 @@
 """Authentication and authorisation: by an API key in the header, or by a session that a browser began with one."""
 
+from ipaddress import ip_address
 from typing import Final
 
 from flask import Response, current_app, g, request
@@ -12,6 +13,7 @@ from web.openapi import Access, Operation
 from web.sessions import COOKIE, key_of_session
 
 OPEN_VIEWS: Final = {"static", "page.index", "page.sign_in", "page.sign_out", "service.openapi", "service.docs"}
+_SHARED_BITS: Final = 64  # of an IPv6 address: one subscriber has a whole network
 UNWATCHED: Final = {"static", "service.livez", "service.readyz"}  # answered for anyone, whatever is down
 
 
@@ -62,6 +64,20 @@ def known_caller() -> Caller | None:
     return caller
 
 
+def sender() -> str:
+    """Return who sent this request: the caller or, where callers are not told apart, the network it came from."""
+    caller = known_caller()
+    return caller.id if caller and caller is not PUBLIC else _network(request.remote_addr)
+
+
+def payer() -> str | None:
+    """Return to whose share of the web server this request is charged; None if it came from this machine itself.
+
+    Without keys that is its only user, or a proxy that does not say whom it serves.
+    """
+    return None if known_caller() is PUBLIC and _is_loopback(request.remote_addr) else sender()
+
+
 def ask_for_key(response: Response) -> None:
     """Add the WWW-Authenticate header (RFC 6750)."""
     error = ', error="invalid_token"' if _bearer() else ""
@@ -85,3 +101,21 @@ def _bearer() -> str:
     """Return the key of the header; other schemes belong to proxies in front of the service."""
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     return key.strip() if scheme.lower() == "bearer" else ""
+
+
+def _network(address: str | None) -> str:
+    """Return what identifies a sender without a key: its IPv4 address, or its IPv6 network."""
+    try:
+        found = ip_address(address or "")
+    except ValueError:
+        return "unknown"
+    if found.version == 4:  # noqa: PLR2004
+        return str(found)
+    return f"{int(found) >> _SHARED_BITS:x}"
+
+
+def _is_loopback(address: str | None) -> bool:
+    try:
+        return ip_address(address or "").is_loopback
+    except ValueError:
+        return False

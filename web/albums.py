@@ -9,12 +9,14 @@ from flask import Blueprint, Response, current_app, request, url_for
 from werkzeug.datastructures import FileStorage
 
 from shared.albums.record import Album, Entry
+from shared.albums.walks import Action
 from shared.conversion import Options
 from shared.errors import BadRequestError, SakugaError
 from shared.jobs.record import State, error_info
 from shared.usecases import albums
 from shared.usecases.archive_uploads import ArchiveUpload, Skipped
 from shared.usecases.uploads import Numbering, UploadResult, add_photo, replace_photo
+from shared.usecases.walks import walk_album
 from web.archive import archive_of
 from web.context import services
 from web.events import album_stream
@@ -46,7 +48,7 @@ from web.schemas import (
 if TYPE_CHECKING:
     from web.rates import Rates
 
-FORM_PARTS = 500  # files of one request, each of which is open until its end; archives hold more
+FORM_PARTS = 500  # files of one request; archives hold more
 ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 
 blueprint = Blueprint("albums", __name__, url_prefix="/api/v1/albums")
@@ -172,7 +174,7 @@ def list_photos(album_id: str, options: PhotoPageOptions) -> Response:
 def listen_to_album(album_id: str) -> Response:
     album = own_album(album_id)
     after = last_event_id()
-    if after and after == services().albums.last_event(album.id) and services().albums.has_ended(album.id):
+    if after and after == services().albums.last_event(album.id) and _has_ended(album):
         return Response(status=204)  # tells an EventSource not to reconnect
     return stream_response(
         lambda slot: album_stream(
@@ -180,6 +182,7 @@ def listen_to_album(album_id: str) -> Response:
             slot,
             album.id,
             after=after,
+            has_ended=lambda: _has_ended(album),
             render=lambda: _body(services().albums.get(album.id)).model_dump_json(),
             render_photo=lambda entry: _photo(entry).model_dump_json(),
         ),
@@ -200,26 +203,38 @@ def get_archive(album_id: str) -> Response:
 
 
 @blueprint.post("/<album_id>/retry")
-@operation("Retry an album's failed photos", answers={200: AlbumBody}, problems=(404, 503), access=Access.SUBMIT)
+@operation(
+    "Retry an album's failed photos",
+    answers={200: AlbumBody, 202: AlbumBody},
+    problems=(404, 503),
+    access=Access.SUBMIT,
+)
 def retry_album(album_id: str) -> Response:
-    album = own_album(album_id)
-    albums.retry_album(services(), album.id)
-    return answer(_body(album))
+    return _walked(own_album(album_id), Action.RETRY)
 
 
 @blueprint.post("/<album_id>/cancel")
-@operation("Cancel an album", answers={200: AlbumBody}, problems=(404,), access=Access.SUBMIT)
+@operation("Cancel an album", answers={200: AlbumBody, 202: AlbumBody}, problems=(404,), access=Access.SUBMIT)
 def cancel_album(album_id: str) -> Response:
-    album = own_album(album_id)
-    albums.cancel_album(services(), album.id)
-    return answer(_body(album))
+    return _walked(own_album(album_id), Action.CANCEL)
 
 
 @blueprint.delete("/<album_id>")
-@operation("Delete an album with its photos and pictures", answers={204: None}, problems=(404,), access=Access.SUBMIT)
+@operation(
+    "Delete an album with its photos and pictures",
+    answers={204: None, 202: AlbumBody},
+    problems=(404,),
+    access=Access.SUBMIT,
+)
 def delete_album(album_id: str) -> Response:
-    albums.erase_album(services(), own_album(album_id).id)
-    return Response(status=204)
+    album = own_album(album_id)
+    return Response(status=204) if walk_album(services(), album, Action.ERASE) else answer(_body(album), 202)
+
+
+def _walked(album: Album, action: Action) -> Response:
+    """Answer with the album; 202 while a worker is still to do it, as `pending` says."""
+    is_done = walk_album(services(), album, action)
+    return answer(_body(album), 200 if is_done else 202)
 
 
 def _taken(
@@ -251,6 +266,11 @@ def _accepted(taken: UploadResult) -> AcceptedPhoto:
     return AcceptedPhoto(name=taken.name, job=job.id, links=job_links(job.id))
 
 
+def _has_ended(album: Album) -> bool:
+    """Return whether nothing of the album changes any more by itself."""
+    return services().albums.has_ended(album.id) and not services().walks.pending(album.caller, album.id)
+
+
 def _photo(entry: Entry) -> AlbumPhoto:
     item, job = entry.item, entry.job
     gone = State.FAILED if item.error else State.EXPIRED
@@ -271,6 +291,7 @@ def _body(album: Album) -> AlbumBody:
         counts=Counts(**{state.value: number for state, number in counts.items()}),
         progress=round(1 - unfinished / all_photos, 4) if all_photos else 0.0,
         eta_s=rounded(services().estimates.flow_eta_s(album.id)) if unfinished else None,
+        pending=services().walks.pending(album.caller, album.id),
         created_at=utc(album.created_at),
         expires_at=utc(album.expires_at),
         links=_links(album),

@@ -1,14 +1,15 @@
 """The Flask application: its factory, the translation of errors into responses, and the common headers."""
 
-import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import IO, cast
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 import structlog
-from flask import Flask, Request, Response, current_app, request
+from flask import Flask, Response, current_app, g, request
+from gunicorn.http.errors import ParseException
 from redis.exceptions import RedisError
 from werkzeug.exceptions import (
     ClientDisconnected,
@@ -25,15 +26,17 @@ from shared.errors import (
     CrossSiteError,
     MethodNotAllowedError,
     SakugaError,
+    TooManyRequestsError,
     UnauthorizedError,
     UnknownRouteError,
 )
 from shared.photos.formats import too_many_bytes
 from shared.services import Services
-from shared.settings import WEB_THREADS
+from shared.settings import WEB_THREADS, Settings
 from web import albums, jobs, metrics, page, system
-from web.access import ask_for_key, identify, require_access
+from web.access import ask_for_key, identify, known_caller, payer, require_access
 from web.context import client_socket
+from web.forms import SpoolingRequest
 from web.held_requests import SlotPool
 from web.openapi import document
 from web.rates import Rates, add_rate_headers
@@ -43,16 +46,9 @@ from web.webhooks import WEBHOOKS
 
 FORM_BYTES = 64 << 10  # what a multipart body needs besides the photo
 MAX_FORM_PARTS = 16
-SPOOLED_PART_BYTES = 64 << 10
+LOCAL_DOMAINS = (".local", ".internal", ".home.arpa", ".localhost")
 
 log = structlog.get_logger()
-
-
-class SpoolingRequest(Request):
-    """Keeps all but small files of a form on disk: an upload of many photos takes no memory."""
-
-    def _get_file_stream(self, *_: object, **__: object) -> IO[bytes]:
-        return cast("IO[bytes]", tempfile.SpooledTemporaryFile(SPOOLED_PART_BYTES))
 
 
 def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: True) -> Flask:
@@ -71,16 +67,19 @@ def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: T
     app.config["MAX_FORM_PARTS"] = MAX_FORM_PARTS
     app.extensions["sakuga"] = services
     app.extensions["sakuga-slots"] = SlotPool(WEB_THREADS // 2, is_serving)
+    threads = SlotPool(WEB_THREADS)
     rates = app.extensions["sakuga-rates"] = Rates(services)
     app.extensions["sakuga-store-check"] = Check(services.store.check)
     app.extensions["sakuga-queue-check"] = queue_check(services.settings)
     app.extensions["sakuga-metrics"] = metrics.install(app, services)
     for blueprint in (jobs.blueprint, albums.blueprint, system.blueprint, page.blueprint):
         app.register_blueprint(blueprint)
-    app.before_request(_refusing_foreign_names(services.settings.host_names))
+    app.before_request(_refusing_foreign_names(services.settings))
     app.before_request(_refuse_cross_site)
     app.before_request(require_queue)
     app.before_request(identify)
+    app.before_request(lambda: _take_thread(threads))
+    app.teardown_request(lambda _: _return_thread(threads))
     app.before_request(rates.count)
     app.before_request(require_access)
     app.register_error_handler(SakugaError, _problem)
@@ -99,14 +98,24 @@ def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: T
     return app
 
 
-def _refusing_foreign_names(known: list[str] | None) -> Callable[[], None]:
-    """Answer only to the host names in `known`, if given: a foreign name may point at this machine."""
+def _refusing_foreign_names(settings: Settings) -> Callable[[], None]:
+    """Answer only to the host names that the settings allow: a foreign name may point at this machine."""
+    known = settings.host_names
 
     def refuse() -> None:
-        if known is not None and urlsplit(f"//{request.host}").hostname not in known:
-            raise BadRequestError("Unrecognised Host header; the operator can allow it with SAKUGA_TRUSTED_HOSTS.")
+        host = urlsplit(f"//{request.host}").hostname or ""
+        if known is None or host in known or (settings.takes_local_names and _is_local(host)):
+            return
+        raise BadRequestError("Unrecognised Host header; the operator can allow it with SAKUGA_TRUSTED_HOSTS.")
 
     return refuse
+
+
+def _is_local(host: str) -> bool:
+    """Return whether a host is an IP address, or a name that nobody can register: no foreign page has one of these."""
+    with suppress(ValueError):
+        return bool(ip_address(host))
+    return "." not in host or host.endswith(LOCAL_DOMAINS)
 
 
 def _refuse_cross_site() -> None:
@@ -118,6 +127,23 @@ def _refuse_cross_site() -> None:
         return
     if request.headers.get("Sec-Fetch-Site") == "cross-site" or _origin() not in {None, request.host}:
         raise CrossSiteError("Pages on other web sites may not use this service.")
+
+
+def _take_thread(threads: SlotPool) -> None:
+    """Charge the thread that serves this request to its sender.
+
+    Raises:
+        TooManyRequestsError: the sender occupies as many as are left for all others.
+    """
+    holder = payer() if known_caller() else None
+    if holder and not threads.acquire(holder):
+        raise TooManyRequestsError("Too many of your requests are being served; send fewer at a time.", retry_after_s=1)
+    g.thread_holder = holder
+
+
+def _return_thread(threads: SlotPool) -> None:
+    if holder := g.pop("thread_holder", None):
+        threads.release(holder)
 
 
 def _answered(error: Exception, services: Services) -> Response:
@@ -142,6 +168,8 @@ def _translated(error: Exception, services: Services) -> SakugaError:
             return refusal
         case ClientDisconnected():
             return BadRequestError("The request ended before its body was complete.")
+        case ParseException():  # of a body, which is read here; gunicorn answers those of a head itself
+            return _refuse_client(BadRequestError("The body is malformed: its chunks do not follow RFC 9112."))
         case HTTPException():
             return _refused_by_flask(error, services)
         case RedisError():
@@ -156,6 +184,13 @@ def _refusal_of_client() -> SakugaError | None:
     """Return why the client of this request was cut off, if it was."""
     client = client_socket()
     return client.problem if client is not None else None
+
+
+def _refuse_client(problem: SakugaError) -> SakugaError:
+    """Let the connection end with this answer: where the next request would begin is unknown."""
+    if (client := client_socket()) is not None:
+        client.problem = problem
+    return problem
 
 
 def _refused_by_flask(error: HTTPException, services: Services) -> SakugaError:

@@ -71,6 +71,7 @@ def album_stream(
     album_id: str,
     *,
     after: str,
+    has_ended: Callable[[], bool],
     render: Callable[[], str],
     render_photo: Callable[[Entry], str],
 ) -> Iterator[str]:
@@ -81,7 +82,7 @@ def album_stream(
     last = after or albums.last_event(album_id)
     try:
         yield _event("progress", last, render())
-        yield from _follow_album(albums, slot, album_id, last, render, render_photo)
+        yield from _follow_album(albums, slot, album_id, last, has_ended, render, render_photo)
     except (UnknownAlbumError, NewerRecordError):
         return  # likewise
 
@@ -91,12 +92,13 @@ def _follow_album(
     slot: Slot,
     album_id: str,
     last: str,
+    has_ended: Callable[[], bool],
     render: Callable[[], str],
     render_photo: Callable[[Entry], str],
 ) -> Iterator[str]:
     spoke = told = time.monotonic()
     while slot.is_wanted():
-        is_over = albums.has_ended(album_id)  # asked first: what ended it is then among the events
+        is_over = has_ended()  # asked first: what ended it is then among the events
         events = albums.events(album_id, after=last, wait_s=0 if is_over else READ_BLOCK_S)
         latest = {event.name: event.id for event in events}
         for entry in albums.get_many(album_id, list(latest)):

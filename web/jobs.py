@@ -198,7 +198,7 @@ def _wait_if_preferred(job: Job) -> tuple[Job, int]:
     try:
         return services().events.wait_for_end(job.id, seconds, keep_waiting=slot.is_wanted), seconds
     finally:
-        slot.pool.release()
+        slot.release()
 
 
 def _require_result(job: Job) -> ResultInfo:

@@ -6,7 +6,6 @@ last 60 seconds.
 
 import time
 from dataclasses import dataclass
-from ipaddress import ip_address
 from math import ceil
 from typing import Final
 
@@ -18,15 +17,13 @@ from limits.strategies import MovingWindowRateLimiter
 from redis.exceptions import RedisError
 
 from shared import redis_keys
-from shared.callers.api_keys import PUBLIC
 from shared.errors import TooManyRequestsError
 from shared.services import Services
-from web.access import OPEN_VIEWS, UNWATCHED, known_caller
+from web.access import OPEN_VIEWS, UNWATCHED, known_caller, sender
 
 WINDOW_S: Final = 60
 ALBUMS_PER_MINUTE: Final = 60
 _UNCOUNTED: Final = UNWATCHED | OPEN_VIEWS - {"page.sign_in"}  # the page itself could not show the error
-_SHARED_BITS: Final = 64  # of an IPv6 address: one subscriber has a whole network
 
 log = structlog.get_logger()
 
@@ -84,8 +81,7 @@ class Rates:
 
     def _hit(self, limit: RateLimitItemPerMinute) -> tuple[bool, Rate]:
         """Count one more; return whether it is within the limit, and the state of the limit."""
-        caller = known_caller()
-        whose = caller.id if caller and caller is not PUBLIC else _network(request.remote_addr)
+        whose = sender()
         is_within = self._limiter.hit(limit, whose)
         reset_at, left = self._limiter.get_window_stats(limit, whose)
         return is_within, Rate(limit.amount, left, max(1, ceil(reset_at - time.time())))
@@ -98,14 +94,3 @@ def add_rate_headers(response: Response) -> Response:
         response.headers["RateLimit-Policy"] = f'"default";q={rate.quota};w={WINDOW_S}'
         response.headers["RateLimit"] = f'"default";r={rate.left};t={rate.reset_s}'
     return response
-
-
-def _network(address: str | None) -> str:
-    """Return what identifies a sender without a key: its IPv4 address, or its IPv6 network."""
-    try:
-        found = ip_address(address or "")
-    except ValueError:
-        return "unknown"
-    if found.version == 4:  # noqa: PLR2004
-        return str(found)
-    return f"{int(found) >> _SHARED_BITS:x}"

@@ -8,7 +8,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from shared.albums.record import NO_SUCH_ALBUM, Album
 from shared.errors import BadRequestError, UnknownAlbumError, UnknownJobError
-from shared.jobs.record import NO_SUCH_JOB, Job
+from shared.jobs.record import NO_SUCH_JOB, Job, is_id
 from shared.photos.formats import too_many_bytes
 from shared.photos.spool import spooled
 from web.access import require_caller
@@ -26,8 +26,8 @@ def own_job(job_id: str) -> Job:
     Raises:
         UnknownJobError: there is no such job.
     """
-    job = services().jobs.get(job_id)
-    if job.caller != caller_id():
+    job = services().jobs.get(job_id) if is_id(job_id) else None
+    if job is None or job.caller != caller_id():
         raise UnknownJobError(NO_SUCH_JOB)
     return job
 
@@ -38,8 +38,8 @@ def own_album(album_id: str) -> Album:
     Raises:
         UnknownAlbumError: there is no such album.
     """
-    album = services().albums.get(album_id)
-    if album.caller != caller_id():
+    album = services().albums.get(album_id) if is_id(album_id) else None
+    if album is None or album.caller != caller_id():
         raise UnknownAlbumError(NO_SUCH_ALBUM)
     return album
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from flask import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.albums.walks import Action
 from shared.conversion import Stage
 from shared.jobs.record import ErrorInfo, Job, Lane, PhotoInfo, ResultInfo, State
 from shared.photos.formats import Format
@@ -194,6 +195,9 @@ class AlbumBody(BaseModel):
     counts: Counts
     progress: Annotated[float, Field(ge=0, le=1, description="Share of the photos that have finished.")]
     eta_s: Annotated[float | None, Field(description="Estimated seconds until all have finished; null if unknown.")]
+    pending: Annotated[
+        list[Action], Field(description="What is still being done with all photos; `erase` ends with the album.")
+    ]
     created_at: datetime
     expires_at: Annotated[datetime, Field(description="Extended with every photo that is added.")]
     links: AlbumLinks

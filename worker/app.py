@@ -31,6 +31,7 @@ from shared.usecases.albums import notify_finished
 from shared.usecases.dispatch import dispatch
 from shared.usecases.maintenance import Reconciliation, expire_due
 from shared.usecases.recovery import resend_lost
+from shared.usecases.walks import Walking
 from shared.webhooks.outbox import LOOK_S
 from worker import tasks
 from worker.model_loader import loader_for
@@ -39,6 +40,7 @@ from worker.tuning_profile import Capacity
 
 RETRY_DELAY_S = 2
 HOUSEKEEPING_S = 5.0
+WALK_S = 1.0  # whoever stops or deletes a large album is waiting
 
 log = structlog.get_logger()
 
@@ -276,8 +278,9 @@ def add_housekeeping(app: Celery, node: Node) -> None:
             # in threads of their own, since the store and receivers of webhooks may be slow
             store = Repeating("store", HOUSEKEEPING_S, services.references.release_expired, services.store.sweep)
             webhooks = Repeating("webhooks", LOOK_S, services.webhooks.start_due)
+            walks = Repeating("walks", WALK_S, Walking(services).beat)
             books = Repeating("books", HOUSEKEEPING_S, Reconciliation(services).beat)
-            self.threads = [jobs, store, webhooks, books]
+            self.threads = [jobs, store, webhooks, walks, books]
             for thread in self.threads:
                 thread.start()
 

@@ -1,6 +1,7 @@
 """The record of an album, and its photos."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from shared.jobs.record import ErrorInfo, Job, State
 from shared.photos.formats import Format
 
+_DIGEST = re.compile(r'"sha256": "([0-9a-f]{64})"')
 NO_SUCH_ALBUM = "No such album; it may have expired or been deleted."
 
 
@@ -78,6 +80,12 @@ def value_of(item: Item) -> str:
     """Return the value stored under a photo's name."""
     error = item.error.model_dump() if item.error else None
     return json.dumps({"job_id": item.job_id, "sha256": item.sha256, "error": error})
+
+
+def digest_in(value: str) -> str | None:
+    """Return the digest in what `value_of` returned, in a fraction of the time that all of it takes to parse."""
+    found = _DIGEST.search(value)
+    return found[1] if found else None
 
 
 def item_of(name: str, value: str) -> Item:

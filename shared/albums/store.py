@@ -13,29 +13,45 @@ from redis.exceptions import LockError
 
 from shared import redis_keys
 from shared.albums.counts import ALBUM_EVENTS_KEPT, REFUSED, counts_of, newest_of
-from shared.albums.record import NO_SUCH_ALBUM, Album, AlbumEvent, Entry, Item, ItemPage, have_ended, item_of, value_of
+from shared.albums.record import (
+    NO_SUCH_ALBUM,
+    Album,
+    AlbumEvent,
+    Entry,
+    Item,
+    ItemPage,
+    digest_in,
+    have_ended,
+    item_of,
+    value_of,
+)
 from shared.errors import AlbumFullError, UnavailableError, UnknownAlbumError
 from shared.jobs.reader import JobReader
 from shared.jobs.record import RECORD_GRACE_S, State
 from shared.record_codec import record_fields, record_values
 from shared.redis_clock import Clock
+from shared.scheduling.room import ALBUM_BYTES, Room, refusal_size
 
 if TYPE_CHECKING:
     from redis import Redis
     from redis.client import Pipeline
 
 LOCK_S = 60  # after which the lock of a process that died is free
+ROOM = "room"  # among an album's counts: bytes of Redis that its photos without jobs take
 CLOSED = "closed"  # a field of the record of an album that is being erased
 
 
 class Albums:
     """All albums in one Redis."""
 
-    def __init__(self, redis: "Redis", clock: Clock, jobs: JobReader, *, max_photos: int, wait_s: float) -> None:
+    def __init__(
+        self, redis: "Redis", clock: Clock, jobs: JobReader, room: Room, *, max_photos: int, wait_s: float
+    ) -> None:
         """Keep up to `max_photos` photos in an album; wait up to `wait_s` for a locked name."""
         self._redis = redis
         self._clock = clock
         self._jobs = jobs
+        self._room = room
         self._max_photos = max_photos
         self._wait_s = wait_s
 
@@ -43,6 +59,7 @@ class Albums:
         """Write a new record."""
         with self._redis.pipeline() as pipe:
             pipe.hset(redis_keys.album_record(album.id), mapping=record_fields(album))
+            self._take(pipe, album, ALBUM_BYTES + len(f"{album.name}{album.webhook}".encode()))
             self._keep_until(pipe, album.id, album.expires_at)
             pipe.execute()
         return album
@@ -71,13 +88,11 @@ class Albums:
         def write(pipe: "Pipeline") -> bool:
             known, closed = cast("list[str | None]", pipe.hmget(key, ["id", CLOSED]))
             pipe.multi()
-            if known is None or closed is not None:
-                return False
-            pipe.hset(key, "name", json.dumps(name))
-            return True
+            if is_open := known is not None and closed is None:
+                pipe.hset(key, "name", json.dumps(name))
+            return is_open
 
-        # redis-py's annotation overlooks value_from_callable
-        if not self._redis.transaction(write, key, value_from_callable=True):  # type: ignore[arg-type]
+        if not self._redis.transaction(write, key, value_from_callable=True):  # type: ignore[arg-type]  # redis-py's
             raise UnknownAlbumError(NO_SUCH_ALBUM)
         return album.model_copy(update={"name": name})
 
@@ -97,7 +112,7 @@ class Albums:
         """Return the SHA-256 digests whose photos the album neither has nor has rejected."""
         wanted = set(digests)
         values = cast("dict[str, str]", self._redis.hgetall(redis_keys.album_items(album_id)))
-        held = [item for name, value in values.items() if (item := item_of(name, value)).sha256 in wanted]
+        held = [item_of(name, value) for name, value in values.items() if digest_in(value) in wanted]
         jobs = self._jobs.get_many([item.job_id for item in held if item.job_id])
         live = {job.id for job in jobs.values() if job.state is not State.EXPIRED}
         known = {item.sha256 for item in held if item.error or item.job_id in live}
@@ -148,6 +163,7 @@ class Albums:
                 stream = redis_keys.album_stream(album.id)
                 pipe.xadd(stream, {"name": item.name, "state": State.FAILED}, maxlen=ALBUM_EVENTS_KEPT)
                 pipe.sadd(redis_keys.ALBUMS_ENDED, album.id)
+                self._take(pipe, album, refusal_size(item.name))
             pipe.hincrby(redis_keys.album_counts(album.id), REFUSED, refused)
             if expires_at:
                 pipe.hset(redis_keys.album_record(album.id), "expires_at", json.dumps(expires_at))
@@ -207,6 +223,10 @@ class Albums:
             yield from page.entries
             cursor = page.next_cursor
 
+    def size(self, album_id: str) -> int:
+        """Return the number of photos."""
+        return self._redis.zcard(redis_keys.album_order(album_id))
+
     def names(self, album_id: str) -> list[str]:
         """Return the names of all photos in the order they were added."""
         return cast("list[str]", self._redis.zrange(redis_keys.album_order(album_id), 0, -1))
@@ -243,7 +263,19 @@ class Albums:
 
     def erase(self, album_id: str) -> None:
         """Delete the album, whose jobs have been erased before."""
-        self._redis.delete(*_keys(album_id))
+        charged = self._redis.hmget(redis_keys.album_record(album_id), ["caller", "created_at"])
+        caller, created_at = cast("list[str | None]", charged)
+        size = int(self._redis.hget(redis_keys.album_counts(album_id), ROOM) or 0)
+        with self._redis.pipeline() as pipe:
+            pipe.delete(*_keys(album_id))
+            if caller and created_at:
+                self._room.give_back(pipe, json.loads(caller), size, at=json.loads(created_at))
+            pipe.execute()
+
+    def _take(self, pipe: "Pipeline", album: Album, size: int) -> None:
+        """Count memory that the album itself takes, and among its counts what is given back when it is erased."""
+        pipe.hincrby(redis_keys.album_counts(album.id), ROOM, size)
+        self._room.take(pipe, album.caller, size, at=album.created_at)
 
     def _read(self, album_id: str, names: list[str]) -> list[Item]:
         values = cast("list[str | None]", self._redis.hmget(redis_keys.album_items(album_id), names)) if names else []

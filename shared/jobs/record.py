@@ -1,5 +1,6 @@
 """The record of a job."""
 
+import re
 import secrets
 from enum import StrEnum
 
@@ -13,6 +14,7 @@ from shared.storage.references import Reference
 
 RECORD_GRACE_S = 3600  # for how long an expired job is still known to have expired
 NO_SUCH_JOB = "No such job; it may have expired or been deleted."
+_ID = re.compile(r"[0-9a-f]{40}")
 DAMAGED = "This job's record is damaged; please send the photo again."
 
 
@@ -133,6 +135,11 @@ class Job(BaseModel):
 def new_id() -> str:
     """An unguessable id of 160 bits."""
     return secrets.token_hex(20)
+
+
+def is_id(text: str) -> bool:
+    """Return whether `new_id` could have returned this; anything else may name another key of Redis."""
+    return _ID.fullmatch(text) is not None
 
 
 def error_info(error: SakugaError) -> ErrorInfo:

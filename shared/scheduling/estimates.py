@@ -23,6 +23,7 @@ OVERHEAD_MS = 60  # decoding, encoding and the store, per job
 MIN_MS = 0.1  # per megapixel; faster than any engine, but not zero, which is no pace
 # Milliseconds per megapixel until a worker has measured its own, one process, one thread.
 FIRST_GUESS_MS = {Size.FULL: 4000.0, Size.LIGHT: 800.0}
+MAX_STEP = 1.5  # times the present slowdown that one job may count for
 PACE_WEIGHT = 0.2  # of a new measurement in the moving average
 MAX_FLOWS_READ = 100  # for the estimate of one flow: a sample of this size is off by about a twentieth
 
@@ -65,11 +66,13 @@ class Estimates:
     def record_slowdown(self, expected_ms: int, took_ms: float) -> None:
         """Update the factor by which jobs take longer than estimated at submission.
 
-        Queued work was estimated with the pace of that time, which may have been a guess.
+        Queued work was estimated with the pace of that time, which may have been a guess. One odd photo, however long
+        it took, moves the factor by a few percent, since all estimates depend on it.
         """
         factor = took_ms / max(1, expected_ms)
-        before = self._redis.get(redis_keys.SLOWDOWN)
-        self._redis.set(redis_keys.SLOWDOWN, f"{factor if before is None else _average(float(before), factor):.4f}")
+        before = float(self._redis.get(redis_keys.SLOWDOWN) or 1)
+        factor = min(max(factor, before / MAX_STEP), before * MAX_STEP)
+        self._redis.set(redis_keys.SLOWDOWN, f"{_average(before, factor):.4f}")
 
     def eta_error(self) -> float | None:
         """Return the mean relative error of estimated times; None until a job has finished."""

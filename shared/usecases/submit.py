@@ -54,7 +54,7 @@ def submit(services: Services, photo: BinaryIO, order: Order) -> Job:
     info = PhotoInfo(width=header.width, height=header.height, bytes=photo.seek(0, 2), sha256=sha256)
     job_id = order.job_id or new_id()
     with services.quotas.reserve(order.caller, pixels, job_id) as reservation:
-        services.admission.admit(order.lane, pixels, order.album or order.caller)
+        services.admission.admit(order.lane, pixels, caller=order.caller, flow=order.album or order.caller)
         job = _new_job(services, job_id, order, style, info, pixels)
         with services.references.acquire(job.photo_reference, until=job.expires_at):
             services.store.put(job.photo_key, photo, content_type="application/octet-stream")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from shared.albums.record import Album, Item
+from shared.albums.walks import Action
 from shared.conversion import Options
 from shared.errors import (
     AlbumFullError,
@@ -22,9 +23,9 @@ from shared.errors import (
 from shared.jobs.record import Job, Lane, State, error_info, new_id
 from shared.photos.filenames import safe_name, with_number
 from shared.services import Services
-from shared.usecases.albums import erase_album
 from shared.usecases.jobs import erase
 from shared.usecases.submit import Order, submit
+from shared.usecases.walks import walk_album
 
 LOOK_AHEAD: Final = 100  # numbers of a name at a time
 _REMEMBERED: Final = {413, 415, 422}  # a retry cannot help
@@ -172,8 +173,7 @@ def _add(services: Services, album: Album, item: Item, before: Item | None, phot
     )
     pending = Item(item.name, item.job_id)  # written first: a crash in between leaves no job without a name
     try:
-        if before is None:
-            require_room(services, album)
+        require_room(services, album, is_new=before is None)
         services.albums.put(album, pending, before)
         job = submit(services, photo, order)
     except SakugaError as error:
@@ -198,7 +198,7 @@ def _require_there(services: Services, album: Album, item: Item, before: Item | 
             with suppress(UnknownJobError):
                 erase(services, job_id)
     # With the others, which whoever erases it would no longer find, were this to go first.
-    erase_album(services, album.id)
+    walk_album(services, album, Action.ERASE)
     raise UnknownAlbumError("The album was deleted.")
 
 
@@ -214,10 +214,11 @@ def _refused(services: Services, album: Album, item: Item, error: SakugaError, b
     return UploadResult(item.name, error=error)
 
 
-def require_room(services: Services, album: Album) -> None:
-    """Refuse a name that the album or Redis has no room for; recording a rejection takes room like a photo."""
-    services.albums.require_room(album.id)
-    services.admission.require_memory()
+def require_room(services: Services, album: Album, *, is_new: bool = True) -> None:
+    """Refuse a photo that the album or Redis has no room for; recording a rejection takes room like a photo."""
+    if is_new:
+        services.albums.require_room(album.id)
+    services.admission.require_memory(album.caller)
 
 
 def is_final(error: SakugaError | None) -> bool:

@@ -5,17 +5,35 @@ that resolves differently a moment later (DNS rebinding) changes nothing.
 """
 
 import ipaddress
+import re
 import socket
 from collections.abc import Collection
 from contextlib import suppress
 from typing import Final
 from urllib.parse import urlsplit
 
+import httpx
+
 from shared.errors import InvalidValueError, SakugaError
 
-_TUNNELS: Final = tuple(  # to IPv4, private ones too: NAT64, the local kind of it (RFC 8215), 6to4, mere IPv4
-    map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "::/96"))
+_UNICAST: Final = ipaddress.ip_network("2000::/3")  # all that IANA gives to networks; the rest translates or is local
+_NOT_PUBLIC: Final = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "192.0.0.0/24",  # protocols and, at one provider, credentials
+            "192.88.99.0/24",  # 6to4 relays
+            "168.63.129.16/32",  # a provider's agent, on all of its machines
+            "2001::/32",  # tunnels to IPv4, private addresses too: Teredo
+            "2002::/16",  # and 6to4
+            "3fff::/20",  # documentation
+        ),
+    )
 )
+_LABEL: Final = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST_NAME: Final = re.compile(rf"({_LABEL}\.)*{_LABEL}\.?")
+_NUMBER: Final = re.compile(r"0x[0-9a-f]*|[0-9]+")  # a last label that makes a name an IPv4 address (WHATWG URL)
+_MAX_NAME: Final = 254  # characters, with a dot at the end
 
 
 class DeliveryError(SakugaError):
@@ -55,33 +73,48 @@ def resolve(url: str, private_hosts: Collection[str]) -> str:
 
 def _is_private(host: str) -> bool:
     """Return whether a host is plainly private; names are resolved and checked when they are called."""
-    name = host.rstrip(".").lower()
+    name = host.rstrip(".")
     if name == "localhost" or name.endswith(".localhost"):
         return True
-    for read in (str, lambda text: socket.inet_ntoa(socket.inet_aton(text))):  # the second reads 127.1, too
-        with suppress(ValueError, OSError):
-            return not is_public(read(host))
-    return False
+    address = _address_in(name)
+    return address is not None and not is_public(address)
+
+
+def _address_in(name: str) -> str | None:
+    """Return the IP address that a host is, in any notation that a resolver takes, such as 127.1."""
+    with suppress(ValueError):
+        return str(ipaddress.ip_address(name))
+    with suppress(OSError):
+        return socket.inet_ntoa(socket.inet_aton(name))
+    return None
 
 
 def _host_of(url: str) -> str:
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and not (parts.username or parts.password)
-        (parts.hostname or "").encode("idna")
-        usable = usable and parts.port != 0 and parts.netloc.isascii()
-    except ValueError:
+        host = parts.hostname or ""
+        usable = parts.scheme in {"http", "https"} and _is_host(host) and not (parts.username or parts.password)
+        usable = usable and parts.port != 0 and bool(httpx.URL(url).host)
+    except (ValueError, httpx.InvalidURL):
         usable = False
     if not usable:
         raise InvalidValueError("webhook must be a URL like https://example.com/hook, without a password.")
-    return parts.hostname or ""
+    return host
+
+
+def _is_host(host: str) -> bool:
+    """Return whether a host is an IP address or a name; one that ends in a number is an address or nothing."""
+    name = host.rstrip(".")
+    if ":" in name or _NUMBER.fullmatch(name.rpartition(".")[2]):
+        return _address_in(name) is not None
+    return len(host) <= _MAX_NAME and _HOST_NAME.fullmatch(host) is not None
 
 
 def is_public(address: str) -> bool:
     """Return whether an IP address is public, and not a tunnel to where only this machine can reach."""
     found = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(found, ipaddress.IPv6Address):
-        if found.is_site_local or any(found in network for network in _TUNNELS):
-            return False
         found = found.ipv4_mapped or found
-    return found.is_global and not found.is_multicast
+    if found.version == 6 and found not in _UNICAST:  # noqa: PLR2004
+        return False
+    return found.is_global and not found.is_multicast and not any(found in network for network in _NOT_PUBLIC)

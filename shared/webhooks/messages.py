@@ -43,8 +43,8 @@ def event(kind: str, data: dict[str, object]) -> str:
 
 
 def read_message(message_id: str, record: Mapping[str, str]) -> Message | None:
-    """Parse a record that `Webhooks.put` wrote; None if it is gone."""
-    if "url" not in record:
+    """Parse a record that `Webhooks.put` wrote; None if it is gone, or nothing but a trace is left of it."""
+    if not {"url", "secret", "body", "tries"} <= record.keys():
         return None
     caller = record.get("caller", "")  # an earlier version kept none
     return Message(message_id, record["url"], record["secret"], record["body"], caller, int(record["tries"]))

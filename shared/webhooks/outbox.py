@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, cast
 import structlog
 
 from shared import redis_keys
+from shared.redis_claims import claim_due
 from shared.redis_clock import Clock
 from shared.webhooks.addresses import DeliveryError, require_allowed
 from shared.webhooks.delivery import post
@@ -20,10 +21,15 @@ DELAYS_S: Final = (5, 60, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600)
 LOOK_S: Final = 2  # the interval between checks for due messages
 MAX_WAITING: Final = 1000  # messages per check that find their caller or host at its limit
 CLAIM_S: Final = 120  # after which another node may send it; above the deadline and the time to resolve a name
-_CLAIM: Final = """
-local due = redis.call('ZRANGE', KEYS[1], '-inf', ARGV[1], 'BYSCORE', 'LIMIT', 0, ARGV[3])
-for _, message in ipairs(due) do redis.call('ZADD', KEYS[1], ARGV[2], message) end
-return due
+
+# Count a failed attempt at a message, unless its time to live has ended meanwhile: what is left of it would come back
+# without an address. KEYS: the due messages, the message. ARGV: the message, when it is due again.
+_TRY_LATER: Final = """
+if redis.call('EXISTS', KEYS[2]) == 0 then
+    return redis.call('ZREM', KEYS[1], ARGV[1])
+end
+redis.call('HINCRBY', KEYS[2], 'tries', 1)
+return redis.call('ZADD', KEYS[1], 'XX', ARGV[2], ARGV[1])
 """
 
 log = structlog.get_logger()
@@ -94,7 +100,7 @@ class Webhooks:
     def _claim(self, count: int) -> dict[str, list[str | None]]:
         """Claim up to `count` due messages, which no other node sends for `CLAIM_S`; return URL and caller of each."""
         now = self._clock.now()
-        claimed = cast("list[str]", self._redis.eval(_CLAIM, 1, redis_keys.WEBHOOKS_DUE, now, now + CLAIM_S, count))
+        claimed = claim_due(self._redis, redis_keys.WEBHOOKS_DUE, now=now, until=now + CLAIM_S, count=count)
         with self._redis.pipeline(transaction=False) as pipe:
             for message_id in claimed:
                 pipe.hmget(redis_keys.webhook_message(message_id), ["url", "caller"])
@@ -103,7 +109,7 @@ class Webhooks:
     def _drop(self, message_id: str) -> None:
         with self._redis.pipeline() as pipe:
             pipe.zrem(redis_keys.WEBHOOKS_DUE, message_id)
-            pipe.delete(redis_keys.webhook_message(message_id))  # if it expired while it was sent its tries came back
+            pipe.delete(redis_keys.webhook_message(message_id))  # an earlier release may have left its tries there
             pipe.execute()
 
     def _send(self, message_id: str) -> bool:
@@ -117,15 +123,20 @@ class Webhooks:
         except DeliveryError as error:
             self._try_later(message, error)
             return False
-        self._redis.zrem(redis_keys.WEBHOOKS_DUE, message.id)
+        self._settle(message)
         return True
+
+    def _settle(self, message: Message) -> None:
+        """Send a message no more; what is left of it until its time to live ends tells that it was queued before."""
+        with self._redis.pipeline() as pipe:
+            pipe.zrem(redis_keys.WEBHOOKS_DUE, message.id)
+            pipe.hdel(redis_keys.webhook_message(message.id), "url", "secret", "body")
+            pipe.execute()
 
     def _try_later(self, message: Message, error: DeliveryError) -> None:
         log.warning("webhook delivery failed", webhook=message.id, tries=message.tries + 1, reason=error.detail)
         if message.tries >= len(DELAYS_S):
-            self._redis.zrem(redis_keys.WEBHOOKS_DUE, message.id)
+            self._settle(message)
             return
-        with self._redis.pipeline() as pipe:
-            pipe.hincrby(redis_keys.webhook_message(message.id), "tries", 1)
-            pipe.zadd(redis_keys.WEBHOOKS_DUE, {message.id: self._clock.now() + DELAYS_S[message.tries]})
-            pipe.execute()
+        keys = (redis_keys.WEBHOOKS_DUE, redis_keys.webhook_message(message.id))
+        self._redis.eval(_TRY_LATER, len(keys), *keys, message.id, self._clock.now() + DELAYS_S[message.tries])

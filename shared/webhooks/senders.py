@@ -9,8 +9,8 @@ from typing import Final
 import structlog
 
 SENDERS: Final = 32  # at once; mostly they wait for receivers
-# No caller and no host may occupy them all; several callers with slow receivers together can.
-SENDERS_PER_CALLER: Final = SENDERS // 2
+# No caller and no host may occupy them all; four callers with slow receivers together can.
+SENDERS_PER_CALLER: Final = SENDERS // 4
 SENDERS_PER_HOST: Final = 4
 
 log = structlog.get_logger()

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import gunicorn
@@ -263,6 +263,11 @@ class TestGunicorn:
 
     def test_the_overridden_method_serves_a_connection(self) -> None:
         assert list(inspect.signature(ThreadWorker.handle).parameters) == ["self", "conn"], self.NEEDED
+        assert list(inspect.signature(ThreadWorker.accept).parameters) == ["self", "listener"], self.NEEDED
+
+    def test_a_worker_keeps_lists_of_its_idle_connections(self) -> None:
+        needed = {"pending_conns", "keepalived_conns", "nr_conns", "worker_connections", "poller"}
+        assert needed <= set(ThreadWorker.__init__.__code__.co_names), self.NEEDED
 
     def test_gunicorn_reads_and_writes_only_through_the_limited_methods(self) -> None:
         config, (ours, theirs) = Config(), connected()
@@ -289,6 +294,82 @@ class TestGunicorn:
         assert server.cfg.control_socket_disable, f"gunicorn {gunicorn.__version__} opens a control socket"
         assert not server.cfg.sendfile
         assert server.cfg.worker_class is __main__.LimitedThreadWorker
+
+
+def sent_in_chunks(port: int, body: bytes) -> bytes:
+    """Send a body that claims to be chunked; return all that is answered until the connection ends."""
+    with socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) as connection:
+        connection.sendall(b"POST /api/v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/png\r\n")
+        connection.sendall(b"Transfer-Encoding: chunked\r\n\r\n" + body)
+        return b"".join(iter(lambda: connection.recv(1 << 16), b""))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"zz\r\nabc\r\n0\r\n\r\n",
+        b"-5\r\nabc\r\n0\r\n\r\n",
+        b"3\r\nabcdef\r\n0\r\n\r\n",
+        b'3;x="\r\nabc\r\n0\r\n\r\n',
+        b"3\r\nabc\r\n0\r\nbad trailer\r\n\r\n",
+        b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    ],
+)
+def test_malformed_chunks_are_refused_and_end_the_connection(port: int, body: bytes) -> None:
+    answer = sent_in_chunks(port, body)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"application/problem+json" in answer
+
+
+FEW_FILES = """
+import resource
+from web import __main__
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (300, 300))
+__main__.OTHER_FILES = {other_files}
+__main__.main()
+"""
+
+
+@contextmanager
+def serving_with_few_files(redis_url: str, folder: Path, other_files: int) -> Iterator[int]:
+    """Run a web server that may open 300 files; yield its port."""
+    port = free_port()
+    settings = {"SAKUGA_PORT": str(port), "SAKUGA_REDIS_URL": redis_url, "SAKUGA_DATA_DIR": str(folder)}
+    code = FEW_FILES.format(other_files=other_files)
+    web = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=os.environ | settings)
+    try:
+        wait_until(lambda: is_alive(port), "the web server answers")
+        (serving,) = psutil.Process(web.pid).children()
+        yield port
+        assert serving.is_running(), "it was not restarted"
+    finally:
+        web.terminate()
+        web.wait(20)
+
+
+@contextmanager
+def idle_connections(port: int, count: int) -> Iterator[None]:
+    with ExitStack() as stack:
+        for _ in range(count):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S))
+            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        yield
+
+
+def test_idle_connections_make_room_for_others(redis_url: str, tmp_path: Path) -> None:
+    with serving_with_few_files(redis_url, tmp_path, other_files=64) as port, idle_connections(port, 400):
+        wait_until(lambda: is_alive(port), "the web server answers others", LIMIT_S)
+
+
+def test_a_server_without_descriptors_goes_on_when_there_are_some_again(redis_url: str, tmp_path: Path) -> None:
+    as_if_there_were_more = -10_000
+    with serving_with_few_files(redis_url, tmp_path, as_if_there_were_more) as port:
+        with idle_connections(port, 400):
+            pass
+        wait_until(lambda: is_alive(port), "the web server answers again", LIMIT_S)
 
 
 def test_the_slowest_of_too_many_clients_is_refused() -> None:

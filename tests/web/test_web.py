@@ -102,6 +102,14 @@ def test_the_image_itself_may_be_the_body_with_options_in_the_query(client: Flas
     assert (body(response)["max_side"], body(response)["format"]) == (32, "webp")
 
 
+@pytest.mark.parametrize("suffix", [":events", ":items", ":order", ":counts", "%0A", "0"])
+def test_an_id_that_would_name_another_key_is_unknown(client: FlaskClient, suffix: str) -> None:
+    job, album = body(send(client))["id"], body(client.post(ALBUMS))["id"]
+    client.put(f"{ALBUMS}/{album}/photos/a.png", data=photo_bytes(), content_type="image/png")
+    assert problem(client.get(f"{JOBS}/{job}{suffix}")) == (404, "unknown_job")
+    assert problem(client.get(f"{ALBUMS}/{album}{suffix}")) == (404, "unknown_album")
+
+
 @pytest.mark.usefixtures("work")
 def test_prefer_wait_holds_the_answer_until_the_picture_is_there(client: FlaskClient) -> None:
     response = send(client, headers={"Prefer": "wait=20"})
@@ -238,7 +246,7 @@ def test_too_many_listeners_are_told_to_poll(services: Services) -> None:
     client = app.test_client()
     job = body(send(client))
     pool = app.extensions["sakuga-slots"]
-    while pool.acquire():
+    while pool.acquire(None):
         pass
     assert problem(client.get(job["links"]["events"])) == (503, "unavailable")
     poll = client.get(job["links"]["self"], headers={"Prefer": "wait=20"})
@@ -278,11 +286,28 @@ def test_a_service_with_configured_host_names_answers_its_own_health_check(servi
     assert problem(client.get("/livez", headers={"Host": "evil.example"})) == (400, "bad_request")
 
 
-def test_any_host_name_is_served_where_the_operator_listens_on_all_addresses(services: Services) -> None:
-    for changed in ({"host": "0.0.0.0"}, {"trusted_hosts": "*"}, {"trusted_hosts": "a.example"}):  # noqa: S104
+def test_any_host_name_is_served_where_the_operator_allows_it(services: Services) -> None:
+    for changed in ({"trusted_hosts": "*"}, {"trusted_hosts": "a.example"}):
         settings = services.settings.model_copy(update=changed)
         client = create_app(replace(services, settings=settings)).test_client()
         assert client.get(JOBS, headers={"Host": "a.example"}).status_code == 200
+
+
+def test_any_host_name_is_served_where_callers_have_keys(guarded: Services, key_file: Path) -> None:
+    key_file.touch()
+    settings = guarded.settings.model_copy(update={"host": "0.0.0.0"})  # noqa: S104
+    client = create_app(replace(guarded, settings=settings)).test_client()
+    assert client.get("/livez", headers={"Host": "a.example"}).status_code == 200
+
+
+def test_a_service_open_to_anyone_in_a_network_has_no_name_that_a_foreign_page_could_have(services: Services) -> None:
+    """A page of evil.example may let that name point at this machine (DNS rebinding)."""
+    settings = services.settings.model_copy(update={"host": "0.0.0.0", "allow_anyone": True})  # noqa: S104
+    client = create_app(replace(services, settings=settings)).test_client()
+    for host in ("192.168.1.5:8000", "[fd00::1]:8000", "nas", "nas.local", "NAS.home.arpa:80", socket.gethostname()):
+        assert client.get(JOBS, headers={"Host": host}).status_code == 200, host
+    for host in ("evil.example", "192.168.1.5.evil.example", "local.evil.example:8000", "evil.example."):
+        assert problem(client.get(JOBS, headers={"Host": host})) == (400, "bad_request"), host
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from shared.albums.store import Albums
 from shared.jobs.record import State
-from shared.redis_keys import WEBHOOKS_DUE
+from shared.redis_keys import WEBHOOKS_DUE, webhook_message
 from shared.services import Services, connect
 from shared.settings import Settings
 from shared.usecases.albums import notify_finished
@@ -160,7 +160,25 @@ def test_private_addresses_are_never_called(services: Services, receiver: Receiv
 
 
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1", "LOCALHOST", "localhost.", "a.localhost", "[::1]", "10.1.2.3:8080", "169.254.169.254", "0"]
+    "host",
+    [
+        "127.0.0.1",
+        "LOCALHOST",
+        "localhost.",
+        "a.localhost",
+        "[::1]",
+        "10.1.2.3:8080",
+        "169.254.169.254",
+        "0",
+        "127.0.0.1.",
+        "127.1.",
+        "0x7f.1",
+        "0X7F000001",
+        "2130706433",
+        "017700000001",
+        "192.0.0.192",
+        "[::ffff:0:7f00:1]",
+    ],
 )
 def test_private_urls_are_refused_at_once_unless_the_operator_allows_them(
     services: Services, settings: Settings, host: str
@@ -399,9 +417,20 @@ def test_a_message_that_expires_while_it_is_sent_is_forgotten(trusting: Services
     trusting.redis.delete("sakuga:webhook:msg_1")
     silent.is_over.set()
     assert not sending.result()
-    make_due(trusting)
+    assert trusting.redis.keys("sakuga:webhook*") == []
+
+
+def test_what_an_earlier_release_left_of_an_expired_message_is_forgotten(trusting: Services) -> None:
+    trusting.redis.hset(webhook_message("msg_1"), "tries", "1")
+    trusting.redis.zadd(WEBHOOKS_DUE, {"msg_1": 0})
     assert trusting.webhooks.send_due() == 0
     assert trusting.redis.keys("sakuga:webhook*") == []
+
+
+def test_a_delivered_message_keeps_no_contents_in_redis(trusting: Services, receiver: Receiver) -> None:
+    put(trusting, "msg_1", receiver.url)
+    assert trusting.webhooks.send_due() == 1
+    assert set(trusting.redis.hkeys(webhook_message("msg_1"))) == {"caller", "tries"}
 
 
 @pytest.mark.parametrize(
@@ -463,6 +492,16 @@ def test_a_photo_that_ends_while_its_album_is_looked_at_is_not_lost(
         "fd00::1",
         "10.0.0.1",
         "224.0.0.1",
+        "192.0.0.192",
+        "192.88.99.1",
+        "168.63.129.16",
+        "100.100.100.200",
+        "::ffff:0:127.0.0.1",
+        "::ffff:10.0.0.1",
+        "2001:0:7f00:1::",
+        "3fff::1",
+        "5f00::1",
+        "4000::1",
     ],
 )
 def test_private_addresses_are_recognised(address: str) -> None:
@@ -474,7 +513,23 @@ def test_public_addresses_are_recognised(address: str) -> None:
     assert is_public(address)
 
 
-@pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".com"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "a..b",
+        "x" * 64 + ".com",
+        "a." * 127 + "com",
+        "exa mple.com",
+        "a%20b",
+        "ex%61mple.com",
+        "-a.com",
+        "a,b",
+        "1.2.3.4.5",
+        "example.256",
+        "[::g]",
+        "[1.2.3.4]",
+    ],
+)
 def test_an_impossible_host_name_is_refused_at_once(services: Services, host: str) -> None:
     client = create_app(services).test_client()
     assert client.post("/api/v1/albums", json={"webhook": f"https://{host}/"}).status_code == 422

@@ -1,0 +1,85 @@
+"""Walks through albums that are too large for a request: all of their photos are canceled, erased or retried.
+
+They wait in Redis until a worker node walks them (`shared.usecases.walks`).
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, Self
+
+from shared import redis_keys
+from shared.redis_claims import claim_due
+from shared.redis_clock import Clock
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+CLAIM_S: Final = 60  # after which another node may walk it; renewed with every page
+
+
+class Action(StrEnum):
+    """What is done with every photo of an album."""
+
+    CANCEL = "cancel"
+    ERASE = "erase"
+    RETRY = "retry"
+
+
+_OPPOSITES: Final = {Action.CANCEL: Action.RETRY, Action.RETRY: Action.CANCEL}
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """A walk through an album of a caller."""
+
+    caller: str
+    album_id: str
+    action: Action
+
+    def __str__(self) -> str:
+        return f"{self.caller} {self.album_id} {self.action}"
+
+    @classmethod
+    def of(cls, member: str) -> Self:
+        """Parse what `str` made."""
+        caller, album_id, action = member.split(" ")
+        return cls(caller, album_id, Action(action))
+
+
+class Walks:
+    """The walks that are not done yet, in one Redis."""
+
+    def __init__(self, redis: "Redis", clock: Clock) -> None:
+        """Keep them in `redis`."""
+        self._redis = redis
+        self._clock = clock
+
+    def put(self, walk: Walk) -> None:
+        """Ask for a walk; one that does the opposite is not needed any more."""
+        with self._redis.pipeline() as pipe:
+            if opposite := _OPPOSITES.get(walk.action):
+                pipe.zrem(redis_keys.WALKS, str(Walk(walk.caller, walk.album_id, opposite)))
+            pipe.zadd(redis_keys.WALKS, {str(walk): self._clock.now()}, nx=True)
+            pipe.execute()
+
+    def claim(self, count: int) -> list[Walk]:
+        """Claim up to `count` walks that no other node is at."""
+        now = self._clock.now()
+        return [
+            Walk.of(one) for one in claim_due(self._redis, redis_keys.WALKS, now=now, until=now + CLAIM_S, count=count)
+        ]
+
+    def renew(self, walk: Walk) -> bool:
+        """Go on with a walk; return whether it is still wanted."""
+        until = self._clock.now() + CLAIM_S
+        self._redis.zadd(redis_keys.WALKS, {str(walk): until}, xx=True)
+        return self._redis.zscore(redis_keys.WALKS, str(walk)) is not None
+
+    def finish(self, walk: Walk) -> None:
+        self._redis.zrem(redis_keys.WALKS, str(walk))
+
+    def pending(self, caller: str, album_id: str) -> list[Action]:
+        """Return what is still to be done with all photos of an album."""
+        walks = [str(Walk(caller, album_id, action)) for action in Action]
+        found = self._redis.zmscore(redis_keys.WALKS, walks)
+        return [action for action, due in zip(Action, found, strict=True) if due is not None]

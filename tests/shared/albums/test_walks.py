@@ -1,0 +1,152 @@
+"""Large albums are canceled, erased and retried by workers: soon, observably, and nobody waits for those of others."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+from cli.keys import Allowance, create_caller
+from shared.albums.walks import CLAIM_S, Action
+from shared.callers.api_keys import Scope
+from shared.jobs.record import State
+from shared.redis_keys import EXPIRY, WALKS
+from shared.services import Services
+from shared.usecases import walks
+from shared.usecases.walks import Walking
+from tests.conftest import photo_bytes, with_queue_limit
+from tests.shared.albums.test_albums import ALBUMS, body, problem, put
+from web.app import create_app
+
+PHOTOS = 5  # more than a page
+
+
+@pytest.fixture(autouse=True)
+def _short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walks, "PAGE", 2)
+
+
+@pytest.fixture
+def client(services: Services) -> FlaskClient:
+    return create_app(services).test_client()
+
+
+@pytest.fixture
+def album(client: FlaskClient) -> str:
+    return filled(client)
+
+
+def filled(client: FlaskClient, photos: int = PHOTOS) -> str:
+    album = str(client.post(ALBUMS, json={}).headers["Location"])
+    for seed in range(photos):
+        put(client, album, f"{seed}.png", seed)
+    return album
+
+
+def fail_all(services: Services) -> None:
+    for job_id in services.redis.zrange(EXPIRY, 0, -1):
+        services.jobs.change(str(job_id), lambda job: job.model_copy(update={"state": State.FAILED}))
+
+
+def test_a_large_album_is_canceled_by_a_worker(client: FlaskClient, services: Services, album: str) -> None:
+    asked = client.post(f"{album}/cancel")
+    assert (asked.status_code, body(asked)["pending"]) == (202, ["cancel"])
+    assert body(asked)["counts"]["canceled"] == 0
+    assert client.post(f"{album}/cancel").status_code == 202
+    Walking(services).beat()
+    found = body(client.get(album))
+    assert (found["pending"], found["counts"]["canceled"]) == ([], PHOTOS)
+    assert services.redis.exists(WALKS) == 0
+
+
+def test_a_large_album_is_erased_by_a_worker_and_closed_until_then(
+    client: FlaskClient, services: Services, album: str
+) -> None:
+    asked = client.delete(album)
+    assert (asked.status_code, body(asked)["pending"]) == (202, ["erase"])
+    assert body(client.get(album))["pending"] == ["erase"]
+    late = client.put(f"{album}/photos/late.png", data=photo_bytes(), content_type="image/png")
+    assert problem(late) == (404, "unknown_album")
+    Walking(services).beat()
+    assert problem(client.get(album)) == (404, "unknown_album")
+    assert services.redis.keys("sakuga:job:*") + services.redis.keys("sakuga:album:*") == []
+
+
+def test_a_large_album_is_retried_by_a_worker_and_its_events_go_on(
+    client: FlaskClient, services: Services, album: str
+) -> None:
+    fail_all(services)
+    assert body(client.post(f"{album}/retry"))["pending"] == ["retry"]
+    last = services.albums.last_event(album.rsplit("/", 1)[1])
+    with client.get(f"{album}/events", headers={"Last-Event-ID": last}) as events:
+        assert events.status_code == 200
+        assert '"pending":["retry"]' in next(events.iter_encoded()).decode()
+        Walking(services).beat()
+    assert body(client.get(album))["counts"]["queued"] == PHOTOS
+
+
+def test_what_was_asked_last_counts(client: FlaskClient, services: Services, album: str) -> None:
+    fail_all(services)
+    client.post(f"{album}/retry")
+    assert body(client.post(f"{album}/cancel"))["pending"] == ["cancel"]
+    assert body(client.post(f"{album}/retry"))["pending"] == ["retry"]
+
+
+def test_a_walk_that_is_not_wanted_any_more_stops(
+    client: FlaskClient, services: Services, album: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walks, "BEAT_S", 0)
+    fail_all(services)
+    client.post(f"{album}/retry")
+    walking = Walking(services)
+    walking.beat()
+    client.post(f"{album}/cancel")
+    for _ in range(9):
+        walking.beat()
+    assert body(client.get(album))["counts"]["queued"] == 0
+
+
+def test_callers_take_turns(guarded: Services, key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walks, "BEAT_S", 0)  # a round at a time
+    allowance = Allowance((Scope.SUBMIT, Scope.READ))
+    keys = {name: create_caller(key_file, name, allowance, expires_in=None)[0] for name in ("mallory", "alice")}
+    clients = {name: create_app(guarded).test_client() for name in keys}
+    for name, key in keys.items():
+        clients[name].environ_base["HTTP_AUTHORIZATION"] = f"Bearer {key}"
+    many, one = [filled(clients["mallory"]) for _ in range(3)], filled(clients["alice"], 3)
+    for album in many:
+        clients["mallory"].delete(album)
+    clients["alice"].delete(one)
+    walking = Walking(guarded)
+    for _ in range(3):
+        walking.beat()
+    assert clients["alice"].get(one).status_code == 404
+    assert [clients["mallory"].get(album).status_code for album in many] == [200] * 3
+    for _ in range(20):
+        walking.beat()
+    assert [clients["mallory"].get(album).status_code for album in many] == [404] * 3
+
+
+def test_the_walk_of_a_node_that_dies_is_begun_anew(
+    client: FlaskClient, services: Services, album: str, advance_clock: Callable[[float], None]
+) -> None:
+    client.delete(album)
+    assert [walk.action for walk in services.walks.claim(9)] == [Action.ERASE]
+    Walking(services).beat()
+    assert client.get(album).status_code == 200, "another node is at it"
+    advance_clock(CLAIM_S + 1)
+    Walking(services).beat()
+    assert client.get(album).status_code == 404
+
+
+def test_photos_that_the_queue_has_no_room_for_are_retried_later(
+    client: FlaskClient, services: Services, album: str, advance_clock: Callable[[float], None]
+) -> None:
+    fail_all(services)
+    client.post(f"{album}/retry")
+    Walking(with_queue_limit(services, 0.02)).beat()
+    assert 0 < body(client.get(album))["counts"]["queued"] < PHOTOS
+    assert body(client.get(album))["pending"] == ["retry"]
+    advance_clock(CLAIM_S + 1)
+    Walking(services).beat()
+    assert body(client.get(album))["counts"]["queued"] == PHOTOS
