@@ -9,6 +9,7 @@ import numpy.typing as npt
 from PIL import Image, TiffImagePlugin
 
 _DEPTHS: Final = (8, 10, 12, 14, 16, 24, 32)
+_SIGNED_DEPTHS: Final = (8, 10, 12, 14, 15, 16, 24, 31)  # without the sign
 _SIGNED: Final = 2  # of the tag SampleFormat
 # libtiff returns numbers in the machine's byte order, whatever the file's; Pillow turns them again.
 _NATIVE: Final = {"F;32BF": "F;32NF", "I;32BS": "I;32NS", "I;16BS": "I;16NS"}
@@ -58,9 +59,11 @@ def scale_of(image: Image.Image, bands: Iterable[Image.Image]) -> tuple[Scale, t
     brightest = max(float(_levels(band, is_unsigned=is_unsigned).max()) for band in bands)
     if image.mode == "F":
         return Scale(max(1.0, brightest), is_inverted), ()
-    used = next((depth for depth in _DEPTHS if brightest < 2.0 ** (depth - is_signed)), _DEPTHS[-1])
-    scale = Scale(2.0 ** (used - is_signed) - 1, is_inverted, is_unsigned)
-    return scale, (f"Its levels need only {used} of {bits} bits; those were taken for all.",) if used < bits else ()
+    depths = _SIGNED_DEPTHS if is_signed else _DEPTHS
+    used = next((depth for depth in depths if brightest < 2.0**depth), depths[-1])
+    scale = Scale(2.0**used - 1, is_inverted, is_unsigned)
+    is_less = used < bits - is_signed
+    return scale, (f"Its levels need only {used} of {bits} bits; those were taken for all.",) if is_less else ()
 
 
 def _levels(image: Image.Image, *, is_unsigned: bool) -> npt.NDArray[np.float32]:

@@ -64,7 +64,7 @@ def examine(file: BinaryIO, limits: Limits) -> Examined:
     kinds.require_none_of_them(head)
     if containers.is_known(head[:16]):
         return _measured(reader, limits, size)
-    if _is_raw(reader):
+    if raw.is_raw(reader):
         return _embedded(HeaderReader(file), limits, size)
     return _opened(file, limits, size)
 
@@ -90,13 +90,6 @@ def _measured(reader: HeaderReader, limits: Limits, size: int) -> Examined:
     image.info |= {"xmp": sides.xmp} if sides.xmp else {}
     header = _header(sides.format, sides.seen, is_sideways=stands_sideways(image))
     return Examined(header, reader.file, space=sides.space, is_animated=sides.is_sequence)
-
-
-def _is_raw(reader: HeaderReader) -> bool:
-    try:
-        return raw.is_raw(reader)
-    except EOFError:
-        return False
 
 
 def _embedded(reader: HeaderReader, limits: Limits, size: int) -> Examined:

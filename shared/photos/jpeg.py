@@ -3,6 +3,8 @@
 Whatever is wrong raises EOFError.
 """
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,21 +14,23 @@ from shared.photos.reading import HeaderReader, Part
 
 END: Final = b"\xff\xd9"
 _LEAD: Final = 0xFF
+_NONE: Final = 0  # in place of a marker
 _START_OF_SCAN, _TABLES_OF_CODES, _COMMENT = 0xDA, 0xC4, 0xFE
 _ALONE: Final = {0x01, *range(0xD0, 0xD9)}  # markers without a length
 _APPLICATION: Final = range(0xE0, 0xF0)
-_FRAMES: Final = {*range(0xC0, 0xD0)} - {_TABLES_OF_CODES, 0xC8, 0xCC}
-_LOSSLESS: Final = 0xF7
+_LOSSLESS: Final = 0xF7  # of JPEG-LS
+_FRAMES: Final = {_LOSSLESS, *range(0xC0, 0xD0)} - {_TABLES_OF_CODES, 0xC8, 0xCC}
 _SEQUENTIAL: Final = {0xC0, 0xC1}
 _HIERARCHICAL: Final = {0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF}
 # What says how a photo stands and what its colours are. Of all but a profile, which comes in pieces, the first one
 # counts. The rest may be anything: depth maps, other pictures, sounds.
-_ONCE: Final = {
+_PROFILE: Final = b"ICC_PROFILE\0"
+_NAMES: Final = {
     0xE0: (b"JFIF\0",),
     0xE1: (b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"),
+    0xE2: (_PROFILE,),
     0xEE: (b"Adobe",),
 }
-_PROFILE: Final = b"ICC_PROFILE\0"
 _MAX_PROFILE_BYTES: Final = 4 << 20
 _LONGEST_NAME: Final = 32
 # Phones and programs write 10 scans, at most. Each goes over the whole picture, however few bytes it has: thousands
@@ -61,59 +65,58 @@ def outline(reader: HeaderReader, size: int) -> Outline:
         DamagedPhotoError: it has more scans than any photo.
     """
     found = Outline([(0, 2)])
-    place, names, profile_bytes = 2, set[bytes](), 0
-    frame, codes = b"", list[bytes]()
-    while place + 4 <= size:
-        lead, marker, high, low = reader.read_at(place, 4)
-        if lead != _LEAD:
-            found.parts.append((place, size))  # not a segment where one should be: leave the verdict to the decoder
-            found.has_end, found.scans = True, 1
-            return found
-        if marker == _LEAD or marker in _ALONE:
-            place += 1 if marker == _LEAD else 2
-            continue
-        end = place + 2 + (high << 8) + low
-        if marker == _START_OF_SCAN:
-            found.parts.append((place, min(end, size)))
-            found.least_bytes = _least_bytes(frame, codes)
-            _add_scans(found, reader, end, size)
-            return found
-        if marker == _LOSSLESS:
-            raise unread("a JPEG-LS image")
+    frame, codes, kept = b"", list[bytes](), Counter[bytes]()
+    for marker, place, end in _segments(reader, size):
         if marker in _FRAMES:
             frame = bytes([marker]) + reader.read_at(place + 4, 15)
             _require_readable(frame)
         elif marker == _TABLES_OF_CODES:
             codes.append(reader.read_at(place + 4, end - place - 4))
-        profile_bytes += end - place if _is_profile(reader, marker, place) else 0
-        if profile_bytes <= _MAX_PROFILE_BYTES and _is_needed(reader, marker, place, names):
+        if _is_needed(reader, marker, place, end, kept):
             found.parts.append((place, min(end, size)))
-        place = end
+        if marker == _START_OF_SCAN:
+            found.least_bytes = _least_bytes(frame, codes)
+            _add_scans(found, reader, end, size)
+        elif marker == _NONE:
+            found.has_end, found.scans = True, 1  # leave the verdict to the decoder
     return found
 
 
-def _is_profile(reader: HeaderReader, marker: int, place: int) -> bool:
-    return marker == 0xE2 and _name(reader, place).startswith(_PROFILE)  # noqa: PLR2004
+def _segments(reader: HeaderReader, size: int) -> Iterator[tuple[int, int, int]]:
+    """The marker, beginning and end of each segment up to the first scan, or what is in place of one."""
+    place = 2
+    while place + 4 <= size:
+        lead, marker, high, low = reader.read_at(place, 4)
+        if lead != _LEAD:
+            yield _NONE, place, size
+            return
+        if marker == _LEAD or marker in _ALONE:
+            place += 1 if marker == _LEAD else 2
+            continue
+        end = place + 2 + (high << 8) + low
+        yield marker, place, end
+        if marker == _START_OF_SCAN:
+            return
+        place = end
 
 
-def _is_needed(reader: HeaderReader, marker: int, place: int, names: set[bytes]) -> bool:
-    """Return whether a segment is needed, and remember its name in `names` if another one like it is not."""
+def _is_needed(reader: HeaderReader, marker: int, place: int, end: int, kept: Counter[bytes]) -> bool:
+    """Return whether a segment is needed; `kept` counts the bytes of those that are by their names."""
     if marker not in _APPLICATION:
         return marker != _COMMENT
-    name = next((name for name in _ONCE.get(marker, ()) if _name(reader, place).startswith(name)), None)
-    if name is None or name in names:
-        return _is_profile(reader, marker, place)
-    names.add(name)
-    return True
-
-
-def _name(reader: HeaderReader, place: int) -> bytes:
     reader.seek(place + 4)
-    return reader.read(_LONGEST_NAME)
+    start = reader.read(_LONGEST_NAME)
+    name = next((name for name in _NAMES.get(marker, ()) if start.startswith(name)), None)
+    if name is None or (kept[name] and name != _PROFILE):
+        return False
+    kept[name] += end - place
+    return kept[name] <= _MAX_PROFILE_BYTES
 
 
 def _require_readable(frame: bytes) -> None:
     marker, precision = frame[0], frame[1]
+    if marker == _LOSSLESS:
+        raise unread("a JPEG-LS image")
     if precision != 8:  # noqa: PLR2004
         raise unread(f"a JPEG with {precision} bits per channel")
     if marker in _HIERARCHICAL:

@@ -67,6 +67,8 @@ def require_none_of_them(head: bytes) -> None:
     for place, signature, name in _OTHERS:
         if head.startswith(signature, place):
             raise _no_photo(name)
+    if head.startswith(b"8BPS\0\1") and (depth := int.from_bytes(head[22:24])) > 8:  # noqa: PLR2004
+        raise unread(f"a Photoshop document with {depth} bits per channel")
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         for mark, name in _MARKUP:
             if mark in head.lower():

@@ -26,7 +26,7 @@ from PIL import (  # each makes its formats known to Pillow  # noqa: F401
 )
 
 from shared.errors import DamagedPhotoError, NotAPhotoError, PhotoTooLargeError, UnusablePhotoError
-from shared.photos import tiff
+from shared.photos import containers, tiff
 from shared.photos.colour_spaces import ColourSpace, by_exif
 from shared.photos.formats import MIN_SIDE, Limits
 from shared.photos.kinds import READ, unread
@@ -115,7 +115,7 @@ def open_image(reader: HeaderReader, limits: Limits, formats: Collection[str] = 
         raise too_many_pixels(limits, error) from error
     except UnidentifiedImageError as error:
         _require_known_tiff(reader, signature, opens=False)
-        if not signature.startswith(_SIGNATURES):
+        if not (signature.startswith(_SIGNATURES) or containers.is_known(signature)):
             raise _not_a_photo() from error
         raise damaged_header() from error
     except CODEC_ERRORS as error:

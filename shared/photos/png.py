@@ -16,6 +16,7 @@ _PICTURE: Final = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
 _KEPT: Final = {b"tRNS"}
 _METADATA: Final = {b"eXIf", b"iTXt"}  # how it is turned: moved before the pixels, where they are read in time
 _DESCRIBING: Final = {b"iCCP", b"cICP", b"sRGB", b"gAMA", b"cHRM", b"acTL"}
+_END: Final = b"\0\0\0\0IEND\xae\x42\x60\x82"
 _XMP: Final = b"XML:com.adobe.xmp\0"
 _MAX_BYTES: Final = 1 << 20  # of a chunk that is looked at
 _MAX_PROFILE_BYTES: Final = 4 << 20  # packed or not
@@ -24,7 +25,10 @@ _PQ_PROFILE: Final = b"ITUR_2100_PQ_FULL\0"  # a W3C note of 2017: the name alon
 
 @dataclass(slots=True)
 class Outline:
-    """What a PNG consists of. `parts` are what its decoder needs; `is_whole`: they all lie inside the file."""
+    """What a PNG consists of. `parts` are what its decoder needs; `is_whole`: they all lie inside the file.
+
+    The last chunk, which is empty, may be missing.
+    """
 
     parts: list[Part] = field(default_factory=list)
     is_whole: bool = False
@@ -79,9 +83,14 @@ def outline(reader: HeaderReader, size: int) -> Outline:
             content = _content(reader, place, length, _MAX_PROFILE_BYTES)
             found.about |= {} if content is None else {kind: content}
         place = end
-    found.is_whole = kind == b"IEND" or place == size
+    found.is_whole = kind == b"IEND" or place == size or _is_end(reader, place, size)
     found.parts[2:2] = metadata.values()  # behind the signature and the header
     return found
+
+
+def _is_end(reader: HeaderReader, place: int, size: int) -> bool:
+    """Return whether what follows is the beginning of the last chunk."""
+    return 0 < size - place < len(_END) and _END.startswith(reader.read_at(place, size - place))
 
 
 def _may_tell_orientation(reader: HeaderReader, place: int, length: int, kind: bytes) -> bool:

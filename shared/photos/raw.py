@@ -10,7 +10,7 @@ from typing import Final
 
 from shared.errors import UnreadPhotoError
 from shared.photos import tiff
-from shared.photos.reading import HeaderReader, excerpt
+from shared.photos.reading import CODEC_ERRORS, HeaderReader, excerpt
 
 LEAST_SIDE: Final = 512  # of a preview, in pixels; anything smaller is a stamp
 _BUILT_LIKE_TIFF: Final = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0")  # of Olympus and Panasonic
@@ -26,7 +26,8 @@ _MAX_FOUND: Final = 2000
 
 def is_raw(reader: HeaderReader) -> bool:
     """Return whether a file is a raw file, whatever it is called."""
-    head = reader.read_at(0, 16)
+    reader.seek(0)
+    head = reader.read(16)
     return (
         head.startswith((*_BUILT_LIKE_TIFF, *_OTHERS))
         or head[4:12] == _CR3
@@ -58,7 +59,7 @@ def orientation(reader: HeaderReader) -> int:
         if head[4:12] == _CR3:
             return tiff.orientation(_notes_of_canon(reader))
         return tiff.orientation(reader) if head.startswith((*_BUILT_LIKE_TIFF, *tiff.SIGNATURES)) else 1
-    except (EOFError, struct.error):
+    except CODEC_ERRORS:
         return 1
 
 
@@ -72,7 +73,7 @@ def _notes_of_canon(reader: HeaderReader) -> HeaderReader:
 def _places_of_sensor_data(reader: HeaderReader) -> set[int]:
     try:
         return tiff.places_of_sensor_data(reader) if reader.read_at(0, 4) in tiff.SIGNATURES else set()
-    except (EOFError, struct.error):
+    except CODEC_ERRORS:
         return set()
 
 

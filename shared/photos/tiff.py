@@ -1,6 +1,6 @@
 """The directories of a TIFF (6.0, with BigTIFF), and of raw files, which are built like one. No codec.
 
-Whatever is wrong raises EOFError, struct.error or DamagedPhotoError.
+Whatever is wrong raises one of `CODEC_ERRORS`, or DamagedPhotoError.
 """
 
 import struct
@@ -10,7 +10,7 @@ from typing import Final
 
 from shared.errors import DamagedPhotoError
 from shared.photos.kinds import unread
-from shared.photos.reading import HeaderReader
+from shared.photos.reading import CODEC_ERRORS, HeaderReader
 
 SIGNATURES: Final = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+")  # as Pillow accepts them
 # A TIFF's strips and fractions become an object each; a photo of 64 megapixels has 24,000 strips at most.
@@ -119,7 +119,7 @@ def is_raw(reader: HeaderReader) -> bool:
         return True
     try:
         found = list(directories(reader, with_children=True))
-    except (EOFError, struct.error, DamagedPhotoError):
+    except (*CODEC_ERRORS, DamagedPhotoError):
         return False  # it may have a sound first page all the same
     is_stamp = any(_DNG_VERSION in one.tags and one.number(reader, _SUBFILE, 0) & _REDUCED for one in found[:1])
     return is_stamp or any(_is_of_sensor(reader, one) for one in found)
@@ -149,7 +149,7 @@ def pages(reader: HeaderReader) -> int:
     """Return how many pages there are; small copies of pages and masks are none."""
     try:
         kinds = [one.number(reader, _SUBFILE, 0) for one in directories(reader)]
-    except (EOFError, struct.error, DamagedPhotoError):
+    except (*CODEC_ERRORS, DamagedPhotoError):
         return 1
     return sum(not kind & (_REDUCED | _MASK) for kind in kinds[1:]) + 1
 

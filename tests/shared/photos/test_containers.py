@@ -132,3 +132,18 @@ def test_a_truncated_header_is_reported_as_damaged_or_as_no_photo(case: str) -> 
         with pytest.raises(SakugaError) as refused:
             header(photo[:length])
         assert refused.value.status in {415, 422}
+
+
+def test_a_property_is_read_once_and_no_further_than_it_counts() -> None:
+    class Counting(BytesIO):
+        most = 0
+
+        def read(self, size: int | None = -1) -> bytes:
+            data = super().read(size)
+            self.most = max(self.most, len(data))
+            return data
+
+    long = box(b"ispe", struct.pack(">II", 64, 48) + bytes(1 << 19), full=True)
+    photo = Counting(heic(long, table(*[1] * 255)))
+    assert inspect(photo, LIMITS).width == 64
+    assert photo.most < 1000

@@ -1,0 +1,93 @@
+"""TIFFs of every layout: read rightly, or refused by their tags. A negative or a doubled picture is no answer."""
+
+from contextlib import suppress
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from shared.errors import UnreadPhotoError
+from tests.shared.photos.making import GREY_LEVELS, LEVELS, decoded, tiff
+from tests.shared.test_pipeline import assert_quadrants, quadrants, saved
+
+CMYK = np.asarray(quadrants().convert("CMYK"))
+OPAQUE = np.full((*GREY_LEVELS.shape, 1), 255, np.uint8)
+COLOURS: dict[str, tuple[npt.NDArray[np.uint8], int]] = {
+    "grey": (GREY_LEVELS, 1),
+    "grey, 0 is white": (255 - GREY_LEVELS, 0),
+    "grey with alpha": (np.dstack([GREY_LEVELS, OPAQUE]), 1),
+    "rgb": (LEVELS, 2),
+    "rgb with alpha": (np.dstack([LEVELS, OPAQUE]), 2),
+    "cmyk": (CMYK, 5),
+    "cmyk with alpha": (np.dstack([CMYK, OPAQUE]), 5),
+}
+FULL = {"u1": 255, "u2": 65535, "u4": 2**32 - 1, "i1": 127, "i2": 32767, "i4": 2**31 - 1, "f4": 1.0, "f8": 1.0}
+
+
+def in_kind(levels: npt.NDArray[np.uint8], kind: str) -> npt.NDArray[np.generic]:
+    """The same levels in numbers of another kind, 0 is black."""
+    return (levels.astype(np.float64) / 255 * FULL[kind]).astype(kind)
+
+
+def right(colours: str) -> npt.NDArray[np.int16]:
+    return np.asarray(quadrants().convert("L" if "grey" in colours else "RGB").convert("RGB"), np.int16)
+
+
+@pytest.mark.parametrize("colours", COLOURS)
+@pytest.mark.parametrize("kind", FULL)
+def test_a_tiff_is_read_rightly_or_refused(colours: str, kind: str) -> None:
+    levels, photometric = COLOURS[colours]
+    for order, is_planar, is_packed in product("<>", (False, True), (False, True)):
+        photo = tiff(in_kind(levels, kind), photometric, order=order, is_planar=is_planar, is_packed=is_packed)
+        with suppress(UnreadPhotoError):
+            assert np.abs(decoded(photo).rgb - right(colours)).max() <= 3, (order, is_planar, is_packed)
+
+
+READ = {
+    "grey": "u1 u2 i2 i4 f4",
+    "grey, 0 is white": "u1 u2 f4",
+    "rgb": "u1 u2",
+    "rgb with alpha": "u1 u2",
+    "cmyk": "u1 u2",
+}
+
+
+@pytest.mark.parametrize("colours", READ)
+def test_a_tiff_of_a_usual_kind_is_read(colours: str) -> None:
+    levels, photometric = COLOURS[colours]
+    for kind, is_planar in product(READ[colours].split(), (False, True)):
+        found = decoded(tiff(in_kind(levels, kind), photometric, is_planar=is_planar))
+        assert np.abs(found.rgb - right(colours)).max() <= 3, kind
+        assert found.notes == ()
+
+
+def test_the_error_for_a_tiff_of_a_rare_kind_describes_it() -> None:
+    with pytest.raises(UnreadPhotoError, match=r"RGB, 3 channels of 32 floating-point bits\)"):
+        decoded(tiff(in_kind(LEVELS, "f4"), 2))
+    with pytest.raises(UnreadPhotoError, match="compressed with WebP"):
+        decoded(tiff(LEVELS, 2, tags={259: [50001]}))
+
+
+def test_lab_comes_out_in_its_colours() -> None:
+    photo = Image.new("LAB", (64, 48))
+    photo.paste((138, 128, 128), (0, 0, 64, 48))  # L 54, neither a nor b
+    assert np.abs(decoded(saved(photo, "TIFF")).rgb.astype(int) - 129).max() <= 2
+
+
+def test_pages_are_no_animation_and_small_copies_no_pages() -> None:
+    assert decoded(tiff(LEVELS, 2, pages=3)).notes == ("This TIFF has 3 pages; the first one was converted.",)
+    assert decoded(tiff(LEVELS, 2, pages=3, tags={254: [1]})).notes == ()
+
+
+def test_levels_of_few_bits_are_noted() -> None:
+    found = decoded(tiff(GREY_LEVELS.astype(np.uint16) * 16, 1))
+    assert found.notes == ("Its levels need only 12 of 16 bits; those were taken for all.",)
+    assert np.abs(found.rgb - right("grey")).max() <= 1
+
+
+def test_the_first_page_counts_though_the_next_is_damaged() -> None:
+    photo = tiff(LEVELS, 2, pages=2)
+    broken = photo.replace((8 + LEVELS.nbytes + 2 + 12 * 12 + 4).to_bytes(4, "little"), b"\xff\xff\xff\x7f")
+    assert_quadrants(Image.fromarray(decoded(broken if broken != photo else photo).rgb))
