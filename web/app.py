@@ -1,10 +1,9 @@
 """The Flask application: its factory, the translation of errors into responses, and the common headers."""
 
-import tempfile
 from collections.abc import Callable
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import IO, cast
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 import structlog
@@ -19,6 +18,7 @@ from werkzeug.exceptions import (
     RequestEntityTooLarge,
 )
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.wsgi import LimitedStream
 
 from shared.errors import (
     BadRequestError,
@@ -29,6 +29,7 @@ from shared.errors import (
     UnknownRouteError,
 )
 from shared.photos.formats import too_many_bytes
+from shared.photos.spool import Spool
 from shared.services import Services
 from shared.settings import WEB_THREADS
 from web import albums, jobs, metrics, page, system
@@ -51,8 +52,19 @@ log = structlog.get_logger()
 class SpoolingRequest(Request):
     """Keeps all but small files of a form on disk: an upload of many photos takes no memory."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  as the base class
+        super().__init__(*args, **kwargs)
+        self._parts: list[Spool] = []
+
     def _get_file_stream(self, *_: object, **__: object) -> IO[bytes]:
-        return cast("IO[bytes]", tempfile.SpooledTemporaryFile(SPOOLED_PART_BYTES))
+        self._parts.append(Spool(SPOOLED_PART_BYTES))
+        return self._parts[-1]
+
+    def close(self) -> None:
+        """Close the files of a form, even of one that was refused while it was read."""
+        for part in self._parts:
+            part.close()
+        super().close()
 
 
 def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: True) -> Flask:
@@ -162,7 +174,7 @@ def _refused_by_flask(error: HTTPException, services: Services) -> SakugaError:
     match error:
         case RequestEntityTooLarge():
             limit = request.max_content_length or 0
-            if (request.content_length or 0) <= limit:
+            if not _is_longer_than(limit):
                 parts = f"at most {request.max_form_parts}"
                 return BadRequestError(f"The form has too many parts ({parts} are allowed), or one that is too long.")
             is_usual = limit == current_app.config["MAX_CONTENT_LENGTH"]
@@ -174,6 +186,13 @@ def _refused_by_flask(error: HTTPException, services: Services) -> SakugaError:
             return MethodNotAllowedError(f"{request.method} is not allowed here; use {allowed}.")
         case _:
             return _HttpError(error)
+
+
+def _is_longer_than(limit: int) -> bool:
+    """Return whether the body of this request is; without a `Content-Length`, as much of it as has been read."""
+    if request.content_length is not None:
+        return request.content_length > limit
+    return isinstance(request.stream, LimitedStream) and request.stream.tell() >= limit
 
 
 class _HttpError(SakugaError):
