@@ -213,6 +213,7 @@ class Service:
 
     def _environment(self) -> dict[str, str]:
         return clean_environment() | {
+            "PYTHONPATH": str(ROOT),  # this code is measured, whatever is installed
             "SAKUGA_DATA_DIR": str(self._folder / "data"),
             "SAKUGA_CACHE_DIR": str(self.settings.cache_dir),
             "SAKUGA_PORT": str(self.client.port),

@@ -1,7 +1,6 @@
 """`sakuga doctor`: what this machine has and lacks."""
 
 import platform
-import socket
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,9 +10,11 @@ from pathlib import Path
 from PIL import features
 from redis.exceptions import RedisError
 
+from cli.running import running
 from cli.words import counted
 from shared.callers.api_keys import read_keys, require_guarded
-from shared.errors import SakugaError
+from shared.errors import SakugaError, SettingsError
+from shared.hosts import bound_socket, in_url
 from shared.redis_connection import redis_client
 from shared.settings import Settings, load_settings
 from shared.storage.backends import open_store
@@ -140,7 +141,14 @@ def _queue(settings: Settings) -> str:
 
 
 def _port(settings: Settings) -> str:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((settings.host, settings.port))
-    return f"{settings.host}:{settings.port} is free"
+    if found := running(settings.data_dir):
+        return f"Sakuga is running{f' at {found.url}' if found.url else ''}"
+    place = f"{in_url(settings.host)}:{settings.port}"
+    try:
+        bound_socket(settings.host, settings.port).close()
+    except OSError as error:
+        raise SettingsError(
+            f"{place} is not available ({error.strerror}). Choose another port with SAKUGA_PORT; or, if another Sakuga "
+            "uses it, set SAKUGA_DATA_DIR to its data folder."
+        ) from error
+    return f"{place} is free"

@@ -20,7 +20,6 @@ from shared.styles import Style, installed_styles
 from shared.telemetry import configure_logs
 
 INTERRUPTED = 130  # as shells have it
-SERVER = "http://127.0.0.1:8000"
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -92,12 +91,11 @@ def server_options(command: Callable[P, R]) -> Callable[P, R]:
     options = (
         click.option(
             "--server",
-            default=SERVER,
-            show_default=True,
+            callback=lambda _context, _parameter, url: url or _server_here(),
             envvar=CLIENT_SERVER,
             show_envvar=True,
             metavar="URL",
-            help="Server to use.",
+            help="Server to use. Default: the one that runs with the data folder, else SAKUGA_HOST and SAKUGA_PORT.",
         ),
         click.option(
             "--key-file",
@@ -114,6 +112,7 @@ def server_options(command: Callable[P, R]) -> Callable[P, R]:
 @click.version_option(package_name="sakuga")
 def main() -> None:
     """Photos in, anime pictures out, on cheap CPU machines."""
+    os.environ["PYTHONSAFEPATH"] = "1"  # processes that this one starts run no modules of the current folder
     configure_logs("WARNING")
 
 
@@ -497,6 +496,15 @@ def doctor() -> None:
     sys.exit(0 if all(finding.ok for finding in findings) else 1)
 
 
+def _server_here() -> str:
+    """Return the URL of the server of this machine, whether or not it runs."""
+    from cli.running import running
+
+    settings = load_settings()
+    found = running(settings.data_dir)
+    return found.url if found and found.url else settings.local_url
+
+
 def _fields(style: str | None, max_side: int, picture_format: Format) -> dict[str, str | int]:
     """Return the options as fields of the API; without a style the server uses its default."""
     return {"max_side": max_side, "format": picture_format.value} | ({"style": style} if style else {})
@@ -519,14 +527,14 @@ def _become(module: str) -> NoReturn:
 
 
 def _web_alive(settings: Settings) -> bool:
-    from urllib.error import URLError
-    from urllib.request import urlopen
+    from http.client import HTTPException
+    from urllib.request import ProxyHandler, build_opener
 
-    host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104  compared, not bound
+    direct = build_opener(ProxyHandler({}))
     try:
-        with urlopen(f"http://{host}:{settings.port}/livez", timeout=5) as answer:
+        with direct.open(f"{settings.local_url}/livez", timeout=5) as answer:
             return bool(answer.status == 200)  # noqa: PLR2004
-    except (URLError, OSError):
+    except (HTTPException, OSError):
         return False
 
 

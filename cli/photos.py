@@ -55,14 +55,16 @@ def find(paths: Iterable[Path], *, output: Path) -> Found:
     found = Found()
     for path in paths:
         try:
-            is_folder = stat.S_ISDIR(path.stat().st_mode)
+            mode = path.stat().st_mode
         except OSError as error:
             found.obstacles[path] = error.strerror or str(error)
             continue
-        if is_folder:
+        if stat.S_ISDIR(mode):
             _look_into(path, found, output.resolve())
-        else:
+        elif stat.S_ISREG(mode):
             found.photos.append(Photo(path, PurePath(path.name)))
+        else:  # a pipe or a device, of which reading might never end
+            found.obstacles[path] = "is neither a file nor a folder"
     return found
 
 

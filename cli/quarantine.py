@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 from rich.console import Console
 from rich.markup import escape
 
-from cli.valkey import address_of
+from cli.running import running
 from cli.words import counted
 from shared.errors import InvalidValueError, UnavailableError
 from shared.jobs.record import Job
@@ -28,13 +28,14 @@ def open_services(settings: Settings) -> Services:
     where = f"with the data folder {settings.data_dir}"
     nothing = UnavailableError(f"Sakuga is not running {where}; start it, or set SAKUGA_DATA_DIR or SAKUGA_REDIS_URL.")
     is_named = "redis_url" in settings.model_fields_set
-    url = settings.redis_url if is_named else address_of(settings.data_dir)
-    if url is None:
+    here = running(settings.data_dir)
+    url = settings.redis_url if is_named else here and here.redis_url
+    if not url:
         raise nothing
     services = connect(settings.model_copy(update={"redis_url": url}))
     try:
         services.redis.ping()
-    except RedisError as error:  # what it left behind when it was killed
+    except RedisError as error:  # it is starting, or stopping
         if not is_named:
             raise nothing from error
         raise UnavailableError(f"The queue at SAKUGA_REDIS_URL is not responding: {error}.") from error

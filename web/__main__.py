@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from shared.callers.api_keys import require_guarded
 from shared.errors import SakugaError
+from shared.hosts import bind_address, in_url
 from shared.redis_connection import redis_client
 from shared.services import connect
 from shared.settings import WEB_THREADS, Settings, load_settings
@@ -104,7 +105,7 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def load_config(self) -> None:
         options = {
-            "bind": f"{self._settings.host}:{self._settings.port}",
+            "bind": f"{in_url(bind_address(self._settings.host))}:{self._settings.port}",
             "worker_class": LimitedThreadWorker,
             "workers": 1,
             "threads": WEB_THREADS,
@@ -161,7 +162,7 @@ def main() -> None:
 def _introduce(settings: Settings) -> None:
     """Log the address and the dependencies; an operator sees here what is missing."""
     queue = maybe_sanitize_url(settings.redis_url)
-    address = f"http://{settings.host}:{settings.port}"
+    address = f"http://{in_url(settings.host)}:{settings.port}"
     whom = "callers with keys" if settings.api_keys else "anybody"
     log.info("web starting", address=address, queue=queue, store=settings.effective_store_url, answers=whom)
     try:

@@ -7,6 +7,7 @@ from flask import Response, current_app, g, request
 
 from shared.callers.api_keys import PUBLIC, ApiKeys, Caller
 from shared.errors import ForbiddenError, UnauthorizedError
+from shared.hosts import is_loopback
 from shared.services import Services
 from web.context import services
 from web.openapi import Access, Operation
@@ -75,7 +76,7 @@ def payer() -> str | None:
 
     Without keys that is its only user, or a proxy that does not say whom it serves.
     """
-    return None if known_caller() is PUBLIC and _is_loopback(request.remote_addr) else sender()
+    return None if known_caller() is PUBLIC and is_loopback(request.remote_addr or "") else sender()
 
 
 def ask_for_key(response: Response) -> None:
@@ -112,10 +113,3 @@ def _network(address: str | None) -> str:
     if found.version == 4:  # noqa: PLR2004
         return str(found)
     return f"{int(found) >> _SHARED_BITS:x}"
-
-
-def _is_loopback(address: str | None) -> bool:
-    try:
-        return ip_address(address or "").is_loopback
-    except ValueError:
-        return False

@@ -20,6 +20,7 @@ from werkzeug.exceptions import (
     RequestEntityTooLarge,
 )
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.wsgi import LimitedStream
 
 from shared.errors import (
     BadRequestError,
@@ -197,7 +198,7 @@ def _refused_by_flask(error: HTTPException, services: Services) -> SakugaError:
     match error:
         case RequestEntityTooLarge():
             limit = request.max_content_length or 0
-            if (request.content_length or 0) <= limit:
+            if not _is_longer_than(limit):
                 parts = f"at most {request.max_form_parts}"
                 return BadRequestError(f"The form has too many parts ({parts} are allowed), or one that is too long.")
             is_usual = limit == current_app.config["MAX_CONTENT_LENGTH"]
@@ -209,6 +210,13 @@ def _refused_by_flask(error: HTTPException, services: Services) -> SakugaError:
             return MethodNotAllowedError(f"{request.method} is not allowed here; use {allowed}.")
         case _:
             return _HttpError(error)
+
+
+def _is_longer_than(limit: int) -> bool:
+    """Return whether the body of this request is; without a `Content-Length`, as much of it as has been read."""
+    if request.content_length is not None:
+        return request.content_length > limit
+    return isinstance(request.stream, LimitedStream) and request.stream.tell() >= limit
 
 
 class _HttpError(SakugaError):

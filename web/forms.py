@@ -1,11 +1,12 @@
 """The files of a multipart form, all in one temporary file: however many there are, a request opens no more."""
 
 import io
-import tempfile
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, BinaryIO, Final, cast
 
 from flask import Request
+
+from shared.photos.spool import Spool
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -18,7 +19,7 @@ class SpoolingRequest(Request):
 
     @cached_property
     def _spool(self) -> BinaryIO:
-        return cast("BinaryIO", tempfile.SpooledTemporaryFile(SPOOLED_BYTES))
+        return cast("BinaryIO", Spool(SPOOLED_BYTES))
 
     def _get_file_stream(self, *_: object, **__: object) -> IO[bytes]:
         return FormFile(self._spool)

@@ -20,7 +20,8 @@ import structlog
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.errors import SettingsError
-from shared.settings import LOOPBACK, Settings
+from shared.hosts import is_loopback
+from shared.settings import Settings
 
 PREFIX: Final = "sakuga_"  # lets secret scanners find a key that was published by mistake
 PUBLIC_ID: Final = "public"
@@ -196,7 +197,7 @@ def require_guarded(settings: Settings) -> None:
             and open access is not explicitly allowed.
     """
     ApiKeys(settings.api_keys).require()
-    if settings.api_keys or settings.allow_anyone or settings.reached_at in LOOPBACK:
+    if settings.api_keys or settings.allow_anyone or is_loopback(settings.reached_at):
         return
     where = "SAKUGA_PUBLISHED_AT" if settings.published_at else "SAKUGA_HOST"
     raise SettingsError(

@@ -11,6 +11,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from shared.hosts import is_loopback
 from shared.storage.base import MissingObjectError, ObjectInfo, checked, rewound, unavailable
 
 if TYPE_CHECKING:
@@ -109,7 +110,16 @@ def _rewound(data: bytes | BinaryIO) -> bytes | BinaryIO:
 
 
 def _s3_client(endpoint: str | None) -> "S3Client":
-    config = Config(
+    """Return a client that reaches other machines through the proxies of the environment, but not this one."""
+    session, config = boto3.session.Session(), _config()
+    client = session.client("s3", endpoint_url=endpoint, config=config)
+    if not is_loopback(urlsplit(client.meta.endpoint_url).hostname or ""):
+        return client
+    return session.client("s3", endpoint_url=endpoint, config=config.merge(Config(proxies={})))
+
+
+def _config() -> Config:
+    return Config(
         connect_timeout=CONNECT_S,
         read_timeout=READ_S,
         retries={"mode": "standard", "total_max_attempts": TRIES},  # the first included, as not in `max_attempts`
@@ -118,7 +128,6 @@ def _s3_client(endpoint: str | None) -> "S3Client":
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    return boto3.session.Session().client("s3", endpoint_url=endpoint, config=config)
 
 
 @contextmanager

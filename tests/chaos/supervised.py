@@ -7,7 +7,7 @@ from typing import Self
 
 import psutil
 
-from cli.valkey import address_of
+from cli.running import running
 from shared.services import connect
 from shared.settings import Settings
 from tests.chaos.rig import AnyRig
@@ -53,6 +53,6 @@ class Supervised(AnyRig):
 
     def _start(self) -> None:
         self._service.start()
-        url = address_of(self._service.data_dir)
-        assert url is not None
-        self.services = connect(Settings(data_dir=self._service.data_dir, redis_url=url))
+        found = running(self._service.data_dir)
+        assert found is not None
+        self.services = connect(Settings(data_dir=self._service.data_dir, redis_url=found.redis_url))

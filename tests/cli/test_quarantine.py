@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.running import Running
 from shared.conversion import Options
 from shared.jobs.record import Job, Lane, State
 from shared.photos.formats import Format
@@ -59,7 +60,9 @@ def test_a_service_that_is_not_running_is_reported(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("SAKUGA_DATA_DIR", str(tmp_path))
     for left_behind in (False, True):
         if left_behind:  # left behind by one that was killed
-            (tmp_path / "queue.address").write_text(f"redis+socket://{tmp_path / 'gone.sock'}")
+            (tmp_path / "lock").write_text(
+                Running(redis_url=f"redis+socket://{tmp_path / 'gone.sock'}").model_dump_json()
+            )
         done = sakuga("quarantine", "list")
         assert done.exit_code == 1
         assert "Sakuga is not running" in done.stderr

@@ -46,6 +46,17 @@ def _takes_objects(store: Store) -> bool:
     return True
 
 
+def test_no_proxy_comes_between_the_store_and_this_machine(
+    s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "example.com,[::1]")
+    for name, value in s3_environment.items():
+        monkeypatch.setenv(name, value)
+    S3Store("sakuga-test", "direct").check()
+
+
 @pytest.fixture
 def no_links(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file system that has no hard links."""
