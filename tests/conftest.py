@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
@@ -39,10 +40,17 @@ from shared.styles import BUNDLED_WEIGHTS, read_manifest
 from tests.browsing import browser, busy, open_page, page  # noqa: F401  fixtures
 from worker.capacity import available_cores, limit_threads
 
+
+def _axe_core() -> Path:
+    """Return axe-core's script, which comes with a package of the extra `dev`."""
+    package = find_spec("axe_playwright_python")
+    return Path(package.origin).with_name("axe.min.js") if package and package.origin else Path()
+
+
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
 CHECK_DATA = Path(os.environ.pop("SAKUGA_CHECK_DATA", ROOT.parent / "shared"))  # not a setting of the service
-AXE = Path(os.environ.pop("SAKUGA_AXE", ""))  # axe.min.js of axe-core, which is not part of the project either
+AXE = Path(os.environ.pop("SAKUGA_AXE", "") or _axe_core())
 IN_CI = os.environ.get("CI") == "true"
 AMPLE_MEMORY = 8 << 30  # bytes: no engine lacks any
 STYLES = {style.name: style for style in read_manifest(BUNDLED_WEIGHTS)}

@@ -261,6 +261,28 @@ def test_a_picture_is_copied(page: Page) -> None:
     assert types == ["image/png"]
 
 
+def test_a_photo_is_rotated_and_cropped_and_drawn_again(page: Page) -> None:
+    choose(page, payload(scene(seed=37), "sea.jpg"))
+    expect_picture(page)
+    page.get_by_role("button", name="Crop or rotate").click()
+    dialog = page.get_by_role("dialog", name="Crop or rotate")
+    dialog.get_by_role("button", name="Rotate right").click()
+    box = dialog.locator("canvas").bounding_box()
+    assert box is not None
+    assert box["height"] > box["width"]
+    page.mouse.move(box["x"] + 2, box["y"] + 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 2, box["y"] + 0.5 * box["height"], steps=4)
+    page.mouse.up()
+    dialog.get_by_role("button", name="Draw it").click()
+    expect(story(page)).to_contain_text(re.compile(r"42\d . 31\d pixels, same size as the photo"))
+    page.get_by_role("button", name="Crop or rotate").click()
+    dialog.get_by_role("group", name="The part to keep").focus()
+    page.keyboard.press("Shift+ArrowLeft")
+    dialog.get_by_role("button", name="Draw it").click()
+    expect(story(page)).to_contain_text(re.compile(r"512 . 34\d pixels"))  # of the whole photo again
+
+
 def test_a_comparison_is_zoomed_and_moved(page: Page) -> None:
     choose(page, payload(scene(seed=35)))
     expect_picture(page)

@@ -3,6 +3,7 @@
 import { putInAddress } from "./address.js";
 import { ProblemError, cancelJob, getJob, isOver, newKey, submitPhoto } from "./api.js";
 import { Compare } from "./compare.js";
+import { Cropper } from "./crop.js";
 import { addThumbnail, forget, remember } from "./earlier.js";
 import { follow } from "./follow.js";
 import { keepPhoto, keptPhoto } from "./kept-photos.js";
@@ -20,6 +21,7 @@ const REDRAW_AFTER_MS = 250; // the arrow keys may pass over other styles
 const EXAMPLE_CAPTION = part("caption").textContent ?? "";
 const compare = new Compare(part("compare"));
 const more = new More(part("more"));
+const cropper = new Cropper(takePart);
 const maxBytes = Number(part("workbench").dataset.maxUploadBytes);
 /** @type {HTMLInputElement} */
 const input = part("photo");
@@ -28,6 +30,7 @@ let redrawTimer = 0;
 /** The current subject of the page. `run` aborts all its work when another one replaces it. */
 const now = {
   /** @type {File | null} */ photo: null,
+  /** @type {File | null} before it was cropped */ whole: null,
   /** @type {string | null} */ photoUrl: null,
   mayDraw: true,
   isExample: true,
@@ -41,6 +44,7 @@ part("options").addEventListener("change", changeOptions);
 part("again").addEventListener("click", draw);
 part("another").addEventListener("click", () => input.click());
 part("cancel").addEventListener("click", cancel);
+part("crop").addEventListener("click", () => now.photo && cropper.open(now.whole ?? now.photo));
 
 /** @param {File} photo */
 export function takePhoto(photo) {
@@ -50,6 +54,15 @@ export function takePhoto(photo) {
   scrollTo({ top: 0 });
   if (photo.size > maxBytes) fail(words.tooManyBytes(photo.size, maxBytes));
   else draw();
+}
+
+/** @param {File} photo cropped or rotated, to be drawn in place of the whole one */
+function takePart(photo) {
+  now.whole ??= now.photo;
+  own(photo);
+  now.drawn.clear();
+  display({ before: now.photoUrl, after: null });
+  draw();
 }
 
 /** An unfinished picture is no longer wanted. */
@@ -175,6 +188,7 @@ function hold(photo) {
   startRun();
   own(photo);
   now.job = null;
+  now.whole = null;
   now.mayDraw = true;
   now.drawn.clear();
 }
@@ -274,6 +288,7 @@ async function showPicture(job, signal) {
   const picture = await offerPicture(part("save"), job, now.photo, signal);
   if (signal.aborted) return;
   more.offer(picture, compare.before);
+  part("crop").hidden = !now.photo || compare.before.hidden;
   addThumbnail(job.id, await thumbnailOf(job.links.result));
 }
 
