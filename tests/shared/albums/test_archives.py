@@ -180,8 +180,10 @@ def test_what_storage_and_programs_keep_beside_photos_is_skipped_and_listed(clie
         "x/@eaDir/1/2/3/4/5/6/7/8/9/deep.jpg",
         ".thumbnails/a.jpg",
     ]
-    files = {name: photo_bytes((16, 16), seed=seed) for seed, name in enumerate(["./photo/a.jpg", *kept])}
-    answer = sent(client, zip_of(dict(files)))
+    files: dict[str | zipfile.ZipInfo, bytes] = {
+        name: photo_bytes((16, 16), seed=seed) for seed, name in enumerate(["./photo/a.jpg", *kept])
+    }
+    answer = sent(client, zip_of(files))
     assert outcomes(answer, "accepted") == ["photo/a.jpg"]
     assert len(answer["skipped"]) == len(kept)
     assert {one["code"] for one in answer["skipped"]} == {"hidden"}
