@@ -8,7 +8,9 @@ from shared.errors import UnavailableError
 from shared.jobs.record import Job, Lane
 from shared.services import Services
 
-AHEAD_PER_PROCESS = 2  # jobs of a lane in the message queue: one is taken while the next is sent
+# Jobs in the message queue, where they cannot be overtaken: one is taken while the next is sent. Single photos may be
+# large, and whoever sends another waits for all that are there.
+AHEAD_PER_PROCESS = {Lane.INTERACTIVE: 1, Lane.BULK: 2}
 
 log = structlog.get_logger()
 
@@ -18,8 +20,9 @@ def dispatch(services: Services, lanes: Iterable[Lane] = Lane) -> None:
 
     One that cannot be sent now is treated as lost, and resent.
     """
-    ahead = AHEAD_PER_PROCESS * max(1, services.workers.count())
+    processes = max(1, services.workers.count())
     for lane in lanes:
+        ahead = AHEAD_PER_PROCESS[lane] * processes
         for _ in range(ahead):
             job_id = services.lanes.next_job(lane, ahead)
             if job_id is None:

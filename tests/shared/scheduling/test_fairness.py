@@ -15,6 +15,7 @@ from shared.usecases.dispatch import AHEAD_PER_PROCESS, claim
 from shared.usecases.submit import Order, submit
 from tests.conftest import photo_bytes, with_queue_limit
 
+AHEAD = AHEAD_PER_PROCESS[Lane.INTERACTIVE]
 MALLORY, ALICE = "a" * 32, "b" * 32
 
 
@@ -44,7 +45,7 @@ def test_callers_take_turns(services: Services) -> None:
         send(services, ALICE, seed)
     order = list(converted(services))
     assert len(order) == 23
-    assert order[: AHEAD_PER_PROCESS + 6].count(ALICE) == 3
+    assert order[: AHEAD + 6].count(ALICE) == 3
     assert services.redis.keys("sakuga:single*") == []
 
 
@@ -64,11 +65,11 @@ def test_estimates_know_whose_turn_it_is(services: Services) -> None:
     assert patient.eta_s
     assert quick.eta_s
     assert quick.eta_s < patient.eta_s / 5
-    assert quick.position == AHEAD_PER_PROCESS + 1
+    assert quick.position == AHEAD + 1
 
 
 def test_a_canceled_photo_makes_room_for_the_next(services: Services) -> None:
-    jobs = [send(services, MALLORY, seed).id for seed in range(AHEAD_PER_PROCESS + 1)]
+    jobs = [send(services, MALLORY, seed).id for seed in range(AHEAD + 1)]
     for job_id in jobs[:-1]:
         services.jobs.cancel(job_id)
     taken = []
