@@ -7,9 +7,15 @@ import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 
-from shared.photos.formats import Format
+from shared.photos.formats import Format, Header
 from shared.photos.sizes import fit
 
+MIN_PIXELS = 50_000  # what a job counts for at least: it takes Redis and a worker's time, however small
+# Milliseconds of one process per megapixel of the photo, measured with 12 megapixels; a progressive JPEG takes thrice
+# as long as another.
+_DECODING_MS = {"JPEG": 12, "MPO": 12, "BMP": 10, "PPM": 10, "JPEG2000": 120}
+_DECODING_MS_OTHERWISE = 40
+_DRAWING_MS = 800  # per megapixel of the picture, in a light style; not measured anew, so that quotas stay as they are
 VERSION = 5  # of the pipeline's output for the same photo and weights; part of a result's key
 
 
@@ -47,7 +53,19 @@ def result_digest(photo_sha256: str, weights_sha256: str, options: Options) -> s
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
+def decoding_ms(header: Header) -> int:
+    """Return about how many milliseconds of one process decoding takes, whatever the size of the picture."""
+    pace = _DECODING_MS.get(header.format, _DECODING_MS_OTHERWISE)
+    return round(header.width * header.height / 1e6 * pace)
+
+
+def cost_pixels(header: Header, max_side: int) -> int:
+    """Return what a conversion counts for: the pixels of its picture, or of one that takes as long as decoding."""
+    decoding = round(decoding_ms(header) / _DRAWING_MS * 1e6)
+    return max(MIN_PIXELS, working_pixels((header.width, header.height), max_side), decoding)
+
+
 def working_pixels(size: tuple[int, int], max_side: int) -> int:
-    """Return the cost of a conversion: the pixels of the picture, for a photo of `size` (width, height)."""
+    """Return the pixels of the picture, for a photo of `size` (width, height)."""
     width, height = fit(size, max_side)
     return width * height

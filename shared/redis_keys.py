@@ -14,10 +14,14 @@ TOTALS: Final = "sakuga:totals"  # hash: jobs by final state and seconds by stag
 
 # Lanes, workers and estimates
 LEASES: Final = "sakuga:leases"  # sorted set of running jobs, by when their worker last renewed the lease
-FLOWS: Final = "sakuga:flows"  # sorted set of flows that have jobs, by the work (ms) they were given
+FLOWS: Final = "sakuga:flows"  # sorted set of albums that have jobs to send, by the work (ms) they were given
 FLOW_PREFIX: Final = "sakuga:flow:"  # of the lists of the jobs of each flow
-FLOW_PIXELS: Final = "sakuga:flows:pixels"  # hash: what waits of each flow of the bulk lane
-OUTSTANDING: Final = "sakuga:outstanding"  # hash: work (ms) of each flow of the bulk lane that has not ended
+FLOW_PIXELS: Final = "sakuga:flows:pixels"  # hash: what waits of each album
+OUTSTANDING: Final = "sakuga:outstanding"  # hash: work (ms) of each album that has not ended
+SINGLES: Final = "sakuga:singles"  # the same of callers and their single photos
+SINGLE_PREFIX: Final = "sakuga:single:"
+SINGLE_PIXELS: Final = "sakuga:singles:pixels"
+SINGLES_OUTSTANDING: Final = "sakuga:singles:outstanding"
 WORKERS: Final = "sakuga:workers"  # sorted set of warm processes, by their last heartbeat
 PACE: Final = "sakuga:pace"  # hash: milliseconds per megapixel of each style
 ETA_ERROR: Final = "sakuga:eta_error"  # string: the mean relative error of estimated times
@@ -84,11 +88,6 @@ def lane_sent(lane: str) -> str:
 def lane_totals(lane: str) -> str:
     """Hash: work submitted and finished since the beginning, jobs and pixels that wait."""
     return f"sakuga:lane:{lane}:totals"
-
-
-def flow_jobs(flow: str) -> str:
-    """List: the jobs of a flow before they are sent."""
-    return f"{FLOW_PREFIX}{flow}"
 
 
 def album_record(album_id: str) -> str:

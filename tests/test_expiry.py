@@ -20,14 +20,13 @@ from shared.redis_keys import (
     ALBUMS_ENDED,
     ETA_ERROR,
     EXPIRY,
-    FLOW_PIXELS,
     FLOWS,
     LEASES,
-    OUTSTANDING,
     PACE,
     QUARANTINE,
     REFERENCES,
     RESERVATIONS,
+    SINGLES,
     SLOWDOWN,
     TOTALS,
     WALKS,
@@ -36,6 +35,7 @@ from shared.redis_keys import (
     lane_sent,
     lane_totals,
 )
+from shared.scheduling.fair_queue import FLOWS_OF
 from shared.services import Services, connect
 from shared.storage.disk import DiskStore
 from shared.storage.references import References
@@ -74,9 +74,9 @@ INDEXES = {
     REFERENCES: "the object is let go of",
     lane_sent(Lane.INTERACTIVE): "the job begins or ends",
     lane_sent(Lane.BULK): "the job begins or ends",
-    FLOWS: "it has no jobs when its turn comes",
-    FLOW_PIXELS: "its last job begins or ends",
-    OUTSTANDING: "its last job ends",
+    **{keys.flows: "it has no jobs when its turn comes" for keys in FLOWS_OF.values()},
+    **{keys.pixels: "its last job begins or ends" for keys in FLOWS_OF.values()},
+    **{keys.outstanding: "its last job ends" for keys in FLOWS_OF.values()},
     ALBUMS_ENDED: "somebody has looked whether it has ended",
     WALKS: "every photo of the album has been looked at, or the opposite is asked for",
     WEBHOOKS_DUE: "the message was heard, or is given up",
@@ -94,6 +94,8 @@ def is_named(redis: Redis, key: str) -> bool:
             return all(redis.zscore(REFERENCES, f"{referrer} {stored}") is not None for referrer in referrers)
         case ["flow", flow]:
             return redis.zscore(FLOWS, flow) is not None
+        case ["single", caller]:
+            return redis.zscore(SINGLES, caller) is not None
     return False
 
 
@@ -281,6 +283,8 @@ def end_albums(place: Place) -> None:
 
 def leave_undone(place: Place) -> None:
     """Leave photos waiting and running forever."""
+    for seed in range(60, 70):  # more than are sent at a time
+        place.send(seed)
     place.send(50)
     place.claim(place.send(51))
     album = place.start_album(NOBODY)

@@ -72,6 +72,7 @@ def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: T
     rates = app.extensions["sakuga-rates"] = Rates(services)
     app.extensions["sakuga-store-check"] = Check(services.store.check)
     app.extensions["sakuga-queue-check"] = queue_check(services.settings)
+    app.extensions["sakuga-writes-check"] = queue_check(services.settings, writes=True)
     app.extensions["sakuga-metrics"] = metrics.install(app, services)
     for blueprint in (jobs.blueprint, albums.blueprint, system.blueprint, page.blueprint):
         app.register_blueprint(blueprint)

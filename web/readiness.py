@@ -51,18 +51,21 @@ class Check:
         self._again_at = time.monotonic() + REMEMBERED_S
 
 
-def queue_check(settings: Settings) -> Check:
-    """Check the queue, with a shorter timeout than its other users."""
+def queue_check(settings: Settings, *, writes: bool = False) -> Check:
+    """Check whether the queue answers or, with `writes`, takes writes, with a shorter timeout than its other users.
+
+    With its disk full it refuses them, and PING as well; what it has can still be read.
+    """
 
     def look() -> None:
         with redis_client(settings, timeout_s=QUEUE_ANSWERS_S, tries=1) as client:
-            client.ping()
+            client.ping() if writes else client.time()
 
     return Check(look)
 
 
 def check_of(what: str) -> Check:
-    """Return this application's check of the `store` or the `queue`."""
+    """Return this application's check of the `store`, the `queue` or its `writes`."""
     return cast("Check", current_app.extensions[f"sakuga-{what}-check"])
 
 

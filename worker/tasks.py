@@ -16,7 +16,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from redis.exceptions import RedisError
 
 from shared import pipeline
-from shared.conversion import Options, Stage
+from shared.conversion import MIN_PIXELS, Options, Stage
 from shared.errors import (
     CanceledError,
     NewerRecordError,
@@ -27,7 +27,6 @@ from shared.errors import (
 )
 from shared.jobs.record import Job, ResultInfo
 from shared.pipeline import Engine, Picture
-from shared.scheduling.admission import MIN_PIXELS
 from shared.services import Services
 from shared.storage.base import MissingObjectError
 from shared.usecases.dispatch import claim

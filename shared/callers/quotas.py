@@ -1,7 +1,8 @@
 """Daily quotas (UTC) of callers in megapixels, charged when a photo is admitted.
 
-The size that counts is the one after the photo is shrunk. A photo that is rejected after all is refunded; if the
-process that admits it dies, the reconciliation finds the reservation, and refunds it unless there is a job.
+What counts is the size after the photo is shrunk, or that of a picture that takes as long as decoding it. A photo that
+is rejected after all is refunded; if the process that admits it dies, the reconciliation finds the reservation, and
+refunds it unless there is a job.
 """
 
 from collections.abc import Callable, Iterator

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from math import ceil
 from typing import TYPE_CHECKING, Final
 
-from shared import redis_keys
 from shared.callers.api_keys import PUBLIC_ID
 from shared.errors import QueueFullError
 from shared.jobs.record import Lane
+from shared.scheduling.fair_queue import FLOWS_OF
 from shared.scheduling.lanes import Lanes
 from shared.scheduling.room import Room
 from shared.scheduling.workers import Workers
@@ -22,7 +22,6 @@ from shared.scheduling.workers import Workers
 if TYPE_CHECKING:
     from redis import Redis
 
-MIN_PIXELS: Final = 50_000  # what a job counts for at least: it takes Redis and a worker's time, however small
 BULK_ROOM: Final = 10  # times the limit of queued work: albums are not waited for in front of a screen
 MAX_MEMORY: Final = 0.75  # of Redis's memory for queued work and records; the rest is for finishing it
 SHARE_OF_FREE: Final = 3  # times what is free of that a caller may take: one alone three quarters, another as much less
@@ -89,7 +88,8 @@ class Admission:
     def admit(self, lane: Lane, pixels: int, *, caller: str, flow: str) -> None:
         """Refuse a job of a caller that the lane has no room for; concurrent requests may exceed the limit slightly.
 
-        The bulk lane has room for ten times as much, half of it for any one flow: no album shuts out the others.
+        The bulk lane has room for ten times as much. No album has more than half of it and, with keys, no caller more
+        than half of the interactive lane: nobody shuts out the others.
 
         Raises:
             QueueFullError: with the seconds after which half of the queue will be done; or Redis is nearly full.
@@ -97,7 +97,8 @@ class Admission:
         self.require_memory(caller)
         totals = self._lanes.totals(lane)
         most = self._max_pixels * (BULK_ROOM if lane is Lane.BULK else 1)
-        own = int(self._redis.hget(redis_keys.FLOW_PIXELS, flow) or 0) if lane is Lane.BULK else 0
+        is_shared = lane is Lane.BULK or caller != PUBLIC_ID
+        own = int(self._redis.hget(FLOWS_OF[lane].pixels, flow) or 0) if is_shared else 0
         if (totals.pixels and totals.pixels + pixels > most) or (own and own + pixels > most // 2):
             half_ms = (totals.submitted_ms - totals.finished_ms) / 2
             wait_s = max(1, ceil(half_ms / 1000 / max(1, self._workers.count())))

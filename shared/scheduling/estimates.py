@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING
 from shared import redis_keys
 from shared.jobs.record import Job, Lane, State
 from shared.redis_clock import Clock
+from shared.scheduling.fair_queue import FLOWS_OF
 from shared.scheduling.lane_order import BULK_SHARE
 from shared.scheduling.workers import count_alive
 from shared.styles import Size, Style
 
 if TYPE_CHECKING:
     from redis import Redis
+    from redis.client import Pipeline
 
 OVERHEAD_MS = 60  # decoding, encoding and the store, per job
 MIN_MS = 0.1  # per megapixel; faster than any engine, but not zero, which is no pace
 # Milliseconds per megapixel until a worker has measured its own, one process, one thread.
 FIRST_GUESS_MS = {Size.FULL: 4000.0, Size.LIGHT: 800.0}
-MAX_STEP = 1.5  # times the present slowdown that one job may count for
+MAX_STEP, MAX_FIRST_STEP = 1.5, 4  # times the present slowdown that one job may count for
 PACE_WEIGHT = 0.2  # of a new measurement in the moving average
 MAX_FLOWS_READ = 100  # for the estimate of one flow: a sample of this size is off by about a twentieth
 
@@ -70,9 +72,10 @@ class Estimates:
         it took, moves the factor by a few percent, since all estimates depend on it.
         """
         factor = took_ms / max(1, expected_ms)
-        before = float(self._redis.get(redis_keys.SLOWDOWN) or 1)
-        factor = min(max(factor, before / MAX_STEP), before * MAX_STEP)
-        self._redis.set(redis_keys.SLOWDOWN, f"{_average(before, factor):.4f}")
+        found = self._redis.get(redis_keys.SLOWDOWN)
+        before, step = (float(found), MAX_STEP) if found else (1.0, MAX_FIRST_STEP)
+        factor = min(max(factor, before / step), before * step)
+        self._redis.set(redis_keys.SLOWDOWN, f"{_average(before, factor) if found else factor:.4f}")
 
     def eta_error(self) -> float | None:
         """Return the mean relative error of estimated times; None until a job has finished."""
@@ -84,28 +87,37 @@ class Estimates:
         return {str(name): round(1000 / float(ms), 4) for name, ms in self._redis.hgetall(redis_keys.PACE).items()}
 
     def estimate(self, job: Job) -> Estimate:
-        """Estimate the position and time of an unfinished job. Constant work per call, whatever the queue's length.
+        """Estimate the position and time of an unfinished job. Hardly more work with a longer queue.
 
-        There is no estimate for a queued bulk job, only for its album.
+        There is no estimate for a queued bulk job, only for its album. The photos of other callers count as far as they
+        get their turn before this one.
         """
         if job.ended:
             return Estimate(None, None)
         now = self._clock.now()
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.zrank(redis_keys.lane_sent(job.lane), job.id)
+            pipe.zcard(redis_keys.lane_sent(job.lane))
+            pipe.lpos(FLOWS_OF[job.lane].jobs(job.flow), job.id)
+            pipe.zcard(FLOWS_OF[job.lane].flows)
+            _read_flows(pipe, job.lane, job.flow)
             pipe.hget(redis_keys.lane_totals(job.lane), "finished_ms")
             pipe.hget(redis_keys.lane_totals(Lane.BULK), "jobs")
             count_alive(pipe, now)
             pipe.get(redis_keys.SLOWDOWN)
-            rank, finished, bulk_jobs, processes, slowdown = pipe.execute()
+            rank, sent, own_rank, flows, *work, finished, bulk_jobs, processes, slowdown = pipe.execute()
         own_s = job.work_ms * float(slowdown or 1) / 1000
         if job.state is State.RUNNING:
             left_s = own_s - (now - (job.started_at or 0))
             return Estimate(0, max(0.1, left_s) if processes else None)
+        if rank is None and own_rank is not None:
+            rank = sent + own_rank * max(1, flows)
         position = None if rank is None else int(rank) + 1
         if job.lane is Lane.BULK or not processes:
             return Estimate(None if job.lane is Lane.BULK else position, None)
-        ahead_s = max(0, job.ticket_ms - job.work_ms - int(finished or 0)) * float(slowdown or 1) / 1000
+        arrived_before_ms = job.ticket_ms - job.work_ms - int(finished or 0)
+        ahead_ms = max(0, min(arrived_before_ms, _work_until_done_ms(job.flow, *work) - job.work_ms))
+        ahead_s = ahead_ms * float(slowdown or 1) / 1000
         if int(bulk_jobs or 0) > 0:  # then every process has a picture in hand, which is awaited first
             ahead_s = ahead_s / (1 - BULK_SHARE) + own_s * int(processes) / (int(processes) + 1)
         return Estimate(position, ahead_s / int(processes) + own_s)
@@ -118,21 +130,32 @@ class Estimates:
         """
         now = self._clock.now()
         with self._redis.pipeline(transaction=False) as pipe:
-            pipe.hget(redis_keys.OUTSTANDING, flow)
-            pipe.hlen(redis_keys.OUTSTANDING)
-            pipe.hrandfield(redis_keys.OUTSTANDING, MAX_FLOWS_READ, withvalues=True)
+            _read_flows(pipe, Lane.BULK, flow)
             pipe.hmget(redis_keys.lane_totals(Lane.INTERACTIVE), ["submitted_ms", "finished_ms"])
             count_alive(pipe, now)
             pipe.get(redis_keys.SLOWDOWN)
-            own, flows, sample, singles, processes, slowdown = pipe.execute()
+            *work, singles, processes, slowdown = pipe.execute()
         if not processes:
             return None
-        own_ms = int(own or 0)
-        others = [min(own_ms, int(ms)) for other, ms in zip(sample[::2], sample[1::2], strict=True) if other != flow]
-        work_ms: float = own_ms + (flows - (own is not None)) * (fmean(others) if others else 0)
+        work_ms = _work_until_done_ms(flow, *work)
         submitted, finished = (int(value or 0) for value in singles)
         work_ms = min(work_ms + submitted - finished, work_ms / BULK_SHARE)  # single photos first, within their share
         return work_ms * float(slowdown or 1) / int(processes) / 1000
+
+
+def _read_flows(pipe: "Pipeline", lane: Lane, flow: str) -> None:
+    """Queue the reading of what `_work_until_done_ms` takes."""
+    outstanding = FLOWS_OF[lane].outstanding
+    pipe.hget(outstanding, flow)
+    pipe.hlen(outstanding)
+    pipe.hrandfield(outstanding, MAX_FLOWS_READ, withvalues=True)
+
+
+def _work_until_done_ms(flow: str, own: str | None, flows: int, sample: list[str]) -> float:
+    """Return the work of a lane until a flow is done: its own, and as much of every other, or less if that has less."""
+    own_ms = int(own or 0)
+    others = [min(own_ms, int(ms)) for other, ms in zip(sample[::2], sample[1::2], strict=True) if other != flow]
+    return own_ms + (flows - (own is not None)) * (fmean(others) if others else 0)
 
 
 def _average(before: float, measured: float) -> float:

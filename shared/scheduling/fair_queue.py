@@ -1,14 +1,16 @@
-"""The fair queue of bulk jobs that are not sent yet, so that albums share the workers fairly.
+"""The fair queues of jobs that are not sent yet, so that albums, and the callers of single photos, share the workers.
 
-Every album (or caller) is a flow: a list of jobs in order of arrival, and the amount of work served so far. The flow
+Every album is a flow of the bulk lane, and every caller one of the interactive lane: a list of jobs in order of
+arrival, and the amount of work served so far. The flow
 served least is next (start-time fair queueing, Goyal et al. 1996): a new one starts at the level of the least served
 of the others, so it waits for none of them and gains nothing by having been idle. Only a few jobs are in the message
 queue at a time; the rest waits here, where it can be reordered and removed.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from shared import redis_keys
+from shared.jobs.record import Lane
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -45,22 +47,43 @@ end
 """
 
 
-def push(pipe: "Pipeline", flow: str, job_id: str) -> None:
+class FlowKeys(NamedTuple):
+    """The keys of the flows of a lane."""
+
+    flows: str
+    prefix: str  # of the list of each flow's jobs
+    pixels: str
+    outstanding: str
+
+    def jobs(self, flow: str) -> str:
+        """Return the key of the list of a flow's jobs before they are sent."""
+        return f"{self.prefix}{flow}"
+
+
+FLOWS_OF: Final = {
+    Lane.INTERACTIVE: FlowKeys(
+        redis_keys.SINGLES, redis_keys.SINGLE_PREFIX, redis_keys.SINGLE_PIXELS, redis_keys.SINGLES_OUTSTANDING
+    ),
+    Lane.BULK: FlowKeys(redis_keys.FLOWS, redis_keys.FLOW_PREFIX, redis_keys.FLOW_PIXELS, redis_keys.OUTSTANDING),
+}
+
+
+def push(pipe: "Pipeline", lane: Lane, flow: str, job_id: str) -> None:
     """Append a job to its flow, inside the caller's transaction."""
-    pipe.eval(_PUSH, 2, redis_keys.FLOWS, redis_keys.flow_jobs(flow), flow, job_id)
+    pipe.eval(_PUSH, 2, FLOWS_OF[lane].flows, FLOWS_OF[lane].jobs(flow), flow, job_id)
 
 
-def remove(pipe: "Pipeline", flow: str, job_id: str) -> None:
+def remove(pipe: "Pipeline", lane: Lane, flow: str, job_id: str) -> None:
     """Remove a job, inside the caller's transaction; one that was popped meanwhile is left alone."""
-    pipe.lrem(redis_keys.flow_jobs(flow), 1, job_id)
+    pipe.lrem(FLOWS_OF[lane].jobs(flow), 1, job_id)
 
 
-def pop(redis: "Redis", sent: str, most: int, *, now: float) -> str | None:
-    """Return the next job and add it to the sorted set `sent` with the time `now`.
+def pop(redis: "Redis", lane: Lane, most: int, *, now: float) -> str | None:
+    """Return the next job of a lane and mark it as sent at the time `now`.
 
-    None if there is none, or if `sent` has `most` jobs already. Its work is read from its record; a job without a
+    None if there is none, or if `most` jobs are sent already. Its work is read from its record; a job without a
     record is skipped.
     """
-    keys = (redis_keys.FLOWS, sent)
-    found = redis.eval(_POP, len(keys), *keys, str(now), redis_keys.FLOW_PREFIX, redis_keys.JOB_PREFIX, most)
+    keys = (FLOWS_OF[lane].flows, redis_keys.lane_sent(lane))
+    found = redis.eval(_POP, len(keys), *keys, str(now), FLOWS_OF[lane].prefix, redis_keys.JOB_PREFIX, most)
     return None if found is None else str(found)

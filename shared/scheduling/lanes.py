@@ -12,6 +12,7 @@ from shared.jobs.observer import Change, Observer
 from shared.jobs.record import Job, Lane, State
 from shared.redis_clock import Clock
 from shared.scheduling import fair_queue
+from shared.scheduling.fair_queue import FLOWS_OF
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -69,14 +70,13 @@ class Lanes(Observer):
             pipe.zrem(redis_keys.lane_sent(lane), job_id)
 
     def _join(self, pipe: "Pipeline", job: Job, *, is_new: bool) -> None:
-        """Add a job that is queued; a new one of the bulk lane waits for its turn before it is sent."""
+        """Add a job that is queued; a new one waits for the turn of its flow before it is sent."""
         totals = redis_keys.lane_totals(job.lane)
         pipe.hincrby(totals, "pixels", job.pixels)
         pipe.hincrby(totals, "jobs", 1)
-        if job.lane is Lane.BULK:
-            pipe.hincrby(redis_keys.FLOW_PIXELS, job.flow, job.pixels)
-        if job.lane is Lane.BULK and is_new:
-            fair_queue.push(pipe, job.flow, job.id)
+        pipe.hincrby(FLOWS_OF[job.lane].pixels, job.flow, job.pixels)
+        if is_new:
+            fair_queue.push(pipe, job.lane, job.flow, job.id)
         else:
             pipe.zadd(redis_keys.lane_sent(job.lane), {job.id: self._clock.now()})
 
@@ -84,12 +84,12 @@ class Lanes(Observer):
         """Return the total of submitted work with a job of `work_ms`; concurrent callers may get the same."""
         return self.totals(lane).submitted_ms + work_ms
 
-    def next_bulk_job(self, most: int) -> str | None:
-        """Return the next bulk job and mark it as sent.
+    def next_job(self, lane: Lane, most: int) -> str | None:
+        """Return the next job of a lane and mark it as sent.
 
         None if there is none, or if `most` are in the message queue already, which concurrent callers cannot exceed.
         """
-        return fair_queue.pop(self._redis, redis_keys.lane_sent(Lane.BULK), most, now=self._clock.now())
+        return fair_queue.pop(self._redis, lane, most, now=self._clock.now())
 
     def mark_unsent(self, lane: Lane, job_id: str) -> None:
         """Treat a job's message as lost at once, and not only after a while; among several, keep their order."""
@@ -116,8 +116,7 @@ class Lanes(Observer):
 
 def _submit(pipe: "Pipeline", job: Job) -> None:
     pipe.hincrby(redis_keys.lane_totals(job.lane), "submitted_ms", job.work_ms)
-    if job.lane is Lane.BULK:
-        pipe.hincrby(redis_keys.OUTSTANDING, job.flow, job.work_ms)
+    pipe.hincrby(FLOWS_OF[job.lane].outstanding, job.flow, job.work_ms)
 
 
 def _leave(pipe: "Pipeline", job: Job) -> None:
@@ -125,12 +124,10 @@ def _leave(pipe: "Pipeline", job: Job) -> None:
     pipe.hincrby(totals, "pixels", -job.pixels)
     pipe.hincrby(totals, "jobs", -1)
     pipe.zrem(redis_keys.lane_sent(job.lane), job.id)
-    if job.lane is Lane.BULK:
-        pipe.eval(_SETTLE, 1, redis_keys.FLOW_PIXELS, job.flow, job.pixels)
-        fair_queue.remove(pipe, job.flow, job.id)
+    pipe.eval(_SETTLE, 1, FLOWS_OF[job.lane].pixels, job.flow, job.pixels)
+    fair_queue.remove(pipe, job.lane, job.flow, job.id)
 
 
 def _finish(pipe: "Pipeline", job: Job) -> None:
     pipe.hincrby(redis_keys.lane_totals(job.lane), "finished_ms", job.work_ms)
-    if job.lane is Lane.BULK:
-        pipe.eval(_SETTLE, 1, redis_keys.OUTSTANDING, job.flow, job.work_ms)
+    pipe.eval(_SETTLE, 1, FLOWS_OF[job.lane].outstanding, job.flow, job.work_ms)

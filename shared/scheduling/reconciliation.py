@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from shared import redis_keys
 from shared.jobs.record import Lane, State
+from shared.scheduling.fair_queue import FLOWS_OF
 from shared.scheduling.recount import ADD
 
 if TYPE_CHECKING:
@@ -61,35 +62,36 @@ return wrong
 )
 
 # Count the next jobs, and find a place for those that have none; nil if another recount has begun meanwhile. KEYS: the
-# recount, the jobs by expiry, the leases, the flows, what of the interactive lane is with the queue, likewise of bulk.
-# ARGV: and the prefix of a flow's jobs, the recount's id, how many jobs, the time to live of the recount, when all
-# have expired.
+# recount, the jobs by expiry, the leases, then of the interactive and of the bulk lane: the flows, what is sent.
+# ARGV: and the prefixes of a flow's jobs in both lanes, the recount's id, how many jobs, the time to live of the
+# recount, when all have expired.
 _COUNT: Final = (
     ADD
     + _READ
     + """
-local recount, expiry, leases, flows, sent = KEYS[1], KEYS[2], KEYS[3], KEYS[4], {interactive = KEYS[5], bulk = KEYS[6]}
+local recount, expiry, leases = KEYS[1], KEYS[2], KEYS[3]
+local flows, sent = {interactive = KEYS[4], bulk = KEYS[6]}, {interactive = KEYS[5], bulk = KEYS[7]}
+local prefix = {interactive = ARGV[2], bulk = ARGV[3]}
 
 local function place(id, job)
     if job.state == 'running' then
         return redis.call('ZADD', leases, 'NX', 0, id)
     elseif redis.call('ZSCORE', sent[job.lane], id) then
         return 0
-    elseif job.lane == 'interactive' then
-        return redis.call('ZADD', sent.interactive, 0, id)
-    elseif redis.call('LPOS', ARGV[2] .. job.flow, id) then
+    elseif redis.call('LPOS', prefix[job.lane] .. job.flow, id) then
         return 0
     end
-    redis.call('RPUSH', ARGV[2] .. job.flow, id)
-    redis.call('ZADD', flows, 'NX', redis.call('ZRANGE', flows, 0, 0, 'WITHSCORES')[2] or 0, job.flow)
+    redis.call('RPUSH', prefix[job.lane] .. job.flow, id)
+    local least = redis.call('ZRANGE', flows[job.lane], 0, 0, 'WITHSCORES')[2]
+    redis.call('ZADD', flows[job.lane], 'NX', least or 0, job.flow)
     return 1
 end
 
-if redis.call('HGET', recount, 'id') ~= ARGV[3] then
+if redis.call('HGET', recount, 'id') ~= ARGV[4] then
     return nil
 end
 local from = '(' .. redis.call('HGET', recount, 'counted_until')
-local last = redis.call('ZRANGEBYSCORE', expiry, from, '+inf', 'WITHSCORES', 'LIMIT', ARGV[4] - 1, 1)[2] or ARGV[6]
+local last = redis.call('ZRANGEBYSCORE', expiry, from, '+inf', 'WITHSCORES', 'LIMIT', ARGV[5] - 1, 1)[2] or ARGV[7]
 local placed = 0
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', expiry, from, last)) do
     local job = read(id)
@@ -103,8 +105,8 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', expiry, from, last)) do
 end
 write(recount)
 redis.call('HSET', recount, 'counted_until', last)
-redis.call('EXPIRE', recount, ARGV[5])
-return {placed, last == ARGV[6] and 1 or 0}
+redis.call('EXPIRE', recount, ARGV[6])
+return {placed, last == ARGV[7] and 1 or 0}
 """
 )
 
@@ -138,7 +140,7 @@ return set(KEYS[2], 'jobs', counted('jobs ' .. ARGV[2]))
 """
 )
 
-# ... "pixels" or "ms", and some flows; one without any leaves nothing behind.
+# ... "pixels" or "ms" and the lane, and some flows; one without any leaves nothing behind.
 _SET_FLOWS: Final = (
     _SET
     + """
@@ -155,7 +157,6 @@ return wrong
 """
 )
 
-_LANES: Final = frozenset(Lane)
 # Stop following the changes of jobs. KEYS: the recount. ARGV: its id.
 _STOP: Final = """
 if redis.call('HGET', KEYS[1], 'id') == ARGV[1] then
@@ -178,16 +179,18 @@ def reconcile(redis: "Redis") -> Iterator[int]:
     yield from _count(redis, recount_id)
     for lane in Lane:
         yield int(redis.eval(_SET_LANE, 2, redis_keys.RECOUNT, redis_keys.lane_totals(lane), recount_id, lane))
-    yield from _set_flows(redis, recount_id, "pixels", redis_keys.FLOW_PIXELS)
-    yield from _set_flows(redis, recount_id, "ms", redis_keys.OUTSTANDING)
+    for lane, keys in FLOWS_OF.items():
+        yield from _set_flows(redis, recount_id, f"pixels {lane}", keys.pixels)
+        yield from _set_flows(redis, recount_id, f"ms {lane}", keys.outstanding)
     redis.eval(_STOP, 1, redis_keys.RECOUNT, recount_id)
 
 
 def _clean(redis: "Redis") -> Iterator[int]:
     """Clean the lists in the order in which a job passes through them: so none is missed on the way."""
-    for flows in _pages(redis.zscan, redis_keys.FLOWS):
-        for flow in flows:
-            yield from _clean_flow(redis, redis_keys.flow_jobs(flow))
+    for keys in FLOWS_OF.values():
+        for flows in _pages(redis.zscan, keys.flows):
+            for flow in flows:
+                yield from _clean_flow(redis, keys.jobs(flow))
     for key, state in ((_SENT[0], State.QUEUED), (_SENT[1], State.QUEUED), (redis_keys.LEASES, State.RUNNING)):
         for ids in _pages(redis.zscan, key):
             yield int(redis.eval(_CLEAN, 2, redis_keys.EXPIRY, key, redis_keys.JOB_PREFIX, state, *ids))
@@ -202,8 +205,9 @@ def _clean_flow(redis: "Redis", key: str) -> Iterator[int]:
 
 
 def _count(redis: "Redis", recount_id: str) -> Iterator[int]:
-    keys = (redis_keys.RECOUNT, redis_keys.EXPIRY, redis_keys.LEASES, redis_keys.FLOWS, *_SENT)
-    prefixes = (redis_keys.JOB_PREFIX, redis_keys.FLOW_PREFIX)
+    lanes = [key for lane in Lane for key in (FLOWS_OF[lane].flows, redis_keys.lane_sent(lane))]
+    keys = (redis_keys.RECOUNT, redis_keys.EXPIRY, redis_keys.LEASES, *lanes)
+    prefixes = (redis_keys.JOB_PREFIX, *(FLOWS_OF[lane].prefix for lane in Lane))
     while found := redis.eval(_COUNT, len(keys), *keys, *prefixes, recount_id, PAGE, RECOUNT_TTL_S, _END):
         placed, is_last = cast("list[int]", found)
         yield placed
@@ -211,18 +215,18 @@ def _count(redis: "Redis", recount_id: str) -> Iterator[int]:
             return
 
 
-def _set_flows(redis: "Redis", recount_id: str, unit: str, key: str) -> Iterator[int]:
+def _set_flows(redis: "Redis", recount_id: str, what: str, key: str) -> Iterator[int]:
     """Set the totals of all flows that have any or were counted."""
-    counted = (list(_flows(fields, unit)) for fields in _pages(redis.hscan, redis_keys.RECOUNT))
+    counted = (list(_flows(fields, what)) for fields in _pages(redis.hscan, redis_keys.RECOUNT))
     for flows in chain(_pages(redis.hscan, key), counted):
-        yield int(redis.eval(_SET_FLOWS, 2, redis_keys.RECOUNT, key, recount_id, unit, *flows))
+        yield int(redis.eval(_SET_FLOWS, 2, redis_keys.RECOUNT, key, recount_id, what, *flows))
 
 
-def _flows(fields: list[str], unit: str) -> Iterator[str]:
+def _flows(fields: list[str], what: str) -> Iterator[str]:
     for field in fields:
-        counted, _, name = field.partition(" ")
-        if counted == unit and name not in _LANES:
-            yield name
+        counted, _, flow = field.rpartition(" ")
+        if counted == what:
+            yield flow
 
 
 def _pages(scan: Callable[..., Any], key: str) -> Iterator[list[str]]:

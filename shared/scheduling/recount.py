@@ -15,7 +15,7 @@ from shared.jobs.record import Job, State
 if TYPE_CHECKING:
     from redis.client import Pipeline
 
-# Of a bulk job its flow is counted, too. The names of flows are ids and never those of lanes.
+# Of each job its flow is counted, too.
 ADD: Final = """
 local sums = {}
 
@@ -25,7 +25,7 @@ end
 
 local function add(lane, flow, jobs, pixels, ms)
     sum('jobs ' .. lane, jobs)
-    for _, name in ipairs(lane == 'bulk' and {lane, flow} or {lane}) do
+    for _, name in ipairs({lane, lane .. ' ' .. flow}) do
         sum('pixels ' .. name, pixels)
         sum('ms ' .. name, ms)
     end

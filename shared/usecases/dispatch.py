@@ -1,4 +1,6 @@
-"""Dispatching jobs: sending the bulk jobs that are next, and claiming a job whose message has arrived."""
+"""Dispatching jobs: sending the jobs that are next, and claiming a job whose message has arrived."""
+
+from collections.abc import Iterable
 
 import structlog
 
@@ -6,26 +8,34 @@ from shared.errors import UnavailableError
 from shared.jobs.record import Job, Lane
 from shared.services import Services
 
-AHEAD_PER_PROCESS = 2  # bulk jobs in the message queue: one is taken while the next is sent
+# Jobs in the message queue, where they cannot be overtaken: one is taken while the next is sent. Single photos may be
+# large, and whoever sends another waits for all that are there.
+AHEAD_PER_PROCESS = {Lane.INTERACTIVE: 1, Lane.BULK: 2}
 
 log = structlog.get_logger()
 
 
-def dispatch(services: Services) -> None:
-    """Send the bulk jobs that are next: only a few ahead of the workers, so that the rest can still be reordered.
+def dispatch(services: Services, lanes: Iterable[Lane] = Lane) -> None:
+    """Send the jobs that are next: only a few ahead of the workers, so that the rest can still be reordered.
 
     One that cannot be sent now is treated as lost, and resent.
     """
-    ahead = AHEAD_PER_PROCESS * max(1, services.workers.count())
-    for _ in range(ahead):
-        job_id = services.lanes.next_bulk_job(ahead)
-        if job_id is None:
-            return
-        try:
-            services.queue.send(job_id, Lane.BULK)
-        except UnavailableError as error:
-            services.lanes.mark_unsent(Lane.BULK, job_id)
-            log.warning("failed to send a message; will retry", job_id=job_id, error=error.detail)
+    processes = max(1, services.workers.count())
+    for lane in lanes:
+        ahead = AHEAD_PER_PROCESS[lane] * processes
+        for _ in range(ahead):
+            job_id = services.lanes.next_job(lane, ahead)
+            if job_id is None:
+                break
+            _send(services, lane, job_id)
+
+
+def _send(services: Services, lane: Lane, job_id: str) -> None:
+    try:
+        services.queue.send(job_id, lane)
+    except UnavailableError as error:
+        services.lanes.mark_unsent(lane, job_id)
+        log.warning("failed to send a message; will retry", job_id=job_id, error=error.detail)
 
 
 def claim(services: Services, job_id: str, worker: str = "") -> Job | None:
@@ -36,6 +46,5 @@ def claim(services: Services, job_id: str, worker: str = "") -> Job | None:
     job = services.attempts.claim(job_id, worker)
     if job is None:
         services.resend_locks.release(job_id)
-    elif job.lane is Lane.BULK:
-        dispatch(services)  # its place in the queue is free
+    dispatch(services, [job.lane] if job else Lane)  # a place in the queue is free
     return job

@@ -3,7 +3,6 @@
 import structlog
 
 from shared.errors import UnavailableError
-from shared.jobs.record import Lane
 from shared.services import Services
 from shared.usecases.dispatch import dispatch
 
@@ -15,13 +14,8 @@ def retry(services: Services, job_id: str) -> None:
 
     Raises:
         UnknownJobError: there is none.
-        UnavailableError: the queue does not respond; the job is sent later.
     """
-    job = services.jobs.retry(job_id)
-    if job.lane is Lane.BULK:
-        dispatch(services)
-    else:
-        services.queue.send(job.id, job.lane)
+    dispatch(services, [services.jobs.retry(job_id).lane])
 
 
 def erase(services: Services, job_id: str) -> None:

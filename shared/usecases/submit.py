@@ -8,16 +8,15 @@ from typing import BinaryIO
 from redis.exceptions import RedisError
 
 from shared.callers.api_keys import PUBLIC_ID
-from shared.conversion import Options, result_digest, working_pixels
+from shared.conversion import MIN_PIXELS, Options, cost_pixels, decoding_ms, result_digest, working_pixels
 from shared.errors import SakugaError
 from shared.jobs.record import Job, Lane, PhotoInfo, new_id
 from shared.jobs.store import Idempotency
+from shared.photos.formats import Header
 from shared.photos.inspection import inspect
-from shared.scheduling.admission import MIN_PIXELS
 from shared.services import Services
 from shared.styles import Style
 from shared.usecases.dispatch import dispatch
-from shared.usecases.jobs import erase
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +49,12 @@ def submit(services: Services, photo: BinaryIO, order: Order) -> Job:
     idempotency = _idempotency(order, sha256)
     if idempotency and (earlier := services.jobs.find_by_idempotency_key(order.caller, idempotency)):
         return earlier
-    pixels = max(MIN_PIXELS, working_pixels((header.width, header.height), order.options.max_side))
+    pixels = cost_pixels(header, order.options.max_side)
     info = PhotoInfo(width=header.width, height=header.height, bytes=photo.seek(0, 2), sha256=sha256)
     job_id = order.job_id or new_id()
     with services.quotas.reserve(order.caller, pixels, job_id) as reservation:
         services.admission.admit(order.lane, pixels, caller=order.caller, flow=order.album or order.caller)
-        job = _new_job(services, job_id, order, style, info, pixels)
+        job = _new_job(services, job_id, order, style, info, header)
         with services.references.acquire(job.photo_reference, until=job.expires_at):
             services.store.put(job.photo_key, photo, content_type="application/octet-stream")
         reservation.committed = True
@@ -65,9 +64,10 @@ def submit(services: Services, photo: BinaryIO, order: Order) -> Job:
     return entered
 
 
-def _new_job(services: Services, job_id: str, order: Order, style: Style, photo: PhotoInfo, pixels: int) -> Job:
+def _new_job(services: Services, job_id: str, order: Order, style: Style, photo: PhotoInfo, header: Header) -> Job:
     now = services.clock.now()
-    work_ms = services.estimates.estimate_ms(style, pixels / 1e6)
+    drawn = max(MIN_PIXELS, working_pixels((header.width, header.height), order.options.max_side))
+    work_ms = services.estimates.estimate_ms(style, drawn / 1e6) + decoding_ms(header)
     digest = result_digest(photo.sha256, style.sha256, order.options)
     job = Job(
         id=job_id,
@@ -83,7 +83,7 @@ def _new_job(services: Services, job_id: str, order: Order, style: Style, photo:
         photo=photo,
         photo_key=f"{order.caller}/photos/{photo.sha256}",
         result_key=f"{order.caller}/results/{digest}.{order.options.format.extension}",
-        pixels=pixels,
+        pixels=cost_pixels(header, order.options.max_side),
         work_ms=work_ms,
         ticket_ms=services.lanes.ticket(order.lane, work_ms),
     )
@@ -100,15 +100,8 @@ def _enter(services: Services, job: Job, idempotency: Idempotency | None) -> Job
     if made.id != job.id:
         services.references.release(job.photo_reference)
         return made
-    if job.lane is Lane.BULK:
-        with suppress(RedisError):  # housekeeping dispatches again soon
-            dispatch(services)
-        return job
-    try:
-        services.queue.send(job.id, job.lane)
-    except SakugaError:
-        erase(services, job.id)
-        raise
+    with suppress(RedisError):  # housekeeping dispatches again soon
+        dispatch(services, [job.lane])
     return job
 
 

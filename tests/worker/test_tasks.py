@@ -11,7 +11,7 @@ import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 from PIL import Image, ImageFile
 
-from shared.conversion import Options
+from shared.conversion import MIN_PIXELS, Options
 from shared.errors import DamagedPhotoError, SakugaError, UnavailableError
 from shared.jobs.attempts import MAX_PAUSE_S, OUTAGE_RETRY_S, Attempts
 from shared.jobs.record import Job, ResultInfo, State
@@ -19,7 +19,6 @@ from shared.photos.formats import Format, Limits
 from shared.pipeline import Engine, ProgressCallback, Tensor
 from shared.record_codec import RECORD_VERSION
 from shared.redis_keys import PACE
-from shared.scheduling.admission import MIN_PIXELS
 from shared.scheduling.estimates import MIN_MS
 from shared.services import Services
 from shared.storage import references

@@ -26,11 +26,14 @@ from shared.redis_keys import (
     OUTSTANDING,
     RECONCILED,
     RECOUNT,
+    SINGLE_PREFIX,
+    SINGLES,
     album_counts,
     lane_sent,
     lane_totals,
 )
 from shared.scheduling import reconciliation as lanes
+from shared.scheduling.fair_queue import FLOWS_OF
 from shared.services import Services
 from shared.usecases.albums import start_album
 from shared.usecases.dispatch import dispatch
@@ -43,7 +46,10 @@ from shared.usecases.uploads import Numbering, add_photo
 from tests.conftest import expire_lease, photo_bytes
 
 LISTS = (lane_sent(Lane.INTERACTIVE), lane_sent(Lane.BULK), LEASES)
-HASHES = (lane_totals(Lane.INTERACTIVE), lane_totals(Lane.BULK), FLOW_PIXELS, OUTSTANDING)
+HASHES = (
+    *(lane_totals(lane) for lane in Lane),
+    *(key for keys in FLOWS_OF.values() for key in (keys.pixels, keys.outstanding)),
+)
 
 
 def submit(services: Services, seed: int, lane: Lane = Lane.INTERACTIVE, album: str | None = None) -> Job:
@@ -79,6 +85,8 @@ def bookkeeping(services: Services) -> dict[str, object]:
         kept[key] = totals
     for flow in map(str, services.redis.zrange(FLOWS, 0, -1)):
         kept[flow] = set(services.redis.lrange(f"{FLOW_PREFIX}{flow}", 0, -1))
+    for flow in map(str, services.redis.zrange(SINGLES, 0, -1)):  # whether they are sent or about to be
+        kept[LISTS[0]] |= set(services.redis.lrange(f"{SINGLE_PREFIX}{flow}", 0, -1))  # type: ignore[operator]
     return kept
 
 
@@ -179,7 +187,7 @@ def test_records_of_a_newer_release_count_as_they_are(services: Services, jobs: 
 
 @pytest.mark.usefixtures("jobs")
 def test_jobs_missing_from_every_list_are_queued_again(services: Services) -> None:
-    services.redis.delete(*LISTS, FLOWS, *services.redis.keys(f"{FLOW_PREFIX}*"), *Lane)
+    services.redis.delete(*LISTS, FLOWS, SINGLES, *services.redis.keys(f"{FLOW_PREFIX}*"), *Lane)
     assert reconcile(services) == 8
     services.workers.heartbeat("host/1")
     dispatch(services)
