@@ -115,7 +115,7 @@ class Settings(BaseSettings):
     @property
     def reached_at(self) -> str:
         """The address that decides who reaches the web server: where it is published, or else where it listens."""
-        return self.published_at or self.host
+        return (self.published_at or self.host).strip("[]")
 
     @property
     def local_url(self) -> str:
