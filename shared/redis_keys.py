@@ -27,6 +27,7 @@ PACE: Final = "sakuga:pace"  # hash: milliseconds per megapixel of each style
 ETA_ERROR: Final = "sakuga:eta_error"  # string: the mean relative error of estimated times
 SLOWDOWN: Final = "sakuga:slowdown"  # string: the factor by which jobs take longer than estimated
 RECONCILED: Final = "sakuga:reconciled"  # string, there while lists and totals are reconciled, and for a while after
+SWEPT: Final = "sakuga:swept"  # string, there for a day after the store was searched for objects nothing refers to
 RECOUNT: Final = "sakuga:recount"  # hash: the unfinished jobs counted so far in a reconciliation
 
 # Albums, webhooks, stored objects, requests

@@ -4,11 +4,13 @@ Keys are relative paths of letters, digits, `-`, `_`, `.` and `/`.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
 from shared.errors import SakugaError, UnavailableError
 
+PAGE = 100  # keys at a time
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
 
 
@@ -65,6 +67,10 @@ class Store(Protocol):
 
     def check(self) -> None:
         """Raise UnavailableError unless the backend can take objects; a missing folder or bucket is made."""
+        ...
+
+    def keys(self, *, older_than_s: float) -> Iterator[list[str]]:
+        """Yield the keys of all objects that were written longer ago than that, up to `PAGE` at a time."""
         ...
 
     def sweep(self) -> None:

@@ -4,14 +4,16 @@ import errno
 import fcntl
 import io
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 from shared.files import sync_folder, write_aside
-from shared.storage.base import MissingObjectError, ObjectInfo, checked, rewound, unavailable
+from shared.storage.base import PAGE, MissingObjectError, ObjectInfo, checked, rewound, unavailable
 
 PROBE_BYTES = 4096  # written to see whether there is room
 ABANDONED_S = 3600  # the writer of a file that is still partial by then has died
@@ -72,6 +74,16 @@ class DiskStore:
                 file.flush()
                 os.fsync(file.fileno())  # network file systems say only now that there is no room
 
+    def keys(self, *, older_than_s: float) -> Iterator[list[str]]:
+        with _translated_os_errors():
+            if not self._root.is_dir():
+                return
+            self._aside.mkdir(parents=True, exist_ok=True)
+            written_by = self._now() - older_than_s
+        files = (file for folder in self._root.iterdir() if folder != self._aside for file in folder.rglob("*"))
+        while page := list(islice(files, PAGE)):
+            yield [str(file.relative_to(self._root)) for file in page if _is_file_of(file, written_by)]
+
     def sweep(self) -> None:
         with _translated_os_errors():
             left = {file: file.stat().st_mtime for file in self._aside.glob("*")}
@@ -96,6 +108,15 @@ class DiskStore:
     def _write_aside(self, data: bytes | BinaryIO) -> Path:
         self._aside.mkdir(parents=True, exist_ok=True)
         return write_aside(self._aside, _stream(data), mode=0o600)
+
+
+def _is_file_of(path: Path, written_by: float) -> bool:
+    """Return whether this is a file that was written by a time, and that still exists."""
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_mtime < written_by
 
 
 def _linked(aside: Path, path: Path) -> bool:

@@ -5,6 +5,7 @@ the other's picture away. Every reference is written before its object, with the
 process leaves behind when it dies between two steps is found by its reference.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 LOCK_S = 60  # after which the lock of a process that died is free; longer than any one call of the store
 WAIT_S = 65  # for a lock: longer than it lasts, so that a crash elsewhere costs no attempt
 TRY_AGAIN_S = 60
+_OURS = re.compile(r"[0-9a-z]+/(photos|results)/[0-9a-f]{64}(\.[a-z]+)?")  # whatever else an operator keeps there
 
 log = structlog.get_logger()
 
@@ -100,6 +102,26 @@ class References:
                 except UnavailableError as error:
                     log.warning("failed to release an object; will retry", error=error.detail)
                     self._redis.zadd(redis_keys.REFERENCES, {entry: self._clock.now() + TRY_AGAIN_S}, xx=True)
+
+    def delete_orphans(self, *, older_than_s: float) -> Iterator[int]:
+        """Delete the objects that nothing refers to, a page per step; yield how many each step deleted.
+
+        There are some after the queue's data was lost. They must be older than anything is kept, for they could belong
+        to a queue that is about to be restored.
+        """
+        for keys in self._store.keys(older_than_s=older_than_s):
+            yield sum(self._delete_orphan(key) for key in keys if _OURS.fullmatch(key))
+
+    def _delete_orphan(self, key: str) -> bool:
+        if self._redis.exists(redis_keys.referrers(key)):
+            return False
+        with self._locked(key) as lock:
+            _renew(lock)
+            if self._redis.exists(redis_keys.referrers(key)):
+                return False
+            self._store.delete(key)
+        log.warning("deleted an object that nothing refers to", key=key)
+        return True
 
     def _release(self, reference: Reference, lock: Lock) -> None:
         """Delete the object before its reference: a crash in between leaves a reference that expires."""

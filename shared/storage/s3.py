@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
@@ -12,7 +13,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from shared.hosts import is_loopback
-from shared.storage.base import MissingObjectError, ObjectInfo, checked, rewound, unavailable
+from shared.storage.base import PAGE, MissingObjectError, ObjectInfo, checked, rewound, unavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -92,6 +93,14 @@ class S3Store:
         except MissingObjectError:  # an answer to HEAD has no body, so it carries no code of its own
             with _translated_s3_errors():
                 self._client.create_bucket(Bucket=self._bucket)
+
+    def keys(self, *, older_than_s: float) -> Iterator[list[str]]:
+        written_by = datetime.now(UTC) - timedelta(seconds=older_than_s)
+        listing = self._client.get_paginator("list_objects_v2")
+        with _translated_s3_errors():
+            for page in listing.paginate(Bucket=self._bucket, Prefix=self._prefix, PaginationConfig={"PageSize": PAGE}):
+                found = (one["Key"] for one in page.get("Contents", []) if one["LastModified"] < written_by)
+                yield [key.removeprefix(self._prefix) for key in found]
 
     def sweep(self) -> None:
         """Do nothing: a partially written object does not exist."""

@@ -7,10 +7,12 @@ import structlog
 
 from shared import redis_keys
 from shared.albums import reconciliation as albums
+from shared.jobs.record import RECORD_GRACE_S
 from shared.scheduling import reconciliation as lanes
 from shared.services import Services
 
 RECONCILE_S = 600  # between two reconciliations
+SWEEP_S = 24 * 3600  # between two searches of the store, which may be large
 STEPS_PER_BEAT = 10  # each takes Redis a few milliseconds
 
 log = structlog.get_logger()
@@ -63,3 +65,6 @@ def _steps(services: Services) -> Iterator[int]:
     yield from lanes.reconcile(services.redis)
     yield from albums.reconcile(services.redis, services.clock, services.jobs)
     yield from services.quotas.reconcile()
+    if services.redis.set(redis_keys.SWEPT, "1", nx=True, ex=SWEEP_S):
+        kept_s = max(services.settings.ttl_s, services.settings.quarantine_ttl_s) + RECORD_GRACE_S
+        yield from (0 for _ in services.references.delete_orphans(older_than_s=kept_s))

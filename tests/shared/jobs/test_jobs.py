@@ -434,6 +434,7 @@ class TestARecordOfANewerRelease:
         expire_due(services)
         assert services.redis.zcard(EXPIRY) == 0
 
+    @pytest.mark.usefixtures("_workers")
     def test_is_not_sent_again(self, services: Services, newer: Job) -> None:
         other = submit(services, seed=1)
         services.redis.delete(Lane.INTERACTIVE)
@@ -747,6 +748,7 @@ def test_a_released_job_waits_behind_the_others(services: Services) -> None:
     assert job is not None
     for seed in (1, 2):
         submit(services, seed)
+    assert services.lanes.next_job(Lane.INTERACTIVE, 2), "both are sent"
     services.workers.heartbeat("here/2")
     services.attempts.release(job.id, "there/1", counts=True)
     assert services.jobs.get(job.id).state is State.RUNNING, "it is none of theirs"

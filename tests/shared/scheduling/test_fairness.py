@@ -61,6 +61,7 @@ def test_the_photos_of_one_caller_are_converted_in_order(services: Services) -> 
 def test_estimates_know_whose_turn_it_is(services: Services) -> None:
     jobs = [send(services, MALLORY, seed) for seed in range(20)]
     assert [services.estimates.estimate(job).position for job in jobs] == list(range(1, 21))
+    services.workers.heartbeat("host/1")
     patient, quick = services.estimates.estimate(jobs[-1]), services.estimates.estimate(send(services, ALICE))
     assert patient.eta_s
     assert quick.eta_s

@@ -17,7 +17,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from shared.errors import UnavailableError
-from shared.storage.base import MissingObjectError, Store
+from shared.storage.base import PAGE, MissingObjectError, Store
 from shared.storage.disk import DiskStore
 from shared.storage.references import LOCK_S
 from shared.storage.s3 import CONNECT_S, READ_S, TRIES, S3Store
@@ -163,6 +163,16 @@ def test_a_deleted_object_is_gone_and_deleting_again_is_no_error(store: Store) -
     store.delete(KEY)
     store.delete(KEY)
     assert store.head(KEY) is None
+
+
+def test_objects_are_listed_by_age(store: Store) -> None:
+    keys = {f"public/photos/{number:03}" for number in range(120)}
+    for key in keys:
+        store.put(key, b"bytes", content_type=TYPE)
+    pages = list(store.keys(older_than_s=-3600))
+    assert max(map(len, pages)) <= PAGE
+    assert keys <= {key for page in pages for key in page} <= keys | {"probe"}
+    assert [key for page in store.keys(older_than_s=3600) for key in page] == []
 
 
 @pytest.mark.parametrize("ahead_s", [-48 * 3600, 0, 48 * 3600])
