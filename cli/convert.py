@@ -6,7 +6,7 @@ from rich.console import Console
 
 from cli.outcomes import conclude, follow, print_problem
 from cli.photos import find
-from cli.pictures import make_folder, plan_tasks
+from cli.pictures import Place, make_folder, plan_tasks
 from cli.process_pool import convert_each
 from shared.conversion import Options
 from shared.settings import Settings
@@ -14,7 +14,7 @@ from shared.styles import installed_styles
 
 
 def convert_all(
-    paths: tuple[Path, ...], folder: Path, options: Options, settings: Settings, console: Console, *, replace: bool
+    paths: tuple[Path, ...], place: Place, max_side: int, settings: Settings, console: Console, *, replace: bool
 ) -> list[Path]:
     """Convert every photo, those of folders too, one bad photo never stopping the others; returns those that failed.
 
@@ -22,15 +22,15 @@ def convert_all(
         SakugaError: nothing can be converted: unknown style, bad weights, a picture would overwrite its photo.
         OSError: the folder cannot be made.
     """
-    found = find(paths, output=folder)
+    found = find(paths, output=place.folder)
     for path, obstacle in found.obstacles.items():
         print_problem(console, path, obstacle)
     failed = list(found.obstacles)
-    tasks = plan_tasks(found.photos, folder, options.format.extension, replace=replace)
+    tasks = plan_tasks(place.named(found.photos), place.folder, place.extension, replace=replace)
     if tasks:
         installed_styles(settings.data_dir)[settings.style]  # an unknown one is said now; loading torch takes seconds
-        make_folder(folder)
-        outcomes = convert_each(tasks, options, settings)
-        failed += follow(outcomes, len(tasks), folder, f"Converting with style {settings.style}", console)
-    conclude(found, tasks, failed, folder, console)
+        make_folder(place.folder)
+        outcomes = convert_each(tasks, Options(max_side, place.format), settings)
+        failed += follow(outcomes, len(tasks), place.path, f"Converting with style {settings.style}", console)
+    conclude(found, tasks, failed, place.path, console)
     return failed

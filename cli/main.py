@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import wraps
 from pathlib import Path
-from typing import NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, NoReturn, ParamSpec, TypeVar
 
 import click
 from rich.console import Console
@@ -18,6 +18,9 @@ from shared.photos.formats import Format
 from shared.settings import CLIENT_SERVER, MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN, Settings, load_settings
 from shared.styles import Style, installed_styles
 from shared.telemetry import configure_logs
+
+if TYPE_CHECKING:
+    from cli.pictures import Place
 
 INTERRUPTED = 130  # as shells have it
 
@@ -60,10 +63,10 @@ def picture_options(command: Callable[P, R]) -> Callable[P, R]:
         click.option(
             "-o",
             "--output",
-            "folder",
+            "output",
             required=True,
-            type=click.Path(path_type=Path, file_okay=False),
-            help="Folder for the pictures; created if missing.",
+            type=click.Path(path_type=Path),
+            help="Folder for the pictures, created if missing; for a single photo also a file (.jpg, .png, .webp).",
         ),
         click.option("-s", "--style", help="One of `sakuga styles`, or of the server's styles."),
         click.option(
@@ -76,8 +79,7 @@ def picture_options(command: Callable[P, R]) -> Callable[P, R]:
         click.option(
             "--format",
             "picture_format",
-            default=Format.JPEG.value,
-            show_default=True,
+            show_default="jpeg, or what the file in -o is",
             type=click.Choice([*map(str, Format), "jpg"]),
         ),
     )
@@ -159,19 +161,23 @@ def health(part: str) -> None:
 @click.option("--replace", is_flag=True, help="Overwrite pictures of the same name instead of appending a number.")
 @plain_errors
 def convert(
-    photos: tuple[Path, ...], folder: Path, style: str | None, max_side: int, picture_format: str, *, replace: bool
+    photos: tuple[Path, ...],
+    output: Path,
+    style: str | None,
+    max_side: int,
+    picture_format: str | None,
+    *,
+    replace: bool,
 ) -> None:
-    """Convert photos, or folders of them, on this machine, without a server. Pictures go into the -o folder.
+    """Convert photos, or folders of them, on this machine, without a server.
 
     For a folder, converts all photos in it and its subfolders and keeps the folder structure. Hidden files and files
     that are not photos are skipped.
     """
     from cli.convert import convert_all
-    from shared.conversion import Options
 
-    settings = load_settings(style=style)
-    options = Options(max_side, Format(picture_format))
-    failed = convert_all(photos, folder, options, settings, err, replace=replace)
+    place = _place(output, photos, picture_format)
+    failed = convert_all(photos, place, max_side, load_settings(style=style), err, replace=replace)
     sys.exit(1 if failed else 0)
 
 
@@ -184,12 +190,12 @@ def submit(
     photos: tuple[Path, ...],
     server: str,
     key_file: Path | None,
-    folder: Path,
+    output: Path,
     style: str | None,
     max_side: int,
-    picture_format: str,
+    picture_format: str | None,
 ) -> None:
-    """Convert a few photos on a server, one job each. Pictures go into the -o folder.
+    """Convert a few photos on a server, one job each.
 
     For large folders use `sakuga album`, which can resume.
     """
@@ -197,9 +203,9 @@ def submit(
     from cli.remote import Remote
     from cli.submit import submit_all
 
-    wanted = Format(picture_format)
+    place = _place(output, photos, picture_format)
     with Remote(server, key=server_key(key_file)) as remote:
-        failed = submit_all(photos, folder, _fields(style, max_side, wanted), wanted.extension, remote, err)
+        failed = submit_all(photos, place, _fields(style, max_side, place.format), remote, err)
     sys.exit(1 if failed else 0)
 
 
@@ -213,10 +219,10 @@ def album(  # noqa: PLR0913  its options
     photos: Path,
     server: str,
     key_file: Path | None,
-    folder: Path,
+    output: Path,
     style: str | None,
     max_side: int,
-    picture_format: str,
+    picture_format: str | None,
     *,
     replace: bool,
 ) -> None:
@@ -231,10 +237,10 @@ def album(  # noqa: PLR0913  its options
     from cli.credentials import server_key
     from cli.remote import Remote
 
-    wanted = Format(picture_format)
-    fields = _fields(style, max_side, wanted)
+    place = _place(output, (photos,), picture_format)
+    fields = _fields(style, max_side, place.format)
     with Remote(server, key=server_key(key_file)) as remote:
-        code = convert_album(photos, folder, fields, wanted.extension, remote, err, replace=replace)
+        code = convert_album(photos, place.folder, fields, place.extension, remote, err, replace=replace)
     sys.exit(code)
 
 
@@ -262,7 +268,9 @@ def styles() -> None:
 @click.option(
     "--memory", type=click.IntRange(min=64), help="MiB for all processes. Default: 80 % of what is available."
 )
-@click.option("--price-per-hour", type=click.FloatRange(min=0), help="Price of the machine, for the report.")
+@click.option(
+    "--price-per-hour", type=click.FloatRange(min=0), help="Price of the machine, in any currency, for the report."
+)
 @plain_errors
 def tune(style: str | None, max_latency: float, memory: int | None, price_per_hour: float | None) -> None:
     """Measure and save the fastest engine, processes and threads for this machine.
@@ -287,8 +295,9 @@ def weights() -> None:
     "--upsample",
     required=True,
     type=click.Choice(["align_corners", "half_pixel", "asymmetric"]),
-    help="Upsampling mode the weights were trained with: align_corners for most PyTorch checkpoints, asymmetric for "
-    "those converted from TensorFlow 1. The wrong one gives blurry pictures.",
+    help="Upsampling mode the weights were trained with: align_corners for most PyTorch checkpoints, such as the "
+    "face_paint ones of bryandlee/animegan2-pytorch; asymmetric for those converted from TensorFlow 1. The file "
+    "does not tell; the wrong one gives blurry pictures.",
 )
 @click.option("--licence", required=True, help="Licence of the weights, e.g. 'non-commercial'; shown to users.")
 @click.option("--title", help="Display name; derived from --name by default.")
@@ -302,6 +311,7 @@ def import_weights(file: Path, name: str, upsample: str, licence: str, title: st
     naming = Naming(name, title or name.replace("-", " ").capitalize(), Upsample(upsample), licence)
     style = import_style(file, load_settings().data_dir, naming, replace=replace)
     out.print(f"Style [bold]{style.name}[/] ({style.size}) is ready. Try: sakuga convert -s {style.name} PHOTO -o DIR")
+    out.print("If the pictures are blurry, import it again with --replace and another --upsample.")
     out.print("If Sakuga is running, restart it to offer the new style.")
     out.print(f"To make it up to three times as fast: sakuga weights quantise {style.name} PHOTOS…")
 
@@ -419,7 +429,11 @@ def create_key(
     key, kept = create_caller(file_of(settings), name, allowance, expires_in=_days(expires_in))
     _show_key(key, f"Key for {name}, fingerprint {kept.fingerprint}. It is shown only once:")
     if settings.api_keys is None:
-        err.print(f"To require keys, run Sakuga with SAKUGA_API_KEYS={escape(str(file_of(settings)))}")
+        err.print(
+            "Keys are not required yet: a service that was started without SAKUGA_API_KEYS stays open. To require "
+            f"them, restart it with SAKUGA_API_KEYS={escape(str(file_of(settings)))}",
+            style="yellow",
+        )
 
 
 @keys.command("rotate")
@@ -494,6 +508,12 @@ def doctor() -> None:
         mark = "[green]ok[/]  " if finding.ok else "[bold red]fail[/]"
         out.print(f"{mark} {finding.what}: {escape(finding.detail)}")
     sys.exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+def _place(output: Path, photos: tuple[Path, ...], picture_format: str | None) -> "Place":
+    from cli.pictures import place_for
+
+    return place_for(output, photos, Format(picture_format) if picture_format else None)
 
 
 def _server_here() -> str:

@@ -3,14 +3,18 @@
 import hashlib
 import itertools
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
+from typing import Final
 
 from cli.photos import Photo
 from shared.errors import InvalidValueError
 from shared.files import write_atomically
-from shared.photos.filenames import folded, picture_name, safe_name
+from shared.photos.filenames import folded, is_photo_name, picture_name, safe_name
+from shared.photos.formats import Format
+
+_SUFFIXES: Final = {".jpg": Format.JPEG, ".jpeg": Format.JPEG, ".png": Format.PNG, ".webp": Format.WEBP}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,45 @@ class Task:
     @property
     def is_numbered(self) -> bool:
         return self.picture.name != picture_name(safe_path(self.photo.name).name, self.picture.suffix[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where pictures go: a folder or, for a single photo, a file in it; `path` is what the user calls it."""
+
+    path: Path
+    format: Format
+    file: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        return self.file.parent if self.file else self.path
+
+    @property
+    def extension(self) -> str:
+        return self.file.suffix.removeprefix(".") if self.file else self.format.extension
+
+    def named(self, photos: Iterable[Photo]) -> list[Photo]:
+        """Return the photos under the names that their pictures are to have."""
+        return [replace(photo, name=PurePath(self.file.name)) if self.file else photo for photo in photos]
+
+
+def place_for(output: Path, photos: Sequence[Path], wanted: Format | None) -> Place:
+    """Take `output` for a file if it is named like a picture and is no folder; `wanted` is the format, if chosen.
+
+    Raises:
+        InvalidValueError: it is named like a picture, but there may be several, or in another format.
+    """
+    if output.is_dir() or not is_photo_name(output.name):
+        return Place(output, wanted or Format.JPEG)
+    named = _SUFFIXES.get(output.suffix.lower())
+    if named is None:
+        raise InvalidValueError(f"{output} cannot be made; pictures are .jpg, .png or .webp files.")
+    if len(photos) != 1 or photos[0].is_dir():
+        raise InvalidValueError(f"{output} is named like a single picture; for several photos, give a folder to -o.")
+    if wanted not in {None, named}:
+        raise InvalidValueError(f"{output} would be a picture in {named}, but --format is {wanted}.")
+    return Place(output, named, output)
 
 
 def plan_tasks(

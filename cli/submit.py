@@ -11,7 +11,7 @@ from rich.console import Console
 
 from cli.outcomes import Outcome, conclude, follow, print_problem
 from cli.photos import find
-from cli.pictures import Task, make_folder, plan_tasks, write
+from cli.pictures import Place, Task, make_folder, plan_tasks, write
 from cli.remote import Fields, Remote, RemoteJob, ServerUnreachableError
 from shared.errors import SakugaError
 from shared.jobs.record import ErrorInfo, State
@@ -21,26 +21,24 @@ from shared.photos.inspection import inspect
 AT_ONCE: Final = 8  # photos on their way; more keep no worker busier, and each takes a thread of the server
 
 
-def submit_all(
-    paths: tuple[Path, ...], folder: Path, fields: Fields, extension: str, remote: Remote, console: Console
-) -> list[Path]:
+def submit_all(paths: tuple[Path, ...], place: Place, fields: Fields, remote: Remote, console: Console) -> list[Path]:
     """Have every photo converted by a server, one bad photo never stopping the others; returns those that failed.
 
     Raises:
         SakugaError: there is no server, or a picture would overwrite its photo.
         OSError: the folder cannot be made.
     """
-    found = find(paths, output=folder)
+    found = find(paths, output=place.folder)
     for path, obstacle in found.obstacles.items():
         print_problem(console, path, obstacle)
     failed = list(found.obstacles)
-    tasks = plan_tasks(found.photos, folder, extension)
+    tasks = plan_tasks(place.named(found.photos), place.folder, place.extension)
     if tasks:
         limits = remote.limits().of_photo
-        make_folder(folder)
+        make_folder(place.folder)
         outcomes = _submit_each(tasks, fields, limits, remote)
-        failed += follow(outcomes, len(tasks), folder, "Converting", console)
-    conclude(found, tasks, failed, folder, console)
+        failed += follow(outcomes, len(tasks), place.path, "Converting", console)
+    conclude(found, tasks, failed, place.path, console)
     return failed
 
 

@@ -62,7 +62,8 @@ def report(profile: TuningProfile, price_per_hour: float | None) -> list[str]:
         f"Each additional process takes {profile.memory_bytes / 1e6:.0f} MB of memory.",
     ]
     if price_per_hour is not None:
-        lines.append(f"At {price_per_hour:g} per hour: {price_per_hour / per_hour * 1000:.4f} per 1,000 pictures.")
+        cost = price_per_hour / per_hour * 1000
+        lines.append(f"At {price_per_hour:g} per hour: {cost:.4f} per 1,000 pictures, in the same currency.")
     return lines
 
 

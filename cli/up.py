@@ -43,6 +43,7 @@ STEADY_S = 60  # a part that ran this long starts anew from the shortest delay
 POLL_S = 0.2
 LOG_KEPT_BYTES = 10 << 20
 SOCKET = "valkey.sock"
+QUEUE = "queue"  # its folder in the data folder
 
 
 @dataclass(slots=True)
@@ -115,7 +116,9 @@ class Supervisor:
         while not self.stopping and not ready():
             dead = next((part for part in self.parts if part.process and part.exit_code() is not None), None)
             if dead:
-                raise SettingsError(f"The {dead.name} exited while starting:\n{dead.last_words()}")
+                words = dead.last_words()
+                advice = valkey.advice(words, dead.log.parent.parent / QUEUE) if dead.name == "queue" else ""
+                raise SettingsError(f"The {dead.name} exited while starting:\n{words}{advice}")
             if time.monotonic() > deadline:
                 logs = self.parts[0].log.parent
                 raise SettingsError(f"The {what} was not ready within {START_LIMIT_S} s; see {logs}")
@@ -220,7 +223,7 @@ def _embedded_url(runtime: Path) -> str:
 
 def _parts(settings: Settings, runtime: Path) -> list[Part]:
     logs = settings.data_dir / "logs"
-    queue_data = settings.data_dir / "queue"
+    queue_data = settings.data_dir / QUEUE
     for folder in (logs, queue_data):
         folder.mkdir(parents=True, exist_ok=True)
     queue_data.chmod(0o700)  # earlier versions made it, and the files in it, readable by everyone

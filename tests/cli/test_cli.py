@@ -333,6 +333,45 @@ def test_existing_pictures_are_kept_unless_they_are_to_be_replaced(tmp_path: Pat
 
 
 @pytest.mark.usefixtures("data_dir")
+def test_the_picture_of_a_single_photo_may_be_named(tmp_path: Path) -> None:
+    photo = photo_at(tmp_path / "me.jpg")
+    for name, kind in (("a.jpg", "JPEG"), ("new/b.PNG", "PNG"), ("c.jpeg", "JPEG"), ("d.webp", "WEBP")):
+        done = sakuga("convert", photo, "-o", tmp_path / name)
+        assert done.exit_code == 0, done.output
+        assert f"1 of 1 converted into {tmp_path / name}\n" in done.stderr
+        with Image.open(tmp_path / name) as picture:
+            assert picture.format == kind
+    again = sakuga("convert", photo, "-o", tmp_path / "a.jpg")
+    assert "1 numbered" in again.stderr
+    assert (tmp_path / "a-2.jpg").exists()
+    (tmp_path / "folder.jpg").mkdir()
+    assert sakuga("convert", photo, "-o", tmp_path / "folder.jpg").exit_code == 0
+    assert pictures_in(tmp_path / "folder.jpg") == ["me.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["me.jpg", "me.jpg", "-o", "out.jpg"], "give a folder"),
+        ([".", "-o", "out.jpg"], "give a folder"),
+        (["me.jpg", "-o", "out.gif"], ".jpg, .png or .webp"),
+        (["me.jpg", "-o", "out.png", "--format", "jpeg"], "--format is jpeg"),
+        (["me.jpg", "-o", "me.jpg", "--replace"], "one of the photos"),
+    ],
+)
+@pytest.mark.usefixtures("data_dir")
+def test_a_name_that_no_picture_can_have_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    photo_at(tmp_path / "in" / "me.jpg")
+    monkeypatch.chdir(tmp_path / "in")
+    refused = sakuga("convert", *arguments)
+    assert refused.exit_code == 1
+    assert said in refused.stderr
+    assert pictures_in(tmp_path / "in") == ["me.jpg"]
+
+
+@pytest.mark.usefixtures("data_dir")
 def test_a_photo_is_not_overwritten_even_when_pictures_are_to_be_replaced(tmp_path: Path) -> None:
     result = sakuga("convert", photo_at(tmp_path / "cat.jpg"), "-o", tmp_path, "--replace")
     assert result.exit_code == 1
@@ -641,7 +680,7 @@ def test_the_report_says_what_a_picture_costs() -> None:
     assert report(PROFILE, 0.036) == [
         "[bold]openvino-int8[/] in 2 processes of 1 thread: 0.52 megapixels/s, 7,200 pictures/hour, 1.00 s each.",
         "Each additional process takes 157 MB of memory.",
-        "At 0.036 per hour: 0.0050 per 1,000 pictures.",
+        "At 0.036 per hour: 0.0050 per 1,000 pictures, in the same currency.",
     ]
     assert report(PROFILE, None) == report(PROFILE, 0.036)[:2]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cli import valkey
 from cli.parent_death import die_with_parent
 from cli.up import Part
 from tests.conftest import ROOT, wait_until
@@ -80,3 +81,10 @@ def test_a_part_inherits_no_ignored_signals(tmp_path: Path) -> None:
     part.start()
     wait_until(lambda: part.exit_code() is not None, "it has ended")
     assert int(part.last_words().split()[-1], 16) & (1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1) == 0
+
+
+def test_a_queue_whose_data_is_damaged_says_what_to_do(tmp_path: Path) -> None:
+    folder, words = tmp_path / "queue", "1:M # Bad file format reading the append only file appendonly.aof.1.incr.aof"
+    assert "move this folder away" in valkey.advice(words, folder)
+    assert str(folder) in valkey.advice(words, folder)
+    assert valkey.advice("1:M # Failed opening Unix socket: bind: No space left on device", folder) == ""
