@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import Final
 
 from cli.words import counted
-from shared.errors import InvalidValueError, SakugaError
+from shared.errors import InvalidValueError, SakugaError, UnreadPhotoError
 from shared.photos.filenames import is_archive_name, is_clutter, is_photo_name
 from shared.photos.formats import Limits
 from shared.photos.inspection import inspect
@@ -113,6 +113,8 @@ def _counts(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             inspect(file, _ANY_SIZE)
+    except UnreadPhotoError:
+        return True
     except (SakugaError, OSError):
         return False
     return True

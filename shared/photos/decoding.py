@@ -133,9 +133,9 @@ def _notes(image: Image.Image, examined: Examined) -> tuple[str, ...]:
     if examined.is_animated or (image.format in _ANIMATED and _has_frames(image)):
         return ("This is an animation; its first frame was converted.",)
     if image.format == "HEIF" and _has_frames(image):
-        return (f"There are {getattr(image, 'n_frames', 2)} pictures in this file; the main one was converted.",)
-    if image.format == "TIFF" and (pages := tiff.pages(HeaderReader(examined.file))) > 1:
-        return (f"This TIFF has {pages} pages; the first one was converted.",)
+        return ("There are several pictures in this file; the main one was converted.",)
+    if image.format == "TIFF" and tiff.pages(HeaderReader(examined.file)) > 1:
+        return ("There are several pages in this file; the first one was converted.",)
     return ()
 
 
@@ -215,7 +215,7 @@ def _to_srgb(
     space = examined.space or in_profile(profile or b"") or colour_space_in_exif(image)
     if space and (space.is_hdr or not profile):
         converted = Image.fromarray(colours.to_srgb(np.asarray(colour.convert("RGB")), space))
-        return converted, alpha, _notes_on(space)
+        return converted, alpha, (_note_on(space),)
     if profile and colour.mode in {"RGB", "L", "CMYK"}:
         colour = _apply_profile(colour, profile)
     return colour.convert("RGB"), alpha, ()
@@ -228,10 +228,10 @@ def _without_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]
     return image.convert("RGB"), image.getchannel("A")
 
 
-def _notes_on(space: ColourSpace) -> tuple[str, ...]:
+def _note_on(space: ColourSpace) -> str:
     if space.is_hdr:
-        return (f"This is an HDR photo ({space.curve}); it was toned down to what an ordinary display shows.",)
-    return ("Its colours are not those of sRGB, and were converted.",)
+        return "This is an HDR photo; its brightness was reduced to what an ordinary display shows."
+    return "Its colours were converted to sRGB."
 
 
 def _apply_profile(image: Image.Image, profile: bytes) -> Image.Image:

@@ -63,7 +63,7 @@ def scale_of(image: Image.Image, bands: Iterable[Image.Image]) -> tuple[Scale, t
     used = next((depth for depth in depths if brightest < 2.0**depth), depths[-1])
     scale = Scale(2.0**used - 1, is_inverted, is_unsigned)
     is_less = used < bits - is_signed
-    return scale, (f"Its levels need only {used} of {bits} bits; those were taken for all.",) if is_less else ()
+    return scale, ("Its brightest level is far from white, and was taken for white.",) if is_less else ()
 
 
 def _levels(image: Image.Image, *, is_unsigned: bool) -> npt.NDArray[np.float32]:

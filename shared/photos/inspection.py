@@ -94,11 +94,15 @@ def _measured(reader: HeaderReader, limits: Limits, size: int) -> Examined:
 
 def _embedded(reader: HeaderReader, limits: Limits, size: int) -> Examined:
     """Check the photo that a camera embedded in a raw file."""
-    place, (width, height) = raw.preview(reader, size)
+    place = raw.preview(reader, size)
     orientation = raw.orientation(reader)
     photo = excerpt(reader.file, [(place, size)])
-    note = f"This is a raw file; the preview in it ({width}x{height} pixels) was converted."
-    return replace(_opened(photo, limits, size - place, orientation), orientation=orientation, notes=(note,))
+    opened = _opened(photo, limits, size - place, orientation)
+    return replace(
+        opened,
+        orientation=orientation,
+        notes=("This is a raw file; the preview that the camera put in it was converted.",),
+    )
 
 
 def _opened(file: BinaryIO, limits: Limits, size: int, orientation: int = 1) -> Examined:

@@ -35,8 +35,8 @@ def is_raw(reader: HeaderReader) -> bool:
     )
 
 
-def preview(reader: HeaderReader, size: int) -> tuple[int, tuple[int, int]]:
-    """Return where the largest JPEG in a raw file begins, and its width and height.
+def preview(reader: HeaderReader, size: int) -> int:
+    """Return where the largest JPEG in a raw file begins.
 
     Raises:
         UnreadPhotoError: there is none that is large enough.
@@ -49,7 +49,7 @@ def preview(reader: HeaderReader, size: int) -> tuple[int, tuple[int, int]]:
             "This is a raw file without a preview that is large enough. Raw files are not developed here; "
             "export it as a JPEG or TIFF."
         )
-    return place, found[place]
+    return place
 
 
 def orientation(reader: HeaderReader) -> int:

@@ -7,7 +7,14 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from shared.albums.record import Album, Item
-from shared.errors import AlbumFullError, ArchiveError, QueueFullError, SakugaError, UnknownAlbumError
+from shared.errors import (
+    AlbumFullError,
+    ArchiveError,
+    QueueFullError,
+    SakugaError,
+    UnknownAlbumError,
+    UnreadPhotoError,
+)
 from shared.jobs.record import error_info
 from shared.photos.filenames import is_archive_name, is_clutter, is_photo_name, safe_name
 from shared.photos.inspection import inspect
@@ -68,7 +75,7 @@ class ArchiveUpload:
         except UnknownAlbumError:
             raise  # it was erased meanwhile: the others cannot be added either
         except SakugaError as error:
-            if is_final(error) and not is_photo_name(name) and not is_archive_name(name):
+            if is_final(error) and not (_is_expected(name) or isinstance(error, UnreadPhotoError)):
                 return Skipped(name, error.code, error.detail)
             return self._refuse(name, error)
 
@@ -109,3 +116,8 @@ class ArchiveUpload:
                 series.found(wanted, item.error)
                 return UploadResult(wanted, error=error)
         raise AssertionError  # numbers do not end
+
+
+def _is_expected(name: str) -> bool:
+    """Return whether a file's name promises photos."""
+    return is_photo_name(name) or is_archive_name(name)

@@ -79,7 +79,7 @@ HDR: dict[str, bytes] = {
 def test_what_is_no_brighter_than_white_looks_alike_in_hdr(case: str) -> None:
     found = decoded(HDR[case])
     assert_quadrants(Image.fromarray(found.rgb), tolerance=32)  # 8 bits are few for dark red light in green
-    assert [note for note in found.notes if "HDR" in note and "toned down" in note]
+    assert "HDR" in found.notes[0]
 
 
 def test_highlights_are_toned_down_and_middle_tones_stay() -> None:

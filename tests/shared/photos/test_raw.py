@@ -40,7 +40,7 @@ def test_the_largest_preview_of_a_raw_file_is_converted_and_noted(case: str) -> 
     header, found = inspect(BytesIO(photo), LIMITS), decoded(photo)
     assert (header.width, header.height) == found.size == (640, 480)
     assert_quadrants(Image.fromarray(found.rgb))
-    assert found.notes == ("This is a raw file; the preview in it (640x480 pixels) was converted.",)
+    assert found.notes == ("This is a raw file; the preview that the camera put in it was converted.",)
 
 
 @pytest.mark.parametrize("case", STAMPS)

@@ -195,7 +195,7 @@ def test_a_photoshop_document_without_a_composite_is_refused() -> None:
 
 def test_two_pictures_in_a_heic_are_no_animation() -> None:
     found = decoded(saved(quadrants(), "HEIF", save_all=True, append_images=[quadrants().rotate(180)], quality=95))
-    assert found.notes == ("There are 2 pictures in this file; the main one was converted.",)
+    assert found.notes == ("There are several pictures in this file; the main one was converted.",)
 
 
 def test_an_animation_whose_metadata_is_long_is_noted() -> None:

@@ -77,13 +77,15 @@ def test_lab_comes_out_in_its_colours() -> None:
 
 
 def test_pages_are_no_animation_and_small_copies_no_pages() -> None:
-    assert decoded(tiff(LEVELS, 2, pages=3)).notes == ("This TIFF has 3 pages; the first one was converted.",)
+    assert decoded(tiff(LEVELS, 2, pages=3)).notes == (
+        "There are several pages in this file; the first one was converted.",
+    )
     assert decoded(tiff(LEVELS, 2, pages=3, tags={254: [1]})).notes == ()
 
 
 def test_levels_of_few_bits_are_noted() -> None:
     found = decoded(tiff(GREY_LEVELS.astype(np.uint16) * 16, 1))
-    assert found.notes == ("Its levels need only 12 of 16 bits; those were taken for all.",)
+    assert found.notes == ("Its brightest level is far from white, and was taken for white.",)
     assert np.abs(found.rgb - right("grey")).max() <= 1
 
 

@@ -59,10 +59,18 @@ export default {
       /^The photo is (\d+)x(\d+) pixels; each side must be at least (\d+)\.$/,
       (width, height, least) => `这张照片为 ${width} × ${height} 像素，每边至少需要 ${least} 像素。`,
     ],
+    [/^This is an? (.+), which can't be read here\. /, (kind) => `无法读取这种文件（${kind}）。请转换为 JPEG、PNG 或 TIFF。`],
+    [/^This is a raw file without a preview /, () => "这个 RAW 文件中没有足够大的预览图。请先导出为 JPEG 或 TIFF。"],
     [/^An album takes (\d+) photos; create another one\.$/, (most) => `一个相册最多 ${most} 张照片，请新建一个。`],
   ],
   notes: {
     "This is an animation; its first frame was converted.": "这是动图，只转换了第一帧。",
+    "This is a raw file; the preview that the camera put in it was converted.": "这是 RAW 文件，转换的是相机在其中保存的预览图。",
+    "This is an HDR photo; its brightness was reduced to what an ordinary display shows.": "这是 HDR 照片，亮度已压缩到普通屏幕的显示范围。",
+    "Its colours were converted to sRGB.": "颜色已转换为 sRGB。",
+    "There are several pictures in this file; the main one was converted.": "文件中有多张图片，只转换了主图。",
+    "There are several pages in this file; the first one was converted.": "文件有多页，只转换了第一页。",
+    "Its brightest level is far from white, and was taken for white.": "最亮处远未达到白色，已按白色处理。",
     "JPEG has no transparency; it was filled with white. Choose png or webp to keep it.":
       "JPEG 不支持透明，透明部分已填充为白色。选择 PNG 或 WebP 可以保留透明效果。",
   },
