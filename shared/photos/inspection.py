@@ -19,7 +19,8 @@ from shared.photos.opening import damaged_header, open_image, require_size, stan
 from shared.photos.reading import CODEC_ERRORS, HeaderReader, excerpt
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
-_NOISE: Final = bytes(range(1, 128))
+# What a decoder takes for the rest of a picture if there should be one, also after the markers at which it restarts.
+_NOISE: Final = b"".join(bytes([0xFF, marker]) + bytes(range(1, 128)) for marker in (0, *range(0xD0, 0xD8)))[1:]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ Whatever is wrong raises EOFError.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +20,7 @@ _ALONE: Final = {0x01, *range(0xD0, 0xD9)}  # markers without a length
 _APPLICATION: Final = range(0xE0, 0xF0)
 _LOSSLESS: Final = 0xF7  # of JPEG-LS
 _FRAMES: Final = {_LOSSLESS, *range(0xC0, 0xD0)} - {_TABLES_OF_CODES, 0xC8, 0xCC}
+_OF_THE_REST: Final = 16  # flag of a table of codes: for all of a block but its mean
 _SEQUENTIAL: Final = {0xC0, 0xC1}
 _HIERARCHICAL: Final = {0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF}
 # What says how a photo stands and what its colours are. Of all but a profile, which comes in pieces, the first one
@@ -65,17 +66,17 @@ def outline(reader: HeaderReader, size: int) -> Outline:
         DamagedPhotoError: it has more scans than any photo.
     """
     found = Outline([(0, 2)])
-    frame, codes, kept = b"", list[bytes](), Counter[bytes]()
+    frame, codes, kept = b"", dict[int, int](), Counter[bytes]()
     for marker, place, end in _segments(reader, size):
         if marker in _FRAMES:
             frame = bytes([marker]) + reader.read_at(place + 4, 15)
             _require_readable(frame)
         elif marker == _TABLES_OF_CODES:
-            codes.append(reader.read_at(place + 4, end - place - 4))
+            codes |= _shortest(reader.read_at(place + 4, end - place - 4))
         if _is_needed(reader, marker, place, end, kept):
             found.parts.append((place, min(end, size)))
         if marker == _START_OF_SCAN:
-            found.least_bytes = _least_bytes(frame, codes)
+            found.least_bytes = _least_bytes(frame, codes, reader.read_at(place + 4, end - place - 4))
             _add_scans(found, reader, end, size)
         elif marker == _NONE:
             found.has_end, found.scans = True, 1  # leave the verdict to the decoder
@@ -141,29 +142,34 @@ def _add_scans(found: Outline, reader: HeaderReader, start: int, size: int) -> N
     found.scan_bytes = place - start
 
 
-def _least_bytes(frame: bytes, codes: list[bytes]) -> int:
-    """The bytes that the blocks of a picture need at the very least: one of a single colour has two codes in each."""
+def _least_bytes(frame: bytes, codes: Mapping[int, int], scan: bytes) -> int:
+    """The bytes that a scan needs at the very least: in each block a code for its mean, and those to its end."""
     if not frame or frame[0] not in _SEQUENTIAL or frame[6] not in {1, 3}:
         return 0
     height, width = int.from_bytes(frame[2:4]), int.from_bytes(frame[4:6])
-    factors = [divmod(frame[8 + 3 * number], 16) for number in range(frame[6])]
-    across, down = (max(pair[axis] for pair in factors) or 1 for axis in (0, 1))
-    blocks = sum((width * h // (8 * across)) * (height * v // (8 * down)) for h, v in factors)
-    shortest = [min(lengths, default=0) for lengths in zip(*map(_lengths, codes), strict=True)] if codes else [0, 0]
-    return blocks * sum(shortest) // 8
+    factors = {frame[7 + 3 * number]: divmod(frame[8 + 3 * number], 16) for number in range(frame[6])}
+    across, down = (8 * max(1, *(pair[axis] for pair in factors.values())) for axis in (0, 1))
+    bits = 0
+    for number in range(scan[0]):
+        component, tables = scan[1 + 2 * number : 3 + 2 * number]
+        h, v = factors.get(component, (0, 0))
+        if scan[0] > 1:  # interleaved: groups of blocks, also where only a part of them is seen
+            blocks = -(-width // across) * h * -(-height // down) * v
+        else:
+            blocks = -(-width * h // across) * -(-height * v // down)
+        bits += blocks * (codes.get(tables >> 4, 0) + codes.get(_OF_THE_REST | tables & 15, 0))
+    return bits // 8
 
 
-def _lengths(segment: bytes) -> tuple[int, int]:
-    """The length in bits of the shortest code for a difference, and of that for the end of a block; 16 without."""
-    difference = end_of_block = 16
-    place = 0
+def _shortest(segment: bytes) -> dict[int, int]:
+    """By the number of each table of codes, the fewest bits that a block takes of it."""
+    found, place = dict[int, int](), 0
     while place + 17 <= len(segment):
-        counts = segment[place + 1 : place + 17]
-        lengths = [length for length, count in enumerate(counts, 1) for _ in range(count)]
+        lengths = [length for length, count in enumerate(segment[place + 1 : place + 17], 1) for _ in range(count)]
         values = segment[place + 17 : place + 17 + len(lengths)]
-        if segment[place] < 16:  # noqa: PLR2004
-            difference = min(lengths, default=16)
-        elif 0 in values:
-            end_of_block = min(end_of_block, lengths[values.index(0)])
+        least = min(lengths, default=0)
+        if segment[place] & _OF_THE_REST:  # the end of a block or, without one, at least 4 runs of zeros and a value
+            least = min(4 * least, lengths[values.index(0)]) if 0 in values else 4 * least
+        found[segment[place]] = least
         place += 17 + len(lengths)
-    return difference, end_of_block
+    return found

@@ -4,6 +4,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from io import BytesIO
+from itertools import product
 
 import numpy as np
 import pytest
@@ -135,12 +136,26 @@ def test_a_jpeg_without_an_end_is_whole_if_nothing_else_is_missing(photo: bytes,
             decoded(photo[:-missing], max_side)
 
 
-def test_a_jpeg_without_an_end_that_has_too_few_bytes_for_its_blocks_is_refused_at_once() -> None:
-    photo = saved(Image.effect_noise((600, 400), 60), "JPEG", quality=90)
-    header = photo.index(b"\xff\xda")
-    inspect(BytesIO(photo[:-2]), LIMITS)
-    with pytest.raises(DamagedPhotoError, match="damaged or incomplete"):
-        inspect(BytesIO(photo[: header + 1000]), LIMITS)
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("size", [(600, 400), (33, 17), (16, 100)])
+def test_a_jpeg_without_an_end_that_has_too_few_bytes_for_its_blocks_is_refused_at_once(
+    mode: str, size: tuple[int, int]
+) -> None:
+    for image, optimised in product((Image.new("L", size, 99), Image.effect_noise(size, 60)), (False, True)):
+        photo = saved(image.convert(mode), "JPEG", quality=90, optimize=optimised)
+        pixels = photo.index(b"\xff\xda") + {"L": 10, "RGB": 14}[mode]
+        inspect(BytesIO(photo[:-2]), LIMITS)
+        with pytest.raises(DamagedPhotoError, match="damaged or incomplete"):
+            inspect(BytesIO(photo[:pixels]), LIMITS)
+
+
+def test_a_jpeg_that_ends_between_two_restarts_is_cut_short() -> None:
+    photo = saved(quadrants((320, 240)), "JPEG", quality=95, restart_marker_rows=1)
+    marks = [place for place in range(len(photo)) if photo[place] == 0xFF and 0xD0 <= photo[place + 1] < 0xD8]
+    assert len(marks) > 8
+    for place in (mark + behind for mark in marks for behind in (-1, 0, 1, 2, 9)):
+        with pytest.raises(DamagedPhotoError, match="damaged or incomplete"):
+            decoded(photo[:place])
 
 
 @pytest.mark.parametrize(("passes", "is_read"), [(10, True), (90, True), (200, False)])
