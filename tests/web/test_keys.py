@@ -632,7 +632,7 @@ def test_a_failed_request_is_refunded_unless_the_photo_may_have_been_admitted(
 ) -> None:
     alice = caller("alice", megapixels_per_day=0.1)
 
-    def lose_redis(*_: object) -> None:
+    def lose_redis(*_: object, **__: object) -> None:
         raise RedisError("the connection broke")
 
     with monkeypatch.context() as broken:
