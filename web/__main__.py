@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 import structlog
 from flask import Flask
 from gunicorn.app.base import BaseApplication
+from gunicorn.http.errors import ParseException
 from gunicorn.workers.gthread import TConn, ThreadWorker
 from kombu.utils.url import maybe_sanitize_url
 from redis.exceptions import RedisError
@@ -123,7 +124,9 @@ class Server(BaseApplication):  # type: ignore[misc]
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
-        return create_app(connect(self._settings, wait_s=LOCK_WAIT_S), is_serving=self._is_serving)
+        return create_app(
+            connect(self._settings, wait_s=LOCK_WAIT_S), is_serving=self._is_serving, malformed=ParseException
+        )
 
     def _remember(self, _arbiter: object, worker: ThreadWorker) -> None:
         self._worker = worker

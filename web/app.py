@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 import structlog
 from flask import Flask, Response, current_app, g, request
-from gunicorn.http.errors import ParseException
 from redis.exceptions import RedisError
 from werkzeug.exceptions import (
     ClientDisconnected,
@@ -52,8 +51,12 @@ LOCAL_DOMAINS = (".local", ".internal", ".home.arpa", ".localhost")
 log = structlog.get_logger()
 
 
-def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: True) -> Flask:
+def create_app(
+    services: Services, *, is_serving: Callable[[], bool] = lambda: True, malformed: type[Exception] | None = None
+) -> Flask:
     """Build the application around `services`; held requests end when `is_serving` turns false.
+
+    `malformed` is what the server raises where the application reads a malformed body.
 
     Raises:
         SettingsError: the key file cannot be used.
@@ -85,6 +88,8 @@ def create_app(services: Services, *, is_serving: Callable[[], bool] = lambda: T
     app.before_request(rates.count)
     app.before_request(require_access)
     app.register_error_handler(SakugaError, _problem)
+    if malformed:
+        app.register_error_handler(malformed, _refuse_body)
     app.register_error_handler(Exception, lambda error: _answered(error, services))
     app.after_request(add_rate_headers)
     app.after_request(_securing(services.store.public_origin))
@@ -170,8 +175,6 @@ def _translated(error: Exception, services: Services) -> SakugaError:
             return refusal
         case ClientDisconnected():
             return BadRequestError("The request ended before its body was complete.")
-        case ParseException():  # of a body, which is read here; gunicorn answers those of a head itself
-            return _refuse_client(BadRequestError("The body is malformed: its chunks do not follow RFC 9112."))
         case HTTPException():
             return _refused_by_flask(error, services)
         case RedisError():
@@ -188,11 +191,12 @@ def _refusal_of_client() -> SakugaError | None:
     return client.problem if client is not None else None
 
 
-def _refuse_client(problem: SakugaError) -> SakugaError:
+def _refuse_body(_: Exception) -> Response:
     """Let the connection end with this answer: where the next request would begin is unknown."""
+    problem = BadRequestError("The body is malformed: its chunks do not follow RFC 9112.")
     if (client := client_socket()) is not None:
         client.problem = problem
-    return problem
+    return _problem(problem)
 
 
 def _refused_by_flask(error: HTTPException, services: Services) -> SakugaError:

@@ -120,7 +120,7 @@ def _style_body(style: Style, megapixels_per_s: float | None) -> StyleBody:
 
 
 def _workers() -> tuple[bool, int]:
-    if not check_of("writes").answers():
+    if not (check_of("queue").answers() and check_of("writes").answers()):
         return False, 0
     try:
         return True, _services().workers.count()
