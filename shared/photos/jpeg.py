@@ -3,6 +3,7 @@
 Whatever is wrong raises EOFError.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from shared.photos.reading import HeaderReader, Part
 
 END: Final = b"\xff\xd9"
 _LEAD: Final = 0xFF
-_NONE: Final = 0  # in place of a marker
+_STUFFED: Final = 0  # in place of a marker: within a scan, a byte like that which leads one
+_MARKER: Final = re.compile(rb"\xff[^\x00\xff]")
 _START_OF_SCAN, _TABLES_OF_CODES, _COMMENT = 0xDA, 0xC4, 0xFE
 _ALONE: Final = {0x01, *range(0xD0, 0xD9)}  # markers without a length
 _APPLICATION: Final = range(0xE0, 0xF0)
@@ -78,19 +80,17 @@ def outline(reader: HeaderReader, size: int) -> Outline:
         if marker == _START_OF_SCAN:
             found.least_bytes = _least_bytes(frame, codes, reader.read_at(place + 4, end - place - 4))
             _add_scans(found, reader, end, size)
-        elif marker == _NONE:
-            found.has_end, found.scans = True, 1  # leave the verdict to the decoder
     return found
 
 
 def _segments(reader: HeaderReader, size: int) -> Iterator[tuple[int, int, int]]:
-    """The marker, beginning and end of each segment up to the first scan, or what is in place of one."""
+    """The marker, beginning and end of each segment up to the first scan; decoders, too, skip what is between them."""
     place = 2
     while place + 4 <= size:
         lead, marker, high, low = reader.read_at(place, 4)
-        if lead != _LEAD:
-            yield _NONE, place, size
-            return
+        if lead != _LEAD or marker == _STUFFED:
+            place = _next_marker(reader, place + 1, size)
+            continue
         if marker == _LEAD or marker in _ALONE:
             place += 1 if marker == _LEAD else 2
             continue
@@ -99,6 +99,16 @@ def _segments(reader: HeaderReader, size: int) -> Iterator[tuple[int, int, int]]
         if marker == _START_OF_SCAN:
             return
         place = end
+
+
+def _next_marker(reader: HeaderReader, place: int, size: int) -> int:
+    while place < size:
+        reader.seek(place)
+        block = reader.read(1 << 12)
+        if found := _MARKER.search(block):
+            return place + found.start()
+        place += max(1, len(block) - 1)
+    return size
 
 
 def _is_needed(reader: HeaderReader, marker: int, place: int, end: int, kept: Counter[bytes]) -> bool:

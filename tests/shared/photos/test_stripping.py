@@ -169,6 +169,16 @@ def test_the_passes_of_a_progressive_jpeg_are_counted(passes: int, *, is_read: b
             inspect(BytesIO(photo), LIMITS)
 
 
+@pytest.mark.parametrize("junk", [b"\0", b"junk" * 5000, b"\xff\0", b"\xff\0" * 9000, b"\xff" * 9, b"\xff\x01"])
+def test_junk_between_segments_is_skipped_and_hides_no_passes(junk: bytes) -> None:
+    place = PROGRESSIVE.index(b"\xff\xdb")
+    photo = PROGRESSIVE[:place] + junk + PROGRESSIVE[place:]
+    assert np.array_equal(decoded(photo).rgb, decoded(PROGRESSIVE).rgb)
+    last = PROGRESSIVE[PROGRESSIVE.rindex(b"\xff\xda") : -2]
+    with pytest.raises(DamagedPhotoError, match="210 passes"):
+        inspect(BytesIO(photo[:-2] + 200 * last + b"\xff\xd9"), LIMITS)
+
+
 def test_passes_of_another_picture_behind_the_photo_do_not_count() -> None:
     assert np.array_equal(decoded(JPEG + 200 * b"\xff\xda").rgb, decoded(JPEG).rgb)
 
