@@ -397,7 +397,7 @@ def test_touch_screens_are_not_told_to_drop_or_paste(open_page: OpenPage) -> Non
 
 def test_a_style_is_described_in_plain_words(page: Page) -> None:
     styles = page.get_by_role("group", name="Style")
-    expect(styles).to_have_text(re.compile(r"Style\s+Hinata\s+Yoi\s+Sumi\s+A luminous day: .*\.$"))
+    expect(styles).to_have_text(re.compile(r"Style\s+Hinata\s+Yoi\s+Sumi\s+A luminous day: .*\.\s*$"))
     expect(styles.locator("label").first).to_have_attribute("title", re.compile("Licence.*MIT"))
 
 
