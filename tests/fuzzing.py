@@ -190,8 +190,8 @@ class Converter:
 
     def _stop(self) -> None:
         self._process.kill()
-        self._process.wait(10)
-        self._listener.join(10)
+        self._process.wait(MAX_WAIT_S)
+        self._listener.join(MAX_WAIT_S)
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
             try:
