@@ -83,8 +83,9 @@ function sorted(found) {
   const { title, inside } = withoutTop(found);
   const above = title !== null && !isClutter(`${title}/`) ? `${title}/` : ""; // a hidden folder itself may be intended
   const isAlone = found.length === 1; // a single file is intended, whatever its name
-  const seen = inside.filter(({ path }) => isAlone || !isClutter(above + path));
-  const hidden = inside.filter((one) => !isAlone && isClutter(above + one.path) && isPhoto(one.file) && !SHADOW.test(one.path));
+  const clutter = new Set(isAlone ? [] : inside.filter(({ path }) => isClutter(above + path)));
+  const seen = inside.filter((one) => !clutter.has(one));
+  const hidden = [...clutter].filter(({ path, file }) => isPhoto(file) && !SHADOW.test(path));
   const archives = seen.filter(({ file }) => ARCHIVE_NAME.test(file.name)).map(({ file }) => file);
   const photos = seen.filter((one) => !ARCHIVE_NAME.test(one.file.name) && (isAlone || isPhoto(one.file)));
   const only = archives.length === 1 && photos.length === 0 ? archives[0].name.replace(ARCHIVE_NAME, "") : null;
