@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Callable
 from io import BytesIO
 from itertools import product
+from time import process_time
 
 import numpy as np
 import pytest
@@ -177,6 +178,18 @@ def test_junk_between_segments_is_skipped_and_hides_no_passes(junk: bytes) -> No
     last = PROGRESSIVE[PROGRESSIVE.rindex(b"\xff\xda") : -2]
     with pytest.raises(DamagedPhotoError, match="210 passes"):
         inspect(BytesIO(photo[:-2] + 200 * last + b"\xff\xd9"), LIMITS)
+
+
+def test_tables_without_a_length_are_gone_through_once() -> None:
+    began = process_time()
+    with pytest.raises(DamagedPhotoError):
+        inspect(BytesIO(JPEG[:2] + b"\xff\xc4\0\0" * 12_000), LIMITS)
+    assert process_time() - began < 2
+
+
+def test_tables_longer_than_those_of_any_photo_are_refused() -> None:
+    with pytest.raises(DamagedPhotoError, match="too long"):
+        inspect(BytesIO(JPEG[:2] + 40 * segment(0xC4, bytes(65_000)) + JPEG[2:]), LIMITS)
 
 
 def test_passes_of_another_picture_behind_the_photo_do_not_count() -> None:
