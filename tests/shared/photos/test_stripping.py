@@ -47,6 +47,11 @@ CHUNKS: dict[str, bytes] = {
     "transparency with a wrong checksum": damaged(png_chunk(b"tRNS", struct.pack(">HHH", *LEVELS[0, 0]))),
     "metadata with a wrong checksum": damaged(png_chunk(b"eXIf", b"II*\0")),
     "animation with a wrong checksum": damaged(png_chunk(b"acTL", struct.pack(">II", 5, 0))),
+    "primaries that are all the same": png_chunk(b"cHRM", struct.pack(">8I", *4 * (31_270, 32_900))),
+    "primaries beyond all colours": png_chunk(b"cHRM", struct.pack(">8I", *8 * (1 << 30,))),
+    "no gamma": png_chunk(b"gAMA", bytes(4)),
+    "a gamma of nothing": png_chunk(b"gAMA", struct.pack(">I", 1)),
+    "a gamma of too many bytes": png_chunk(b"gAMA", b"\1" + struct.pack(">I", 100_000)),
     "chunks of a program": png_chunk(b"prVW", bytes(3 << 20)),
 }
 
