@@ -32,9 +32,7 @@ RECOUNT: Final = "sakuga:recount"  # hash: the unfinished jobs counted so far in
 
 # Albums, webhooks, stored objects, requests
 ALBUMS_ENDED: Final = "sakuga:albums:ended"  # set of albums in which a photo has finished since the last notification
-WALKS: Final = (
-    "sakuga:walks"  # sorted set: "caller album action" of walks through albums, by when a node may begin them
-)
+WALKS: Final = "sakuga:walks"  # sorted set: "caller album action" of walks, by when a node may begin them
 WEBHOOKS_DUE: Final = "sakuga:webhooks:due"  # sorted set of undelivered messages, by when they are due
 REFERENCES: Final = "sakuga:references"  # sorted set of references, as "referrer key", by when they expire
 RESERVATIONS: Final = "sakuga:reservations"  # sorted set: "job pixels quota" of photos being admitted, by their end

@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Callable
 from io import BytesIO
 from itertools import product
+from time import process_time
 
 import numpy as np
 import pytest
@@ -46,6 +47,11 @@ CHUNKS: dict[str, bytes] = {
     "transparency with a wrong checksum": damaged(png_chunk(b"tRNS", struct.pack(">HHH", *LEVELS[0, 0]))),
     "metadata with a wrong checksum": damaged(png_chunk(b"eXIf", b"II*\0")),
     "animation with a wrong checksum": damaged(png_chunk(b"acTL", struct.pack(">II", 5, 0))),
+    "primaries that are all the same": png_chunk(b"cHRM", struct.pack(">8I", *4 * (31_270, 32_900))),
+    "primaries beyond all colours": png_chunk(b"cHRM", struct.pack(">8I", *8 * (1 << 30,))),
+    "no gamma": png_chunk(b"gAMA", bytes(4)),
+    "a gamma of nothing": png_chunk(b"gAMA", struct.pack(">I", 1)),
+    "a gamma of too many bytes": png_chunk(b"gAMA", b"\1" + struct.pack(">I", 100_000)),
     "chunks of a program": png_chunk(b"prVW", bytes(3 << 20)),
 }
 
@@ -177,6 +183,18 @@ def test_junk_between_segments_is_skipped_and_hides_no_passes(junk: bytes) -> No
     last = PROGRESSIVE[PROGRESSIVE.rindex(b"\xff\xda") : -2]
     with pytest.raises(DamagedPhotoError, match="210 passes"):
         inspect(BytesIO(photo[:-2] + 200 * last + b"\xff\xd9"), LIMITS)
+
+
+def test_tables_without_a_length_are_gone_through_once() -> None:
+    began = process_time()
+    with pytest.raises(DamagedPhotoError):
+        inspect(BytesIO(JPEG[:2] + b"\xff\xc4\0\0" * 12_000), LIMITS)
+    assert process_time() - began < 2
+
+
+def test_tables_longer_than_those_of_any_photo_are_refused() -> None:
+    with pytest.raises(DamagedPhotoError, match="too long"):
+        inspect(BytesIO(JPEG[:2] + 40 * segment(0xC4, bytes(65_000)) + JPEG[2:]), LIMITS)
 
 
 def test_passes_of_another_picture_behind_the_photo_do_not_count() -> None:
