@@ -53,7 +53,7 @@ def hinata(drawing: Drawing) -> Colour:
     a = a * gain + 1.5 * tone + 4 * (1 - tone)
     b = b * gain + 5 * tone * (1 - 0.3 * skin) - 13 * (1 - tone) * (1 - 0.5 * skin)
     lifted = 100 * np.clip(tone + 0.035 * np.sin(np.pi * np.clip(tone, 0, 1)), 0, 1)
-    lightness = lifted * (1 - 0.55 * skin) + 1.06 * light * 0.55 * skin
+    lightness = lifted * (1 - 0.7 * skin) + 1.05 * light * 0.7 * skin
     rgb = to_rgb(_azure_sky(np.dstack((lightness, a, b)), drawing))
     rgb = _inked(rgb, drawing.ink, drawing.pen, _HINATA_INK)
     return _lit_by(rgb, 0.55 * blur(np.clip(rgb - 0.72, 0, 1), 9))
@@ -111,10 +111,10 @@ def _contrasted(tone: Plane, amount: float, middle: float) -> Plane:
 
 
 def _exposed(tone: Plane, drawing: Drawing) -> Plane:
-    """Tones 0..1 of a bright day: what lies in the dark is lifted more than what lies in the light; not at night."""
+    """Tones 0..1 of a bright day: what lies in the dark is lifted more than what lies in the light; neither skin nor night."""
     around = blur(tone, 60)
     dark = smoothstep_down(around, 0.2, 0.62) * (1 - drawing.night)
-    exposed: Plane = tone ** (0.78 - 0.2 * dark)
+    exposed: Plane = tone ** (0.78 - 0.2 * dark * (1 - drawing.skin))
     return exposed
 
 
