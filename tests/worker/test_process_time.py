@@ -45,6 +45,31 @@ def test_a_process_ends_when_a_codec_is_busy_for_too_long(limit_s: float, digits
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, timeout=300).returncode == status
 
 
+POOL = """
+from billiard.pool import Pool
+from worker import process_time
+
+def decode():
+    process_time.arm()
+    with process_time.limit(0.05):
+        sum(range(10 ** 12))
+
+pool = Pool(1, lost_worker_timeout=0.1)
+try:
+    pool.apply_async(decode).get(timeout=300)
+except Exception as error:
+    print(process_time.ended(error.exc))
+pool.terminate()
+"""
+
+
+def test_the_pool_tells_that_the_limit_ended_a_process() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", POOL], cwd=ROOT, capture_output=True, text=True, check=False, timeout=400
+    )
+    assert done.stdout == "True\n", done.stderr
+
+
 @pytest.mark.parametrize(
     ("death", "state", "code"),
     [(signal.SIGPROF, State.FAILED, "photo_too_large"), (signal.SIGKILL, State.QUEUED, None)],
