@@ -327,7 +327,7 @@ def test_a_node_that_wakes_after_another_has_taken_over_changes_nothing(services
 def test_jobs_whose_expiry_is_not_known_any_more_expire_and_count(services: Services, jobs: dict[str, Job]) -> None:
     right = bookkeeping(services)
     services.redis.delete(EXPIRY)
-    assert reconcile(services) == 8
+    assert reconcile(services) == 9
     assert bookkeeping(services) == right
     for job in jobs.values():
         until = None if job.id == jobs["canceled"].id else job.expires_at  # nothing names one that has ended
@@ -397,7 +397,7 @@ def test_one_node_reconciles_now_and_then_and_logs_what_it_found(services: Servi
     assert [entry["wrong"] for entry in logs if entry["log_level"] == "warning"] == [1]
     services.redis.hincrby(lane_totals(Lane.BULK), "jobs", 3)
     reconcile_all(services)
-    assert services.lanes.stats(Lane.BULK).jobs == 8
+    assert services.lanes.stats(Lane.BULK).jobs == 9
     assert 0 < services.redis.ttl(RECONCILED) <= RECONCILE_S
     services.redis.delete(RECONCILED)
     reconcile_all(services)
