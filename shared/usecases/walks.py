@@ -75,7 +75,7 @@ def _erase(services: Services, job: Job) -> None:
 def _retry(services: Services, job: Job) -> None:
     # a quarantined job may kill workers: only the operator retries it
     if job.state in {State.FAILED, State.CANCELED} and not job.is_quarantined:
-        services.admission.admit(job.lane, job.pixels, caller=job.caller, flow=job.flow)
+        services.admission.admit(job.lane, job.pixels, caller=job.caller, album=job.album)
         services.jobs.retry(job.id)
 
 

@@ -2,7 +2,8 @@
 
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from itertools import product
 from time import process_time
@@ -13,6 +14,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from shared.errors import DamagedPhotoError, UnreadPhotoError
+from shared.photos.decoding import decode
+from shared.photos.formats import Header
 from shared.photos.inspection import inspect
 from shared.photos.reading import excerpt
 from tests.shared.photos.making import LEVELS, decoded
@@ -24,6 +27,25 @@ DISPLAY_P3 = matrix_profile(
 PNG = saved(quadrants(), "PNG")
 JPEG = saved(quadrants((320, 240)), "JPEG", quality=95, subsampling=0)
 PROGRESSIVE = saved(quadrants((320, 240)), "JPEG", quality=95, progressive=True)
+
+
+def test_the_decoder_of_a_photo_is_known_before_it_runs() -> None:
+    plain = b"P3\n16 16\n255\n" + b"7 " * 768
+    assert inspect(BytesIO(plain), LIMITS).decoder == "ppm_plain"
+    assert inspect(BytesIO(PNG), LIMITS).decoder == "zip"
+
+
+def test_a_photo_is_decoded_within_limits_that_its_header_tells() -> None:
+    headers = []
+
+    @contextmanager
+    def within(header: Header) -> Iterator[None]:
+        headers.append(header)
+        yield
+        headers.append(header)
+
+    decode(BytesIO(JPEG), LIMITS, max_side=64, within=within)
+    assert headers == 2 * [inspect(BytesIO(JPEG), LIMITS)]
 
 
 def damaged(chunk: bytes) -> bytes:
@@ -169,6 +191,7 @@ def test_the_passes_of_a_progressive_jpeg_are_counted(passes: int, *, is_read: b
     last = PROGRESSIVE[PROGRESSIVE.rindex(b"\xff\xda") : -2]
     photo = PROGRESSIVE[:-2] + (passes - 10) * last + b"\xff\xd9"
     if is_read:
+        assert inspect(BytesIO(photo), LIMITS).passes == passes
         assert_quadrants(Image.fromarray(decoded(photo).rgb))
     else:
         with pytest.raises(DamagedPhotoError, match="200 passes; at most 100"):
