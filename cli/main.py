@@ -123,12 +123,18 @@ def main() -> None:
     "--port", type=click.IntRange(0, 65535), help="Overrides SAKUGA_PORT (default 8000); 0 picks a free port."
 )
 @click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Overrides SAKUGA_DATA_DIR.")
+@click.option(
+    "--lan",
+    "on_lan",
+    is_flag=True,
+    help="Serve phones and computers in the local network, too. They sign in by scanning a QR code or opening a link.",
+)
 @plain_errors
-def up(port: int | None, data_dir: Path | None) -> None:
+def up(port: int | None, data_dir: Path | None, *, on_lan: bool) -> None:
     """Run everything on this machine: queue, workers and web page. Ctrl-C drains running jobs, then stops."""
     from cli.up import run
 
-    sys.exit(run(load_settings(port=port, data_dir=data_dir), err))
+    sys.exit(run(load_settings(port=port, data_dir=data_dir), err, on_lan=on_lan))
 
 
 @main.command()

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from rich.console import Console
 from rich.markup import escape
 
-from cli import valkey
+from cli import lan, valkey
 from cli.keys import file_of
 from cli.running import Running, only_one
 from cli.supervisor import QUEUE, Part, Supervisor
@@ -27,14 +27,18 @@ from shared.settings import PREFIX, Settings
 from shared.styles import installed_styles
 
 SOCKET = "valkey.sock"
+DECIDED = ("host", "port", "published_at", "trusted_hosts", "api_keys", "redis_url", "data_dir")  # here, for the parts
 
 
-def run(settings: Settings, console: Console) -> int:
+def run(settings: Settings, console: Console, *, on_lan: bool = False) -> int:
     """Run Sakuga until SIGINT or SIGTERM; returns the exit code.
 
     Raises:
-        SettingsError: the data folder or the port is taken, a part cannot start, or strangers would be served.
+        SettingsError: the data folder or the port is taken, a part cannot start, strangers would be served, or there is
+            no local network to serve.
+        OSError: the data folder cannot be used.
     """
+    settings, invitation = lan.invite(settings) if on_lan else (settings, None)
     require_guarded(settings)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     installed_styles(settings.data_dir)[settings.style]  # an unknown one is said now, not in a log
@@ -49,7 +53,7 @@ def run(settings: Settings, console: Console) -> int:
         try:
             _start(supervisor, settings)
             if not supervisor.stopping:
-                _announce(settings, console)
+                _announce(settings, console, invitation)
             supervisor.watch()
             console.print("Stopping: finishing running jobs first.")
         finally:
@@ -73,15 +77,19 @@ def _start(supervisor: Supervisor, settings: Settings) -> None:
         supervisor.wait_for("worker", lambda: bool(services.workers.alive_on(socket.gethostname())))
 
 
-def _announce(settings: Settings, console: Console) -> None:
-    console.print(f"[bold]Sakuga is ready: {escape(settings.local_url)}[/]", style="#c2185b")
-    console.print(f"Data and logs are in {settings.data_dir}. Ctrl-C stops.")
-    if settings.api_keys:
+def _announce(settings: Settings, console: Console, invitation: lan.Invitation | None) -> None:
+    address = invitation.address(settings.port) if invitation else settings.local_url
+    console.print(f"[bold]Sakuga is ready: {escape(address)}[/]", style="#c2185b")
+    console.print(f"Data and logs are in {settings.data_dir}. Ctrl-C stops.", markup=False)
+    if invitation:
+        invitation.show(settings.port, console)
+    elif settings.api_keys:
         console.print("API keys are required.")
     elif file_of(settings).exists():
         console.print(
             f"Keys exist but aren't required. To require them, set SAKUGA_API_KEYS={file_of(settings)}",
             style="yellow",
+            markup=False,
         )
 
 
@@ -104,12 +112,9 @@ def _parts(settings: Settings, runtime: Path) -> list[Part]:
     for folder in (logs, queue_data):
         folder.mkdir(parents=True, exist_ok=True)
     queue_data.chmod(0o700)  # earlier versions made it, and the files in it, readable by everyone
-    environment = os.environ | {
-        f"{PREFIX}REDIS_URL": settings.redis_url,
-        f"{PREFIX}PORT": str(settings.port),
-        f"{PREFIX}DATA_DIR": str(settings.data_dir),
-        "PYTHONUNBUFFERED": "1",
-    }
+    decided = {name: getattr(settings, name) for name in DECIDED}
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    environment |= {f"{PREFIX}{name.upper()}": str(value) for name, value in decided.items() if value is not None}
     programs = {"worker": [sys.executable, "-m", "worker"], "web": [sys.executable, "-m", "web"]}
     if settings.redis_url == _embedded_url(runtime):
         programs = {"queue": valkey.command(queue_data, runtime / SOCKET)} | programs
