@@ -25,23 +25,25 @@ def picture_options(command: Callable[P, R]) -> Callable[P, R]:
             "-o",
             "--output",
             "output",
+            metavar="DIR|FILE",
             required=True,
             type=click.Path(path_type=Path),
-            help="Folder for the pictures, created if missing; for a single photo also a file (.jpg, .png, .webp).",
+            help="Folder for the pictures, created if missing; for a single photo also a file (.jpg, .png or .webp).",
         ),
-        click.option("-s", "--style", help="One of `sakuga styles`, or of the server's styles."),
+        click.option("-s", "--style", metavar="STYLE", help="`sakuga styles` lists the styles of this machine."),
         click.option(
             "--max-side",
+            metavar="PIXELS",
             default=MAX_SIDE_DEFAULT,
             show_default=True,
             type=click.IntRange(MAX_SIDE_MIN, MAX_SIDE_MAX),
-            help="Longest side of the pictures in pixels.",
+            help="Longest side of the pictures.",
         ),
         click.option(
             "--format",
             "picture_format",
-            show_default="jpeg, or what the file in -o is",
             type=click.Choice([*map(str, Format), "jpg"]),
+            help="Default: that of the file in -o, or else jpeg.",
         ),
     )
     for option in reversed(options):
@@ -58,7 +60,7 @@ def server_options(command: Callable[P, R]) -> Callable[P, R]:
             envvar=CLIENT_SERVER,
             show_envvar=True,
             metavar="URL",
-            help="Server to use. Default: the one that runs with the data folder, else SAKUGA_HOST and SAKUGA_PORT.",
+            help="Default: the server that runs with the data folder, or else the one at SAKUGA_HOST and SAKUGA_PORT.",
         ),
         click.option(
             "--key-file",
@@ -85,7 +87,7 @@ def convert(
     *,
     replace: bool,
 ) -> None:
-    """Convert photos, or folders of them, on this machine, without a server.
+    """Convert photos or folders on this machine, without a server.
 
     For a folder, converts all photos in it and its subfolders and keeps the folder structure. Hidden files and files
     that are not photos are skipped.

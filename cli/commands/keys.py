@@ -11,7 +11,10 @@ from shared.settings import load_settings
 
 @click.group()
 def keys() -> None:
-    """Manage API keys; without keys, anyone who can reach the service may use it."""
+    """Manage the API keys that callers need.
+
+    Without keys, anyone who can reach the service may use it.
+    """
 
 
 scope_option = click.option(
@@ -23,14 +26,20 @@ scope_option = click.option(
     show_default=True,
     help="submit: create and delete jobs and albums; read: view them; operate: metrics. Repeatable.",
 )
-expires_option = click.option("--expires-in", type=click.IntRange(1, 36_500), metavar="DAYS", help="Default: never.")
+expires_option = click.option(
+    "--expires-in", type=click.IntRange(1, 36_500), metavar="DAYS", help="How long the key is valid. Default: for ever."
+)
 
 
 @keys.command("create")
 @click.argument("name")
 @scope_option
-@click.option("--requests-per-minute", type=click.IntRange(min=1), help="Default: SAKUGA_REQUESTS_PER_MINUTE.")
-@click.option("--megapixels-per-day", type=click.FloatRange(min=0, min_open=True), help="Default: unlimited.")
+@click.option(
+    "--requests-per-minute", metavar="NUMBER", type=click.IntRange(1), help="Default: SAKUGA_REQUESTS_PER_MINUTE."
+)
+@click.option(
+    "--megapixels-per-day", metavar="NUMBER", type=click.FloatRange(0, min_open=True), help="Default: unlimited."
+)
 @expires_option
 @plain_errors
 def create_key(
@@ -40,7 +49,10 @@ def create_key(
     megapixels_per_day: float | None,
     expires_in: int | None,
 ) -> None:
-    """Create the caller NAME and print its key, which is shown only once and not stored."""
+    """Create the caller NAME and print its key.
+
+    The key is shown only once and not stored.
+    """
     from cli.keys import Allowance, create_caller, file_of
     from shared.callers.api_keys import Scope
 
@@ -96,7 +108,7 @@ def revoke_key(name: str, fingerprint: str | None) -> None:
 @keys.command("list")
 @plain_errors
 def list_keys() -> None:
-    """List callers, their scopes and limits, and the fingerprints of their keys."""
+    """List callers, their limits and the fingerprints of their keys."""
     from cli.keys import describe, file_of
     from shared.callers.api_keys import read_keys
 

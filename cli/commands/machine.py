@@ -23,19 +23,33 @@ def doctor() -> None:
 
 
 @click.command()
-@click.option("-s", "--style", help="One of `sakuga styles`. Default: SAKUGA_STYLE.")
-@click.option("--max-latency", default=10.0, show_default=True, help="Maximum seconds per picture.")
+@click.option("-s", "--style", metavar="STYLE", help="One of `sakuga styles`. Default: SAKUGA_STYLE.")
 @click.option(
-    "--memory", type=click.IntRange(min=64), help="MiB for all processes. Default: 80 % of what is available."
+    "--max-latency",
+    metavar="SECONDS",
+    default=10.0,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Longest time that a picture may take.",
 )
 @click.option(
-    "--price-per-hour", type=click.FloatRange(min=0), help="Price of the machine, in any currency, for the report."
+    "--memory",
+    metavar="MIB",
+    type=click.IntRange(min=64),
+    help="Memory for all processes. Default: 80 % of what is available.",
+)
+@click.option(
+    "--price-per-hour",
+    metavar="PRICE",
+    type=click.FloatRange(min=0),
+    help="Price of the machine, in any currency, for the report.",
 )
 @plain_errors
 def tune(style: str | None, max_latency: float, memory: int | None, price_per_hour: float | None) -> None:
-    """Measure and save the fastest engine, processes and threads for this machine.
+    """Find and save the fastest settings for this machine.
 
-    Takes a few minutes. Nothing else should run meanwhile, least of all a busy Sakuga.
+    Measures engines, and numbers of processes and threads, for a few minutes. Nothing else should run meanwhile, least
+    of all a busy Sakuga.
     """
     from cli.tune import run
 

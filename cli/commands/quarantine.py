@@ -8,7 +8,10 @@ from shared.settings import load_settings
 
 @click.group()
 def quarantine() -> None:
-    """Inspect photos that failed too many attempts; they may be what kills workers."""
+    """Inspect photos that failed at every attempt.
+
+    They may be what kills workers.
+    """
 
 
 @quarantine.command("list")

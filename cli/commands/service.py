@@ -14,9 +14,17 @@ from shared.settings import Settings, load_settings
 
 @click.command()
 @click.option(
-    "--port", type=click.IntRange(0, 65535), help="Overrides SAKUGA_PORT (default 8000); 0 picks a free port."
+    "--port",
+    metavar="PORT",
+    type=click.IntRange(0, 65535),
+    help="Port of the page and the API; 0 picks a free one. Default: SAKUGA_PORT, or else 8000.",
 )
-@click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Overrides SAKUGA_DATA_DIR.")
+@click.option(
+    "--data-dir",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for photos, pictures, queue and logs. Default: SAKUGA_DATA_DIR, or else ~/.local/share/sakuga.",
+)
 @click.option(
     "--lan",
     "on_lan",
@@ -25,7 +33,10 @@ from shared.settings import Settings, load_settings
 )
 @plain_errors
 def up(port: int | None, data_dir: Path | None, *, on_lan: bool) -> None:
-    """Run everything on this machine: queue, workers and web page. Ctrl-C drains running jobs, then stops."""
+    """Run everything on this machine: queue, workers and page.
+
+    Ctrl-C finishes running jobs, then stops. What is still queued goes on at the next start.
+    """
     from cli.up import run
 
     sys.exit(run(load_settings(port=port, data_dir=data_dir), err, on_lan=on_lan))
@@ -33,13 +44,16 @@ def up(port: int | None, data_dir: Path | None, *, on_lan: bool) -> None:
 
 @click.command()
 def web() -> None:
-    """Run only the web front end (needs SAKUGA_REDIS_URL)."""
+    """Run only the web server (needs SAKUGA_REDIS_URL)."""
     _become("web")
 
 
 @click.command()
 def worker() -> None:
-    """Run only a worker node (needs SAKUGA_REDIS_URL). SIGTERM drains it."""
+    """Run only a worker node (needs SAKUGA_REDIS_URL).
+
+    SIGTERM lets it finish running jobs, then stops it.
+    """
     _become("worker")
 
 
@@ -47,7 +61,10 @@ def worker() -> None:
 @click.argument("part", type=click.Choice(["web", "worker"]))
 @plain_errors
 def health(part: str) -> None:
-    """Exit with 0 if this node's web or worker is alive; for container health checks."""
+    """Exit with 0 if the web server or worker here is alive.
+
+    For the health checks of containers.
+    """
     settings = load_settings()
     alive = _web_alive(settings) if part == "web" else _worker_alive(settings)
     if not alive:

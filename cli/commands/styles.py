@@ -31,12 +31,17 @@ def styles() -> None:
 
 @click.group()
 def weights() -> None:
-    """Import, quantise or remove weights of your own; `sakuga styles` lists them."""
+    """Import, quantise or remove weights of your own.
+
+    `sakuga styles` lists them.
+    """
 
 
 @weights.command("import")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--name", required=True, help="Name of the style: lower-case letters, digits and hyphens.")
+@click.option(
+    "--name", metavar="NAME", required=True, help="Name of the style: lower-case letters, digits and hyphens."
+)
 @click.option(
     "--upsample",
     required=True,
@@ -45,12 +50,17 @@ def weights() -> None:
     "face_paint ones of bryandlee/animegan2-pytorch; asymmetric for those converted from TensorFlow 1. The file "
     "does not tell; the wrong one gives blurry pictures.",
 )
-@click.option("--licence", required=True, help="Licence of the weights, e.g. 'non-commercial'; shown to users.")
-@click.option("--title", help="Display name; derived from --name by default.")
+@click.option(
+    "--licence", metavar="LICENCE", required=True, help="Licence of the weights, e.g. 'non-commercial'; shown to users."
+)
+@click.option("--title", metavar="TITLE", help="Display name; derived from --name by default.")
 @click.option("--replace", is_flag=True, help="Replace an imported style of the same name.")
 @plain_errors
 def import_weights(file: Path, name: str, upsample: str, licence: str, title: str | None, *, replace: bool) -> None:
-    """Add AnimeGANv2 weights (PyTorch state_dict, TorchScript or safetensors) as a style."""
+    """Add AnimeGANv2 weights from a file as a style.
+
+    The file may be a PyTorch state_dict, TorchScript or safetensors.
+    """
     from cli.weights import Naming, import_style
     from worker.generator import Upsample
 
@@ -64,14 +74,17 @@ def import_weights(file: Path, name: str, upsample: str, licence: str, title: st
 
 @weights.command("quantise")
 @click.argument("name")
-@click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument(
+    "photos", metavar="PHOTO...", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False)
+)
 @click.option("--replace", is_flag=True, help="Overwrite an earlier calibration, even of a bundled style.")
 @plain_errors
 def quantise_weights(name: str, photos: tuple[Path, ...], *, replace: bool) -> None:
-    """Quantise the style NAME for the 8-bit engines: calibrate on every second photo, evaluate on the others.
+    """Quantise the style NAME for the fast 8-bit engines.
 
-    Give twenty or more photos of the kind you usually convert. The bundled styles are already calibrated. Exits with 1
-    if 8 bit would visibly change the pictures; it is then not used.
+    Calibrates on every second photo and evaluates on the others. Give twenty or more photos of the kind you usually
+    convert. The bundled styles are already calibrated. Exits with 1 if 8 bit would visibly change the pictures; it is
+    then not used.
     """
     from cli.weights import quantise_style
     from worker.engines.int8 import require_same_look
