@@ -180,14 +180,16 @@ def test_the_operator_may_choose_the_key(tmp_path: Path) -> None:
 
 
 @contextmanager
-def terminal(monkeypatch: pytest.MonkeyPatch, *, encoding: str = "utf-8", **size: int) -> Iterator[tuple[Console, int]]:
+def terminal(
+    monkeypatch: pytest.MonkeyPatch, *, encoding: str = "utf-8", width: int = 80
+) -> Iterator[tuple[Console, int]]:
     """Yield a console in a terminal, and the terminal's other end."""
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLORTERM", "truecolor")
     monkeypatch.delenv("NO_COLOR", raising=False)
     screen, line = pty.openpty()
     with os.fdopen(line, "w", encoding=encoding) as file:
-        yield Console(file=file, soft_wrap=True, highlight=False, **size), screen  # type: ignore[arg-type]
+        yield Console(file=file, width=width, soft_wrap=True, highlight=False), screen
     os.close(screen)
 
 
@@ -220,7 +222,7 @@ def test_a_scanner_reads_the_link_and_the_code_fits_a_small_terminal(link: str) 
 
 @pytest.mark.parametrize("host", [HOME, "fd00::7"])
 def test_a_terminal_shows_the_link_and_its_code(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
-    with terminal(monkeypatch, width=80) as (console, screen):
+    with terminal(monkeypatch) as (console, screen):
         seen = shown(console, screen, host)
     link = LINK.replace(HOME, "[fd00::7]" if ":" in host else host)
     lines = seen.plain.splitlines()
@@ -230,7 +232,7 @@ def test_a_terminal_shows_the_link_and_its_code(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_the_code_has_its_own_colours_in_light_and_dark_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
-    with terminal(monkeypatch, width=80) as (console, screen):
+    with terminal(monkeypatch) as (console, screen):
         seen = shown(console, screen)
     styled = {str(span.style) for span in seen.spans if set(seen.plain[span.start : span.end]) <= set("█▀▄ \n")}
     assert styled == {COLOURS}
@@ -239,7 +241,7 @@ def test_the_code_has_its_own_colours_in_light_and_dark_terminals(monkeypatch: p
 def test_where_there_is_no_room_for_the_code_there_is_the_link(monkeypatch: pytest.MonkeyPatch) -> None:
     with terminal(monkeypatch, width=40) as (console, screen):
         narrow = shown(console, screen).plain
-    with terminal(monkeypatch, width=80, encoding="latin-1") as (console, screen):
+    with terminal(monkeypatch, encoding="latin-1") as (console, screen):
         old = shown(console, screen).plain
     for seen in (narrow, old):
         assert LINK in seen
