@@ -6,7 +6,7 @@ import { More } from "./sharing.js";
 import { part } from "./view.js";
 import * as words from "./words.js";
 
-/** @typedef {import("./open-album.js").Item} Item */
+/** @typedef {import("./album-items.js").Item} Item */
 
 export class Viewer {
   #more = new More(part("viewer-more"));
