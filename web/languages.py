@@ -27,11 +27,10 @@ CHINESE: Final = {
     "Cancel": "取消",
     "Copy": "复制",
     "Crop or rotate": "裁剪或旋转",
-    "Draw a frame around the part to keep. The arrow keys move it, and resize it with Shift.": (
-        "拖动画出要保留的部分。方向键可移动选框，按住 Shift 可调整大小。"
-    ),
+    "Draw a frame around the part to keep.": "拖动画出要保留的部分。",
     "Rotate left": "向左旋转",
     "Rotate right": "向右旋转",
+    "The arrow keys move it, and resize it with Shift.": "方向键可移动选框，按住 Shift 可调整大小。",
     "The part to keep": "要保留的部分",
     "Rename": "重命名",
     "Rename this album": "重命名相册",

@@ -227,5 +227,5 @@ function lose(title, detail) {
   clearAlbum();
   showName(title);
   showReason(detail);
-  announce(`${title}. ${detail}`);
+  announce(words.titled(title, detail));
 }

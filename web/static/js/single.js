@@ -46,8 +46,9 @@ export function takePhoto(photo) {
   hold(photo);
   view.showPhoto(now);
   scrollTo({ top: 0 });
-  if (photo.size > maxBytes) fail(words.tooManyBytes(photo.size, maxBytes));
-  else draw();
+  if (photo.size <= maxBytes) return draw();
+  putInAddress({});
+  fail(words.tooManyBytes(photo.size, maxBytes));
 }
 
 /** @param {File} photo cropped or rotated, to be drawn in place of the whole one */
@@ -98,6 +99,7 @@ async function draw() {
     await finish(job, signal);
     if (now.job?.state === "succeeded") now.drawn.set(JSON.stringify(options), now.job);
   } catch (error) {
+    if (!signal.aborted && !now.job) putInAddress({}); // it names what was there before this photo
     explain(error, signal);
   }
 }
@@ -153,7 +155,9 @@ async function finish(job, signal) {
   now.job = ended;
   if (ended.state === "succeeded") return present(ended, signal);
   if (ended.state === "canceled") return stop();
-  fail(words.whyNot(ended));
+  const reason = words.whyNot(ended);
+  if (!reason.mayRetry) forget(ended.id); // nothing comes of it any more
+  fail(reason);
 }
 
 async function cancel() {

@@ -66,7 +66,7 @@ export class Viewer {
   #name(item, place, all) {
     part("viewer-name").textContent = item.name;
     const story = item.error ? words.reasonOf(item.error) : null;
-    const facts = story ? `${story.title}. ${story.detail}` : item.job ? words.factsOf(item.job) : "";
+    const facts = story ? words.titled(story.title, story.detail) : item.job ? words.factsOf(item.job) : "";
     part("viewer-story").textContent = `${words.placeOf(place, all)} · ${facts}`;
     part("viewer").dataset.state = item.state;
     part("previous").hidden = part("next").hidden = all === 1;
