@@ -1,17 +1,21 @@
 # ruff: noqa: RUF001  the punctuation of Chinese
-"""The languages of the page: detection and translations.
+"""The languages of the pages: detection and translations.
 
-English is written in the template itself; what the page's own modules say is in `static/js/phrases-*.js`.
+English is written in the templates themselves; what the page's own modules say is in `static/js/phrases-*.js`, and the
+API page in Chinese in `chinese_reference.py`.
 """
 
 from collections.abc import Callable
 from typing import Final
 
-from flask import Request
+from flask import Request, Response
+
+from web.chinese_reference import CHINESE_REFERENCE
 
 COOKIE: Final = "sakuga_lang"
 LANGUAGES: Final = {"en": "English", "zh": "中文"}
 DEFAULT: Final = "en"
+YEAR_S: Final = 365 * 24 * 3600
 
 UNITS_S: Final = (24 * 3600, 3600, 60, 1)
 UNITS: Final = {"en": ("days", "hours", "minutes", "seconds"), "zh": ("天", "小时", "分钟", "秒")}
@@ -23,11 +27,10 @@ CHINESE: Final = {
     "Cancel": "取消",
     "Copy": "复制",
     "Crop or rotate": "裁剪或旋转",
-    "Draw a frame around the part to keep. The arrow keys move it, and resize it with Shift.": (
-        "拖动画出要保留的部分。方向键可移动选框，按住 Shift 可调整大小。"
-    ),
+    "Draw a frame around the part to keep.": "拖动画出要保留的部分。",
     "Rotate left": "向左旋转",
     "Rotate right": "向右旋转",
+    "The arrow keys move it, and resize it with Shift.": "方向键可移动选框，按住 Shift 可调整大小。",
     "The part to keep": "要保留的部分",
     "Rename": "重命名",
     "Rename this album": "重命名相册",
@@ -117,9 +120,23 @@ def language_of(request: Request) -> str:
     return request.accept_languages.best_match(list(LANGUAGES)) or DEFAULT
 
 
+def tell_language(response: Response, language: str, request: Request) -> Response:
+    """Name the language of a page in its headers, and remember it if the reader chose it just now."""
+    response.headers["Content-Language"] = language
+    response.vary.update(("Accept-Language", "Cookie"))
+    if request.args.get("lang") == language:
+        response.set_cookie(COOKIE, language, max_age=YEAR_S, httponly=True, samesite="Lax")
+    return response
+
+
 def words_of(language: str) -> Words:
     """Return the function that translates an English sentence of the template into this language."""
     return CHINESE.__getitem__ if language == "zh" else str
+
+
+def reference_words_of(language: str) -> Words:
+    """Return the function that translates an English text of the API page; one without a translation stays English."""
+    return (lambda text: CHINESE_REFERENCE.get(text, text)) if language == "zh" else str
 
 
 def description_in(language: str, description: str) -> str:

@@ -11,11 +11,9 @@ from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
 from shared.styles import Style, Styles
 from web import context
 from web.access import known_caller
-from web.languages import COOKIE, LANGUAGES, description_in, language_of, time_in_words, words_of
+from web.languages import LANGUAGES, description_in, language_of, tell_language, time_in_words, words_of
 from web.sessions import COOKIE as SESSION_COOKIE
 from web.sessions import SESSION_S, begin_session, end_session
-
-YEAR_S = 365 * 24 * 3600
 
 blueprint = Blueprint("page", __name__)
 
@@ -33,11 +31,7 @@ def _one_of_each_look(styles: Styles, default: str) -> list[Style]:
 def index() -> Response:
     language = language_of(request)
     response = make_response(_page(language) if known_caller() else _sign_in_page(language))
-    response.headers["Content-Language"] = language
-    response.vary.update(("Accept-Language", "Cookie"))
-    if request.args.get("lang") == language:
-        response.set_cookie(COOKIE, language, max_age=YEAR_S, httponly=True, samesite="Lax")
-    return response
+    return tell_language(response, language, request)
 
 
 @blueprint.post("/")

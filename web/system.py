@@ -2,7 +2,7 @@
 
 from typing import cast
 
-from flask import Blueprint, Response, current_app, jsonify, render_template, request, send_file, url_for
+from flask import Blueprint, Response, current_app, jsonify, make_response, render_template, request, send_file, url_for
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from redis.exceptions import RedisError
 
@@ -13,6 +13,7 @@ from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
 from shared.styles import Style
 from web.access import require_caller
 from web.context import services as _services
+from web.languages import LANGUAGES, language_of, reference_words_of, tell_language
 from web.openapi import Access, operation
 from web.readiness import check_of
 from web.schemas import LaneBody, LimitsBody, Range, ReadyBody, StatsBody, StyleBody, StyleList, answer
@@ -107,9 +108,18 @@ def openapi() -> Response:
 
 
 @blueprint.get("/docs")
-def docs() -> str:
-    spec = current_app.extensions["sakuga-openapi"]
-    return render_template("docs.html", spec=spec, base_url=request.host_url, errors=public_errors())
+def docs() -> Response:
+    language = language_of(request)
+    page = render_template(
+        "docs.html",
+        lang=language,
+        languages=LANGUAGES,
+        _=reference_words_of(language),
+        spec=current_app.extensions["sakuga-openapi"],
+        base_url=request.host_url,
+        errors=public_errors(),
+    )
+    return tell_language(make_response(page), language, request)
 
 
 def _style_body(style: Style, megapixels_per_s: float | None) -> StyleBody:

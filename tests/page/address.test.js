@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 
 import { dispatch } from "./browser.js";
-import { carrySubject, putInAddress, subjectInAddress, takeKey, watchAddress } from "../../web/static/js/address.js";
+import { keepInOtherLanguages, putInAddress, subjectInAddress, takeKey, watchAddress } from "../../web/static/js/address.js";
 
 beforeEach(() => {
   location.hash = location.search = "";
@@ -72,7 +72,8 @@ test("a key that arrives while the page is open is no subject", () => {
 
 test("a link to the other language keeps the subject", () => {
   const link = Object.assign(new EventTarget(), { hash: "" });
-  carrySubject(link);
+  document.querySelectorAll = () => [link];
+  keepInOtherLanguages();
   location.hash = "#job=1";
   link.dispatchEvent(new Event("click"));
   assert.equal(link.hash, "#job=1");

@@ -516,12 +516,20 @@ def test_hundreds_of_tiles_are_not_redrawn(page: Page) -> None:
     assert first.evaluate("tile => tile.isConnected")
 
 
+def test_the_focus_goes_on_to_the_start_where_an_album_ends(page: Page) -> None:
+    hand_over(page, "drop", *(payload(scene(seed=seed), f"{seed}.jpg") for seed in (260, 261)))
+    expect(page.locator("#new")).to_be_visible(timeout=WAIT_MS)
+    page.locator("#new").press("Enter")
+    expect(page.locator("h1.promise")).to_be_focused()
+
+
 class TestChinese:
     def test_an_album_is_shown_in_chinese(self, open_page: OpenPage, folder: Path) -> None:
         page = open_page(locale="zh-CN")
         assert page.evaluate("document.documentElement.lang") == "zh"
         choose_files(page, [folder / name for name in names_in(folder)], "选择照片")
         expect(story(page)).to_contain_text("12 张中已完成 10 张，2 张失败", timeout=WAIT_MS)  # noqa: RUF001
+        expect(story(page)).to_contain_text(re.compile(r"保留至星期. \d\d:\d\d。"))
         expect(tile(page, "09 diary.jpg")).to_contain_text("无法识别这个图片文件")
         page.get_by_role("link", name="English").click()
         expect_over(page, "10 of 12 pictures are done")

@@ -504,6 +504,27 @@ def test_going_back_leads_to_the_start_and_forward_to_the_picture(page: Page) ->
     expect_picture(page)
 
 
+def test_a_photo_that_never_becomes_a_picture_is_not_among_the_recent_ones(page: Page) -> None:
+    choose(page, payload(scene(seed=40)))
+    expect_picture(page)
+    broken = scene(seed=41)
+    hand_over(page, "drop", payload(broken[: len(broken) // 3], "broken.jpg"))
+    expect(story(page)).to_have_text("broken.jpg")
+    expect(page.get_by_role("alert")).to_be_visible()
+    page.goto("/")
+    expect(page.locator("#earlier-list")).to_contain_text("holiday.jpg")
+    expect(page.locator("#earlier-list")).not_to_contain_text("broken.jpg")
+
+
+def test_the_address_does_not_name_the_photo_before_one_that_is_refused(page: Page) -> None:
+    choose(page, payload(scene(seed=42)))
+    expect_picture(page)
+    hand_over(page, "drop", payload(b"Dear diary", "diary.jpg"))
+    expect(story(page)).to_have_text("diary.jpg")
+    expect(page.get_by_role("alert")).to_be_visible()
+    assert "#job=" not in page.url
+
+
 def test_an_unknown_job_in_the_address_is_explained(open_page: OpenPage) -> None:
     page = open_page("/#job=nobody-knows-it")
     expect(page.get_by_role("alert")).to_contain_text("No such job")

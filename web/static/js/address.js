@@ -41,11 +41,9 @@ export function takeKey() {
   return key;
 }
 
-/**
- * Keep the subject where the reader changes the language.
- *
- * @param {HTMLAnchorElement} link
- */
-export function carrySubject(link) {
-  link.addEventListener("click", () => (link.hash = location.hash));
+/** Keep the subject, or the place in a page, where the reader changes the language. */
+export function keepInOtherLanguages() {
+  for (const link of /** @type {NodeListOf<HTMLAnchorElement>} */ (document.querySelectorAll("a.language"))) {
+    link.addEventListener("click", () => (link.hash = location.hash));
+  }
 }

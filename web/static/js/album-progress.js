@@ -1,8 +1,8 @@
 /**
  * How far an album is.
  *
- * @typedef {import("./open-album.js").Item} Item
- * @typedef {import("./open-album.js").ItemState} ItemState
+ * @typedef {import("./album-items.js").Item} Item
+ * @typedef {import("./album-items.js").ItemState} ItemState
  *
  * @typedef {object} Progress The counts of photos by state.
  * @property {number} all

@@ -113,6 +113,6 @@ function announceNews({ all, done, failed, canceled, isOver }, sentence, isSilen
   const quarter = Math.floor((done + failed + canceled) / Math.max(1, all) / QUARTER);
   const going = isOver ? `over ${done} ${failed} ${canceled}` : `quarter ${quarter}`;
   const news = isSilent ? "silent" : going;
-  if (news !== announced) announce(`${part("album-name").textContent}. ${sentence}`);
+  if (news !== announced) announce(words.titled(part("album-name").textContent ?? "", sentence));
   announced = news;
 }

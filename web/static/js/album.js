@@ -14,7 +14,7 @@ import { announce, part } from "./view.js";
 import { Viewer } from "./viewer.js";
 import * as words from "./words.js";
 
-/** @typedef {import("./open-album.js").Item} Item */
+/** @typedef {import("./album-items.js").Item} Item */
 
 const LONGEST_NAME = 200; // that the service takes
 const TICK_MS = 5000; // how often the time left is updated between events
@@ -227,5 +227,5 @@ function lose(title, detail) {
   clearAlbum();
   showName(title);
   showReason(detail);
-  announce(`${title}. ${detail}`);
+  announce(words.titled(title, detail));
 }

@@ -6,7 +6,7 @@ import { sha256 } from "./digest.js";
 
 /**
  * @typedef {import("./choice.js").Photo} Photo
- * @typedef {import("./open-album.js").Item} Item
+ * @typedef {import("./album-items.js").Item} Item
  */
 
 /**

@@ -32,6 +32,16 @@ export function remember(one) {
 }
 
 /**
+ * @param {import("./albums.js").Album} album
+ * @param {number} count of its photos
+ * @param {string} style what its style is called
+ */
+export function rememberAlbum({ id, name, created_at, expires_at, max_side }, count, style) {
+  const [at, until] = [Date.parse(created_at), Date.parse(expires_at)];
+  remember({ kind: "album", id, name: name ?? "", count, at, until, style, max_side });
+}
+
+/**
  * @param {string} id
  * @param {string | null} thumbnail null for none
  */

@@ -17,11 +17,38 @@ import { openStream } from "./stream.js";
 const POLL_MS = 1500;
 const MAX_BACKOFF = 8; // polls between two attempts to listen, while the stream fails
 
+/** Follows an album as often as it may have changed: once at a time, and without telling again what was told. */
+export class Following {
+  #isUnderWay = false;
+  /** @type {Album | null} as it was when all its photos were last told */ #told = null;
+
+  get isUnderWay() {
+    return this.#isUnderWay;
+  }
+
+  /**
+   * @param {string} id
+   * @param {Listener} listener
+   * @param {AbortSignal} signal
+   */
+  async start(id, listener, signal) {
+    const told = this.#told;
+    this.#told = null;
+    this.#isUnderWay = true;
+    try {
+      this.#told = await followAlbum(id, listener, signal, told);
+    } finally {
+      this.#isUnderWay = false;
+    }
+  }
+}
+
 /**
  * @param {string} id
  * @param {Listener} listener
  * @param {AbortSignal} signal
  * @param {Album | null} [known] the album as it was when its photos were last told, if they were
+ * @returns {Promise<Album>} as it is at its end
  */
 export async function followAlbum(id, listener, signal, known = null) {
   let heard = known ? JSON.stringify(known.counts) : "";
@@ -33,7 +60,7 @@ export async function followAlbum(id, listener, signal, known = null) {
     if (JSON.stringify(album.counts) !== heard) await tellPhotos(album, listener, signal);
     heard = JSON.stringify(album.counts);
     listener.onAlbum(album);
-    if (isAlbumOver(album) && !isGrowing) return;
+    if (isAlbumOver(album) && !isGrowing) return album;
     if (!isAlbumOver(album) && --toListen <= 0) {
       backoff = (await listen(album, heard, listener, signal)) ? 1 : Math.min(MAX_BACKOFF, 2 * backoff);
       toListen = backoff;

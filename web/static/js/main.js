@@ -3,7 +3,7 @@
  * names is shown. Joins the modules; each of them knows only its own matter.
  */
 
-import { carrySubject, putInAddress, subjectInAddress, takeKey, watchAddress } from "./address.js";
+import { keepInOtherLanguages, putInAddress, subjectInAddress, takeKey, watchAddress } from "./address.js";
 import { addToAlbum, albumInHand, findAlbum, isAlbumOpen, leaveAlbum, startAlbum, whenErased } from "./album.js";
 import { earlier } from "./earlier.js";
 import { showEarlier } from "./earlier-view.js";
@@ -23,7 +23,7 @@ takePhotos({ inputs: /** @type {HTMLInputElement[]} */ (inputs), veil: part("dro
 watchAddress(open);
 part("new").addEventListener("click", startAnew);
 whenErased(startAnew);
-for (const link of document.querySelectorAll("a.language")) carrySubject(/** @type {HTMLAnchorElement} */ (link));
+keepInOtherLanguages();
 showEarlier();
 dropPhotosExcept(earlier().map(({ id }) => id));
 takeKey(); // there is no need to sign in

@@ -1,26 +1,21 @@
-/** One photo, its picture, and the way between. */
+/** One photo, its job, and the way between; `single-view.js` shows it. */
 
 import { putInAddress } from "./address.js";
 import { ProblemError, cancelJob, getJob, isOver, newKey, submitPhoto } from "./api.js";
-import { Compare } from "./compare.js";
 import { Cropper } from "./crop.js";
 import { addThumbnail, forget, remember } from "./earlier.js";
 import { follow } from "./follow.js";
 import { keepPhoto, keptPhoto } from "./kept-photos.js";
-import { chooseOptions, chosenOptions, exampleOf, titleOf } from "./options.js";
+import { chooseOptions, chosenOptions, titleOf } from "./options.js";
 import { withRetries } from "./retry.js";
-import { offerPicture } from "./saving.js";
-import { More } from "./sharing.js";
+import * as view from "./single-view.js";
 import { thumbnailOf } from "./thumbnails.js";
-import { blurBar, fillBar, part, show } from "./view.js";
+import { part } from "./view.js";
 import * as words from "./words.js";
 
 /** @typedef {import("./api.js").Job} Job */
 
 const REDRAW_AFTER_MS = 250; // the arrow keys may pass over other styles
-const EXAMPLE_CAPTION = part("caption").textContent ?? "";
-const compare = new Compare(part("compare"));
-const more = new More(part("more"));
 const cropper = new Cropper(takePart);
 const maxBytes = Number(part("workbench").dataset.maxUploadBytes);
 /** @type {HTMLInputElement} */
@@ -33,7 +28,6 @@ const now = {
   /** @type {File | null} before it was cropped */ whole: null,
   /** @type {string | null} */ photoUrl: null,
   mayDraw: true,
-  isExample: true,
   /** @type {Job | null} */ job: null,
   /** @type {Map<string, Job>} the finished ones of this photo, by their options */ drawn: new Map(),
   run: new AbortController(),
@@ -50,10 +44,11 @@ part("crop").addEventListener("click", () => now.photo && cropper.open(now.whole
 export function takePhoto(photo) {
   giveUp();
   hold(photo);
-  display({ before: now.photoUrl, after: null });
+  view.showPhoto(now);
   scrollTo({ top: 0 });
-  if (photo.size > maxBytes) fail(words.tooManyBytes(photo.size, maxBytes));
-  else draw();
+  if (photo.size <= maxBytes) return draw();
+  putInAddress({});
+  fail(words.tooManyBytes(photo.size, maxBytes));
 }
 
 /** @param {File} photo cropped or rotated, to be drawn in place of the whole one */
@@ -61,7 +56,7 @@ function takePart(photo) {
   now.whole ??= now.photo;
   own(photo);
   now.drawn.clear();
-  display({ before: now.photoUrl, after: null });
+  view.showPhoto(now);
   draw();
 }
 
@@ -87,7 +82,7 @@ export function sayNothingIn() {
 function changeOptions() {
   clearTimeout(redrawTimer);
   if (now.photo && now.mayDraw) redrawTimer = setTimeout(draw, REDRAW_AFTER_MS);
-  else if (now.isExample) displayExample();
+  else view.refreshExample();
 }
 
 /** Send the current photo and follow its job to the end. */
@@ -104,6 +99,7 @@ async function draw() {
     await finish(job, signal);
     if (now.job?.state === "succeeded") now.drawn.set(JSON.stringify(options), now.job);
   } catch (error) {
+    if (!signal.aborted && !now.job) putInAddress({}); // it names what was there before this photo
     explain(error, signal);
   }
 }
@@ -124,8 +120,8 @@ function drawnAlready(options) {
  */
 function submit(photo, options, signal) {
   const key = newKey();
-  const send = () => (showSending(0), submitPhoto(photo, options, { key, onSent: showSending }, signal));
-  const wait = (/** @type {ProblemError} */ problem) => showWaiting("uploading", problem);
+  const send = () => (view.showSending(0), submitPhoto(photo, options, { key, onSent: view.showSending }, signal));
+  const wait = (/** @type {ProblemError} */ problem) => view.showWaiting("uploading", problem);
   return withRetries(send, wait, signal);
 }
 
@@ -133,17 +129,15 @@ function submit(photo, options, signal) {
 export async function findPicture(id) {
   if (id && id === now.job?.id) return;
   hold(null);
-  if (!id) return showStart();
+  if (!id) return view.showStart();
   const signal = startRun();
-  show("queued", words.FINDING);
-  part("options").hidden = true; // until it is known how it was drawn
-  blurBar();
+  view.showFinding();
   try {
     const [photo, job] = await Promise.all([keptPhoto(id), getJob(id, signal)]);
     if (signal.aborted) return;
     own(photo);
     chooseOptions(job);
-    display({ before: now.photoUrl, after: null });
+    view.showPhoto(now);
     await finish(job, signal);
   } catch (error) {
     explain(error, signal);
@@ -155,12 +149,15 @@ export async function findPicture(id) {
  * @param {AbortSignal} signal
  */
 async function finish(job, signal) {
-  const watcher = { onChange: showUnderWay, onSilence: () => showWaiting("running") };
+  const onChange = (/** @type {Job} */ changed) => view.showUnderWay((now.job = changed));
+  const watcher = { onChange, onSilence: () => view.showWaiting("running") };
   const ended = await follow(job, watcher, signal);
   now.job = ended;
-  if (ended.state === "succeeded") return showPicture(ended, signal);
+  if (ended.state === "succeeded") return present(ended, signal);
   if (ended.state === "canceled") return stop();
-  fail(words.whyNot(ended));
+  const reason = words.whyNot(ended);
+  if (!reason.mayRetry) forget(ended.id); // nothing comes of it any more
+  fail(reason);
 }
 
 async function cancel() {
@@ -178,8 +175,7 @@ function stop() {
   if (now.job) forget(now.job.id);
   now.job = null;
   putInAddress({});
-  if (now.photo) show("chosen", words.CANCELED);
-  else showStart();
+  view.showCanceled(now);
 }
 
 /** @param {File | null} photo */
@@ -225,81 +221,19 @@ function keep(job, photo, before) {
   keepPhoto(id, photo);
 }
 
-/** @param {{before: string | null, after: string | null}} sources */
-function display(sources) {
-  now.isExample = false;
-  caption(now.photo?.name ?? "");
-  return compare.show(sources);
-}
-
-function displayExample() {
-  now.isExample = true;
-  caption(EXAMPLE_CAPTION);
-  return compare.show(exampleOf(chosenOptions().style));
-}
-
-/** @param {string} words */
-function caption(words) {
-  part("caption").hidden = !words;
-  part("caption").textContent = words;
-}
-
-function showStart() {
-  show("empty");
-  displayExample();
-}
-
-/** @param {number} share */
-function showSending(share) {
-  show("uploading", words.sending(share));
-  if (share < 1) fillBar(share);
-  else blurBar();
-}
-
-/** @param {Job} job */
-function showUnderWay(job) {
-  now.job = job;
-  show(job.state === "queued" ? "queued" : "running", words.underWay(job));
-  if (job.state === "queued") blurBar();
-  else if (job.stage === "generate" && job.eta_s !== null) fillBar(job.progress, { goal: 0.9, glide_s: job.eta_s });
-  else fillBar(job.progress);
-}
-
-/**
- * @param {import("./view.js").PageState} state
- * @param {ProblemError} [problem] that passes: the service is busy, or else it does not respond
- */
-function showWaiting(state, problem) {
-  show(state, problem?.retry_after_s ? words.busyNow(problem) : words.SILENCE);
-  blurBar();
-}
-
 /**
  * @param {Job} job
  * @param {AbortSignal} signal
  */
-async function showPicture(job, signal) {
-  const wasShown = compare.frame.dataset.shown === "both";
-  const shown = await display({ before: now.photoUrl, after: job.links.result });
-  if (signal.aborted) return;
-  show("done", words.finished(job));
-  part("options").hidden = !now.photo; // the browser did not keep it: there is none to draw again
-  if (shown === "both" && !wasShown) compare.reveal();
-  const picture = await offerPicture(part("save"), job, now.photo, signal);
-  if (signal.aborted) return;
-  more.offer(picture, compare.before);
-  part("crop").hidden = !now.photo || compare.before.hidden;
-  addThumbnail(job.id, await thumbnailOf(job.links.result));
+async function present(job, signal) {
+  await view.showPicture(job, now, signal);
+  if (!signal.aborted) addThumbnail(job.id, await thumbnailOf(job.links.result));
 }
 
 /** @param {import("./words.js").Reason} reason */
-function fail({ title, detail, mayRetry, isBroken }) {
-  now.mayDraw = mayRetry;
-  show("failed", { headline: title, story: now.photo?.name ?? "" });
-  part("reason").textContent = detail;
-  part("again").hidden = !(mayRetry && now.photo);
-  if (!now.photo) displayExample();
-  else if (isBroken) display({ before: null, after: null });
+function fail(reason) {
+  now.mayDraw = reason.mayRetry;
+  view.showFailure(reason, now.photo);
 }
 
 /**

@@ -2,7 +2,7 @@
  * The album's grid. A tile is drawn anew when something happens to its photo, never the whole grid; what is far from
  * the window holds no photo in memory.
  *
- * @typedef {import("./open-album.js").Item} Item
+ * @typedef {import("./album-items.js").Item} Item
  *
  * @typedef {object} Tile
  * @property {HTMLLIElement} frame
@@ -19,7 +19,7 @@ import * as words from "./words.js";
 const NEAR = "400px";
 const AGAIN_MS = 3000;
 const STEPS = new Map([["ArrowLeft", -1], ["ArrowRight", 1], ["Home", -Infinity], ["End", Infinity]]);
-/** @type {Set<import("./open-album.js").ItemState>} those whose tile says in words why there is no picture */
+/** @type {Set<import("./album-items.js").ItemState>} those whose tile says in words why there is no picture */
 const UNDRAWN = new Set(["failed", "canceled", "expired", "missing"]);
 
 export class Tiles {

@@ -5,6 +5,8 @@
  * @typedef {{headline: string, story: string}} Words
  */
 
+import { titled } from "./words.js";
+
 const TITLE = document.title;
 
 /**
@@ -74,7 +76,7 @@ function say({ headline, story }) {
   part("headline").textContent = headline;
   part("story").textContent = story;
   document.title = headline ? `${headline} · Sakuga` : TITLE;
-  if (isNews) announce(`${headline}. ${story}`);
+  if (isNews) announce(titled(headline, story));
 }
 
 /** @param {string} sentence for screen readers */
@@ -82,7 +84,9 @@ export function announce(sentence) {
   part("announcement").textContent = sentence;
 }
 
-/** Move the focus from a control that has disappeared to the headline, not to the top of the page. */
+/** Move the focus from a control that has disappeared to the heading that is there, not to the top of the page. */
 function keepFocus() {
-  if (document.activeElement?.closest("[hidden]")) part("headline").focus({ preventScroll: true });
+  if (!document.activeElement?.closest("[hidden]")) return;
+  const headings = /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("#workbench h1"));
+  [...headings].find((heading) => !heading.closest("[hidden]"))?.focus({ preventScroll: true });
 }

@@ -6,7 +6,7 @@ import { More } from "./sharing.js";
 import { part } from "./view.js";
 import * as words from "./words.js";
 
-/** @typedef {import("./open-album.js").Item} Item */
+/** @typedef {import("./album-items.js").Item} Item */
 
 export class Viewer {
   #more = new More(part("viewer-more"));
@@ -66,7 +66,7 @@ export class Viewer {
   #name(item, place, all) {
     part("viewer-name").textContent = item.name;
     const story = item.error ? words.reasonOf(item.error) : null;
-    const facts = story ? `${story.title}. ${story.detail}` : item.job ? words.factsOf(item.job) : "";
+    const facts = story ? words.titled(story.title, story.detail) : item.job ? words.factsOf(item.job) : "";
     part("viewer-story").textContent = `${words.placeOf(place, all)} · ${facts}`;
     part("viewer").dataset.state = item.state;
     part("previous").hidden = part("next").hidden = all === 1;

@@ -22,7 +22,7 @@ const BROKEN = new Set(["not_a_photo", "damaged_photo"]);
 const GONE = new Set(["unknown_job", "expired"]);
 const NOTICEABLE_S = 0.05;
 /** @type {Intl.DateTimeFormatOptions} */
-const CLOCK = { hour: "numeric", minute: "2-digit" };
+const CLOCK = { hour: isChinese ? "2-digit" : "numeric", minute: "2-digit" };
 const MINUTE_S = 60;
 const HOUR_S = 3600;
 
@@ -130,9 +130,17 @@ export function split(percent) {
 
 /* Of albums */
 
+/**
+ * @param {string} title without a full stop
+ * @param {string} detail sentences
+ */
+export function titled(title, detail) {
+  return sentences(title) + say.space + detail;
+}
+
 /** @param {Date} now */
 export function albumOf(now) {
-  return say.albumOf(now.toLocaleString(locale, { day: "numeric", month: "long", ...CLOCK }));
+  return say.albumOf(moment(now, { day: "numeric", month: "long" }));
 }
 
 /** @param {import("./album-progress.js").Progress} progress */
@@ -230,7 +238,7 @@ export function look(style, max_side) {
 /** @param {number} time milliseconds since the epoch */
 function longAgo(time) {
   const isToday = new Date(time).toDateString() === new Date().toDateString();
-  return new Date(time).toLocaleString(locale, { ...(isToday ? {} : { weekday: "short" }), ...CLOCK });
+  return moment(new Date(time), isToday ? {} : { weekday: "short" });
 }
 
 /** @param {Job} job succeeded */
@@ -249,7 +257,16 @@ function time({ timings }) {
 
 /** @param {string | null} time RFC 3339 */
 function kept(time) {
-  return time ? say.keptUntil(new Date(time).toLocaleString(locale, { weekday: "long", ...CLOCK })) : "";
+  return time ? say.keptUntil(moment(new Date(time), { weekday: "long" })) : "";
+}
+
+/**
+ * @param {Date} time
+ * @param {Intl.DateTimeFormatOptions} day what of its day is said
+ */
+function moment(time, day) {
+  const words = time.toLocaleString(locale, { ...day, ...CLOCK });
+  return words.replace(/(\p{Script=Han})(\d+:)/u, "$1 $2"); // "星期二04:14" is hard to read
 }
 
 /** @param {number} bytes */

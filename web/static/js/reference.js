@@ -1,0 +1,5 @@
+/** The API page: changing the language keeps the place. */
+
+import { keepInOtherLanguages } from "./address.js";
+
+keepInOtherLanguages();
