@@ -111,7 +111,7 @@ def _contrasted(tone: Plane, amount: float, middle: float) -> Plane:
 
 
 def _exposed(tone: Plane, drawing: Drawing) -> Plane:
-    """Tones 0..1 of a bright day: what lies in the dark is lifted more than what lies in the light; neither skin nor night."""
+    """Tones 0..1 of a bright day: what lies in the dark is lifted the most; neither skin nor night is."""
     around = blur(tone, 60)
     dark = smoothstep_down(around, 0.2, 0.62) * (1 - drawing.night)
     exposed: Plane = tone ** (0.78 - 0.2 * dark * (1 - drawing.skin))
