@@ -15,8 +15,8 @@ help: ## list the targets
 
 install: $(VENV)/.$(EXTRA) ## install everything, start nothing (EXTRA=worker, training or dev)
 
-up: $(VENV)/.worker ## run Sakuga on this machine: queue, workers, page (SAKUGA_PORT=8000)
-	@exec $(VENV)/bin/sakuga up
+up: $(VENV)/.worker ## run Sakuga on this machine: queue, workers, page (SAKUGA_PORT=8000, UP=--lan)
+	@exec $(VENV)/bin/sakuga up $(UP)
 
 test: check test-page ## everything CI runs: lint, types, tests, coverage (TESTS=pytest options, WORKERS=processes)
 	$(PYTEST) -m alone $(TESTS) $(OR_NONE)

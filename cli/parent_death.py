@@ -1,4 +1,4 @@
-"""Run a command that ends when its parent does. Started by `cli.up` as a script of its own; imports nothing of ours.
+"""Run a command that ends when its parent does. `cli.supervisor` starts it as a script, which imports nothing of ours.
 
 Between fork and exec (`preexec_fn`) the same few lines could hang for ever: a lock that another thread of the parent
 held when it forked, of the allocator or the dynamic linker, is never released in the child.

@@ -6,7 +6,6 @@ within limits. All requests are idempotent: an album's photos by their names, a 
 
 import hashlib
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Final, Self, TypeVar
@@ -201,7 +200,7 @@ class Remote:
         """Retry the photos that failed or were canceled, and wait until all of them are queued."""
         album = _parsed(RemoteAlbum, self._request("POST", f"/api/v1/albums/{album_id}/retry"))
         while "retry" in album.pending:
-            time.sleep(WALK_POLL_S)
+            self.pause(WALK_POLL_S)
             album = self.album(album_id)
         return album
 

@@ -1,163 +1,44 @@
-"""`sakuga up`: the queue, the workers and the web server under one supervisor.
-
-Parts run in sessions of their own, so Ctrl-C reaches only the supervisor, which stops them in order: the web server
-first, so that nothing new comes in; then the workers, which finish what they have begun; the queue last. Where the
-supervisor is killed, the kernel (Linux) stops them.
-"""
+"""`sakuga up`: the queue, the workers and the web server under one supervisor."""
 
 import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from urllib.parse import urlsplit
 
 from redis.exceptions import RedisError
 from rich.console import Console
 from rich.markup import escape
 
-from cli import valkey
+from cli import lan, valkey
 from cli.keys import file_of
-from cli.parent_death import die_with_parent
 from cli.running import Running, only_one
+from cli.supervisor import QUEUE, Part, Supervisor
 from shared.callers.api_keys import require_guarded
 from shared.errors import SettingsError
 from shared.hosts import bound_socket, in_url
-from shared.scheduling.broker import DRAIN_S
 from shared.services import Services, connect
 from shared.settings import PREFIX, Settings
 from shared.styles import installed_styles
 
-START_LIMIT_S = 180
-STOP_LIMIT_S = {"web": 15, "worker": DRAIN_S + 10, "queue": 20}
-RESTART_DELAYS_S = (0.5, 1, 2, 5, 10, 30)
-STEADY_S = 60  # a part that ran this long starts anew from the shortest delay
-POLL_S = 0.2
-LOG_KEPT_BYTES = 10 << 20
 SOCKET = "valkey.sock"
-QUEUE = "queue"  # its folder in the data folder
+DECIDED = ("host", "port", "published_at", "trusted_hosts", "api_keys", "redis_url", "data_dir")  # here, for the parts
 
 
-@dataclass(slots=True)
-class Part:
-    """One supervised program."""
-
-    name: str
-    command: list[str]
-    environment: dict[str, str]
-    log: Path
-    umask: int = -1  # that of this process
-    process: subprocess.Popen[bytes] | None = None
-    started: float = 0.0
-    failures: int = 0
-    restart_at: float | None = None
-
-    def start(self) -> None:
-        _rotate(self.log)
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                die_with_parent(self.command),
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                umask=self.umask,
-            )
-        self.started = time.monotonic()
-        self.restart_at = None
-
-    def exit_code(self) -> int | None:
-        return self.process.poll() if self.process else None
-
-    def stop(self, limit_s: float) -> None:
-        """Ask it to stop, and end it when it does not."""
-        if self.process is None or self.process.poll() is not None:
-            return
-        self.process.terminate()
-        try:
-            self.process.wait(limit_s)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-
-    def last_words(self) -> str:
-        """The end of its log, for an error message."""
-        lines = self.log.read_text("utf-8", "replace").splitlines()
-        return "\n".join(lines[-15:])
-
-
-@dataclass(slots=True)
-class Supervisor:
-    """Starts the parts, starts them again when they die, and stops them in order."""
-
-    parts: list[Part]
-    console: Console
-    stopping: bool = field(default=False)
-
-    def ask_to_stop(self, _signal: int, _frame: FrameType | None) -> None:
-        self.stopping = True
-
-    def wait_for(self, what: str, ready: Callable[[], bool]) -> None:
-        """Wait until `ready`, watching that no part dies meanwhile.
-
-        Raises:
-            SettingsError: a part ended or did not get ready in time; its last words are shown.
-        """
-        deadline = time.monotonic() + START_LIMIT_S
-        while not self.stopping and not ready():
-            dead = next((part for part in self.parts if part.process and part.exit_code() is not None), None)
-            if dead:
-                words = dead.last_words()
-                advice = valkey.advice(words, dead.log.parent.parent / QUEUE) if dead.name == "queue" else ""
-                raise SettingsError(f"The {dead.name} exited while starting:\n{words}{advice}")
-            if time.monotonic() > deadline:
-                logs = self.parts[0].log.parent
-                raise SettingsError(f"The {what} was not ready within {START_LIMIT_S} s; see {logs}")
-            time.sleep(POLL_S)
-
-    def watch(self) -> None:
-        """Keep everything running until asked to stop."""
-        while not self.stopping:
-            for part in self.parts:
-                self._look_after(part)
-            time.sleep(POLL_S)
-
-    def stop(self) -> None:
-        """Stop the parts in reverse of how they depend on each other."""
-        for part in reversed(self.parts):
-            part.stop(STOP_LIMIT_S[part.name])
-
-    def _look_after(self, part: Part) -> None:
-        now = time.monotonic()
-        if part.restart_at is not None:
-            if now >= part.restart_at:
-                part.start()
-            return
-        if part.exit_code() is None:
-            return
-        part.failures = 0 if now - part.started > STEADY_S else part.failures
-        delay = RESTART_DELAYS_S[min(part.failures, len(RESTART_DELAYS_S) - 1)]
-        part.failures += 1
-        part.restart_at = now + delay
-        code = part.exit_code()
-        self.console.print(f"[yellow]The {part.name} exited (code {code}); restarting in {delay:g} s.[/]")
-
-
-def run(settings: Settings, console: Console) -> int:
+def run(settings: Settings, console: Console, *, on_lan: bool = False) -> int:
     """Run Sakuga until SIGINT or SIGTERM; returns the exit code.
 
     Raises:
-        SettingsError: the data folder or the port is taken, a part cannot start, or strangers would be served.
+        SettingsError: the data folder or the port is taken, a part cannot start, strangers would be served, or there is
+            no local network to serve.
+        OSError: the data folder cannot be used.
     """
+    settings, invitation = lan.invite(settings) if on_lan else (settings, None)
     require_guarded(settings)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     installed_styles(settings.data_dir)[settings.style]  # an unknown one is said now, not in a log
@@ -172,7 +53,7 @@ def run(settings: Settings, console: Console) -> int:
         try:
             _start(supervisor, settings)
             if not supervisor.stopping:
-                _announce(settings, console)
+                _announce(settings, console, invitation)
             supervisor.watch()
             console.print("Stopping: finishing running jobs first.")
         finally:
@@ -196,15 +77,19 @@ def _start(supervisor: Supervisor, settings: Settings) -> None:
         supervisor.wait_for("worker", lambda: bool(services.workers.alive_on(socket.gethostname())))
 
 
-def _announce(settings: Settings, console: Console) -> None:
-    console.print(f"[bold]Sakuga is ready: {escape(settings.local_url)}[/]", style="#c2185b")
-    console.print(f"Data and logs are in {settings.data_dir}. Ctrl-C stops.")
-    if settings.api_keys:
+def _announce(settings: Settings, console: Console, invitation: lan.Invitation | None) -> None:
+    address = invitation.address(settings.port) if invitation else settings.local_url
+    console.print(f"[bold]Sakuga is ready: {escape(address)}[/]", style="#c2185b")
+    console.print(f"Data and logs are in {settings.data_dir}. Ctrl-C stops.", markup=False)
+    if invitation:
+        invitation.show(settings.port, console)
+    elif settings.api_keys:
         console.print("API keys are required.")
     elif file_of(settings).exists():
         console.print(
             f"Keys exist but aren't required. To require them, set SAKUGA_API_KEYS={file_of(settings)}",
             style="yellow",
+            markup=False,
         )
 
 
@@ -227,12 +112,9 @@ def _parts(settings: Settings, runtime: Path) -> list[Part]:
     for folder in (logs, queue_data):
         folder.mkdir(parents=True, exist_ok=True)
     queue_data.chmod(0o700)  # earlier versions made it, and the files in it, readable by everyone
-    environment = os.environ | {
-        f"{PREFIX}REDIS_URL": settings.redis_url,
-        f"{PREFIX}PORT": str(settings.port),
-        f"{PREFIX}DATA_DIR": str(settings.data_dir),
-        "PYTHONUNBUFFERED": "1",
-    }
+    decided = {name: getattr(settings, name) for name in DECIDED}
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    environment |= {f"{PREFIX}{name.upper()}": str(value) for name, value in decided.items() if value is not None}
     programs = {"worker": [sys.executable, "-m", "worker"], "web": [sys.executable, "-m", "web"]}
     if settings.redis_url == _embedded_url(runtime):
         programs = {"queue": valkey.command(queue_data, runtime / SOCKET)} | programs
@@ -277,8 +159,3 @@ def _listens(settings: Settings) -> bool:
     except OSError:
         return False
     return True
-
-
-def _rotate(log: Path) -> None:
-    if log.exists() and log.stat().st_size > LOG_KEPT_BYTES:
-        log.replace(log.with_suffix(".log.1"))

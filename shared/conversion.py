@@ -11,10 +11,12 @@ from shared.photos.formats import Format, Header
 from shared.photos.sizes import fit
 
 MIN_PIXELS = 50_000  # what a job counts for at least: it takes Redis and a worker's time, however small
-# Milliseconds of one process per megapixel of the photo, measured with 12 megapixels; a progressive JPEG takes thrice
-# as long as another.
+# Milliseconds of one process per megapixel of the photo, measured with 12 megapixels.
 _DECODING_MS = {"JPEG": 12, "MPO": 12, "BMP": 10, "PPM": 10, "JPEG2000": 120}
 _DECODING_MS_OTHERWISE = 40
+_DECODING_MS_IN_PYTHON = {"qoi": 1500, "dds_rgb": 1300, "bmp_rle": 340, "ppm": 1300, "ppm_plain": 1100}  # by decoder
+_DECODING_MS_PER_PASS = 2.5  # after the first: a progressive JPEG of a phone takes thrice as long as another
+LEAST_DECODING_LIMIT_S = 5.0  # to resize a small photo and convert its colours, too
 _DRAWING_MS = 800  # per megapixel of the picture, in a light style; not measured anew, so that quotas stay as they are
 VERSION = 5  # of the pipeline's output for the same photo and weights; part of a result's key
 
@@ -55,8 +57,14 @@ def result_digest(photo_sha256: str, weights_sha256: str, options: Options) -> s
 
 def decoding_ms(header: Header) -> int:
     """Return about how many milliseconds of one process decoding takes, whatever the size of the picture."""
-    pace = _DECODING_MS.get(header.format, _DECODING_MS_OTHERWISE)
-    return round(header.width * header.height / 1e6 * pace)
+    pace = _DECODING_MS_IN_PYTHON.get(header.decoder) or _DECODING_MS.get(header.format, _DECODING_MS_OTHERWISE)
+    passes = _DECODING_MS_PER_PASS * max(0, header.passes - 1)
+    return round(header.width * header.height / 1e6 * (pace + passes))
+
+
+def decoding_limit_s(header: Header) -> float:
+    """Return more seconds of processor time than decoding takes on any machine: a photo that needs more is a trap."""
+    return LEAST_DECODING_LIMIT_S + 10 * decoding_ms(header) / 1000
 
 
 def cost_pixels(header: Header, max_side: int) -> int:

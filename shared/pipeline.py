@@ -21,7 +21,7 @@ from shared.conversion import PROGRESS_AT, Options, Stage
 from shared.enlarge import enlarge
 from shared.photos.decoding import Alpha, Photo, Rgb, decode
 from shared.photos.encoding import encode
-from shared.photos.formats import Limits
+from shared.photos.formats import Header, Limits
 from shared.photos.sizes import drawn_size, fit
 
 _GAP = 1.5  # times the size, to which whole pixels are averaged before a photo is resampled
@@ -84,19 +84,19 @@ def convert(
     limits: Limits,
     *,
     checkpoint: Checkpoint = lambda _stage, _progress: None,
-    decoding: Callable[[], AbstractContextManager[None]] = nullcontext,
+    decoding: Callable[[Header], AbstractContextManager[None]] = lambda _header: nullcontext(),
 ) -> Picture:
     """Convert one photo; `checkpoint` is called before every stage and within long ones, and may raise to stop.
 
-    What is decoded is decoded within `decoding`, which may limit what that takes.
+    The photo is decoded within `decoding` of its header, which may limit what that takes.
 
     Raises:
         SakugaError: when the photo is too large, damaged, or no photo at all.
     """
     file = BytesIO(photo) if isinstance(photo, bytes) else photo
     clock = _Clock(checkpoint)
-    with clock.stage(Stage.DECODE), decoding():
-        decoded = decode(file, limits, max_side=options.max_side, drawn_at=engine.drawn_at)
+    with clock.stage(Stage.DECODE):
+        decoded = decode(file, limits, max_side=options.max_side, drawn_at=engine.drawn_at, within=decoding)
     with clock.stage(Stage.PREPROCESS):
         whole = _on_white(decoded)
         base = to_draw(whole, engine.drawn_at, decoded.size)

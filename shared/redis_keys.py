@@ -14,10 +14,12 @@ TOTALS: Final = "sakuga:totals"  # hash: jobs by final state and seconds by stag
 
 # Lanes, workers and estimates
 LEASES: Final = "sakuga:leases"  # sorted set of running jobs, by when their worker last renewed the lease
-FLOWS: Final = "sakuga:flows"  # sorted set of albums that have jobs to send, by the work (ms) they were given
+FLOWS: Final = "sakuga:flows"  # sorted set of parties that have bulk jobs to send, by the work (ms) they were given
+# Behind it and a colon, the same of a caller's albums.
 FLOW_PREFIX: Final = "sakuga:flow:"  # of the lists of the jobs of each flow
-FLOW_PIXELS: Final = "sakuga:flows:pixels"  # hash: what waits of each album
-OUTSTANDING: Final = "sakuga:outstanding"  # hash: work (ms) of each album that has not ended
+FLOW_PIXELS: Final = "sakuga:flows:pixels"  # hash: what waits of each party
+OUTSTANDING: Final = "sakuga:outstanding"  # hash: work (ms) of each party that has not ended
+# Behind it and a colon, the same of a caller's albums.
 SINGLES: Final = "sakuga:singles"  # the same of callers and their single photos
 SINGLE_PREFIX: Final = "sakuga:single:"
 SINGLE_PIXELS: Final = "sakuga:singles:pixels"
@@ -32,9 +34,7 @@ RECOUNT: Final = "sakuga:recount"  # hash: the unfinished jobs counted so far in
 
 # Albums, webhooks, stored objects, requests
 ALBUMS_ENDED: Final = "sakuga:albums:ended"  # set of albums in which a photo has finished since the last notification
-WALKS: Final = (
-    "sakuga:walks"  # sorted set: "caller album action" of walks through albums, by when a node may begin them
-)
+WALKS: Final = "sakuga:walks"  # sorted set: "caller album action" of walks, by when a node may begin them
 WEBHOOKS_DUE: Final = "sakuga:webhooks:due"  # sorted set of undelivered messages, by when they are due
 REFERENCES: Final = "sakuga:references"  # sorted set of references, as "referrer key", by when they expire
 RESERVATIONS: Final = "sakuga:reservations"  # sorted set: "job pixels quota" of photos being admitted, by their end

@@ -390,6 +390,7 @@ class RunningService:
     data_dir: Path
     port: int = field(default_factory=free_port)
     environment: dict[str, str] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -404,9 +405,9 @@ class RunningService:
         (hook / "sitecustomize.py").write_text(HOLD)
         settings |= {"HOLD": str(self._hold), "PYTHONPATH": str(hook)} | self.environment
         settings["PYTHONPATH"] += f"{os.pathsep}{ROOT}"  # it is this code that is tested, whatever is installed
-        with self._log.open("wb") as log:
+        with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "cli.main", "up"],
+                [sys.executable, "-m", "cli.main", "up", *self.options],
                 env=os.environ | settings,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -459,16 +460,16 @@ class RunningService:
     def _has_started(self) -> bool:
         """Return whether startup is complete; only from then on are parts that die restarted."""
         self._require_running()
-        return "Sakuga is ready" in self._log.read_text()
+        return "Sakuga is ready" in self.log.read_text()
 
     @property
-    def _log(self) -> Path:
+    def log(self) -> Path:
         return self.data_dir / "up.log"
 
     def _require_running(self) -> None:
         assert self.process is not None
         if self.process.poll() is not None:
-            pytest.fail("sakuga up ended:\n" + self._log.read_text())
+            pytest.fail("sakuga up ended:\n" + self.log.read_text())
 
     def ready(self) -> bool:
         self._require_running()

@@ -22,6 +22,7 @@ from shared.redis_keys import (
     EXPIRY,
     FLOWS,
     LEASES,
+    OUTSTANDING,
     PACE,
     QUARANTINE,
     REFERENCES,
@@ -74,7 +75,7 @@ INDEXES = {
     REFERENCES: "the object is let go of",
     lane_sent(Lane.INTERACTIVE): "the job begins or ends",
     lane_sent(Lane.BULK): "the job begins or ends",
-    **{keys.flows: "it has no jobs when its turn comes" for keys in FLOWS_OF.values()},
+    **{keys.parties: "it has no jobs when its turn comes" for keys in FLOWS_OF.values()},
     **{keys.pixels: "its last job begins or ends" for keys in FLOWS_OF.values()},
     **{keys.outstanding: "its last job ends" for keys in FLOWS_OF.values()},
     ALBUMS_ENDED: "somebody has looked whether it has ended",
@@ -93,7 +94,9 @@ def is_named(redis: Redis, key: str) -> bool:
             referrers = map(str, redis.smembers(key))
             return all(redis.zscore(REFERENCES, f"{referrer} {stored}") is not None for referrer in referrers)
         case ["flow", flow]:
-            return redis.zscore(FLOWS, flow) is not None
+            return any(redis.zscore(key, flow) is not None for key in redis.scan_iter(f"{FLOWS}*", _type="zset"))
+        case ["flows" | "outstanding" as kind, party]:
+            return redis.zscore(FLOWS, party) is not None if kind == "flows" else redis.hexists(OUTSTANDING, party)
         case ["single", caller]:
             return redis.zscore(SINGLES, caller) is not None
     return False

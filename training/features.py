@@ -7,6 +7,7 @@ from training.faces import (
     BELOW_TIP,
     CORNERS_OF_MOUTH,
     INNER_LIPS,
+    JAW,
     LEFT_NOSTRIL,
     LEFT_OF_NOSE,
     LIPS,
@@ -40,16 +41,20 @@ from training.planes import (
 from training.strokes import Window, draw_stroke, ellipse, is_empty, polygon_in, window
 
 _STRONGER = np.array((1.3, 1.25, 1.25), np.float32)  # how much more features differ from what is around them, Lab
-_NOSE_SHADE = np.array((-18, 4, 2), np.float32)  # Lab, than the skin
+_NOSE_SHADE = np.array((-20, 6, 3), np.float32)  # Lab, than the skin
 _NOSE_LIGHT = np.array((6, 0, 0), np.float32)
 _TIP_RADII = 0.018, 0.022  # heights of a face, of the light on the tip of a nose
 _SIDES_DIFFER = 1.5, 5.0  # of L*: from the first on a nose has a darker side, from the second on wholly
 _SMALLEST_WITH_NOSE = 40  # pixels of a face
+_EARS = 4  # points of a jaw on each side that belong to the cheeks and ears
+_WITHIN_JAW = 0.9  # of the way from the middle of a face to its jaw
+_JAW_LINE = 0.013  # heights of a face
 _OPEN_MOUTH = 0.018  # heights of a face between the lips
 _TEETH_LIGHTER = 16  # of L*, than the dark of the mouth
 _TEETH_FROM = 0.4  # of the way from the dark of a mouth to the lightest in it
 _TONGUE = 26.0, 38.0  # chroma: what has less is teeth, what has more is not
-_WHITE = 1, 3  # a and b of teeth
+_LIGHTEST_TEETH = 89  # L*
+_WHITE = 2, 5  # a and b of teeth
 _GAP = 2.2  # times `sigma` that a gap between teeth is wide at the most
 _HOLE = 1.02, 1.15  # what is seen between lips, times what the mesh says, in x and y
 _SMALLEST_MOUTH = 10  # pixels wide
@@ -64,7 +69,22 @@ def draw_features(painted: Colour, photo: Colour, faces: list[Face]) -> tuple[Co
             draw_eye(drawn, ink, photo, eye=eye, skin=skin_at(face.points, photo))
         _draw_mouth(drawn, ink, photo, face)
         _draw_nose(drawn, ink, photo, face)
+        _line_jaw(ink, drawn, face)
     return drawn, ink
+
+
+def _line_jaw(ink: Plane, drawn: Colour, face: Face) -> None:
+    """Draw a tapered line between jaw and neck, in place; none in a beard or of a face seen from the side."""
+    if face.is_turned or face.height < _SMALLEST_WITH_NOSE:
+        return
+    jaw = face.part(JAW[_EARS:-_EARS])
+    within = face.middle + _WITHIN_JAW * (jaw - face.middle)
+    height, width = ink.shape
+    columns, rows = within.round().astype(int).T
+    lightness = drawn[np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1), 0]
+    shaven = smoothstep_down(skin_at(face.points, drawn)[0] - lightness, 8, 16)
+    tapered = np.sin(np.linspace(0, np.pi, len(jaw))) ** 0.6
+    draw_stroke(ink, jaw, face.height * _JAW_LINE * tapered * shaven, 0.5)
 
 
 def _draw_stronger(drawn: Colour, photo: Colour, face: Face) -> None:
@@ -74,8 +94,8 @@ def _draw_stronger(drawn: Colour, photo: Colour, face: Face) -> None:
     if not len(rows):
         return
     near = window(np.array([(columns.min(), rows.min()), (columns.max(), rows.max())]), 4 * sigma + 8, drawn)
-    around = blur(photo[near], sigma)
-    stronger = bilateral(around + (photo[near] - around) * _STRONGER, colour=14, space=2, size=5)
+    around, painted = blur(photo[near], sigma), blur(drawn[near], sigma)
+    stronger = bilateral(painted + (photo[near] - around) * _STRONGER, colour=14, space=2, size=5)
     drawn[near] = blend(drawn[near], stronger, face.features[near])
 
 
@@ -122,7 +142,7 @@ def _teeth(photo: Colour, hole: Plane, sigma: float) -> Colour:
     border = dark + _TEETH_FROM * (light - dark)
     filled = masked_blur(closed(photo[..., 0], _GAP * sigma), hole, sigma)
     share = smoothstep(filled, border - 6, border + 2) * smoothstep_down(chroma(smooth), *_TONGUE)
-    white = np.broadcast_to(np.array((min(light + 8, 96), *_WHITE), np.float32), smooth.shape)
+    white = np.broadcast_to(np.array((min(light + 4, _LIGHTEST_TEETH), *_WHITE), np.float32), smooth.shape)
     smooth[..., 0] = np.minimum(smooth[..., 0], dark + 8)
     return blend(smooth, white, share)
 
@@ -133,9 +153,9 @@ def _draw_nose(drawn: Colour, ink: Plane, photo: Colour, face: Face) -> None:
     if face.is_turned or is_empty(near) or face.height < _SMALLEST_WITH_NOSE:
         return
     _shade_nose(drawn[near], photo[near], face, near, skin_at(face.points, drawn))
-    draw_stroke(ink, face.part(NOSE_BASE), face.height * np.array((0.003, 0.009, 0.003)), 0.45)
+    draw_stroke(ink, face.part(NOSE_BASE), face.height * np.array((0.004, 0.012, 0.004)), 0.6)
     for nostril in (LEFT_NOSTRIL, RIGHT_NOSTRIL):
-        draw_stroke(ink, face.part(nostril), face.height * np.array((0.004, 0.012, 0.004)), 0.5)
+        draw_stroke(ink, face.part(nostril), face.height * np.array((0.005, 0.014, 0.005)), 0.7)
 
 
 def _shade_nose(drawn: Colour, photo: Colour, face: Face, near: Window, skin: Floats) -> None:

@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from training.eyes import eyes_of
 from training.faces import INNER_CORNERS, Face, around_eyes, skin_at
@@ -13,22 +14,31 @@ _BRIDGE = 0.09  # the same for its bridge over the nose, which may be thick
 _BRIDGE_REACH = 0.12  # heights of a face above and below the corners of the eyes where a bridge may be
 _BRIDGE_WIDTH = 0.03  # heights of a face on either side of the middle that a bridge crosses
 _LEAST_BRIDGE = 9.5  # of L*, between a bridge and the nose
+_MORE = 0.14  # of the skin around the eyes that is covered with lines, than of the cheeks
 _FRAME_SHOWS = 6.0, 12.0  # of L*, between a frame and what is beside it: from the first on, and wholly
 
 
 def find_frames(lightness: Plane, faces: list[Face]) -> Plane:
     """Find thin dark or light lines around eyes (H, W), 0..1, given lightness 0..100.
 
-    They are frames if one of them runs across the nose as well: wrinkles do not.
+    They are frames if one of them runs across the nose as well, and there are more of them than on the cheeks:
+    wrinkles are everywhere.
     """
     frames = np.zeros_like(lightness)
     for face in faces:
         if _has_bridge(lightness, face):
             size = odd(_FRAME * face.height, least=5)
             dark, light = _thin(lightness, (size, size))
-            thin = blur(np.maximum(dark, 0.7 * light), 0.8)
-            frames = np.maximum(frames, smoothstep(thin, *_FRAME_SHOWS) * around_eyes([face], thin.shape))
+            thin = smoothstep(blur(np.maximum(dark, 0.7 * light), 0.8), *_FRAME_SHOWS)
+            around = around_eyes([face], thin.shape)
+            if _share(thin, (around > 0.5) & (face.features < 0.2)) - _share(thin, face.bare & (around < 0.3)) > _MORE:
+                frames = np.maximum(frames, thin * around)
     return frames
+
+
+def _share(thin: Plane, where: npt.NDArray[np.bool_]) -> float:
+    """How much of a part of a face thin lines cover."""
+    return float(thin[where].mean()) if where.any() else 0.0
 
 
 def find_lenses(lab: Colour, faces: list[Face]) -> Plane:

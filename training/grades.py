@@ -44,14 +44,16 @@ def hinata(drawing: Drawing) -> Colour:
     """*A sunny place*: luminous daylight, clear colours, blue-violet shadows, azure skies. Colours 0..1."""
     light, a, b = _channels(drawing)
     skin = drawing.skin
-    tone = _contrasted((light / 100) ** 0.78, 0.18, middle=0.5)
+    tone = _contrasted(_exposed(light / 100, drawing), 0.18, middle=0.5)
     chroma = np.hypot(a, b)
     skin_like = _of_hue(a, b, 0.95, 0.4) * smoothstep(chroma, 6, 14) * smoothstep_down(chroma, 45, 65)
     gain = 1 + 0.95 * np.exp(-chroma / 48) * (1 - np.maximum(0.51 * skin_like, 0.65 * skin))
+    leaf = _of_hue(a, b, 2.0, 0.55) * smoothstep(chroma, 9, 22) * (1 - skin)
+    a = a - 7 * leaf * smoothstep(light, 8, 40) * smoothstep_down(light, 64, 82)
     a = a * gain + 1.5 * tone + 4 * (1 - tone)
     b = b * gain + 5 * tone * (1 - 0.3 * skin) - 13 * (1 - tone) * (1 - 0.5 * skin)
     lifted = 100 * np.clip(tone + 0.035 * np.sin(np.pi * np.clip(tone, 0, 1)), 0, 1)
-    lightness = lifted * (1 - 0.55 * skin) + 1.06 * light * 0.55 * skin
+    lightness = lifted * (1 - 0.7 * skin) + 1.05 * light * 0.7 * skin
     rgb = to_rgb(_azure_sky(np.dstack((lightness, a, b)), drawing))
     rgb = _inked(rgb, drawing.ink, drawing.pen, _HINATA_INK)
     return _lit_by(rgb, 0.55 * blur(np.clip(rgb - 0.72, 0, 1), 9))
@@ -108,6 +110,14 @@ def _contrasted(tone: Plane, amount: float, middle: float) -> Plane:
     return contrasted
 
 
+def _exposed(tone: Plane, drawing: Drawing) -> Plane:
+    """Tones 0..1 of a bright day: what lies in the dark is lifted more than what lies in the light; neither skin nor night."""
+    around = blur(tone, 60)
+    dark = smoothstep_down(around, 0.2, 0.62) * (1 - drawing.night)
+    exposed: Plane = tone ** (0.78 - 0.2 * dark * (1 - drawing.skin))
+    return exposed
+
+
 def _of_hue(a: Plane, b: Plane, hue: float, width: float) -> Plane:
     """How near a colour is to a hue, in radians."""
     near: Plane = np.exp(-(((np.arctan2(b, a) - hue) / width) ** 2))
@@ -130,6 +140,8 @@ def _azure_sky(lab: Colour, drawing: Drawing) -> Colour:
     sky, height = drawing.sky, _sky_height(drawing.sky)
     grey = smoothstep(b, -24, -6)
     cloud = smoothstep(light - masked_blur(light, sky, 30), 1, 7)
+    white = np.dstack((np.minimum(lab[..., 0] + 8, 98), np.full_like(light, -1), np.clip(0.2 * lab[..., 2], -6, 6)))
+    lab = blend(lab, white, 0.85 * sky * cloud * smoothstep(light, 34, 56))
     lightness = 0.45 * (86 - 14 * height) + 0.55 * np.minimum(lab[..., 0], 97)
     azure = np.dstack((lightness, -9 - 3 * height, -20 - 24 * height))
     share = sky * smoothstep(light, 34, 56) * (0.8 * grey * (1 - 0.7 * cloud) + 0.3 * (1 - grey))

@@ -16,7 +16,7 @@ from training.regions import borders
 from training.view import View
 
 _CONTRAST = np.array((1, 1.2, 1.2), np.float32)  # of Lab, when it is judged whether a border deserves an outline
-_FAINT = 0.25  # of the ink of a line that is at no border
+_FAINT = 0.5  # of the ink of a line that is at no border
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def _soft_threshold(difference: Plane, needed: Plane, slope: float) -> Plane:
 def _outlines(edge: Plane, contrast: Plane, person: Plane) -> Plane:
     """Thin lines along borders of much contrast, clearer around people."""
     thin = np.asarray(cv2.dilate(edge, np.ones((2, 2), np.uint8), anchor=(0, 0)), np.float32)
-    deserved = smoothstep(blur(dilate(contrast, 3), 1.5), 12, 28) * (0.6 + 0.4 * np.clip(1.2 * person, 0, 1))
+    deserved = smoothstep(blur(dilate(contrast, 3), 1.5), 9, 22) * (0.85 + 0.15 * np.clip(1.2 * person, 0, 1))
     outlines: Plane = np.clip(1.6 * blur(thin, 0.75), 0, 1) * deserved
     return outlines
 

@@ -1,4 +1,4 @@
-"""Skin: where it is, its two tones, and beards. Imported by `training` only.
+"""Skin: where it is, and its two tones. Imported by `training` only.
 
 Source: Otsu, "A threshold selection method from gray-level histograms" (1979), for where light ends and shade begins.
 """
@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from training.faces import BELOW_NOSE, JAW, OUTER_CORNERS, OVAL, Face, all_ovals, around_eyes, nose, tinted
+from training.beards import BLACK, facial_hair
+from training.faces import JAW, OUTER_CORNERS, OVAL, Face, all_ovals, around_eyes, nose
 from training.planes import (
     Colour,
     Floats,
     Plane,
     blend,
     blur,
-    chroma,
     closed,
     erode,
     masked_blur,
@@ -30,14 +30,13 @@ from training.planes import (
 _NO_GLASSES = 0.5  # of what `around_eyes` says
 _FEWEST = 30  # pixels of a face to know its skin by
 _FARTHEST = 4.0  # heights of a face from its middle: where its hands and shoulders end
-# A beard shows from the first on, and wholly from the second: L* darker than skin, and how unlike shade it is.
-_DARKER, _UNLIKE_SHADE = (4.5, 10.0), (0.75, 1.05)
-_DULL = 2.0  # of L* in roughness for a chroma that falls by all of skin's
-_BLACK = 16  # of L*: CIE's L* is 116 f - 16, a and b are differences of f
 _LEAST_RED = 0.52  # least a for one of b, Lab: skin in green or yellow light is no olive
 _DEEPEST = 18.0  # of lightness, between the two tones
+_AS_LIT = 0.3  # of the way from the mean of skin to what is well lit of it: that is what its colour is taken for
 _HAIRLINE = 0.12  # heights of a face that a hairline is high
 _CREASE = 0.055  # heights of a face that a crease is wide at the most
+_SPECK, _HOLE, _PIECE = 0.08, 0.03, 0.32  # heights of a face: what is smaller is no skin, or skin, or no hand
+_NECK = 0.7, 0.45  # how wide it is below, of the jaw; heights of the face that it is long
 _SHADOW_OF_CHIN = 0.14  # heights of a face that it is long
 _IN_SHADOW = np.array((-11, 2, 1), np.float32)  # Lab, than the light tone
 
@@ -91,10 +90,10 @@ def paint_skin(lab: Colour, skin: Plane, faces: list[Face], roughness: Plane) ->
         bare = skin * own * (1 - 0.9 * face.features)
         if np.count_nonzero(bare > 0.5) < _FEWEST or np.count_nonzero(face.bare) < _FEWEST:
             continue
-        tones = _two_tones(lab, bare, face.height)
+        tones, brighter = _two_tones(lab, bare, face.height)
         _cast_shadow_of_chin(tones, bare, face)
         tones[..., 1] = np.maximum(tones[..., 1], _LEAST_RED * tones[..., 2])
-        beard, share = _facial_hair(lab, tones, bare, face, roughness)
+        beard, share = facial_hair(lab, tones - np.array((brighter, 0, 0), np.float32), bare, face, roughness)
         painted = blend(painted, blend(tones, beard, share), skin * own)
         done = np.maximum(done, skin * own)
     return painted, done
@@ -118,6 +117,7 @@ def _skin_of(face: Face, lab: Colour, person: Plane, roughness: Plane) -> Plane:
         * smoothstep_down(rough, 1.1, 1.7)
         * smoothstep_down(away, 0.75, 0.95)
     )
+    alike = np.maximum(alike, _in_shade_of_chin(face, lab, complexion) * smoothstep_down(rough, 1.6, 2.4))
     body = alike * np.maximum(_below_eyes(face, person.shape), bald) * smoothstep_down(away, _FARTHEST - 1, _FARTHEST)
     # Within the oval all is skin but what is dark (a fringe, a beard) or of quite another colour.
     face_itself = (
@@ -130,6 +130,22 @@ def _skin_of(face: Face, lab: Colour, person: Plane, roughness: Plane) -> Plane:
         face_itself = np.maximum(face_itself, nose(face, light.shape))  # nostrils, too: they are drawn anew
     skin: Plane = np.maximum(body * smoothstep(person, 0.4, 0.7), face_itself)
     return skin
+
+
+def _in_shade_of_chin(face: Face, lab: Colour, complexion: _Complexion) -> Plane:
+    """Where the neck is (H, W), as dark as it may be: coloured as skin is in shade, which dims its chroma, too."""
+    jaw, (wide, long) = face.part(JAW[3:-3]), _NECK
+    collar = face.middle + wide * (jaw - face.middle) + long * face.height * face.down
+    within = polygon(lab.shape[:2], np.concatenate((jaw, collar[::-1])), softness=0.03 * face.height)
+    dimmed = (lab[..., 0] + BLACK) / (complexion.median[0] + BLACK)
+    away = lab[..., 1:] / np.maximum(dimmed, 0.3)[..., None] - complexion.median[1:]
+    strangeness = (away @ complexion.precision * away).sum(-1)
+    return (
+        within
+        * smoothstep_down(strangeness, 4, 9)
+        * smoothstep(dimmed, 0.3, 0.45)
+        * smoothstep_down(dimmed, 1.05, 1.15)
+    )
 
 
 def _without_creases(light: Plane, face: Face) -> Plane:
@@ -175,24 +191,40 @@ def _tidied(skin: Plane, faces: list[Face]) -> Plane:
     """Without specks and holes; within the faces nothing is too small to be skin."""
     height = max(face.height for face in faces)
     ovals = erode(all_ovals(faces, skin.shape), 3)
-    without_specks = np.maximum(opened(skin, 0.045 * height), skin * ovals)
-    return smoothstep(blur(closed(without_specks, 0.03 * height), 1.5), 0.3, 0.7)
+    without_specks = np.maximum(opened(skin, _SPECK * height), skin * ovals)
+    tidied = smoothstep(blur(closed(without_specks, _HOLE * height), 1.5), 0.3, 0.7)
+    return tidied * _in_large_pieces(tidied, ovals, (_PIECE * height) ** 2)
 
 
-def _two_tones(lab: Colour, bare: Plane, height: float) -> Colour:
-    """The skin of a face: light and shade as the photo parts them, about their mean; evenly lit skin stays one tone."""
+def _in_large_pieces(skin: Plane, ovals: Plane, least: float) -> Plane:
+    """1 where skin is part of a face or a piece of `least` pixels, as hands are; smaller pieces are clothes or hair."""
+    _, pieces, stats, _ = cv2.connectedComponentsWithStats((skin > 0.02).astype(np.uint8))
+    large = stats[:, cv2.CC_STAT_AREA] >= least
+    large[np.unique(pieces[(ovals > 0.5) & (skin > 0.5)])] = True
+    large[0] = False
+    kept: Plane = large.astype(np.float32)[pieces]
+    return kept
+
+
+def _two_tones(lab: Colour, bare: Plane, height: float) -> tuple[Colour, float]:
+    """The skin of a face: light and shade as the photo parts them; evenly lit skin stays one tone.
+
+    Skin is known by how it looks where it is well lit, so it is brighter than its mean; returns by how much, too, L*.
+    """
     smooth = masked_blur(lab[..., 0], bare, max(1.6, 0.15 * height))
     clear = bare > 0.5
     middle, difference = _otsu(smooth[clear])
     shade = 1 / (1 + np.exp(np.clip((smooth - np.float32(middle)) / np.float32(0.35 + 0.02 * difference), -30, 30)))
     depth = min(difference, _DEEPEST * float(np.tanh(difference / _DEEPEST)) + 2)
-    mean = float(smooth[clear].mean())
+    mean, lit = float(smooth[clear].mean()), float(np.percentile(lab[..., 0][clear], 80))
+    brighter = _AS_LIT * max(0.0, lit - mean)
     light = mean + float(shade[clear].mean()) * depth
     parted = 0.86 * (light - depth * shade) + 0.14 * smooth
     even = 0.55 * mean + 0.45 * masked_blur(lab[..., 0], bare, 0.12 * height)
     share = smoothstep(np.array(difference), 8.5, 13.5)
-    tint = masked_blur(lab[..., 1:], bare, 0.05 * height + 1)
-    return np.dstack((share * parted + (1 - share) * even, tint)).astype(np.float32)
+    tint = masked_blur(lab[..., 1:], bare * (0.1 + smoothstep(lab[..., 0], mean - 8, lit)), 0.07 * height + 1)
+    tones = np.dstack((brighter + share * parted + (1 - share) * even, tint)).astype(np.float32)
+    return tones, brighter
 
 
 def _cast_shadow_of_chin(tones: Colour, bare: Plane, face: Face) -> None:
@@ -205,21 +237,6 @@ def _cast_shadow_of_chin(tones: Colour, bare: Plane, face: Face) -> None:
     shadow *= 1 - polygon(shape, jaw, softness=0.006 * face.height)
     shaded = np.minimum(tones[..., 0], light[0] + _IN_SHADOW[0])
     tones[:] = blend(tones, np.dstack((shaded, tones[..., 1:] + _IN_SHADOW[1:])), shadow)
-
-
-def _facial_hair(lab: Colour, tones: Colour, bare: Plane, face: Face, roughness: Plane) -> tuple[Colour, Plane]:
-    """Beards as soft masses (H, W, 3), and their share (H, W) 0..1: what is dark below the nose, and no shade.
-
-    Shade is smooth, and dimmed light takes as much of chroma as of L* + 16, the linear part of CIE Lab.
-    """
-    mass = masked_blur(lab, bare, max(1.0, 0.016 * face.height))
-    skin, smoothest = np.median(lab[face.bare], axis=0), np.percentile(roughness[face.bare], 10)
-    of_shade = chroma(skin) * (mass[..., 0] + _BLACK) / (skin[0] + _BLACK)
-    duller = (1 - chroma(mass) / np.maximum(of_shade, 1)) * tinted(skin)
-    unlike_shade = blur((roughness - smoothest + _DULL * duller).astype(np.float32), 0.06 * face.height)
-    below = polygon(bare.shape, face.part(BELOW_NOSE), softness=0.012 * face.height)
-    is_darker = smoothstep(tones[..., 0] - mass[..., 0], *_DARKER)
-    return mass, below * is_darker * smoothstep(unlike_shade, *_UNLIKE_SHADE)
 
 
 def _otsu(values: Floats) -> tuple[float, float]:

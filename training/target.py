@@ -27,7 +27,7 @@ _COLOUR_WEIGHT = np.array((1, 1.4, 1.4), np.float32)  # of Lab: regions part by 
 _APART = 22.0  # how far skin is from what is no skin, and sky from what is no sky; a person 9
 _IN_SKIN = 60  # units of Lab that detail must be stronger by to come back in skin
 _SMALLEST_TONE = 9  # pixels across
-_LEAST_DIFFERENCE = 9.0  # of two regions beside each other
+_LEAST_DIFFERENCE = 10.0  # of two regions beside each other
 
 
 def render(photo: Rgb, style: str, analysis: Analysis | None = None) -> Rgb:
@@ -44,7 +44,7 @@ def render_all(photo: Rgb, analysis: Analysis | None = None) -> dict[str, Rgb]:
 def draw(photo: Rgb, analysis: Analysis | None = None) -> Drawing:
     """Draw what the styles share."""
     view = look_at(*redraw_proportions(photo, analysis or nothing_found(photo.shape[0], photo.shape[1])))
-    base = masses(view.even, view.texture, radius=4)
+    base = masses(masses(view.even, view.texture, radius=6), view.texture, radius=4)
     labels = _regions(base, view)
     toned = add_tones(fill(base, labels), labels, _lightness(base, view), _without_tones(view))
     areas = soften(toned, view.lab, view.unit)
@@ -89,8 +89,8 @@ def _lightness(base: Colour, view: View) -> Plane:
 def _with_detail(painted: Colour, view: View, skin: Plane) -> Colour:
     """Bring back what is strong or line-like: little of it in crowds, and hardly anything in skin."""
     fine = smooth_along(bilateral(view.lab, colour=4.5, space=2, size=5), view.flow, 1.2)
-    calm = skin * (1 - view.features) * (1 - view.glasses)
-    threshold = 8 - 4 * view.flow.coherence + 2 * view.texture + _IN_SKIN * calm
+    calm = skin * (1 - view.glasses)
+    threshold = 8 - 5 * view.flow.coherence + 4 * view.texture + _IN_SKIN * calm
     return restore(painted, masses(fine, view.texture, radius=2), threshold, view.unit)
 
 

@@ -1,6 +1,6 @@
 """Authentication and authorisation: by an API key in the header, or by a session that a browser began with one."""
 
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from flask import Response, current_app, g, request
@@ -110,6 +110,6 @@ def _network(address: str | None) -> str:
         found = ip_address(address or "")
     except ValueError:
         return "unknown"
-    if found.version == 4:  # noqa: PLR2004
-        return str(found)
-    return f"{int(found) >> _SHARED_BITS:x}"
+    if isinstance(found, IPv6Address) and found.ipv4_mapped:  # by a server that listens on both
+        found = found.ipv4_mapped
+    return f"{int(found) >> _SHARED_BITS:x}" if isinstance(found, IPv6Address) else str(found)

@@ -290,7 +290,7 @@ def _body(album: Album) -> AlbumBody:
         **album.model_dump(include={"id", "name", "style", "max_side", "format"}),
         counts=Counts(**{state.value: number for state, number in counts.items()}),
         progress=round(1 - unfinished / all_photos, 4) if all_photos else 0.0,
-        eta_s=rounded(services().estimates.flow_eta_s(album.id)) if unfinished else None,
+        eta_s=rounded(services().estimates.album_eta_s(album.caller, album.id)) if unfinished else None,
         pending=services().walks.pending(album.caller, album.id),
         created_at=utc(album.created_at),
         expires_at=utc(album.expires_at),

@@ -33,7 +33,7 @@ from shared.usecases.maintenance import Reconciliation, expire_due
 from shared.usecases.recovery import resend_lost
 from shared.usecases.walks import Walking
 from shared.webhooks.outbox import LOOK_S
-from worker import tasks
+from worker import process_time, tasks
 from worker.model_loader import loader_for
 from worker.renewal import RENEWALS, Renewal
 from worker.tuning_profile import Capacity
@@ -161,20 +161,18 @@ def request_of(node: Node) -> type[Request]:
     class ConvertRequest(Request):  # type: ignore[misc]
         """An unacked message, in the parent; when it is requeued, the node releases its job."""
 
-        is_outage = False
+        failure: object = None
 
         def on_failure(self, exc_info: object, *args: object, **kwargs: object) -> object:
-            """Note whether the task failed because of an outage; called if it raised, or the child died."""
+            """Note why the task failed; called if it raised, or the child died."""
             raised = getattr(exc_info, "exception", None)
-            self.is_outage = isinstance(getattr(raised, "exc", raised), Reject)
+            self.failure = getattr(raised, "exc", raised)
             return super().on_failure(exc_info, *args, **kwargs)
 
         def reject(self, requeue: bool = False) -> None:  # noqa: FBT001, FBT002  as Celery calls it
-            """Release the job; called if a child was killed, or could not write the record."""
+            """Let go of the job; called if a child was killed, or could not write the record."""
             if requeue:
-                if not self.is_outage:
-                    log.warning("the process converting a job died; the job will be retried", job_id=self.id)
-                _release_job(node, self.id, counts=not self.is_outage)
+                _let_go(node, self.id, self.failure)
             self._tell(partial(super().reject, requeue))
 
         def acknowledge(self) -> None:
@@ -208,10 +206,14 @@ def _add_task(app: Celery, node: Node) -> None:
         def on_failure(self, exc: Exception, task_id: str, args: list[str], kwargs: object, einfo: object) -> None:  # noqa: ARG002
             """Fail the job, in the parent, after a child that ignored the soft time limit was killed."""
             if isinstance(exc, TimeLimitExceeded):
-                _fail_killed(node, args[0])
+                # another attempt that has taken over meanwhile has not had its time yet
+                _fail_killed(
+                    node, args[0], tasks.timed_out(node.services), running_for_s=node.settings.job_time_limit_s
+                )
 
     @app.task(bind=True, base=ConvertTask, name=CONVERT, max_retries=None)  # type: ignore[untyped-decorator]
     def convert(self: Task, job_id: str) -> None:
+        process_time.arm()
         try:
             pause_s = tasks.convert(job_id, node.services, node.models.engine, worker=node.name)
         except RedisError as error:
@@ -222,6 +224,17 @@ def _add_task(app: Celery, node: Node) -> None:
             raise self.retry(countdown=pause_s, queue=self.request.delivery_info["routing_key"])
 
 
+def _let_go(node: Node, job_id: str, failure: object) -> None:
+    """Requeue the job of a child that died or could not write the record; fail it if decoding its photo ended it."""
+    if process_time.ended(failure):
+        _fail_killed(node, job_id, tasks.too_long_to_decode())
+        return
+    is_outage = isinstance(failure, Reject)
+    if not is_outage:
+        log.warning("the process converting a job died; the job will be retried", job_id=job_id)
+    _release_job(node, job_id, counts=not is_outage)
+
+
 def _release_job(node: Node, job_id: str, *, counts: bool) -> None:
     try:
         node.services.attempts.release(job_id, node.name, counts=counts)
@@ -229,11 +242,9 @@ def _release_job(node: Node, job_id: str, *, counts: bool) -> None:
         log.warning("failed to requeue a job; it waits for its lease to expire", job_id=job_id, error=str(error))
 
 
-def _fail_killed(node: Node, job_id: str) -> None:
+def _fail_killed(node: Node, job_id: str, reason: SakugaError, *, running_for_s: float = 0) -> None:
     try:
-        # another attempt that has taken over meanwhile has not had its time yet
-        limit_s = node.settings.job_time_limit_s
-        node.services.attempts.fail(job_id, tasks.timed_out(node.services), running_for_s=limit_s)
+        node.services.attempts.fail(job_id, reason, running_for_s=running_for_s)
     except UnknownJobError:
         log.info("a killed job had already been erased", job_id=job_id)
     except (RedisError, NewerRecordError) as error:

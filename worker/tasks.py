@@ -5,8 +5,8 @@ of the queue.
 """
 
 import hashlib
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from http import HTTPStatus
 from time import monotonic
@@ -16,21 +16,23 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from redis.exceptions import RedisError
 
 from shared import pipeline
-from shared.conversion import MIN_PIXELS, Options, Stage
+from shared.conversion import MIN_PIXELS, Options, Stage, decoding_limit_s
 from shared.errors import (
     CanceledError,
     NewerRecordError,
+    PhotoTooLargeError,
     SakugaError,
     TimedOutError,
     UnavailableError,
     UnknownJobError,
 )
 from shared.jobs.record import Job, ResultInfo
+from shared.photos.formats import Header
 from shared.pipeline import Engine, Picture
 from shared.services import Services
 from shared.storage.base import MissingObjectError
 from shared.usecases.dispatch import claim
-from worker import process_memory
+from worker import process_memory, process_time
 
 REPORT_EVERY_S = 0.5
 NEWER_PAUSE_S = 10.0  # before a job with a record of a newer release is tried again, for a newer worker to take it
@@ -106,13 +108,20 @@ def _convert_claimed(job: Job, services: Services, engine_of: Callable[[str], En
             engine,
             services.limits,
             checkpoint=_ProgressReporter(job, services),
-            decoding=lambda: process_memory.limit_growth(services.limits.decoding_bytes),
+            decoding=lambda header: _limited(header, services),
         )
     with _acquire_result(job, services):
         picture = replace(picture, data=_kept(job, picture.data, services))
         done = services.attempts.succeed(job, _described(job, picture), timings=picture.timings, notes=picture.notes)
     _learn(done, picture, services)
     log.info("conversion succeeded", **picture.timings)
+
+
+@contextmanager
+def _limited(header: Header, services: Services) -> Iterator[None]:
+    """Limit what decoding takes of memory and of processor time."""
+    with process_memory.limit_growth(services.limits.decoding_bytes), process_time.limit(decoding_limit_s(header)):
+        yield
 
 
 def _kept(job: Job, data: bytes, services: Services) -> bytes:
@@ -194,6 +203,11 @@ def _described(job: Job, picture: Picture) -> ResultInfo:
         sha256=hashlib.sha256(picture.data).hexdigest(),
         content_type=job.format.content_type,
     )
+
+
+def too_long_to_decode() -> PhotoTooLargeError:
+    """Return the error of a job whose photo took too much processor time to decode."""
+    return PhotoTooLargeError("Decoding this photo takes more time than its size allows.")
 
 
 def timed_out(services: Services) -> TimedOutError:

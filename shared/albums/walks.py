@@ -3,6 +3,7 @@
 They wait in Redis until a worker node walks them (`shared.usecases.walks`).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Self
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 CLAIM_S: Final = 60  # after which another node may walk it; renewed with every page
+PUT_OFF_S: Final = 2
 
 
 class Action(StrEnum):
@@ -68,6 +70,12 @@ class Walks:
         return [
             Walk.of(one) for one in claim_due(self._redis, redis_keys.WALKS, now=now, until=now + CLAIM_S, count=count)
         ]
+
+    def put_off(self, walks: Iterable[Walk]) -> None:
+        """Let walks be claimed again in a moment, and so behind all others."""
+        until = self._clock.now() + PUT_OFF_S
+        if found := dict.fromkeys(map(str, walks), until):
+            self._redis.zadd(redis_keys.WALKS, found, xx=True)
 
     def renew(self, walk: Walk) -> bool:
         """Go on with a walk; return whether it is still wanted."""

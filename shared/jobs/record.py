@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.callers.api_keys import PUBLIC_ID
 from shared.conversion import Stage
 from shared.errors import AttemptsExhaustedError, SakugaError, UnknownJobError, UnreadableJobError
 from shared.photos.formats import Format
@@ -113,8 +114,13 @@ class Job(BaseModel):
 
     @property
     def flow(self) -> str:
-        """The unit that shares the workers fairly: an album, or a caller."""
+        """The unit within a party that shares the workers fairly: an album, or all single photos of a caller."""
         return self.album or self.caller
+
+    @property
+    def party(self) -> str:
+        """The unit that shares the workers fairly: a caller or, where all are one caller, a flow."""
+        return party_of(self.caller, self.album)
 
     @property
     def photo_reference(self) -> Reference:
@@ -130,6 +136,11 @@ class Job(BaseModel):
         """All references that any attempt may have left behind."""
         attempts = range(1, self.attempts + 1)
         return (self.photo_reference, *(Reference(self.result_key, f"{self.id}:{attempt}") for attempt in attempts))
+
+
+def party_of(caller: str, album: str | None) -> str:
+    """Return who takes turns in a lane with the jobs of an album, or with single photos."""
+    return (album or caller) if caller == PUBLIC_ID else caller
 
 
 def new_id() -> str:

@@ -1,7 +1,8 @@
 """Photos into arrays: sRGB, 8-bit, upright. Nothing of a photo's metadata survives."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import BinaryIO
@@ -14,7 +15,7 @@ from PIL import AvifImagePlugin, Image, ImageCms, TiffImagePlugin
 from shared.errors import DamagedPhotoError, PhotoTooLargeError, SakugaError
 from shared.photos import colours, greys, tiff
 from shared.photos.colour_spaces import ColourSpace, in_profile
-from shared.photos.formats import Limits
+from shared.photos.formats import Header, Limits
 from shared.photos.inspection import Examined, cut_short, examine
 from shared.photos.opening import (
     PLAIN_FORMATS,
@@ -63,15 +64,28 @@ class Photo:
     size: tuple[int, int]
 
 
-def decode(file: BinaryIO, limits: Limits, *, max_side: int, drawn_at: int | None = None) -> Photo:
+def decode(
+    file: BinaryIO,
+    limits: Limits,
+    *,
+    max_side: int,
+    drawn_at: int | None = None,
+    within: Callable[[Header], AbstractContextManager[None]] = lambda _header: nullcontext(),
+) -> Photo:
     """Decode a photo upright, in sRGB, at most `max_side` pixels on its longest side (LANCZOS, aspect kept).
 
-    Where it is to be drawn larger than that, it is left as large as `drawn_side` tells.
+    Where it is to be drawn larger than that, it is left as large as `drawn_side` tells. Codecs are run within `within`
+    of its header, which may limit what they take.
 
     Raises:
         SakugaError: what `inspect` raises, and DamagedPhotoError when the pixels cannot be read.
     """
     examined = examine(file, limits)
+    with within(examined.header):
+        return _decoded(examined, limits, max_side, drawn_at)
+
+
+def _decoded(examined: Examined, limits: Limits, max_side: int, drawn_at: int | None) -> Photo:
     reader = HeaderReader(examined.file)
     image = open_image(reader, limits, readable_formats())
     require_size(image.size, limits)  # a codec may see another size than its file's header tells

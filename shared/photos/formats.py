@@ -52,11 +52,16 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The properties of a photo that are known before it is decoded: upright size in pixels and format."""
+    """The properties of a photo that are known before it is decoded: upright size in pixels and format.
+
+    `decoder` is what Pillow calls the decoder of its pixels, `passes` how often that goes over them, where known.
+    """
 
     width: int
     height: int
     format: str
+    decoder: str = ""
+    passes: int = 1
 
 
 def too_many_bytes(max_bytes: int) -> PhotoTooLargeError:

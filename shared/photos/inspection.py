@@ -113,8 +113,10 @@ def _opened(file: BinaryIO, limits: Limits, size: int, orientation: int = 1) -> 
     require_size(image.size, limits)
     if not is_whole:
         raise cut_short()
-    is_sideways = stands_sideways(image, orientation)
-    return replace(found, header=_header(image.format or "unknown", image.size, is_sideways=is_sideways))
+    header = _header(image.format or "unknown", image.size, is_sideways=stands_sideways(image, orientation))
+    tiles = getattr(image, "tile", [])
+    decoder = tiles[0].codec_name if tiles else ""
+    return replace(found, header=replace(header, decoder=decoder, passes=found.header.passes))
 
 
 def _stripped(file: BinaryIO, size: int) -> tuple[Examined, bool]:
@@ -133,6 +135,7 @@ def _stripped(file: BinaryIO, size: int) -> tuple[Examined, bool]:
 
 
 def _stripped_jpeg(found: Examined, outline: jpeg.Outline) -> tuple[Examined, bool]:
+    found = replace(found, header=replace(found.header, passes=outline.scans))
     if outline.has_end:
         return replace(found, file=excerpt(found.file, outline.parts)), True
     file, other = (excerpt(found.file, [*outline.parts, behind + jpeg.END]) for behind in (b"", _NOISE))

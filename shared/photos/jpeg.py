@@ -36,6 +36,7 @@ _NAMES: Final = {
 }
 _MAX_PROFILE_BYTES: Final = 4 << 20
 _LONGEST_NAME: Final = 32
+_MAX_READ_BYTES: Final = 2 << 20  # of what is before the picture; the tables of a photo take a few kB
 # Phones and programs write 10 scans, at most. Each goes over the whole picture, however few bytes it has: thousands
 # would take minutes.
 _MAX_SCANS: Final = 100
@@ -65,9 +66,10 @@ def outline(reader: HeaderReader, size: int) -> Outline:
 
     Raises:
         UnreadPhotoError: of a kind that is not read.
-        DamagedPhotoError: it has more scans than any photo.
+        DamagedPhotoError: it has more scans, or longer tables, than any photo.
     """
     found = Outline([(0, 2)])
+    reader.bytes_left = _MAX_READ_BYTES
     frame, codes, kept = b"", dict[int, int](), Counter[bytes]()
     for marker, place, end in _segments(reader, size):
         if marker in _FRAMES:
@@ -94,7 +96,7 @@ def _segments(reader: HeaderReader, size: int) -> Iterator[tuple[int, int, int]]
         if marker == _LEAD or marker in _ALONE:
             place += 1 if marker == _LEAD else 2
             continue
-        end = place + 2 + (high << 8) + low
+        end = place + 2 + max(2, (high << 8) + low)  # the length counts itself
         yield marker, place, end
         if marker == _START_OF_SCAN:
             return

@@ -20,6 +20,8 @@ _END: Final = b"\0\0\0\0IEND\xae\x42\x60\x82"
 _XMP: Final = b"XML:com.adobe.xmp\0"
 _MAX_BYTES: Final = 1 << 20  # of a chunk that is looked at
 _MAX_PROFILE_BYTES: Final = 4 << 20  # packed or not
+_GAMMAS: Final = range(16, 625_000_001)  # others are ignored, as by libpng
+_LEAST_AREA: Final = 0.01  # twice that of the triangle of the primaries; of sRGB it is 0.22
 _PQ_PROFILE: Final = b"ITUR_2100_PQ_FULL\0"  # a W3C note of 2017: the name alone counts
 
 
@@ -57,14 +59,19 @@ class Outline:
         if {b"iCCP", b"sRGB"} & self.about.keys():
             return None
         gamma = int.from_bytes(self.about.get(b"gAMA", b""))
-        return by_gamma(_primaries(self.about.get(b"cHRM", b"")), 100_000 / gamma if gamma else None)
+        exponent = 100_000 / gamma if gamma in _GAMMAS else None
+        return by_gamma(_primaries(self.about.get(b"cHRM", b"")), exponent)
 
 
 def _primaries(chunk: bytes) -> Primaries:
-    if len(chunk) != 32 or not all(numbers := struct.unpack(">8I", chunk)):  # noqa: PLR2004
+    """Return the primaries in a chunk; those of sRGB if it has none from which other colours can be mixed."""
+    if len(chunk) != 32:  # noqa: PLR2004
         return SRGB
-    white, red, green, blue = ((numbers[at] / 100_000, numbers[at + 1] / 100_000) for at in (0, 2, 4, 6))
-    return red, green, blue, white
+    numbers = [number / 100_000 for number in struct.unpack(">8I", chunk)]
+    white, red, green, blue = zip(numbers[::2], numbers[1::2], strict=True)
+    area = (red[0] - blue[0]) * (green[1] - blue[1]) - (red[1] - blue[1]) * (green[0] - blue[0])
+    is_sound = area > _LEAST_AREA and all(0 < number <= 1 for number in numbers)
+    return (red, green, blue, white) if is_sound else SRGB
 
 
 def outline(reader: HeaderReader, size: int) -> Outline:

@@ -6,6 +6,7 @@ found by its first bytes, as makers keep it in many places: a TIFF's strips, box
 
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final
 
 from shared.errors import UnreadPhotoError
@@ -41,8 +42,8 @@ def preview(reader: HeaderReader, size: int) -> int:
     Raises:
         UnreadPhotoError: there is none that is large enough.
     """
-    sensor = _places_of_sensor_data(reader)
-    found = {place: sides for place, sides in _jpegs(reader, size) if place not in sensor}
+    found = dict(_jpegs(reader, size))
+    _leave_out_sensor_data(found, reader)
     place = max(found, key=lambda place: found[place][0] * found[place][1], default=None)
     if place is None or max(found[place]) < LEAST_SIDE:
         raise UnreadPhotoError(
@@ -70,11 +71,13 @@ def _notes_of_canon(reader: HeaderReader) -> HeaderReader:
     return HeaderReader(excerpt(reader.file, [(place, len(beginning))]))
 
 
-def _places_of_sensor_data(reader: HeaderReader) -> set[int]:
-    try:
-        return tiff.places_of_sensor_data(reader) if reader.read_at(0, 4) in tiff.SIGNATURES else set()
-    except CODEC_ERRORS:
-        return set()
+def _leave_out_sensor_data(found: dict[int, tuple[int, int]], reader: HeaderReader) -> None:
+    if not found or reader.read_at(0, 4) not in tiff.SIGNATURES:
+        return
+    with suppress(*CODEC_ERRORS):
+        for places in tiff.places_of_sensor_data(reader):
+            for place in found.keys() & places:
+                del found[place]
 
 
 def _jpegs(reader: HeaderReader, size: int) -> Iterator[tuple[int, tuple[int, int]]]:

@@ -115,29 +115,29 @@ def _exactly(reader: HeaderReader, size: int) -> bytes:
 
 def is_raw(reader: HeaderReader) -> bool:
     """Return whether a TIFF is a raw file: the levels of a sensor, in one of its directories."""
-    if reader.read_at(0, 16)[8:].startswith((b"CR", b"IIII", b"MMMM")):  # of Canon and Phase One: they name no colours
-        return True
     try:
+        if reader.read_at(0, 16)[8:].startswith((b"CR", b"IIII", b"MMMM")):  # Canon, Phase One: they name no colours
+            return True
         found = list(directories(reader, with_children=True))
+        is_stamp = any(_DNG_VERSION in one.tags and one.number(reader, _SUBFILE, 0) & _REDUCED for one in found[:1])
+        return is_stamp or any(_is_of_sensor(reader, one) for one in found)
     except (*CODEC_ERRORS, DamagedPhotoError):
         return False  # it may have a sound first page all the same
-    is_stamp = any(_DNG_VERSION in one.tags and one.number(reader, _SUBFILE, 0) & _REDUCED for one in found[:1])
-    return is_stamp or any(_is_of_sensor(reader, one) for one in found)
 
 
 def _is_of_sensor(reader: HeaderReader, directory: Directory) -> bool:
     return directory.number(reader, _PHOTOMETRIC, 1) in {_COLOUR_FILTERS, _LINEAR_RAW}
 
 
-def places_of_sensor_data(reader: HeaderReader) -> set[int]:
-    """Where the strips and tiles of a raw file begin, which may look like small photos."""
-    return {
-        place
-        for directory in directories(reader, with_children=True)
-        if _is_of_sensor(reader, directory)
-        for tag in (_STRIPS, _TILES)
-        for place in directory.numbers(reader, tag, _MAX_VALUES)
-    }
+def places_of_sensor_data(reader: HeaderReader) -> Iterator[tuple[int, ...]]:
+    """Where the strips and tiles of a raw file begin, which may look like small photos; those of a directory at once.
+
+    There may be millions in a hostile file, which are not to be kept.
+    """
+    for directory in directories(reader, with_children=True):
+        if _is_of_sensor(reader, directory):
+            for tag in (_STRIPS, _TILES):
+                yield directory.numbers(reader, tag, _MAX_VALUES)
 
 
 def orientation(reader: HeaderReader) -> int:

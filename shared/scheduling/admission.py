@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from shared.callers.api_keys import PUBLIC_ID
 from shared.errors import QueueFullError
-from shared.jobs.record import Lane
+from shared.jobs.record import Lane, party_of
 from shared.scheduling.fair_queue import FLOWS_OF
 from shared.scheduling.lanes import Lanes
 from shared.scheduling.room import Room
@@ -85,11 +85,11 @@ class Admission:
         self._memory = Memory(redis)
         self._max_pixels = int(max_queued_megapixels * 1e6)
 
-    def admit(self, lane: Lane, pixels: int, *, caller: str, flow: str) -> None:
+    def admit(self, lane: Lane, pixels: int, *, caller: str, album: str | None) -> None:
         """Refuse a job of a caller that the lane has no room for; concurrent requests may exceed the limit slightly.
 
-        The bulk lane has room for ten times as much. No album has more than half of it and, with keys, no caller more
-        than half of the interactive lane: nobody shuts out the others.
+        The bulk lane has room for ten times as much. With keys no caller has more than half of a lane and, without, no
+        album more than half of the bulk lane: nobody shuts out the others.
 
         Raises:
             QueueFullError: with the seconds after which half of the queue will be done; or Redis is nearly full.
@@ -97,8 +97,8 @@ class Admission:
         self.require_memory(caller)
         totals = self._lanes.totals(lane)
         most = self._max_pixels * (BULK_ROOM if lane is Lane.BULK else 1)
-        is_shared = lane is Lane.BULK or caller != PUBLIC_ID
-        own = int(self._redis.hget(FLOWS_OF[lane].pixels, flow) or 0) if is_shared else 0
+        party = party_of(caller, album)
+        own = int(self._redis.hget(FLOWS_OF[lane].pixels, party) or 0) if party != PUBLIC_ID else 0
         if (totals.pixels and totals.pixels + pixels > most) or (own and own + pixels > most // 2):
             half_ms = (totals.submitted_ms - totals.finished_ms) / 2
             wait_s = max(1, ceil(half_ms / 1000 / max(1, self._workers.count())))

@@ -3,14 +3,17 @@
 A job records the total work submitted when it joined its lane (its ticket), so the work ahead of it is one
 subtraction, whatever the queue's length. In the bulk lane jobs overtake each other, so there are estimates for albums
 and not for jobs.
+
+Those who take turns get equal shares, so until the work of one is done each of the others gets as much, or less if it
+has less: that is counted first among the albums of a caller, then among callers.
 """
 
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shared import redis_keys
-from shared.jobs.record import Job, Lane, State
+from shared.jobs.record import Job, Lane, State, party_of
 from shared.redis_clock import Clock
 from shared.scheduling.fair_queue import FLOWS_OF
 from shared.scheduling.lane_order import BULK_SHARE
@@ -27,7 +30,7 @@ MIN_MS = 0.1  # per megapixel; faster than any engine, but not zero, which is no
 FIRST_GUESS_MS = {Size.FULL: 4000.0, Size.LIGHT: 800.0}
 MAX_STEP, MAX_FIRST_STEP = 1.5, 4  # times the present slowdown that one job may count for
 PACE_WEIGHT = 0.2  # of a new measurement in the moving average
-MAX_FLOWS_READ = 100  # for the estimate of one flow: a sample of this size is off by about a twentieth
+MAX_READ = 100  # of those who take turns, for one estimate: a sample of this size is off by about a twentieth
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,63 +102,70 @@ class Estimates:
             pipe.zrank(redis_keys.lane_sent(job.lane), job.id)
             pipe.zcard(redis_keys.lane_sent(job.lane))
             pipe.lpos(FLOWS_OF[job.lane].jobs(job.flow), job.id)
-            pipe.zcard(FLOWS_OF[job.lane].flows)
-            _read_flows(pipe, job.lane, job.flow)
+            pipe.zcard(FLOWS_OF[job.lane].parties)
+            levels = FLOWS_OF[job.lane].work_of(job.party, job.flow)
+            _read_work(pipe, levels)
             pipe.hget(redis_keys.lane_totals(job.lane), "finished_ms")
             pipe.hget(redis_keys.lane_totals(Lane.BULK), "jobs")
             count_alive(pipe, now)
             pipe.get(redis_keys.SLOWDOWN)
-            rank, sent, own_rank, flows, *work, finished, bulk_jobs, processes, slowdown = pipe.execute()
+            rank, sent, own_rank, parties, *work, finished, bulk_jobs, processes, slowdown = pipe.execute()
         own_s = job.work_ms * float(slowdown or 1) / 1000
         if job.state is State.RUNNING:
             left_s = own_s - (now - (job.started_at or 0))
             return Estimate(0, max(0.1, left_s) if processes else None)
         if rank is None and own_rank is not None:
-            rank = sent + own_rank * max(1, flows)
+            rank = sent + own_rank * max(1, parties)
         position = None if rank is None else int(rank) + 1
         if job.lane is Lane.BULK or not processes:
             return Estimate(None if job.lane is Lane.BULK else position, None)
         arrived_before_ms = job.ticket_ms - job.work_ms - int(finished or 0)
-        ahead_ms = max(0, min(arrived_before_ms, _work_until_done_ms(job.flow, *work) - job.work_ms))
+        ahead_ms = max(0, min(arrived_before_ms, _work_until_done_ms(levels, work) - job.work_ms))
         ahead_s = ahead_ms * float(slowdown or 1) / 1000
         if int(bulk_jobs or 0) > 0:  # then every process has a picture in hand, which is awaited first
             ahead_s = ahead_s / (1 - BULK_SHARE) + own_s * int(processes) / (int(processes) + 1)
         return Estimate(position, ahead_s / int(processes) + own_s)
 
-    def flow_eta_s(self, flow: str) -> float | None:
-        """Estimate the seconds until a flow's bulk work is done beside all others; None without workers.
+    def album_eta_s(self, caller: str, album: str) -> float | None:
+        """Estimate the seconds until an album's work is done beside all other work; None without workers.
 
-        Flows get equal shares, so until this one is done every other gets as much, or less if it has less. Constant
-        work per call: with more than `MAX_FLOWS_READ` flows a random sample stands for all.
+        Constant work per call: with more than `MAX_READ` others a random sample stands for all.
         """
         now = self._clock.now()
+        levels = FLOWS_OF[Lane.BULK].work_of(party_of(caller, album), album)
         with self._redis.pipeline(transaction=False) as pipe:
-            _read_flows(pipe, Lane.BULK, flow)
+            _read_work(pipe, levels)
             pipe.hmget(redis_keys.lane_totals(Lane.INTERACTIVE), ["submitted_ms", "finished_ms"])
             count_alive(pipe, now)
             pipe.get(redis_keys.SLOWDOWN)
             *work, singles, processes, slowdown = pipe.execute()
         if not processes:
             return None
-        work_ms = _work_until_done_ms(flow, *work)
+        work_ms = _work_until_done_ms(levels, work)
         submitted, finished = (int(value or 0) for value in singles)
         work_ms = min(work_ms + submitted - finished, work_ms / BULK_SHARE)  # single photos first, within their share
         return work_ms * float(slowdown or 1) / int(processes) / 1000
 
 
-def _read_flows(pipe: "Pipeline", lane: Lane, flow: str) -> None:
+def _read_work(pipe: "Pipeline", levels: list[tuple[str, str]]) -> None:
     """Queue the reading of what `_work_until_done_ms` takes."""
-    outstanding = FLOWS_OF[lane].outstanding
-    pipe.hget(outstanding, flow)
-    pipe.hlen(outstanding)
-    pipe.hrandfield(outstanding, MAX_FLOWS_READ, withvalues=True)
+    for key, name in levels:
+        pipe.hget(key, name)
+        pipe.hlen(key)
+        pipe.hrandfield(key, MAX_READ, withvalues=True)
 
 
-def _work_until_done_ms(flow: str, own: str | None, flows: int, sample: list[str]) -> float:
-    """Return the work of a lane until a flow is done: its own, and as much of every other, or less if that has less."""
-    own_ms = int(own or 0)
-    others = [min(own_ms, int(ms)) for other, ms in zip(sample[::2], sample[1::2], strict=True) if other != flow]
-    return own_ms + (flows - (own is not None)) * (fmean(others) if others else 0)
+def _work_until_done_ms(levels: list[tuple[str, str]], work: list[Any]) -> float:
+    """Return the work of a lane until a flow is done: its own, and as much of every other, or less if that has less.
+
+    Then the same of its party and of every other.
+    """
+    done_ms = float(work[0] or 0)
+    for place, (_, name) in enumerate(levels):
+        own, count, sample = work[3 * place : 3 * place + 3]
+        others = [min(done_ms, int(ms)) for other, ms in zip(sample[::2], sample[1::2], strict=True) if other != name]
+        done_ms += (count - (own is not None)) * (fmean(others) if others else 0)
+    return done_ms
 
 
 def _average(before: float, measured: float) -> float:

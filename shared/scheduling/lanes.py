@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 LONG_AGO_S = 1e6
 
-# A flow without work leaves nothing behind. KEYS: the work of all flows. ARGV: the flow, what is done of it.
+# What has no work left leaves nothing behind. KEYS: the work of all parties, or of the flows of one. ARGV: one of
+# them, what is done of it.
 _SETTLE = """
 if redis.call('HINCRBY', KEYS[1], ARGV[1], -ARGV[2]) <= 0 then
     redis.call('HDEL', KEYS[1], ARGV[1])
@@ -74,9 +75,9 @@ class Lanes(Observer):
         totals = redis_keys.lane_totals(job.lane)
         pipe.hincrby(totals, "pixels", job.pixels)
         pipe.hincrby(totals, "jobs", 1)
-        pipe.hincrby(FLOWS_OF[job.lane].pixels, job.flow, job.pixels)
+        pipe.hincrby(FLOWS_OF[job.lane].pixels, job.party, job.pixels)
         if is_new:
-            fair_queue.push(pipe, job.lane, job.flow, job.id)
+            fair_queue.push(pipe, job)
         else:
             pipe.zadd(redis_keys.lane_sent(job.lane), {job.id: self._clock.now()})
 
@@ -116,7 +117,8 @@ class Lanes(Observer):
 
 def _submit(pipe: "Pipeline", job: Job) -> None:
     pipe.hincrby(redis_keys.lane_totals(job.lane), "submitted_ms", job.work_ms)
-    pipe.hincrby(FLOWS_OF[job.lane].outstanding, job.flow, job.work_ms)
+    for key, name in FLOWS_OF[job.lane].work_of(job.party, job.flow):
+        pipe.hincrby(key, name, job.work_ms)
 
 
 def _leave(pipe: "Pipeline", job: Job) -> None:
@@ -124,10 +126,11 @@ def _leave(pipe: "Pipeline", job: Job) -> None:
     pipe.hincrby(totals, "pixels", -job.pixels)
     pipe.hincrby(totals, "jobs", -1)
     pipe.zrem(redis_keys.lane_sent(job.lane), job.id)
-    pipe.eval(_SETTLE, 1, FLOWS_OF[job.lane].pixels, job.flow, job.pixels)
-    fair_queue.remove(pipe, job.lane, job.flow, job.id)
+    pipe.eval(_SETTLE, 1, FLOWS_OF[job.lane].pixels, job.party, job.pixels)
+    fair_queue.remove(pipe, job)
 
 
 def _finish(pipe: "Pipeline", job: Job) -> None:
     pipe.hincrby(redis_keys.lane_totals(job.lane), "finished_ms", job.work_ms)
-    pipe.eval(_SETTLE, 1, FLOWS_OF[job.lane].outstanding, job.flow, job.work_ms)
+    for key, name in FLOWS_OF[job.lane].work_of(job.party, job.flow):
+        pipe.eval(_SETTLE, 1, key, name, job.work_ms)

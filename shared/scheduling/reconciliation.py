@@ -10,12 +10,13 @@ However many jobs there are, every step is short: Redis answers others in betwee
 
 import secrets
 from collections.abc import Callable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from shared import redis_keys
+from shared.callers.api_keys import PUBLIC_ID
 from shared.jobs.record import Lane, State
-from shared.scheduling.fair_queue import FLOWS_OF
+from shared.scheduling.fair_queue import FLOWS_OF, JOIN
 from shared.scheduling.recount import ADD
 
 if TYPE_CHECKING:
@@ -26,7 +27,10 @@ RECOUNT_TTL_S: Final = 3600  # after its last step
 _END: Final = 1e300  # later than any job expires
 
 # Redis runs a script as one step. What those of jobs have in common: ARGV: the prefix of a job's record.
-_READ: Final = """
+_READ: Final = (
+    JOIN
+    + f"local everyone = '{PUBLIC_ID}'\n"
+    + """
 local names = {'state', 'lane', 'pixels', 'work_ms', 'album', 'caller', 'expires_at'}
 
 local function read(id)
@@ -36,11 +40,14 @@ local function read(id)
         job[name] = is_json and value ~= cjson.null and value or nil
     end
     job.flow = job.album or job.caller
+    job.party = job.caller == everyone and job.flow or job.caller
     local numbers = type(job.pixels) == 'number' and type(job.work_ms) == 'number'
     local is_known = job.lane == 'interactive' or job.lane == 'bulk'
-    return numbers and is_known and type(job.flow) == 'string' and job or {}
+    local has_place = type(job.flow) == 'string' and type(job.party) == 'string'
+    return numbers and is_known and has_place and job or {}
 end
 """
+)
 
 # Remove what does not belong on a list, and let the rest expire. KEYS: the jobs by expiry, the list if it is a sorted
 # set. ARGV: and the state of the jobs that belong there, and some of them.
@@ -62,7 +69,7 @@ return wrong
 )
 
 # Count the next jobs, and find a place for those that have none; nil if another recount has begun meanwhile. KEYS: the
-# recount, the jobs by expiry, the leases, then of the interactive and of the bulk lane: the flows, what is sent.
+# recount, the jobs by expiry, the leases, then of the interactive and of the bulk lane: the parties, what is sent.
 # ARGV: and the prefixes of a flow's jobs in both lanes, the recount's id, how many jobs, the time to live of the
 # recount, when all have expired.
 _COUNT: Final = (
@@ -70,7 +77,7 @@ _COUNT: Final = (
     + _READ
     + """
 local recount, expiry, leases = KEYS[1], KEYS[2], KEYS[3]
-local flows, sent = {interactive = KEYS[4], bulk = KEYS[6]}, {interactive = KEYS[5], bulk = KEYS[7]}
+local parties, sent = {interactive = KEYS[4], bulk = KEYS[6]}, {interactive = KEYS[5], bulk = KEYS[7]}
 local prefix = {interactive = ARGV[2], bulk = ARGV[3]}
 
 local function place(id, job)
@@ -78,13 +85,12 @@ local function place(id, job)
         return redis.call('ZADD', leases, 'NX', 0, id)
     elseif redis.call('ZSCORE', sent[job.lane], id) then
         return 0
-    elseif redis.call('LPOS', prefix[job.lane] .. job.flow, id) then
-        return 0
+    elseif not redis.call('LPOS', prefix[job.lane] .. job.flow, id) then
+        redis.call('RPUSH', prefix[job.lane] .. job.flow, id)
+        join(parties[job.lane], job.party, job.flow)
+        return 1
     end
-    redis.call('RPUSH', prefix[job.lane] .. job.flow, id)
-    local least = redis.call('ZRANGE', flows[job.lane], 0, 0, 'WITHSCORES')[2]
-    redis.call('ZADD', flows[job.lane], 'NX', least or 0, job.flow)
-    return 1
+    return join(parties[job.lane], job.party, job.flow)
 end
 
 if redis.call('HGET', recount, 'id') ~= ARGV[4] then
@@ -97,10 +103,10 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', expiry, from, last)) do
     local job = read(id)
     if job.state == 'queued' then
         placed = placed + place(id, job)
-        add(job.lane, job.flow, 1, job.pixels, job.work_ms)
+        add(job.lane, job.party, job.flow, 1, job.pixels, job.work_ms)
     elseif job.state == 'running' then
         placed = placed + place(id, job)
-        add(job.lane, job.flow, 0, 0, job.work_ms)
+        add(job.lane, job.party, job.flow, 0, 0, job.work_ms)
     end
 end
 write(recount)
@@ -140,17 +146,20 @@ return set(KEYS[2], 'jobs', counted('jobs ' .. ARGV[2]))
 """
 )
 
-# ... "pixels" or "ms" and the lane, and some flows; one without any leaves nothing behind.
-_SET_FLOWS: Final = (
+# ... "pixels" or "ms" and the lane, and some parties, or parties with a space and one of their flows; one without any
+# leaves nothing behind.
+_SET_SHARES: Final = (
     _SET
     + """
 local wrong = 0
 for place = 3, #ARGV do
     local number = counted(ARGV[2] .. ' ' .. ARGV[place])
+    local party, flow = string.match(ARGV[place], '^(.*) (.*)$')
+    local key, name = party and KEYS[2] .. ':' .. party or KEYS[2], flow or ARGV[place]
     if number == 0 then
-        wrong = wrong + redis.call('HDEL', KEYS[2], ARGV[place])
+        wrong = wrong + redis.call('HDEL', key, name)
     else
-        wrong = wrong + set(KEYS[2], ARGV[place], number)
+        wrong = wrong + set(key, name, number)
     end
 end
 return wrong
@@ -180,16 +189,16 @@ def reconcile(redis: "Redis") -> Iterator[int]:
     for lane in Lane:
         yield int(redis.eval(_SET_LANE, 2, redis_keys.RECOUNT, redis_keys.lane_totals(lane), recount_id, lane))
     for lane, keys in FLOWS_OF.items():
-        yield from _set_flows(redis, recount_id, f"pixels {lane}", keys.pixels)
-        yield from _set_flows(redis, recount_id, f"ms {lane}", keys.outstanding)
+        yield from _set_shares(redis, recount_id, f"pixels {lane}", keys.pixels)
+        yield from _set_shares(redis, recount_id, f"ms {lane}", keys.outstanding)
     redis.eval(_STOP, 1, redis_keys.RECOUNT, recount_id)
 
 
 def _clean(redis: "Redis") -> Iterator[int]:
     """Clean the lists in the order in which a job passes through them: so none is missed on the way."""
     for keys in FLOWS_OF.values():
-        for flows in _pages(redis.zscan, keys.flows):
-            for flow in flows:
+        for party in _each(redis.zscan, keys.parties):
+            for flow in chain([party], _each(redis.zscan, keys.flows(party))):
                 yield from _clean_flow(redis, keys.jobs(flow))
     for key, state in ((_SENT[0], State.QUEUED), (_SENT[1], State.QUEUED), (redis_keys.LEASES, State.RUNNING)):
         for ids in _pages(redis.zscan, key):
@@ -205,7 +214,7 @@ def _clean_flow(redis: "Redis", key: str) -> Iterator[int]:
 
 
 def _count(redis: "Redis", recount_id: str) -> Iterator[int]:
-    lanes = [key for lane in Lane for key in (FLOWS_OF[lane].flows, redis_keys.lane_sent(lane))]
+    lanes = [key for lane in Lane for key in (FLOWS_OF[lane].parties, redis_keys.lane_sent(lane))]
     keys = (redis_keys.RECOUNT, redis_keys.EXPIRY, redis_keys.LEASES, *lanes)
     prefixes = (redis_keys.JOB_PREFIX, *(FLOWS_OF[lane].prefix for lane in Lane))
     while found := redis.eval(_COUNT, len(keys), *keys, *prefixes, recount_id, PAGE, RECOUNT_TTL_S, _END):
@@ -215,18 +224,26 @@ def _count(redis: "Redis", recount_id: str) -> Iterator[int]:
             return
 
 
-def _set_flows(redis: "Redis", recount_id: str, what: str, key: str) -> Iterator[int]:
-    """Set the totals of all flows that have any or were counted."""
-    counted = (list(_flows(fields, what)) for fields in _pages(redis.hscan, redis_keys.RECOUNT))
-    for flows in chain(_pages(redis.hscan, key), counted):
-        yield int(redis.eval(_SET_FLOWS, 2, redis_keys.RECOUNT, key, recount_id, what, *flows))
+def _set_shares(redis: "Redis", recount_id: str, what: str, key: str) -> Iterator[int]:
+    """Set the totals of all parties, and of their flows, that have any or were counted."""
+    names = chain(_shares(redis, key), _counted_shares(redis, what))
+    while page := list(islice(names, PAGE)):
+        yield int(redis.eval(_SET_SHARES, 2, redis_keys.RECOUNT, key, recount_id, what, *page))
 
 
-def _flows(fields: list[str], what: str) -> Iterator[str]:
-    for field in fields:
-        counted, _, flow = field.rpartition(" ")
-        if counted == what:
-            yield flow
+def _shares(redis: "Redis", key: str) -> Iterator[str]:
+    for party in _each(redis.hscan, key):
+        yield party
+        yield from (f"{party} {flow}" for flow in _each(redis.hscan, f"{key}:{party}"))
+
+
+def _counted_shares(redis: "Redis", what: str) -> Iterator[str]:
+    fields = _each(redis.hscan, redis_keys.RECOUNT)
+    return (field.removeprefix(f"{what} ") for field in fields if field.startswith(f"{what} "))
+
+
+def _each(scan: Callable[..., Any], key: str) -> Iterator[str]:
+    return chain.from_iterable(_pages(scan, key))
 
 
 def _pages(scan: Callable[..., Any], key: str) -> Iterator[list[str]]:

@@ -15,7 +15,7 @@ from shared.jobs.record import Job, State
 if TYPE_CHECKING:
     from redis.client import Pipeline
 
-# Of each job its flow is counted, too.
+# Of each job its party is counted, too, and its flow if that is another.
 ADD: Final = """
 local sums = {}
 
@@ -23,11 +23,14 @@ local function sum(field, number)
     sums[field] = (sums[field] or 0) + number
 end
 
-local function add(lane, flow, jobs, pixels, ms)
+local function add(lane, party, flow, jobs, pixels, ms)
     sum('jobs ' .. lane, jobs)
-    for _, name in ipairs({lane, lane .. ' ' .. flow}) do
+    for _, name in ipairs({lane, lane .. ' ' .. party}) do
         sum('pixels ' .. name, pixels)
         sum('ms ' .. name, ms)
+    end
+    if flow ~= party then
+        sum('ms ' .. lane .. ' ' .. party .. ' ' .. flow, ms)
     end
 end
 
@@ -38,8 +41,8 @@ local function write(recount)
 end
 """
 
-# Redis runs a script as one step. KEYS: the recount. ARGV: when the job expires, its lane and flow, by how much the
-# queued jobs, their pixels and the unfinished work change.
+# Redis runs a script as one step. KEYS: the recount. ARGV: when the job expires, its lane, party and flow, by how
+# much the queued jobs, their pixels and the unfinished work change.
 _FOLLOW: Final = (
     ADD
     + """
@@ -53,7 +56,7 @@ end
 
 
 class _Share(NamedTuple):
-    """What a job adds to the totals of its lane and flow."""
+    """What a job adds to the totals of its lane, party and flow."""
 
     jobs: int
     pixels: int
@@ -70,7 +73,7 @@ class Recount(Observer):
             # a job expires at another time only once it has finished, and then has no share any more
             job = change.before if change.before and any(before) else change.job
             by = (new - old for old, new in zip(before, after, strict=True))
-            pipe.eval(_FOLLOW, 1, redis_keys.RECOUNT, repr(job.expires_at), job.lane, job.flow, *by)
+            pipe.eval(_FOLLOW, 1, redis_keys.RECOUNT, repr(job.expires_at), job.lane, job.party, job.flow, *by)
 
 
 def _share(job: Job | None) -> _Share:

@@ -43,9 +43,8 @@ class ArchiveUpload:
         self._album = album
         self._numbering = numbering
         self._allowance = Allowance(services.settings.max_album_upload_bytes)
-        self._full: SakugaError | None = (
-            None  # why nothing more is taken; to ask again for each of thousands costs more
-        )
+        # Why nothing more is taken; to ask again for each of thousands would cost more.
+        self._full: SakugaError | None = None
 
     def add(self, archive: BinaryIO) -> Iterator[UploadResult | Skipped]:
         """Add every photo of a ZIP archive, one after the other.
@@ -75,7 +74,9 @@ class ArchiveUpload:
         except UnknownAlbumError:
             raise  # it was erased meanwhile: the others cannot be added either
         except SakugaError as error:
-            if is_final(error) and not (_is_expected(name) or isinstance(error, UnreadPhotoError)):
+            if not is_final(error):
+                return UploadResult(name, error=error)  # it may be taken the next time
+            if not (_is_expected(name) or isinstance(error, UnreadPhotoError)):
                 return Skipped(name, error.code, error.detail)
             return self._refuse(name, error)
 

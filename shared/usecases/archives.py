@@ -9,7 +9,6 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from os import SEEK_END
 from typing import BinaryIO, Final
 
 from shared.errors import ArchiveError, DamagedPhotoError
@@ -21,6 +20,8 @@ from shared.usecases.entry_names import entry_names
 MAX_ENTRIES: Final = 20_000  # of the archives of one request, whatever they are
 MAX_RATIO: Final = 200  # of unpacked to packed bytes; photos hardly shrink, bombs do
 MAX_DIRECTORY_BYTES: Final = 16 << 20
+_ENTRY: Final = b"PK\1\2"  # how each entry of the directory begins
+_LARGE_END_BYTES: Final = 76  # of the records that an archive in the format ZIP64 has behind its directory
 _LOCAL_HEADER_BYTES: Final = 30  # without the name
 _DOS_FOLDER: Final = 0x10
 # Of the others zipfile unpacks in one go whatever 64 KiB hold: 1,300 bytes of bzip2 took 3.4 GB.
@@ -62,10 +63,7 @@ def open_archive(archive: BinaryIO, allowance: Allowance) -> zipfile.ZipFile:
         ArchiveError: it is not a ZIP archive, or has too many entries.
     """
     try:
-        end = zipfile._EndRecData(archive)  # type: ignore[attr-defined]  # noqa: SLF001  before all entries are read
-        allowance.directory_bytes -= end[zipfile._ECD_SIZE] if end else 0  # type: ignore[attr-defined]  # noqa: SLF001
-        if allowance.directory_bytes < 0:
-            raise _too_many_entries()
+        _require_small_directory(archive, allowance)
         opened = zipfile.ZipFile(archive)
     except UnicodeDecodeError as error:
         raise ArchiveError("A name in this archive is marked as UTF-8 but is not; create the archive again.") from error
@@ -75,6 +73,24 @@ def open_archive(archive: BinaryIO, allowance: Allowance) -> zipfile.ZipFile:
     if allowance.entries < 0:
         raise _too_many_entries()
     return opened
+
+
+def _require_small_directory(archive: BinaryIO, allowance: Allowance) -> None:
+    """Refuse an archive with too many entries before an object is made of each, whatever number it claims.
+
+    Raises:
+        ArchiveError: it has.
+    """
+    if not (end := zipfile._EndRecData(archive)):  # type: ignore[attr-defined]  # noqa: SLF001
+        return
+    size, behind = end[zipfile._ECD_SIZE], end[zipfile._ECD_LOCATION]  # type: ignore[attr-defined]  # noqa: SLF001
+    allowance.directory_bytes -= size
+    if allowance.directory_bytes < 0:
+        raise _too_many_entries()
+    start = max(0, behind - size - _LARGE_END_BYTES)
+    archive.seek(start)
+    if archive.read(behind - start).count(_ENTRY) > allowance.entries:
+        raise _too_many_entries()
 
 
 def _too_many_entries() -> ArchiveError:
@@ -112,14 +128,12 @@ def unpack(archive: zipfile.ZipFile, file: ArchivedFile, most_bytes: int, allowa
         SakugaError: why it cannot be accepted as a photo.
     """
     _require_harmless(file, most_bytes, allowance)
+    allowance.unpacked_bytes -= file.entry.file_size  # no more is unpacked, and a damaged one costs as much
     try:
         with archive.open(file.entry) as packed:
-            photo = spooled(packed, most_bytes)
+            return spooled(packed, most_bytes)
     except _UNREADABLE as error:
         raise DamagedPhotoError("It is damaged, or compressed with an unsupported method.") from error
-    allowance.unpacked_bytes -= photo.seek(0, SEEK_END)
-    photo.seek(0)
-    return photo
 
 
 def _require_harmless(file: ArchivedFile, most_bytes: int, allowance: Allowance) -> None:

@@ -1,6 +1,7 @@
 """Dispatching jobs: sending the jobs that are next, and claiming a job whose message has arrived."""
 
 from collections.abc import Iterable
+from typing import Final
 
 import structlog
 
@@ -8,9 +9,9 @@ from shared.errors import UnavailableError
 from shared.jobs.record import Job, Lane
 from shared.services import Services
 
-# Jobs in the message queue, where they cannot be overtaken: one is taken while the next is sent. Single photos may be
-# large, and whoever sends another waits for all that are there.
-AHEAD_PER_PROCESS = {Lane.INTERACTIVE: 1, Lane.BULK: 2}
+# Jobs in the message queue, where they cannot be overtaken, per process; there is always one. One is taken while the
+# next is sent. Single photos may be large, and whoever sends another waits for all that are there.
+AHEAD_PER_PROCESS: Final = {Lane.INTERACTIVE: 0.25, Lane.BULK: 2}
 
 log = structlog.get_logger()
 
@@ -22,7 +23,7 @@ def dispatch(services: Services, lanes: Iterable[Lane] = Lane) -> None:
     """
     processes = max(1, services.workers.count())
     for lane in lanes:
-        ahead = AHEAD_PER_PROCESS[lane] * processes
+        ahead = max(1, int(AHEAD_PER_PROCESS[lane] * processes))
         for _ in range(ahead):
             job_id = services.lanes.next_job(lane, ahead)
             if job_id is None:

@@ -53,8 +53,8 @@ def submit(services: Services, photo: BinaryIO, order: Order) -> Job:
     info = PhotoInfo(width=header.width, height=header.height, bytes=photo.seek(0, 2), sha256=sha256)
     job_id = order.job_id or new_id()
     with services.quotas.reserve(order.caller, pixels, job_id) as reservation:
-        services.admission.admit(order.lane, pixels, caller=order.caller, flow=order.album or order.caller)
-        job = _new_job(services, job_id, order, style, info, header)
+        services.admission.admit(order.lane, pixels, caller=order.caller, album=order.album)
+        job = _new_job(services, order, style, header, job_id=job_id, photo=info, pixels=pixels)
         with services.references.acquire(job.photo_reference, until=job.expires_at):
             services.store.put(job.photo_key, photo, content_type="application/octet-stream")
         reservation.committed = True
@@ -64,7 +64,9 @@ def submit(services: Services, photo: BinaryIO, order: Order) -> Job:
     return entered
 
 
-def _new_job(services: Services, job_id: str, order: Order, style: Style, photo: PhotoInfo, header: Header) -> Job:
+def _new_job(
+    services: Services, order: Order, style: Style, header: Header, *, job_id: str, photo: PhotoInfo, pixels: int
+) -> Job:
     now = services.clock.now()
     drawn = max(MIN_PIXELS, working_pixels((header.width, header.height), order.options.max_side))
     work_ms = services.estimates.estimate_ms(style, drawn / 1e6) + decoding_ms(header)
@@ -83,7 +85,7 @@ def _new_job(services: Services, job_id: str, order: Order, style: Style, photo:
         photo=photo,
         photo_key=f"{order.caller}/photos/{photo.sha256}",
         result_key=f"{order.caller}/results/{digest}.{order.options.format.extension}",
-        pixels=cost_pixels(header, order.options.max_side),
+        pixels=pixels,
         work_ms=work_ms,
         ticket_ms=services.lanes.ticket(order.lane, work_ms),
     )

@@ -17,6 +17,7 @@ from shared.usecases.dispatch import dispatch
 
 PAGE: Final = 100  # photos at a time; an album with no more is not worth a wait
 CLAIMED: Final = 100  # walks per node at a time
+CLAIMED_PER_CALLER: Final = 10  # of these; whoever deletes hundreds of albums leaves room for those of others
 BEAT_S: Final = 2.0
 
 log = structlog.get_logger()
@@ -74,7 +75,7 @@ def _erase(services: Services, job: Job) -> None:
 def _retry(services: Services, job: Job) -> None:
     # a quarantined job may kill workers: only the operator retries it
     if job.state in {State.FAILED, State.CANCELED} and not job.is_quarantined:
-        services.admission.admit(job.lane, job.pixels, caller=job.caller, flow=job.flow)
+        services.admission.admit(job.lane, job.pixels, caller=job.caller, album=job.album)
         services.jobs.retry(job.id)
 
 
@@ -105,9 +106,14 @@ class Walking:
     def _claim(self) -> bool:
         """Claim what others have not; return whether there is anything to walk."""
         free = CLAIMED - sum(map(len, self._claimed.values()))
+        too_many: list[Walk] = []
         for walk in self._services.walks.claim(free) if free > 0 else []:
-            pages = _pages(self._services, walk.album_id, walk.action)
-            self._claimed.setdefault(walk.caller, deque()).append((walk, pages))
+            own = self._claimed.setdefault(walk.caller, deque())
+            if len(own) < CLAIMED_PER_CALLER:
+                own.append((walk, _pages(self._services, walk.album_id, walk.action)))
+            else:
+                too_many.append(walk)
+        self._services.walks.put_off(too_many)
         return bool(self._claimed)
 
     def _step(self, caller: str) -> None:

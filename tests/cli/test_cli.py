@@ -68,6 +68,14 @@ def photo_at(path: Path, size: tuple[int, int] = (64, 48), seed: int = 0) -> Pat
     return path
 
 
+@pytest.mark.parametrize("group", [(), ("keys",), ("quarantine",), ("weights",)])
+def test_the_list_of_commands_shows_whole_sentences(group: tuple[str, ...]) -> None:
+    _, _, commands = sakuga(*group, "--help").stdout.partition("Commands:\n")
+    lines = commands.splitlines()
+    assert len(lines) >= 3
+    assert [line for line in lines if not line.endswith(".") or line.endswith("...")] == []
+
+
 @pytest.mark.usefixtures("data_dir")
 def test_one_bad_photo_never_stops_the_others_and_is_named(tmp_path: Path) -> None:
     good, bad = photo_at(tmp_path / "good.jpg"), tmp_path / "bad.jpg"

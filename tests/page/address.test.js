@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 
 import { dispatch } from "./browser.js";
-import { keepInOtherLanguages, putInAddress, subjectInAddress, watchAddress } from "../../web/static/js/address.js";
+import { keepInOtherLanguages, putInAddress, subjectInAddress, takeKey, watchAddress } from "../../web/static/js/address.js";
 
 beforeEach(() => {
   location.hash = location.search = "";
@@ -41,6 +41,33 @@ test("going back reports the subject", () => {
   location.hash = "#album=2";
   dispatch("hashchange");
   assert.deepEqual(heard, [{ album: "2" }]);
+});
+
+test("a key is taken out of the address, and nothing else is", () => {
+  location.hash = "#key=sakuga_a-b_c&job=1";
+  assert.equal(takeKey(), "sakuga_a-b_c");
+  assert.equal(location.hash, "#job=1");
+  assert.equal(takeKey(), null);
+  assert.deepEqual([location.hash, history.pushed], ["#job=1", []]);
+});
+
+test("an address with nothing but a key keeps the language", () => {
+  const addresses = [];
+  const { replaceState } = history;
+  history.replaceState = (_state, _title, url) => addresses.push(url);
+  location.search = "?lang=zh";
+  location.hash = "#key=sakuga_abc";
+  takeKey();
+  history.replaceState = replaceState;
+  assert.deepEqual(addresses, ["/?lang=zh"]);
+});
+
+test("a key that arrives while the page is open is no subject", () => {
+  const heard = [];
+  watchAddress((subject) => heard.push(subject));
+  location.hash = "#key=sakuga_abc";
+  dispatch("hashchange");
+  assert.deepEqual([heard, location.hash], [[{}], ""]);
 });
 
 test("a link to the other language keeps the subject", () => {

@@ -204,6 +204,27 @@ test("an album is followed to its end by its events", async () => {
   assert.equal(streams.at(-1).isOpen, false);
 });
 
+test("an album is followed while all its photos are still to be tried again", async () => {
+  const states = { "1.jpg": "succeeded", "2.jpg": "failed" };
+  let pending = ["retry"];
+  serve((request) => {
+    const answer = holding(states)(request);
+    return answer.counts ? { ...answer, pending } : answer;
+  });
+  const heard = following();
+  await settled();
+  assert.equal(streams.length, 1);
+  [states["2.jpg"], pending] = ["queued", []];
+  streams.at(-1).emit("progress", anAlbum({ queued: 1, succeeded: 1 }));
+  await settled();
+  assert.equal(heard.photos.at(-1), "2.jpg queued");
+  states["2.jpg"] = "succeeded";
+  streams.at(-1).emit("done", {});
+  await passes(200);
+  await heard.end;
+  assert.equal(heard.photos.at(-1), "2.jpg succeeded");
+});
+
 test("where events fail the album is polled, with ever fewer attempts to listen", async () => {
   serve(holding({ "1.jpg": "queued" }));
   const heard = following();

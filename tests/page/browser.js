@@ -18,11 +18,11 @@ Object.defineProperty(globalThis, "navigator", { value: { language: "en-US" }, c
 globalThis.location = { hash: "", pathname: "/", search: "" };
 globalThis.history = {
   pushState(_state, _title, url) {
-    location.hash = url.includes("#") ? url.slice(url.indexOf("#")) : "";
+    history.replaceState(_state, _title, url);
     history.pushed.push(url);
   },
   replaceState(_state, _title, url) {
-    location.hash = url.slice(url.indexOf("#"));
+    location.hash = url.includes("#") ? url.slice(url.indexOf("#")) : "";
   },
   pushed: [],
 };

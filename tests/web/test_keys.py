@@ -535,6 +535,8 @@ def test_without_keys_the_rate_limit_is_per_address(services: Services) -> None:
     senders = {"192.0.2.1": 200, "192.0.2.2": 200, "2001:db8:0:1::1": 200, "2001:db8:0:1:ffff::2": 429}
     answers = {one: client.get(JOBS, environ_base={"REMOTE_ADDR": one}).status_code for one in senders}
     assert answers == senders
+    mapped = {"::ffff:192.0.2.1": 429, "::ffff:192.0.2.3": 200, "::ffff:192.0.2.4": 200}  # with SAKUGA_HOST=::
+    assert {one: client.get(JOBS, environ_base={"REMOTE_ADDR": one}).status_code for one in mapped} == mapped
     spoofed = client.get(JOBS, environ_base={"REMOTE_ADDR": "192.0.2.1"}, headers={"X-Forwarded-For": "192.0.2.9"})
     assert spoofed.status_code == 429
 

@@ -255,6 +255,58 @@ def test_a_visitor_from_a_link_on_another_site_is_still_signed_in(
         assert page.url.endswith("#job=unknown")
 
 
+def expect_signed_in(page: Page) -> None:
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+
+
+def test_a_link_with_a_key_signs_in_and_the_key_leaves_the_address(door: Page, own_key: str) -> None:
+    door.goto("about:blank")
+    door.goto(f"/?lang=en#key={own_key}&job=unknown")
+    expect(door.get_by_role("heading", name="Picture not found")).to_be_visible()
+    assert door.url.endswith("#job=unknown")
+    for _ in range(2):
+        door.go_back()
+        assert own_key not in door.url
+
+
+def test_a_link_that_is_opened_on_the_sign_in_page_signs_in(door: Page, own_key: str) -> None:
+    door.evaluate("link => { location.href = link }", f"#key={own_key}")
+    expect_signed_in(door)
+    assert "#" not in door.url
+
+
+def test_of_somebody_signed_in_a_link_only_loses_its_key(door: Page, own_key: str) -> None:
+    show_key(door, own_key)
+    door.evaluate("location.hash = 'key=sakuga_other'")
+    door.wait_for_url(lambda url: "#" not in url)
+    door.goto("about:blank")
+    door.goto("/#key=sakuga_other")
+    expect_signed_in(door)
+    door.wait_for_url(lambda url: "#" not in url)
+
+
+def test_a_link_with_a_revoked_key_is_explained_once(door: Page) -> None:
+    door.evaluate("location.hash = 'key=sakuga_revoked'")
+    expect(door.get_by_role("alert")).to_contain_text("valid here, or was revoked")
+    assert "sakuga_revoked" not in door.url
+
+
+def test_a_link_on_another_site_does_not_decide_who_the_visitor_is(
+    browser: Browser, guarded_service: RunningService, own_key: str
+) -> None:
+    link = f'<a href="{guarded_service.url}/?lang=en#key={own_key}">draw your photos here</a>'
+    with browser.new_context() as context:
+        context.set_default_timeout(WAIT_MS)
+        page = context.new_page()
+        page.route("http://elsewhere.example/", lambda route: route.fulfill(body=link, content_type="text/html"))
+        page.goto("http://elsewhere.example/")
+        page.get_by_role("link").click()
+        expect(page.get_by_label("Your key")).to_have_value(own_key)
+        assert own_key not in page.url
+        page.get_by_role("button", name="Sign in").click()
+        expect_signed_in(page)
+
+
 @pytest.mark.parametrize("command", ["submit", "album"])
 def test_the_commands_send_a_key_from_the_environment_or_a_file(
     guarded_service: RunningService, own_key: str, tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch

@@ -106,3 +106,5 @@ def test_without_room_the_photos_of_an_archive_are_refused_one_by_one(
     answer: dict[str, Any] = body(client.post(album, data={"photos": (BytesIO(archive), "a.zip")}))
     assert [one["name"] for one in answer["accepted"]] == ["small.png"]
     assert [one["error"]["code"] for one in answer["rejected"]] == ["unavailable"]
+    assert [one["retry_after_s"] for one in answer["rejected"]] == [30]
+    assert [one["name"] for one in body(client.get(album))["photos"]] == ["small.png"]  # the other may be sent again

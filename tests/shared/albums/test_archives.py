@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from shared.errors import ArchiveError
 from shared.services import Services, connect
 from shared.usecases import archive_uploads
 from shared.usecases.archives import Allowance, files_in, open_archive
@@ -288,6 +289,29 @@ class TestLimits:
         answer = sent(create_app(services).test_client(), *halves)
         assert outcomes(answer, "accepted") == ["a.png", "b.png", "c.png"]
         assert "too much data" in reasons(answer)["d.png"]
+
+    def test_unpacked_bytes_count_though_a_photo_is_damaged(
+        self, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        photos = [photo_bytes((64, 64), seed=seed) for seed in range(4)]
+        archive = zip_of({f"{seed}.png": photo for seed, photo in enumerate(photos)})
+        start = archive.index(b"PK\1\2")
+        listed = archive[start:].replace(struct.pack("<I", zlib.crc32(photos[0])), bytes(4))
+        monkeypatch.setattr(archive_uploads, "Allowance", lambda _: Allowance(sum(map(len, photos)) - 10))
+        answer = sent(client, archive[:start] + listed)
+        assert outcomes(answer, "accepted") == ["1.png", "2.png"]
+        assert "damaged" in reasons(answer)["0.png"]
+        assert "too much data" in reasons(answer)["3.png"]
+
+    @pytest.mark.parametrize("claimed", [0, 2, 0xFFFF])
+    def test_entries_are_counted_before_they_are_read(self, monkeypatch: pytest.MonkeyPatch, claimed: int) -> None:
+        archive = bytearray(zip_of({f"{number}.png": b"x" for number in range(8)}))
+        struct.pack_into("<HH", archive, archive.index(b"PK\5\6") + 8, claimed, claimed)
+        with open_archive(BytesIO(archive), Allowance(1 << 30, entries=8)) as opened:
+            assert len(opened.infolist()) == 8
+        monkeypatch.setattr(zipfile, "ZipFile", None)
+        with pytest.raises(ArchiveError, match="at most"):
+            open_archive(BytesIO(archive), Allowance(1 << 30, entries=7))
 
     def test_refusals_beyond_a_full_album_cost_nothing_more(self, services: Services) -> None:
         few = services.settings.model_copy(update={"max_album_photos": 3})

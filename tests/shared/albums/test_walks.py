@@ -7,7 +7,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from cli.keys import Allowance, create_caller
-from shared.albums.walks import CLAIM_S, Action
+from shared.albums.walks import CLAIM_S, PUT_OFF_S, Action
 from shared.callers.api_keys import Scope
 from shared.jobs.record import State
 from shared.redis_keys import EXPIRY, WALKS
@@ -106,25 +106,59 @@ def test_a_walk_that_is_not_wanted_any_more_stops(
     assert body(client.get(album))["counts"]["queued"] == 0
 
 
-def test_callers_take_turns(guarded: Services, key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(walks, "BEAT_S", 0)  # a round at a time
+@pytest.fixture
+def two_clients(guarded: Services, key_file: Path) -> tuple[FlaskClient, FlaskClient]:
+    """The clients of two callers."""
     allowance = Allowance((Scope.SUBMIT, Scope.READ))
-    keys = {name: create_caller(key_file, name, allowance, expires_in=None)[0] for name in ("mallory", "alice")}
-    clients = {name: create_app(guarded).test_client() for name in keys}
-    for name, key in keys.items():
-        clients[name].environ_base["HTTP_AUTHORIZATION"] = f"Bearer {key}"
-    many, one = [filled(clients["mallory"]) for _ in range(3)], filled(clients["alice"], 3)
+    keys = [create_caller(key_file, name, allowance, expires_in=None)[0] for name in ("mallory", "alice")]
+    clients = create_app(guarded).test_client(), create_app(guarded).test_client()
+    for client, key in zip(clients, keys, strict=True):
+        client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {key}"
+    return clients
+
+
+def test_callers_take_turns(
+    guarded: Services, two_clients: tuple[FlaskClient, FlaskClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walks, "BEAT_S", 0)  # a round at a time
+    mallory, alice = two_clients
+    many, one = [filled(mallory) for _ in range(3)], filled(alice, 3)
     for album in many:
-        clients["mallory"].delete(album)
-    clients["alice"].delete(one)
+        mallory.delete(album)
+    alice.delete(one)
     walking = Walking(guarded)
     for _ in range(3):
         walking.beat()
-    assert clients["alice"].get(one).status_code == 404
-    assert [clients["mallory"].get(album).status_code for album in many] == [200] * 3
+    assert alice.get(one).status_code == 404
+    assert [mallory.get(album).status_code for album in many] == [200] * 3
     for _ in range(20):
         walking.beat()
-    assert [clients["mallory"].get(album).status_code for album in many] == [404] * 3
+    assert [mallory.get(album).status_code for album in many] == [404] * 3
+
+
+def test_a_caller_with_many_walks_leaves_room_for_those_of_others(
+    guarded: Services,
+    two_clients: tuple[FlaskClient, FlaskClient],
+    monkeypatch: pytest.MonkeyPatch,
+    advance_clock: Callable[[float], None],
+) -> None:
+    monkeypatch.setattr(walks, "BEAT_S", 0)
+    monkeypatch.setattr(walks, "CLAIMED", 2)
+    monkeypatch.setattr(walks, "CLAIMED_PER_CALLER", 1)
+    mallory, alice = two_clients
+    many, one = [filled(mallory) for _ in range(3)], filled(alice, 3)
+    for album in many:
+        mallory.delete(album)
+    alice.delete(one)
+    walking = Walking(guarded)
+    for _ in range(5):
+        walking.beat()
+    assert alice.get(one).status_code == 404
+    assert [mallory.get(album).status_code for album in many[1:]] == [200] * 2
+    for _ in range(20):
+        advance_clock(PUT_OFF_S)
+        walking.beat()
+    assert [mallory.get(album).status_code for album in many] == [404] * 3
 
 
 def test_the_walk_of_a_node_that_dies_is_begun_anew(

@@ -38,7 +38,7 @@ from shared.scheduling.broker import Queue, celery_app
 from shared.services import Services, connect
 from shared.storage.disk import DiskStore
 from shared.storage.references import LOCK_S, Reference, References
-from shared.usecases.dispatch import claim
+from shared.usecases.dispatch import AHEAD_PER_PROCESS, claim
 from shared.usecases.jobs import erase
 from shared.usecases.maintenance import expire_due
 from shared.usecases.recovery import resend_lost
@@ -319,13 +319,18 @@ DAMAGE: dict[str, Callable[[Redis, str], object]] = {
 }
 
 
+def have_processes_for(services: Services, jobs: int) -> None:
+    """Have as many processes as let so many single photos be sent at once."""
+    for number in range(int(jobs / AHEAD_PER_PROCESS[Lane.INTERACTIVE])):
+        services.workers.heartbeat(f"host/{number}")
+
+
 @pytest.mark.parametrize("damage", DAMAGE)
 class TestADamagedRecord:
     @pytest.fixture
     def damaged(self, services: Services, damage: str) -> str:
         """The id of the next job to expire, whose record is unreadable."""
-        for process in ("host/1", "host/2", "host/3"):  # for which all three are sent
-            services.workers.heartbeat(process)
+        have_processes_for(services, 3)
         job_id = min(submit(services, seed).id for seed in range(3))
         DAMAGE[damage](services.redis, f"sakuga:job:{job_id}")
         return job_id
@@ -583,8 +588,7 @@ def test_a_photo_whose_message_the_broker_rejects_is_sent_again_soon(services: S
 
 @pytest.fixture
 def _workers(services: Services) -> None:
-    for process in ("host/1", "host/2", "host/3"):  # for which as many jobs are sent
-        services.workers.heartbeat(process)
+    have_processes_for(services, 3)
 
 
 @pytest.mark.usefixtures("_workers")

@@ -1,6 +1,7 @@
 """Raw files: the preview that the camera embedded, or a refusal that says what they are; never a stamp."""
 
 import struct
+import tracemalloc
 from collections.abc import Callable
 from io import BytesIO
 
@@ -63,6 +64,23 @@ def test_strips_and_tiles_of_a_raw_file_are_no_previews() -> None:
     }
     with pytest.raises(UnreadPhotoError, match="raw file"):
         decoded(tiff_of(2 * tile, tags))
+
+
+def test_the_places_of_sensor_data_are_not_kept() -> None:
+    values = np.arange(1 << 20, dtype="<u4").tobytes()
+    start = 8 + len(values)
+    length = 2 + 12 * 2 + 4
+    pages = b"".join(
+        struct.pack("<HHHIIHHIII", 2, 262, 3, 1, 32803, 273, 4, 1 << 16, 8 + (page << 16), following)
+        for page in range(60)
+        for following in [start + length * (page + 1) if page < 59 else 0]
+    )
+    photo = b"II*\0" + struct.pack("<I", start) + values + pages + preview()
+    tracemalloc.start()
+    inspect(BytesIO(photo), LIMITS)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 20 << 20
 
 
 @pytest.mark.parametrize("orientation", TURNS)

@@ -2,9 +2,11 @@
 
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from itertools import product
+from time import process_time
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from shared.errors import DamagedPhotoError, UnreadPhotoError
+from shared.photos.decoding import decode
+from shared.photos.formats import Header
 from shared.photos.inspection import inspect
 from shared.photos.reading import excerpt
 from tests.shared.photos.making import LEVELS, decoded
@@ -23,6 +27,25 @@ DISPLAY_P3 = matrix_profile(
 PNG = saved(quadrants(), "PNG")
 JPEG = saved(quadrants((320, 240)), "JPEG", quality=95, subsampling=0)
 PROGRESSIVE = saved(quadrants((320, 240)), "JPEG", quality=95, progressive=True)
+
+
+def test_the_decoder_of_a_photo_is_known_before_it_runs() -> None:
+    plain = b"P3\n16 16\n255\n" + b"7 " * 768
+    assert inspect(BytesIO(plain), LIMITS).decoder == "ppm_plain"
+    assert inspect(BytesIO(PNG), LIMITS).decoder == "zip"
+
+
+def test_a_photo_is_decoded_within_limits_that_its_header_tells() -> None:
+    headers = []
+
+    @contextmanager
+    def within(header: Header) -> Iterator[None]:
+        headers.append(header)
+        yield
+        headers.append(header)
+
+    decode(BytesIO(JPEG), LIMITS, max_side=64, within=within)
+    assert headers == 2 * [inspect(BytesIO(JPEG), LIMITS)]
 
 
 def damaged(chunk: bytes) -> bytes:
@@ -46,6 +69,11 @@ CHUNKS: dict[str, bytes] = {
     "transparency with a wrong checksum": damaged(png_chunk(b"tRNS", struct.pack(">HHH", *LEVELS[0, 0]))),
     "metadata with a wrong checksum": damaged(png_chunk(b"eXIf", b"II*\0")),
     "animation with a wrong checksum": damaged(png_chunk(b"acTL", struct.pack(">II", 5, 0))),
+    "primaries that are all the same": png_chunk(b"cHRM", struct.pack(">8I", *4 * (31_270, 32_900))),
+    "primaries beyond all colours": png_chunk(b"cHRM", struct.pack(">8I", *8 * (1 << 30,))),
+    "no gamma": png_chunk(b"gAMA", bytes(4)),
+    "a gamma of nothing": png_chunk(b"gAMA", struct.pack(">I", 1)),
+    "a gamma of too many bytes": png_chunk(b"gAMA", b"\1" + struct.pack(">I", 100_000)),
     "chunks of a program": png_chunk(b"prVW", bytes(3 << 20)),
 }
 
@@ -163,6 +191,7 @@ def test_the_passes_of_a_progressive_jpeg_are_counted(passes: int, *, is_read: b
     last = PROGRESSIVE[PROGRESSIVE.rindex(b"\xff\xda") : -2]
     photo = PROGRESSIVE[:-2] + (passes - 10) * last + b"\xff\xd9"
     if is_read:
+        assert inspect(BytesIO(photo), LIMITS).passes == passes
         assert_quadrants(Image.fromarray(decoded(photo).rgb))
     else:
         with pytest.raises(DamagedPhotoError, match="200 passes; at most 100"):
@@ -177,6 +206,18 @@ def test_junk_between_segments_is_skipped_and_hides_no_passes(junk: bytes) -> No
     last = PROGRESSIVE[PROGRESSIVE.rindex(b"\xff\xda") : -2]
     with pytest.raises(DamagedPhotoError, match="210 passes"):
         inspect(BytesIO(photo[:-2] + 200 * last + b"\xff\xd9"), LIMITS)
+
+
+def test_tables_without_a_length_are_gone_through_once() -> None:
+    began = process_time()
+    with pytest.raises(DamagedPhotoError):
+        inspect(BytesIO(JPEG[:2] + b"\xff\xc4\0\0" * 12_000), LIMITS)
+    assert process_time() - began < 2
+
+
+def test_tables_longer_than_those_of_any_photo_are_refused() -> None:
+    with pytest.raises(DamagedPhotoError, match="too long"):
+        inspect(BytesIO(JPEG[:2] + 40 * segment(0xC4, bytes(65_000)) + JPEG[2:]), LIMITS)
 
 
 def test_passes_of_another_picture_behind_the_photo_do_not_count() -> None:

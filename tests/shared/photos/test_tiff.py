@@ -1,6 +1,8 @@
 """TIFFs of every layout: read rightly, or refused by their tags. A negative or a doubled picture is no answer."""
 
+import struct
 from contextlib import suppress
+from io import BytesIO
 from itertools import product
 
 import numpy as np
@@ -8,9 +10,10 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from shared.errors import UnreadPhotoError
-from tests.shared.photos.making import GREY_LEVELS, LEVELS, decoded, tiff
-from tests.shared.test_pipeline import assert_quadrants, quadrants, saved
+from shared.errors import DamagedPhotoError, SakugaError, UnreadPhotoError
+from shared.photos.inspection import inspect
+from tests.shared.photos.making import GREY_LEVELS, LEVELS, decoded, tiff, tiff_of
+from tests.shared.test_pipeline import LIMITS, assert_quadrants, quadrants, saved
 
 CMYK = np.asarray(quadrants().convert("CMYK"))
 OPAQUE = np.full((*GREY_LEVELS.shape, 1), 255, np.uint8)
@@ -91,5 +94,20 @@ def test_levels_of_few_bits_are_noted() -> None:
 
 def test_the_first_page_counts_though_the_next_is_damaged() -> None:
     photo = tiff(LEVELS, 2, pages=2)
-    broken = photo.replace((8 + LEVELS.nbytes + 2 + 12 * 12 + 4).to_bytes(4, "little"), b"\xff\xff\xff\x7f")
-    assert_quadrants(Image.fromarray(decoded(broken if broken != photo else photo).rgb))
+    second = 8 + LEVELS.nbytes + 2 + 12 * 11 + 4
+    broken = photo.replace(second.to_bytes(4, "little"), b"\xff\xff\xff\x7f")
+    assert broken != photo
+    assert_quadrants(Image.fromarray(decoded(broken).rgb))
+
+
+@pytest.mark.parametrize("size", [4, 8, 15, 16, 40])
+def test_the_first_bytes_of_a_tiff_are_refused_as_damaged(size: int) -> None:
+    with pytest.raises(DamagedPhotoError):
+        inspect(BytesIO(tiff_of(bytes(8), {256: [64]})[:size]), LIMITS)
+
+
+@pytest.mark.parametrize("tag", [254, 259, 262, 330])
+def test_a_tiff_whose_values_lie_behind_its_end_is_refused_as_damaged(tag: int) -> None:
+    entries = struct.pack("<HHHII", 1, tag, 4, 1000, 1 << 30)
+    with pytest.raises(SakugaError, match=r"damaged|unknown"):
+        inspect(BytesIO(b"II*\0" + struct.pack("<I", 8) + entries + bytes(100)), LIMITS)

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from shared.albums import reconciliation
 from shared.albums.reconciliation import recount, unsettled
 from shared.albums.record import Album
+from shared.callers.api_keys import PUBLIC_ID
 from shared.conversion import Options
 from shared.errors import DamagedPhotoError
 from shared.jobs.record import Job, Lane, State
@@ -45,15 +46,19 @@ from shared.usecases.submit import submit as submit_photo
 from shared.usecases.uploads import Numbering, add_photo
 from tests.conftest import expire_lease, photo_bytes
 
+ALICE = "f" * 32
 LISTS = (lane_sent(Lane.INTERACTIVE), lane_sent(Lane.BULK), LEASES)
 HASHES = (
     *(lane_totals(lane) for lane in Lane),
     *(key for keys in FLOWS_OF.values() for key in (keys.pixels, keys.outstanding)),
+    f"{OUTSTANDING}:{ALICE}",
 )
 
 
-def submit(services: Services, seed: int, lane: Lane = Lane.INTERACTIVE, album: str | None = None) -> Job:
-    order = Order("hinata-light", Options(512, Format.JPEG), lane=lane, album=album, name=f"{seed}.png")
+def submit(
+    services: Services, seed: int, lane: Lane = Lane.INTERACTIVE, album: str | None = None, caller: str = PUBLIC_ID
+) -> Job:
+    order = Order("hinata-light", Options(512, Format.JPEG), caller, lane=lane, album=album, name=f"{seed}.png")
     return submit_photo(services, BytesIO(photo_bytes((300 + 20 * seed, 300), seed=seed)), order)
 
 
@@ -83,15 +88,17 @@ def bookkeeping(services: Services) -> dict[str, object]:
         totals = {str(name): int(value) for name, value in services.redis.hgetall(key).items()}
         totals["left"] = totals.pop("submitted_ms", 0) - totals.pop("finished_ms", 0)
         kept[key] = totals
-    for flow in map(str, services.redis.zrange(FLOWS, 0, -1)):
-        kept[flow] = set(services.redis.lrange(f"{FLOW_PREFIX}{flow}", 0, -1))
+    for key in (FLOWS, f"{FLOWS}:{ALICE}"):
+        for flow in map(str, services.redis.zrange(key, 0, -1)):
+            if waiting := set(services.redis.lrange(f"{FLOW_PREFIX}{flow}", 0, -1)):
+                kept[f"{key} {flow}"] = waiting
     for flow in map(str, services.redis.zrange(SINGLES, 0, -1)):  # whether they are sent or about to be
         kept[LISTS[0]] |= set(services.redis.lrange(f"{SINGLE_PREFIX}{flow}", 0, -1))  # type: ignore[operator]
     return kept
 
 
 def jobs_in_every_state(services: Services) -> dict[str, Job]:
-    """Jobs in every state: in both lanes and two albums, in a flow, queued, running, ended."""
+    """Jobs in every state: in both lanes, two albums and one of another caller, in a flow, queued, running, ended."""
     jobs = {
         "waiting": submit(services, 0),
         "running": submit(services, 1),
@@ -102,6 +109,7 @@ def jobs_in_every_state(services: Services) -> dict[str, Job]:
         "in a flow": submit(services, 6, Lane.BULK, "a" * 40),
         "behind it": submit(services, 7, Lane.BULK, "a" * 40),
         "of nobody": submit(services, 8, Lane.BULK),
+        "of another": submit(services, 9, Lane.BULK, "d" * 40, ALICE),
     }
     services.attempts.claim(jobs["running"].id)
     services.attempts.claim(jobs["working"].id)
@@ -122,6 +130,10 @@ DRIFT: dict[str, Callable[[Services], object]] = {
     "the totals of a lane": lambda services: services.redis.delete(lane_totals(Lane.BULK)),
     "the pixels of an album": lambda services: services.redis.hincrby(FLOW_PIXELS, "a" * 40, 10**6),
     "the work of an album": lambda services: services.redis.hdel(OUTSTANDING, "b" * 40),
+    "the work of a caller's album": lambda services: services.redis.hincrby(f"{OUTSTANDING}:{ALICE}", "d" * 40, 9),
+    "a caller's album that is gone": lambda services: services.redis.hset(f"{OUTSTANDING}:{ALICE}", "c" * 40, 500),
+    "nobody takes turns": lambda services: services.redis.delete(FLOWS),
+    "a caller has no albums": lambda services: services.redis.delete(f"{FLOWS}:{ALICE}"),
     "an album that is gone": lambda services: services.redis.hset(OUTSTANDING, "c" * 40, 500),
     "nobody runs": lambda services: services.redis.delete(LEASES),
     "nobody waits": lambda services: services.redis.delete(lane_sent(Lane.INTERACTIVE)),
@@ -141,7 +153,7 @@ def test_drift_is_corrected(services: Services, drift: str) -> None:
 
 
 @pytest.mark.parametrize("loss", ["nothing", "damaged", "no hash"])
-@pytest.mark.parametrize("lost", ["waiting", "running", "sent", "working", "in a flow", "of nobody"])
+@pytest.mark.parametrize("lost", ["waiting", "running", "sent", "working", "in a flow", "of nobody", "of another"])
 def test_a_job_without_a_record_counts_nowhere(services: Services, jobs: dict[str, Job], lost: str, loss: str) -> None:
     record = f"sakuga:job:{jobs[lost].id}"
     if loss == "damaged":
@@ -169,7 +181,7 @@ def test_a_job_that_is_listed_twice_counts_once(services: Services, jobs: dict[s
     twice = jobs["sent"]
     services.redis.rpush(f"{FLOW_PREFIX}{twice.flow}", twice.id)
     assert reconcile(services) == 0
-    assert services.lanes.stats(Lane.BULK).jobs == 5
+    assert services.lanes.stats(Lane.BULK).jobs == 6
 
 
 def test_records_of_a_newer_release_count_as_they_are(services: Services, jobs: dict[str, Job]) -> None:
@@ -182,20 +194,21 @@ def test_records_of_a_newer_release_count_as_they_are(services: Services, jobs: 
     services.redis.hset(lane_totals(Lane.BULK), "jobs", 99)
     assert reconcile(services) > 0
     assert bookkeeping(services) == right
-    assert services.lanes.stats(Lane.BULK).jobs == 5
+    assert services.lanes.stats(Lane.BULK).jobs == 6
 
 
 @pytest.mark.usefixtures("jobs")
 def test_jobs_missing_from_every_list_are_queued_again(services: Services) -> None:
-    services.redis.delete(*LISTS, FLOWS, SINGLES, *services.redis.keys(f"{FLOW_PREFIX}*"), *Lane)
-    assert reconcile(services) == 8
+    flows = [FLOWS, f"{FLOWS}:{ALICE}", *services.redis.keys(f"{FLOW_PREFIX}*")]
+    services.redis.delete(*LISTS, SINGLES, *flows, *Lane)
+    assert reconcile(services) == 9
     services.workers.heartbeat("host/1")
     dispatch(services)
     resend_lost(services)
     messages = [message for lane in Lane for message in services.redis.lrange(lane, 0, -1)]
     sent = {json.loads(str(message))["headers"]["id"] for message in messages}
     assert len(sent) == 5, "what waits alone, what ran, and two of bulk"
-    assert services.lanes.stats(Lane.BULK).jobs == 5
+    assert services.lanes.stats(Lane.BULK).jobs == 6
 
 
 def test_a_busy_queue_is_not_mistaken_for_drift(services: Services) -> None:
@@ -314,7 +327,7 @@ def test_a_node_that_wakes_after_another_has_taken_over_changes_nothing(services
 def test_jobs_whose_expiry_is_not_known_any_more_expire_and_count(services: Services, jobs: dict[str, Job]) -> None:
     right = bookkeeping(services)
     services.redis.delete(EXPIRY)
-    assert reconcile(services) == 8
+    assert reconcile(services) == 9
     assert bookkeeping(services) == right
     for job in jobs.values():
         until = None if job.id == jobs["canceled"].id else job.expires_at  # nothing names one that has ended
@@ -384,8 +397,8 @@ def test_one_node_reconciles_now_and_then_and_logs_what_it_found(services: Servi
     assert [entry["wrong"] for entry in logs if entry["log_level"] == "warning"] == [1]
     services.redis.hincrby(lane_totals(Lane.BULK), "jobs", 3)
     reconcile_all(services)
-    assert services.lanes.stats(Lane.BULK).jobs == 8
+    assert services.lanes.stats(Lane.BULK).jobs == 9
     assert 0 < services.redis.ttl(RECONCILED) <= RECONCILE_S
     services.redis.delete(RECONCILED)
     reconcile_all(services)
-    assert services.lanes.stats(Lane.BULK).jobs == 5
+    assert services.lanes.stats(Lane.BULK).jobs == 6

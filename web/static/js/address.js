@@ -1,4 +1,7 @@
-/** The subject in the page's address (`#job=…` or `#album=…`), so that a reload or a link finds it again. */
+/**
+ * The subject in the page's address (`#job=…` or `#album=…`), so that a reload or a link finds it again. A link that
+ * signs in has a key there, too (`#key=…`), since browsers do not send this part of an address.
+ */
 
 /** @typedef {{job?: string, album?: string}} Subject at most one of both */
 
@@ -21,7 +24,21 @@ export function putInAddress(subject, { isSamePlace = false } = {}) {
 
 /** @param {(subject: Subject) => void} onChange called when the user goes back, forward or to another link */
 export function watchAddress(onChange) {
-  addEventListener("hashchange", () => onChange(subjectInAddress()));
+  addEventListener("hashchange", () => {
+    takeKey();
+    onChange(subjectInAddress());
+  });
+}
+
+/** @returns {string | null} the key in the address, from which it is removed */
+export function takeKey() {
+  const hash = new URLSearchParams(location.hash.slice(1));
+  const key = hash.get("key");
+  if (key === null) return null;
+  hash.delete("key");
+  const rest = hash.toString();
+  history.replaceState(null, "", rest ? `#${rest}` : location.pathname + location.search);
+  return key;
 }
 
 /** Keep the subject, or the place in a page, where the reader changes the language. */

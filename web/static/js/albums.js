@@ -12,6 +12,7 @@
  * @property {number} max_side
  * @property {Record<JobState, number>} counts
  * @property {number | null} eta_s until all its photos have come to their end
+ * @property {("cancel" | "erase" | "retry")[]} [pending] what is still being done with all its photos
  * @property {string} created_at
  * @property {string} expires_at
  * @property {Record<"self" | "photos" | "events" | "archive" | "check" | "retry" | "cancel", string>} links
@@ -138,9 +139,13 @@ export function eraseAlbum(album) {
   return call(album.links.self, { method: "DELETE" });
 }
 
-/** @param {Album} album whether all its photos have come to their end */
-export function isAlbumOver({ counts }) {
-  return counts.queued + counts.running === 0;
+/**
+ * @param {Album} album
+ * @returns {boolean} whether nothing of it changes any more by itself: the photos of a large one are retried a while
+ * after that was asked for
+ */
+export function isAlbumOver({ counts, pending = [] }) {
+  return counts.queued + counts.running === 0 && pending.length === 0;
 }
 
 /** @param {object} body */

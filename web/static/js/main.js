@@ -3,7 +3,7 @@
  * names is shown. Joins the modules; each of them knows only its own matter.
  */
 
-import { keepInOtherLanguages, putInAddress, subjectInAddress, watchAddress } from "./address.js";
+import { keepInOtherLanguages, putInAddress, subjectInAddress, takeKey, watchAddress } from "./address.js";
 import { addToAlbum, albumInHand, findAlbum, isAlbumOpen, leaveAlbum, startAlbum, whenErased } from "./album.js";
 import { earlier } from "./earlier.js";
 import { showEarlier } from "./earlier-view.js";
@@ -26,6 +26,7 @@ whenErased(startAnew);
 keepInOtherLanguages();
 showEarlier();
 dropPhotosExcept(earlier().map(({ id }) => id));
+takeKey(); // there is no need to sign in
 open(subjectInAddress());
 
 /** @param {Choice} choice */

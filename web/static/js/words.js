@@ -18,7 +18,6 @@ const locale = navigator.language.startsWith(document.documentElement.lang) ? un
 const PHOTO_FAULTS = new Set(["not_a_photo", "damaged_photo", "photo_too_large", "unusable_photo"]);
 /** Errors of a file that a browser may show in part, or not at all. */
 const BROKEN = new Set(["not_a_photo", "damaged_photo"]);
-/** Errors whose title lacks the numbers. */
 /** Errors after which nothing is left to try. */
 const GONE = new Set(["unknown_job", "expired"]);
 const NOTICEABLE_S = 0.05;

@@ -13,13 +13,13 @@ import pytest
 
 from cli import valkey
 from cli.parent_death import die_with_parent
-from cli.up import Part
+from cli.supervisor import Part
 from tests.conftest import ROOT, wait_until
 
 START = """
 import os, sys, time
 from pathlib import Path
-from cli.up import Part
+from cli.supervisor import Part
 
 part = Part("queue", ["sleep", "600"], dict(os.environ), Path(sys.argv[1]))
 part.start()

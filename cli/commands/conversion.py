@@ -1,0 +1,182 @@
+"""Commands that make pictures of photos: on this machine, or on a server."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import click
+
+from cli.terminal import err, plain_errors
+from shared.photos.formats import Format
+from shared.settings import CLIENT_SERVER, MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN, load_settings
+
+if TYPE_CHECKING:
+    from cli.pictures import Place
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def picture_options(command: Callable[P, R]) -> Callable[P, R]:
+    """Options of every command that makes pictures: where they go and what they are like."""
+    options = (
+        click.option(
+            "-o",
+            "--output",
+            "output",
+            metavar="DIR|FILE",
+            required=True,
+            type=click.Path(path_type=Path),
+            help="Folder for the pictures, created if missing; for a single photo also a file (.jpg, .png or .webp).",
+        ),
+        click.option("-s", "--style", metavar="STYLE", help="`sakuga styles` lists the styles of this machine."),
+        click.option(
+            "--max-side",
+            metavar="PIXELS",
+            default=MAX_SIDE_DEFAULT,
+            show_default=True,
+            type=click.IntRange(MAX_SIDE_MIN, MAX_SIDE_MAX),
+            help="Longest side of the pictures.",
+        ),
+        click.option(
+            "--format",
+            "picture_format",
+            type=click.Choice([*map(str, Format), "jpg"]),
+            help="Default: that of the file in -o, or else jpeg.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def server_options(command: Callable[P, R]) -> Callable[P, R]:
+    """Options of every command that uses a server: where it is, and the key that it is shown."""
+    options = (
+        click.option(
+            "--server",
+            callback=lambda _context, _parameter, url: url or _server_here(),
+            envvar=CLIENT_SERVER,
+            show_envvar=True,
+            metavar="URL",
+            help="Default: the server that runs with the data folder, or else the one at SAKUGA_HOST and SAKUGA_PORT.",
+        ),
+        click.option(
+            "--key-file",
+            type=click.Path(path_type=Path, exists=True, dir_okay=False),
+            help="File with your API key, if the server requires one. Default: SAKUGA_API_KEY.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("photos", metavar="PHOTO|DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@picture_options
+@click.option("--replace", is_flag=True, help="Overwrite pictures of the same name instead of appending a number.")
+@plain_errors
+def convert(
+    photos: tuple[Path, ...],
+    output: Path,
+    style: str | None,
+    max_side: int,
+    picture_format: str | None,
+    *,
+    replace: bool,
+) -> None:
+    """Convert photos or folders on this machine, without a server.
+
+    For a folder, converts all photos in it and its subfolders and keeps the folder structure. Hidden files and files
+    that are not photos are skipped.
+    """
+    from cli.convert import convert_all
+
+    place = _place(output, photos, picture_format)
+    failed = convert_all(photos, place, max_side, load_settings(style=style), err, replace=replace)
+    sys.exit(1 if failed else 0)
+
+
+@click.command()
+@click.argument("photos", metavar="PHOTO|DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@server_options
+@picture_options
+@plain_errors
+def submit(
+    photos: tuple[Path, ...],
+    server: str,
+    key_file: Path | None,
+    output: Path,
+    style: str | None,
+    max_side: int,
+    picture_format: str | None,
+) -> None:
+    """Convert a few photos on a server, one job each.
+
+    For large folders use `sakuga album`, which can resume.
+    """
+    from cli.credentials import server_key
+    from cli.remote import Remote
+    from cli.submit import submit_all
+
+    place = _place(output, photos, picture_format)
+    with Remote(server, key=server_key(key_file)) as remote:
+        failed = submit_all(photos, place, _fields(style, max_side, place.format), remote, err)
+    sys.exit(1 if failed else 0)
+
+
+@click.command()
+@click.argument("photos", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@server_options
+@picture_options
+@click.option("--replace", is_flag=True, help="Overwrite existing files, including pictures made with other options.")
+@plain_errors
+def album(  # noqa: PLR0913  its options
+    photos: Path,
+    server: str,
+    key_file: Path | None,
+    output: Path,
+    style: str | None,
+    max_side: int,
+    picture_format: str | None,
+    *,
+    replace: bool,
+) -> None:
+    """Convert all photos in DIR and its subfolders on a server. Run it again to resume.
+
+    Pictures are downloaded into the -o folder while photos are still being uploaded, and keep the folder structure.
+    Nothing is uploaded or downloaded twice. Files that are not Sakuga's, and pictures edited since, are never
+    overwritten: if a name is taken, a number is appended. A different style, size or format needs a different folder
+    or --replace. Exits with 1 if photos failed; failures.json, beside the pictures, lists the reasons.
+    """
+    from cli.album import convert_album
+    from cli.credentials import server_key
+    from cli.remote import Remote
+
+    place = _place(output, (photos,), picture_format)
+    fields = _fields(style, max_side, place.format)
+    with Remote(server, key=server_key(key_file)) as remote:
+        code = convert_album(photos, place.folder, fields, place.extension, remote, err, replace=replace)
+    sys.exit(code)
+
+
+def _place(output: Path, photos: tuple[Path, ...], picture_format: str | None) -> "Place":
+    from cli.pictures import place_for
+
+    return place_for(output, photos, Format(picture_format) if picture_format else None)
+
+
+def _server_here() -> str:
+    """Return the URL of the server of this machine, whether or not it runs."""
+    from cli.running import running
+
+    settings = load_settings()
+    found = running(settings.data_dir)
+    return found.url if found and found.url else settings.local_url
+
+
+def _fields(style: str | None, max_side: int, picture_format: Format) -> dict[str, str | int]:
+    """Return the options as fields of the API; without a style the server uses its default."""
+    return {"max_side": max_side, "format": picture_format.value} | ({"style": style} if style else {})

@@ -1,0 +1,43 @@
+"""Beards: where they are, and their paint. Imported by `training` only."""
+
+import cv2
+import numpy as np
+
+from training.faces import BELOW_NOSE, CORNERS_OF_MOUTH, LIPS, Face, tinted
+from training.planes import Colour, Plane, blur, chroma, dilate, masked_blur, odd, opened, polygon, smoothstep
+
+BLACK = 16  # of L*: CIE's L* is 116 f - 16, a and b are differences of f
+# A beard shows from the first on, and wholly from the second: L* darker than skin, and how unlike shade it is.
+_DARKER, _UNLIKE_SHADE = (4.5, 10.0), (0.75, 1.05)
+_GREY_BEARD = 2.4, 3.2  # the same for one that is no darker than skin
+_DULL = 2.0  # of L* in roughness for a chroma that falls by all of skin's
+_FOLD = 0.06  # heights of a face that a fold beside a mouth is wide at the most
+
+
+def facial_hair(lab: Colour, tones: Colour, bare: Plane, face: Face, roughness: Plane) -> tuple[Colour, Plane]:
+    """Beards as soft masses (H, W, 3), and their share (H, W) 0..1: what is dark below the nose, and no shade.
+
+    Shade is smooth, and dimmed light takes as much of chroma as of L* + 16, the linear part of CIE Lab.
+    """
+    mass = masked_blur(lab, bare, max(1.0, 0.016 * face.height))
+    skin, smoothest = np.median(lab[face.bare], axis=0), np.percentile(roughness[face.bare], 10)
+    of_shade = chroma(skin) * (mass[..., 0] + BLACK) / (skin[0] + BLACK)
+    duller = (1 - chroma(mass) / np.maximum(of_shade, 1)) * tinted(skin)
+    unlike_shade = blur((roughness - smoothest + _DULL * duller).astype(np.float32), 0.06 * face.height)
+    below = polygon(bare.shape, face.part(BELOW_NOSE), softness=0.012 * face.height)
+    below *= 1 - polygon(bare.shape, face.part(LIPS))
+    is_darker = smoothstep(tones[..., 0] - mass[..., 0], *_DARKER)
+    found = below * np.maximum(
+        is_darker * smoothstep(unlike_shade, *_UNLIKE_SHADE), smoothstep(unlike_shade, *_GREY_BEARD)
+    )
+    found = opened(found, _FOLD * face.height)
+    return mass, found if face.is_turned else np.minimum(found, _mirrored(found, face))
+
+
+def _mirrored(plane: Plane, face: Face) -> Plane:
+    """A plane (H, W) mirrored at the middle of a face, and a little grown."""
+    middle, down = face.part(CORNERS_OF_MOUTH).mean(0), face.down
+    turned = 2 * np.outer(down, down) - np.eye(2)
+    matrix = np.column_stack((turned, middle - turned @ middle)).astype(np.float32)
+    mirrored = cv2.warpAffine(plane, matrix, plane.shape[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return dilate(np.asarray(mirrored, np.float32), odd(0.04 * face.height))
