@@ -31,7 +31,7 @@ _PAGE: Final = {
     "Webhooks": "Webhook",
     "header": "请求头",
     "path": "路径",
-    "query": "查询参数",
+    "query": "查询",
     "required": "必填",
     "to the URL given as `webhook`": "发送到 `webhook` 给出的 URL",
     "{type} as {kind}": "{type}，格式为 {kind}",
