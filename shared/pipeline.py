@@ -1,12 +1,13 @@
 """From the bytes of a photo to the bytes of a picture: decode, preprocess, generate, postprocess, encode.
 
-Weights may draw at one size alone: the photo is then shrunk to that in preprocessing, and the drawing brought to the
-size that was asked for in postprocessing. So a style looks the same at every size, and costs nearly the same.
+Weights may draw at one size alone: the photo is then shrunk to that in preprocessing, and a close-up further, so that
+faces are of a size that they draw well; the drawing is brought to the size that was asked for in postprocessing. So a
+style looks the same at every size, and costs nearly the same.
 
 Pure: no files, no queue, no ML runtime; the engine is handed in.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -36,6 +37,9 @@ Checkpoint = Callable[[Stage, float], None]
 ProgressCallback = Callable[[float], None]
 """Called with the progress, 0..1."""
 
+FaceFinder = Callable[[Rgb], Collection[float]]
+"""Tells the heights of faces in a photo, from forehead to chin, as shares of its longest side; may tell one twice."""
+
 
 class Engine(Protocol):
     """A warmed generator of one style."""
@@ -46,6 +50,11 @@ class Engine(Protocol):
     @property
     def drawn_at(self) -> int | None:
         """Longest side in pixels at which the style is drawn; None: at that of the picture."""
+        ...
+
+    @property
+    def find_faces(self) -> FaceFinder:
+        """Looks for the faces in every photo that is drawn at one size: close-ups are drawn smaller."""
         ...
 
     def generate(self, photo: Tensor, report: ProgressCallback) -> Tensor:
@@ -99,7 +108,7 @@ def convert(
         decoded = decode(file, limits, max_side=options.max_side, drawn_at=engine.drawn_at, within=decoding)
     with clock.stage(Stage.PREPROCESS):
         whole = _on_white(decoded)
-        base = to_draw(whole, engine.drawn_at, decoded.size)
+        base = to_draw(whole, engine.drawn_at, decoded.size, _faces(whole, engine))
         prepared, box = preprocess(base, engine)
     with clock.stage(Stage.GENERATE):
         generated = engine.generate(prepared, lambda share: checkpoint(Stage.GENERATE, _generating(share)))
@@ -115,18 +124,20 @@ def convert(
 
 def draw(photo: Rgb, engine: Engine) -> Rgb:
     """Draw a photo that is decoded already, at its own size, as `convert` does."""
-    base = to_draw(photo, engine.drawn_at)
+    base = to_draw(photo, engine.drawn_at, faces=_faces(photo, engine))
     prepared, box = preprocess(base, engine)
     drawing = postprocess(engine.generate(prepared, lambda _share: None), box)
     return _brought_to(_size(photo), drawing, base, photo)
 
 
-def to_draw(photo: Rgb, drawn_at: int | None, size: tuple[int, int] | None = None) -> Rgb:
+def to_draw(
+    photo: Rgb, drawn_at: int | None, size: tuple[int, int] | None = None, faces: Collection[float] = ()
+) -> Rgb:
     """Bring a photo to the size at which weights draw it.
 
-    `size` (width, height) is that of the photo before it was decoded smaller.
+    `size` (width, height) is that of the photo before it was decoded smaller; `faces` are as in `drawn_side`.
     """
-    return photo if drawn_at is None else _resized(photo, drawn_size(size or _size(photo), drawn_at))
+    return photo if drawn_at is None else _resized(photo, drawn_size(size or _size(photo), drawn_at, faces))
 
 
 def preprocess(rgb: Rgb, engine: Engine) -> tuple[Tensor, tuple[slice, slice]]:
@@ -151,6 +162,10 @@ def postprocess(generated: Tensor, box: tuple[slice, slice]) -> Rgb:
     for channel in range(3):  # one by one: what is slow is to write bytes across each other
         picture[..., channel] = levels[channel]
     return picture
+
+
+def _faces(photo: Rgb, engine: Engine) -> Collection[float]:
+    return engine.find_faces(photo) if engine.drawn_at else ()
 
 
 def _brought_to(size: tuple[int, int], drawing: Rgb, base: Rgb, photo: Rgb) -> Rgb:

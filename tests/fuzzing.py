@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 from shared import pipeline
 from shared.conversion import Options
 from shared.errors import SakugaError
+from shared.photos.decoding import Rgb
 from shared.photos.formats import Format, Limits
 from shared.photos.inspection import inspect
 from shared.pipeline import ProgressCallback, Tensor
@@ -209,6 +210,9 @@ def _listen(lines: IO[bytes], answers: "Queue[str]") -> None:
 class _Negative:
     multiple, margin = 4, 0
     drawn_at: int | None = None
+
+    def find_faces(self, _photo: Rgb) -> tuple[float, ...]:
+        return ()
 
     def generate(self, photo: Tensor, report: ProgressCallback) -> Tensor:  # noqa: ARG002
         return -photo

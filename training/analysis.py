@@ -38,6 +38,10 @@ class Analysis:
     person: Plane
     sky: Plane
 
+    def face_heights(self, size: tuple[int, int]) -> list[float]:
+        """How high each face is, from forehead to chin, as a share of the longest side of a photo of `size` (w, h)."""
+        return [float(np.ptp(face[:, 1])) * size[1] / max(size) for face in self.faces]
+
 
 def nothing_found(height: int, width: int) -> Analysis:
     """Return what is known of a photo without faces, people or sky."""

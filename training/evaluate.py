@@ -12,6 +12,7 @@ import argparse
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -27,6 +28,7 @@ from training.target import GRADES, render
 from training.train import CHECKPOINT, read_checkpoint
 from worker.engines.base import PLENTY
 from worker.engines.torch_engine import TorchEngine
+from worker.faces import BlazeFace
 from worker.generator import AnimeGanV2, LightGenerator, Upsample
 from worker.weights import fill, load_generator, new_generator, read_tensors, recognise
 
@@ -71,8 +73,14 @@ def read_photos(places: Collection[Path], max_side: int) -> Iterator[tuple[Path,
 def draw(generator: Generator, photo: Rgb, drawn_at: int | None = None) -> Rgb:
     """Draw as the service does, at the size of the photo; `drawn_at` as the style has it."""
     engine = TorchEngine(generator, memory=PLENTY)
-    engine.drawn_at = drawn_at
+    if drawn_at:
+        engine.drawn_at, engine.find_faces = drawn_at, _face_finder()
     return pipeline.draw(photo, engine)
+
+
+@cache
+def _face_finder() -> BlazeFace:
+    return BlazeFace()
 
 
 def contact_sheet(rows: Sequence[tuple[Rgb, ...]], height: int = 360, title: str = "") -> Image.Image:

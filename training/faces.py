@@ -52,8 +52,8 @@ _COLOURED = 12.0  # chroma of skin in a colour photo, at the least
 SMALLEST_FACE = 24  # pixels of its height
 # What is drawn as the photo has it, and how much larger than the mesh says it is, in x and y.
 _FEATURES = (
-    (LEFT_EYE, (1.15, 1.25)),
-    (RIGHT_EYE, (1.15, 1.25)),
+    (LEFT_EYE, (1.2, 1.4)),
+    (RIGHT_EYE, (1.2, 1.4)),
     (LEFT_BROW, (1.12, 1.5)),
     (RIGHT_BROW, (1.12, 1.5)),
     (LIPS, (1.12, 1.12)),

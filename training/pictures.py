@@ -80,7 +80,7 @@ def make_picture(picture: Picture, analyses: Path | None, seed: int) -> tuple[Rg
         case Kind.WHOLE:
             return _as_drawn(photo, analyses)
         case Kind.PIECE:
-            return cut_piece(*_read(photo, round(SIDE * rng.uniform(*CLOSER)), analyses), SIDE, rng)
+            return cut_piece(*_as_drawn(photo, analyses, round(SIDE * rng.uniform(*CLOSER))), SIDE, rng)
         case Kind.OVERCAST:
             pixels, known = _as_drawn(photo, analyses)
             return overcast(pixels, known, rng), known
@@ -153,9 +153,11 @@ def _read(photo: Path, max_side: int, analyses: Path | None) -> tuple[Rgb, Analy
     return _with_analysis(photo, read_photo(photo, max_side), analyses)
 
 
-def _as_drawn(photo: Path, analyses: Path | None) -> tuple[Rgb, Analysis]:
-    """A photo as large as the service draws it, and what is known of it."""
-    return _with_analysis(photo, to_draw(read_photo(photo, LARGEST_SIDE), SIDE), analyses)
+def _as_drawn(photo: Path, analyses: Path | None, drawn_at: int = SIDE) -> tuple[Rgb, Analysis]:
+    """A photo as large as the service draws it for weights that draw at `drawn_at`, and what is known of it."""
+    pixels = read_photo(photo, LARGEST_SIDE)
+    faces = know(photo, _GLANCE, analyses).face_heights((pixels.shape[1], pixels.shape[0]))
+    return _with_analysis(photo, to_draw(pixels, drawn_at, faces=faces), analyses)
 
 
 def _with_analysis(photo: Path, pixels: Rgb, analyses: Path | None) -> tuple[Rgb, Analysis]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from shared.photos.sizes import drawn_side
 from training.analysis import Analysis
 from training.faces import Face, all_features, find_faces
 from training.flow import Flow, edge_flow
@@ -22,7 +23,7 @@ from training.planes import (
 )
 from training.skin import find_skin
 
-SIDE = 640  # pixels of the longest side for which all lengths are meant
+SIDE = 640  # pixels of the longest side of a photo without large faces, for which all lengths are meant
 
 _STUDIO_FACE = 0.38  # of the photo's height; with a larger face in it …
 _STUDIO_SKY = 0.2  # … and more sky than this, the sky is a backdrop
@@ -35,7 +36,7 @@ class View:
 
     lab: Colour
     even: Colour  # without grain and the finest texture
-    unit: float  # pixels of the photo for one of a photo of `SIDE`
+    unit: float  # pixels of the photo for one of the photo as it is drawn
     flow: Flow
     texture: Plane
     roughness: Plane  # units of L*
@@ -51,7 +52,7 @@ class View:
 def look_at(photo: Rgb, analysis: Analysis) -> View:
     """See what is in a photo."""
     shape = photo.shape[0], photo.shape[1]
-    unit = max(shape) / SIDE
+    unit = max(shape) / drawn_side(shape, SIDE, analysis.face_heights(shape[::-1]))
     lab = to_lab(photo.astype(np.float32) / 255)
     even = bilateral(lab, colour=9, space=5, times=3)
     roughness = blur(np.abs(lab[..., 0] - even[..., 0]), 5 * unit)

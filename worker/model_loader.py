@@ -8,7 +8,7 @@ it.
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from shared.settings import MAX_SIDE_DEFAULT, Settings
 from shared.styles import Style
 from worker.engines.artefacts import Artefacts, open_artefact
 from worker.engines.base import DrawingEngine
+from worker.faces import BlazeFace
 from worker.process_memory import trim_heap
 from worker.tuning_profile import candidates
 
@@ -92,11 +93,16 @@ class ModelLoader:
 
     def _open(self, name: str, prepared: "_Prepared") -> DrawingEngine:
         engine = prepared.open(threads=self._threads, memory=self._memory)
-        engine.drawn_at = self._styles[name].drawn_at
+        if drawn_at := self._styles[name].drawn_at:
+            engine.drawn_at, engine.find_faces = drawn_at, self._face_finder
         engine.warm(engine.drawn_at or MAX_SIDE_DEFAULT)
         trim_heap()
         log.info("engine warm", style=name, engine=prepared.engine, threads=self._threads)
         return engine
+
+    @cached_property
+    def _face_finder(self) -> BlazeFace:
+        return BlazeFace()
 
     def _prepare(self, name: str) -> "_Prepared":
         while name not in self._prepared:

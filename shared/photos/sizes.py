@@ -1,8 +1,12 @@
 """The sizes of photos and pictures, (width, height) in pixels: shrunk to fit, and as they are drawn."""
 
 import math
+from collections.abc import Collection
+from typing import Final
 
-MAX_ENLARGED = 2  # times, of a small photo to be drawn
+MAX_ENLARGED: Final = 2  # times, of a small photo to be drawn
+LARGEST_FACE: Final = 220  # pixels from forehead to chin, as it is drawn: larger ones would hardly look drawn
+SMALLEST_FACE: Final = 72  # pixels likewise, below which no face gets because another one is large
 
 
 def fit(size: tuple[float, float], max_side: int) -> tuple[int, int]:
@@ -11,21 +15,26 @@ def fit(size: tuple[float, float], max_side: int) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def drawn_size(size: tuple[int, int], drawn_at: int) -> tuple[int, int]:
-    """The (width, height) at which weights that draw at `drawn_at` draw a photo of `size`.
+def drawn_size(size: tuple[int, int], drawn_at: int, faces: Collection[float] = ()) -> tuple[int, int]:
+    """The (width, height) at which weights that draw at `drawn_at` draw a photo of `size`; `faces` as in `drawn_side`.
 
     A small photo is enlarged for it, up to twofold: lines and areas have their width in pixels, and would be too coarse
     for the eyes in it.
     """
-    scale = min(MAX_ENLARGED, drawn_side(size, drawn_at) / max(size))
+    scale = min(MAX_ENLARGED, drawn_side(size, drawn_at, faces) / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def drawn_side(size: tuple[int, int], drawn_at: int) -> int:
+def drawn_side(size: tuple[int, int], drawn_at: int, faces: Collection[float] = ()) -> int:
     """The longest side, in pixels, at which weights that draw at `drawn_at` draw a photo of `size`.
 
     Of a long photo the shortest side would not be enough to see anything in. It is a third of `drawn_at` at the least,
-    as long as that is no more to draw than a square.
+    as long as that is no more to draw than a square. A close-up is drawn smaller, so that its lines and areas fit the
+    face; `faces` are the heights of all faces, from forehead to chin, as shares of the photo's longest side.
     """
     shape = max(size) / min(size)
-    return round(drawn_at * max(1.0, min(shape / 3, math.sqrt(shape))))
+    side = drawn_at * max(1.0, min(shape / 3, math.sqrt(shape)))
+    if not faces:
+        return round(side)
+    closest = min(1.0, LARGEST_FACE / (max(faces) * side))
+    return round(side * max(closest, min(1.0, SMALLEST_FACE / (min(faces) * side))))

@@ -517,6 +517,50 @@ def test_a_long_photo_is_drawn_with_enough_of_its_short_side() -> None:
     assert (picture.width, picture.height) == (128, 8)
 
 
+@pytest.mark.parametrize(
+    ("faces", "side"),
+    [
+        ((), 640),
+        ((0.1, 0.2), 640),
+        ((0.34,), 640),
+        ((0.5,), 440),
+        ((1.0,), 220),
+        ((0.5, 0.49, 0.52), 423),  # one face, told thrice
+        ((0.8, 0.4), 275),
+        ((0.8, 0.2), 360),  # the smaller one stays 72 pixels high
+        ((0.8, 0.1), 640),
+    ],
+)
+def test_a_close_up_is_drawn_smaller(faces: tuple[float, ...], side: int) -> None:
+    assert drawn_side((3000, 2000), 640, faces) == side
+    assert max(drawn_size((3000, 2000), 640, faces)) == side
+
+
+def test_a_long_or_small_close_up_is_drawn_with_its_face_as_high_as_others() -> None:
+    assert drawn_side((4000, 500), 640, [0.125]) == drawn_side((4000, 500), 640)  # 213 pixels
+    assert drawn_side((4000, 1000), 640, [0.25]) == drawn_side((4000, 1000), 640) == 853
+    assert drawn_side((4000, 1000), 640, [0.3]) == 733
+    assert drawn_size((100, 100), 640, [0.9]) == (200, 200)  # twofold, as without the face
+
+
+@pytest.mark.parametrize(("faces", "drawn"), [((), (64, 56)), ((0.9,), (64, 56)), ((4.0,), (56, 48))])
+def test_a_picture_is_as_large_however_its_faces_are(faces: tuple[float, ...], drawn: tuple[int, int]) -> None:
+    engine = SmallEngine()
+    engine.faces = faces
+    picture = convert(saved(quadrants(LARGE), "PNG"), Options(100, Format.PNG), engine, LIMITS)
+    assert engine.drawn == [drawn]
+    assert opened(picture).size == fit(LARGE, 100)
+    assert_quadrants(opened(picture))
+
+
+def test_nobody_looks_for_faces_where_pictures_are_drawn_at_their_own_size() -> None:
+    class Blind(IdentityEngine):
+        def find_faces(self, _photo: Rgb) -> tuple[float, ...]:
+            raise AssertionError
+
+    convert(saved(quadrants(), "PNG"), Options(100, Format.PNG), Blind(), LIMITS)
+
+
 @pytest.mark.parametrize("max_side", [32, 64, 160])
 def test_transparency_is_kept_at_every_size(max_side: int) -> None:
     image = quadrants((320, 240)).convert("RGBA")

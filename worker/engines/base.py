@@ -11,7 +11,8 @@ from typing import ClassVar, Final
 import numpy as np
 
 from shared.errors import EngineError, PictureTooLargeError, SakugaError, UnavailableError
-from shared.pipeline import ProgressCallback, Tensor, preprocess
+from shared.photos.decoding import Rgb
+from shared.pipeline import FaceFinder, ProgressCallback, Tensor, preprocess
 from shared.styles import Size
 
 PLENTY = 1 << 40  # bytes: where memory is no matter
@@ -44,6 +45,11 @@ def ignore_progress(_share: float) -> None:
     """Ignore the progress."""
 
 
+def find_no_faces(_photo: Rgb) -> tuple[float, ...]:
+    """Look for no faces."""
+    return ()
+
+
 def translated(error: Exception, what: str) -> SakugaError:
     """Translate a runtime's error; with too little memory a retry, or another node, may succeed."""
     if isinstance(error, MemoryError) or _SHORT_OF_MEMORY.search(str(error)):
@@ -60,6 +66,7 @@ class DrawingEngine(ABC):
     """A generator in the process that made it; make one per process, after the fork."""
 
     drawn_at: int | None = None  # as the style has it
+    find_faces: FaceFinder = staticmethod(find_no_faces)
     resident_bytes: ClassVar[int]  # interpreter, runtime and weights
     failures: ClassVar[tuple[type[Exception], ...]] = (RuntimeError, MemoryError)  # what the runtime raises
 
