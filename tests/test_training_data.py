@@ -361,10 +361,12 @@ def test_features_of_small_faces_weigh_more() -> None:
     assert weights == [FEATURE_WEIGHT, FEATURE_WEIGHT, 2 * FEATURE_WEIGHT, MOST_WEIGHT, MOST_WEIGHT]
 
 
-def test_a_picture_smaller_than_a_crop_is_reflected(pairs: Pairs) -> None:
-    photo, _, _ = cut_crop(pairs.others[0], 110, np.random.default_rng(3))
+def test_a_picture_smaller_than_a_crop_is_reflected_and_what_is_reflected_weighs_nothing(pairs: Pairs) -> None:
+    photo, _, weight = cut_crop(pairs.others[0], 110, np.random.default_rng(3))
     assert photo.shape == (110, 110, 3)
     np.testing.assert_array_equal(photo[90:], photo[70:90][::-1])
+    assert weight[90:].max() == 0
+    assert weight[:90].min() == 1
 
 
 def test_photos_are_degraded_mildly() -> None:

@@ -56,7 +56,8 @@ def cut_crop(pair: Pair, crop: int, rng: np.random.Generator) -> tuple[Rgb, Rgb,
     """Cut a square of photo and target (crop, crop, 3) and its weight map (crop, crop), near a face or anywhere.
 
     Without people it may be mirrored; the light in drawn eyes is always on the left, and mirrored it would be averaged
-    away. A picture that is too small is reflected at its border; what is reflected weighs 1.
+    away. A picture that is too small is reflected at its border; what is reflected weighs nothing: eyes would be lit from
+    the other side there, too.
     """
     room = [max(0, length - crop) for length in pair.photo.shape[:2]]
     top, left = (int(rng.integers(0, length + 1)) for length in room)
@@ -101,6 +102,7 @@ def _weight_map(pair: Pair, top: int, left: int, crop: int) -> WeightMap:
         of_features = feature_weight(float(np.ptp(points[:, 1])))
         for numbers, growth, factor in FEATURES:
             _fill_hull(weights, grown(points[list(numbers)], growth), factor * of_features)
+    weights[height:] = weights[:, width:] = 0
     return weights
 
 
