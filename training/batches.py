@@ -56,8 +56,8 @@ def cut_crop(pair: Pair, crop: int, rng: np.random.Generator) -> tuple[Rgb, Rgb,
     """Cut a square of photo and target (crop, crop, 3) and its weight map (crop, crop), near a face or anywhere.
 
     Without people it may be mirrored; the light in drawn eyes is always on the left, and mirrored it would be averaged
-    away. A picture that is too small is reflected at its border; what is reflected weighs nothing: eyes would be lit from
-    the other side there, too.
+    away. A picture that is too small is reflected at its border; what is reflected weighs nothing, since eyes in it
+    would be lit from the other side.
     """
     room = [max(0, length - crop) for length in pair.photo.shape[:2]]
     top, left = (int(rng.integers(0, length + 1)) for length in room)
