@@ -209,6 +209,18 @@ def test_skin_of_every_tone_keeps_its_lightness(skin: Colour) -> None:
     assert after["sumi"] == pytest.approx(before, abs=16)
 
 
+@pytest.mark.parametrize("skin", SKINS)
+def test_skin_that_is_half_in_shade_keeps_its_lightness(skin: Colour) -> None:
+    photo, known = portrait(skin)
+    lit = 1 / (1 + np.exp((np.arange(WIDTH) / WIDTH - 0.5) * 18))[None, :, None]
+    photo = (photo * (0.6 + 0.4 * lit)).astype(np.uint8)
+    before = np.median(lightness(photo)[cheeks()])
+    lighter = {style: np.median(lightness(drawn)[cheeks()]) - before for style, drawn in render_all(photo, known).items()}
+    assert -2 < lighter["hinata"] < 12
+    assert -4 < lighter["yoi"] < 4
+    assert 4 < lighter["sumi"] < 16  # on white paper
+
+
 def test_darker_skin_stays_the_darker() -> None:
     drawn = [render_all(*portrait(skin)) for skin in SKINS[::2]]
     for style in GRADES:
