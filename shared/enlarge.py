@@ -19,7 +19,7 @@ from shared.photos.decoding import Rgb
 
 _BAND_PIXELS: Final = 1 << 15  # enlarged at a time: what a core's cache holds
 _STEEPEST: Final = 4.0  # reached where the picture is two and a half times as large as the drawing
-_ROUNDING: Final = 0.5  # of the drawing's single-pixel corners, before they are steepened; reached at twice the size
+_ROUNDING: Final = 0.9  # of single-pixel corners and ripples, before they are steepened; reached at twice the size
 _WINDOW: Final = 5  # pixels each way, in which it is seen how the drawing follows the photo
 _REACH: Final = _WINDOW // 2 + 1  # pixels of the drawing, each way, that what is told of one depends on
 _NOISE: Final = 100.0  # levels squared; what varies less, in the photo or the drawing, is grain

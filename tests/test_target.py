@@ -215,7 +215,8 @@ def test_skin_that_is_half_in_shade_keeps_its_lightness(skin: Colour) -> None:
     lit = 1 / (1 + np.exp((np.arange(WIDTH) / WIDTH - 0.5) * 18))[None, :, None]
     photo = (photo * (0.6 + 0.4 * lit)).astype(np.uint8)
     before = np.median(lightness(photo)[cheeks()])
-    lighter = {style: np.median(lightness(drawn)[cheeks()]) - before for style, drawn in render_all(photo, known).items()}
+    drawn = render_all(photo, known)
+    lighter = {style: np.median(lightness(picture)[cheeks()]) - before for style, picture in drawn.items()}
     assert -2 < lighter["hinata"] < 12
     assert -4 < lighter["yoi"] < 4
     assert 4 < lighter["sumi"] < 16  # on white paper

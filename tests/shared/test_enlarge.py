@@ -107,6 +107,14 @@ def test_flat_areas_stay_flat_whatever_the_photo_shows() -> None:
     assert (enlarge(drawing, shrunk(guide), guide) == (17, 99, 203)).all()
 
 
+@pytest.mark.parametrize("axes", [(0,), (1,), (0, 1)])
+def test_a_ripple_from_pixel_to_pixel_is_not_steepened_into_a_grid(axes: tuple[int, ...]) -> None:
+    ripple = sum(np.indices((120, 160))[axis] for axis in axes) % 2 * 6
+    drawing = np.repeat((120 + ripple).astype(np.uint8)[..., None], 3, 2)
+    picture = enlarge(drawing, shrunk(grey((512, 384))), grey((512, 384)))
+    assert np.ptp(picture[16:-16, 16:-16]) <= 3
+
+
 def test_a_soft_shade_stays_soft() -> None:
     drawing = np.repeat(np.linspace(40, 200, SMALL[0]).round().astype(np.uint8)[None, :, None], SMALL[1], 0)
     drawing = np.repeat(drawing, 3, 2)
