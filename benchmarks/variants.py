@@ -74,7 +74,7 @@ def bare(settings: Settings, name: EngineName, style: Style, threads: int) -> Dr
     photos = (
         decode(BytesIO(_one_of(number)), LIMITS, max_side=SIDE, drawn_at=engine.drawn_at) for number in range(VARIETY)
     )
-    drawn = (pipeline.to_draw(photo.rgb, engine.drawn_at, photo.size, engine.find_faces(photo.rgb)) for photo in photos)
+    drawn = (pipeline.to_draw(photo.rgb, engine, photo.size) for photo in photos)
     tensors = [pipeline.preprocess(rgb, engine)[0] for rgb in drawn]
     return lambda number: engine.generate(tensors[number % VARIETY], ignore_progress)
 

@@ -97,8 +97,10 @@ def _torch(_: Settings) -> str:
 
 
 def _styles(settings: Settings) -> str:
+    from worker.engines.faces import require_detector
     from worker.weights import load_generator
 
+    require_detector()
     styles = installed_styles(settings.data_dir)
     for style in styles.values():
         load_generator(style)

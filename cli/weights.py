@@ -11,7 +11,7 @@ import numpy as np
 from shared.errors import InvalidValueError, SakugaError, UnknownStyleError, WeightsError
 from shared.photos.decoding import Rgb, decode
 from shared.photos.formats import Limits
-from shared.pipeline import FaceFinder, to_draw
+from shared.pipeline import DrawnAt, to_draw
 from shared.settings import MAX_SIDE_DEFAULT, Settings
 from shared.styles import BUNDLED_WEIGHTS, Style, imported_weights, installed_styles, read_manifest, write_manifest
 from worker.capacity import available_memory
@@ -75,14 +75,14 @@ def quantise_style(
         SakugaError: there is no such style, it has a recipe that is not to be replaced, its folder cannot be written
             to, a photo cannot be read, or there are too few.
     """
+    from worker.engines.faces import FaceDetector
     from worker.engines.quantise import make_recipe
-    from worker.faces import BlazeFace
 
     style = installed_styles(settings.data_dir)[name]
     _require_room_for_recipe(style, replace=replace)  # first: calibrating takes minutes
     limits = Limits(settings.max_upload_bytes, settings.max_megapixels)
-    find_faces = BlazeFace()
-    recipe = make_recipe(style, [_read(photo, style, limits, find_faces) for photo in photos], report)
+    draws = DrawnAt(style.drawn_at, FaceDetector().face_heights)
+    recipe = make_recipe(style, [_read(photo, draws, limits) for photo in photos], report)
     write_recipe(style, recipe)
     return recipe
 
@@ -97,11 +97,11 @@ def _require_room_for_recipe(style: Style, *, replace: bool) -> None:
         raise WeightsError(f"The 8-bit recipe of {style.name} cannot be saved in {style.folder}: {reason}.") from error
 
 
-def _read(photo: Path, style: Style, limits: Limits, find_faces: FaceFinder) -> Rgb:
+def _read(photo: Path, draws: DrawnAt, limits: Limits) -> Rgb:
     try:
         with photo.open("rb") as file:
-            decoded = decode(file, limits, max_side=MAX_SIDE_DEFAULT, drawn_at=style.drawn_at)
-            return to_draw(decoded.rgb, style.drawn_at, decoded.size, find_faces(decoded.rgb))
+            decoded = decode(file, limits, max_side=MAX_SIDE_DEFAULT, drawn_at=draws.drawn_at)
+            return to_draw(decoded.rgb, draws, decoded.size)
     except SakugaError as error:
         raise InvalidValueError(f"{photo}: {error.detail}") from error
 

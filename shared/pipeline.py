@@ -37,15 +37,12 @@ Checkpoint = Callable[[Stage, float], None]
 ProgressCallback = Callable[[float], None]
 """Called with the progress, 0..1."""
 
-FaceFinder = Callable[[Rgb], Collection[float]]
-"""Tells the heights of faces in a photo, from forehead to chin, as shares of its longest side; may tell one twice."""
+FaceHeights = Callable[[Rgb], Collection[float]]
+"""Tells the heights of faces in a photo, from forehead to chin, as shares of its longest side; one may come twice."""
 
 
-class Engine(Protocol):
-    """A warmed generator of one style."""
-
-    multiple: int  # height and width must be multiples of this
-    margin: int  # reflected pixels wanted around the picture
+class Draws(Protocol):
+    """The size at which something draws."""
 
     @property
     def drawn_at(self) -> int | None:
@@ -53,9 +50,24 @@ class Engine(Protocol):
         ...
 
     @property
-    def find_faces(self) -> FaceFinder:
-        """Looks for the faces in every photo that is drawn at one size: close-ups are drawn smaller."""
+    def face_heights(self) -> FaceHeights:
+        """Measures the faces of a photo, where `drawn_at` is set: close-ups are drawn smaller."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnAt:
+    """The size at which weights draw, without an engine."""
+
+    drawn_at: int | None
+    face_heights: FaceHeights
+
+
+class Engine(Draws, Protocol):
+    """A warmed generator of one style."""
+
+    multiple: int  # height and width must be multiples of this
+    margin: int  # reflected pixels wanted around the picture
 
     def generate(self, photo: Tensor, report: ProgressCallback) -> Tensor:
         """Map (1, 3, H, W) in -1..1 to the same shape and, before clipping, range; `report` may raise to stop."""
@@ -108,7 +120,7 @@ def convert(
         decoded = decode(file, limits, max_side=options.max_side, drawn_at=engine.drawn_at, within=decoding)
     with clock.stage(Stage.PREPROCESS):
         whole = _on_white(decoded)
-        base = to_draw(whole, engine.drawn_at, decoded.size, _faces(whole, engine))
+        base = to_draw(whole, engine, decoded.size)
         prepared, box = preprocess(base, engine)
     with clock.stage(Stage.GENERATE):
         generated = engine.generate(prepared, lambda share: checkpoint(Stage.GENERATE, _generating(share)))
@@ -124,20 +136,17 @@ def convert(
 
 def draw(photo: Rgb, engine: Engine) -> Rgb:
     """Draw a photo that is decoded already, at its own size, as `convert` does."""
-    base = to_draw(photo, engine.drawn_at, faces=_faces(photo, engine))
+    base = to_draw(photo, engine)
     prepared, box = preprocess(base, engine)
     drawing = postprocess(engine.generate(prepared, lambda _share: None), box)
     return _brought_to(_size(photo), drawing, base, photo)
 
 
-def to_draw(
-    photo: Rgb, drawn_at: int | None, size: tuple[int, int] | None = None, faces: Collection[float] = ()
-) -> Rgb:
-    """Bring a photo to the size at which weights draw it.
-
-    `size` (width, height) is that of the photo before it was decoded smaller; `faces` are as in `drawn_side`.
-    """
-    return photo if drawn_at is None else _resized(photo, drawn_size(size or _size(photo), drawn_at, faces))
+def to_draw(photo: Rgb, draws: Draws, size: tuple[int, int] | None = None) -> Rgb:
+    """Bring a photo to the size at which it is drawn; `size` (w, h) is the photo's before it was decoded smaller."""
+    if draws.drawn_at is None:
+        return photo
+    return _resized(photo, drawn_size(size or _size(photo), draws.drawn_at, draws.face_heights(photo)))
 
 
 def preprocess(rgb: Rgb, engine: Engine) -> tuple[Tensor, tuple[slice, slice]]:
@@ -162,10 +171,6 @@ def postprocess(generated: Tensor, box: tuple[slice, slice]) -> Rgb:
     for channel in range(3):  # one by one: what is slow is to write bytes across each other
         picture[..., channel] = levels[channel]
     return picture
-
-
-def _faces(photo: Rgb, engine: Engine) -> Collection[float]:
-    return engine.find_faces(photo) if engine.drawn_at else ()
 
 
 def _brought_to(size: tuple[int, int], drawing: Rgb, base: Rgb, photo: Rgb) -> Rgb:

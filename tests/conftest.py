@@ -337,7 +337,7 @@ class ToyEngine:
     drawn_at: int | None = None
     faces: tuple[float, ...] = ()  # found in every photo
 
-    def find_faces(self, _photo: Rgb) -> tuple[float, ...]:
+    def face_heights(self, _photo: Rgb) -> tuple[float, ...]:
         return self.faces
 
     def generate(self, photo: Tensor, report: ProgressCallback) -> Tensor:  # noqa: ARG002

@@ -211,7 +211,7 @@ class _Negative:
     multiple, margin = 4, 0
     drawn_at: int | None = None
 
-    def find_faces(self, _photo: Rgb) -> tuple[float, ...]:
+    def face_heights(self, _photo: Rgb) -> tuple[float, ...]:
         return ()
 
     def generate(self, photo: Tensor, report: ProgressCallback) -> Tensor:  # noqa: ARG002

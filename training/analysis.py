@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 MESH_POINTS = 478
+LEAST_SEEN_FACE = 1 / 7  # of a photo's longest side, that the detector of `worker/engines/faces.py` sees
 
 Plane = npt.NDArray[np.float32]
 
@@ -39,8 +40,12 @@ class Analysis:
     sky: Plane
 
     def face_heights(self, size: tuple[int, int]) -> list[float]:
-        """How high each face is, from forehead to chin, as a share of the longest side of a photo of `size` (w, h)."""
-        return [float(np.ptp(face[:, 1])) * size[1] / max(size) for face in self.faces]
+        """The heights of faces, from forehead to chin, as shares of the longest side of a photo of `size` (w, h), 0..1.
+
+        Those that the detector of the service would not see are left out, so that a photo is taught as it is drawn.
+        """
+        heights = (float(np.ptp(face[:, 1])) * size[1] / max(size) for face in self.faces)
+        return [min(height, 1.0) for height in heights if height > LEAST_SEEN_FACE]
 
 
 def nothing_found(height: int, width: int) -> Analysis:

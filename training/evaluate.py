@@ -27,8 +27,8 @@ from training.photos import Rgb, read_photo, shrunk
 from training.target import GRADES, render
 from training.train import CHECKPOINT, read_checkpoint
 from worker.engines.base import PLENTY
+from worker.engines.faces import FaceDetector
 from worker.engines.torch_engine import TorchEngine
-from worker.faces import BlazeFace
 from worker.generator import AnimeGanV2, LightGenerator, Upsample
 from worker.weights import fill, load_generator, new_generator, read_tensors, recognise
 
@@ -74,13 +74,13 @@ def draw(generator: Generator, photo: Rgb, drawn_at: int | None = None) -> Rgb:
     """Draw as the service does, at the size of the photo; `drawn_at` as the style has it."""
     engine = TorchEngine(generator, memory=PLENTY)
     if drawn_at:
-        engine.drawn_at, engine.find_faces = drawn_at, _face_finder()
+        engine.draw_at(drawn_at, _face_detector().face_heights)
     return pipeline.draw(photo, engine)
 
 
 @cache
-def _face_finder() -> BlazeFace:
-    return BlazeFace()
+def _face_detector() -> FaceDetector:
+    return FaceDetector()
 
 
 def contact_sheet(rows: Sequence[tuple[Rgb, ...]], height: int = 360, title: str = "") -> Image.Image:

@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from shared.pipeline import to_draw
+from shared.photos.sizes import drawn_side
+from shared.pipeline import DrawnAt, to_draw
 from training.analysis import Analysis, nothing_found, read_analysis
 from training.photos import LARGEST_SIDE, Rgb, read_photo
 from training.view import SIDE
@@ -63,7 +64,7 @@ def pictures_of(photos: Sequence[Path], analyses: Path | None = None) -> list[Pi
     people = [photo for photo, analysis in known.items() if len(analysis.faces)]
     pictures = [
         *(Picture(_name(photo), (photo,)) for photo in photos),
-        *(_changed(photo, Kind.PIECE) for photo in photos if _is_large(photo)),
+        *(_changed(photo, Kind.PIECE) for photo, analysis in known.items() if _has_pieces(photo, analysis)),
         *(_changed(photo, Kind.OVERCAST) for photo in with_sky),
         *(sheet for across in SHEETS for sheet in _sheets(people, across)),
     ]
@@ -157,7 +158,7 @@ def _as_drawn(photo: Path, analyses: Path | None, drawn_at: int = SIDE) -> tuple
     """A photo as large as the service draws it for weights that draw at `drawn_at`, and what is known of it."""
     pixels = read_photo(photo, LARGEST_SIDE)
     faces = know(photo, _GLANCE, analyses).face_heights((pixels.shape[1], pixels.shape[0]))
-    return _with_analysis(photo, to_draw(pixels, drawn_at, faces=faces), analyses)
+    return _with_analysis(photo, to_draw(pixels, DrawnAt(drawn_at, lambda _photo: faces)), analyses)
 
 
 def _with_analysis(photo: Path, pixels: Rgb, analyses: Path | None) -> tuple[Rgb, Analysis]:
@@ -182,8 +183,10 @@ def _changed(photo: Path, kind: Kind) -> Picture:
     return Picture(f"{_name(photo)}-{kind}", (photo,), kind)
 
 
-def _is_large(photo: Path) -> bool:
-    return max(_size(photo)) >= CLOSER[0] * SIDE
+def _has_pieces(photo: Path, analysis: Analysis) -> bool:
+    """Whether a photo is so large that a piece of it shows things from nearer; close-ups are near already."""
+    size, closer = _size(photo), round(CLOSER[0] * SIDE)
+    return max(size) >= closer and not drawn_side(size, closer, analysis.face_heights(size)) < closer
 
 
 def _size(photo: Path) -> tuple[int, int]:

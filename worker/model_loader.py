@@ -20,7 +20,7 @@ from shared.settings import MAX_SIDE_DEFAULT, Settings
 from shared.styles import Style
 from worker.engines.artefacts import Artefacts, open_artefact
 from worker.engines.base import DrawingEngine
-from worker.faces import BlazeFace
+from worker.engines.faces import FaceDetector, require_detector
 from worker.process_memory import trim_heap
 from worker.tuning_profile import candidates
 
@@ -71,6 +71,8 @@ class ModelLoader:
             SakugaError: there is no such style, or its weights cannot be used.
         """
         engine = self.prepare(name)
+        if self._styles[name].drawn_at:
+            require_detector()
         gc.collect()
         gc.freeze()
         log.info("engine prepared", style=name, engine=engine)
@@ -81,28 +83,29 @@ class ModelLoader:
         Raises:
             SakugaError: there is no such style, its weights cannot be used, or the engine draws wrong pictures here.
         """
+        detector = self._face_detector if self._styles[name].drawn_at else None  # no other engine helps if it fails
         while name not in self._engines:
             prepared = self._prepare(name)
             with self._falling_back(name):
-                self._engines[name] = self._open(name, prepared)
+                self._engines[name] = self._open(name, prepared, detector)
         engine = self._engines[name]
         if self._at_work and self._at_work is not engine:
             self._at_work.rest()
         self._at_work = engine
         return engine
 
-    def _open(self, name: str, prepared: "_Prepared") -> DrawingEngine:
+    def _open(self, name: str, prepared: "_Prepared", detector: FaceDetector | None) -> DrawingEngine:
         engine = prepared.open(threads=self._threads, memory=self._memory)
-        if drawn_at := self._styles[name].drawn_at:
-            engine.drawn_at, engine.find_faces = drawn_at, self._face_finder
+        if (drawn_at := self._styles[name].drawn_at) and detector:
+            engine.draw_at(drawn_at, detector.face_heights)
         engine.warm(engine.drawn_at or MAX_SIDE_DEFAULT)
         trim_heap()
         log.info("engine warm", style=name, engine=prepared.engine, threads=self._threads)
         return engine
 
     @cached_property
-    def _face_finder(self) -> BlazeFace:
-        return BlazeFace()
+    def _face_detector(self) -> FaceDetector:
+        return FaceDetector()
 
     def _prepare(self, name: str) -> "_Prepared":
         while name not in self._prepared:

@@ -6,7 +6,8 @@ from typing import Final
 
 MAX_ENLARGED: Final = 2  # times, of a small photo to be drawn
 LARGEST_FACE: Final = 220  # pixels from forehead to chin, as it is drawn: larger ones would hardly look drawn
-SMALLEST_FACE: Final = 72  # pixels likewise, below which no face gets because another one is large
+LEAST_SHRUNK_FACE: Final = 72  # pixels likewise, below which no face is shrunk because another one is large
+CLOSE_UP_STEP: Final = 32  # pixels: hardly any photo is drawn at two sizes because its face is measured a little off
 
 
 def fit(size: tuple[float, float], max_side: int) -> tuple[int, int]:
@@ -30,11 +31,11 @@ def drawn_side(size: tuple[int, int], drawn_at: int, faces: Collection[float] = 
 
     Of a long photo the shortest side would not be enough to see anything in. It is a third of `drawn_at` at the least,
     as long as that is no more to draw than a square. A close-up is drawn smaller, so that its lines and areas fit the
-    face; `faces` are the heights of all faces, from forehead to chin, as shares of the photo's longest side.
+    face; `faces` are the heights of all faces, from forehead to chin, as shares of the photo's longest side, 0..1.
     """
     shape = max(size) / min(size)
     side = drawn_at * max(1.0, min(shape / 3, math.sqrt(shape)))
     if not faces:
         return round(side)
-    closest = min(1.0, LARGEST_FACE / (max(faces) * side))
-    return round(side * max(closest, min(1.0, SMALLEST_FACE / (min(faces) * side))))
+    close = max(LARGEST_FACE / max(faces), min(LEAST_SHRUNK_FACE / min(faces), side))
+    return round(side) if close >= side else int(close) // CLOSE_UP_STEP * CLOSE_UP_STEP

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Concatenate, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
+    from shared.photos.decoding import Rgb
     from shared.pipeline import ProgressCallback, Tensor
 
 CRASHES, EATS_MEMORY, HANGS, SLEEPS = 61, 67, 73, 79  # widths in pixels
@@ -75,6 +76,9 @@ class Stub:
     multiple = 4
     margin = 0
     drawn_at: int | None = None
+
+    def face_heights(self, _photo: "Rgb") -> tuple[float, ...]:
+        return ()
 
     def generate(self, photo: "Tensor", report: "ProgressCallback") -> "Tensor":  # noqa: ARG002  as engines do
         return photo

@@ -523,12 +523,12 @@ def test_a_long_photo_is_drawn_with_enough_of_its_short_side() -> None:
         ((), 640),
         ((0.1, 0.2), 640),
         ((0.34,), 640),
-        ((0.5,), 440),
-        ((1.0,), 220),
-        ((0.5, 0.49, 0.52), 423),  # one face, told thrice
-        ((0.8, 0.4), 275),
-        ((0.8, 0.2), 360),  # the smaller one stays 72 pixels high
-        ((0.8, 0.1), 640),
+        ((0.36, 0.35), 608),  # 611, in steps of 32 pixels
+        ((0.5,), 416),
+        ((1.0,), 192),
+        ((0.5, 0.49, 0.52), 416),  # one face, told thrice
+        ((0.8, 0.4), 256),
+        ((0.8, 0.2), 352),  # the smaller one stays 70 pixels high
     ],
 )
 def test_a_close_up_is_drawn_smaller(faces: tuple[float, ...], side: int) -> None:
@@ -539,23 +539,32 @@ def test_a_close_up_is_drawn_smaller(faces: tuple[float, ...], side: int) -> Non
 def test_a_long_or_small_close_up_is_drawn_with_its_face_as_high_as_others() -> None:
     assert drawn_side((4000, 500), 640, [0.125]) == drawn_side((4000, 500), 640)  # 213 pixels
     assert drawn_side((4000, 1000), 640, [0.25]) == drawn_side((4000, 1000), 640) == 853
-    assert drawn_side((4000, 1000), 640, [0.3]) == 733
+    assert drawn_side((4000, 1000), 640, [0.3]) == 704
     assert drawn_size((100, 100), 640, [0.9]) == (200, 200)  # twofold, as without the face
 
 
-@pytest.mark.parametrize(("faces", "drawn"), [((), (64, 56)), ((0.9,), (64, 56)), ((4.0,), (56, 48))])
-def test_a_picture_is_as_large_however_its_faces_are(faces: tuple[float, ...], drawn: tuple[int, int]) -> None:
-    engine = SmallEngine()
-    engine.faces = faces
-    picture = convert(saved(quadrants(LARGE), "PNG"), Options(100, Format.PNG), engine, LIMITS)
-    assert engine.drawn == [drawn]
-    assert opened(picture).size == fit(LARGE, 100)
-    assert_quadrants(opened(picture))
+class CloseUps(SmallEngine):
+    """Draws at 320 pixels, and sees a face in every photo."""
+
+    drawn_at = 320
+    faces = (0.9,)
 
 
-def test_nobody_looks_for_faces_where_pictures_are_drawn_at_their_own_size() -> None:
+@pytest.mark.parametrize("max_side", [100, 320, 700])
+def test_a_close_up_is_drawn_smaller_and_its_picture_is_as_large_as_others(max_side: int) -> None:
+    engine, photo = CloseUps(), quadrants(LARGE)
+    picture = convert(saved(photo, "PNG"), Options(max_side, Format.PNG), engine, LIMITS)
+    drawn = draw(np.asarray(photo), engine)
+    assert engine.drawn == [(224, 176)] * 2
+    assert opened(picture).size == fit(LARGE, max_side)
+    assert drawn.shape == (*LARGE[::-1], 3)
+    for result in (opened(picture), Image.fromarray(drawn)):
+        assert_quadrants(result)
+
+
+def test_faces_are_not_measured_where_pictures_are_drawn_at_their_own_size() -> None:
     class Blind(IdentityEngine):
-        def find_faces(self, _photo: Rgb) -> tuple[float, ...]:
+        def face_heights(self, _photo: Rgb) -> tuple[float, ...]:
             raise AssertionError
 
     convert(saved(quadrants(), "PNG"), Options(100, Format.PNG), Blind(), LIMITS)

@@ -11,8 +11,7 @@ from typing import ClassVar, Final
 import numpy as np
 
 from shared.errors import EngineError, PictureTooLargeError, SakugaError, UnavailableError
-from shared.photos.decoding import Rgb
-from shared.pipeline import FaceFinder, ProgressCallback, Tensor, preprocess
+from shared.pipeline import FaceHeights, ProgressCallback, Tensor, preprocess
 from shared.styles import Size
 
 PLENTY = 1 << 40  # bytes: where memory is no matter
@@ -45,11 +44,6 @@ def ignore_progress(_share: float) -> None:
     """Ignore the progress."""
 
 
-def find_no_faces(_photo: Rgb) -> tuple[float, ...]:
-    """Look for no faces."""
-    return ()
-
-
 def translated(error: Exception, what: str) -> SakugaError:
     """Translate a runtime's error; with too little memory a retry, or another node, may succeed."""
     if isinstance(error, MemoryError) or _SHORT_OF_MEMORY.search(str(error)):
@@ -66,7 +60,7 @@ class DrawingEngine(ABC):
     """A generator in the process that made it; make one per process, after the fork."""
 
     drawn_at: int | None = None  # as the style has it
-    find_faces: FaceFinder = staticmethod(find_no_faces)
+    face_heights: FaceHeights  # set where `drawn_at` is
     resident_bytes: ClassVar[int]  # interpreter, runtime and weights
     failures: ClassVar[tuple[type[Exception], ...]] = (RuntimeError, MemoryError)  # what the runtime raises
 
@@ -80,6 +74,10 @@ class DrawingEngine(ABC):
         self.activation_bytes = activation_bytes
         self._memory = memory - self.resident_bytes
         self._s_per_pixel = 0.0
+
+    def draw_at(self, side: int, face_heights: FaceHeights) -> None:
+        """Have photos drawn at a longest side of `side` pixels, and close-ups smaller."""
+        self.drawn_at, self.face_heights = side, face_heights
 
     def generate(self, photo: Tensor, report: ProgressCallback = ignore_progress) -> Tensor:
         """Run the network on (1, 3, H, W) in -1..1; H and W are multiples of `multiple`.

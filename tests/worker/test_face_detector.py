@@ -1,0 +1,164 @@
+"""The face detector, on the photos that scikit-image brings."""
+
+from io import BytesIO
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+from structlog.testing import capture_logs
+
+from shared.conversion import Options
+from shared.errors import EngineError, SakugaError, UnavailableError, WeightsError
+from shared.photos.decoding import Rgb, decode
+from shared.photos.formats import Format, Limits
+from shared.photos.sizes import drawn_side
+from shared.pipeline import ProgressCallback, Tensor, convert
+from shared.settings import Settings
+from shared.styles import BUNDLED_WEIGHTS, Styles
+from worker.engines import faces
+from worker.engines.faces import FaceDetector
+from worker.model_loader import loader_for
+from worker.tune import SIDE, sample_photo
+
+LIMITS = Limits(max_bytes=32 << 20, max_megapixels=64)
+FOREHEAD_TO_CHIN = 108  # pixels of the astronaut's face, by a mesh of 478 points
+
+
+@pytest.fixture(scope="module")
+def detector() -> FaceDetector:
+    return FaceDetector()
+
+
+def astronaut(side: int, *, corner: tuple[int, int] = (0, 0)) -> Rgb:
+    """A square of the photo of a woman; her face is in the middle of one of 200 pixels at (125, 15)."""
+    left, top = corner
+    return np.asarray(skimage.data.astronaut()[top : top + side, left : left + side])  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize(("side", "corner"), [(512, (0, 0)), (300, (80, 0)), (200, (125, 15)), (150, (145, 35))])
+def test_the_height_of_a_face_is_measured(detector: FaceDetector, side: int, corner: tuple[int, int]) -> None:
+    heights = detector.face_heights(astronaut(side, corner=corner))
+    assert max(heights) * side == pytest.approx(FOREHEAD_TO_CHIN, rel=0.15)
+
+
+@pytest.mark.parametrize("larger", [0.5, 2, 5])
+@pytest.mark.parametrize("crop", [np.s_[:, 60:], np.s_[60:, :]])
+def test_a_face_is_found_at_every_size_and_shape(
+    detector: FaceDetector, larger: float, crop: tuple[slice, ...]
+) -> None:
+    close = astronaut(200, corner=(125, 5))[crop]
+    size = round(close.shape[1] * larger), round(close.shape[0] * larger)
+    heights = detector.face_heights(np.asarray(Image.fromarray(close).resize(size)))
+    assert max(heights) * 200 == pytest.approx(FOREHEAD_TO_CHIN, rel=0.25)
+
+
+@pytest.mark.parametrize("name", ["chelsea", "coffee", "rocket", "brick", "grass", "moon"])
+def test_no_face_is_found_where_none_is(detector: FaceDetector, name: str) -> None:
+    assert detector.face_heights(np.asarray(Image.fromarray(getattr(skimage.data, name)()).convert("RGB"))) == []
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (1, 2000), (2000, 16), (7, 9)])
+def test_photos_of_any_shape_can_be_looked_at(detector: FaceDetector, shape: tuple[int, int]) -> None:
+    assert detector.face_heights(np.full((*shape, 3), 128, np.uint8)) == []
+
+
+def test_a_lack_of_memory_is_told_as_such(detector: FaceDetector, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def infer(self, *_inputs: object, **_options: object) -> None:
+            raise RuntimeError("could not allocate memory")
+
+    monkeypatch.setattr(detector, "_request", Full())
+    with pytest.raises(UnavailableError):
+        detector.face_heights(astronaut(200))
+
+
+def test_an_upside_down_face_is_not_taken_for_a_larger_one(detector: FaceDetector) -> None:
+    with Image.open(BUNDLED_WEIGHTS / "hinata-light.webp") as image:
+        photo = image.convert("RGB").resize((1024, 1024))
+    assert max(detector.face_heights(np.asarray(photo)), default=0) < 0.3
+    assert detector.face_heights(np.asarray(photo.rotate(180))) == []
+
+
+def test_two_faces_are_measured(detector: FaceDetector) -> None:
+    near = Image.fromarray(astronaut(200, corner=(125, 5)))
+    both = Image.new("RGB", (400, 300), (90, 90, 90))
+    both.paste(near, (0, 50))
+    both.paste(near.resize((120, 120)), (270, 20))
+    heights = [height * 400 for height in detector.face_heights(np.asarray(both))]
+    assert max(heights) == pytest.approx(FOREHEAD_TO_CHIN, rel=0.15)
+    assert min(heights) == pytest.approx(0.6 * FOREHEAD_TO_CHIN, rel=0.2)
+
+
+def test_the_heights_of_faces_are_possible_ones(detector: FaceDetector, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wrong:
+        def infer(self, *_inputs: object, **_options: object) -> None: ...
+
+        def get_tensor(self, name: str) -> SimpleNamespace:
+            shape = (1, 896, 16) if name == "regressors" else (1, 896, 1)
+            data = np.full(shape, 9, np.float32)
+            if name == "regressors":
+                data[0, :, 3] = np.repeat((0, -50, 5000, 64), 224)
+            return SimpleNamespace(data=data)
+
+    monkeypatch.setattr(detector, "_request", Wrong())
+    assert {round(height, 2) for height in detector.face_heights(astronaut(200))} == {1.0, 0.54}
+
+
+@pytest.mark.parametrize("content", [None, b"", b"TFL3"])
+def test_a_missing_or_damaged_detector_is_told_before_and_after_the_fork(
+    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "net.tflite"
+    if content is not None:
+        file.write_bytes(content)
+    monkeypatch.setattr(faces, "NET", file)
+    loader = loader_for(Settings(), Styles(BUNDLED_WEIGHTS), threads=1, memory=1 << 31)
+    for use in (loader.preload, loader.engine):
+        with pytest.raises(WeightsError, match="face detector"):
+            use("hinata-light")
+
+
+@pytest.mark.parametrize(("reason", "error"), [("std::bad_alloc", UnavailableError), ("no such node", EngineError)])
+def test_a_detector_that_cannot_be_opened_is_told_once(
+    reason: str, error: type[SakugaError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object) -> None:
+        raise RuntimeError(reason)
+
+    monkeypatch.setattr("openvino.Core.compile_model", fail)
+    with pytest.raises(error), capture_logs() as logs:
+        loader_for(Settings(), Styles(BUNDLED_WEIGHTS), threads=1, memory=1 << 31).engine("hinata-light")
+    assert logs == []  # no other engine is tried
+
+
+@pytest.mark.parametrize("max_side", [512, 1024, 2048])
+def test_a_close_up_is_drawn_smaller(max_side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = loader_for(Settings(), Styles(BUNDLED_WEIGHTS), threads=1, memory=1 << 31).engine("hinata-light")
+    drawn, generate = [], engine.generate
+
+    def watched(photo: Tensor, report: ProgressCallback) -> Tensor:
+        drawn.append(photo.shape[2] - 2 * engine.margin)
+        return generate(photo, report)
+
+    monkeypatch.setattr(engine, "generate", watched)
+    buffer = BytesIO()
+    Image.fromarray(astronaut(150, corner=(145, 35))).resize((1600, 1600)).save(buffer, "JPEG", quality=92)
+    picture = convert(buffer.getvalue(), Options(max_side, Format.PNG), engine, LIMITS)
+    assert (picture.width, picture.height) == (min(1600, max_side),) * 2
+    assert drawn == [288]  # the face is 207 pixels high
+
+
+def test_imported_weights_do_without_the_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faces, "NET", tmp_path / "missing")
+    style = Styles(BUNDLED_WEIGHTS)["hinata-light"].model_copy(update={"drawn_at": None})
+    loader = loader_for(Settings(), {"hinata-light": style}, threads=1, memory=1 << 31)
+    loader.preload("hinata-light")
+    assert loader.engine("hinata-light").drawn_at is None
+
+
+def test_what_is_measured_draws_at_full_size(detector: FaceDetector) -> None:
+    photo = decode(BytesIO(sample_photo()), LIMITS, max_side=SIDE).rgb
+    assert drawn_side((SIDE, SIDE), 640, detector.face_heights(photo)) == 640
