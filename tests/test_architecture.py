@@ -167,6 +167,11 @@ def test_only_workers_and_their_tools_know_an_engine() -> None:
     assert {file.split("/")[0] for file in users} <= {"worker", "training", "benchmarks"}
 
 
+def test_runtimes_but_torch_are_imported_where_their_telemetry_is_off() -> None:
+    users = {file for file, name in imports_of("worker") if name.split(".")[0] in ENGINES - {"torch"}}
+    assert {str(Path(file).parent) for file in users} == {"worker/engines"}
+
+
 def test_only_the_web_knows_flask() -> None:
     users = {file for part in PARTS for file, name in imports_of(part) if name.split(".")[0] == "flask"}
     assert {file.split("/")[0] for file in users} == {"web"}

@@ -61,7 +61,7 @@ class DrawingEngine(ABC):
 
     drawn_at: int | None = None  # as the style has it
     face_heights: FaceHeights  # set where `drawn_at` is
-    resident_bytes: ClassVar[int]  # interpreter, runtime and weights
+    resident_bytes: ClassVar[int]  # interpreter, runtime, weights and face detector
     failures: ClassVar[tuple[type[Exception], ...]] = (RuntimeError, MemoryError)  # what the runtime raises
 
     def __init__(self, size: Size, *, memory: int, activation_bytes: int) -> None:
