@@ -154,7 +154,7 @@ class _ProgressReporter:
 def _learn(job: Job, picture: Picture, services: Services) -> None:
     """Update the measured pace and the accuracy of estimates."""
     took_ms = 1000 * sum(picture.timings[f"{stage}_s"] for stage in (Stage.GENERATE, Stage.POSTPROCESS))
-    pixels = max(MIN_PIXELS, picture.width * picture.height)  # as it was admitted; a small one may be drawn larger, a close-up smaller
+    pixels = max(MIN_PIXELS, picture.width * picture.height)  # as admitted, whatever the size at which it was drawn
     services.estimates.record_pace(job.style, took_ms / (pixels / 1e6))
     finished_at = job.finished_at or job.created_at
     services.estimates.record_eta_error(job.initial_eta_s, finished_at - job.created_at)
