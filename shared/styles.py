@@ -61,21 +61,30 @@ class Style(BaseModel):
 
 
 class Styles(Mapping[str, Style]):
-    """All styles of a node by name; the operator's manifest wins over the bundled one."""
+    """All styles of a node by name; the operator's manifest wins over the bundled one.
+
+    A name may lack the size (`sumi`): it then means the fastest that is installed.
+    """
 
     def __init__(self, *folders: Path) -> None:
         """Read `manifest.toml` of every folder that has one."""
         self._styles = {style.name: style for folder in folders for style in read_manifest(folder)}
+        slowest_first = sorted(self._styles.values(), key=lambda style: -style.size.gmac_per_megapixel)
+        self._by_any_name = {style.look: style for style in slowest_first} | self._styles
 
     def __getitem__(self, name: str) -> Style:
         try:
-            return self._styles[name]
+            return self._by_any_name[name]
         except KeyError:
             known = ", ".join(self._styles) or "(none installed)"
             raise UnknownStyleError(f"style must be one of: {known}.") from None
 
+    def full_name(self, name: str) -> str:
+        """Return the name of a style with its size; one that is not installed keeps its name."""
+        return self[name].name if name in self else name
+
     def __contains__(self, name: object) -> bool:
-        return name in self._styles
+        return name in self._by_any_name
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._styles)

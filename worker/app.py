@@ -63,7 +63,7 @@ class Node:
         A child opens connections of its own: over one of its parent it could read the answer to another command.
         """
         self.services = connect(self.settings)
-        self.models.engine(self.settings.style)
+        self.models.engine(self.services.default_style)
         Repeating("heartbeat", HEARTBEAT_S, Heartbeat(self.services.workers)).start()
 
 
@@ -121,7 +121,7 @@ def create_app(settings: Settings, capacity: Capacity) -> Celery:
         SakugaError: the default style is not there or its weights cannot be used.
     """
     node = Node(settings, capacity)
-    node.models.preload(settings.style)
+    node.models.preload(node.services.default_style)
     app = celery_app(settings)
     _add_task(app, node)
     _add_lease(app, node)

@@ -16,8 +16,9 @@ from shared.styles import Style, installed_styles
 def styles() -> None:
     """List the styles installed on this machine."""
     settings = load_settings()
-    for style in installed_styles(settings.data_dir).values():
-        mark = " (default)" if style.name == settings.style else ""
+    installed = installed_styles(settings.data_dir)
+    for style in installed.values():
+        mark = " (default)" if style.name == installed.full_name(settings.style) else ""
         label = escape(f"{style.title}, {style.size}, {style.licence}, {style.sha256[:12]}…")
         out.print(f"[bold]{style.name}[/]{mark}: {label}")
         if style.description:

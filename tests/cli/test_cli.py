@@ -357,6 +357,25 @@ def test_the_picture_of_a_single_photo_may_be_named(tmp_path: Path) -> None:
     assert pictures_in(tmp_path / "folder.jpg") == ["me.jpg"]
 
 
+@pytest.mark.usefixtures("data_dir")
+def test_a_style_without_its_size_is_its_light_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = photo_at(tmp_path / "me.jpg")
+    for style, name in (("sumi", "a.png"), ("sumi-light", "b.png")):
+        done = sakuga("convert", photo, "-s", style, "-o", tmp_path / name)
+        assert done.exit_code == 0, done.output
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    monkeypatch.setenv("SAKUGA_STYLE", "yoi")
+    assert "yoi-light (default)" in sakuga("styles").stdout
+    assert "default yoi-light" in sakuga("doctor").stdout
+
+
+def test_a_style_may_not_have_the_name_of_a_bundled_one_without_its_size(checkpoint: Path, data_dir: Path) -> None:
+    options = ("--upsample", "half_pixel", "--licence", "x")
+    refused = sakuga("weights", "import", checkpoint, "--name", "sumi", *options)
+    assert (refused.exit_code, "sumi is a bundled style" in refused.stderr) == (1, True)
+    assert not imported_weights(data_dir).exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -1,0 +1,46 @@
+"""The styles of a node, and what they may be called."""
+
+from pathlib import Path
+
+import pytest
+
+from shared.errors import UnknownStyleError
+from shared.styles import BUNDLED_WEIGHTS, Size, Style, Styles, write_manifest
+
+
+def styles_of(folder: Path, **sizes: Size) -> Styles:
+    made = [
+        Style(name=name.replace("_", "-"), title=name, size=size, file=f"{name}.pt", sha256="0" * 64, licence="MIT")
+        for name, size in sizes.items()
+    ]
+    write_manifest(folder, made)
+    return Styles(folder)
+
+
+@pytest.mark.parametrize("look", ["hinata", "yoi", "sumi"])
+def test_a_bundled_style_without_its_size_is_the_light_one(look: str) -> None:
+    styles = Styles(BUNDLED_WEIGHTS)
+    assert look in styles
+    assert look not in list(styles), "it is another name of one that is listed"
+    assert styles[look] is styles[f"{look}-light"]
+    assert styles.full_name(look) == f"{look}-light"
+    assert styles.full_name(f"{look}-full") == f"{look}-full"
+
+
+def test_a_style_that_comes_in_one_size_has_that(tmp_path: Path) -> None:
+    styles = styles_of(tmp_path, paint_full=Size.FULL)
+    assert styles.full_name("paint") == "paint-full"
+
+
+def test_a_name_without_a_size_that_is_a_full_name_stays_what_it_is(tmp_path: Path) -> None:
+    styles = styles_of(tmp_path, paint=Size.FULL, paint_light=Size.LIGHT)
+    assert styles["paint"].size is Size.FULL
+    assert styles.full_name("paint-light") == "paint-light"
+
+
+def test_a_style_that_is_not_installed_keeps_its_name_and_cannot_be_had(tmp_path: Path) -> None:
+    styles = styles_of(tmp_path, paint_full=Size.FULL)
+    assert styles.full_name("sumi") == "sumi"
+    assert "paint-light" not in styles
+    with pytest.raises(UnknownStyleError, match=r"style must be one of: paint-full\."):
+        styles["sumi"]
