@@ -146,8 +146,8 @@ def test_an_imported_style_is_titled_after_its_name_unless_told(data_dir: Path, 
     assert (styles["face-paint-2"].title, styles["other"].title) == ("Face paint 2", "My own")
 
 
-def test_an_import_says_that_a_running_service_must_be_restarted(data_dir: Path, checkpoint: Path) -> None:
-    assert "restart it" in sakuga("weights", "import", checkpoint, "--name", "mine", *MINE).stdout
+def test_an_import_says_that_a_running_service_needs_no_restart(data_dir: Path, checkpoint: Path) -> None:
+    assert "offers the new style at once" in sakuga("weights", "import", checkpoint, "--name", "mine", *MINE).stdout
     assert "mine" in installed_styles(data_dir)
 
 
@@ -165,7 +165,7 @@ def test_a_removed_style_is_gone_and_the_others_stay(data_dir: Path, checkpoint:
         sakuga("weights", "import", checkpoint, "--name", name, *MINE)
     removed = sakuga("weights", "remove", "mine")
     assert removed.exit_code == 0
-    assert "restart it" in removed.stdout
+    assert "no longer offers it" in removed.stdout
     assert set(installed_styles(data_dir)) - {style.name for style in read_manifest(BUNDLED_WEIGHTS)} == {"other"}
     assert {path.name for path in imported_weights(data_dir).iterdir()} == {"manifest.toml", "other.safetensors"}
     again = sakuga("weights", "remove", "mine")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import UnknownStyleError
-from shared.styles import BUNDLED_WEIGHTS, Size, Style, Styles, write_manifest
+from shared.errors import UnknownStyleError, WeightsError
+from shared.styles import BUNDLED_WEIGHTS, MANIFEST, Size, Style, Styles, write_manifest
 
 
 def styles_of(folder: Path, **sizes: Size) -> Styles:
@@ -44,3 +44,26 @@ def test_a_style_that_is_not_installed_keeps_its_name_and_cannot_be_had(tmp_path
     assert "paint-light" not in styles
     with pytest.raises(UnknownStyleError, match=r"style must be one of: paint-full\."):
         styles["sumi"]
+
+
+def test_styles_that_are_added_or_removed_are_noticed(tmp_path: Path) -> None:
+    styles = Styles(tmp_path)
+    assert len(styles) == 0
+    styles_of(tmp_path, paint_full=Size.FULL, brush=Size.LIGHT)
+    assert styles.full_name("paint") == "paint-full"
+    assert [style.name for style in styles.values()] == list(styles) == ["paint-full", "brush"]
+    styles_of(tmp_path, brush=Size.FULL)
+    assert "paint" not in styles
+    assert dict(styles.items()).keys() == {"brush"}
+    assert styles["brush"].size is Size.FULL
+
+
+def test_a_manifest_that_becomes_invalid_changes_nothing_until_it_is_mended(tmp_path: Path) -> None:
+    styles = styles_of(tmp_path, brush=Size.LIGHT)
+    for broken in (b"[[style]]\nname = 'mine'\n", b"no TOML", b"\xff"):
+        (tmp_path / MANIFEST).write_bytes(broken)
+        assert list(styles) == ["brush"]
+        with pytest.raises(WeightsError):
+            Styles(tmp_path)
+    styles_of(tmp_path, paint=Size.FULL)
+    assert list(styles) == ["paint"]
