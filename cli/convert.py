@@ -28,9 +28,9 @@ def convert_all(
     failed = list(found.obstacles)
     tasks = plan_tasks(place.named(found.photos), place.folder, place.extension, replace=replace)
     if tasks:
-        installed_styles(settings.data_dir)[settings.style]  # an unknown one is said now; loading torch takes seconds
+        style = installed_styles(settings.data_dir)[settings.style]  # an unknown one is said now; torch takes seconds
         make_folder(place.folder)
         outcomes = convert_each(tasks, Options(max_side, place.format), settings)
-        failed += follow(outcomes, len(tasks), place.path, f"Converting with style {settings.style}", console)
+        failed += follow(outcomes, len(tasks), place.path, f"Converting with style {style.name}", console)
     conclude(found, tasks, failed, place.path, console)
     return failed

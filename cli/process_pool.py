@@ -65,7 +65,7 @@ def _engine(settings: Settings, capacity: Capacity) -> Engine:
 
     styles = installed_styles(settings.data_dir)
     loader = loader_for(settings, styles, threads=capacity.threads, memory=capacity.memory)
-    return loader.engine(settings.style)
+    return loader.engine(styles.full_name(settings.style))
 
 
 def _convert(task: Task, options: Options, settings: Settings, engine: Engine) -> Outcome:

@@ -135,7 +135,7 @@ def _check_name(name: str, folder: Path, *, replace: bool) -> None:
 
 
 def _is_bundled(name: str) -> bool:
-    return any(style.name == name for style in read_manifest(BUNDLED_WEIGHTS))
+    return any(name in {style.name, style.look} for style in read_manifest(BUNDLED_WEIGHTS))
 
 
 def _try_out(engine: TorchEngine) -> None:

@@ -116,6 +116,12 @@ class MethodNotAllowedError(SakugaError):
     status = 405
 
 
+class NotAcceptableError(SakugaError):
+    code = "not_acceptable"
+    title = "No acceptable format"
+    status = 406
+
+
 class IdempotencyKeyReusedError(SakugaError):
     code = "idempotency_key_reused"
     title = "Idempotency-Key reused with a different payload"

@@ -31,6 +31,15 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o666, keep_owner: 
     sync_folder(path.parent)
 
 
+def signature(file: Path) -> tuple[int, int, int] | None:
+    """Return a value that changes when the file is written or replaced; None if it does not exist."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
+
+
 def write_aside(folder: Path, data: BinaryIO, *, mode: int) -> Path:
     """Write a file under a name of its own, to be renamed; what cannot be written whole is not left behind."""
     path = folder / f".{secrets.token_hex(8)}.new"  # short: the final name may be as long as names can be

@@ -67,6 +67,11 @@ class Services:
     queue: Queue
     limits: Limits
 
+    @property
+    def default_style(self) -> str:
+        """The full name of the style for whoever chooses none; it may not be installed."""
+        return self.styles.full_name(self.settings.style)
+
 
 def connect(settings: Settings, *, wait_s: float = WAIT_S) -> Services:
     """Put the services together; Redis and the store are reached when first used.

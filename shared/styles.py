@@ -1,19 +1,23 @@
 """The styles a node offers: what `weights/manifest.toml` and the operator's own manifest say. Carries no ML runtime."""
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
+import structlog
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.errors import UnknownStyleError, WeightsError
-from shared.files import write_atomically
+from shared.files import signature, write_atomically
 
 BUNDLED_WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 MANIFEST = "manifest.toml"
+
+log = structlog.get_logger()
 
 
 class Size(StrEnum):
@@ -60,28 +64,78 @@ class Style(BaseModel):
         return self.folder / self.preview if self.preview else None
 
 
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """The styles of some manifests, for look-ups."""
+
+    by_name: Mapping[str, Style]
+    by_any_name: Mapping[str, Style]
+
+
 class Styles(Mapping[str, Style]):
-    """All styles of a node by name; the operator's manifest wins over the bundled one."""
+    """All styles of a node by name, as of now; the operator's manifest wins over the bundled one.
+
+    A name may lack the size (`sumi`): it then means the fastest that is installed.
+    """
 
     def __init__(self, *folders: Path) -> None:
-        """Read `manifest.toml` of every folder that has one."""
-        self._styles = {style.name: style for folder in folders for style in read_manifest(folder)}
+        """Read `manifest.toml` of every folder that has one, and again whenever one has changed.
+
+        Raises:
+            WeightsError: one is invalid. If that happens later, the last valid styles are kept.
+        """
+        self._folders = folders
+        self._seen = self._signatures()
+        self._index = _index(folders)
 
     def __getitem__(self, name: str) -> Style:
+        styles = self._current()
         try:
-            return self._styles[name]
+            return styles.by_any_name[name]
         except KeyError:
-            known = ", ".join(self._styles) or "(none installed)"
+            known = ", ".join(styles.by_name) or "(none installed)"
             raise UnknownStyleError(f"style must be one of: {known}.") from None
 
+    def full_name(self, name: str) -> str:
+        """Return the name of a style with its size; one that is not installed keeps its name."""
+        found = self._current().by_any_name.get(name)
+        return found.name if found else name
+
     def __contains__(self, name: object) -> bool:
-        return name in self._styles
+        return name in self._current().by_any_name
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._styles)
+        return iter(self._current().by_name)
 
     def __len__(self) -> int:
-        return len(self._styles)
+        return len(self._current().by_name)
+
+    def values(self) -> ValuesView[Style]:
+        """Return the styles of one moment."""
+        return self._current().by_name.values()
+
+    def items(self) -> ItemsView[str, Style]:
+        """Return the styles of one moment by their names."""
+        return self._current().by_name.items()
+
+    def _current(self) -> _Index:
+        seen = self._signatures()
+        if seen != self._seen:
+            try:
+                self._index = _index(self._folders)
+            except WeightsError as error:
+                log.error("cannot use a weights manifest; keeping the styles", error=error.detail)  # noqa: TRY400
+            self._seen = seen  # of before they were read: a change in between is noticed next time
+        return self._index
+
+    def _signatures(self) -> list[object]:
+        return [signature(folder / MANIFEST) for folder in self._folders]
+
+
+def _index(folders: Iterable[Path]) -> _Index:
+    by_name = {style.name: style for folder in folders for style in read_manifest(folder)}
+    slowest_first = sorted(by_name.values(), key=lambda style: -style.size.gmac_per_megapixel)
+    return _Index(by_name, {style.look: style for style in slowest_first} | by_name)
 
 
 def imported_weights(data_dir: Path) -> Path:
@@ -99,13 +153,14 @@ def read_manifest(folder: Path) -> list[Style]:
     Raises:
         WeightsError: naming the entry and the key that is wrong.
     """
-    path = folder / MANIFEST
-    if not path.exists():
-        return []
     try:
-        entries = tomllib.loads(path.read_text("utf-8")).get("style", [])
+        entries = tomllib.loads((folder / MANIFEST).read_text("utf-8")).get("style", [])
         return [Style(**entry, folder=folder) for entry in entries]
-    except tomllib.TOMLDecodeError as error:
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise WeightsError(f"The weights manifest cannot be read: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise WeightsError(f"The weights manifest is not valid TOML: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]

@@ -5,7 +5,7 @@ from typing import Final
 
 from flask import Response, current_app, g, request
 
-from shared.callers.api_keys import PUBLIC, ApiKeys, Caller
+from shared.callers.api_keys import PUBLIC, ApiKeys, Caller, Scope
 from shared.errors import ForbiddenError, UnauthorizedError
 from shared.hosts import is_loopback
 from shared.services import Services
@@ -39,9 +39,20 @@ def require_access() -> None:
     access = operation.access if operation else Access.CALLER
     if access is Access.ANYBODY:
         return
-    caller = require_caller()
-    if access.scope and access.scope not in caller.scopes:
-        raise ForbiddenError(f"This key lacks the scope `{access.scope}`; ask the operator of this service to add it.")
+    require_caller()
+    if access.scope:
+        require_scope(access.scope)
+
+
+def require_scope(scope: Scope) -> None:
+    """Refuse a caller that lacks a scope.
+
+    Raises:
+        UnauthorizedError: there is no caller.
+        ForbiddenError: the caller lacks it.
+    """
+    if scope not in require_caller().scopes:
+        raise ForbiddenError(f"This key lacks the scope `{scope}`; ask the operator of this service to add it.")
 
 
 def require_caller() -> Caller:

@@ -65,7 +65,7 @@ blueprint = Blueprint("albums", __name__, url_prefix="/api/v1/albums")
     access=Access.SUBMIT,
 )
 def create_album(options: AlbumOptions) -> Response:
-    style = services().styles[options.style or services().settings.style]
+    style = services().styles[options.style or services().default_style]
     rates: Rates = current_app.extensions["sakuga-rates"]
     rates.count_album()
     album = albums.start_album(

@@ -84,6 +84,16 @@ _OPERATIONS: Final = {
     "Retry an album's failed photos": "重试相册中失败的照片",
     "Stream a job's events": "订阅任务的事件流",
     "Stream an album's events": "订阅相册的事件流",
+    "With `Accept: image/*`, the answer is the picture itself if it is ready within 30 seconds, or within the time of "
+    "`Prefer`. Otherwise it is the job, with status 202, as for all other clients: check the status or the "
+    "`Content-Type` before you use what you have saved. A failed conversion gets the same error as its `result`. "
+    "Without `format`, `Accept` chooses the format, too (`image/png`). Clients that like JSON as much (`*/*`) get the "
+    "job.": (
+        "使用 `Accept: image/*` 时，如果图片在 30 秒内（或 `Prefer` 给出的时间内）画好，就直接返回图片本身。"
+        "否则与其他客户端一样，返回任务和状态码 202，因此使用保存的文件前，请先检查状态码或 `Content-Type`。"
+        "绘制失败时，返回与其 `result` 相同的错误。未指定 `format` 时，格式也由 `Accept` 决定（`image/png`）。"
+        "同样接受 JSON 的客户端（`*/*`）得到的是任务。"
+    ),
     "`wait=20` waits up to 20 seconds for the job to finish; the maximum is 30": (
         "`wait=20` 表示最多等待 20 秒，直到任务结束；上限为 30 秒"
     ),
@@ -108,6 +118,7 @@ _ANSWERS: Final = {
     "Not found": "未找到",
     "Not modified": "未修改",
     "Not possible in the job's state": "任务处于当前状态时无法执行",
+    "Nothing that Accept includes is available": "Accept 中列出的类型都无法提供",
     "OK": "成功",
     "OK; Location is its URL": "成功；Location 是其 URL",
     "Queue full or service unavailable; Retry-After says when to try again": (
@@ -128,7 +139,9 @@ _ANSWERS: Final = {
 _FIELDS: Final = {
     "A URL to notify when all photos have finished.": "全部照片处理完毕后要通知的 URL。",
     "A name for the album.": "相册的名称。",
-    "A name from GET /styles; omit for the default.": "GET /styles 返回的名称；省略则使用默认风格。",
+    "A name from GET /styles, where `sumi` is short for `sumi-light`; omit for the default.": (
+        "GET /styles 返回的名称，其中 `sumi` 是 `sumi-light` 的简写；省略则使用默认风格。"
+    ),
     "Combined speed of all processes in the default style; null until measured.": (
         "全部进程使用默认风格时的总速度；尚未测得时为 null。"
     ),
@@ -234,6 +247,7 @@ _ERRORS: Final = {
     "Invalid value": "取值无效",
     "Job not found": "找不到任务",
     "Method not allowed": "不允许使用该方法",
+    "No acceptable format": "没有可接受的格式",
     "Permission denied": "没有权限",
     "Preview not found": "找不到预览图",
     "Quota exceeded": "配额已用完",

@@ -1,6 +1,5 @@
 """The jobs API: one photo in, one picture out."""
 
-import re
 from io import BytesIO
 from math import ceil
 from typing import BinaryIO, cast
@@ -8,6 +7,7 @@ from typing import BinaryIO, cast
 from flask import Blueprint, Response, redirect, request, send_file, url_for
 from werkzeug.datastructures import FileStorage
 
+from shared.callers.api_keys import Scope
 from shared.conversion import Options
 from shared.errors import (
     BadRequestError,
@@ -18,30 +18,40 @@ from shared.errors import (
     NotReadyError,
 )
 from shared.jobs.record import Job, ResultInfo, State
+from shared.photos.formats import Format
 from shared.usecases.jobs import erase
 from shared.usecases.submit import Order, submit
+from web.access import require_scope
 from web.context import services
 from web.events import stream
 from web.held_requests import acquire_slot, last_event_id, stream_response
 from web.openapi import Access, Takes, operation
+from web.preferences import MAX_WAIT_S, preferred_picture, preferred_wait_s
 from web.resources import caller_id, own_job, spooled_body
 from web.schemas import JobBody, JobLinks, JobOptions, JobPage, PageOptions, ResultOptions, answer
 
-MAX_WAIT_S = 30
 NO_WORKERS_RETRY_S = 15  # without workers there is no estimate; this is the time of a restart
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/api/v1/jobs")
 
+_ONE_CALL = (
+    "With `Accept: image/*`, the answer is the picture itself if it is ready within 30 seconds, or within the time of "
+    "`Prefer`. Otherwise it is the job, with status 202, as for all other clients: check the status or the "
+    "`Content-Type` before you use what you have saved. A failed conversion gets the same error as its `result`. "
+    "Without `format`, `Accept` chooses the format, too (`image/png`). Clients that like JSON as much (`*/*`) get the "
+    "job."
+)
 _WAIT_HEADER = {"Prefer": f"`wait=20` waits up to 20 seconds for the job to finish; the maximum is {MAX_WAIT_S}"}
 
 
 @blueprint.post("")
 @operation(
     "Convert a photo",
+    description=_ONE_CALL,
     options=JobOptions,
     takes=Takes.PHOTO,
-    answers={202: JobBody, 200: JobBody},
-    problems=(400, 413, 415, 422, 503),
+    answers={202: JobBody, 200: (JobBody, "image/*")},
+    problems=(400, 406, 409, 410, 413, 415, 422, 503),
     headers={
         **_WAIT_HEADER,
         "Idempotency-Key": "Any string of up to 255 characters; the same key and photo return the same job",
@@ -50,14 +60,19 @@ _WAIT_HEADER = {"Prefer": f"`wait=20` waits up to 20 seconds for the job to fini
     access=Access.SUBMIT,
 )
 def create_job(options: JobOptions) -> Response:
+    picture = _preferred_picture(options)
     with _uploaded_photo() as photo:
-        job = submit(services(), photo, _order(options))
-    job, waited = _wait_if_preferred(job)
-    response = _job_response(job, 200 if job.ended and waited else 202)
+        job = submit(services(), photo, _order(options, picture or options.format))
+    asked_s = preferred_wait_s()
+    job, has_waited = _wait(job, MAX_WAIT_S if picture and asked_s is None else asked_s or 0)
+    if picture and job.ended:
+        response = _picture_response(job)
+        response.headers["Content-Location"] = job_links(job.id).result
+    else:
+        response = _job_response(job, 200 if job.ended and has_waited else 202)
     response.headers["Location"] = job_links(job.id).self
-    if waited:
-        response.headers["Preference-Applied"] = f"wait={waited}"
-    return response
+    response.vary.add("Accept")
+    return _with_applied_wait(response, asked_s if has_waited else None)
 
 
 @blueprint.get("")
@@ -79,10 +94,9 @@ def list_jobs(options: PageOptions) -> Response:
     access=Access.READ,
 )
 def get_job(job_id: str) -> Response:
-    job, waited = _wait_if_preferred(own_job(job_id))
-    response = _job_response(job, 200)
-    if waited:
-        response.headers["Preference-Applied"] = f"wait={waited}"
+    asked_s = preferred_wait_s()
+    job, has_waited = _wait(own_job(job_id), asked_s or 0)
+    response = _with_applied_wait(_job_response(job, 200), asked_s if has_waited else None)
     response.add_etag(weak=True)
     response.headers["Cache-Control"] = "no-cache"
     return cast("Response", response.make_conditional(request))
@@ -98,19 +112,10 @@ def get_job(job_id: str) -> Response:
 )
 def get_result(job_id: str, options: ResultOptions) -> Response:
     job = own_job(job_id)
-    result = _require_result(job)
-    filename = f"sakuga-{job.id[:8]}.{job.format.extension}"
-    disposition = f'{"attachment" if options.download else "inline"}; filename="{filename}"'
+    result, disposition = _require_result(job), _disposition(job, download=options.download)
     if url := services().store.url(job.result_key, disposition=disposition, content_type=result.content_type):
         return cast("Response", redirect(url, 303))
-    with services().store.open(job.result_key) as file:
-        data = BytesIO(file.read())
-    response = send_file(
-        data, result.content_type, download_name=filename, etag=result.sha256, conditional=True, max_age=0
-    )
-    response.headers["Content-Disposition"] = disposition
-    response.headers["Cache-Control"] = "private, no-cache"
-    return response
+    return _picture_response(job, download=options.download)
 
 
 @blueprint.get("/<job_id>/events")
@@ -152,10 +157,19 @@ def delete_job(job_id: str) -> Response:
     return Response(status=204)
 
 
-def _order(options: JobOptions) -> Order:
+def _preferred_picture(options: JobOptions) -> Format | None:
+    """Return the format of the picture if the client prefers that to its job; it must then be allowed to read it."""
+    is_chosen = "format" in options.model_fields_set
+    picture = preferred_picture([options.format] if is_chosen else list(Format))
+    if picture:
+        require_scope(Scope.READ)
+    return picture
+
+
+def _order(options: JobOptions, picture_format: Format) -> Order:
     return Order(
-        style=options.style or services().settings.style,
-        options=Options(options.max_side, options.format),
+        style=options.style or services().default_style,
+        options=Options(options.max_side, picture_format),
         caller=caller_id(),
         idempotency_key=_idempotency_key(),
     )
@@ -186,19 +200,37 @@ def _only_photo(uploads: list[FileStorage]) -> BinaryIO:
     return cast("BinaryIO", uploads[0].stream)
 
 
-def _wait_if_preferred(job: Job) -> tuple[Job, int]:
-    """Wait as `Prefer: wait=N` asks; the seconds are 0 without that header or a free slot."""
-    asked = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})", request.headers.get("Prefer", ""), re.IGNORECASE)
-    seconds = min(int(asked[1]), MAX_WAIT_S) if asked else 0
-    if not seconds:
-        return job, 0
-    slot = acquire_slot()
+def _wait(job: Job, seconds: int) -> tuple[Job, bool]:
+    """Wait for the end of a job; return whether there was something to wait for, and a free slot."""
+    slot = acquire_slot() if seconds else None
     if slot is None:
-        return job, 0
+        return job, False
     try:
-        return services().events.wait_for_end(job.id, seconds, keep_waiting=slot.is_wanted), seconds
+        return services().events.wait_for_end(job.id, seconds, keep_waiting=slot.is_wanted), True
     finally:
         slot.release()
+
+
+def _with_applied_wait(response: Response, wait_s: int | None) -> Response:
+    if wait_s:
+        response.headers["Preference-Applied"] = f"wait={wait_s}"
+    return response
+
+
+def _picture_response(job: Job, *, download: bool = False) -> Response:
+    """Answer with the picture itself; raises what `_require_result` does, or that it is gone."""
+    result = _require_result(job)
+    with services().store.open(job.result_key) as file:
+        data = BytesIO(file.read())
+    response = send_file(data, result.content_type, etag=result.sha256, conditional=True, max_age=0)
+    response.headers["Content-Disposition"] = _disposition(job, download=download)
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response
+
+
+def _disposition(job: Job, *, download: bool) -> str:
+    kind = "attachment" if download else "inline"
+    return f'{kind}; filename="sakuga-{job.id[:8]}.{job.format.extension}"'
 
 
 def _require_result(job: Job) -> ResultInfo:

@@ -21,8 +21,10 @@ from web.sessions import COOKIE
 
 View = Callable[..., Any]
 Schema = dict[str, Any]
-Answers = Mapping[int, type[BaseModel] | str | None]
-"""By status: a JSON model, the content type of something else, or nothing."""
+Content = type[BaseModel] | str | None
+"""A JSON model, the content type of something else, or nothing."""
+Answers = Mapping[int, Content | tuple[Content, ...]]
+"""By status; a client chooses among several with `Accept`."""
 
 JSON_BYTES = 1 << 20  # as objects it takes thirty times the memory; a full list of digests has two thirds of this
 MAX_SENTENCES = 5  # about what is wrong with a request: each tells of a name or value, however many it has
@@ -60,7 +62,7 @@ class Access(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """The description of a view: summary, options, responses and their headers by status, problems, access."""
+    """The description of a view: in words, options, responses and their headers by status, problems, access."""
 
     summary: str
     options: type[BaseModel]
@@ -70,6 +72,7 @@ class Operation:
     headers: Mapping[str, str] = field(default_factory=dict)
     sends: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     access: Access = Access.CALLER
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +95,10 @@ def operation(  # noqa: PLR0913  all but the first are named
     headers: Mapping[str, str] | None = None,
     sends: Mapping[int, tuple[str, ...]] | None = None,
     access: Access = Access.CALLER,
+    description: str = "",
 ) -> Callable[[View], View]:
     """Validate what is given (the query; where they are taken the form, the JSON) and describe the view by the same."""
-    described = Operation(summary, options, answers, problems, takes, headers or {}, sends or {}, access)
+    described = Operation(summary, options, answers, problems, takes, headers or {}, sends or {}, access, description)
 
     def decorate(view: View) -> View:
         @wraps(view)
@@ -186,7 +190,7 @@ def _operation_of(app: Flask, rule: Rule) -> Operation | None:
 
 
 def _models(operation_: Operation) -> list[type[BaseModel]]:
-    return [answer for answer in operation_.answers.values() if isinstance(answer, type)]
+    return [one for answer in operation_.answers.values() for one in _contents(answer) if isinstance(one, type)]
 
 
 def _describe(rule: Rule, operation_: Operation) -> Schema:
@@ -200,6 +204,7 @@ def _describe(rule: Rule, operation_: Operation) -> Schema:
         "operationId": rule.endpoint.rsplit(".", 1)[-1],
         "tags": [rule.endpoint.split(".", maxsplit=1)[0]],
         "summary": operation_.summary,
+        **({"description": operation_.description} if operation_.description else {}),
         "parameters": [*path, *_query(operation_), *_headers(operation_.headers, required=False)],
         **body,
         "responses": _answers(operation_) | _problems(operation_),
@@ -296,17 +301,26 @@ def _answers(operation_: Operation) -> Schema:
     }
 
 
-def _answer(status: int, answer: type[BaseModel] | str | None, sends: tuple[str, ...]) -> Schema:
+def _answer(status: int, answer: Content | tuple[Content, ...], sends: tuple[str, ...]) -> Schema:
     told = " and ".join(f"{name} {_SENT[name]}" for name in sends)
     described: Schema = {"description": _PHRASES.get(status, "OK") + (f"; {told}" if told else "")}
     if sends:
         described["headers"] = {name: {"schema": {"type": "string"}} for name in sends}
-    if isinstance(answer, str):
-        # OpenAPI 3.1 has no schema for a stream of events, and readers differ in what they take one to be of.
-        described["content"] = {answer: {} if answer == "text/event-stream" else {"schema": {"type": "string"}}}
-    elif answer is not None:
-        described["content"] = {"application/json": {"schema": {"$ref": _REF.format(model=answer.__name__)}}}
+    if contents := _contents(answer):
+        described["content"] = dict(map(_content, contents))
     return described
+
+
+def _contents(answer: Content | tuple[Content, ...]) -> list[type[BaseModel] | str]:
+    return [one for one in (answer if isinstance(answer, tuple) else (answer,)) if one is not None]
+
+
+def _content(content: type[BaseModel] | str) -> tuple[str, Schema]:
+    """Return a content type and what the document says of it."""
+    if not isinstance(content, str):
+        return "application/json", {"schema": {"$ref": _REF.format(model=content.__name__)}}
+    # OpenAPI 3.1 has no schema for a stream of events, and readers differ in what they take one to be of.
+    return content, {} if content == "text/event-stream" else {"schema": {"type": "string"}}
 
 
 def _problems(operation_: Operation) -> Schema:
@@ -345,6 +359,7 @@ _PHRASES = {
     401: "API key missing, invalid or revoked",
     403: "The key lacks the required scope, or the request comes from another web site",
     404: "Not found",
+    406: "Nothing that Accept includes is available",
     408: "Request too slow",
     409: "Not possible in the job's state",
     410: "Expired",

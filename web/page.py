@@ -100,7 +100,7 @@ def _page(language: str) -> str:
             "licence": style.licence,
             "preview": url_for("service.get_preview", name=style.name) if style.preview else None,
         }
-        for style in _one_of_each_look(services.styles, services.settings.style)
+        for style in _one_of_each_look(services.styles, services.default_style)
     ]
     return render_template(
         "index.html",
@@ -108,7 +108,7 @@ def _page(language: str) -> str:
         languages=LANGUAGES,
         _=words_of(language),
         styles=styles,
-        default_style=services.settings.style,
+        default_style=services.default_style,
         formats=[format_.value for format_ in Format],
         format_default=Format.JPEG.value,
         max_side_default=MAX_SIDE_DEFAULT,

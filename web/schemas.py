@@ -25,7 +25,10 @@ class JobOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    style: Annotated[str | None, Field(description="A name from GET /styles; omit for the default.")] = None
+    style: Annotated[
+        str | None,
+        Field(description="A name from GET /styles, where `sumi` is short for `sumi-light`; omit for the default."),
+    ] = None
     max_side: Annotated[
         int,
         Field(

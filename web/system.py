@@ -27,7 +27,7 @@ def list_styles() -> Response:
     services = _services()
     pace = services.estimates.pace()
     styles = [_style_body(style, pace.get(style.name)) for style in services.styles.values()]
-    return answer(StyleList(styles=styles, default=services.settings.style))
+    return answer(StyleList(styles=styles, default=services.default_style))
 
 
 @blueprint.get("/api/v1/styles/<name>/preview")
@@ -68,7 +68,7 @@ def get_limits() -> Response:
 def get_stats() -> Response:
     waiting = {lane: _services().lanes.stats(lane) for lane in Lane}
     pace, processes = _services().estimates.pace(), _services().workers.count()
-    one = pace.get(_services().settings.style)
+    one = pace.get(_services().default_style)
     return answer(
         StatsBody(
             lanes={lane: LaneBody(jobs=stats.jobs, megapixels=stats.megapixels) for lane, stats in waiting.items()},

@@ -7,8 +7,6 @@ takes a job.
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -35,6 +33,7 @@ from shared.usecases.walks import Walking
 from shared.webhooks.outbox import LOOK_S
 from worker import process_time, tasks
 from worker.model_loader import loader_for
+from worker.prepare import Preparation
 from worker.renewal import RENEWALS, Renewal
 from worker.tuning_profile import Capacity
 
@@ -63,7 +62,7 @@ class Node:
         A child opens connections of its own: over one of its parent it could read the answer to another command.
         """
         self.services = connect(self.settings)
-        self.models.engine(self.settings.style)
+        self.models.engine(self.services.default_style)
         Repeating("heartbeat", HEARTBEAT_S, Heartbeat(self.services.workers)).start()
 
 
@@ -121,7 +120,7 @@ def create_app(settings: Settings, capacity: Capacity) -> Celery:
         SakugaError: the default style is not there or its weights cannot be used.
     """
     node = Node(settings, capacity)
-    node.models.preload(settings.style)
+    node.models.preload(node.services.default_style)
     app = celery_app(settings)
     _add_task(app, node)
     _add_lease(app, node)
@@ -276,11 +275,11 @@ def add_housekeeping(app: Celery, node: Node) -> None:
 
         def start(self, worker: object) -> None:  # noqa: ARG002
             services = node.services
-            self.preparing = subprocess.Popen([sys.executable, "-m", "worker.prepare"], stdin=subprocess.DEVNULL)
+            self.preparing = Preparation(services.styles)
             jobs = Repeating(
                 "jobs",
                 HOUSEKEEPING_S,
-                self.preparing.poll,  # so that it leaves no zombie when it is done
+                self.preparing,
                 partial(resend_lost, services),
                 partial(dispatch, services),
                 partial(notify_finished, services),
@@ -298,7 +297,7 @@ def add_housekeeping(app: Celery, node: Node) -> None:
         def stop(self, worker: object) -> None:  # noqa: ARG002
             for thread in self.threads:
                 thread.stop()
-            self.preparing.terminate()
+            self.preparing.stop()
 
         terminate = stop  # of a cold shutdown
 

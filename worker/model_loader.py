@@ -31,7 +31,7 @@ log = structlog.get_logger()
 
 
 class ModelLoader:
-    """Loads each style once per process and keeps it."""
+    """Loads each style once per process and keeps it, until it is removed or replaced."""
 
     def __init__(
         self,
@@ -51,6 +51,7 @@ class ModelLoader:
         self._artefacts = artefacts
         self._threads = threads
         self._memory = memory
+        self._made_of: dict[str, Style] = {}
         self._untried: dict[str, Sequence[EngineName]] = {}
         self._prepared: dict[str, _Prepared] = {}
         self._engines: dict[str, DrawingEngine] = {}
@@ -62,6 +63,7 @@ class ModelLoader:
         Raises:
             SakugaError: there is no such style, or its weights cannot be used.
         """
+        self._drop_changed()
         return self._prepare(name).engine
 
     def preload(self, name: str) -> None:
@@ -83,6 +85,7 @@ class ModelLoader:
         Raises:
             SakugaError: there is no such style, its weights cannot be used, or the engine draws wrong pictures here.
         """
+        self._drop_changed()
         detector = self._face_detector if self._styles[name].drawn_at else None  # no other engine helps if it fails
         while name not in self._engines:
             prepared = self._prepare(name)
@@ -94,9 +97,19 @@ class ModelLoader:
         self._at_work = engine
         return engine
 
+    def _drop_changed(self) -> None:
+        """Drop what was made of styles that have been removed or replaced since."""
+        styles = dict(self._styles.items())
+        for name in [name for name, style in self._made_of.items() if styles.get(name) != style]:
+            if self._engines.get(name) is self._at_work:
+                self._at_work = None
+            for made in (self._made_of, self._untried, self._prepared, self._engines):
+                made.pop(name, None)
+            log.info("style removed or replaced", style=name)
+
     def _open(self, name: str, prepared: "_Prepared", detector: FaceDetector | None) -> DrawingEngine:
         engine = prepared.open(threads=self._threads, memory=self._memory)
-        if (drawn_at := self._styles[name].drawn_at) and detector:
+        if (drawn_at := self._made_of[name].drawn_at) and detector:
             engine.draw_at(drawn_at, detector.face_heights)
         engine.warm(engine.drawn_at or MAX_SIDE_DEFAULT)
         trim_heap()
@@ -109,7 +122,7 @@ class ModelLoader:
 
     def _prepare(self, name: str) -> "_Prepared":
         while name not in self._prepared:
-            style = self._styles[name]
+            style = self._made_of.setdefault(name, self._styles[name])
             engine, *_ = self._untried.setdefault(name, self._engines_for(style))
             with self._falling_back(name):
                 self._prepared[name] = _Prepared(style, engine, self._artefacts)

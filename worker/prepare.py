@@ -6,13 +6,38 @@ cannot be prepared keeps none of the others from it; it is logged, and the exit 
 
 import os
 import signal
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
+    from shared.styles import Style
     from worker.model_loader import ModelLoader
+
+
+class Preparation:
+    """Prepares all styles of a node in a process of its own, and again when there are others."""
+
+    def __init__(self, styles: "Mapping[str, Style]") -> None:
+        """Prepare `styles` as they are when it is called."""
+        self._styles = styles
+        self._prepared: list[Style] = []
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __call__(self) -> None:
+        """Start the process if the styles have changed; one that has ended leaves no zombie."""
+        if self._process and self._process.poll() is None:
+            return
+        styles = list(self._styles.values())
+        if styles != self._prepared:
+            self._prepared = styles
+            self._process = subprocess.Popen([sys.executable, "-m", "worker.prepare"], stdin=subprocess.DEVNULL)
+
+    def stop(self) -> None:
+        if self._process:
+            self._process.terminate()
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ from shared.errors import (
     TimedOutError,
     UnavailableError,
     UnknownJobError,
+    UnknownStyleError,
 )
 from shared.jobs.record import Job, ResultInfo
 from shared.photos.formats import Header
@@ -87,8 +88,9 @@ def _attempt(job: Job, services: Services, engine_of: Callable[[str], Engine]) -
 
 def _fail(job: Job, error: SakugaError, services: Services) -> float | None:
     """End the attempt with an error; return the delay in seconds before a retry, if there is one."""
-    outage = isinstance(error, UnavailableError)
-    if error.retryable and (pause_s := services.attempts.requeue(job, outage=outage)):
+    # Another node may have the style, or this one soon.
+    outage = isinstance(error, UnavailableError | UnknownStyleError)
+    if (error.retryable or outage) and (pause_s := services.attempts.requeue(job, outage=outage)):
         log.warning("conversion will be retried", code=error.code, pause_s=pause_s)
         return pause_s
     cause = error.__cause__ if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else None  # of ours, not of the photo's

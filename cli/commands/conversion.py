@@ -30,7 +30,12 @@ def picture_options(command: Callable[P, R]) -> Callable[P, R]:
             type=click.Path(path_type=Path),
             help="Folder for the pictures, created if missing; for a single photo also a file (.jpg, .png or .webp).",
         ),
-        click.option("-s", "--style", metavar="STYLE", help="`sakuga styles` lists the styles of this machine."),
+        click.option(
+            "-s",
+            "--style",
+            metavar="STYLE",
+            help="`sakuga styles` lists the styles of this machine; sumi is short for sumi-light.",
+        ),
         click.option(
             "--max-side",
             metavar="PIXELS",

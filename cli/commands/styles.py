@@ -16,8 +16,9 @@ from shared.styles import Style, installed_styles
 def styles() -> None:
     """List the styles installed on this machine."""
     settings = load_settings()
-    for style in installed_styles(settings.data_dir).values():
-        mark = " (default)" if style.name == settings.style else ""
+    installed = installed_styles(settings.data_dir)
+    for style in installed.values():
+        mark = " (default)" if style.name == installed.full_name(settings.style) else ""
         label = escape(f"{style.title}, {style.size}, {style.licence}, {style.sha256[:12]}…")
         out.print(f"[bold]{style.name}[/]{mark}: {label}")
         if style.description:
@@ -68,7 +69,7 @@ def import_weights(file: Path, name: str, upsample: str, licence: str, title: st
     style = import_style(file, load_settings().data_dir, naming, replace=replace)
     out.print(f"Style [bold]{style.name}[/] ({style.size}) is ready. Try: sakuga convert -s {style.name} PHOTO -o DIR")
     out.print("If the pictures are blurry, import it again with --replace and another --upsample.")
-    out.print("If Sakuga is running, restart it to offer the new style.")
+    out.print("If Sakuga is running, it offers the new style at once.")
     out.print(f"To make it up to three times as fast: sakuga weights quantise {style.name} PHOTOS…")
 
 
@@ -111,7 +112,7 @@ def remove_weights(name: str) -> None:
     from cli.weights import remove_style
 
     remove_style(name, load_settings().data_dir)
-    out.print(f"Removed style [bold]{name}[/]. If Sakuga is running, restart it.")
+    out.print(f"Removed style [bold]{name}[/]; Sakuga no longer offers it.")
 
 
 def _quality_in_8_bit(style: Style) -> str:

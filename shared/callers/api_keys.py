@@ -20,6 +20,7 @@ import structlog
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.errors import SettingsError
+from shared.files import signature
 from shared.hosts import is_loopback
 from shared.settings import Settings
 
@@ -143,7 +144,7 @@ class ApiKeys:
 
     def _current(self) -> _Index:
         """Return the content of the file, or its last valid version while it is invalid."""
-        seen = _signature(self._file) if self._file else None
+        seen = signature(self._file) if self._file else None
         if self._index is not None and seen == self._seen:
             return self._index
         try:
@@ -211,15 +212,6 @@ def _index(callers: Iterable[Caller]) -> _Index:
     by_id = {caller.id: caller for caller in callers}
     by_digest = {key.sha256: (caller, key) for caller in by_id.values() for key in caller.keys}
     return _Index(by_digest, by_id)
-
-
-def _signature(file: Path) -> object:
-    """Return a value that changes when the file is written or replaced; None if it does not exist."""
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ino, found.st_size
 
 
 def sentences(error: ValidationError) -> str:

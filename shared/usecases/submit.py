@@ -46,7 +46,7 @@ def submit(services: Services, photo: BinaryIO, order: Order) -> Job:
     header = inspect(photo, services.limits)
     photo.seek(0)
     sha256 = order.sha256 or hashlib.file_digest(photo, "sha256").hexdigest()  # type: ignore[arg-type]
-    idempotency = _idempotency(order, sha256)
+    idempotency = _idempotency(order, style, sha256)
     if idempotency and (earlier := services.jobs.find_by_idempotency_key(order.caller, idempotency)):
         return earlier
     pixels = cost_pixels(header, order.options.max_side)
@@ -107,8 +107,8 @@ def _enter(services: Services, job: Job, idempotency: Idempotency | None) -> Job
     return job
 
 
-def _idempotency(order: Order, photo_sha256: str) -> Idempotency | None:
+def _idempotency(order: Order, style: Style, photo_sha256: str) -> Idempotency | None:
     if order.idempotency_key is None:
         return None
-    parts = (photo_sha256, order.style, str(order.options.max_side), order.options.format.value)
+    parts = (photo_sha256, style.name, str(order.options.max_side), order.options.format.value)
     return Idempotency(order.idempotency_key, hashlib.sha256("\n".join(parts).encode()).hexdigest())

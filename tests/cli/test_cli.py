@@ -146,8 +146,8 @@ def test_an_imported_style_is_titled_after_its_name_unless_told(data_dir: Path, 
     assert (styles["face-paint-2"].title, styles["other"].title) == ("Face paint 2", "My own")
 
 
-def test_an_import_says_that_a_running_service_must_be_restarted(data_dir: Path, checkpoint: Path) -> None:
-    assert "restart it" in sakuga("weights", "import", checkpoint, "--name", "mine", *MINE).stdout
+def test_an_import_says_that_a_running_service_needs_no_restart(data_dir: Path, checkpoint: Path) -> None:
+    assert "offers the new style at once" in sakuga("weights", "import", checkpoint, "--name", "mine", *MINE).stdout
     assert "mine" in installed_styles(data_dir)
 
 
@@ -165,7 +165,7 @@ def test_a_removed_style_is_gone_and_the_others_stay(data_dir: Path, checkpoint:
         sakuga("weights", "import", checkpoint, "--name", name, *MINE)
     removed = sakuga("weights", "remove", "mine")
     assert removed.exit_code == 0
-    assert "restart it" in removed.stdout
+    assert "no longer offers it" in removed.stdout
     assert set(installed_styles(data_dir)) - {style.name for style in read_manifest(BUNDLED_WEIGHTS)} == {"other"}
     assert {path.name for path in imported_weights(data_dir).iterdir()} == {"manifest.toml", "other.safetensors"}
     again = sakuga("weights", "remove", "mine")
@@ -355,6 +355,25 @@ def test_the_picture_of_a_single_photo_may_be_named(tmp_path: Path) -> None:
     (tmp_path / "folder.jpg").mkdir()
     assert sakuga("convert", photo, "-o", tmp_path / "folder.jpg").exit_code == 0
     assert pictures_in(tmp_path / "folder.jpg") == ["me.jpg"]
+
+
+@pytest.mark.usefixtures("data_dir")
+def test_a_style_without_its_size_is_its_light_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = photo_at(tmp_path / "me.jpg")
+    for style, name in (("sumi", "a.png"), ("sumi-light", "b.png")):
+        done = sakuga("convert", photo, "-s", style, "-o", tmp_path / name)
+        assert done.exit_code == 0, done.output
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    monkeypatch.setenv("SAKUGA_STYLE", "yoi")
+    assert "yoi-light (default)" in sakuga("styles").stdout
+    assert "default yoi-light" in sakuga("doctor").stdout
+
+
+def test_a_style_may_not_have_the_name_of_a_bundled_one_without_its_size(checkpoint: Path, data_dir: Path) -> None:
+    options = ("--upsample", "half_pixel", "--licence", "x")
+    refused = sakuga("weights", "import", checkpoint, "--name", "sumi", *options)
+    assert (refused.exit_code, "sumi is a bundled style" in refused.stderr) == (1, True)
+    assert not imported_weights(data_dir).exists()
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import json
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
 from itertools import islice
@@ -27,12 +27,11 @@ from shared.services import Services, connect
 from shared.settings import Settings
 from shared.styles import Size, Style, Styles, write_manifest
 from shared.usecases.maintenance import expire_due
-from tests.conftest import ROOT, ToyEngine, photo_bytes, wait_until, with_queue_limit
+from tests.conftest import ROOT, photo_bytes, wait_until, with_queue_limit
 from web import events, readiness
 from web.app import create_app
 from web.events import KEEP_ALIVE_S, QUEUE_LOOK_S, STILL_HERE
 from web.readiness import Check
-from worker import tasks
 
 JOBS, ALBUMS = "/api/v1/jobs", "/api/v1/albums"
 
@@ -40,26 +39,6 @@ JOBS, ALBUMS = "/api/v1/jobs", "/api/v1/albums"
 @pytest.fixture
 def client(services: Services) -> FlaskClient:
     return create_app(services).test_client()
-
-
-@pytest.fixture
-def work(services: Services) -> Iterator[None]:
-    """A worker with a toy engine that takes jobs from the queue while the test runs."""
-    stopped = threading.Event()
-    thread = threading.Thread(target=_work, args=(services, stopped))
-    thread.start()
-    services.workers.heartbeat("host/1")
-    yield
-    stopped.set()
-    thread.join()
-
-
-def _work(services: Services, stopped: threading.Event) -> None:
-    while not stopped.is_set():
-        message = services.redis.blpop(["interactive"], timeout=0.1)
-        if message:
-            job_id = json.loads(message[1])["headers"]["id"]
-            tasks.convert(job_id, services, lambda _: ToyEngine())
 
 
 def send(client: FlaskClient, data: bytes = b"", headers: dict[str, str] | None = None, **fields: str) -> TestResponse:
@@ -534,11 +513,29 @@ def test_styles_limits_and_stats_say_what_the_service_offers(client: FlaskClient
 
 
 def test_the_page_offers_each_style_once_and_the_operators_choice_of_size(services: Services) -> None:
-    for default, offered in (("hinata-light", "hinata-light"), ("hinata-full", "hinata-full")):
+    for default, offered in (("hinata-light", "hinata-light"), ("hinata-full", "hinata-full"), ("yoi", "hinata-light")):
         settings = services.settings.model_copy(update={"style": default})
         page = create_app(replace(services, settings=settings)).test_client().get("/").text
         names = re.findall(r'name="style" value="([^"]+)"', page)
         assert sorted(names) == sorted([offered, "yoi-light", "sumi-light"])
+        assert f'value="{services.styles.full_name(default)}"' in page.partition(" checked")[0].rpartition("<input")[2]
+
+
+def test_a_style_without_its_size_is_its_light_one(services: Services) -> None:
+    settings = services.settings.model_copy(update={"style": "yoi"})
+    client = create_app(replace(services, settings=settings)).test_client()
+    key = {"Idempotency-Key": "mine"}
+    named = body(send(client, headers=key, style="sumi"))
+    assert named["style"] == "sumi-light"
+    assert body(send(client, headers=key, style="sumi-light"))["id"] == named["id"], "it is the same request"
+    assert body(send(client))["style"] == body(client.get("/api/v1/styles"))["default"] == "yoi-light"
+    assert body(client.post(ALBUMS, json={"style": "sumi"}))["style"] == "sumi-light"
+    assert body(client.post(ALBUMS))["style"] == "yoi-light"
+    with client.get("/api/v1/styles/sumi/preview") as preview:
+        assert preview.status_code == 200
+    services.estimates.record_pace("yoi-light", 100)
+    services.workers.heartbeat("host/1")
+    assert body(client.get("/api/v1/stats"))["rate_megapixels_per_s"] == 10
 
 
 def test_styles_that_happen_to_share_a_title_are_all_offered(services: Services, tmp_path: Path) -> None:
@@ -636,7 +633,7 @@ def test_headers_are_described_where_they_are_sent(client: FlaskClient) -> None:
 
 
 EXAMPLES = {
-    "create_job": "-F photo=@photo.jpg http://localhost/api/v1/jobs",
+    "create_job": "-F photo=@photo.jpg -H 'Accept: image/*' -o picture.jpg http://localhost/api/v1/jobs",
     "delete_job": "-X DELETE http://localhost/api/v1/jobs/$job_id",
     "get_result": "-L -o picture.jpg http://localhost/api/v1/jobs/$job_id/result",
     "create_album": """-H 'Content-Type: application/json' -d '{"name": "Summer"}' http://localhost/api/v1/albums""",

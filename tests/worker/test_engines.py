@@ -605,6 +605,19 @@ class TestLoader:
         assert resting == [first, second]
 
 
+def test_a_style_that_is_replaced_is_loaded_anew_and_a_removed_one_is_gone() -> None:
+    styles = dict(STYLES)
+    loader = loader_for(Settings(engine=EngineName.TORCH), styles, threads=1, memory=AMPLE_MEMORY)
+    first, other = loader.engine("hinata-light"), loader.engine("sumi-light")
+    styles["hinata-light"] = styles["yoi-light"].model_copy(update={"name": "hinata-light"})
+    second = loader.engine("hinata-light")
+    assert second is not first
+    assert loader.engine("sumi-light") is other
+    del styles["hinata-light"]
+    with pytest.raises(KeyError):
+        loader.engine("hinata-light")
+
+
 def test_torch_is_not_loaded_where_the_artefact_is_there() -> None:
     code = (
         "import sys\n"

@@ -12,7 +12,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from PIL import Image, ImageFile
 
 from shared.conversion import MIN_PIXELS, Options
-from shared.errors import DamagedPhotoError, SakugaError, UnavailableError
+from shared.errors import DamagedPhotoError, SakugaError, UnavailableError, UnknownStyleError
 from shared.jobs.attempts import MAX_PAUSE_S, OUTAGE_RETRY_S, Attempts
 from shared.jobs.record import Job, ResultInfo, State
 from shared.photos.formats import Format, Limits
@@ -285,6 +285,33 @@ def test_a_lasting_store_outage_fails_the_job_with_that_reason(
     failed = services.jobs.get(job.id)
     assert failed.error is not None
     assert failed.error.code == UnavailableError.code
+
+
+def without_it(_: str) -> ToyEngine:
+    raise UnknownStyleError("style must be one of: other.")
+
+
+def test_a_worker_without_the_style_gives_the_job_back_and_costs_no_attempt(services: Services) -> None:
+    job = submit(services, photo_bytes())
+    pauses = [tasks.convert(job.id, services, without_it) for _ in range(5)]
+    assert all(pauses)
+    assert services.jobs.get(job.id).state is State.QUEUED
+    assert tasks.convert(job.id, services, toy) is None
+    assert services.jobs.get(job.id).state is State.SUCCEEDED
+
+
+def test_a_style_that_no_worker_has_for_long_fails_the_job_with_that_reason(
+    services: Services, advance_clock: Callable[[float], None]
+) -> None:
+    job = submit(services, photo_bytes())
+    pauses = []
+    while services.jobs.get(job.id).state is State.QUEUED:
+        pauses.append(tasks.convert(job.id, services, without_it) or 0)
+        advance_clock(pauses[-1])
+    assert OUTAGE_RETRY_S < sum(pauses) < OUTAGE_RETRY_S + 60
+    failed = services.jobs.get(job.id)
+    assert failed.error is not None
+    assert failed.error.code == "unknown_style"
 
 
 def test_a_missing_photo_is_a_clear_failure(services: Services) -> None:

@@ -21,8 +21,9 @@ from shared.services import Services
 from shared.settings import Settings
 from shared.usecases.submit import Order
 from shared.usecases.submit import submit as submit_photo
-from tests.conftest import AMPLE_MEMORY, expire_lease, photo_bytes, wait_until
+from tests.conftest import AMPLE_MEMORY, STYLES, expire_lease, photo_bytes, wait_until
 from worker.app import Node, Repeating, add_housekeeping, request_of
+from worker.prepare import Preparation
 from worker.renewal import Renewal
 from worker.tuning_profile import Capacity
 
@@ -145,6 +146,30 @@ def test_a_node_expires_what_is_due_and_compares_the_totals_with_the_records(
         wait_until(lambda: services.lanes.stats(Lane.BULK).jobs == 0, "the totals are right")
     finally:
         housekeeping.stop(None)
+
+
+def test_engines_are_prepared_again_when_the_styles_have_changed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    started, python = tmp_path / "started", tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho $2 >> {started}\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    styles = dict(STYLES)
+    prepare = Preparation(styles)
+
+    def has_started(times: int) -> bool:
+        prepare()
+        return started.exists() and started.read_text().split() == times * ["worker.prepare"]
+
+    wait_until(lambda: has_started(1), "it has started")
+    assert has_started(1)
+    styles["new"] = styles["hinata-light"].model_copy(update={"name": "new"})
+    wait_until(lambda: has_started(2), "it has started again")
+    del styles["new"]
+    wait_until(lambda: has_started(3), "it has started a third time")
+    assert has_started(3)
+    prepare.stop()
 
 
 def test_periodic_work_continues_after_a_failed_run() -> None:

@@ -1,0 +1,31 @@
+"""What several tests of the HTTP API need."""
+
+import json
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from shared.services import Services
+from tests.conftest import ToyEngine
+from worker import tasks
+
+
+@pytest.fixture
+def work(services: Services) -> Iterator[None]:
+    """A worker with a toy engine that takes jobs from the queue while the test runs."""
+    stopped = threading.Event()
+    thread = threading.Thread(target=_work, args=(services, stopped))
+    thread.start()
+    services.workers.heartbeat("host/1")
+    yield
+    stopped.set()
+    thread.join()
+
+
+def _work(services: Services, stopped: threading.Event) -> None:
+    while not stopped.is_set():
+        message = services.redis.blpop(["interactive"], timeout=0.1)
+        if message:
+            job_id = json.loads(message[1])["headers"]["id"]
+            tasks.convert(job_id, services, lambda _: ToyEngine())
