@@ -24,6 +24,7 @@ from cli.pictures import Task, digest_of, make_folder, safe_path, write
 from cli.remote import Fields, RefusedError, Remote, RemoteAlbum, RemoteLimits, RemotePhoto
 from cli.submit import reason, require_sendable
 from cli.words import counted
+from shared.albums.walks import Action
 from shared.errors import DamagedPhotoError, InvalidValueError, QuotaExceededError, SakugaError
 from shared.jobs.record import ENDED, ErrorInfo, State, error_info
 from shared.photos.filenames import with_ending
@@ -129,7 +130,10 @@ def _albums(remote: Remote, ledger: Ledger, name: str) -> Iterator[RemoteAlbum]:
 def _again(remote: Remote, album_id: str) -> RemoteAlbum | None:
     try:
         album = remote.album(album_id)
-        return remote.retry(album.id) if album.counts[State.FAILED] + album.counts[State.CANCELED] else album
+        if Action.ERASE in album.pending:
+            return None
+        is_stopped = album.pending or album.counts[State.FAILED] + album.counts[State.CANCELED]
+        return remote.retry(album.id) if is_stopped else album
     except RefusedError as error:
         if error.http_status != HTTPStatus.NOT_FOUND:
             raise

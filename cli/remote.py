@@ -16,6 +16,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from cli.proxies import ProxiedTransport, proxy_for
+from shared.albums.walks import Action
 from shared.errors import CanceledError, DamagedPhotoError, InvalidValueError, SakugaError
 from shared.jobs.record import ENDED, ErrorInfo, ResultInfo, State
 from shared.photos.formats import Limits
@@ -27,6 +28,7 @@ HOLD_S: Final = 5  # how long the server holds a request for a job, and Ctrl-C m
 CANCEL_S: Final = 2  # timeout after Ctrl-C
 POLL_S: Final = 1.0  # where the server cannot hold the request
 WALK_POLL_S: Final = 1.0  # while the server does something with all photos of a large album
+WALK_STALL_S: Final = 300  # without progress; a worker that takes over from a dead one begins within a minute
 TIMEOUT: Final = httpx.Timeout(30, connect=10, pool=None)
 DIGESTS_AT_ONCE: Final = 10_000
 _BUSY: Final = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
@@ -47,6 +49,10 @@ class RefusedError(SakugaError):
 
 class ServerUnreachableError(SakugaError):
     """The server cannot be reached."""
+
+
+class StalledError(SakugaError):
+    """The server does not do what it said it would."""
 
 
 class RemoteJob(BaseModel):
@@ -197,11 +203,19 @@ class Remote:
         return _parsed(RemoteAlbum, self._request("GET", f"/api/v1/albums/{album_id}"))
 
     def retry(self, album_id: str) -> RemoteAlbum:
-        """Retry the photos that failed or were canceled, and wait until all of them are queued."""
+        """Retry the photos that failed or were canceled, and wait until all of them are queued.
+
+        Raises:
+            StalledError: nothing of that happens, as if no worker were running.
+        """
         album = _parsed(RemoteAlbum, self._request("POST", f"/api/v1/albums/{album_id}/retry"))
-        while "retry" in album.pending:
+        waited = 0.0
+        while Action.RETRY in album.pending:
+            if waited >= WALK_STALL_S:
+                raise _stalled(self.url)
             self.pause(WALK_POLL_S)
-            album = self.album(album_id)
+            before, album = album, self.album(album_id)
+            waited = waited + WALK_POLL_S if album.counts == before.counts else 0.0
         return album
 
     def missing(self, album_id: str, digests: list[str]) -> set[str]:
@@ -281,6 +295,14 @@ class Remote:
         if answer.status_code in _PROXY_LOST_IT:
             return ServerUnreachableError(f"{self.url} is a proxy whose server is not responding.")
         return answer
+
+
+def _stalled(url: str) -> StalledError:
+    return StalledError(
+        f"{url} has made no progress for {WALK_STALL_S // 60} minutes in retrying the photos that failed. Its workers "
+        "retry them when the queue has room: check that one is running (`sakuga up` and `sakuga worker` start them), "
+        "then run the same command again to resume."
+    )
 
 
 def _no_address(url: str) -> InvalidValueError:
