@@ -15,11 +15,11 @@ from uuid import uuid4
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from cli.answers import MissingPhotos, RemoteAlbum, RemoteJob, RemoteLimits, RemotePage, RemotePhoto
 from cli.proxies import ProxiedTransport, proxy_for
 from shared.albums.walks import Action
 from shared.errors import CanceledError, DamagedPhotoError, InvalidValueError, SakugaError
-from shared.jobs.record import ENDED, ErrorInfo, ResultInfo, State
-from shared.photos.formats import Limits
+from shared.jobs.record import ENDED, ErrorInfo
 
 DELAYS_S: Final = (0.5, 1, 2, 4, 8, 15, 30)  # between retries after lost connections
 MAX_WAIT_S: Final = 30  # at a time, whatever the server says: it may recover sooner
@@ -53,63 +53,6 @@ class ServerUnreachableError(SakugaError):
 
 class StalledError(SakugaError):
     """The server does not do what it said it would."""
-
-
-class RemoteJob(BaseModel):
-    """A job, with the fields that this client uses."""
-
-    id: str
-    state: State
-    result: ResultInfo | None
-    error: ErrorInfo | None
-    notes: tuple[str, ...]
-    links: dict[str, str]
-
-
-class RemoteAlbum(BaseModel):
-    """An album as a whole."""
-
-    id: str
-    counts: dict[State, int]
-    eta_s: float | None
-    pending: list[str] = []  # an earlier release does everything at once
-
-    @property
-    def unfinished(self) -> int:
-        return self.counts[State.QUEUED] + self.counts[State.RUNNING]
-
-
-class RemotePhoto(BaseModel):
-    """A photo of an album: its job, or why it was rejected."""
-
-    name: str
-    sha256: str | None
-    state: State
-    job: RemoteJob | None
-    error: ErrorInfo | None
-
-
-class RemotePage(BaseModel):
-    """A page of an album's photos, in the order they were added."""
-
-    photos: list[RemotePhoto]
-    next_cursor: int | None
-
-
-class RemoteLimits(BaseModel):
-    """The limits of a server, with the fields that this client uses."""
-
-    max_upload_bytes: int
-    max_megapixels: float
-    max_album_photos: int
-
-    @property
-    def of_photo(self) -> Limits:
-        return Limits(self.max_upload_bytes, self.max_megapixels)
-
-
-class _MissingBody(BaseModel):
-    missing: list[str]
 
 
 M = TypeVar("M", bound=BaseModel)
@@ -224,7 +167,7 @@ class Remote:
         for start in range(0, len(digests), DIGESTS_AT_ONCE):
             batch = {"sha256": digests[start : start + DIGESTS_AT_ONCE]}
             answer = self._request("POST", f"/api/v1/albums/{album_id}/check", json=batch)
-            found.update(_parsed(_MissingBody, answer).missing)
+            found.update(_parsed(MissingPhotos, answer).missing)
         return found
 
     def put_photo(self, album_id: str, name: str, photo: bytes) -> None:

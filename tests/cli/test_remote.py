@@ -16,7 +16,8 @@ from PIL import Image
 from redis import Redis
 from rich.console import Console
 
-from cli.album import upload_names
+from cli.album_sync import upload_names
+from cli.answers import RemoteJob
 from cli.bars import Bars
 from cli.ledger import NAME as LEDGER
 from cli.remote import (
@@ -26,7 +27,6 @@ from cli.remote import (
     WALK_STALL_S,
     RefusedError,
     Remote,
-    RemoteJob,
     ServerUnreachableError,
     StalledError,
 )
