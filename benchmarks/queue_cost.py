@@ -29,10 +29,10 @@ from benchmarks.service import Client
 from cli import valkey
 from shared import redis_keys
 from shared.conversion import Options
-from shared.photos.formats import Format
+from shared.photos.formats import MAX_SIDE_MAX, MAX_SIDE_MIN, Format
 from shared.redis_connection import redis_client
 from shared.services import connect
-from shared.settings import MAX_SIDE_MAX, MAX_SIDE_MIN, Settings
+from shared.settings import Settings
 from shared.usecases.submit import Order, submit
 
 SUBMITS, POLLS = 50, 200

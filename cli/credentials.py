@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 from shared.callers.api_keys import looks_like_a_key
+from shared.client import CLIENT_KEY
 from shared.errors import InvalidValueError
-from shared.settings import CLIENT_KEY
 
 
 def server_key(file: Path | None) -> str | None:

@@ -10,13 +10,14 @@ from cli.commands.machine import doctor, tune
 from cli.commands.quarantine import quarantine
 from cli.commands.service import health, up, web, worker
 from cli.commands.styles import styles, weights
-from shared.telemetry import configure_logs
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="sakuga")
 def main() -> None:
     """Photos in, anime pictures out, on cheap CPU machines."""
+    from shared.telemetry import configure_logs
+
     os.environ["PYTHONSAFEPATH"] = "1"  # processes that this one starts run no modules of the current folder
     configure_logs("WARNING")
 

@@ -15,10 +15,11 @@ from uuid import uuid4
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from cli.answers import MissingPhotos, RemoteAlbum, RemoteJob, RemoteLimits, RemotePage, RemotePhoto
 from cli.proxies import ProxiedTransport, proxy_for
+from shared.albums.walks import Action
 from shared.errors import CanceledError, DamagedPhotoError, InvalidValueError, SakugaError
-from shared.jobs.record import ENDED, ErrorInfo, ResultInfo, State
-from shared.photos.formats import Limits
+from shared.jobs.record import ENDED, ErrorInfo
 
 DELAYS_S: Final = (0.5, 1, 2, 4, 8, 15, 30)  # between retries after lost connections
 MAX_WAIT_S: Final = 30  # at a time, whatever the server says: it may recover sooner
@@ -27,6 +28,7 @@ HOLD_S: Final = 5  # how long the server holds a request for a job, and Ctrl-C m
 CANCEL_S: Final = 2  # timeout after Ctrl-C
 POLL_S: Final = 1.0  # where the server cannot hold the request
 WALK_POLL_S: Final = 1.0  # while the server does something with all photos of a large album
+WALK_STALL_S: Final = 300  # without progress; a worker that takes over from a dead one begins within a minute
 TIMEOUT: Final = httpx.Timeout(30, connect=10, pool=None)
 DIGESTS_AT_ONCE: Final = 10_000
 _BUSY: Final = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
@@ -49,61 +51,8 @@ class ServerUnreachableError(SakugaError):
     """The server cannot be reached."""
 
 
-class RemoteJob(BaseModel):
-    """A job, with the fields that this client uses."""
-
-    id: str
-    state: State
-    result: ResultInfo | None
-    error: ErrorInfo | None
-    notes: tuple[str, ...]
-    links: dict[str, str]
-
-
-class RemoteAlbum(BaseModel):
-    """An album as a whole."""
-
-    id: str
-    counts: dict[State, int]
-    eta_s: float | None
-    pending: list[str] = []  # an earlier release does everything at once
-
-    @property
-    def unfinished(self) -> int:
-        return self.counts[State.QUEUED] + self.counts[State.RUNNING]
-
-
-class RemotePhoto(BaseModel):
-    """A photo of an album: its job, or why it was rejected."""
-
-    name: str
-    sha256: str | None
-    state: State
-    job: RemoteJob | None
-    error: ErrorInfo | None
-
-
-class RemotePage(BaseModel):
-    """A page of an album's photos, in the order they were added."""
-
-    photos: list[RemotePhoto]
-    next_cursor: int | None
-
-
-class RemoteLimits(BaseModel):
-    """The limits of a server, with the fields that this client uses."""
-
-    max_upload_bytes: int
-    max_megapixels: float
-    max_album_photos: int
-
-    @property
-    def of_photo(self) -> Limits:
-        return Limits(self.max_upload_bytes, self.max_megapixels)
-
-
-class _MissingBody(BaseModel):
-    missing: list[str]
+class StalledError(SakugaError):
+    """The server does not do what it said it would."""
 
 
 M = TypeVar("M", bound=BaseModel)
@@ -197,11 +146,19 @@ class Remote:
         return _parsed(RemoteAlbum, self._request("GET", f"/api/v1/albums/{album_id}"))
 
     def retry(self, album_id: str) -> RemoteAlbum:
-        """Retry the photos that failed or were canceled, and wait until all of them are queued."""
+        """Retry the photos that failed or were canceled, and wait until all of them are queued.
+
+        Raises:
+            StalledError: nothing of that happens, as if no worker were running.
+        """
         album = _parsed(RemoteAlbum, self._request("POST", f"/api/v1/albums/{album_id}/retry"))
-        while "retry" in album.pending:
+        waited = 0.0
+        while Action.RETRY in album.pending:
+            if waited >= WALK_STALL_S:
+                raise _stalled(self.url)
             self.pause(WALK_POLL_S)
-            album = self.album(album_id)
+            before, album = album, self.album(album_id)
+            waited = waited + WALK_POLL_S if album.counts == before.counts else 0.0
         return album
 
     def missing(self, album_id: str, digests: list[str]) -> set[str]:
@@ -210,7 +167,7 @@ class Remote:
         for start in range(0, len(digests), DIGESTS_AT_ONCE):
             batch = {"sha256": digests[start : start + DIGESTS_AT_ONCE]}
             answer = self._request("POST", f"/api/v1/albums/{album_id}/check", json=batch)
-            found.update(_parsed(_MissingBody, answer).missing)
+            found.update(_parsed(MissingPhotos, answer).missing)
         return found
 
     def put_photo(self, album_id: str, name: str, photo: bytes) -> None:
@@ -281,6 +238,14 @@ class Remote:
         if answer.status_code in _PROXY_LOST_IT:
             return ServerUnreachableError(f"{self.url} is a proxy whose server is not responding.")
         return answer
+
+
+def _stalled(url: str) -> StalledError:
+    return StalledError(
+        f"{url} has made no progress for {WALK_STALL_S // 60} minutes in retrying the photos that failed. Its workers "
+        "retry them when the queue has room: check that one is running (`sakuga up` and `sakuga worker` start them), "
+        "then run the same command again to resume."
+    )
 
 
 def _no_address(url: str) -> InvalidValueError:

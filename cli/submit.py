@@ -9,10 +9,11 @@ from typing import Final
 
 from rich.console import Console
 
+from cli.answers import RemoteJob
 from cli.outcomes import Outcome, conclude, follow, print_problem
 from cli.photos import find
 from cli.pictures import Place, Task, make_folder, plan_tasks, write
-from cli.remote import Fields, Remote, RemoteJob, ServerUnreachableError
+from cli.remote import Fields, Remote, ServerUnreachableError
 from shared.errors import SakugaError
 from shared.jobs.record import ErrorInfo, State
 from shared.photos.formats import Limits

@@ -10,9 +10,9 @@ import numpy as np
 
 from shared.errors import InvalidValueError, SakugaError, UnknownStyleError, WeightsError
 from shared.photos.decoding import Rgb, decode
-from shared.photos.formats import Limits
+from shared.photos.formats import MAX_SIDE_DEFAULT, Limits
 from shared.pipeline import DrawnAt, to_draw
-from shared.settings import MAX_SIDE_DEFAULT, Settings
+from shared.settings import Settings
 from shared.styles import BUNDLED_WEIGHTS, Style, imported_weights, installed_styles, read_manifest, write_manifest
 from worker.capacity import available_memory
 from worker.engines.int8 import Int8Recipe, recipe_path, write_recipe

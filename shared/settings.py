@@ -12,17 +12,15 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.client import CLIENT_KEY, CLIENT_SERVER
 from shared.engines import EngineName
 from shared.errors import SettingsError
 from shared.hosts import is_loopback, local_url
 from shared.validation import allowed
 
 PREFIX = "SAKUGA_"
-MAX_SIDE_DEFAULT, MAX_SIDE_MIN, MAX_SIDE_MAX = 512, 16, 2048
 WEB_THREADS = 64
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-CLIENT_KEY = "SAKUGA_API_KEY"  # no setting: what the commands that use a server show it
-CLIENT_SERVER = "SAKUGA_SERVER"  # nor is this: which server that is
 
 
 def default_data_dir() -> Path:

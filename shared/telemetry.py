@@ -8,7 +8,6 @@ import sys
 import warnings
 
 import structlog
-from PIL import Image
 
 
 def configure_logs(level: str) -> None:
@@ -42,4 +41,4 @@ def configure_logs(level: str) -> None:
     # Pillow's are about damaged metadata, of which any photo may have some; a damaged picture is an error.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     # Each names a size, and Python remembers every text it has warned with: a leak that senders control.
-    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"PIL\.")  # DecompressionBombWarning is one

@@ -5,44 +5,36 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import quote
 
-from flask import Blueprint, Response, current_app, request, url_for
+from flask import Blueprint, Response, current_app, request
 from werkzeug.datastructures import FileStorage
 
-from shared.albums.record import Album, Entry
+from shared.albums.record import Album
 from shared.albums.walks import Action
 from shared.conversion import Options
 from shared.errors import BadRequestError, SakugaError
-from shared.jobs.record import State, error_info
 from shared.usecases import albums
 from shared.usecases.archive_uploads import ArchiveUpload, Skipped
 from shared.usecases.uploads import Numbering, UploadResult, add_photo, replace_photo
 from shared.usecases.walks import walk_album
+from web.album_bodies import accepted, album_body, album_links, note, photo_body
 from web.archive import archive_of
 from web.context import services
 from web.events import album_stream
 from web.held_requests import last_event_id, stream_response
-from web.jobs import job_body, job_links
 from web.openapi import Access, Takes, operation
 from web.resources import caller_id, own_album, spooled_body
 from web.schemas import (
     AcceptedPhoto,
     AlbumBody,
-    AlbumLinks,
     AlbumName,
     AlbumOptions,
-    AlbumPhoto,
     AlbumPhotoPage,
     CheckOptions,
-    Counts,
     MissingBody,
     NewAlbumBody,
     PhotoPageOptions,
-    RejectedPhoto,
-    SkippedFile,
     UploadBody,
     answer,
-    rounded,
-    utc,
 )
 
 if TYPE_CHECKING:
@@ -71,15 +63,15 @@ def create_album(options: AlbumOptions) -> Response:
     album = albums.start_album(
         services(), caller_id(), options.name, style, Options(options.max_side, options.format), webhook=options.webhook
     )
-    response = answer(NewAlbumBody(**dict(_body(album)), webhook_secret=album.secret), 201)
-    response.headers["Location"] = _links(album).self
+    response = answer(NewAlbumBody(**dict(album_body(album)), webhook_secret=album.secret), 201)
+    response.headers["Location"] = album_links(album).self
     return response
 
 
 @blueprint.get("/<album_id>")
 @operation("Get an album", answers={200: AlbumBody}, problems=(404,), access=Access.READ)
 def get_album(album_id: str) -> Response:
-    return answer(_body(own_album(album_id)))
+    return answer(album_body(own_album(album_id)))
 
 
 @blueprint.patch("/<album_id>")
@@ -92,7 +84,7 @@ def get_album(album_id: str) -> Response:
     access=Access.SUBMIT,
 )
 def rename_album(album_id: str, options: AlbumName) -> Response:
-    return answer(_body(services().albums.rename(own_album(album_id), options.name)))
+    return answer(album_body(services().albums.rename(own_album(album_id), options.name)))
 
 
 @blueprint.post("/<album_id>/check")
@@ -122,7 +114,7 @@ def put_photo(album_id: str, name: str) -> Response:
     album = own_album(album_id)
     with spooled_body(services().settings.max_upload_bytes) as photo:
         taken = replace_photo(services(), album, name, photo)
-    return answer(_accepted(taken), 202)
+    return answer(accepted(taken), 202)
 
 
 @blueprint.post("/<album_id>/photos")
@@ -145,7 +137,7 @@ def add_photos(album_id: str) -> Response:
     body = UploadBody(accepted=[], rejected=[], skipped=[])
     for upload in uploads:
         for outcome in _taken(album, upload, numbering, archives):
-            _note(outcome, body)
+            note(outcome, body)
     return answer(body, 202)
 
 
@@ -160,7 +152,7 @@ def add_photos(album_id: str) -> Response:
 def list_photos(album_id: str, options: PhotoPageOptions) -> Response:
     album = own_album(album_id)
     page = services().albums.page(album.id, cursor=options.cursor, count=options.limit)
-    return answer(AlbumPhotoPage(photos=[_photo(entry) for entry in page.entries], next_cursor=page.next_cursor))
+    return answer(AlbumPhotoPage(photos=[photo_body(entry) for entry in page.entries], next_cursor=page.next_cursor))
 
 
 @blueprint.get("/<album_id>/events")
@@ -183,8 +175,8 @@ def listen_to_album(album_id: str) -> Response:
             album.id,
             after=after,
             has_ended=lambda: _has_ended(album),
-            render=lambda: _body(services().albums.get(album.id)).model_dump_json(),
-            render_photo=lambda entry: _photo(entry).model_dump_json(),
+            render=lambda: album_body(services().albums.get(album.id)).model_dump_json(),
+            render_photo=lambda entry: photo_body(entry).model_dump_json(),
         ),
         "text/event-stream",
     )
@@ -228,13 +220,13 @@ def cancel_album(album_id: str) -> Response:
 )
 def delete_album(album_id: str) -> Response:
     album = own_album(album_id)
-    return Response(status=204) if walk_album(services(), album, Action.ERASE) else answer(_body(album), 202)
+    return Response(status=204) if walk_album(services(), album, Action.ERASE) else answer(album_body(album), 202)
 
 
 def _walked(album: Album, action: Action) -> Response:
     """Answer with the album; 202 while a worker is still to do it, as `pending` says."""
     is_done = walk_album(services(), album, action)
-    return answer(_body(album), 200 if is_done else 202)
+    return answer(album_body(album), 200 if is_done else 202)
 
 
 def _taken(
@@ -251,66 +243,9 @@ def _taken(
         yield UploadResult(name, error=error)
 
 
-def _note(outcome: UploadResult | Skipped, body: UploadBody) -> None:
-    if isinstance(outcome, Skipped):
-        body.skipped.append(SkippedFile(name=outcome.name, code=outcome.code, detail=outcome.detail))
-    elif outcome.error:
-        error = error_info(outcome.error)
-        body.rejected.append(RejectedPhoto(name=outcome.name, error=error, retry_after_s=outcome.error.retry_after_s))
-    else:
-        body.accepted.append(_accepted(outcome))
-
-
-def _accepted(taken: UploadResult) -> AcceptedPhoto:
-    job = taken.require_job()
-    return AcceptedPhoto(name=taken.name, job=job.id, links=job_links(job.id))
-
-
 def _has_ended(album: Album) -> bool:
     """Return whether nothing of the album changes any more by itself."""
     return services().albums.has_ended(album.id) and not services().walks.pending(album.caller, album.id)
-
-
-def _photo(entry: Entry) -> AlbumPhoto:
-    item, job = entry.item, entry.job
-    gone = State.FAILED if item.error else State.EXPIRED
-    return AlbumPhoto(
-        name=item.name,
-        sha256=item.sha256,
-        state=job.state if job else gone,
-        job=job_body(job) if job else None,
-        error=item.error or (job.error if job else None),
-    )
-
-
-def _body(album: Album) -> AlbumBody:
-    counts = services().albums.counts(album.id)
-    unfinished, all_photos = counts[State.QUEUED] + counts[State.RUNNING], sum(counts.values())
-    return AlbumBody(
-        **album.model_dump(include={"id", "name", "style", "max_side", "format"}),
-        counts=Counts(**{state.value: number for state, number in counts.items()}),
-        progress=round(1 - unfinished / all_photos, 4) if all_photos else 0.0,
-        eta_s=rounded(services().estimates.album_eta_s(album.caller, album.id)) if unfinished else None,
-        pending=services().walks.pending(album.caller, album.id),
-        created_at=utc(album.created_at),
-        expires_at=utc(album.expires_at),
-        links=_links(album),
-    )
-
-
-def _links(album: Album) -> AlbumLinks:
-    def link(view: str) -> str:
-        return url_for(f"albums.{view}", album_id=album.id)
-
-    return AlbumLinks(
-        self=link("get_album"),
-        photos=link("list_photos"),
-        events=link("listen_to_album"),
-        archive=link("get_archive"),
-        check=link("check_album"),
-        retry=link("retry_album"),
-        cancel=link("cancel_album"),
-    )
 
 
 def _is_archive(file: BinaryIO) -> bool:

@@ -6,8 +6,7 @@ from typing import cast
 
 from flask import Blueprint, Response, current_app, g, make_response, redirect, render_template, request, url_for
 
-from shared.photos.formats import Format
-from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
+from shared.photos.formats import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN, Format
 from shared.styles import Style, Styles
 from web import context
 from web.access import known_caller

@@ -9,9 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared.albums.walks import Action
 from shared.conversion import Stage
 from shared.jobs.record import ErrorInfo, Job, Lane, PhotoInfo, ResultInfo, State
-from shared.photos.formats import Format
+from shared.photos.formats import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN, Format
 from shared.scheduling.estimates import Estimate
-from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
 from shared.styles import Size
 from shared.validation import SHA256_PATTERN
 

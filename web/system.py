@@ -8,8 +8,7 @@ from redis.exceptions import RedisError
 
 from shared.errors import UnknownPreviewError, public_errors
 from shared.jobs.record import Lane
-from shared.photos.formats import MIN_SIDE, Format
-from shared.settings import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN
+from shared.photos.formats import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN, MIN_SIDE, Format
 from shared.styles import Style
 from web.access import require_caller
 from web.context import services as _services

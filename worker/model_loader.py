@@ -16,7 +16,8 @@ import structlog
 
 from shared.engines import EngineName
 from shared.errors import EngineError, WeightsError
-from shared.settings import MAX_SIDE_DEFAULT, Settings
+from shared.photos.formats import MAX_SIDE_DEFAULT
+from shared.settings import Settings
 from shared.styles import Style
 from worker.engines.artefacts import Artefacts, open_artefact
 from worker.engines.base import DrawingEngine

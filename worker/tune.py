@@ -23,8 +23,8 @@ from shared import pipeline
 from shared.conversion import Options
 from shared.engines import EngineName
 from shared.errors import EngineError, SakugaError
-from shared.photos.formats import Format, Limits
-from shared.settings import MAX_SIDE_DEFAULT, Settings
+from shared.photos.formats import MAX_SIDE_DEFAULT, Format, Limits
+from shared.settings import Settings
 from shared.styles import Style
 from shared.telemetry import configure_logs
 from worker.capacity import available_cores, limit_threads

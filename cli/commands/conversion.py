@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import click
 
+from cli.settings import load_settings
 from cli.terminal import err, plain_errors
-from shared.photos.formats import Format
-from shared.settings import CLIENT_SERVER, MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN, load_settings
+from shared.client import CLIENT_SERVER
+from shared.photos.formats import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN, Format
 
 if TYPE_CHECKING:
     from cli.pictures import Place

@@ -5,8 +5,8 @@ from datetime import timedelta
 import click
 from rich.markup import escape
 
+from cli.settings import load_settings
 from cli.terminal import err, out, plain_errors
-from shared.settings import load_settings
 
 
 @click.group()

@@ -5,8 +5,8 @@ import sys
 import click
 from rich.markup import escape
 
+from cli.settings import load_settings
 from cli.terminal import out, plain_errors
-from shared.settings import load_settings
 
 
 @click.command()

@@ -2,8 +2,8 @@
 
 import click
 
+from cli.settings import load_settings
 from cli.terminal import out, plain_errors
-from shared.settings import load_settings
 
 
 @click.group()

@@ -4,12 +4,15 @@ import os
 import socket
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from cli.settings import load_settings
 from cli.terminal import err, plain_errors
-from shared.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
 
 
 @click.command()
@@ -77,7 +80,7 @@ def _become(module: str) -> NoReturn:
     os.execv(sys.executable, [sys.executable, "-m", module])  # noqa: S606  no shell is wanted
 
 
-def _web_alive(settings: Settings) -> bool:
+def _web_alive(settings: "Settings") -> bool:
     from http.client import HTTPException
     from urllib.request import ProxyHandler, build_opener
 
@@ -89,7 +92,7 @@ def _web_alive(settings: Settings) -> bool:
         return False
 
 
-def _worker_alive(settings: Settings) -> bool:
+def _worker_alive(settings: "Settings") -> bool:
     from redis.exceptions import RedisError
 
     from shared.services import connect

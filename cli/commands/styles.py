@@ -1,20 +1,25 @@
 """Commands about styles: `styles` lists them, `weights` adds and removes those that are imported."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.markup import escape
 
+from cli.settings import load_settings
 from cli.terminal import err, out, plain_errors
 from shared.errors import WeightsError
-from shared.settings import load_settings
-from shared.styles import Style, installed_styles
+
+if TYPE_CHECKING:
+    from shared.styles import Style
 
 
 @click.command()
 @plain_errors
 def styles() -> None:
     """List the styles installed on this machine."""
+    from shared.styles import installed_styles
+
     settings = load_settings()
     installed = installed_styles(settings.data_dir)
     for style in installed.values():
@@ -115,7 +120,7 @@ def remove_weights(name: str) -> None:
     out.print(f"Removed style [bold]{name}[/]; Sakuga no longer offers it.")
 
 
-def _quality_in_8_bit(style: Style) -> str:
+def _quality_in_8_bit(style: "Style") -> str:
     """Describe the quality of a style in 8 bit; empty if it was not calibrated."""
     from worker.engines.int8 import read_recipe
 

@@ -135,7 +135,7 @@ class Albums:
         if not lock.acquire():
             raise UnavailableError("This photo name is locked by another request; please try again.", retry_after_s=5)
         try:
-            yield self._item(album_id, name)
+            yield next(iter(self._read(album_id, [name])), None)
         finally:
             with suppress(LockError):  # it expired during a slow upload
                 lock.release()
@@ -163,8 +163,9 @@ class Albums:
                 stream = redis_keys.album_stream(album.id)
                 pipe.xadd(stream, {"name": item.name, "state": State.FAILED}, maxlen=ALBUM_EVENTS_KEPT)
                 pipe.sadd(redis_keys.ALBUMS_ENDED, album.id)
-                self._take(pipe, album, refusal_size(item.name))
-            pipe.hincrby(redis_keys.album_counts(album.id), REFUSED, refused)
+            if refused:
+                pipe.hincrby(redis_keys.album_counts(album.id), REFUSED, refused)
+                self._take(pipe, album, refused * refusal_size(item.name))
             if expires_at:
                 pipe.hset(redis_keys.album_record(album.id), "expires_at", json.dumps(expires_at))
             self._keep_until(pipe, album.id, expires_at or album.expires_at, where_none=not expires_at)
@@ -275,15 +276,12 @@ class Albums:
     def _take(self, pipe: "Pipeline", album: Album, size: int) -> None:
         """Count memory that the album itself takes, and among its counts what is given back when it is erased."""
         pipe.hincrby(redis_keys.album_counts(album.id), ROOM, size)
-        self._room.take(pipe, album.caller, size, at=album.created_at)
+        count = self._room.take if size > 0 else self._room.give_back
+        count(pipe, album.caller, abs(size), at=album.created_at)
 
     def _read(self, album_id: str, names: list[str]) -> list[Item]:
         values = cast("list[str | None]", self._redis.hmget(redis_keys.album_items(album_id), names)) if names else []
         return [item_of(name, value) for name, value in zip(names, values, strict=True) if value is not None]
-
-    def _item(self, album_id: str, name: str) -> Item | None:
-        found = cast("str | None", self._redis.hget(redis_keys.album_items(album_id), name))
-        return None if found is None else item_of(name, found)
 
     def _keep_until(self, pipe: "Pipeline", album_id: str, expires_at: float, *, where_none: bool = False) -> None:
         for key in _keys(album_id):  # a key that was just made has no end yet, which counts as the longest

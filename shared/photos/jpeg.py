@@ -3,6 +3,7 @@
 Whatever is wrong raises EOFError.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -16,9 +17,9 @@ from shared.photos.reading import HeaderReader, Part
 END: Final = b"\xff\xd9"
 _LEAD: Final = 0xFF
 _STUFFED: Final = 0  # in place of a marker: within a scan, a byte like that which leads one
-_MARKER: Final = re.compile(rb"\xff[^\x00\xff]")
-_START_OF_SCAN, _TABLES_OF_CODES, _COMMENT = 0xDA, 0xC4, 0xFE
-_ALONE: Final = {0x01, *range(0xD0, 0xD9)}  # markers without a length
+_MARKER: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # but for those at which a scan's decoder restarts
+_END_OF_IMAGE, _START_OF_SCAN, _TABLES_OF_CODES, _COMMENT = 0xD9, 0xDA, 0xC4, 0xFE
+_ALONE: Final = {*range(0x01, 0xC0), *range(0xD0, 0xD9)}  # no decoder skips what follows them
 _APPLICATION: Final = range(0xE0, 0xF0)
 _LOSSLESS: Final = 0xF7  # of JPEG-LS
 _FRAMES: Final = {_LOSSLESS, *range(0xC0, 0xD0)} - {_TABLES_OF_CODES, 0xC8, 0xCC}
@@ -37,6 +38,7 @@ _NAMES: Final = {
 _MAX_PROFILE_BYTES: Final = 4 << 20
 _LONGEST_NAME: Final = 32
 _MAX_READ_BYTES: Final = 2 << 20  # of what is before the picture; the tables of a photo take a few kB
+_LEAST_BLOCK, _LARGEST_BLOCK = 1 << 12, 1 << 20
 # Phones and programs write 10 scans, at most. Each goes over the whole picture, however few bytes it has: thousands
 # would take minutes.
 _MAX_SCANS: Final = 100
@@ -71,7 +73,8 @@ def outline(reader: HeaderReader, size: int) -> Outline:
     found = Outline([(0, 2)])
     reader.bytes_left = _MAX_READ_BYTES
     frame, codes, kept = b"", dict[int, int](), Counter[bytes]()
-    for marker, place, end in _segments(reader, size):
+    segments = _segments(reader, size)
+    for marker, place, end in segments:
         if marker in _FRAMES:
             frame = bytes([marker]) + reader.read_at(place + 4, 15)
             _require_readable(frame)
@@ -81,35 +84,46 @@ def outline(reader: HeaderReader, size: int) -> Outline:
             found.parts.append((place, min(end, size)))
         if marker == _START_OF_SCAN:
             found.least_bytes = _least_bytes(frame, codes, reader.read_at(place + 4, end - place - 4))
-            _add_scans(found, reader, end, size)
+            reader.bytes_left = math.inf  # but not in any number of pieces
+            _add_scans(found, segments, end, size)
     return found
 
 
 def _segments(reader: HeaderReader, size: int) -> Iterator[tuple[int, int, int]]:
-    """The marker, beginning and end of each segment up to the first scan; decoders, too, skip what is between them."""
+    """The marker, beginning and end of each segment up to the end of the picture.
+
+    Decoders, too, skip what is between them, which are the pixels after the start of a scan. What is inside of one may
+    look like any marker.
+    """
     place = 2
-    while place + 4 <= size:
-        lead, marker, high, low = reader.read_at(place, 4)
+    while place + 2 <= size:
+        reader.seek(place)
+        lead, marker, *length = reader.read(4)
         if lead != _LEAD or marker == _STUFFED:
             place = _next_marker(reader, place + 1, size)
             continue
         if marker == _LEAD or marker in _ALONE:
             place += 1 if marker == _LEAD else 2
             continue
-        end = place + 2 + max(2, (high << 8) + low)  # the length counts itself
-        yield marker, place, end
-        if marker == _START_OF_SCAN:
+        if marker == _END_OF_IMAGE:
+            yield marker, place, place + 2
             return
-        place = end
+        if place + 4 > size:
+            return
+        end = place + 2 + max(2, int.from_bytes(length))  # the length counts itself
+        yield marker, place, end
+        place = _next_marker(reader, end, size) if marker == _START_OF_SCAN else end
 
 
 def _next_marker(reader: HeaderReader, place: int, size: int) -> int:
+    block_size = _LEAST_BLOCK
     while place < size:
         reader.seek(place)
-        block = reader.read(1 << 12)
+        block = reader.read(block_size)
         if found := _MARKER.search(block):
             return place + found.start()
         place += max(1, len(block) - 1)
+        block_size = min(2 * block_size, _LARGEST_BLOCK)
     return size
 
 
@@ -136,21 +150,16 @@ def _require_readable(frame: bytes) -> None:
         raise unread("a hierarchical JPEG")
 
 
-def _add_scans(found: Outline, reader: HeaderReader, start: int, size: int) -> None:
-    """Go through the picture to its end. Within scans a marker's first byte is always followed by another one."""
-    reader.lift_limits()  # it is read once, in large blocks
-    reader.seek(start)
-    found.scans, place, tail = 1, start, b""
-    while not found.has_end and (block := reader.read(1 << 16)):
-        seen = tail + block
-        at = seen.find(END)
-        found.has_end = at >= 0
-        found.scans += seen.count(bytes([_LEAD, _START_OF_SCAN]), 0, at if found.has_end else len(seen))
-        place += at + len(END) - len(tail) if found.has_end else len(block)
-        tail = block[-1:] if block[-1] == _LEAD else b""
+def _add_scans(found: Outline, segments: Iterator[tuple[int, int, int]], start: int, size: int) -> None:
+    """Go through the picture to its end; its decoder needs all of it."""
+    found.scans, place = 1, size
+    for marker, _, end in segments:
+        found.scans += marker == _START_OF_SCAN
+        if marker == _END_OF_IMAGE:
+            found.has_end, place = True, end
     if found.scans > _MAX_SCANS:
         raise DamagedPhotoError(f"The photo is stored in {found.scans} passes; at most {_MAX_SCANS} are allowed.")
-    found.parts.append((start, min(place, size)))
+    found.parts.append((start, place))
     found.scan_bytes = place - start
 
 

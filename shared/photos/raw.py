@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
 
-from shared.errors import UnreadPhotoError
+from shared.errors import DamagedPhotoError, UnreadPhotoError
 from shared.photos import tiff
 from shared.photos.reading import CODEC_ERRORS, HeaderReader, excerpt
 
@@ -54,13 +54,16 @@ def preview(reader: HeaderReader, size: int) -> int:
 
 
 def orientation(reader: HeaderReader) -> int:
-    """Return how the photo in a raw file stands (Exif 2.32, 4.6.4), for previews that do not tell."""
-    head = reader.read_at(0, 16)
+    """Return how the photo in a raw file stands (Exif 2.32, 4.6.4), for previews that do not tell.
+
+    It is 1, upright, where that cannot be read.
+    """
     try:
+        head = reader.read_at(0, 16)
         if head[4:12] == _CR3:
             return tiff.orientation(_notes_of_canon(reader))
         return tiff.orientation(reader) if head.startswith((*_BUILT_LIKE_TIFF, *tiff.SIGNATURES)) else 1
-    except CODEC_ERRORS:
+    except (*CODEC_ERRORS, DamagedPhotoError):
         return 1
 
 
@@ -74,7 +77,7 @@ def _notes_of_canon(reader: HeaderReader) -> HeaderReader:
 def _leave_out_sensor_data(found: dict[int, tuple[int, int]], reader: HeaderReader) -> None:
     if not found or reader.read_at(0, 4) not in tiff.SIGNATURES:
         return
-    with suppress(*CODEC_ERRORS):
+    with suppress(*CODEC_ERRORS, DamagedPhotoError):
         for places in tiff.places_of_sensor_data(reader):
             for place in found.keys() & places:
                 del found[place]

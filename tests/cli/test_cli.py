@@ -453,6 +453,18 @@ def test_whatever_is_skipped_in_a_folder_is_counted_with_the_reason(tmp_path: Pa
     )
 
 
+def test_help_imports_little() -> None:
+    heavy = {"PIL", "numpy", "pydantic", "structlog", "asyncio", "httpx", "redis"}
+    watch = (
+        f"import atexit, sys; atexit.register(lambda: print(sorted({heavy} & set(sys.modules)), file=sys.stderr)); "
+        "from cli.main import main; main()"
+    )
+    command = [sys.executable, "-c", watch, "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "convert" in done.stdout
+    assert done.stderr == "[]\n"
+
+
 @pytest.mark.usefixtures("data_dir")
 def test_without_a_photo_no_engine_is_loaded_and_no_folder_made(tmp_path: Path) -> None:
     folder, out = tmp_path / "holiday", tmp_path / "out"

@@ -16,10 +16,20 @@ from PIL import Image
 from redis import Redis
 from rich.console import Console
 
-from cli.album import upload_names
+from cli.album_sync import upload_names
+from cli.answers import RemoteJob
 from cli.bars import Bars
 from cli.ledger import NAME as LEDGER
-from cli.remote import BUSY_RETRY_S, DELAYS_S, MAX_WAIT_S, RefusedError, Remote, RemoteJob, ServerUnreachableError
+from cli.remote import (
+    BUSY_RETRY_S,
+    DELAYS_S,
+    MAX_WAIT_S,
+    WALK_STALL_S,
+    RefusedError,
+    Remote,
+    ServerUnreachableError,
+    StalledError,
+)
 from shared.jobs.record import State
 from shared.redis_connection import redis_client
 from shared.redis_keys import EXPIRY
@@ -483,6 +493,59 @@ def test_photos_are_named_so_that_none_replaces_another() -> None:
     assert list(upload_names(wanted, held).values()) == ["a_b.jpg", "a_b-22222222.jpg", "c-33333333.jpg", "d.jpg"]
 
 
+class WithoutWorkers:
+    """A server with an album that is said to be `pending`; nothing of that is ever done."""
+
+    def __init__(self) -> None:
+        self.pending: list[str] = []
+        self.asked: list[str] = []
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(f"{request.method} {request.url.path.removeprefix('/api/v1')}")
+        if request.url.path.endswith("/limits"):
+            return httpx.Response(200, json={"max_upload_bytes": 1 << 20, "max_megapixels": 1, "max_album_photos": 9})
+        if request.url.path.endswith("/check"):
+            return httpx.Response(200, json={"missing": []})
+        if request.url.path.endswith("/photos"):
+            return httpx.Response(200, json={"photos": [], "next_cursor": None})
+        return album(dict.fromkeys(State, 0), self.pending)
+
+
+@pytest.fixture
+def without_workers(monkeypatch: pytest.MonkeyPatch) -> WithoutWorkers:
+    server = WithoutWorkers()
+    monkeypatch.setattr("cli.remote.Remote", lambda *_, **__: speaking_to(server.answer))
+    monkeypatch.setattr(Remote, "pause", lambda *_: None)
+    return server
+
+
+def test_an_album_that_nobody_retries_is_reported_and_resumed_by_the_next_run(
+    without_workers: WithoutWorkers, tmp_path: Path
+) -> None:
+    photo_at(tmp_path / "in" / "a.jpg")
+    command = ("album", tmp_path / "in", "-o", tmp_path / "out")
+    sakuga(*command)
+    without_workers.pending = ["cancel", "retry"]
+    for _ in range(2):
+        without_workers.asked.clear()
+        stopped = sakuga(*command)
+        assert stopped.exit_code == 1
+        assert "no progress for 5 minutes" in stopped.stderr
+        assert "run the same command again to resume" in stopped.stderr
+        assert without_workers.asked[:3] == ["GET /limits", "GET /albums/x", "POST /albums/x/retry"]
+        assert "POST /albums" not in without_workers.asked
+
+
+def test_an_album_that_is_being_erased_is_replaced(without_workers: WithoutWorkers, tmp_path: Path) -> None:
+    photo_at(tmp_path / "in" / "a.jpg")
+    command = ("album", tmp_path / "in", "-o", tmp_path / "out")
+    sakuga(*command)
+    without_workers.pending = ["erase"]
+    without_workers.asked.clear()
+    sakuga(*command)
+    assert without_workers.asked[:3] == ["GET /limits", "GET /albums/x", "POST /albums"]
+
+
 class TestRetries:
     """The client's retries when the server is busy or down, without real pauses."""
 
@@ -536,6 +599,23 @@ class TestRetries:
             with pytest.raises(ServerUnreachableError):
                 remote.limits()
         assert pauses == []
+
+    def test_it_waits_for_an_album_to_be_retried_while_that_goes_on(self, pauses: list[float]) -> None:
+        left = iter([9] * WALK_STALL_S + [5] * WALK_STALL_S)
+
+        def retry(_: httpx.Request) -> httpx.Response:
+            failed = next(left, 0)
+            return album({"failed": failed}, pending=["retry"] if failed else [])
+
+        with speaking_to(retry) as remote:
+            assert remote.retry("x").pending == []
+        assert sum(pauses) == 2 * WALK_STALL_S
+
+    def test_it_gives_up_on_an_album_that_nobody_retries(self, pauses: list[float]) -> None:
+        server = speaking_to(lambda _: album({"failed": 9}, pending=["retry"]))
+        with server as remote, pytest.raises(StalledError, match="check that one is running"):
+            remote.retry("x")
+        assert sum(pauses) == WALK_STALL_S
 
     @pytest.mark.parametrize(
         ("answer", "said"),
@@ -592,5 +672,5 @@ def busy(retry_after: str, status: int = 503) -> httpx.Response:
     return httpx.Response(status, headers={"Retry-After": retry_after}, json=problem)
 
 
-def album() -> httpx.Response:
-    return httpx.Response(200, json={"id": "x", "counts": {}, "eta_s": None})
+def album(counts: dict[str, int] | None = None, pending: list[str] | None = None) -> httpx.Response:
+    return httpx.Response(200, json={"id": "x", "counts": counts or {}, "eta_s": None, "pending": pending or []})

@@ -163,21 +163,6 @@ test("labels come from the phrases", () => {
   assert.equal(words.statusOnly(502), english.noAnswer(502));
 });
 
-test("on a Chinese page the same modules speak Chinese", async () => {
-  document.documentElement.lang = "zh";
-  const inChinese = await import("../../web/static/js/words.js?in-chinese");
-  document.documentElement.lang = "en";
-  const { story } = inChinese.underWay(aJob({ position: 1, eta_s: 4.2 }));
-  assert.equal(
-    story,
-    [chinese.next, chinese.toGo(chinese.seconds("5"))].map((part) => part + chinese.stop).join(chinese.space),
-  );
-  const told = (code, detail) => inChinese.reasonOf({ code, title: "", detail }).detail;
-  const large = "A photo may have at most 64 megapixels; this one has 283.5.";
-  assert.equal(told("photo_too_large", large), "照片最多 6400 万像素，这张有 2.8 亿像素。");
-  assert.equal(told("photo_too_large", "What no release says."), chinese.problems.photo_too_large.detail);
-});
-
 /** @param {string[]} states */
 const items = (...states) =>
   states.map((state, place) => ({ name: `${place}.jpg`, state, job: null, file: null, error: null }));

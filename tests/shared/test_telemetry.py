@@ -21,6 +21,18 @@ configure_logs("INFO")
 with open(sys.argv[1], "rb") as file:
     print(decode(file, Limits(1 << 20, 64), max_side=64).size)
 """
+OPEN_LARGE = """
+import io
+from PIL import Image
+from shared.telemetry import configure_logs
+
+configure_logs("INFO")
+photo = io.BytesIO()
+Image.new("RGB", (40, 40)).save(photo, "PNG")
+Image.MAX_IMAGE_PIXELS = 1000
+Image.open(photo)
+print(set(vars(Image).get("__warningregistry__", {})) - {"version"})
+"""
 WARN = """
 import warnings
 from shared.telemetry import configure_logs
@@ -58,6 +70,11 @@ def test_damaged_exif_of_a_photo_is_not_logged(tmp_path: Path, exif: bytes) -> N
     done = run(DECODE, str(photo))
     assert done.stdout == "(64, 48)\n"
     assert done.stderr == ""
+
+
+def test_the_size_of_a_large_photo_is_neither_logged_nor_remembered() -> None:
+    done = run(OPEN_LARGE)
+    assert (done.stdout, done.stderr) == ("set()\n", "")
 
 
 def test_a_warning_is_logged_as_json() -> None:

@@ -283,6 +283,27 @@ def test_a_photo_is_rotated_and_cropped_and_drawn_again(page: Page) -> None:
     expect(story(page)).to_contain_text(re.compile(r"512 . 34\d pixels"))  # of the whole photo again
 
 
+@pytest.mark.parametrize("kind", ["webp", "avif", "png"])
+def test_transparency_survives_the_cropper(page: Page, kind: str) -> None:
+    photo = Image.open(io.BytesIO(scene(seed=38))).convert("RGBA")
+    photo.paste((0, 0, 0, 0), (0, 0, photo.width // 2, photo.height))
+    buffer = io.BytesIO()
+    photo.save(buffer, kind)
+    page.get_by_role("radio", name="PNG").check()
+    choose(page, payload(buffer.getvalue(), f"sea.{kind}", f"image/{kind}"))
+    expect_picture(page)
+    page.get_by_role("button", name="Crop or rotate").click()
+    page.get_by_role("button", name="Rotate right").click()
+    page.get_by_role("button", name="Draw it").click()
+    expect(story(page)).to_contain_text(re.compile(r"34\d . 512 pixels"))
+    download = save(page)
+    assert download.suggested_filename == "sea-hinata-light.png"
+    with Image.open(download.path()) as picture:
+        opacity = np.asarray(picture.getchannel("A")) if "A" in picture.getbands() else np.full((512, 342), 255)
+    assert opacity[:240].max() < 8, "what was on the left is above now"
+    assert opacity[-240:].min() > 247
+
+
 def test_a_comparison_is_zoomed_and_moved(page: Page) -> None:
     choose(page, payload(scene(seed=35)))
     expect_picture(page)

@@ -16,7 +16,7 @@ from cli.keys import Allowance, create_caller
 from shared.callers.api_keys import Scope, read_keys
 from shared.scheduling import admission
 from shared.scheduling.admission import MAX_MEMORY
-from shared.scheduling.room import ALBUM_BYTES, HOUR_S, JOB_BYTES
+from shared.scheduling.room import ALBUM_BYTES, HOUR_S, JOB_BYTES, refusal_size
 from shared.services import Services
 from shared.settings import WEB_THREADS
 from tests.conftest import photo_bytes, wait_until
@@ -150,6 +150,24 @@ def test_what_a_caller_takes_is_counted_until_it_is_erased_or_has_expired(
     refused_photos(callers.mallory, body(callers.mallory.post(ALBUMS))["links"]["self"], 1)
     assert guarded.room.taken(mallory) > 6000
     advance_clock(guarded.settings.ttl_s + 2 * HOUR_S)
+    assert guarded.room.taken(mallory) == 0
+
+
+def test_a_refused_photo_is_counted_once_and_no_longer_once_another_has_its_name(
+    callers: Callers, guarded: Services, key_file: Path
+) -> None:
+    mallory = read_keys(key_file).callers[0].id
+    album = body(callers.mallory.post(ALBUMS))["links"]["self"]
+    photo = f"{album}/photos/a.png"
+    empty = guarded.room.taken(mallory)
+    taken = []
+    for bad in (b"no photo", b"no photo", b"none either"):
+        assert callers.mallory.put(photo, data=bad, content_type="image/png").status_code == 415
+        taken.append(guarded.room.taken(mallory) - empty)
+    assert taken == 3 * [refusal_size("a.png")]
+    assert callers.mallory.put(photo, data=photo_bytes(), content_type="image/png").status_code == 202
+    assert guarded.room.taken(mallory) - empty < JOB_BYTES + refusal_size("a.png")
+    callers.mallory.delete(album)
     assert guarded.room.taken(mallory) == 0
 
 

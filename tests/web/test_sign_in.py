@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from playwright.sync_api import Browser, Page, expect
 from werkzeug.test import TestResponse
 
-from cli.album import AT_ONCE
+from cli.album_sync import AT_ONCE
 from cli.keys import Allowance, create_caller, revoke_keys, rotate_key
 from shared.callers.api_keys import Scope
 from shared.services import Services

@@ -98,10 +98,35 @@ def test_a_preview_stands_as_its_own_metadata_says() -> None:
     assert_quadrants(Image.fromarray(decoded(raw(photo, orientation=3)).rgb))
 
 
+def with_a_table_too_long(photo: bytes) -> bytes:
+    rows = struct.pack("<HHI", 278, 4, 1)
+    assert rows in photo
+    return photo.replace(rows, struct.pack("<HHI", 278, 4, 1 << 20))
+
+
+UNREADABLE: dict[str, Callable[[], bytes]] = {
+    "orf": lambda: with_a_table_too_long(b"IIRO" + raw(preview())[4:]),
+    "cr2": lambda: with_a_table_too_long(tiff_of(b"CR\2\0" + preview(), {259: [6], 273: [12], 278: [24]})),
+    "cr3": lambda: canon(with_a_table_too_long(directories({274: [8], 278: [24]}, 8)), preview()),
+    "a long directory": lambda: b"IIU\0" + struct.pack("<IH", 8, 0xFFFF) + bytes(12 * 0xFFFF) + preview(),
+}
+
+
+@pytest.mark.parametrize("case", UNREADABLE)
+def test_a_preview_is_upright_where_how_the_raw_file_stands_cannot_be_read(case: str) -> None:
+    found = decoded(UNREADABLE[case]())
+    assert found.size == (640, 480)
+    assert_quadrants(Image.fromarray(found.rgb))
+
+
+def canon(notes: bytes, photo: bytes) -> bytes:
+    """A CR3."""
+    notes = box(b"CMT1", b"II*\0" + struct.pack("<I", 8) + notes)
+    return box(b"ftyp", b"crx \0\0\0\1crx isom") + box(b"moov", notes) + box(b"mdat", photo)
+
+
 def test_a_preview_of_canon_stands_as_their_notes_say() -> None:
-    notes = box(b"CMT1", b"II*\0" + struct.pack("<I", 8) + directories({274: [8]}, 8))
     turned = saved(TURNS[8](quadrants((640, 480))), "JPEG", quality=95)
-    photo = box(b"ftyp", b"crx \0\0\0\1crx isom") + box(b"moov", notes) + box(b"mdat", turned)
-    found = decoded(photo)
+    found = decoded(canon(directories({274: [8]}, 8), turned))
     assert found.size == (640, 480)
     assert_quadrants(Image.fromarray(found.rgb))

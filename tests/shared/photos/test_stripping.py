@@ -220,6 +220,28 @@ def test_tables_longer_than_those_of_any_photo_are_refused() -> None:
         inspect(BytesIO(JPEG[:2] + 40 * segment(0xC4, bytes(65_000)) + JPEG[2:]), LIMITS)
 
 
+@pytest.mark.parametrize(
+    "between",
+    [segment(0xFE, b"\xff\xd9"), segment(0xE5, b"\xff\xd9" * 99), segment(0xDB, b"\3" + b"\xff\xd9" * 32)],
+    ids=["a text", "metadata", "a table"],
+)
+def test_what_is_between_the_passes_may_look_like_the_end(between: bytes) -> None:
+    photo = PROGRESSIVE.replace(b"\xff\xda", between + b"\xff\xda")
+    assert photo.count(between) == 10
+    assert np.array_equal(decoded(photo).rgb, decoded(PROGRESSIVE).rgb)
+    with pytest.raises(DamagedPhotoError, match="damaged or incomplete"):
+        decoded(photo[: len(photo) - 300])
+
+
+def test_passes_are_counted_where_a_decoder_sees_them() -> None:
+    last = PROGRESSIVE[PROGRESSIVE.rindex(b"\xff\xda") : -2]
+    told = segment(0xFE, 200 * last)
+    assert inspect(BytesIO(PROGRESSIVE[:-2] + told + b"\xff\xd9"), LIMITS).passes == 10
+    hidden = told.replace(b"\xff\xfe", b"\xff\x02", 1)  # no decoder skips what is behind this marker
+    with pytest.raises(DamagedPhotoError, match="210 passes"):
+        inspect(BytesIO(PROGRESSIVE[:-2] + hidden + b"\xff\xd9"), LIMITS)
+
+
 def test_passes_of_another_picture_behind_the_photo_do_not_count() -> None:
     assert np.array_equal(decoded(JPEG + 200 * b"\xff\xda").rgb, decoded(JPEG).rgb)
 

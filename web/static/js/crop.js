@@ -5,7 +5,7 @@
  * @typedef {{left: number, top: number, right: number, bottom: number}} Part in shares of the rotated photo
  */
 
-import { stem } from "./saving.js";
+import { extension, stem } from "./saving.js";
 import { part } from "./view.js";
 
 const WHOLE = { left: 0, top: 0, right: 1, bottom: 1 };
@@ -122,9 +122,10 @@ export class Cropper {
     if (!this.#file || (this.#turns === 0 && (right - left) * (bottom - top) === 1)) return null;
     const canvas = document.createElement("canvas");
     this.#draw(canvas, this.#kept, MOST_SIDE);
-    const type = this.#file.type === "image/png" ? "image/png" : "image/jpeg"; // which keeps transparency
-    const blob = await new Promise((resolve) => canvas.toBlob(resolve, type, QUALITY));
-    return blob && new File([blob], `${stem(this.#file.name)}.${type === "image/png" ? "png" : "jpg"}`, { type });
+    const type = typeOf(canvas, this.#file);
+    /** @type {Blob | null} */
+    const blob = await new Promise((resolve) => canvas.toBlob(resolve, type, QUALITY)); // PNG where WebP is not written
+    return blob && new File([blob], `${stem(this.#file.name)}.${extension(blob.type)}`, { type: blob.type });
   }
 
   /**
@@ -144,11 +145,29 @@ export class Cropper {
     canvas.height = Math.max(1, Math.round(high * scale));
     const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
     context.imageSmoothingQuality = "high";
-    context.scale(scale, scale);
+    context.scale(canvas.width / wide, canvas.height / high); // all of it is covered: its edges stay opaque
     context.translate(width / 2 - left * width, height / 2 - top * height);
     context.rotate((this.#turns * Math.PI) / 2);
     context.drawImage(image, -image.width / 2, -image.height / 2);
   }
+}
+
+/**
+ * @param {HTMLCanvasElement} canvas
+ * @param {File} photo that is drawn there
+ * @returns {string} in which type it is sent: one that keeps transparency, where there is any
+ */
+function typeOf(canvas, { type }) {
+  if (type === "image/png") return type;
+  return type === "image/jpeg" || isOpaque(canvas) ? "image/jpeg" : "image/webp";
+}
+
+/** @param {HTMLCanvasElement} canvas */
+function isOpaque(canvas) {
+  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+  const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+  for (let place = 3; place < data.length; place += 4) if (data[place] < 255) return false;
+  return true;
 }
 
 /**

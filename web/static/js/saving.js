@@ -41,7 +41,7 @@ export function stem(name) {
   return name.replace(/(.)\.[^.]*$/, "$1");
 }
 
-/** @param {string} type */
-function extension(type) {
+/** @param {string} type of an image */
+export function extension(type) {
   return type.replace("image/", "").replace("jpeg", "jpg");
 }

@@ -1,18 +1,12 @@
 /** Every sentence the page makes up itself, in the reader's language. */
 
-import english from "./phrases-en.js";
-import chinese from "./phrases-zh.js";
+import { megabytes, moment, number, roughly, say, seconds, sentences } from "./language.js";
 
 /**
  * @typedef {import("./api.js").Job} Job
  * @typedef {{title: string, detail: string, mayRetry: boolean, isBroken: boolean}} Reason why there is no picture,
  * whether the same photo may do better next time, and whether it is not fit to be looked at
  */
-
-const isChinese = document.documentElement.lang === "zh";
-const say = isChinese ? chinese : english;
-/** Times and numbers as the reader's own system writes them, unless that speaks another language than the page. */
-const locale = navigator.language.startsWith(document.documentElement.lang) ? undefined : isChinese ? "zh-CN" : "en";
 
 /** Errors that lie in the photo: the same photo will fail again. */
 const PHOTO_FAULTS = new Set(["not_a_photo", "damaged_photo", "photo_too_large", "unusable_photo"]);
@@ -21,10 +15,6 @@ const BROKEN = new Set(["not_a_photo", "damaged_photo"]);
 /** Errors after which nothing is left to try. */
 const GONE = new Set(["unknown_job", "expired"]);
 const NOTICEABLE_S = 0.05;
-/** @type {Intl.DateTimeFormatOptions} */
-const CLOCK = { hour: isChinese ? "2-digit" : "numeric", minute: "2-digit" };
-const MINUTE_S = 60;
-const HOUR_S = 3600;
 
 export const CANCELED = { headline: say.canceled, story: say.stillInHand };
 export const FINDING = { headline: say.finding, story: "" };
@@ -260,20 +250,6 @@ function kept(time) {
   return time ? say.keptUntil(moment(new Date(time), { weekday: "long" })) : "";
 }
 
-/**
- * @param {Date} time
- * @param {Intl.DateTimeFormatOptions} day what of its day is said
- */
-function moment(time, day) {
-  const words = time.toLocaleString(locale, { ...day, ...CLOCK });
-  return words.replace(/(\p{Script=Han})(\d+:)/u, "$1 $2"); // "星期二04:14" is hard to read
-}
-
-/** @param {number} bytes */
-function megabytes(bytes) {
-  return `${(bytes / 1048576).toLocaleString(locale, { maximumFractionDigits: 1 })} MiB`;
-}
-
 /** @param {number | null} position */
 function place(position) {
   if (!position) return "";
@@ -293,38 +269,4 @@ function rest(eta_s) {
 /** @param {number | null} eta_s */
 function remaining(eta_s) {
   return !eta_s || eta_s < 1 ? "" : say.toGo(seconds(Math.ceil(eta_s)));
-}
-
-/** @param {number} value */
-function seconds(value) {
-  const digits = value < 10 && !Number.isInteger(value) ? 1 : 0;
-  return say.seconds(number(value, digits));
-}
-
-/**
- * A time that need not be exact and should not flicker.
- *
- * @param {number} value in seconds
- */
-function roughly(value) {
-  if (value < 2 * MINUTE_S - 5) return say.seconds(number(5 * Math.max(1, Math.ceil(value / 5))));
-  if (value < HOUR_S - MINUTE_S / 2) return say.minutes(number(Math.round(value / MINUTE_S)));
-  const minutes = Math.round((value % HOUR_S) / MINUTE_S);
-  return [say.hours(number(Math.floor(value / HOUR_S))), ...(minutes ? [say.minutes(number(minutes))] : [])].join(" ");
-}
-
-/**
- * @param {number} value
- * @param {number} [digits] after the point
- */
-function number(value, digits = 0) {
-  return value.toLocaleString(locale, { minimumFractionDigits: digits, maximumFractionDigits: digits });
-}
-
-/** @param {...string} parts each without its full stop */
-function sentences(...parts) {
-  return parts
-    .filter(Boolean)
-    .map((part) => part + say.stop)
-    .join(say.space);
 }
