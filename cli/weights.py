@@ -11,7 +11,7 @@ import numpy as np
 from shared.errors import InvalidValueError, SakugaError, UnknownStyleError, WeightsError
 from shared.photos.decoding import Rgb, decode
 from shared.photos.formats import MAX_SIDE_DEFAULT, Limits
-from shared.pipeline import DrawnAt, to_draw
+from shared.pipeline import DrawnAt, no_faces, to_draw
 from shared.settings import Settings
 from shared.styles import BUNDLED_WEIGHTS, Style, imported_weights, installed_styles, read_manifest, write_manifest
 from worker.capacity import available_memory
@@ -81,7 +81,7 @@ def quantise_style(
     style = installed_styles(settings.data_dir)[name]
     _require_room_for_recipe(style, replace=replace)  # first: calibrating takes minutes
     limits = Limits(settings.max_upload_bytes, settings.max_megapixels)
-    draws = DrawnAt(style.drawn_at, FaceDetector().face_heights)
+    draws = DrawnAt(style.drawn_at, FaceDetector().face_heights if style.close_ups else no_faces)
     recipe = make_recipe(style, [_read(photo, draws, limits) for photo in photos], report)
     write_recipe(style, recipe)
     return recipe

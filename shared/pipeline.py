@@ -41,6 +41,11 @@ FaceHeights = Callable[[Rgb], Collection[float]]
 """Tells the heights of faces in a photo, from forehead to chin, as shares of its longest side; one may come twice."""
 
 
+def no_faces(_photo: Rgb) -> tuple[float, ...]:
+    """Measure no faces: close-ups are drawn as large as other photos."""
+    return ()
+
+
 class Draws(Protocol):
     """The size at which something draws."""
 

@@ -45,6 +45,7 @@ class Style(BaseModel):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     upsample: Literal["align_corners", "half_pixel", "asymmetric"] = "half_pixel"
     drawn_at: Annotated[int, Field(ge=64, le=2048)] | None = None  # longest side in pixels; None: as large as asked for
+    close_ups: bool = False  # whether photos of large faces are drawn smaller than that
     licence: str
     provenance: str = ""
     preview: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]*$")] = ""

@@ -38,15 +38,16 @@ Generator = AnimeGanV2 | LightGenerator
 
 @dataclass(frozen=True, slots=True)
 class Drawer:
-    """Weights ready to draw; `drawn_at` as the style has it."""
+    """Weights ready to draw; `drawn_at` and `close_ups` as the style has them."""
 
     name: str
     generator: Generator
     drawn_at: int | None = None
+    close_ups: bool = True
 
     def draw(self, photo: Rgb) -> Rgb:
         """The picture of a photo at the photo's size."""
-        return draw(self.generator, photo, self.drawn_at)
+        return draw(self.generator, photo, self.drawn_at, close_ups=self.close_ups)
 
     def draw_at(self, side: int, photo: Rgb) -> Rgb:
         """The picture of a photo as who asks for `side` pixels gets it; the photo is larger."""
@@ -70,11 +71,11 @@ def read_photos(places: Collection[Path], max_side: int) -> Iterator[tuple[Path,
             yield path, photo
 
 
-def draw(generator: Generator, photo: Rgb, drawn_at: int | None = None) -> Rgb:
-    """Draw as the service does, at the size of the photo; `drawn_at` as the style has it."""
+def draw(generator: Generator, photo: Rgb, drawn_at: int | None = None, *, close_ups: bool = True) -> Rgb:
+    """Draw as the service does, at the size of the photo; `drawn_at` and `close_ups` as the style has them."""
     engine = TorchEngine(generator, memory=PLENTY)
     if drawn_at:
-        engine.draw_at(drawn_at, _face_detector().face_heights)
+        engine.draw_at(drawn_at, _face_detector().face_heights if close_ups else pipeline.no_faces)
     return pipeline.draw(photo, engine)
 
 
@@ -140,7 +141,7 @@ def _drawers(style: str, others: Iterable[str]) -> Iterator[Drawer]:
     """The bundled weights of both sizes, then others."""
     for bundled in sorted(read_manifest(BUNDLED_WEIGHTS), key=lambda one: one.name):
         if bundled.look == style:
-            yield Drawer(bundled.name, load_generator(bundled), bundled.drawn_at)
+            yield Drawer(bundled.name, load_generator(bundled), bundled.drawn_at, bundled.close_ups)
     for other in others:
         named, _, drawn_at = other.partition("@")
         name, _, upsample = named.partition(":")

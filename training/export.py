@@ -59,6 +59,7 @@ def export(
         sha256=file_sha256(file),
         upsample=Upsample.HALF_PIXEL.value,
         drawn_at=recipe.drawn_at,
+        close_ups=True,
         licence="MIT",
         provenance=provenance(recipe),
         preview=preview,

@@ -17,6 +17,7 @@ import structlog
 from shared.engines import EngineName
 from shared.errors import EngineError, WeightsError
 from shared.photos.formats import MAX_SIDE_DEFAULT
+from shared.pipeline import no_faces
 from shared.settings import Settings
 from shared.styles import Style
 from worker.engines.artefacts import Artefacts, open_artefact
@@ -74,7 +75,7 @@ class ModelLoader:
             SakugaError: there is no such style, or its weights cannot be used.
         """
         engine = self.prepare(name)
-        if self._styles[name].drawn_at:
+        if self._styles[name].close_ups:
             require_detector()
         gc.collect()
         gc.freeze()
@@ -87,7 +88,7 @@ class ModelLoader:
             SakugaError: there is no such style, its weights cannot be used, or the engine draws wrong pictures here.
         """
         self._drop_changed()
-        detector = self._face_detector if self._styles[name].drawn_at else None  # no other engine helps if it fails
+        detector = self._face_detector if self._styles[name].close_ups else None  # no other engine helps if it fails
         while name not in self._engines:
             prepared = self._prepare(name)
             with self._falling_back(name):
@@ -110,8 +111,8 @@ class ModelLoader:
 
     def _open(self, name: str, prepared: "_Prepared", detector: FaceDetector | None) -> DrawingEngine:
         engine = prepared.open(threads=self._threads, memory=self._memory)
-        if (drawn_at := self._made_of[name].drawn_at) and detector:
-            engine.draw_at(drawn_at, detector.face_heights)
+        if drawn_at := self._made_of[name].drawn_at:
+            engine.draw_at(drawn_at, detector.face_heights if detector else no_faces)
         engine.warm(engine.drawn_at or MAX_SIDE_DEFAULT)
         trim_heap()
         log.info("engine warm", style=name, engine=prepared.engine, threads=self._threads)

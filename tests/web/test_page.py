@@ -615,7 +615,8 @@ def test_the_api_page_shows_every_operation_with_its_curl(open_page: OpenPage, s
             expect(section.get_by_role("heading", name=operation["summary"])).to_be_visible()
             expect(section).to_contain_text(path)
             expect(section.locator("pre")).to_contain_text("curl ")
-    expect(page.locator("#create_job pre")).to_have_text(f"curl -F photo=@photo.jpg {service.url}/api/v1/jobs")
+    one_call = f"curl -F photo=@photo.jpg -H 'Accept: image/*' -o picture.jpg {service.url}/api/v1/jobs"
+    expect(page.locator("#create_job pre")).to_have_text(one_call)
 
 
 def test_every_link_of_the_api_page_leads_somewhere(open_page: OpenPage) -> None:

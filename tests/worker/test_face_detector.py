@@ -15,7 +15,7 @@ from shared.errors import EngineError, SakugaError, UnavailableError, WeightsErr
 from shared.photos.decoding import Rgb, decode
 from shared.photos.formats import Format, Limits
 from shared.photos.sizes import drawn_side
-from shared.pipeline import ProgressCallback, Tensor, convert
+from shared.pipeline import ProgressCallback, Tensor, convert, to_draw
 from shared.settings import Settings
 from shared.styles import BUNDLED_WEIGHTS, Styles
 from worker.engines import faces
@@ -151,12 +151,16 @@ def test_a_close_up_is_drawn_smaller(max_side: int, monkeypatch: pytest.MonkeyPa
     assert drawn == [288]  # the face is 207 pixels high
 
 
-def test_imported_weights_do_without_the_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("drawn_at", [None, 640])
+def test_weights_that_do_not_ask_for_close_ups_do_without_the_detector(
+    drawn_at: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(faces, "NET", tmp_path / "missing")
-    style = Styles(BUNDLED_WEIGHTS)["hinata-light"].model_copy(update={"drawn_at": None})
+    style = Styles(BUNDLED_WEIGHTS)["hinata-light"].model_copy(update={"drawn_at": drawn_at, "close_ups": False})
     loader = loader_for(Settings(), {"hinata-light": style}, threads=1, memory=1 << 31)
     loader.preload("hinata-light")
-    assert loader.engine("hinata-light").drawn_at is None
+    drawn = to_draw(astronaut(150, corner=(145, 35)), loader.engine("hinata-light"))
+    assert drawn.shape[:2] == ((300, 300) if drawn_at else (150, 150))
 
 
 def test_what_is_measured_draws_at_full_size(detector: FaceDetector) -> None:

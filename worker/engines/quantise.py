@@ -58,9 +58,10 @@ def make_recipe(style: Style, photos: Sequence[Rgb], report: StatusCallback = la
     report(f"Calibrating on {len(calibration)} photos")
     ranges = _ranges(model, calibration)
     report(f"Comparing {len(ranges)} convolutions")
-    kept = _sensitive(model, ranges, calibration[:_JUDGED])
-    for name in kept:
-        del ranges[name]
+    idle = tuple(name for name, (low, high) in ranges.items() if low == high)  # another photo may wake it
+    ranges = {name: limits for name, limits in ranges.items() if name not in idle}
+    kept = (*idle, *_sensitive(model, ranges, calibration[:_JUDGED]))
+    ranges = {name: limits for name, limits in ranges.items() if name not in kept}
     report(f"Evaluating on {len(photos[1::2])} other photos")
     quality = _quality(quantise(model, ranges), reference, style, photos[1::2])
     return Int8Recipe(
