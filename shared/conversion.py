@@ -49,9 +49,9 @@ class Options:
     format: Format
 
 
-def result_digest(photo_sha256: str, weights_sha256: str, options: Options) -> str:
-    """The identity of a result: the same photo, weights, options and pipeline give the same picture."""
-    parts = (photo_sha256, weights_sha256, str(options.max_side), options.format.value, str(VERSION))
+def result_digest(photo_sha256: str, style_digest: str, options: Options) -> str:
+    """The identity of a result: the same photo, style, options and pipeline give the same picture."""
+    parts = (photo_sha256, style_digest, str(options.max_side), options.format.value, str(VERSION))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

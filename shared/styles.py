@@ -1,5 +1,6 @@
 """The styles a node offers: what `weights/manifest.toml` and the operator's own manifest say. Carries no ML runtime."""
 
+import hashlib
 import tomllib
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
 from dataclasses import dataclass
@@ -55,6 +56,12 @@ class Style(BaseModel):
     def look(self) -> str:
         """The name without the size: what the sizes of one style have in common."""
         return self.name.removesuffix(f"-{self.size}")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that decides what the style draws: its weights, and how they are run."""
+        parts = (self.sha256, self.upsample, str(self.drawn_at), str(self.close_ups))
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     @property
     def weights_path(self) -> Path:

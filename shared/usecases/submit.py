@@ -70,7 +70,7 @@ def _new_job(
     now = services.clock.now()
     drawn = max(MIN_PIXELS, working_pixels((header.width, header.height), order.options.max_side))
     work_ms = services.estimates.estimate_ms(style, drawn / 1e6) + decoding_ms(header)
-    digest = result_digest(photo.sha256, style.sha256, order.options)
+    digest = result_digest(photo.sha256, style.digest, order.options)
     job = Job(
         id=job_id,
         caller=order.caller,

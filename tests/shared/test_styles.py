@@ -67,3 +67,12 @@ def test_a_manifest_that_becomes_invalid_changes_nothing_until_it_is_mended(tmp_
             Styles(tmp_path)
     styles_of(tmp_path, paint=Size.FULL)
     assert list(styles) == ["paint"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"sha256": "0" * 64}, {"upsample": "asymmetric"}, {"drawn_at": 512}, {"close_ups": False}]
+)
+def test_what_decides_the_picture_decides_the_digest_of_a_style(change: dict[str, object]) -> None:
+    style = Styles(BUNDLED_WEIGHTS)["hinata-light"]
+    assert style.model_copy(update=change).digest != style.digest
+    assert style.model_copy(update={"title": "Other", "preview": ""}).digest == style.digest
