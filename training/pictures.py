@@ -186,7 +186,7 @@ def _changed(photo: Path, kind: Kind) -> Picture:
 def _has_pieces(photo: Path, analysis: Analysis) -> bool:
     """Whether a photo is so large that a piece of it shows things from nearer; close-ups are near already."""
     size, closer = _size(photo), round(CLOSER[0] * SIDE)
-    return max(size) >= closer and not drawn_side(size, closer, analysis.face_heights(size)) < closer
+    return min(max(size), drawn_side(size, closer, analysis.face_heights(size))) >= closer
 
 
 def _size(photo: Path) -> tuple[int, int]:

@@ -22,11 +22,11 @@ from shared.settings import Settings
 from shared.styles import Style
 from worker.engines.artefacts import Artefacts, open_artefact
 from worker.engines.base import DrawingEngine
-from worker.engines.faces import FaceDetector, require_detector
 from worker.process_memory import trim_heap
 from worker.tuning_profile import candidates
 
 if TYPE_CHECKING:
+    from worker.engines.faces import FaceDetector
     from worker.generator import AnimeGanV2, LightGenerator
 
 log = structlog.get_logger()
@@ -76,6 +76,8 @@ class ModelLoader:
         """
         engine = self.prepare(name)
         if self._styles[name].close_ups:
+            from worker.engines.faces import require_detector
+
             require_detector()
         gc.collect()
         gc.freeze()
@@ -109,7 +111,7 @@ class ModelLoader:
                 made.pop(name, None)
             log.info("style removed or replaced", style=name)
 
-    def _open(self, name: str, prepared: "_Prepared", detector: FaceDetector | None) -> DrawingEngine:
+    def _open(self, name: str, prepared: "_Prepared", detector: "FaceDetector | None") -> DrawingEngine:
         engine = prepared.open(threads=self._threads, memory=self._memory)
         if drawn_at := self._made_of[name].drawn_at:
             engine.draw_at(drawn_at, detector.face_heights if detector else no_faces)
@@ -119,7 +121,9 @@ class ModelLoader:
         return engine
 
     @cached_property
-    def _face_detector(self) -> FaceDetector:
+    def _face_detector(self) -> "FaceDetector":
+        from worker.engines.faces import FaceDetector
+
         return FaceDetector()
 
     def _prepare(self, name: str) -> "_Prepared":

@@ -58,10 +58,9 @@ def make_recipe(style: Style, photos: Sequence[Rgb], report: StatusCallback = la
     report(f"Calibrating on {len(calibration)} photos")
     ranges = _ranges(model, calibration)
     report(f"Comparing {len(ranges)} convolutions")
-    idle = tuple(name for name, (low, high) in ranges.items() if low == high)  # another photo may wake it
-    ranges = {name: limits for name, limits in ranges.items() if name not in idle}
-    kept = (*idle, *_sensitive(model, ranges, calibration[:_JUDGED]))
-    ranges = {name: limits for name, limits in ranges.items() if name not in kept}
+    kept = _sensitive(model, ranges, calibration[:_JUDGED])
+    for name in kept:
+        del ranges[name]
     report(f"Evaluating on {len(photos[1::2])} other photos")
     quality = _quality(quantise(model, ranges), reference, style, photos[1::2])
     return Int8Recipe(
@@ -123,14 +122,15 @@ def _ranges(model: Model, photos: Sequence[Tensor]) -> dict[str, Range]:
 
 
 def _sensitive(model: Model, ranges: Mapping[str, Range], photos: Sequence[Tensor]) -> tuple[str, ...]:
-    """The convolutions to keep out of 8 bit, the one that costs most for what it saves first."""
+    """The convolutions to keep out of 8 bit: idle ones, then the one that costs most for what it saves first."""
+    kept = [name for name, (low, high) in ranges.items() if low == high]  # another photo may wake them
+    awake = {name: limits for name, limits in ranges.items() if name not in kept}
     wanted = [_levels(compiled(model)(photo)[0]) for photo in photos]
-    errors = {name: _error(quantise(model.clone(), {name: limits}), photos, wanted) for name, limits in ranges.items()}
+    errors = {name: _error(quantise(model.clone(), {name: limits}), photos, wanted) for name, limits in awake.items()}
     sized = model.clone()
     sized.reshape(list(photos[0].shape))
     work = {name: multiply_adds(node) for name, node in convolutions(sized).items()}
     goal = 255**2 / 10 ** (GOAL_DB / 10)
-    kept: list[str] = []
     for name in sorted(errors, key=lambda name: -errors[name] / work[name]):
         if sum(errors.values()) <= goal:
             break
