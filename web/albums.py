@@ -60,9 +60,8 @@ def create_album(options: AlbumOptions) -> Response:
     style = services().styles[options.style or services().default_style]
     rates: Rates = current_app.extensions["sakuga-rates"]
     rates.count_album()
-    album = albums.start_album(
-        services(), caller_id(), options.name, style, Options(options.max_side, options.format), webhook=options.webhook
-    )
+    chosen = Options(options.max_side, options.format, options.faces)
+    album = albums.start_album(services(), caller_id(), options.name, style, chosen, webhook=options.webhook)
     response = answer(NewAlbumBody(**dict(album_body(album)), webhook_secret=album.secret), 201)
     response.headers["Location"] = album_links(album).self
     return response

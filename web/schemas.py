@@ -7,7 +7,7 @@ from flask import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.albums.walks import Action
-from shared.conversion import Stage
+from shared.conversion import Faces, Stage
 from shared.jobs.record import ErrorInfo, Job, Lane, PhotoInfo, ResultInfo, State
 from shared.photos.formats import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN, Format
 from shared.scheduling.estimates import Estimate
@@ -37,6 +37,10 @@ class JobOptions(BaseModel):
         ),
     ] = MAX_SIDE_DEFAULT
     format: Annotated[Format, Field(description="png and webp keep transparency.")] = Format.JPEG
+    faces: Annotated[
+        Faces,
+        Field(description="auto: faces are drawn at a size that suits them, where the style can; off: with the rest."),
+    ] = Faces.AUTO
 
 
 class PageOptions(BaseModel):
@@ -79,6 +83,7 @@ class JobBody(BaseModel):
     style: str
     max_side: int
     format: Format
+    faces: Faces
     lane: Lane
     progress: Annotated[float, Field(ge=0, le=1)]
     stage: Stage | None
@@ -194,6 +199,7 @@ class AlbumBody(BaseModel):
     style: str
     max_side: int
     format: Format
+    faces: Faces
     counts: Counts
     progress: Annotated[float, Field(ge=0, le=1, description="Share of the photos that have finished.")]
     eta_s: Annotated[float | None, Field(description="Estimated seconds until all have finished; null if unknown.")]

@@ -106,7 +106,7 @@ def _convert_claimed(job: Job, services: Services, engine_of: Callable[[str], En
     with services.store.open(job.photo_key) as photo:
         picture = pipeline.convert(
             photo,
-            Options(job.max_side, job.format),
+            Options(job.max_side, job.format, job.faces),
             engine,
             services.limits,
             checkpoint=_ProgressReporter(job, services),

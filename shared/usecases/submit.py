@@ -77,6 +77,7 @@ def _new_job(
         style=style.name,
         max_side=order.options.max_side,
         format=order.options.format,
+        faces=order.options.faces,
         lane=order.lane,
         album=order.album,
         name=order.name,
@@ -110,5 +111,5 @@ def _enter(services: Services, job: Job, idempotency: Idempotency | None) -> Job
 def _idempotency(order: Order, style: Style, photo_sha256: str) -> Idempotency | None:
     if order.idempotency_key is None:
         return None
-    parts = (photo_sha256, style.name, str(order.options.max_side), order.options.format.value)
+    parts = (photo_sha256, style.name, *order.options.values)
     return Idempotency(order.idempotency_key, hashlib.sha256("\n".join(parts).encode()).hexdigest())

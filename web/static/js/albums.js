@@ -36,8 +36,8 @@ const PAGE = 500;
  * @param {AbortSignal} signal
  * @returns {Promise<Album>}
  */
-export function createAlbum(name, { style, max_side, format }, signal) {
-  return call(ALBUMS, { ...json({ name, style, max_side: Number(max_side), format }), signal });
+export function createAlbum(name, { style, max_side, format, faces }, signal) {
+  return call(ALBUMS, { ...json({ name, style, max_side: Number(max_side), format, faces }), signal });
 }
 
 /**
