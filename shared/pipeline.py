@@ -10,6 +10,7 @@ Pure: no files, no queue, no ML runtime; the engine is handed in.
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from io import BytesIO
 from time import perf_counter
 from typing import BinaryIO, Protocol
@@ -23,8 +24,8 @@ from shared.enlarge import enlarge
 from shared.photos.decoding import Alpha, Photo, Rgb, decode
 from shared.photos.encoding import encode
 from shared.photos.formats import Header, Limits
-from shared.photos.sizes import drawn_size, fit
-from shared.small_faces import PHOTO_SCALE, FindFaces, Part, Sides, parts, put_back
+from shared.photos.sizes import drawn_side, drawn_size, fit
+from shared.small_faces import PHOTO_SCALE, Face, FindFaces, Part, Sides, are_small, parts, put_back
 
 _GAP = 1.5  # times the size, to which whole pixels are averaged before a photo is resampled
 SMALLEST_SIDE = 32  # what every generator can take, in pixels
@@ -128,12 +129,12 @@ def convert(
     file = BytesIO(photo) if isinstance(photo, bytes) else photo
     clock = _Clock(checkpoint)
     with clock.stage(Stage.DECODE):
-        drawn_at = _decoded_at(engine, options)
-        decoded = decode(file, limits, max_side=options.max_side, drawn_at=drawn_at, within=decoding)
+        at = partial(decode, file, limits, max_side=options.max_side, within=decoding)
+        decoded, faces = _decoded(at, engine, options.faces)
     with clock.stage(Stage.PREPROCESS):
         whole = _on_white(decoded)
         size = fit(decoded.size, options.max_side) if engine.drawn_at else _size(whole)
-        prepared = _prepared(whole, engine, size, options.faces, decoded.size)
+        prepared = _prepared(whole, _drawing(engine, options.faces), size, faces, decoded.size)
     with clock.stage(Stage.GENERATE):
         drawings = _generated(prepared, engine, lambda share: checkpoint(Stage.GENERATE, _generating(share)))
     with clock.stage(Stage.POSTPROCESS):
@@ -145,9 +146,29 @@ def convert(
     return Picture(data, width, height, _all_notes(decoded, options), clock.timings)
 
 
+def _decoded(at: Callable[..., Photo], engine: Engine, faces: Faces) -> tuple[Photo, Collection[Face]]:
+    """Decode a photo and find its faces; where there are small ones, decode it larger, so that they are sharp."""
+    photo = at(drawn_at=engine.drawn_at)
+    found = _faces_in(_on_white(photo), engine, faces)
+    if engine.drawn_at and are_small(found, drawn_side(photo.size, engine.drawn_at)):
+        larger = PHOTO_SCALE * engine.drawn_at
+        if max(_size(photo.rgb)) < min(max(photo.size), drawn_side(photo.size, larger)):
+            photo = at(drawn_at=larger)
+    return photo, found
+
+
+def _faces_in(photo: Rgb, engine: Engine, faces: Faces) -> Collection[Face]:
+    return engine.find_faces(photo) if engine.find_faces and engine.drawn_at and faces is Faces.AUTO else ()
+
+
+def _drawing(engine: Engine, faces: Faces) -> Draws:
+    return engine if faces is Faces.AUTO else DrawnAt(engine.drawn_at, no_faces)
+
+
 def draw(photo: Rgb, engine: Engine, faces: Faces = Faces.AUTO) -> Rgb:
     """Draw a photo that is decoded already, at its own size, as `convert` does."""
-    prepared = _prepared(photo, engine, _size(photo), faces, _size(photo))
+    found = _faces_in(photo, engine, faces)
+    prepared = _prepared(photo, _drawing(engine, faces), _size(photo), found, _size(photo))
     return _assembled(prepared, _generated(prepared, engine, lambda _share: None))
 
 
@@ -196,12 +217,11 @@ class _Prepared:
     around_faces: tuple[Part, ...] = ()
 
 
-def _prepared(photo: Rgb, engine: Engine, size: tuple[int, int], faces: Faces, own_size: tuple[int, int]) -> _Prepared:
-    if engine.drawn_at is None or faces is Faces.OFF:
-        return _Prepared(photo, size, to_draw(photo, DrawnAt(engine.drawn_at, no_faces), own_size))
-    whole = to_draw(photo, engine, own_size)
-    found = engine.find_faces(photo) if engine.find_faces else ()
-    around_faces = parts(found, size, Sides(max(_size(photo)), max(_size(whole)), max(size)))
+def _prepared(
+    photo: Rgb, draws: Draws, size: tuple[int, int], faces: Collection[Face], own_size: tuple[int, int]
+) -> _Prepared:
+    whole = to_draw(photo, draws, own_size)
+    around_faces = parts(faces, size, Sides(max(_size(photo)), max(_size(whole)), max(size)))
     apart = tuple((part, part.seen_in(photo, size, part.drawn_size)) for part in around_faces if part.drawn_size)
     return _Prepared(photo, size, whole, apart, tuple(around_faces))
 
@@ -253,13 +273,6 @@ def _resized(
 def _size(levels: Rgb | Alpha) -> tuple[int, int]:
     height, width = levels.shape[:2]
     return width, height
-
-
-def _decoded_at(engine: Engine, options: Options) -> int | None:
-    """The size to decode a photo for: that at which it is drawn, or larger, so that small faces have pixels to draw."""
-    if engine.drawn_at and engine.find_faces and options.faces is Faces.AUTO:
-        return PHOTO_SCALE * engine.drawn_at
-    return engine.drawn_at
 
 
 def _generating(share: float) -> float:

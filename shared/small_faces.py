@@ -16,7 +16,7 @@ from shared.photos.decoding import Rgb
 
 DRAWN_FACE: Final = 112  # pixels from forehead to chin, at which a face is drawn apart
 AROUND: Final = 2  # heights of a face to the side of the square that is drawn with it: hair and shoulders
-PHOTO_SCALE: Final = 2  # times the size at which a photo is drawn, up to which it is decoded for its faces
+PHOTO_SCALE: Final = 2  # times the size at which a photo is drawn, up to which its pixels are kept for its faces
 MOST_FACES: Final = 32  # the largest of a photo; each costs a fifth of what a photo without faces does
 _MAX_ENLARGED: Final = 3  # times, of the photo's pixels; with more, eyes are made up
 _LEAST_GAIN: Final = 1.3  # times as large as it is drawn otherwise; with less, nothing looks better
@@ -90,6 +90,11 @@ class Sides:
     photo: int
     drawing: int
     picture: int
+
+
+def are_small(faces: Iterable[Face], drawn_side: int) -> bool:
+    """Tell whether any of the faces may have to be drawn apart, where photos are drawn at `drawn_side` pixels."""
+    return any(_LEAST_GAIN * face.height * drawn_side < DRAWN_FACE for face in faces)
 
 
 def parts(faces: Iterable[Face], picture_size: tuple[int, int], sides: Sides) -> list[Part]:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from shared.conversion import Faces, Options, Stage, result_digest
-from shared.photos.decoding import Rgb
+from shared.photos.decoding import Photo, Rgb, decode
 from shared.photos.formats import Format, Limits
 from shared.pipeline import ProgressCallback, Tensor, convert, draw
 from shared.small_faces import AROUND, DRAWN_FACE, MOST_FACES, Face, Part, Sides, parts, put_back
@@ -142,7 +142,6 @@ def test_a_small_face_is_drawn_from_the_photos_own_pixels() -> None:
     engine = TwoScales(FACE)
     picture = converted(engine)
     assert picture.shape == (192, 256, 3)
-    assert engine.seen == [(192, 256, 3)], "a photo is decoded as large as its picture at least"
     assert engine.drawn == [(48, 64), (160, 160)]  # the face is 77 pixels high, threefold
     white = picture[..., 0] > 128
     rows, columns = np.nonzero(white)
@@ -150,13 +149,25 @@ def test_a_small_face_is_drawn_from_the_photos_own_pixels() -> None:
     assert 0.4 * 0.1 * 256 < np.ptp(rows) / 2 < 0.1 * 256
 
 
-@pytest.mark.parametrize("max_side", [64, 100])
-def test_a_photo_is_decoded_larger_for_its_faces(max_side: int) -> None:
+@pytest.mark.parametrize("max_side", [64, 100, 128, 200])
+def test_a_photo_with_small_faces_is_decoded_again_if_that_gives_them_more_pixels(
+    max_side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def watched(*args: object, **options: object) -> Photo:
+        photo = decode(*args, **options)  # type: ignore[arg-type]
+        sides.append(max(photo.rgb.shape))
+        return photo
+
+    sides: list[int] = []
+    monkeypatch.setattr("shared.pipeline.decode", watched)
     engine = TwoScales(Face(0.25, 0.4, 0.2))
-    picture = converted(engine, max_side)
-    assert max(picture.shape) == max_side
-    assert engine.seen == [(96, 128, 3)]
+    assert max(converted(engine, max_side).shape) == max_side
+    assert sides == ([max_side, 128] if max_side < 128 else [max_side])
+    assert engine.seen == [(max_side * 3 // 4, max_side, 3)]
     assert len(engine.drawn) == 2
+    engine.small_faces = ()
+    converted(engine, max_side)
+    assert sides[-1:] == [max_side]
 
 
 def test_without_small_faces_and_without_wanting_them_the_whole_is_drawn_alone() -> None:

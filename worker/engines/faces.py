@@ -37,7 +37,7 @@ _CLOSEST: Final = 3.5  # and those of a crowd
 _OF_A_CROWD: Final = 0.07  # of the longest side: with a face less high than that, there may be smaller ones
 _LEAST_SQUARE: Final = 0.4  # times that size, in a photo however long
 _OVERLAP: Final = 0.25  # of squares; no larger face is looked for in them
-_ALL_SEEN: Final = 0.3  # of the longest side: with a face as high as that, no closer look is taken
+_ALL_SEEN: Final = 0.2  # of the longest side: with a face as high as that, no closer look is taken
 _SAME: Final = 0.3  # of the area that two boxes cover together, or
 _INSIDE: Final = 0.6  # of the smaller one, is in both: they are of one face
 
