@@ -11,16 +11,20 @@ import skimage.data
 from PIL import Image
 from structlog.testing import capture_logs
 
-from shared.conversion import Options
+from shared.conversion import Faces, Options
+from shared.engines import EngineName
 from shared.errors import EngineError, SakugaError, UnavailableError, WeightsError
 from shared.photos.decoding import Rgb, decode
 from shared.photos.formats import Format, Limits
 from shared.photos.sizes import drawn_side
 from shared.pipeline import ProgressCallback, Tensor, convert, to_draw
 from shared.settings import Settings
-from shared.styles import BUNDLED_WEIGHTS, Styles
+from shared.small_faces import are_small
+from shared.styles import BUNDLED_WEIGHTS, Size, Styles
 from worker.engines import faces
+from worker.engines.base import LOWEST_STRIP, PICTURE_BYTES, DrawingEngine
 from worker.engines.faces import Boxes, FaceDetector, Logits
+from worker.engines.torch_engine import ACTIVATION_BYTES, TorchEngine
 from worker.model_loader import loader_for
 from worker.tune import SIDE, sample_photo
 
@@ -117,6 +121,23 @@ def test_every_face_of_a_crowd_is_found_once(detector: FaceDetector, face: int) 
         assert height == pytest.approx(face, rel=0.25)
 
 
+@pytest.mark.parametrize("size", [(480, 360), (640, 480), (1000, 750)])
+def test_a_crowd_is_seen_alike_in_photos_of_every_size(detector: FaceDetector, size: tuple[int, int]) -> None:
+    """Parts of a small photo do not fill the square that the net looks at."""
+    photo = Image.fromarray(crowd(100, (1280, 960), GRID)).resize(size, Image.Resampling.LANCZOS)
+    found = [(face.x, face.y) for face in detector.find_faces(np.asarray(photo))]
+    assert len(found) == len(GRID)
+    for left, top in GRID:
+        x, y = (left + 93) / 1280, (top + 93) / 1280
+        assert any(np.hypot(x - face_x, y - face_y) < 0.03 for face_x, face_y in found)
+
+
+@pytest.mark.parametrize("side", [60, 100])
+def test_a_face_in_a_tiny_photo_is_measured_too(detector: FaceDetector, side: int) -> None:
+    tiny = np.asarray(Image.fromarray(astronaut(200, corner=(125, 5))).resize((side, side)))
+    assert max(detector.face_heights(tiny)) * 200 == pytest.approx(FOREHEAD_TO_CHIN, rel=0.25)
+
+
 @pytest.mark.parametrize("size", [(2400, 500), (500, 2400), (1000, 1000)])
 def test_small_faces_are_found_in_photos_of_any_shape(detector: FaceDetector, size: tuple[int, int]) -> None:
     corners = [(10, 10), (size[0] - 150, size[1] - 150)]
@@ -141,6 +162,9 @@ def test_two_faces_are_measured(detector: FaceDetector) -> None:
 
 def test_the_heights_of_faces_are_possible_ones(detector: FaceDetector, monkeypatch: pytest.MonkeyPatch) -> None:
     class Wrong:
+        def scale(self, _photo: Rgb) -> float:
+            return 1
+
         def look(self, _photo: Rgb) -> tuple[Boxes, Logits]:
             boxes = np.full((896, 16), 0.07, np.float32)
             boxes[:, 3] = np.repeat((0, -0.4, 40, 0.5), 224)
@@ -153,6 +177,9 @@ def test_the_heights_of_faces_are_possible_ones(detector: FaceDetector, monkeypa
 @pytest.mark.parametrize("wrong", [0, -0.4, np.nan, np.inf])
 def test_impossible_boxes_are_no_faces(detector: FaceDetector, wrong: float, monkeypatch: pytest.MonkeyPatch) -> None:
     class Wrong:
+        def scale(self, _photo: Rgb) -> float:
+            return 1
+
         def look(self, _photo: Rgb) -> tuple[Boxes, Logits]:
             return np.full((48 * 48, 16), wrong, np.float32), np.full(48 * 48, 9, np.float32)
 
@@ -205,6 +232,44 @@ def test_a_close_up_is_drawn_smaller(max_side: int, monkeypatch: pytest.MonkeyPa
     assert drawn == [288]  # the face is 207 pixels high
 
 
+def drawing(engine: DrawingEngine, photo: Rgb, faces: Faces) -> Rgb:
+    buffer = BytesIO()
+    Image.fromarray(photo).save(buffer, "PNG")
+    picture = convert(buffer.getvalue(), Options(1024, Format.PNG, faces), engine, LIMITS)
+    with Image.open(BytesIO(picture.data)) as image:
+        return np.asarray(image)
+
+
+@pytest.mark.parametrize("style", ["hinata-light", "yoi-light"])
+def test_small_faces_get_eyes(style: str) -> None:
+    """Both eyes are darker against the forehead than without, and what is far from faces hardly changes."""
+    engine = loader_for(Settings(), Styles(BUNDLED_WEIGHTS), threads=1, memory=1 << 31).engine(style)
+    corners, side = [(200, 300), (700, 350)], 81  # of the squares of `crowd`
+    photo = crowd(44, (1024, 768), corners)
+    apart, together = (drawing(engine, photo, faces).mean(2) for faces in (Faces.AUTO, Faces.OFF))
+    far = np.ones(apart.shape, bool)
+    for left, top in corners:
+        darkness = []
+        for one in (apart, together):
+            square = one[top : top + side, left : left + side]
+            forehead, eyes = square[28:31, 38:44].mean(), (square[32:39, 28:36], square[32:39, 46:54])
+            darkness.append(min(forehead - eye.min() for eye in eyes))
+        assert darkness[0] > darkness[1] + 10
+        far[top - 20 : top + side + 20, left - 20 : left + side + 20] = False
+    assert np.abs(apart - together)[far].mean() < 2
+
+
+def test_small_faces_are_drawn_as_well_where_memory_suffices_for_strips_alone() -> None:
+    def drawn_with(memory: int) -> Rgb:
+        loader = loader_for(Settings(engine=EngineName.TORCH), Styles(BUNDLED_WEIGHTS), threads=1, memory=memory)
+        return drawing(loader.engine("hinata-light"), photo, Faces.AUTO)
+
+    photo = crowd(60, (400, 3200), [(100, 200), (150, 2000)])  # drawn with 256 x 1760 pixels
+    strip, whole = 256 * (LOWEST_STRIP + 2 * 512 + 1), 256 * 1760
+    least = TorchEngine.resident_bytes + ACTIVATION_BYTES[Size.LIGHT] * strip + PICTURE_BYTES * whole
+    assert np.array_equal(drawn_with(least), drawn_with(1 << 31))
+
+
 @pytest.mark.parametrize("drawn_at", [None, 640])
 def test_weights_that_do_not_ask_for_faces_do_without_the_detector(
     drawn_at: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -222,3 +287,4 @@ def test_weights_that_do_not_ask_for_faces_do_without_the_detector(
 def test_what_is_measured_draws_at_full_size(detector: FaceDetector) -> None:
     photo = decode(BytesIO(sample_photo()), LIMITS, max_side=SIDE).rgb
     assert drawn_side((SIDE, SIDE), 640, detector.face_heights(photo)) == 640
+    assert not are_small(detector.find_faces(photo), 640)

@@ -109,7 +109,7 @@ class FaceDetector:
             EngineError: the runtime failed.
         """
         boxes, logits = self._near.look(photo)
-        heights = boxes[logits >= _LEAST_LOGIT, _HEIGHT] / _NEAR_BOX
+        heights = boxes[logits >= _LEAST_LOGIT, _HEIGHT] / _NEAR_BOX * self._near.scale(photo)
         agreeing = np.abs(heights[:, None] - heights) < _AGREEMENT * np.abs(heights)
         sure = heights[(agreeing.sum(1) >= _FEWEST) & (heights > _HEIGHTS[0])].clip(max=_HEIGHTS[1])
         return [float(height) for height in sure]
@@ -147,7 +147,7 @@ class FaceDetector:
         rows, columns = np.divmod(np.arange(_CELLS**2), _CELLS)
         boxes[:, :2] += (np.stack((columns, rows), 1) + 0.5) / _CELLS
         possible = np.isfinite(boxes).all(1) & (boxes[:, 2:4] > 0).all(1)
-        return _Found(boxes[:, :4], logits).of(possible & (logits >= _LEAST_LOGIT))
+        return _Found(boxes[:, :4] * self._far.scale(photo), logits).of(possible & (logits >= _LEAST_LOGIT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,13 +190,17 @@ class _Eye:
         self.look(np.zeros((net.side, net.side, 3), np.uint8))
 
     def look(self, photo: Rgb) -> tuple[Boxes, Logits]:
-        """All that the net tells of a photo, (n, 16) as shares of its longest side, and how sure it is, (n,)."""
+        """All that the net tells of a photo, (n, 16) as shares of the side of its square, and how sure it is, (n,)."""
         try:
             self._request.infer({0: _seen(photo, self._side)}, share_inputs=True)
         except (RuntimeError, MemoryError) as error:
             raise translated(error, "The face detector failed") from error
         boxes, logits = (self._request.get_output_tensor(index).data[0] for index in (0, 1))
         return boxes / np.float32(self._side), logits[:, 0].copy()
+
+    def scale(self, photo: Rgb) -> np.float32:
+        """How many times as long as the photo, as it is seen, the square is: a small photo does not fill it."""
+        return np.float32(max(1.0, self._side / max(photo.shape[:2])))
 
 
 def _seen(photo: Rgb, side: int) -> npt.NDArray[np.float32]:
