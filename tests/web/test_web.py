@@ -81,6 +81,12 @@ def test_the_image_itself_may_be_the_body_with_options_in_the_query(client: Flas
     assert (body(response)["max_side"], body(response)["format"]) == (32, "webp")
 
 
+def test_faces_are_drawn_like_the_rest_on_request(client: FlaskClient) -> None:
+    automatic, off = body(send(client)), body(send(client, faces="off"))
+    assert (automatic["faces"], off["faces"]) == ("auto", "off")
+    assert body(client.get(off["links"]["self"]))["faces"] == "off"
+
+
 @pytest.mark.parametrize("suffix", [":events", ":items", ":order", ":counts", "%0A", "0"])
 def test_an_id_that_would_name_another_key_is_unknown(client: FlaskClient, suffix: str) -> None:
     job, album = body(send(client))["id"], body(client.post(ALBUMS))["id"]
