@@ -1,7 +1,8 @@
 """Reading weights files: verified, never executed.
 
-Three forms are read: safetensors, a PyTorch `state_dict` (with `weights_only=True`, so a pickle that runs code is
-refused), and a TorchScript archive, of which only the tensors are read (`worker.torchscript`).
+Four forms are read: safetensors, a PyTorch `state_dict` (with `weights_only=True`, so a pickle that runs code is
+refused), and TorchScript archives and ONNX files, of which only the tensors are read (`worker.torchscript`,
+`worker.onnx_graph`).
 """
 
 import hashlib
@@ -104,7 +105,7 @@ def recognise(tensors: Tensors) -> Size:
 
 
 def read_tensors(path: Path) -> Tensors:
-    """Read the tensors of a weights file, whatever of the three forms it has.
+    """Read the tensors of a weights file, whatever of the four forms it has.
 
     Raises:
         WeightsError: none of them, damaged, cut short, or holding more than tensors.
@@ -113,6 +114,19 @@ def read_tensors(path: Path) -> Tensors:
         return _reader(path)(path)
     except _DAMAGED as error:
         raise WeightsError(f"{path.name} is damaged, incomplete or not a weights file.") from error
+
+
+def recorded_upsample(path: Path) -> Upsample | None:
+    """The upsampling mode that a file of weights tells itself, as only ONNX can; None if it does not.
+
+    Raises:
+        WeightsError: it cannot be read.
+    """
+    if _reader(path) is not _read_onnx:
+        return None
+    from worker.onnx_graph import read_upsample
+
+    return read_upsample(path)
 
 
 def write_tensors(path: Path, tensors: Tensors) -> None:
@@ -142,7 +156,15 @@ def _reader(path: Path) -> Callable[[Path], Tensors]:
         return load_file
     if start.startswith(b"\x80"):
         return _read_checkpoint
+    if start.startswith(b"\x08"):  # the version of ONNX, which comes first
+        return _read_onnx
     raise WeightsError(f"{path.name} is not a weights file.")
+
+
+def _read_onnx(path: Path) -> Tensors:
+    from worker.onnx_graph import read_onnx
+
+    return read_onnx(path, AnimeGanV2())
 
 
 def _read_archive(path: Path) -> Tensors:

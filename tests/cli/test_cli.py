@@ -25,6 +25,7 @@ from shared.engines import EngineName
 from shared.settings import Settings, load_settings
 from shared.styles import BUNDLED_WEIGHTS, Size, imported_weights, installed_styles, read_manifest
 from tests.conftest import ROOT, free_port, photo_bytes, wait_until
+from tests.worker.onnx_making import write_as_tensorflow
 from worker import tuning_profile
 from worker.engines.int8 import Int8Recipe, read_recipe, recipe_path
 from worker.engines.probe import PHOTO
@@ -58,8 +59,9 @@ def checkpoint(tmp_path: Path) -> Path:
     return tmp_path / "weights.pt"
 
 
-def sakuga(*arguments: object, env: dict[str, str] | None = None) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments], env=env, catch_exceptions=False)
+def sakuga(*arguments: object, env: dict[str, str] | None = None, typed: str | None = None) -> Result:
+    words = [str(argument) for argument in arguments]
+    return CliRunner().invoke(main, words, input=typed, env=env, catch_exceptions=False)
 
 
 def photo_at(path: Path, size: tuple[int, int] = (64, 48), seed: int = 0) -> Path:
@@ -137,6 +139,22 @@ def test_imported_weights_are_a_style_like_any_other(data_dir: Path, checkpoint:
 
 
 MINE = ("--upsample", "asymmetric", "--licence", "non-commercial")
+
+
+def test_an_onnx_is_imported_like_other_weights_and_tells_how_they_upsample(data_dir: Path, tmp_path: Path) -> None:
+    file = write_as_tensorflow(AnimeGanV2().state_dict(), tmp_path / "Shinkai.onnx")
+    done = sakuga("weights", "import", file, "--name", "shinkai", "--licence", "non-commercial")
+    assert done.exit_code == 0, done.output
+    assert installed_styles(data_dir)["shinkai"].upsample == "asymmetric"
+    sakuga("weights", "import", file, "--name", "other", "--licence", "x", "--upsample", "half_pixel")
+    assert installed_styles(data_dir)["other"].upsample == "half_pixel"
+
+
+def test_other_weights_are_not_imported_without_how_they_upsample(data_dir: Path, checkpoint: Path) -> None:
+    refused = sakuga("weights", "import", checkpoint, "--name", "mine", "--licence", "x")
+    assert refused.exit_code == 1
+    assert "use --upsample" in refused.stderr
+    assert not imported_weights(data_dir).exists()
 
 
 def test_an_imported_style_is_titled_after_its_name_unless_told(data_dir: Path, checkpoint: Path) -> None:
