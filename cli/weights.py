@@ -11,6 +11,7 @@ import numpy as np
 from cli.catalogue import REPOSITORY, Published, is_published, require_published
 from cli.download import Show, download
 from shared.errors import InvalidValueError, SakugaError, UnknownStyleError, WeightsError
+from shared.files import file_sha256
 from shared.photos.decoding import Rgb, decode
 from shared.photos.formats import MAX_SIDE_DEFAULT, Limits
 from shared.pipeline import DrawnAt, no_faces, to_draw
@@ -21,7 +22,6 @@ from worker.engines.int8 import Int8Recipe, recipe_path, write_recipe
 from worker.engines.torch_engine import TorchEngine
 from worker.generator import Upsample
 from worker.weights import (
-    file_sha256,
     fill,
     new_generator,
     read_tensors,

@@ -5,7 +5,6 @@ refused), and TorchScript archives and ONNX files, of which only the tensors are
 `worker.onnx_graph`).
 """
 
-import hashlib
 import pickle
 import struct
 import zipfile
@@ -19,7 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from shared.errors import WeightsError
-from shared.files import write_atomically
+from shared.files import file_sha256, write_atomically
 from shared.styles import Size, Style
 from worker.generator import AnimeGanV2, LightGenerator, Upsample
 from worker.torchscript import is_torchscript, read_torchscript
@@ -138,12 +137,6 @@ def write_tensors(path: Path, tensors: Tensors) -> None:
     # clones, because tensors that share their bytes are not saved
     apart = {name: value.clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
     write_atomically(path, save(apart))
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _reader(path: Path) -> Callable[[Path], Tensors]:

@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 from shared.callers.api_keys import PUBLIC_ID
 from shared.conversion import MIN_PIXELS, Options, cost_pixels, decoding_ms, result_digest, working_pixels
 from shared.errors import SakugaError
+from shared.files import stream_sha256
 from shared.jobs.record import Job, Lane, PhotoInfo, new_id
 from shared.jobs.store import Idempotency
 from shared.photos.formats import Header
@@ -45,7 +46,7 @@ def submit(services: Services, photo: BinaryIO, order: Order) -> Job:
     style = services.styles[order.style]
     header = inspect(photo, services.limits)
     photo.seek(0)
-    sha256 = order.sha256 or hashlib.file_digest(photo, "sha256").hexdigest()  # type: ignore[arg-type]
+    sha256 = order.sha256 or stream_sha256(photo)
     idempotency = _idempotency(order, style, sha256)
     if idempotency and (earlier := services.jobs.find_by_idempotency_key(order.caller, idempotency)):
         return earlier

@@ -18,12 +18,12 @@ from torch import nn
 from torch.nn import functional
 
 from shared.errors import WeightsError
+from shared.files import file_sha256
 from shared.styles import BUNDLED_WEIGHTS, Size, Style, read_manifest
 from tests.worker.onnx_making import write_as_tensorflow
 from worker import onnx_graph
 from worker.generator import AnimeGanV2, Upsample
 from worker.weights import (
-    file_sha256,
     fill,
     load_generator,
     new_generator,
