@@ -1,8 +1,12 @@
 """`sakuga weights`: bring weights that are not bundled, quantise them, and remove them again."""
 
+import fcntl
+import hashlib
+import os
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +15,7 @@ import numpy as np
 from cli.catalogue import REPOSITORY, Published, is_published, require_published
 from cli.download import Show, download
 from shared.errors import InvalidValueError, SakugaError, UnknownStyleError, WeightsError
-from shared.files import file_sha256
+from shared.files import file_sha256, write_atomically
 from shared.photos.decoding import Rgb, decode
 from shared.photos.formats import MAX_SIDE_DEFAULT, Limits
 from shared.pipeline import DrawnAt, no_faces, to_draw
@@ -22,12 +26,12 @@ from worker.engines.int8 import Int8Recipe, recipe_path, write_recipe
 from worker.engines.torch_engine import TorchEngine
 from worker.generator import Upsample
 from worker.weights import (
+    as_safetensors,
     fill,
     new_generator,
     read_tensors,
     recognise,
     recorded_upsample,
-    write_tensors,
 )
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
@@ -88,13 +92,14 @@ def _downloaded(entry: Published, url: str, folder: Path, show: Show) -> Path:
 def import_style(file: Path, data_dir: Path, naming: Naming, *, replace: bool) -> Style:
     """Check a weights file, keep its tensors as safetensors and enter it into the operator's manifest.
 
+    A running service never meets half of it: the file has a name of its own, and the manifest changes in one step.
+
     Raises:
         InvalidValueError: the name is malformed or taken, or the upsampling is not known.
         WeightsError: the file is damaged, of another architecture, or gives no picture.
     """
     folder = imported_weights(data_dir)
     _check_name(naming.name, folder, replace=replace)
-    others = [style for style in read_manifest(folder) if style.name != naming.name]
     tensors = read_tensors(file)
     size, upsample = recognise(tensors), naming.upsample or recorded_upsample(file)
     if upsample is None:
@@ -102,23 +107,33 @@ def import_style(file: Path, data_dir: Path, naming: Naming, *, replace: bool) -
     generator = new_generator(size, upsample)
     fill(generator, tensors)
     _try_out(TorchEngine(generator.eval(), memory=available_memory()))
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{naming.name}.safetensors"
-    write_tensors(path, generator.state_dict())
+    content = as_safetensors(generator.state_dict())
+    digest = hashlib.sha256(content).hexdigest()
     style = Style(
         name=naming.name,
         title=naming.title,
         size=size,
-        file=path.name,
-        sha256=file_sha256(path),
+        file=f"{naming.name}-{digest[:12]}.safetensors",
+        sha256=digest,
         upsample=upsample.value,
         licence=naming.licence,
         description=naming.description,
         provenance=naming.provenance or f"imported from {file.name} (SHA-256 {file_sha256(file)[:12]}…)",
         folder=folder,
     )
-    write_manifest(folder, [*others, style])
+    _enter(style, content, replace=replace)
     return style
+
+
+def _enter(style: Style, content: bytes, *, replace: bool) -> None:
+    style.folder.mkdir(parents=True, exist_ok=True)
+    with _changing(style.folder) as styles:
+        _check_name(style.name, style.folder, replace=replace)  # again: another process may have been faster
+        earlier = styles.pop(style.name, None)
+        write_atomically(style.weights_path, content)
+        write_manifest(style.folder, [*styles.values(), style])
+        if earlier and earlier.file != style.file:
+            _delete_files(earlier)
 
 
 def quantise_style(
@@ -169,13 +184,29 @@ def remove_style(name: str, data_dir: Path) -> None:
         UnknownStyleError: none of this name was imported.
     """
     folder = imported_weights(data_dir)
-    imported = {style.name: style for style in read_manifest(folder)}
+    imported = [style.name for style in read_manifest(folder)]
     if name not in imported:
         if _is_bundled(name):
             raise InvalidValueError(f"{name} is a bundled style; only imported ones can be removed.")
         raise UnknownStyleError(f"No such imported style; imported are: {', '.join(imported) or 'none'}.")
-    style = imported.pop(name)
-    write_manifest(folder, list(imported.values()))  # first: a manifest never names a file that is gone
+    with _changing(folder) as styles:
+        if style := styles.pop(name, None):
+            write_manifest(folder, list(styles.values()))  # first: a manifest never names a file that is gone
+            _delete_files(style)
+
+
+@contextmanager
+def _changing(folder: Path) -> Iterator[dict[str, Style]]:
+    """Give the operator's styles by name, which nobody else changes meanwhile."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield {style.name: style for style in read_manifest(folder)}
+    finally:
+        os.close(descriptor)
+
+
+def _delete_files(style: Style) -> None:
     for path in (style.weights_path, recipe_path(style)):
         path.unlink(missing_ok=True)
 

@@ -128,15 +128,19 @@ def recorded_upsample(path: Path) -> Upsample | None:
     return read_upsample(path)
 
 
+def as_safetensors(tensors: Tensors) -> bytes:
+    """Return the content of a safetensors file."""
+    # clones, because tensors that share their bytes are not saved
+    return save({name: value.clone(memory_format=torch.contiguous_format) for name, value in tensors.items()})
+
+
 def write_tensors(path: Path, tensors: Tensors) -> None:
     """Write tensors as safetensors, as one step.
 
     Who may read the file is for the umask to say: `save_file` of safetensors would keep it to its owner, but the web
     server and workers of other users share the folder.
     """
-    # clones, because tensors that share their bytes are not saved
-    apart = {name: value.clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
-    write_atomically(path, save(apart))
+    write_atomically(path, as_safetensors(tensors))
 
 
 def _reader(path: Path) -> Callable[[Path], Tensors]:
