@@ -18,11 +18,11 @@ from cli.catalogue import CATALOGUE, git_blob, is_published
 from cli.weights import Naming
 from shared.styles import Size, Style, installed_styles
 from tests.cli.test_cli import data_dir, sakuga  # noqa: F401  a fixture
-from tests.conftest import free_port
 from worker.generator import AnimeGanV2
 from worker.weights import load_generator
 
 NAME = "face-paint"
+NOWHERE = "http://127.0.0.1:9"
 
 
 @dataclass
@@ -272,7 +272,7 @@ def test_a_refusal_of_the_server_is_reported_at_once(
 
 
 @pytest.mark.usefixtures("data_dir", "published")
-@pytest.mark.parametrize("url", [f"http://127.0.0.1:{free_port()}/w.pt", "https://no-such-host.invalid/w.pt"])
+@pytest.mark.parametrize("url", [f"{NOWHERE}/w.pt", "https://no-such-host.invalid/w.pt"])
 def test_without_a_network_the_command_fails_at_once_and_says_what_to_do(url: str, pauses: list[float]) -> None:
     refused = get(url)
     assert refused.exit_code == 1
@@ -301,7 +301,7 @@ def test_a_proxy_is_asked_for_other_hosts(server: Server, monkeypatch: pytest.Mo
     monkeypatch.setenv("http_proxy", proxy)
     assert get("http://weights.invalid/weights.pt").exit_code == 0
     assert len(server.asked) == 1
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("http_proxy", NOWHERE)
     assert "cannot be reached through the proxy" in get("http://weights.invalid/weights.pt", "--replace").stderr
 
 
