@@ -13,7 +13,7 @@ import pillow_heif
 from PIL import AvifImagePlugin, Image, ImageCms, TiffImagePlugin
 
 from shared.errors import DamagedPhotoError, PhotoTooLargeError, SakugaError
-from shared.photos import colours, greys, tiff
+from shared.photos import colours, frames, greys, tiff
 from shared.photos.colour_spaces import ColourSpace, in_profile
 from shared.photos.formats import Header, Limits
 from shared.photos.inspection import Examined, cut_short, examine
@@ -93,13 +93,18 @@ def _decoded(examined: Examined, limits: Limits, max_side: int, drawn_at: int | 
         notes = (*examined.notes, *_notes(image, examined))
         reader.lift_limits()
         # A JPEG decodes at a half, a quarter or an eighth of its size for less, and says which part of that is photo.
-        side = max(max_side, drawn_side(image.size, drawn_at)) if drawn_at else max_side
-        upright = image.size[::-1] if stands_sideways(image, examined.orientation) else image.size
-        spared = _spared(fit(image.size, side))
-        extent = _load(image, spared)
+        part = frames.seen(image, examined.part)
+        size = frames.size_of(part)
+        side = max(max_side, drawn_side(size, drawn_at)) if drawn_at else max_side
+        spared = _spared(fit(size, side))
+        image.info |= {} if examined.transparent is None else {"transparency": examined.transparent}
+        pixels, extent = _load(image, spared)
         if examined.other_end:
             _require_whole(image, examined.other_end, limits, spared)
-        small, notes_on_greys = _shrunk(image, extent, fit(extent, side))
+        if examined.part:
+            pixels, extent = pixels.crop(part), size
+        small, notes_on_greys = _shrunk(pixels, extent, fit(extent, side))
+        upright = size[::-1] if stands_sideways(image, examined.orientation) else size
         turned = _turned(small, orientation(image, examined.orientation))
         colour, alpha, notes_on_colours = _to_srgb(turned, image, examined)
         return Photo(
@@ -125,12 +130,14 @@ def readable_formats() -> list[str]:
     return sorted((PLAIN_FORMATS | _CODED) & set(Image.OPEN))
 
 
-def _load(image: Image.Image, spared: tuple[int, int]) -> tuple[float, float]:
-    """Decode the pixels; return the (width, height) of how much of the image is photo."""
+def _load(image: Image.Image, spared: tuple[int, int]) -> tuple[Image.Image, tuple[float, float]]:
+    """Decode the pixels; return them, and the (width, height) of how much of them is photo."""
     greys.read_natively(image)
+    frame = frames.first_frame(image)
     drafted = image.draft(None, spared)
     image.load()
-    return drafted[1][2:] if drafted else image.size
+    pixels = frames.without_empty_alpha(frames.on_nothing(image, frame))
+    return pixels, drafted[1][2:] if drafted else image.size
 
 
 def _require_whole(image: Image.Image, other_end: BinaryIO, limits: Limits, spared: tuple[int, int]) -> None:
@@ -180,7 +187,7 @@ def _shrunk(
     width, height = extent[0] / factor, extent[1] / factor
     bands = []
     for part in _bands(image, factor):
-        plain = scale.applied(part) if scale else _plain(part)
+        plain = _plain(scale.applied(part) if scale else part)
         band = plain.reduce(factor) if factor > 1 else plain  # by one it would be a copy
         box = (0, 0, width, band.height)
         bands.append(band.resize((size[0], band.height), Image.Resampling.LANCZOS, box))
@@ -210,6 +217,8 @@ def _stacked(bands: list[Image.Image]) -> Image.Image:
 
 def _plain(image: Image.Image) -> Image.Image:
     """Bring to a mode that can be resized: 8-bit, no palette, alpha premultiplied."""
+    if image.mode == "La":  # that alone is not converted to colour
+        image = image.convert("LA")
     if image.has_transparency_data:
         return image.convert("RGBA").convert("RGBa")
     return image.convert("RGB") if image.mode in {"1", "P"} else image

@@ -119,6 +119,8 @@ def open_image(reader: HeaderReader, limits: Limits, formats: Collection[str] = 
             raise _not_a_photo() from error
         raise damaged_header() from error
     except CODEC_ERRORS as error:
+        if str(error).startswith("Unsupported BMP"):
+            raise unread("a BMP of a rare kind") from error
         raise damaged_header() from error
     _require_known_tiff(reader, signature, opens=True)
     _require_composite(image)
