@@ -103,6 +103,8 @@ def _decoded(examined: Examined, limits: Limits, max_side: int, drawn_at: int | 
             _require_whole(image, examined.other_end, limits, spared)
         if examined.part:
             pixels, extent = pixels.crop(part), size
+        if examined.is_opaque:
+            pixels = frames.opaque(pixels)
         small, notes_on_greys = _shrunk(pixels, extent, fit(extent, side))
         upright = size[::-1] if stands_sideways(image, examined.orientation) else size
         turned = _turned(small, orientation(image, examined.orientation))

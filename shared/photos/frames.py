@@ -40,4 +40,9 @@ def without_empty_alpha(image: Image.Image) -> Image.Image:
     """Return a loaded BMP or TGA as opaque if it is transparent everywhere: whoever wrote it had no alpha in mind."""
     if image.format not in _OFTEN_EMPTY or "A" not in image.getbands() or image.getchannel("A").getextrema()[1]:
         return image
-    return image.convert("RGB")
+    return opaque(image)
+
+
+def opaque(image: Image.Image) -> Image.Image:
+    """Return a loaded image without its alpha, if it has one."""
+    return image.convert("RGB") if "A" in image.getbands() else image

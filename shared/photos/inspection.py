@@ -12,7 +12,7 @@ from typing import BinaryIO, Final
 from PIL import Image
 
 from shared.errors import DamagedPhotoError
-from shared.photos import containers, jpeg, jpeg2000, kinds, png, raw
+from shared.photos import containers, jpeg, jpeg2000, kinds, png, psd, raw
 from shared.photos.colour_spaces import ColourSpace
 from shared.photos.formats import Header, Limits, too_many_bytes
 from shared.photos.frames import Rectangle
@@ -31,7 +31,7 @@ class Examined:
     `file` has what its decoder needs. `other_end` is the same with other bytes behind a picture that has no end: if
     they make a difference, something is missing. `orientation` counts where the photo has none of its own, `profile`
     (ICC) where its decoder does not see it, and `transparent`, a level or a colour, in place of what its decoder says.
-    Of the image only `part` is to be seen, before it is turned.
+    Of the image only `part` is to be seen, before it is turned; if it `is_opaque`, its alpha means something else.
     """
 
     header: Header
@@ -42,6 +42,7 @@ class Examined:
     space: ColourSpace | None = None
     profile: Callable[[], bytes | None] = lambda: None
     transparent: int | tuple[int, ...] | None = None
+    is_opaque: bool = False
     is_animated: bool = False
     notes: tuple[str, ...] = ()
 
@@ -126,7 +127,7 @@ def _opened(file: BinaryIO, limits: Limits, size: int, orientation: int = 1) -> 
 def _stripped(file: BinaryIO, size: int) -> tuple[Examined, bool]:
     """Leave out what the decoder of a JPEG or PNG does not need; the second tells whether it may be whole.
 
-    Of a JPEG 2000, find the profile.
+    Of a JPEG 2000, find the profile; of a Photoshop document, whether alpha means transparency.
     """
     reader, found = HeaderReader(file), Examined(Header(0, 0, ""), file)
     reader.seek(0)
@@ -139,6 +140,8 @@ def _stripped(file: BinaryIO, size: int) -> tuple[Examined, bool]:
         if signature == jpeg2000.SIGNATURE:
             profile = jpeg2000.profile(reader, size)
             return replace(found, profile=lambda: profile), True
+        if signature.startswith(psd.SIGNATURE):
+            return replace(found, is_opaque=psd.is_opaque(reader)), True
     except CODEC_ERRORS as error:
         raise damaged_header() from error
     return found, True
