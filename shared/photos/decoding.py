@@ -13,7 +13,7 @@ import pillow_heif
 from PIL import AvifImagePlugin, Image, ImageCms, TiffImagePlugin
 
 from shared.errors import DamagedPhotoError, PhotoTooLargeError, SakugaError
-from shared.photos import colours, frames, greys, tiff
+from shared.photos import colours, frames, greys, palettes, tiff
 from shared.photos.colour_spaces import ColourSpace, in_profile
 from shared.photos.formats import Header, Limits
 from shared.photos.inspection import Examined, cut_short, examine
@@ -135,6 +135,7 @@ def readable_formats() -> list[str]:
 def _load(image: Image.Image, spared: tuple[int, int]) -> tuple[Image.Image, tuple[float, float]]:
     """Decode the pixels; return them, and the (width, height) of how much of them is photo."""
     greys.read_natively(image)
+    palettes.read_as_written(image)
     frame = frames.first_frame(image)
     drafted = image.draft(None, spared)
     image.load()

@@ -7,12 +7,13 @@ uploads.
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import BinaryIO, Final
 
 from PIL import Image
 
 from shared.errors import DamagedPhotoError
-from shared.photos import containers, jpeg, jpeg2000, kinds, png, psd, raw
+from shared.photos import bmp, containers, jpeg, jpeg2000, kinds, png, psd, raw
 from shared.photos.colour_spaces import ColourSpace
 from shared.photos.formats import Header, Limits, too_many_bytes
 from shared.photos.frames import Rectangle
@@ -127,7 +128,7 @@ def _opened(file: BinaryIO, limits: Limits, size: int, orientation: int = 1) -> 
 def _stripped(file: BinaryIO, size: int) -> tuple[Examined, bool]:
     """Leave out what the decoder of a JPEG or PNG does not need; the second tells whether it may be whole.
 
-    Of a JPEG 2000, find the profile; of a Photoshop document, whether alpha means transparency.
+    Of a JPEG 2000 and a BMP, find the profile; of a Photoshop document, whether alpha means transparency.
     """
     reader, found = HeaderReader(file), Examined(Header(0, 0, ""), file)
     reader.seek(0)
@@ -140,6 +141,8 @@ def _stripped(file: BinaryIO, size: int) -> tuple[Examined, bool]:
         if signature == jpeg2000.SIGNATURE:
             profile = jpeg2000.profile(reader, size)
             return replace(found, profile=lambda: profile), True
+        if signature.startswith(bmp.SIGNATURE):
+            return replace(found, profile=partial(bmp.profile, reader)), True
         if signature.startswith(psd.SIGNATURE):
             return replace(found, is_opaque=psd.is_opaque(reader)), True
     except CODEC_ERRORS as error:

@@ -7,6 +7,7 @@ from io import BytesIO
 
 import numpy as np
 import numpy.typing as npt
+from PIL import ImageCms
 
 from shared.photos.decoding import Photo, decode
 from tests.shared.test_pipeline import LIMITS, quadrants, saved
@@ -107,3 +108,11 @@ def with_property(photo: bytes, content: bytes) -> bytes:
 
 def _add(data: bytearray, place: int, number: int) -> None:
     struct.pack_into(">I", data, place, struct.unpack_from(">I", data, place)[0] + number)
+
+
+def swapped_profile() -> bytes:
+    """A profile of a space whose red is the blue of sRGB, and the other way round."""
+    found = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    red, blue = found.index(b"rXYZ", 128), found.index(b"bXYZ", 128)
+    found[red : red + 4], found[blue : blue + 4] = b"bXYZ", b"rXYZ"
+    return bytes(found)

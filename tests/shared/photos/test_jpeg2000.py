@@ -4,11 +4,10 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from PIL import ImageCms
 
 from shared.errors import UnreadPhotoError
 from shared.photos.inspection import inspect
-from tests.shared.photos.making import decoded
+from tests.shared.photos.making import decoded, swapped_profile
 from tests.shared.test_pipeline import LIMITS, box, quadrants, saved
 
 JP2 = saved(quadrants(), "JPEG2000", irreversible=False)
@@ -31,14 +30,6 @@ def profile(content: bytes) -> bytes:
     return box(b"colr", b"\2\0\0" + content)
 
 
-def swapped() -> bytes:
-    """A profile of a space whose red is the blue of sRGB, and the other way round."""
-    found = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    red, blue = found.index(b"rXYZ", 128), found.index(b"bXYZ", 128)
-    found[red : red + 4], found[blue : blue + 4] = b"bXYZ", b"rXYZ"
-    return bytes(found)
-
-
 def palette(colours: list[bytes], *, depth: int = 7) -> bytes:
     columns = len(colours[0])
     head = len(colours).to_bytes(2) + bytes([columns]) + bytes([depth]) * columns
@@ -50,7 +41,7 @@ MAP = box(b"cmap", b"".join(bytes([0, 0, 1, column]) for column in range(3)))
 
 
 def test_a_profile_is_followed() -> None:
-    found = decoded(with_boxes(JP2, profile(swapped())))
+    found = decoded(with_boxes(JP2, profile(swapped_profile())))
     expected = np.asarray(quadrants())[..., ::-1].astype(int)
     assert np.abs(found.rgb - expected).max() <= 12
 

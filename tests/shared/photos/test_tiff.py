@@ -93,6 +93,16 @@ def test_noise_below_zero_is_black() -> None:
     assert found.notes == ()
 
 
+@pytest.mark.parametrize("step", [1, 257])
+def test_a_palette_may_have_8_or_16_bits(step: int) -> None:
+    photo = quadrants().quantize(16)
+    colours = np.zeros((256, 3), int)
+    found = np.array(photo.getpalette()).reshape(-1, 3)
+    colours[: len(found)] = found * step
+    palette = decoded(tiff(np.asarray(photo), 3, tags={320: colours.T.ravel().tolist()}))
+    assert_quadrants(Image.fromarray(palette.rgb))
+
+
 def test_the_error_for_a_tiff_of_a_rare_kind_describes_it() -> None:
     with pytest.raises(UnreadPhotoError, match=r"RGB, 3 channels of 32 floating-point bits\)"):
         decoded(tiff(in_kind(LEVELS, "f4"), 2))
