@@ -36,6 +36,7 @@ _BAND_PIXELS = 1 << 20  # what is converted at once: a few MB, whatever the phot
 # photos against LANCZOS alone: PSNR 46 dB or more, SSIM 0.995, and half the time to decode a phone's 12 megapixels.
 # With 1 it would be 38 dB, and less where a side is odd.
 _SHARP = 1.5
+_LEAST_VOLUME = 0.01  # between the primaries of a profile, in XYZ; of sRGB it is 0.16
 # What stands a photo upright, by its orientation (Exif 2.32, 4.6.4).
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -264,7 +265,16 @@ def _apply_profile(image: Image.Image, profile: bytes) -> Image.Image:
     """Convert to sRGB; a profile that is broken or of another colour space is ignored, as browsers do."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if not _mixes_colours(source):
+            return image
         converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (ImageCms.PyCMSError, *CODEC_ERRORS):
         return image
     return converted or image
+
+
+def _mixes_colours(source: ImageCms.ImageCmsProfile) -> bool:
+    """Return whether the primaries of a profile differ, if it has any; of others LittleCMS makes noise."""
+    about = source.profile
+    primaries = [found[0] for found in (about.red_colorant, about.green_colorant, about.blue_colorant) if found]
+    return len(primaries) < 3 or abs(float(np.linalg.det(np.array(primaries)))) > _LEAST_VOLUME  # noqa: PLR2004
