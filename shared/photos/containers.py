@@ -6,6 +6,7 @@ WebP is RFC 9649. Whatever is wrong raises ValueError, EOFError or struct.error.
 """
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
@@ -24,7 +25,7 @@ _PROPERTIES: Final = {b"ispe": 12, b"irot": 1, b"clap": 32, b"colr": 11}  # byte
 _MAX_ALIKE: Final = 4  # boxes of one kind that are looked through
 _MAX_ITEMS: Final = 1 << 14  # of a table; they are gone through one by one
 _WEBP_CHUNKS: Final = {b"VP8 ", b"VP8L", b"VP8X"}
-_HAS_EXIF, _HAS_XMP = 0x08, 0x04  # flags of VP8X
+_HAS_EXIF, _HAS_XMP, _IS_ANIMATED = 0x08, 0x04, 0x02  # flags of VP8X
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Sides:
     """The size in pixels as stored, and as the picture is seen; for a WebP the metadata that may turn it.
 
     `space` is the colour space of a HEIF or AVIF that names one by numbers, if it is not sRGB; `part` is what is to be
-    seen of an AVIF, whose decoder returns the rest as well.
+    seen of an AVIF, whose decoder returns the rest as well; `frame` is where the first one of an animated WebP lies.
     """
 
     format: str
@@ -42,6 +43,7 @@ class Sides:
     xmp: bytes = b""
     space: ColourSpace | None = None
     part: Rectangle | None = None
+    frame: Rectangle | None = None
     is_sequence: bool = False
 
 
@@ -64,6 +66,7 @@ def _is_webp(signature: bytes) -> bool:
 def _webp(file: SeekableFile, size: int) -> Sides:
     kind, head = exactly(file, 12, 4), exactly(file, 20, 10)
     exif = xmp = b""
+    frame = None
     match kind:
         case b"VP8 ":
             if head[3:6] != b"\x9d\x01\x2a":
@@ -77,19 +80,37 @@ def _webp(file: SeekableFile, size: int) -> Sides:
             wanted = {b"EXIF": head[0] & _HAS_EXIF, b"XMP ": head[0] & _HAS_XMP}
             found = _webp_chunks(file, size, {name for name, flag in wanted.items() if flag})
             exif, xmp = found.get(b"EXIF", b""), found.get(b"XMP ", b"")
+            frame = _first_frame(file, size) if head[0] & _IS_ANIMATED else None
     width, height = sides
-    return Sides("WEBP", (width, height), (width, height), exif, xmp)
+    return Sides("WEBP", (width, height), (width, height), exif, xmp, frame=frame)
 
 
 def _webp_chunks(file: SeekableFile, size: int, wanted: set[bytes]) -> dict[bytes, bytes]:
     found: dict[bytes, bytes] = {}
-    place = 12
-    while wanted - found.keys() and place + 8 <= size:
-        kind, length = struct.unpack("<4sI", exactly(file, place, 8))
+    for kind, place, length in _chunks(file, size) if wanted else ():
         if kind in wanted and length <= _MAX_METADATA_BYTES:
-            found.setdefault(kind, exactly(file, place + 8, length))
-        place += 8 + length + length % 2
+            found.setdefault(kind, exactly(file, place, length))
+        if not wanted - found.keys():
+            break
     return found
+
+
+def _chunks(file: SeekableFile, size: int) -> Iterator[tuple[bytes, int, int]]:
+    """The kind of each chunk of a WebP, where its content begins, and the length of that."""
+    place = 12
+    while place + 8 <= size:
+        kind, length = struct.unpack("<4sI", exactly(file, place, 8))
+        yield kind, place + 8, length
+        place += 8 + length + length % 2
+
+
+def _first_frame(file: SeekableFile, size: int) -> Rectangle | None:
+    for kind, place, _ in _chunks(file, size):
+        if kind == b"ANMF":
+            head = exactly(file, place, 12)
+            left, top, width, height = (int.from_bytes(head[at : at + 3], "little") for at in (0, 3, 6, 9))
+            return 2 * left, 2 * top, 2 * left + width + 1, 2 * top + height + 1
+    return None
 
 
 def _heif(file: SeekableFile, size: int) -> Sides:

@@ -102,6 +102,8 @@ def _decoded(examined: Examined, limits: Limits, max_side: int, drawn_at: int | 
         pixels, extent = _load(image, spared)
         if examined.other_end:
             _require_whole(image, examined.other_end, limits, spared)
+        if examined.frame:
+            pixels = frames.on_nothing(pixels, examined.frame)
         if examined.part:
             pixels, extent = pixels.crop(part), size
         if examined.is_opaque:

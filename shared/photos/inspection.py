@@ -32,7 +32,8 @@ class Examined:
     `file` has what its decoder needs. `other_end` is the same with other bytes behind a picture that has no end: if
     they make a difference, something is missing. `orientation` counts where the photo has none of its own, `profile`
     (ICC) where its decoder does not see it, and `transparent`, a level or a colour, in place of what its decoder says.
-    Of the image only `part` is to be seen, before it is turned; if it `is_opaque`, its alpha means something else.
+    Of the image only `part` is to be seen, before it is turned, and nothing around `frame`; if it `is_opaque`, its
+    alpha means something else.
     """
 
     header: Header
@@ -40,6 +41,7 @@ class Examined:
     other_end: BinaryIO | None = None
     orientation: int = 1
     part: Rectangle | None = None
+    frame: Rectangle | None = None
     space: ColourSpace | None = None
     profile: Callable[[], bytes | None] = lambda: None
     transparent: int | tuple[int, ...] | None = None
@@ -96,7 +98,9 @@ def _measured(reader: HeaderReader, limits: Limits, size: int) -> Examined:
     image.info |= {"exif": sides.exif} if sides.exif else {}
     image.info |= {"xmp": sides.xmp} if sides.xmp else {}
     header = _header(sides.format, sides.seen, is_sideways=stands_sideways(image))
-    return Examined(header, reader.file, part=sides.part, space=sides.space, is_animated=sides.is_sequence)
+    return Examined(
+        header, reader.file, part=sides.part, frame=sides.frame, space=sides.space, is_animated=sides.is_sequence
+    )
 
 
 def _embedded(reader: HeaderReader, limits: Limits, size: int) -> Examined:

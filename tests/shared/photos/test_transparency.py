@@ -52,6 +52,24 @@ def test_around_the_first_frame_of_a_gif_it_is_transparent() -> None:
     assert_quadrants(Image.fromarray(found.rgb[:48, :64]))
 
 
+def test_around_the_first_frame_of_a_webp_it_is_transparent() -> None:
+    pixels = saved(quadrants(), "WEBP", lossless=True)[12:]
+    place = b"".join(number.to_bytes(3, "little") for number in (8, 4, 63, 47, 100)) + b"\0"
+    parts = [
+        (b"VP8X", b"\2\0\0\0" + (95).to_bytes(3, "little") + (79).to_bytes(3, "little")),
+        (b"ANIM", bytes(6)),
+        (b"ANMF", place + pixels),
+    ]
+    chunks = b"".join(kind + struct.pack("<I", len(content)) + content for kind, content in parts)
+    found = decoded(b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks)
+    assert found.size == (96, 80)
+    assert found.alpha is not None
+    assert (found.alpha[8:56, 16:80] == 255).all()
+    assert not found.alpha[:6].any()
+    assert not found.alpha[:, 82:].any()
+    assert_quadrants(Image.fromarray(found.rgb[8:56, 16:80]))
+
+
 def test_a_gif_that_fills_its_canvas_is_opaque() -> None:
     assert decoded(saved(quadrants(), "GIF")).alpha is None
 
