@@ -62,10 +62,11 @@ class Options:
         return str(self.max_side), self.format.value, self.faces.value
 
 
-def result_digest(photo_sha256: str, style_digest: str, options: Options) -> str:
-    """The identity of a result: the same photo, style, options and pipeline give the same picture."""
+def result_key(caller: str, photo_sha256: str, style_digest: str, options: Options) -> str:
+    """The identity of a caller's result: the same photo, style, options and pipeline give the same picture."""
     parts = (photo_sha256, style_digest, *options.values, str(VERSION))
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return f"{caller}/results/{digest}.{options.format.extension}"
 
 
 def decoding_ms(header: Header) -> int:

@@ -19,6 +19,7 @@ from shared.photos.decoding import Rgb
 
 _BAND_PIXELS: Final = 1 << 15  # enlarged at a time: what a core's cache holds
 _STEEPEST: Final = 4.0  # reached where the picture is two and a half times as large as the drawing
+_SHADING, _EDGE = np.float32(10), np.float32(40)  # levels around a pixel: steepened, shading would become a grid
 _ROUNDING: Final = 0.9  # of single-pixel corners and ripples, before they are steepened; reached at twice the size
 _WINDOW: Final = 5  # pixels each way, in which it is seen how the drawing follows the photo
 _REACH: Final = _WINDOW // 2 + 1  # pixels of the drawing, each way, that what is told of one depends on
@@ -103,7 +104,9 @@ def _steepened(colours: Bytes, steepness: float, rounding: float) -> tuple[Value
     own, levels = near[1:-1, 1:-1].astype(np.float32), near.astype(np.float32)
     rounded = _windows(np.add, _windows(np.add, levels, 2), 2) / 16
     rounded = own + (rounded - own) * np.float32(rounding)
-    return np.rint(middle + (rounded - middle) * np.float32(steepness)), lowest, highest
+    contrast = np.subtract(highest, lowest).max(-1, keepdims=True).astype(np.float32)
+    is_edge = ((contrast - _SHADING) / (_EDGE - _SHADING)).clip(0, 1)
+    return np.rint(middle + (rounded - middle) * (1 + is_edge * np.float32(steepness - 1))), lowest, highest
 
 
 def _slope(colours: Bytes, lumas: Bytes, gain: float) -> Values:

@@ -17,6 +17,8 @@ import pytest
 from PIL import Image
 
 from shared.settings import WEB_THREADS
+from shared.styles import BUNDLED_WEIGHTS
+from tests.cli.test_cli import sakuga
 from tests.conftest import ROOT, RunningService, held_photo, photo_bytes, wait_until
 
 TELL_CONNECTIONS = """
@@ -138,6 +140,48 @@ def test_every_good_photo_converts_and_keeps_its_shape(service: RunningService, 
         photo, result = done["photo"], done["result"]
         assert max(result["width"], result["height"]) == min(320, max(photo["width"], photo["height"]))
         assert result["width"] / result["height"] == pytest.approx(photo["width"] / photo["height"], rel=0.02)
+
+
+def test_styles_come_and_go_while_the_service_runs(service: RunningService) -> None:
+    change_styles(service, "import", BUNDLED_WEIGHTS / "hinata-light.safetensors", "--name", "mine", *LIKE_HINATA)
+    assert "mine" in offered(service)
+    assert finished(service, submit(service, photo_bytes(), style="mine"), limit_s=240)["state"] == "succeeded"
+    change_styles(service, "remove", "mine")
+    assert "mine" not in offered(service)
+    refused = httpx.post(f"{service.url}/api/v1/jobs", files={"photo": photo_bytes()}, data={"style": "mine"})
+    assert (refused.status_code, refused.json()["code"]) == (422, "unknown_style")
+
+
+def test_a_worker_gives_back_a_photo_of_a_style_that_it_lacks(service: RunningService) -> None:
+    weights = BUNDLED_WEIGHTS / "hinata-light.safetensors"
+    change_styles(service, "import", weights, "--name", "rare", *LIKE_HINATA)
+    with service.busy():
+        job = submit(service, photo_bytes(seed=71), style="rare")  # of which no picture is cached
+        change_styles(service, "remove", "rare")
+    log = service.data_dir / "logs" / "worker.log"
+    wait_until(lambda: was_given_back(log, job["id"]), "it is given back", limit_s=120)
+    assert look(service, job)["state"] in {"queued", "running"}
+    change_styles(service, "import", weights, "--name", "rare", *LIKE_HINATA)
+    done = finished(service, job, limit_s=240)
+    change_styles(service, "remove", "rare")
+    assert done["state"] == "succeeded"
+
+
+def was_given_back(log: Path, job_id: str) -> bool:
+    lines = log.read_text("utf-8").splitlines()
+    return any("will be retried" in line and "unknown_style" in line and job_id in line for line in lines)
+
+
+LIKE_HINATA = ("--upsample", "half_pixel", "--licence", "MIT")
+
+
+def change_styles(service: RunningService, *words: object) -> None:
+    done = sakuga("weights", *words, env={"SAKUGA_DATA_DIR": str(service.data_dir)})
+    assert done.exit_code == 0, done.output
+
+
+def offered(service: RunningService) -> set[str]:
+    return {style["name"] for style in httpx.get(f"{service.url}/api/v1/styles").json()["styles"]}
 
 
 def test_the_first_photo_finds_a_warm_engine(own_service: RunningService) -> None:

@@ -16,7 +16,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from redis.exceptions import RedisError
 
 from shared import pipeline
-from shared.conversion import MIN_PIXELS, Options, Stage, decoding_limit_s
+from shared.conversion import MIN_PIXELS, Options, Stage, decoding_limit_s, result_key
 from shared.errors import (
     CanceledError,
     NewerRecordError,
@@ -102,11 +102,15 @@ def _fail(job: Job, error: SakugaError, services: Services) -> float | None:
 def _convert_claimed(job: Job, services: Services, engine_of: Callable[[str], Engine]) -> None:
     if _reuse_cached_result(job, services):
         return
-    engine = engine_of(job.style)
+    engine, key = _engine_and_key(job, services, engine_of)
+    if key != job.result_key:
+        job = services.attempts.set_result_key(job, key)
+        if _reuse_cached_result(job, services):
+            return
     with services.store.open(job.photo_key) as photo:
         picture = pipeline.convert(
             photo,
-            Options(job.max_side, job.format, job.faces),
+            _options(job),
             engine,
             services.limits,
             checkpoint=_ProgressReporter(job, services),
@@ -117,6 +121,22 @@ def _convert_claimed(job: Job, services: Services, engine_of: Callable[[str], En
         done = services.attempts.succeed(job, _described(job, picture), timings=picture.timings, notes=picture.notes)
     _learn(done, picture, services)
     log.info("conversion succeeded", **picture.timings)
+
+
+def _engine_and_key(job: Job, services: Services, engine_of: Callable[[str], Engine]) -> tuple[Engine, str]:
+    """Return the engine of a job's style as it is now, and the key of what that draws.
+
+    Both may have changed since the job was submitted: weights are replaced, and a new release draws otherwise.
+    """
+    while True:
+        style = services.styles[job.style]
+        engine = engine_of(style.name)
+        if services.styles[job.style] == style:  # otherwise the engine may be of either
+            return engine, result_key(job.caller, job.photo.sha256, style.digest, _options(job))
+
+
+def _options(job: Job) -> Options:
+    return Options(job.max_side, job.format, job.faces)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import pillow_heif
 from PIL import AvifImagePlugin, Image, ImageCms, TiffImagePlugin
 
 from shared.errors import DamagedPhotoError, PhotoTooLargeError, SakugaError
-from shared.photos import colours, greys, tiff
+from shared.photos import colours, frames, greys, palettes, tiff
 from shared.photos.colour_spaces import ColourSpace, in_profile
 from shared.photos.formats import Header, Limits
 from shared.photos.inspection import Examined, cut_short, examine
@@ -36,6 +36,7 @@ _BAND_PIXELS = 1 << 20  # what is converted at once: a few MB, whatever the phot
 # photos against LANCZOS alone: PSNR 46 dB or more, SSIM 0.995, and half the time to decode a phone's 12 megapixels.
 # With 1 it would be 38 dB, and less where a side is odd.
 _SHARP = 1.5
+_LEAST_VOLUME = 0.01  # between the primaries of a profile, in XYZ; of sRGB it is 0.16
 # What stands a photo upright, by its orientation (Exif 2.32, 4.6.4).
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -93,13 +94,22 @@ def _decoded(examined: Examined, limits: Limits, max_side: int, drawn_at: int | 
         notes = (*examined.notes, *_notes(image, examined))
         reader.lift_limits()
         # A JPEG decodes at a half, a quarter or an eighth of its size for less, and says which part of that is photo.
-        side = max(max_side, drawn_side(image.size, drawn_at)) if drawn_at else max_side
-        upright = image.size[::-1] if stands_sideways(image, examined.orientation) else image.size
-        spared = _spared(fit(image.size, side))
-        extent = _load(image, spared)
+        part = frames.seen(image, examined.part)
+        size = frames.size_of(part)
+        side = max(max_side, drawn_side(size, drawn_at)) if drawn_at else max_side
+        spared = _spared(fit(size, side))
+        image.info |= {} if examined.transparent is None else {"transparency": examined.transparent}
+        pixels, extent = _load(image, spared)
         if examined.other_end:
             _require_whole(image, examined.other_end, limits, spared)
-        small, notes_on_greys = _shrunk(image, extent, fit(extent, side))
+        if examined.frame:
+            pixels = frames.on_nothing(pixels, examined.frame)
+        if examined.part:
+            pixels, extent = pixels.crop(part), size
+        if examined.is_opaque:
+            pixels = frames.opaque(pixels)
+        small, notes_on_greys = _shrunk(pixels, extent, fit(extent, side))
+        upright = size[::-1] if stands_sideways(image, examined.orientation) else size
         turned = _turned(small, orientation(image, examined.orientation))
         colour, alpha, notes_on_colours = _to_srgb(turned, image, examined)
         return Photo(
@@ -125,12 +135,15 @@ def readable_formats() -> list[str]:
     return sorted((PLAIN_FORMATS | _CODED) & set(Image.OPEN))
 
 
-def _load(image: Image.Image, spared: tuple[int, int]) -> tuple[float, float]:
-    """Decode the pixels; return the (width, height) of how much of the image is photo."""
+def _load(image: Image.Image, spared: tuple[int, int]) -> tuple[Image.Image, tuple[float, float]]:
+    """Decode the pixels; return them, and the (width, height) of how much of them is photo."""
     greys.read_natively(image)
+    palettes.read_as_written(image)
+    frame = frames.first_frame(image)
     drafted = image.draft(None, spared)
     image.load()
-    return drafted[1][2:] if drafted else image.size
+    pixels = frames.without_empty_alpha(frames.on_nothing(image, frame))
+    return pixels, drafted[1][2:] if drafted else image.size
 
 
 def _require_whole(image: Image.Image, other_end: BinaryIO, limits: Limits, spared: tuple[int, int]) -> None:
@@ -180,7 +193,7 @@ def _shrunk(
     width, height = extent[0] / factor, extent[1] / factor
     bands = []
     for part in _bands(image, factor):
-        plain = scale.applied(part) if scale else _plain(part)
+        plain = _plain(scale.applied(part) if scale else part)
         band = plain.reduce(factor) if factor > 1 else plain  # by one it would be a copy
         box = (0, 0, width, band.height)
         bands.append(band.resize((size[0], band.height), Image.Resampling.LANCZOS, box))
@@ -210,6 +223,8 @@ def _stacked(bands: list[Image.Image]) -> Image.Image:
 
 def _plain(image: Image.Image) -> Image.Image:
     """Bring to a mode that can be resized: 8-bit, no palette, alpha premultiplied."""
+    if image.mode == "La":  # that alone is not converted to colour
+        image = image.convert("LA")
     if image.has_transparency_data:
         return image.convert("RGBA").convert("RGBa")
     return image.convert("RGB") if image.mode in {"1", "P"} else image
@@ -252,7 +267,16 @@ def _apply_profile(image: Image.Image, profile: bytes) -> Image.Image:
     """Convert to sRGB; a profile that is broken or of another colour space is ignored, as browsers do."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if not _mixes_colours(source):
+            return image
         converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (ImageCms.PyCMSError, *CODEC_ERRORS):
         return image
     return converted or image
+
+
+def _mixes_colours(source: ImageCms.ImageCmsProfile) -> bool:
+    """Return whether the primaries of a profile differ, if it has any; of others LittleCMS makes noise."""
+    about = source.profile
+    primaries = [found[0] for found in (about.red_colorant, about.green_colorant, about.blue_colorant) if found]
+    return len(primaries) < 3 or abs(float(np.linalg.det(np.array(primaries)))) > _LEAST_VOLUME  # noqa: PLR2004

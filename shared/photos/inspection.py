@@ -7,14 +7,16 @@ uploads.
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import BinaryIO, Final
 
 from PIL import Image
 
 from shared.errors import DamagedPhotoError
-from shared.photos import containers, jpeg, kinds, png, raw
+from shared.photos import bmp, containers, jpeg, jpeg2000, kinds, png, psd, raw
 from shared.photos.colour_spaces import ColourSpace
 from shared.photos.formats import Header, Limits, too_many_bytes
+from shared.photos.frames import Rectangle
 from shared.photos.opening import damaged_header, open_image, require_size, stands_sideways
 from shared.photos.reading import CODEC_ERRORS, HeaderReader, excerpt
 
@@ -29,15 +31,21 @@ class Examined:
 
     `file` has what its decoder needs. `other_end` is the same with other bytes behind a picture that has no end: if
     they make a difference, something is missing. `orientation` counts where the photo has none of its own, `profile`
-    (ICC) where its decoder does not see it.
+    (ICC) where its decoder does not see it, and `transparent`, a level or a colour, in place of what its decoder says.
+    Of the image only `part` is to be seen, before it is turned, and nothing around `frame`; if it `is_opaque`, its
+    alpha means something else.
     """
 
     header: Header
     file: BinaryIO
     other_end: BinaryIO | None = None
     orientation: int = 1
+    part: Rectangle | None = None
+    frame: Rectangle | None = None
     space: ColourSpace | None = None
     profile: Callable[[], bytes | None] = lambda: None
+    transparent: int | tuple[int, ...] | None = None
+    is_opaque: bool = False
     is_animated: bool = False
     notes: tuple[str, ...] = ()
 
@@ -90,7 +98,9 @@ def _measured(reader: HeaderReader, limits: Limits, size: int) -> Examined:
     image.info |= {"exif": sides.exif} if sides.exif else {}
     image.info |= {"xmp": sides.xmp} if sides.xmp else {}
     header = _header(sides.format, sides.seen, is_sideways=stands_sideways(image))
-    return Examined(header, reader.file, space=sides.space, is_animated=sides.is_sequence)
+    return Examined(
+        header, reader.file, part=sides.part, frame=sides.frame, space=sides.space, is_animated=sides.is_sequence
+    )
 
 
 def _embedded(reader: HeaderReader, limits: Limits, size: int) -> Examined:
@@ -120,7 +130,10 @@ def _opened(file: BinaryIO, limits: Limits, size: int, orientation: int = 1) -> 
 
 
 def _stripped(file: BinaryIO, size: int) -> tuple[Examined, bool]:
-    """Leave out what the decoder of a JPEG or PNG does not need; the second tells whether it may be whole."""
+    """Leave out what the decoder of a JPEG or PNG does not need; the second tells whether it may be whole.
+
+    Of a JPEG 2000 and a BMP, find the profile; of a Photoshop document, whether alpha means transparency.
+    """
     reader, found = HeaderReader(file), Examined(Header(0, 0, ""), file)
     reader.seek(0)
     signature = reader.read(8)
@@ -129,6 +142,13 @@ def _stripped(file: BinaryIO, size: int) -> tuple[Examined, bool]:
             return _stripped_jpeg(found, jpeg.outline(reader, size))
         if signature == _PNG:
             return _stripped_png(found, png.outline(reader, size))
+        if signature == jpeg2000.SIGNATURE:
+            profile = jpeg2000.profile(reader, size)
+            return replace(found, profile=lambda: profile), True
+        if signature.startswith(bmp.SIGNATURE):
+            return replace(found, profile=partial(bmp.profile, reader)), True
+        if signature.startswith(psd.SIGNATURE):
+            return replace(found, is_opaque=psd.is_opaque(reader)), True
     except CODEC_ERRORS as error:
         raise damaged_header() from error
     return found, True
@@ -137,7 +157,7 @@ def _stripped(file: BinaryIO, size: int) -> tuple[Examined, bool]:
 def _stripped_jpeg(found: Examined, outline: jpeg.Outline) -> tuple[Examined, bool]:
     found = replace(found, header=replace(found.header, passes=outline.scans))
     if outline.has_end:
-        return replace(found, file=excerpt(found.file, outline.parts)), True
+        return replace(found, file=excerpt(found.file, outline.parts)), outline.may_be_whole
     file, other = (excerpt(found.file, [*outline.parts, behind + jpeg.END]) for behind in (b"", _NOISE))
     return replace(found, file=file, other_end=other), outline.may_be_whole
 
@@ -148,6 +168,7 @@ def _stripped_png(found: Examined, outline: png.Outline) -> tuple[Examined, bool
         file=excerpt(found.file, outline.parts),
         space=outline.colour_space(),
         profile=outline.profile,
+        transparent=outline.transparent(),
         is_animated=outline.is_animated,
     )
     return stripped, outline.is_whole

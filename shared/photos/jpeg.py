@@ -48,8 +48,8 @@ _MAX_SCANS: Final = 100
 class Outline:
     """What a JPEG consists of. `parts` are what its decoder needs, up to the end of the picture.
 
-    Whether a picture without an end marker is whole only its decoder can tell, and of some that they are not
-    `least_bytes`: their scans would need as many.
+    Whether a picture without an end marker is whole only its decoder can tell. Of any that is shorter than
+    `least_bytes` something is missing: its scans would need as many.
     """
 
     parts: list[Part]
@@ -60,7 +60,7 @@ class Outline:
 
     @property
     def may_be_whole(self) -> bool:
-        return self.scans > 0 and (self.has_end or self.scan_bytes >= self.least_bytes)
+        return self.scans > 0 and self.scan_bytes >= self.least_bytes
 
 
 def outline(reader: HeaderReader, size: int) -> Outline:

@@ -21,6 +21,7 @@ _PICTURES: Final = (
     (0, b"AT&TFORM", "a DjVu document"),
     (0, b"P7\nWIDTH", "a PAM image"),
     (0, b"SIMPLE  =", "a FITS image"),
+    (0, b"MM\0+", "a big-endian BigTIFF"),
     (128, b"DICM", "a DICOM image"),
     (12, b"CgBI", "a PNG made for apps on iPhones (CgBI)"),
 )

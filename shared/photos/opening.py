@@ -26,7 +26,7 @@ from PIL import (  # each makes its formats known to Pillow  # noqa: F401
 )
 
 from shared.errors import DamagedPhotoError, NotAPhotoError, PhotoTooLargeError, UnusablePhotoError
-from shared.photos import containers, tiff
+from shared.photos import containers, psd, tiff
 from shared.photos.colour_spaces import ColourSpace, by_exif
 from shared.photos.formats import MIN_SIDE, Limits
 from shared.photos.kinds import READ, unread
@@ -46,7 +46,6 @@ _MAX_EXIF_BYTES = 1 << 20
 # First bytes of formats people send, to tell a damaged photo from something that is none.
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\x00", b"MM\x00*", b"8BPS")
 _EXIF_ORIENTATION = 0x0112
-_PSD_VERSION = 1057  # the resource that tells whether there is a composite
 
 
 def _not_a_photo() -> NotAPhotoError:
@@ -119,9 +118,11 @@ def open_image(reader: HeaderReader, limits: Limits, formats: Collection[str] = 
             raise _not_a_photo() from error
         raise damaged_header() from error
     except CODEC_ERRORS as error:
+        if str(error).startswith("Unsupported BMP"):
+            raise unread("a BMP of a rare kind") from error
         raise damaged_header() from error
     _require_known_tiff(reader, signature, opens=True)
-    _require_composite(image)
+    psd.prepare(image, reader)
     return image
 
 
@@ -136,13 +137,6 @@ def _require_known_tiff(reader: HeaderReader, signature: bytes, *, opens: bool) 
         tiff.require_readable(reader, opens=opens)
     except CODEC_ERRORS as error:
         raise damaged_header() from error
-
-
-def _require_composite(image: Image.Image) -> None:
-    """Refuse a Photoshop document whose layers alone are a picture: in place of the composite it has a white one."""
-    resources = getattr(image, "resources", [])
-    if any(number == _PSD_VERSION and data[4:5] == b"\0" for number, _, data in resources):
-        raise unread("a Photoshop document that was saved without “Maximize compatibility”")
 
 
 def stands_sideways(image: Image.Image, otherwise: int = 1) -> bool:

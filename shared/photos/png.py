@@ -13,9 +13,10 @@ from shared.photos.colour_spaces import SRGB, ColourSpace, Primaries, by_codes, 
 from shared.photos.reading import HeaderReader, Part
 
 _PICTURE: Final = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
-_KEPT: Final = {b"tRNS"}
+_TRANSPARENT: Final = b"tRNS"
+_GREY, _RGB = 0, 2  # kinds of colour
 _METADATA: Final = {b"eXIf", b"iTXt"}  # how it is turned: moved before the pixels, where they are read in time
-_DESCRIBING: Final = {b"iCCP", b"cICP", b"sRGB", b"gAMA", b"cHRM", b"acTL"}
+_DESCRIBING: Final = {b"IHDR", _TRANSPARENT, b"iCCP", b"cICP", b"sRGB", b"gAMA", b"cHRM", b"acTL"}
 _END: Final = b"\0\0\0\0IEND\xae\x42\x60\x82"
 _XMP: Final = b"XML:com.adobe.xmp\0"
 _MAX_BYTES: Final = 1 << 20  # of a chunk that is looked at
@@ -50,6 +51,17 @@ class Outline:
             return None
         return profile if inflate.eof else None
 
+    def transparent(self) -> int | tuple[int, ...] | None:
+        """Return the level, or the colour, that is transparent, as Pillow returns it: only grey may have 16 bits."""
+        header, chunk = self.about.get(b"IHDR", b""), self.about.get(b"tRNS", b"")
+        depth, kind = (*header[8:10], 0, 0)[:2]
+        if kind == _GREY and len(chunk) == 2:  # noqa: PLR2004
+            level = int.from_bytes(chunk)
+            return level * 255 // ((1 << depth) - 1) if depth in {2, 4} else level
+        if kind == _RGB and depth == 16 and len(chunk) == 6:  # noqa: PLR2004
+            return tuple(chunk[::2])
+        return None
+
     def colour_space(self) -> ColourSpace | None:
         """Return the colour space if it is known without a profile, and not sRGB."""
         if (codes := self.about.get(b"cICP", b"")[:2]) and len(codes) == 2:  # noqa: PLR2004
@@ -82,13 +94,14 @@ def outline(reader: HeaderReader, size: int) -> Outline:
     while place + 12 <= size and kind != b"IEND":
         length, kind = struct.unpack(">I4s", reader.read_at(place, 8))
         end = place + 12 + length
-        if kind in _PICTURE or (kind in _KEPT and _content(reader, place, length) is not None):
+        is_first = kind not in found.about
+        if is_first and kind in _DESCRIBING:
+            content = _content(reader, place, length, _MAX_PROFILE_BYTES)
+            found.about |= {} if content is None else {kind: content}
+        if kind in _PICTURE or (kind == _TRANSPARENT and is_first and kind in found.about):
             found.parts.append((place, min(end, size)))
         elif kind in _METADATA - metadata.keys() and _may_tell_orientation(reader, place, length, kind):
             metadata[kind] = (place, end)
-        elif kind in _DESCRIBING - found.about.keys():
-            content = _content(reader, place, length, _MAX_PROFILE_BYTES)
-            found.about |= {} if content is None else {kind: content}
         place = end
     found.is_whole = kind == b"IEND" or place == size or _is_end(reader, place, size)
     found.parts[2:2] = metadata.values()  # behind the signature and the header

@@ -12,16 +12,17 @@ from shared.errors import DamagedPhotoError
 from shared.photos.kinds import unread
 from shared.photos.reading import CODEC_ERRORS, HeaderReader
 
-SIGNATURES: Final = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+")  # as Pillow accepts them
+SIGNATURES: Final = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0")  # as Pillow reads them
 # A TIFF's strips and fractions become an object each; a photo of 64 megapixels has 24,000 strips at most.
 _MAX_VALUES: Final = 1 << 16
+_MAX_COLOURS: Final = 3 << 16  # values of a palette
 _MAX_DIRECTORIES: Final = 64
 _LAYOUTS: Final = {1: "B", 2: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 13: "I", 16: "Q", 18: "Q"}
 _BYTES: Final = {1, 2, 6, 7}  # kinds of values that stay one object, however many they are
 
 _SUBFILE, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION = 254, 259, 262, 274
 _WIDTH, _HEIGHT, _BITS, _STRIPS, _SAMPLES, _PLANAR = 256, 257, 258, 273, 277, 284
-_TILES, _CHILDREN, _SAMPLE_FORMAT, _DNG_VERSION = 324, 330, 339, 50706
+_PALETTE, _TILES, _CHILDREN, _SAMPLE_FORMAT, _DNG_VERSION = 320, 324, 330, 339, 50706
 _COLOUR_FILTERS, _LINEAR_RAW = 32803, 34892
 _REDUCED, _MASK = 1, 4  # flags of a subfile
 _SIGNED, _FLOAT = 2, 3
@@ -71,7 +72,7 @@ def directories(reader: HeaderReader, *, with_children: bool = False) -> Iterato
     """
     signature = reader.read_at(0, 16)
     order = "<" if signature.startswith(b"II") else ">"
-    is_big = signature[2:3] == b"+"  # Pillow, too, reads a BigTIFF of the other byte order as a TIFF
+    is_big = signature[2:3] == b"+"
     waiting = list(struct.unpack_from(order + ("8xQ" if is_big else "4xI"), signature))
     known = set[int]()
     while waiting and len(known) < _MAX_DIRECTORIES:
@@ -99,7 +100,7 @@ def _directory(reader: HeaderReader, place: int, order: str, *, is_big: bool) ->
     tags = {}
     for _ in range(entries):
         tag, kind, values, field = struct.unpack(order + entry, _exactly(reader, struct.calcsize(order + entry)))
-        if kind not in _BYTES and values > _MAX_VALUES:
+        if kind not in _BYTES and values > (_MAX_COLOURS if tag == _PALETTE else _MAX_VALUES):
             raise DamagedPhotoError("The photo's header is damaged: it has too many parts.")
         tags[tag] = (kind, values, field)
     last = reader.read(struct.calcsize(order + following)).ljust(8 if is_big else 4, b"\0")

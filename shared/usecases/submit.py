@@ -8,8 +8,9 @@ from typing import BinaryIO
 from redis.exceptions import RedisError
 
 from shared.callers.api_keys import PUBLIC_ID
-from shared.conversion import MIN_PIXELS, Options, cost_pixels, decoding_ms, result_digest, working_pixels
+from shared.conversion import MIN_PIXELS, Options, cost_pixels, decoding_ms, result_key, working_pixels
 from shared.errors import SakugaError
+from shared.files import stream_sha256
 from shared.jobs.record import Job, Lane, PhotoInfo, new_id
 from shared.jobs.store import Idempotency
 from shared.photos.formats import Header
@@ -45,7 +46,7 @@ def submit(services: Services, photo: BinaryIO, order: Order) -> Job:
     style = services.styles[order.style]
     header = inspect(photo, services.limits)
     photo.seek(0)
-    sha256 = order.sha256 or hashlib.file_digest(photo, "sha256").hexdigest()  # type: ignore[arg-type]
+    sha256 = order.sha256 or stream_sha256(photo)
     idempotency = _idempotency(order, style, sha256)
     if idempotency and (earlier := services.jobs.find_by_idempotency_key(order.caller, idempotency)):
         return earlier
@@ -70,7 +71,6 @@ def _new_job(
     now = services.clock.now()
     drawn = max(MIN_PIXELS, working_pixels((header.width, header.height), order.options.max_side))
     work_ms = services.estimates.estimate_ms(style, drawn / 1e6) + decoding_ms(header)
-    digest = result_digest(photo.sha256, style.digest, order.options)
     job = Job(
         id=job_id,
         caller=order.caller,
@@ -85,7 +85,7 @@ def _new_job(
         expires_at=now + services.settings.ttl_s,
         photo=photo,
         photo_key=f"{order.caller}/photos/{photo.sha256}",
-        result_key=f"{order.caller}/results/{digest}.{order.options.format.extension}",
+        result_key=result_key(order.caller, photo.sha256, style.digest, order.options),
         pixels=pixels,
         work_ms=work_ms,
         ticket_ms=services.lanes.ticket(order.lane, work_ms),

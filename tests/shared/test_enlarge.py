@@ -124,6 +124,23 @@ def test_a_soft_shade_stays_soft() -> None:
     assert np.abs(row - np.linspace(40, 200, 512)).max() <= 3
 
 
+def test_uneven_shading_does_not_become_a_grid() -> None:
+    """What a generator draws is never quite even: steepened, its shading would get steps where its pixels meet."""
+    grain = np.random.default_rng(0).normal(0, 2, (SMALL[1] + 2, SMALL[0] + 2))
+    uneven = sum(grain[row : row + SMALL[1], column : column + SMALL[0]] for row in range(3) for column in range(3)) / 3
+    shade = np.linspace(90, 150, SMALL[0]) + uneven
+    drawing = np.repeat(shade.round().astype(np.uint8)[..., None], 3, 2)
+    guide = grey((512, 384))
+    steps, linear = (
+        np.abs(np.diff(np.asarray(picture)[..., 0].astype(int), axis=1)).max()
+        for picture in (
+            enlarge(drawing, shrunk(guide), guide),
+            Image.fromarray(drawing).resize((512, 384), Image.Resampling.BILINEAR),
+        )
+    )
+    assert steps <= linear
+
+
 def test_an_edge_of_the_photo_tells_where_the_edge_of_the_drawing_is() -> None:
     guide = grey((512, 384))
     guide[:, :250] = 20  # within a pixel of the small photo

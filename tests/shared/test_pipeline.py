@@ -289,6 +289,12 @@ def test_a_broken_colour_profile_is_ignored() -> None:
     assert opened(run(photo)).getpixel((3, 3)) == (128, 128, 128)
 
 
+@pytest.mark.parametrize("primaries", [np.zeros((3, 3)), np.diag([0.0, 1.0, 0.0]), np.tile([0.4, 0.3, 0.2], (3, 1))])
+def test_a_profile_whose_primaries_mix_no_colours_is_ignored(primaries: npt.NDArray[np.float64]) -> None:
+    photo = saved(quadrants(), "PNG", icc_profile=matrix_profile(primaries, 1.8))
+    assert_quadrants(opened(run(photo)))
+
+
 def test_the_first_frame_of_an_animation_is_taken_and_noted() -> None:
     frames = [quadrants(), Image.new("RGB", (64, 48), BLUE)]
     for image_format in ("GIF", "WEBP", "PNG"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shared.conversion import Faces, Options, Stage, result_digest
+from shared.conversion import Faces, Options, Stage, result_key
 from shared.photos.decoding import Photo, Rgb, decode
 from shared.photos.formats import Format, Limits
 from shared.pipeline import ProgressCallback, Tensor, convert, draw
@@ -214,4 +214,4 @@ def test_a_decoded_photo_gets_its_faces_too() -> None:
 
 def test_faces_are_part_of_the_identity_of_a_result() -> None:
     options = [Options(512, Format.PNG, faces) for faces in Faces]
-    assert len({result_digest("photo", "style", one) for one in options}) == 2
+    assert len({result_key("public", "photo", "style", one) for one in options}) == 2

@@ -5,7 +5,6 @@ whatever engine draws; `weights/faces/README.md` says where they are from. How w
 `0017-close-ups.md` and `0018-small-faces.md`.
 """
 
-import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import openvino
 from PIL import Image
 
 from shared.errors import WeightsError
+from shared.files import file_sha256
 from shared.photos.decoding import Rgb
 from shared.photos.sizes import fit
 from shared.small_faces import Face
@@ -60,7 +60,7 @@ class Net:
             WeightsError: it is missing or damaged.
         """
         try:
-            digest = hashlib.sha256(self.file.read_bytes()).hexdigest()
+            digest = file_sha256(self.file)
         except OSError as error:
             raise WeightsError(f"The face detector cannot be read: {error.strerror}. Install Sakuga again.") from error
         if digest != self.sha256:

@@ -7,6 +7,7 @@ from io import BytesIO
 
 import numpy as np
 import numpy.typing as npt
+from PIL import ImageCms
 
 from shared.photos.decoding import Photo, decode
 from tests.shared.test_pipeline import LIMITS, quadrants, saved
@@ -88,3 +89,30 @@ def raw(*behind: bytes, orientation: int = 1) -> bytes:
 
 def preview(width: int = 640, height: int = 480) -> bytes:
     return saved(quadrants((width, height)), "JPEG", quality=95, subsampling=0)
+
+
+def with_property(photo: bytes, content: bytes) -> bytes:
+    """An AVIF of one image, as Pillow writes it, with another property (a box), the last, of that image."""
+    grown = bytearray(photo)
+    more = len(content) + 1
+    places = {name: photo.index(name) for name in (b"meta", b"iloc", b"iprp", b"ipco", b"ipma", b"mdat")}
+    for name, by in ((b"meta", more), (b"iprp", more), (b"ipco", len(content)), (b"ipma", 1)):
+        _add(grown, places[name] - 4, by)
+    _add(grown, photo.index(struct.pack(">I", places[b"mdat"] + 4), places[b"iloc"]), more)
+    count, end = places[b"ipma"] + 14, places[b"mdat"] - 4
+    grown[count] += 1
+    grown[end:end] = bytes([0x80 | grown[count]])
+    grown[places[b"ipma"] - 4 : places[b"ipma"] - 4] = content
+    return bytes(grown)
+
+
+def _add(data: bytearray, place: int, number: int) -> None:
+    struct.pack_into(">I", data, place, struct.unpack_from(">I", data, place)[0] + number)
+
+
+def swapped_profile() -> bytes:
+    """A profile of a space whose red is the blue of sRGB, and the other way round."""
+    found = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    red, blue = found.index(b"rXYZ", 128), found.index(b"bXYZ", 128)
+    found[red : red + 4], found[blue : blue + 4] = b"bXYZ", b"rXYZ"
+    return bytes(found)

@@ -71,11 +71,12 @@ MEASURED: dict[str, tuple[bytes, tuple[int, int]]] = {
     "avif of pillow": (saved(LANDSCAPE, "AVIF"), (64, 48)),
     "heic": (heic(EXTENT, table(1)), (64, 48)),
     "heic turned": (heic(EXTENT + TURN, table(1, 2)), (48, 64)),
+    "heic turned twice by one property": (heic(EXTENT + TURN, table(1, 2, 2)), (64, 48)),
     "heic turned by half": (heic(EXTENT + box(b"irot", b"\2"), table(1, 2)), (64, 48)),
     "heic of which a part is shown": (heic(EXTENT + cropped((40, 1), (60, 2)), table(1, 2)), (40, 30)),
     "avif of which a part is shown": (
         heic(EXTENT + cropped((40, 1), (60, 2)), table(1, 2), before=box(b"ftyp", b"avif" + bytes(4) + b"mif1avif")),
-        (64, 48),
+        (40, 30),
     ),
     "heic with wide numbers": (heic(EXTENT + TURN, wide_table(1, 2)), (48, 64)),
     "heic whose second table is the one": (heic(EXTENT, table(9, item=7) + table(1)), (64, 48)),

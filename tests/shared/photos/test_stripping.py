@@ -177,6 +177,12 @@ def test_a_jpeg_without_an_end_that_has_too_few_bytes_for_its_blocks_is_refused_
             inspect(BytesIO(photo[:pixels]), LIMITS)
 
 
+def test_a_jpeg_that_ends_long_before_its_size_is_refused_at_once() -> None:
+    place = JPEG.index(b"\xff\xc0") + 5
+    with pytest.raises(DamagedPhotoError):
+        inspect(BytesIO(JPEG[:place] + struct.pack(">HH", 7000, 8000) + JPEG[place + 4 :]), LIMITS)
+
+
 def test_a_jpeg_that_ends_between_two_restarts_is_cut_short() -> None:
     photo = saved(quadrants((320, 240)), "JPEG", quality=95, restart_marker_rows=1)
     marks = [place for place in range(len(photo)) if photo[place] == 0xFF and 0xD0 <= photo[place + 1] < 0xD8]

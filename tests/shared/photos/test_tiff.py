@@ -66,6 +66,43 @@ def test_a_tiff_of_a_usual_kind_is_read(colours: str) -> None:
         assert found.notes == ()
 
 
+def test_grey_that_is_multiplied_with_its_alpha_is_read() -> None:
+    levels = np.dstack([GREY_LEVELS // 2, np.full_like(GREY_LEVELS, 128)])
+    found = decoded(tiff(levels, 1, tags={338: [1]}))
+    assert found.alpha is not None
+    assert (found.alpha == 128).all()
+    assert np.abs(found.rgb - right("grey")).max() <= 3
+
+
+@pytest.mark.parametrize(("kind", "photometric"), [("i2", 1), ("i4", 1), ("f4", 1), ("f4", 0)])
+def test_levels_that_go_below_zero_are_stretched(kind: str, photometric: int) -> None:
+    levels = (GREY_LEVELS.astype(float) / 255 * 2 - 1) * FULL[kind]
+    found = decoded(tiff(levels.astype(kind), photometric))
+    low, high = int(GREY_LEVELS.min()), int(GREY_LEVELS.max())
+    stretched = (GREY_LEVELS.astype(float) - low) / (high - low) * 255
+    assert np.abs(found.rgb[..., 0] - (stretched if photometric else 255 - stretched)).max() <= 2
+    assert found.notes == ("Its levels go below zero; the lowest was taken for black.",)
+
+
+def test_noise_below_zero_is_black() -> None:
+    levels = in_kind(GREY_LEVELS, "i2").astype("i2")
+    levels[:4, :4] = -20
+    found = decoded(tiff(levels, 1))
+    assert not found.rgb[:4, :4].any()
+    assert np.abs(found.rgb[8:] - right("grey")[8:]).max() <= 3
+    assert found.notes == ()
+
+
+@pytest.mark.parametrize("step", [1, 257])
+def test_a_palette_may_have_8_or_16_bits(step: int) -> None:
+    photo = quadrants().quantize(16)
+    colours = np.zeros((256, 3), int)
+    found = np.array(photo.getpalette()).reshape(-1, 3)
+    colours[: len(found)] = found * step
+    palette = decoded(tiff(np.asarray(photo), 3, tags={320: colours.T.ravel().tolist()}))
+    assert_quadrants(Image.fromarray(palette.rgb))
+
+
 def test_the_error_for_a_tiff_of_a_rare_kind_describes_it() -> None:
     with pytest.raises(UnreadPhotoError, match=r"RGB, 3 channels of 32 floating-point bits\)"):
         decoded(tiff(in_kind(LEVELS, "f4"), 2))
