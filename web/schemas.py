@@ -39,6 +39,21 @@ class JobOptions(BaseModel):
     format: Annotated[Format, Field(description="png and webp keep transparency.")] = Format.JPEG
 
 
+class PreviewsOptions(BaseModel):
+    """Options of previews."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    styles: Annotated[
+        str | None,
+        Field(
+            max_length=2000,
+            description="Names from GET /styles, separated by commas; omit for all light styles.",
+            examples=["hinata,sumi"],
+        ),
+    ] = None
+
+
 class PageOptions(BaseModel):
     """A page of a list."""
 
@@ -77,6 +92,7 @@ class JobBody(BaseModel):
     id: str
     state: State
     style: str
+    styles: Annotated[list[str], Field(description="The styles of previews; empty for a picture.")]
     max_side: int
     format: Format
     lane: Lane
@@ -114,6 +130,23 @@ class JobBody(BaseModel):
             notes=list(job.notes),
             links=links,
         )
+
+
+class PreviewBody(BaseModel):
+    """A photo as a style would draw it."""
+
+    style: str
+    url: Annotated[str, Field(description="The URL of a JPEG of up to 256 pixels on its longest side.")]
+
+
+class PreviewsBody(JobBody):
+    """One photo and its previews, which are drawn in one job; its result is a ZIP archive of them."""
+
+    previews: Annotated[list[PreviewBody], Field(description="One for each style; empty until all are drawn.")] = []
+
+    @classmethod
+    def showing(cls, job: JobBody, previews: list[PreviewBody]) -> Self:
+        return cls(**job.model_dump(), previews=previews)
 
 
 class JobPage(BaseModel):

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from time import monotonic
 
@@ -102,16 +103,7 @@ def _fail(job: Job, error: SakugaError, services: Services) -> float | None:
 def _convert_claimed(job: Job, services: Services, engine_of: Callable[[str], Engine]) -> None:
     if _reuse_cached_result(job, services):
         return
-    engine = engine_of(job.style)
-    with services.store.open(job.photo_key) as photo:
-        picture = pipeline.convert(
-            photo,
-            Options(job.max_side, job.format),
-            engine,
-            services.limits,
-            checkpoint=_ProgressReporter(job, services),
-            decoding=lambda header: _limited(header, services),
-        )
+    picture = _drawn(job, services, engine_of)
     with _acquire_result(job, services):
         picture = replace(picture, data=_kept(job, picture.data, services))
         done = services.attempts.succeed(job, _described(job, picture), timings=picture.timings, notes=picture.notes)
@@ -119,8 +111,27 @@ def _convert_claimed(job: Job, services: Services, engine_of: Callable[[str], En
     log.info("conversion succeeded", **picture.timings)
 
 
+def _drawn(job: Job, services: Services, engine_of: Callable[[str], Engine]) -> Picture:
+    checkpoint, decoding = _ProgressReporter(job, services), partial(_limited, services)
+    if job.styles:
+        with services.store.open(job.photo_key) as photo:
+            return pipeline.preview(
+                photo, job.styles, engine_of, services.limits, checkpoint=checkpoint, decoding=decoding
+            )
+    engine = engine_of(job.style)
+    with services.store.open(job.photo_key) as photo:
+        return pipeline.convert(
+            photo,
+            Options(job.max_side, job.format),
+            engine,
+            services.limits,
+            checkpoint=checkpoint,
+            decoding=decoding,
+        )
+
+
 @contextmanager
-def _limited(header: Header, services: Services) -> Iterator[None]:
+def _limited(services: Services, header: Header) -> Iterator[None]:
     """Limit what decoding takes of memory and of processor time."""
     with process_memory.limit_growth(services.limits.decoding_bytes), process_time.limit(decoding_limit_s(header)):
         yield
@@ -128,7 +139,7 @@ def _limited(header: Header, services: Services) -> Iterator[None]:
 
 def _kept(job: Job, data: bytes, services: Services) -> bytes:
     """Store a picture and return it; if another attempt or engine was first, return that picture instead."""
-    if services.store.put_new(job.result_key, data, content_type=job.format.content_type):
+    if services.store.put_new(job.result_key, data, content_type=job.content_type):
         return data
     with services.store.open(job.result_key) as there:
         return there.read()
@@ -155,9 +166,10 @@ class _ProgressReporter:
 
 def _learn(job: Job, picture: Picture, services: Services) -> None:
     """Update the measured pace and the accuracy of estimates."""
-    took_ms = 1000 * sum(picture.timings[f"{stage}_s"] for stage in (Stage.GENERATE, Stage.POSTPROCESS))
-    pixels = max(MIN_PIXELS, picture.width * picture.height)  # as admitted, whatever the size at which it was drawn
-    services.estimates.record_pace(job.style, took_ms / (pixels / 1e6))
+    if not job.styles:  # which draw in many at once
+        took_ms = 1000 * sum(picture.timings[f"{stage}_s"] for stage in (Stage.GENERATE, Stage.POSTPROCESS))
+        pixels = max(MIN_PIXELS, picture.width * picture.height)  # as admitted, whatever the size at which it was drawn
+        services.estimates.record_pace(job.style, took_ms / (pixels / 1e6))
     finished_at = job.finished_at or job.created_at
     services.estimates.record_eta_error(job.initial_eta_s, finished_at - job.created_at)
     services.estimates.record_slowdown(job.work_ms, 1000 * (finished_at - (job.started_at or finished_at)))
@@ -203,7 +215,7 @@ def _described(job: Job, picture: Picture) -> ResultInfo:
         height=picture.height,
         bytes=len(picture.data),
         sha256=hashlib.sha256(picture.data).hexdigest(),
-        content_type=job.format.content_type,
+        content_type=job.content_type,
     )
 
 

@@ -75,6 +75,7 @@ class Job(BaseModel):
     state: State = State.QUEUED
     claim: str | None = None
     style: str
+    styles: tuple[str, ...] = ()  # of previews, which are drawn instead of a picture; `style` is the first
     max_side: int
     format: Format
     lane: Lane = Lane.INTERACTIVE
@@ -106,6 +107,15 @@ class Job(BaseModel):
     @property
     def ended(self) -> bool:
         return self.state in ENDED
+
+    @property
+    def content_type(self) -> str:
+        """The type of its result: a picture or, of previews, an archive of them."""
+        return "application/zip" if self.styles else self.format.content_type
+
+    @property
+    def extension(self) -> str:
+        return "zip" if self.styles else self.format.extension
 
     @property
     def is_quarantined(self) -> bool:
