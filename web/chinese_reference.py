@@ -64,6 +64,11 @@ _OPERATIONS: Final = {
     "Check which photos are missing": "查询还缺少哪些照片",
     "Convert a photo": "绘制一张照片",
     "Create an album": "新建相册",
+    "Creates another album of the same photos, which are not uploaded again. This takes an album that was created with "
+    "`keep_photos`, until its photos expire. They are added within seconds; until then, `pending` has `redraw`.": (
+        "用同一批照片新建一个相册，无需再次上传。原相册必须是以 `keep_photos` 创建的，并且照片尚未过期。"
+        "照片会在几秒内加入；在此之前，`pending` 中有 `redraw`。"
+    ),
     "Delete a job with its photo and picture": "删除任务及其照片和图片",
     "Delete an album with its photos and pictures": "删除相册及其全部照片和图片",
     "Download a style's preview picture": "下载风格的预览图",
@@ -77,6 +82,7 @@ _OPERATIONS: Final = {
         "这也是一个普通的任务：计入配额，会过期，可以通过 `/api/v1/jobs` 跟踪、取消和删除。"
         "其结果是包含全部预览图的 ZIP 压缩包。"
     ),
+    "Draw an album in another style": "用另一种风格重画相册",
     "Get a job": "查询任务",
     "Get a photo's previews": "查询照片的预览图",
     "Get an album": "查询相册",
@@ -156,6 +162,12 @@ _FIELDS: Final = {
         "全部进程使用默认风格时的总速度；尚未测得时为 null。"
     ),
     "Cost: 10^9 multiply-adds per megapixel drawn.": "计算量：每绘制一百万像素所需的乘加次数，以 10^9 计。",
+    "A name from GET /styles, where `sumi` is short for `sumi-light`.": (
+        "GET /styles 返回的名称，其中 `sumi` 是 `sumi-light` 的简写。"
+    ),
+    "Default: that of the album.": "默认与原相册相同。",
+    "Keep the photos as long as their pictures, so that they can be drawn again.": ("照片与图片保留同样久，以便重画。"),
+    "Whether the photos are kept, and can be drawn again.": "照片是否保留，能否重画。",
     "Estimated seconds until all have finished; null if unknown.": "预计全部完成所需的秒数；未知时为 null。",
     "Estimated seconds until it is done; null if unknown.": "预计完成所需的秒数；未知时为 null。",
     "Extended with every photo that is added.": "每添加一张照片都会顺延。",

@@ -165,6 +165,24 @@ class AlbumOptions(JobOptions):
         Field(max_length=2000, description="A URL to notify when all photos have finished."),
     ] = None
 
+    keep_photos: Annotated[
+        bool, Field(description="Keep the photos as long as their pictures, so that they can be drawn again.")
+    ] = False
+
+
+class RedrawOptions(BaseModel):
+    """How an album is drawn again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    style: Annotated[
+        str, Field(description="A name from GET /styles, where `sumi` is short for `sumi-light`.", examples=["yoi"])
+    ]
+    max_side: Annotated[
+        int | None, Field(ge=MAX_SIDE_MIN, le=MAX_SIDE_MAX, description="Default: that of the album.")
+    ] = None
+    format: Annotated[Format | None, Field(description="Default: that of the album.")] = None
+
 
 class AlbumName(BaseModel):
     """A new name of an album."""
@@ -205,6 +223,7 @@ class AlbumLinks(BaseModel):
     archive: str
     check: str
     retry: str
+    redraw: str
     cancel: str
 
 
@@ -227,6 +246,7 @@ class AlbumBody(BaseModel):
     style: str
     max_side: int
     format: Format
+    keep_photos: Annotated[bool, Field(description="Whether the photos are kept, and can be drawn again.")]
     counts: Counts
     progress: Annotated[float, Field(ge=0, le=1, description="Share of the photos that have finished.")]
     eta_s: Annotated[float | None, Field(description="Estimated seconds until all have finished; null if unknown.")]

@@ -5,7 +5,7 @@ of the queue.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -42,8 +42,15 @@ NEWER_PAUSE_S = 10.0  # before a job with a record of a newer release is tried a
 log = structlog.get_logger()
 
 
-def convert(job_id: str, services: Services, engine_of: Callable[[str], Engine], *, worker: str = "") -> float | None:
-    """Run one attempt at a job by the node `worker`.
+def convert(
+    job_id: str,
+    services: Services,
+    engine_of: Callable[[str], Engine],
+    *,
+    worker: str = "",
+    is_prepared: Callable[[str], bool] = lambda _: True,
+) -> float | None:
+    """Run one attempt at a job by the node `worker`; previews wait until all of their styles are prepared there.
 
     Returns the delay in seconds before a retry, if there should be one.
 
@@ -51,16 +58,24 @@ def convert(job_id: str, services: Services, engine_of: Callable[[str], Engine],
         RedisError: the record could not be written; the job stays with the queue.
     """
     try:
-        return _convert(job_id, services, engine_of, worker)
+        return _convert(job_id, services, engine_of, worker, is_prepared)
     except NewerRecordError:
         log.warning("job record written by a newer release; requeueing the job", job_id=job_id)
         return NEWER_PAUSE_S
 
 
-def _convert(job_id: str, services: Services, engine_of: Callable[[str], Engine], worker: str) -> float | None:
+def _convert(
+    job_id: str,
+    services: Services,
+    engine_of: Callable[[str], Engine],
+    worker: str,
+    is_prepared: Callable[[str], bool],
+) -> float | None:
     job = claim(services, job_id, worker)
     if job is None:
         return None
+    if job.styles:
+        engine_of = _if_all_prepared(job.styles, engine_of, is_prepared)
     with structlog.contextvars.bound_contextvars(job_id=job.id, attempt=job.attempts):
         try:
             return _attempt(job, services, engine_of)
@@ -128,6 +143,19 @@ def _drawn(job: Job, services: Services, engine_of: Callable[[str], Engine]) -> 
             checkpoint=checkpoint,
             decoding=decoding,
         )
+
+
+def _if_all_prepared(
+    styles: Collection[str], engine_of: Callable[[str], Engine], is_prepared: Callable[[str], bool]
+) -> Callable[[str], Engine]:
+    """Give a job back while styles are being prepared: a photo and its style are worth a wait, previews are not."""
+
+    def engine(style: str) -> Engine:
+        if not all(map(is_prepared, styles)):
+            raise UnavailableError("The styles are still being prepared on this machine.")
+        return engine_of(style)
+
+    return engine
 
 
 @contextmanager

@@ -94,6 +94,7 @@ class Job(BaseModel):
     expires_at: float
     photo: PhotoInfo
     photo_key: str
+    keep_photo: bool = False  # as long as the picture
     result_key: str
     pixels: int
     work_ms: int

@@ -41,6 +41,7 @@ class Order:
     name: str | None = None
     job_id: str | None = None
     sha256: str | None = None  # of the photo, where that is known already
+    keep_photo: bool = False
     styles: tuple[str, ...] = ()  # for previews instead of a picture; `style` is the first
 
 
@@ -95,6 +96,7 @@ def _new_job(
         expires_at=now + services.settings.ttl_s,
         photo=photo,
         photo_key=f"{order.caller}/photos/{photo.sha256}",
+        keep_photo=order.keep_photo,
         result_key=f"{order.caller}/results/{_result_name(order, styles, photo)}",
         pixels=pixels,
         work_ms=work_ms,

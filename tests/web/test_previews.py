@@ -245,6 +245,23 @@ def test_a_worker_without_one_of_the_styles_gives_the_job_back(services: Service
     assert services.jobs.get(job_id).state is State.QUEUED
 
 
+def test_previews_occupy_no_worker_while_one_of_their_styles_is_being_prepared(
+    services: Services, client: FlaskClient
+) -> None:
+    prepared, job_id = set(LIGHT[:2]), body(send(client))["id"]
+    watched = Watched()
+
+    def attempt() -> float | None:
+        return tasks.convert(job_id, services, lambda _: watched, is_prepared=prepared.__contains__)
+
+    assert attempt()
+    assert (services.jobs.get(job_id).state, watched.sizes) == (State.QUEUED, [])
+    prepared.add(LIGHT[2])
+    assert attempt() is None
+    job = services.jobs.get(job_id)
+    assert (job.state, job.attempts - job.uncounted_attempts) == (State.SUCCEEDED, 1)
+
+
 def test_the_same_idempotency_key_returns_the_same_previews(client: FlaskClient) -> None:
     first = body(send(client, key="k"))
     assert body(send(client, key="k"))["id"] == first["id"]

@@ -47,6 +47,19 @@ export function keptMiniature(albumId, name) {
   return kept([albumId, name]);
 }
 
+/**
+ * @param {string} albumId
+ * @param {string} otherId of an album of the same photos
+ */
+export async function copyMiniatures(albumId, otherId) {
+  try {
+    const keys = /** @type {[string, string][]} */ (await done((await store("readonly")).getAllKeys()));
+    for (const [id, name] of keys) if (id === albumId) await keep([otherId, name], () => kept([albumId, name]));
+  } catch {
+    // there are none
+  }
+}
+
 /** @param {string[]} ids of the jobs and albums whose photos are still wanted */
 export async function dropPhotosExcept(ids) {
   try {
