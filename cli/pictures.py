@@ -1,6 +1,5 @@
 """Naming pictures so that nothing is overwritten, and writing them."""
 
-import hashlib
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,7 +9,7 @@ from typing import Final
 
 from cli.photos import Photo
 from shared.errors import InvalidValueError
-from shared.files import write_atomically
+from shared.files import file_sha256, write_atomically
 from shared.photos.filenames import folded, is_photo_name, picture_name, safe_name
 from shared.photos.formats import Format
 
@@ -121,8 +120,7 @@ def write(picture: Path, data: bytes) -> None:
 def digest_of(file: Path) -> str | None:
     """The SHA-256 of a file, if it is one that can be read."""
     try:
-        with file.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
+        return file_sha256(file)
     except OSError:
         return None
 

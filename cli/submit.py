@@ -1,6 +1,5 @@
 """`sakuga submit`: photos as jobs of a server."""
 
-import hashlib
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
@@ -15,6 +14,7 @@ from cli.photos import find
 from cli.pictures import Place, Task, make_folder, plan_tasks, write
 from cli.remote import Fields, Remote, ServerUnreachableError
 from shared.errors import SakugaError
+from shared.files import stream_sha256
 from shared.jobs.record import ErrorInfo, State
 from shared.photos.formats import Limits
 from shared.photos.inspection import inspect
@@ -107,7 +107,7 @@ def require_sendable(path: Path, limits: Limits) -> str:
     with path.open("rb") as file:
         inspect(file, limits)
         file.seek(0)
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return stream_sha256(file)
 
 
 def reason(state: State, error: ErrorInfo | None) -> ErrorInfo:

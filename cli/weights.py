@@ -1,14 +1,21 @@
-"""`sakuga weights`: bring weights that may not be redistributed, and remove them again."""
+"""`sakuga weights`: bring weights that are not bundled, quantise them, and remove them again."""
 
+import fcntl
+import hashlib
+import os
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from cli.catalogue import REPOSITORY, Published, is_published, require_published
+from cli.download import Show, download
 from shared.errors import InvalidValueError, SakugaError, UnknownStyleError, WeightsError
+from shared.files import file_sha256, write_atomically
 from shared.photos.decoding import Rgb, decode
 from shared.photos.formats import MAX_SIDE_DEFAULT, Limits
 from shared.pipeline import DrawnAt, no_faces, to_draw
@@ -18,7 +25,14 @@ from worker.capacity import available_memory
 from worker.engines.int8 import Int8Recipe, recipe_path, write_recipe
 from worker.engines.torch_engine import TorchEngine
 from worker.generator import Upsample
-from worker.weights import file_sha256, fill, new_generator, read_tensors, recognise, write_tensors
+from worker.weights import (
+    as_safetensors,
+    fill,
+    new_generator,
+    read_tensors,
+    recognise,
+    recorded_upsample,
+)
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 
@@ -29,41 +43,97 @@ class Naming:
 
     name: str
     title: str
-    upsample: Upsample
+    upsample: Upsample | None  # None: as the file tells
     licence: str
+    description: str = ""
+    provenance: str = ""
+
+
+def get_style(entry: Published, source: Path | str, settings: Settings, show: Show, *, replace: bool) -> Style:
+    """Import published weights from a file, or from a URL from which they are downloaded first.
+
+    Raises:
+        InvalidValueError: the name is taken, or the URL is none.
+        DownloadError: they cannot be downloaded; what has arrived is kept for the next attempt.
+        WeightsError: they are not the published ones, whatever they are.
+    """
+    _check_name(entry.name, imported_weights(settings.data_dir), replace=replace)  # first: downloading takes a while
+    naming = Naming(
+        entry.name, entry.title, Upsample(entry.upsample), entry.licence, entry.description, entry.provenance
+    )
+    if isinstance(source, Path):
+        require_published(source, entry)
+        return import_style(source, settings.data_dir, naming, replace=replace)
+    file = _downloaded(entry, source, settings.cache_dir / "downloads", show)
+    style = import_style(file, settings.data_dir, naming, replace=replace)
+    file.unlink()
+    return style
+
+
+def _downloaded(entry: Published, url: str, folder: Path, show: Show) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{entry.blob}.part"
+    is_resumed = file.exists() and file.stat().st_size > 0
+    download(url, file, show)
+    if is_resumed and not is_published(file, entry):  # what was there may have been of something else
+        file.unlink()
+        download(url, file, show)
+    try:
+        require_published(file, entry)
+    except WeightsError as error:
+        file.unlink()
+        raise WeightsError(
+            f"What {url} sent is not the {entry.file} that {REPOSITORY} has published, so it was deleted. A login page "
+            "or a mirror may have answered instead."
+        ) from error
+    return file
 
 
 def import_style(file: Path, data_dir: Path, naming: Naming, *, replace: bool) -> Style:
     """Check a weights file, keep its tensors as safetensors and enter it into the operator's manifest.
 
+    A running service never meets half of it: the file has a name of its own, and the manifest changes in one step.
+
     Raises:
-        InvalidValueError: the name is malformed or taken.
+        InvalidValueError: the name is malformed or taken, or the upsampling is not known.
         WeightsError: the file is damaged, of another architecture, or gives no picture.
     """
     folder = imported_weights(data_dir)
     _check_name(naming.name, folder, replace=replace)
-    others = [style for style in read_manifest(folder) if style.name != naming.name]
     tensors = read_tensors(file)
-    size = recognise(tensors)
-    generator = new_generator(size, naming.upsample)
+    size, upsample = recognise(tensors), naming.upsample or recorded_upsample(file)
+    if upsample is None:
+        raise InvalidValueError(f"{file.name} does not tell how the weights upsample; use --upsample.")
+    generator = new_generator(size, upsample)
     fill(generator, tensors)
     _try_out(TorchEngine(generator.eval(), memory=available_memory()))
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{naming.name}.safetensors"
-    write_tensors(path, generator.state_dict())
+    content = as_safetensors(generator.state_dict())
+    digest = hashlib.sha256(content).hexdigest()
     style = Style(
         name=naming.name,
         title=naming.title,
         size=size,
-        file=path.name,
-        sha256=file_sha256(path),
-        upsample=naming.upsample.value,
+        file=f"{naming.name}-{digest[:12]}.safetensors",
+        sha256=digest,
+        upsample=upsample.value,
         licence=naming.licence,
-        provenance=f"imported from {file.name} (SHA-256 {file_sha256(file)[:12]}…)",
+        description=naming.description,
+        provenance=naming.provenance or f"imported from {file.name} (SHA-256 {file_sha256(file)[:12]}…)",
         folder=folder,
     )
-    write_manifest(folder, [*others, style])
+    _enter(style, content, replace=replace)
     return style
+
+
+def _enter(style: Style, content: bytes, *, replace: bool) -> None:
+    style.folder.mkdir(parents=True, exist_ok=True)
+    with _changing(style.folder) as styles:
+        _check_name(style.name, style.folder, replace=replace)  # again: another process may have been faster
+        earlier = styles.pop(style.name, None)
+        write_atomically(style.weights_path, content)
+        write_manifest(style.folder, [*styles.values(), style])
+        if earlier and earlier.file != style.file:
+            _delete_files(earlier)
 
 
 def quantise_style(
@@ -114,13 +184,29 @@ def remove_style(name: str, data_dir: Path) -> None:
         UnknownStyleError: none of this name was imported.
     """
     folder = imported_weights(data_dir)
-    imported = {style.name: style for style in read_manifest(folder)}
+    imported = [style.name for style in read_manifest(folder)]
     if name not in imported:
         if _is_bundled(name):
             raise InvalidValueError(f"{name} is a bundled style; only imported ones can be removed.")
         raise UnknownStyleError(f"No such imported style; imported are: {', '.join(imported) or 'none'}.")
-    style = imported.pop(name)
-    write_manifest(folder, list(imported.values()))  # first: a manifest never names a file that is gone
+    with _changing(folder) as styles:
+        if style := styles.pop(name, None):
+            write_manifest(folder, list(styles.values()))  # first: a manifest never names a file that is gone
+            _delete_files(style)
+
+
+@contextmanager
+def _changing(folder: Path) -> Iterator[dict[str, Style]]:
+    """Give the operator's styles by name, which nobody else changes meanwhile."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield {style.name: style for style in read_manifest(folder)}
+    finally:
+        os.close(descriptor)
+
+
+def _delete_files(style: Style) -> None:
     for path in (style.weights_path, recipe_path(style)):
         path.unlink(missing_ok=True)
 

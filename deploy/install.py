@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TORCH = "2.13.0"
 OLDEST = (3, 11)
-DOWNLOADS_MB = {"worker": 120, "training": 240, "dev": 420}  # without torch
+DOWNLOADS_MB = {"worker": 140, "training": 260, "dev": 420}  # without torch
 
 
 def main(folder: str, extra: str) -> None:

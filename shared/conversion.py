@@ -52,16 +52,18 @@ class Options:
     format: Format
 
 
-def result_digest(photo_sha256: str, style_digest: str, options: Options) -> str:
-    """The identity of a result: the same photo, style, options and pipeline give the same picture."""
+def result_key(caller: str, photo_sha256: str, style_digest: str, options: Options) -> str:
+    """The identity of a caller's result: the same photo, style, options and pipeline give the same picture."""
     parts = (photo_sha256, style_digest, str(options.max_side), options.format.value, str(VERSION))
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return f"{caller}/results/{digest}.{options.format.extension}"
 
 
-def previews_digest(photo_sha256: str, style_digests: Iterable[str]) -> str:
-    """The identity of the previews of a photo in some styles, in this order."""
+def previews_key(caller: str, photo_sha256: str, style_digests: Iterable[str]) -> str:
+    """The identity of a caller's previews: of the same photo in the same styles, in this order."""
     parts = (photo_sha256, "previews", *style_digests, str(PREVIEW_SIDE), str(PREVIEWS_DRAWN_AT), str(VERSION))
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return f"{caller}/results/{digest}.zip"
 
 
 def preview_name(style: str) -> str:

@@ -1,6 +1,10 @@
-"""Files that are written as one step: readers and power cuts leave the old one or the new one, never a part."""
+"""Files that are written as one step: readers and power cuts leave the old one or the new one, never a part.
+
+And what tells files apart: their content, or when and where it was written.
+"""
 
 import errno
+import hashlib
 import io
 import os
 import secrets
@@ -38,6 +42,17 @@ def signature(file: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_ino, found.st_size
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes in hex."""
+    with path.open("rb") as file:
+        return stream_sha256(file)
+
+
+def stream_sha256(file: BinaryIO) -> str:
+    """Return the SHA-256, in hex, of the bytes of an open file, which is at its beginning."""
+    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # a BinaryIO without readinto
 
 
 def write_aside(folder: Path, data: BinaryIO, *, mode: int) -> Path:

@@ -8,17 +8,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-import structlog
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.errors import UnknownStyleError, WeightsError
-from shared.files import signature, write_atomically
+from shared.files import write_atomically
+from shared.live_files import LiveFiles
 
 BUNDLED_WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 MANIFEST = "manifest.toml"
-
-log = structlog.get_logger()
 
 
 class Size(StrEnum):
@@ -92,12 +90,15 @@ class Styles(Mapping[str, Style]):
         Raises:
             WeightsError: one is invalid. If that happens later, the last valid styles are kept.
         """
-        self._folders = folders
-        self._seen = self._signatures()
-        self._index = _index(folders)
+        self._index = LiveFiles(
+            [folder / MANIFEST for folder in folders],
+            lambda: _index(folders),
+            invalid="cannot use a weights manifest; keeping the styles",
+        )
+        self._index.current()
 
     def __getitem__(self, name: str) -> Style:
-        styles = self._current()
+        styles = self._index.current()
         try:
             return styles.by_any_name[name]
         except KeyError:
@@ -106,7 +107,7 @@ class Styles(Mapping[str, Style]):
 
     def full_name(self, name: str) -> str:
         """Return the name of a style with its size; one that is not installed keeps its name."""
-        found = self._current().by_any_name.get(name)
+        found = self._index.current().by_any_name.get(name)
         return found.name if found else name
 
     def to_preview(self, names: Iterable[str] = ()) -> tuple[str, ...]:
@@ -119,34 +120,21 @@ class Styles(Mapping[str, Style]):
         return tuple(dict.fromkeys(self[name].name for name in names or light or ("",)))
 
     def __contains__(self, name: object) -> bool:
-        return name in self._current().by_any_name
+        return name in self._index.current().by_any_name
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._current().by_name)
+        return iter(self._index.current().by_name)
 
     def __len__(self) -> int:
-        return len(self._current().by_name)
+        return len(self._index.current().by_name)
 
     def values(self) -> ValuesView[Style]:
         """Return the styles of one moment."""
-        return self._current().by_name.values()
+        return self._index.current().by_name.values()
 
     def items(self) -> ItemsView[str, Style]:
         """Return the styles of one moment by their names."""
-        return self._current().by_name.items()
-
-    def _current(self) -> _Index:
-        seen = self._signatures()
-        if seen != self._seen:
-            try:
-                self._index = _index(self._folders)
-            except WeightsError as error:
-                log.error("cannot use a weights manifest; keeping the styles", error=error.detail)  # noqa: TRY400
-            self._seen = seen  # of before they were read: a change in between is noticed next time
-        return self._index
-
-    def _signatures(self) -> list[object]:
-        return [signature(folder / MANIFEST) for folder in self._folders]
+        return self._index.current().by_name.items()
 
 
 def _index(folders: Iterable[Path]) -> _Index:

@@ -25,8 +25,8 @@ ALLOWED = {
 }
 # The parts of `shared/`; each may import those before it. A package is one part, however it is split.
 LAYERS = (
-    "errors", "client", "engines", "files", "hosts", "redis_clock", "redis_keys", "telemetry", "validation",
-    "record_codec", "redis_claims", "settings", "styles", "redis_connection",
+    "errors", "client", "engines", "files", "hosts", "live_files", "redis_clock", "redis_keys", "telemetry",
+    "validation", "record_codec", "redis_claims", "settings", "styles", "redis_connection",
     "photos", "conversion", "enlarge", "pipeline",
     "storage", "callers", "webhooks",
     "jobs", "scheduling", "albums",

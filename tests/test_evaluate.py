@@ -1,6 +1,7 @@
 """Metrics of drawn pictures, contact sheets, and exports."""
 
 import hashlib
+import shutil
 from dataclasses import astuple, replace
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from shared.styles import Size, Style, read_manifest, write_manifest
-from training.evaluate import Drawer, contact_sheets, draw, load_weights, read_photos
+from shared.styles import BUNDLED_WEIGHTS, Size, Style, read_manifest, write_manifest
+from training.evaluate import Drawer, contact_sheets, draw, load_weights, other_drawer, read_photos
 from training.export import export
 from training.figures import compare, compare_sizes, crispness, mean_of, shares
 from training.train import Phase, Recipe, Run
@@ -144,6 +145,34 @@ def test_a_style_that_is_drawn_at_one_size_is_given_at_the_size_asked_for() -> N
     drawer = Drawer("light", LightGenerator().eval(), drawn_at=200)
     assert [drawer.draw_at(side, photo).shape[:2] for side in (400, 200, 100)] == [(300, 400), (150, 200), (75, 100)]
     assert drawer.draw(photo).shape == photo.shape
+
+
+@pytest.mark.parametrize("close_ups", [True, False])
+def test_weights_are_drawn_as_the_manifest_beside_them_says(tmp_path: Path, *, close_ups: bool) -> None:
+    shutil.copy(BUNDLED_WEIGHTS / "hinata-light.safetensors", tmp_path / "new.safetensors")
+    listed = Style(
+        name="new",
+        title="New",
+        size=Size.LIGHT,
+        file="new.safetensors",
+        sha256="0" * 64,
+        drawn_at=512,
+        close_ups=close_ups,
+        licence="MIT",
+    )
+    write_manifest(tmp_path, [listed])
+    drawer = other_drawer(f"{tmp_path / 'new.safetensors'}")
+    assert (drawer.name, drawer.drawn_at, drawer.close_ups) == ("new", 512, close_ups)
+    told = other_drawer(f"{tmp_path / 'new.safetensors'}:half_pixel@640")
+    assert (told.drawn_at, told.close_ups) == (640, True)
+
+
+def test_weights_in_no_manifest_are_drawn_at_the_size_of_the_photo_and_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(BUNDLED_WEIGHTS / "hinata-light.safetensors", tmp_path / "new.safetensors")
+    assert other_drawer(f"{tmp_path / 'new.safetensors'}").drawn_at is None
+    assert "no manifest says at which size to draw" in capsys.readouterr().err
 
 
 def test_a_fresh_generator_draws_nearly_the_photo_at_any_size() -> None:

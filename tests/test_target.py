@@ -217,9 +217,44 @@ def test_skin_that_is_half_in_shade_keeps_its_lightness(skin: Colour) -> None:
     before = np.median(lightness(photo)[cheeks()])
     drawn = render_all(photo, known)
     lighter = {style: np.median(lightness(picture)[cheeks()]) - before for style, picture in drawn.items()}
-    assert -2 < lighter["hinata"] < 12
-    assert -4 < lighter["yoi"] < 4
-    assert 4 < lighter["sumi"] < 16  # on white paper
+    assert -2 < lighter["hinata"] < 17  # as it would be in the light
+    assert -4 < lighter["yoi"] < 10
+    assert 4 < lighter["sumi"] < 20  # on white paper
+
+
+def test_pale_skin_in_dim_light_is_lit_and_dark_skin_as_dim_is_not() -> None:
+    lit = []
+    for skin in (darker(SKINS[4], 0.6), SKINS[1]):
+        photo, known = portrait(skin)
+        lit.append(np.median(draw(photo, known).paint[..., 0][cheeks()]) - np.median(lightness(photo)[cheeks()]))
+    assert lit[0] > lit[1] + 3
+    assert lit[1] < 4
+
+
+def test_the_form_of_a_face_stays_and_fine_spots_go() -> None:
+    plain, known = portrait()
+    formed, spotted = plain.copy(), plain.copy()
+    fill_shape(formed, ellipse(0.22, 0.06, 0.16, 0.14, 40), SKINS[4])
+    formed = np.asarray(cv2.GaussianBlur(formed, (0, 0), 3), np.uint8)
+    for side in (-0.2, 0.2):
+        fill_shape(spotted, ellipse(side, 0.06, 0.015, 0.015, 12), darker(SKINS[3], 0.7))
+    seen = np.zeros((HEIGHT, WIDTH), np.uint8)
+    fill_shape(seen, ellipse(0.22, 0.06, 0.08, 0.07, 40), 255)
+    paint, with_form, with_spots = (draw(one, known).paint for one in (plain, formed, spotted))
+    gained = (lightness(formed) - lightness(plain))[seen > 0].mean()
+    assert (with_form - paint)[..., 0][seen > 0].mean() > 0.4 * gained
+    assert np.abs(with_spots - paint)[..., 0][cheeks()].max() < 3
+
+
+def test_a_fringe_is_no_skin() -> None:
+    photo, known = portrait()
+    fringe = np.zeros((HEIGHT, WIDTH), np.uint8)
+    fill_shape(fringe, ellipse(0, -0.36, 0.5, 0.14, 40), 255)
+    photo[fringe > 0] = (40, 30, 25)
+    drawn = draw(photo, known)
+    within = cv2.erode(fringe, np.ones((7, 7), np.uint8)) > 0
+    assert drawn.skin[within].mean() < 0.1
+    assert drawn.paint[..., 0][within].mean() < 22
 
 
 def test_darker_skin_stays_the_darker() -> None:
@@ -276,9 +311,9 @@ def test_faces_get_larger_eyes_a_smaller_nose_and_mouth_and_a_slimmer_jaw() -> N
     for eye in (LEFT_EYE, RIGHT_EYE):
         wider, higher = np.ptp(after[list(eye)], axis=0) / np.ptp(before[list(eye)], axis=0)
         assert 1.05 < wider < higher < 1.7
-    assert 0.7 < grown[NOSE][0] < 0.9
-    assert 0.75 < grown[LIPS][0] < 0.92
-    assert 0.8 < grown[jaw][0] < 0.95
+    assert 0.8 < grown[NOSE][0] < 0.95
+    assert 0.85 < grown[LIPS][0] < 0.97
+    assert 0.85 < grown[jaw][0] < 0.97
     np.testing.assert_allclose(after[list(forehead)], before[list(forehead)], atol=1e-3)
     white = [(lightness(picture)[120:145, 90:170] > 80).sum() for picture in (photo, warped)]
     assert white[1] > 1.1 * white[0]
@@ -359,7 +394,7 @@ def test_a_nose_is_drawn_alike_whatever_the_photo_has_of_it() -> None:
     nose = slice(158, 172), slice(120, 141)
     noses = [draw(photo, known).paint[..., 0][nose] for photo in (plain, spotted)]
     assert noses[0].min() < np.median(draw(plain, known).paint[..., 0][cheeks()]) - 5
-    assert np.abs(np.subtract(*noses)).mean() < 1.5
+    assert np.abs(np.subtract(*noses)).mean() < 2
 
 
 def test_creases_of_a_forehead_go_and_a_fringe_stays() -> None:
@@ -398,7 +433,7 @@ def test_teeth_are_one_light_shape() -> None:
     corner, teeth = painted[x - 11 : x - 6], painted[x - 2 : x + 11]
     assert np.ptp(teeth) < 5
     assert np.ptp(corner) < 12
-    assert teeth.mean() - corner.mean() > 60
+    assert teeth.mean() - corner.mean() > 50
 
 
 def test_nothing_is_inked_between_teeth() -> None:
@@ -443,7 +478,7 @@ def test_a_moustache_stays() -> None:
 
 def test_shade_on_one_side_of_a_mouth_is_no_beard() -> None:
     photo, known = portrait()
-    grain = np.random.default_rng(1).normal(0, 8, (HEIGHT, WIDTH, 1))
+    grain = np.random.default_rng(1).normal(0, 14, (HEIGHT, WIDTH, 1))
     hair = np.clip(np.add(grain, darker(SKINS[3], 0.76)), 0, 255)
     beside, mirrored_too = (np.zeros((HEIGHT, WIDTH), np.uint8) for _ in range(2))
     for mask, sides in ((beside, (1,)), (mirrored_too, (1, -1))):
@@ -637,7 +672,7 @@ def test_the_dark_is_lifted_by_day_and_stays_dark_at_night() -> None:
     night = (photo * (0.08, 0.12, 0.35)).astype(np.uint8)
     lifted = lightness(render(night, "hinata")).mean() - lightness(night).mean()
     kept = lightness(render(night, "hinata", known)).mean() - lightness(night).mean()
-    assert lifted > kept + 3
+    assert lifted > kept + 2
 
 
 def test_the_styles_differ_clearly() -> None:

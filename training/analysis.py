@@ -17,13 +17,14 @@ does not say which pictures it was trained on. Without it a simple rule of our o
 Imported by `training` only.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from shared.files import file_sha256
 
 MESH_POINTS = 478
 LEAST_SEEN_FACE = 1 / 7  # of a photo's longest side, that the detector of `worker/engines/faces.py` sees
@@ -70,7 +71,7 @@ def read_analysis(folder: Path, photo: Path, size: tuple[int, int]) -> Analysis:
 
 def content_key(photo: Path) -> str:
     """Return the name of a photo's analysis: it follows the content, wherever the photo lies."""
-    return hashlib.sha256(photo.read_bytes()).hexdigest()[:16]
+    return file_sha256(photo)[:16]
 
 
 def _mask(stored: npt.NDArray[np.uint8], size: tuple[int, int]) -> Plane:

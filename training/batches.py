@@ -25,6 +25,7 @@ FEATURES = (
     (LIPS, (1.1, 1.2), 1),
     (LOWER_NOSE, (1.3, 1.3), 2),
 )
+AROUND_EYES = LEFT_EYE + RIGHT_EYE, (1.35, 3.2)  # where glasses sit; they weigh half as much as eyes
 # In the loss, where other pixels have 1: people are judged by their faces, and a face by its features, which are few
 # pixels.
 FACE_WEIGHT = 2
@@ -100,6 +101,8 @@ def _weight_map(pair: Pair, top: int, left: int, crop: int) -> WeightMap:
         _fill_hull(weights, points, FACE_WEIGHT)
     for points in faces:
         of_features = feature_weight(float(np.ptp(points[:, 1])))
+        around, growth = AROUND_EYES
+        _fill_hull(weights, grown(points[list(around)], growth), of_features / 2)
         for numbers, growth, factor in FEATURES:
             _fill_hull(weights, grown(points[list(numbers)], growth), factor * of_features)
     weights[height:] = weights[:, width:] = 0

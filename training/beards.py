@@ -8,9 +8,10 @@ from training.planes import Colour, Plane, blur, chroma, dilate, masked_blur, od
 
 BLACK = 16  # of L*: CIE's L* is 116 f - 16, a and b are differences of f
 # A beard shows from the first on, and wholly from the second: L* darker than skin, and how unlike shade it is.
-_DARKER, _UNLIKE_SHADE = (4.5, 10.0), (0.75, 1.05)
-_GREY_BEARD = 2.4, 3.2  # the same for one that is no darker than skin
+_DARKER, _UNLIKE_SHADE = (4.5, 10.0), (1.3, 1.8)
+_GREY_BEARD = 2.0, 2.6  # the same for one that is no darker than skin
 _DULL = 2.0  # of L* in roughness for a chroma that falls by all of skin's
+_STRANDS = 0.6  # of what a beard differs by from its mass
 _FOLD = 0.06  # heights of a face that a fold beside a mouth is wide at the most
 
 
@@ -31,7 +32,8 @@ def facial_hair(lab: Colour, tones: Colour, bare: Plane, face: Face, roughness: 
         is_darker * smoothstep(unlike_shade, *_UNLIKE_SHADE), smoothstep(unlike_shade, *_GREY_BEARD)
     )
     found = opened(found, _FOLD * face.height)
-    return mass, found if face.is_turned else np.minimum(found, _mirrored(found, face))
+    strands = lab + _STRANDS * (lab - mass)
+    return strands, found if face.is_turned else np.minimum(found, _mirrored(found, face))
 
 
 def _mirrored(plane: Plane, face: Face) -> Plane:

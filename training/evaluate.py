@@ -5,7 +5,8 @@
     python -m training.evaluate PHOTO_OR_FOLDER … --style hinata --sides 512 1024 2048
 
 Columns: photo, target, what each of the weights draws (the style's bundled ones, full before light, then those named),
-and pictures of another time. Imported by `training` only.
+and pictures of another time. What is not said of weights is as in the manifest beside them, if there is one. Imported
+by `training` only.
 """
 
 import argparse
@@ -125,7 +126,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("photos", type=Path, nargs="+", help="files, and folders of them")
     parser.add_argument("--style", required=True, choices=list(GRADES), help="whose target to compare with")
     parser.add_argument("--analysis", type=Path, help="folder of what training/analyse.py found in the photos")
-    parser.add_argument("--weights", action="append", default=[], help="others too: FILE[:UPSAMPLE][@DRAWN_AT]")
+    parser.add_argument(
+        "--weights",
+        action="append",
+        default=[],
+        help="others too: FILE[:UPSAMPLE][@DRAWN_AT]; what is left out is as in the manifest beside FILE",
+    )
     parser.add_argument("--pictures", type=Path, action="append", default=[], help="a folder of them, named as photos")
     parser.add_argument("--max-side", type=int, default=640)
     parser.add_argument("--each", action="store_true", help="figures of every photo, too")
@@ -142,15 +148,29 @@ def _drawers(style: str, others: Iterable[str]) -> Iterator[Drawer]:
     for bundled in sorted(read_manifest(BUNDLED_WEIGHTS), key=lambda one: one.name):
         if bundled.look == style:
             yield Drawer(bundled.name, load_generator(bundled), bundled.drawn_at, bundled.close_ups)
-    for other in others:
-        named, _, drawn_at = other.partition("@")
-        name, _, upsample = named.partition(":")
-        file = Path(name)
-        if not file.exists():
-            sys.exit(f"there is no weights file {file}")
-        generator = load_weights(file, Upsample(upsample or Upsample.HALF_PIXEL))
-        title = file.parent.name if file.name == CHECKPOINT else file.stem
-        yield Drawer(title, generator, int(drawn_at) if drawn_at else None)
+    yield from map(other_drawer, others)
+
+
+def other_drawer(text: str) -> Drawer:
+    """The weights that FILE[:UPSAMPLE][@DRAWN_AT] names.
+
+    What is not said is as in the manifest beside the file; weights that are in none are drawn at the size of the photo,
+    which leaves close-ups as they are, and stderr says so.
+    """
+    named, _, drawn_at = text.partition("@")
+    name, _, upsample = named.partition(":")
+    file = Path(name)
+    if not file.exists():
+        sys.exit(f"there is no weights file {file}")
+    listed = next((style for style in read_manifest(file.parent) if style.file == file.name), None)
+    generator = load_weights(file, Upsample(upsample or (listed.upsample if listed else Upsample.HALF_PIXEL)))
+    title = file.parent.name if file.name == CHECKPOINT else file.stem
+    if drawn_at:
+        return Drawer(title, generator, int(drawn_at))
+    if listed:
+        return Drawer(title, generator, listed.drawn_at, listed.close_ups)
+    print(f"{file}: no manifest says at which size to draw; drawing whole photos, close-ups too", file=sys.stderr)
+    return Drawer(title, generator)
 
 
 def _columns(

@@ -13,12 +13,13 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from shared.files import file_sha256
 from shared.styles import BUNDLED_WEIGHTS, Size, Style, read_manifest, write_manifest
 from training.evaluate import draw, load_weights
 from training.photos import Rgb, read_photo
 from training.train import STORED, Recipe, checkpoint_path, read_checkpoint
 from worker.generator import AnimeGanV2, LightGenerator, Upsample
-from worker.weights import file_sha256, write_tensors
+from worker.weights import write_tensors
 
 PREVIEW_SIDE = 480  # pixels
 PREVIEW_SPLIT = 144  # left of this the preview shows the photo, right of it the picture

@@ -41,7 +41,7 @@ from training.planes import (
 from training.strokes import Window, draw_stroke, ellipse, is_empty, polygon_in, window
 
 _STRONGER = np.array((1.3, 1.25, 1.25), np.float32)  # how much more features differ from what is around them, Lab
-_NOSE_SHADE = np.array((-20, 6, 3), np.float32)  # Lab, than the skin
+_NOSE_SHADE = np.array((-14, 5, 2), np.float32)  # Lab, than the skin
 _NOSE_LIGHT = np.array((6, 0, 0), np.float32)
 _TIP_RADII = 0.018, 0.022  # heights of a face, of the light on the tip of a nose
 _SIDES_DIFFER = 1.5, 5.0  # of L*: from the first on a nose has a darker side, from the second on wholly
@@ -53,7 +53,7 @@ _OPEN_MOUTH = 0.018  # heights of a face between the lips
 _TEETH_LIGHTER = 16  # of L*, than the dark of the mouth
 _TEETH_FROM = 0.4  # of the way from the dark of a mouth to the lightest in it
 _TONGUE = 26.0, 38.0  # chroma: what has less is teeth, what has more is not
-_LIGHTEST_TEETH = 89  # L*
+_LIGHTEST_TEETH = 88  # L*
 _WHITE = 2, 5  # a and b of teeth
 _GAP = 2.2  # times `sigma` that a gap between teeth is wide at the most
 _HOLE = 1.02, 1.15  # what is seen between lips, times what the mesh says, in x and y
@@ -117,7 +117,8 @@ def _paint_mouth(drawn: Colour, photo: Colour, face: Face, *, is_open: bool) -> 
     rim, sigma = polygon_in(near, lips, 0.006 * face.height), max(1.0, 0.022 * face.height)
     if is_open:
         hole = polygon_in(near, grown(face.part(INNER_LIPS), _HOLE), 0.4)
-        drawn[near] = blend(drawn[near], _teeth(photo[near], hole, sigma), hole)
+        brighter = max(0.0, float(skin_at(face.points, drawn)[0] - skin_at(face.points, photo)[0]))
+        drawn[near] = blend(drawn[near], _teeth(photo[near], hole, sigma, brighter), hole)
         rim = np.clip(rim - hole, 0, 1)
     drawn[near] = blend(drawn[near], masked_blur(photo[near], rim, sigma), 0.6 * rim)
 
@@ -132,8 +133,11 @@ def _line_mouth(ink: Plane, face: Face, *, is_open: bool) -> None:
         draw_stroke(ink, face.part(LOWER_INNER_LIP), face.height * np.array((0.004, 0.008, 0.004)), strength)
 
 
-def _teeth(photo: Colour, hole: Plane, sigma: float) -> Colour:
-    """What is seen between lips (H, W, 3): all teeth as one white shape, or the dark where there are none."""
+def _teeth(photo: Colour, hole: Plane, sigma: float, brighter: float) -> Colour:
+    """What is seen between lips (H, W, 3): white teeth with a hint of their gaps, or the dark where there are none.
+
+    They are as much brighter than in the photo as the skin is, `brighter` of L*.
+    """
     within = photo[..., 0][hole > 0.5] if (hole > 0.5).any() else photo[..., 0]
     dark, light = np.percentile(within, (12, 85))
     smooth = masked_blur(photo, hole, sigma)
@@ -142,9 +146,12 @@ def _teeth(photo: Colour, hole: Plane, sigma: float) -> Colour:
     border = dark + _TEETH_FROM * (light - dark)
     filled = masked_blur(closed(photo[..., 0], _GAP * sigma), hole, sigma)
     share = smoothstep(filled, border - 6, border + 2) * smoothstep_down(chroma(smooth), *_TONGUE)
-    white = np.broadcast_to(np.array((min(light + 4, _LIGHTEST_TEETH), *_WHITE), np.float32), smooth.shape)
+    white = np.broadcast_to(
+        np.array((min(light + 4 + brighter, _LIGHTEST_TEETH), *_WHITE), np.float32), smooth.shape
+    ).copy()
+    white[..., 0] += 0.3 * (smooth[..., 0] - light)  # gaps and gums are still seen a little
     smooth[..., 0] = np.minimum(smooth[..., 0], dark + 8)
-    return blend(smooth, white, share)
+    return blend(smooth, white, 0.92 * share)
 
 
 def _draw_nose(drawn: Colour, ink: Plane, photo: Colour, face: Face) -> None:

@@ -114,7 +114,7 @@ def _exposed(tone: Plane, drawing: Drawing) -> Plane:
     """Tones 0..1 of a bright day: what lies in the dark is lifted the most; neither skin nor night is."""
     around = blur(tone, 60)
     dark = smoothstep_down(around, 0.2, 0.62) * (1 - drawing.night)
-    exposed: Plane = tone ** (0.78 - 0.2 * dark * (1 - drawing.skin))
+    exposed: Plane = tone ** (0.84 - 0.13 * dark * (1 - drawing.skin))
     return exposed
 
 

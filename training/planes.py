@@ -92,9 +92,9 @@ def closed(plane: Plane, size: float) -> Plane:
     return np.asarray(cv2.morphologyEx(plane, cv2.MORPH_CLOSE, _disc(size)), np.float32)
 
 
-def smoothstep(values: Floats, low: float, high: float) -> Floats:
+def smoothstep(values: Floats, low: float | Plane, high: float | Plane) -> Floats:
     """0 below `low`, 1 above `high`, smooth between."""
-    t = np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
+    t = np.clip((values - np.asarray(low, np.float32)) / np.asarray(high - low, np.float32), 0, 1)
     smooth: Floats = (t * t * (3 - 2 * t)).astype(np.float32)
     return smooth
 

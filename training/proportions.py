@@ -22,9 +22,9 @@ _LARGE = 0.085, 0.13  # height of an eye in heights of the face: from the first 
 _EYE_REACH = 1.15  # widths of an eye
 # The same for the nose, the mouth and the jaw, with their reach in heights of the face.
 _OTHERS = (
-    (NOSE, np.array((-0.22, -0.1), np.float32), 0.2),
-    (LIPS, np.array((-0.12, -0.08), np.float32), 0.26),
-    (CHIN, np.array((-0.13, 0.0), np.float32), 0.62),
+    (NOSE, np.array((-0.1, -0.05), np.float32), 0.2),
+    (LIPS, np.array((-0.05, -0.03), np.float32), 0.26),
+    (CHIN, np.array((-0.07, 0.0), np.float32), 0.62),
 )
 
 

@@ -1,15 +1,11 @@
-"""Skin: where it is, and its two tones. Imported by `training` only.
-
-Source: Otsu, "A threshold selection method from gray-level histograms" (1979), for where light ends and shade begins.
-"""
+"""Skin: where it is. Imported by `training` only."""
 
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from training.beards import BLACK, facial_hair
+from training.beards import BLACK
 from training.faces import JAW, OUTER_CORNERS, OVAL, Face, all_ovals, around_eyes, nose
 from training.planes import (
     Colour,
@@ -19,7 +15,6 @@ from training.planes import (
     blur,
     closed,
     erode,
-    masked_blur,
     odd,
     opened,
     polygon,
@@ -28,17 +23,13 @@ from training.planes import (
 )
 
 _NO_GLASSES = 0.5  # of what `around_eyes` says
-_FEWEST = 30  # pixels of a face to know its skin by
+FEWEST = 30  # pixels of a face to know its skin by
+_EARS = 0.62, 0.75  # heights of a face from its middle, where its ears end
 _FARTHEST = 4.0  # heights of a face from its middle: where its hands and shoulders end
-_LEAST_RED = 0.52  # least a for one of b, Lab: skin in green or yellow light is no olive
-_DEEPEST = 18.0  # of lightness, between the two tones
-_AS_LIT = 0.3  # of the way from the mean of skin to what is well lit of it: that is what its colour is taken for
 _HAIRLINE = 0.12  # heights of a face that a hairline is high
 _CREASE = 0.055  # heights of a face that a crease is wide at the most
 _SPECK, _HOLE, _PIECE = 0.08, 0.03, 0.32  # heights of a face: what is smaller is no skin, or skin, or no hand
 _NECK = 0.7, 0.45  # how wide it is below, of the jaw; heights of the face that it is long
-_SHADOW_OF_CHIN = 0.14  # heights of a face that it is long
-_IN_SHADOW = np.array((-11, 2, 1), np.float32)  # Lab, than the light tone
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +46,8 @@ class _Complexion:
     def of(cls, face: Face, lab: Colour, roughness: Plane) -> "_Complexion":
         """What is seen where the face is bare and no glasses are; the darkest eighth is hair or shade."""
         bare = face.bare & (around_eyes([face], roughness.shape) < _NO_GLASSES)
-        pixels = lab[bare if np.count_nonzero(bare) >= _FEWEST else face.bare]
+        bare &= _below_eyes(face, roughness.shape) > 0.5  # a fringe may hang over the forehead
+        pixels = lab[bare if np.count_nonzero(bare) >= FEWEST else face.bare]
         darkest, lightest = np.percentile(pixels[:, 0], (12, 98))
         lit = pixels[pixels[:, 0] >= darkest]
         median = np.median(lit, axis=0).astype(np.float32)
@@ -75,35 +67,16 @@ def find_skin(lab: Colour, faces: list[Face], person: Plane, roughness: Plane) -
     """Find what is coloured like the skin of one of the faces and about as smooth: (H, W), 0..1."""
     found = np.zeros_like(person)
     for face in faces:
-        if np.count_nonzero(face.bare) >= _FEWEST:
+        if np.count_nonzero(face.bare) >= FEWEST:
             found = np.maximum(found, _skin_of(face, lab, person, roughness))
     return _tidied(found, faces) if found.max() > 0 else found
-
-
-def paint_skin(lab: Colour, skin: Plane, faces: list[Face], roughness: Plane) -> tuple[Colour, Plane]:
-    """Paint skin in two tones with a soft edge between, given how rough the photo is (H, W) in L*.
-
-    Returns the picture (H, W, 3) and where it was painted (H, W), 0..1.
-    """
-    painted, done = lab.copy(), np.zeros_like(skin)
-    for face, own in zip(faces, _nearest(faces, skin.shape), strict=True):
-        bare = skin * own * (1 - 0.9 * face.features)
-        if np.count_nonzero(bare > 0.5) < _FEWEST or np.count_nonzero(face.bare) < _FEWEST:
-            continue
-        tones, brighter = _two_tones(lab, bare, face.height)
-        _cast_shadow_of_chin(tones, bare, face)
-        tones[..., 1] = np.maximum(tones[..., 1], _LEAST_RED * tones[..., 2])
-        beard, share = facial_hair(lab, tones - np.array((brighter, 0, 0), np.float32), bare, face, roughness)
-        painted = blend(painted, blend(tones, beard, share), skin * own)
-        done = np.maximum(done, skin * own)
-    return painted, done
 
 
 def _skin_of(face: Face, lab: Colour, person: Plane, roughness: Plane) -> Plane:
     complexion = _Complexion.of(face, lab, roughness)
     light, strange = lab[..., 0], complexion.strangeness(lab)
     rough = roughness / complexion.roughness
-    away = _distance(face, person.shape)
+    away = distance(face, person.shape)
     alike = (
         smoothstep_down(strange, 3, 7)
         * smoothstep(light, complexion.darkest - 9, complexion.darkest - 2)
@@ -118,13 +91,15 @@ def _skin_of(face: Face, lab: Colour, person: Plane, roughness: Plane) -> Plane:
         * smoothstep_down(away, 0.75, 0.95)
     )
     alike = np.maximum(alike, _in_shade_of_chin(face, lab, complexion) * smoothstep_down(rough, 1.6, 2.4))
-    body = alike * np.maximum(_below_eyes(face, person.shape), bald) * smoothstep_down(away, _FARTHEST - 1, _FARTHEST)
+    below_eyes = _below_eyes(face, person.shape)
+    near = np.maximum(smoothstep_down(away, *_EARS), _below_chin(face, person.shape))  # a hat is beside the eyes
+    body = alike * np.maximum(below_eyes * near, bald) * smoothstep_down(away, _FARTHEST - 1, _FARTHEST)
     # Within the oval all is skin but what is dark (a fringe, a beard) or of quite another colour.
     face_itself = (
         face.oval
         * _below_hairline(face, person.shape)
         * smoothstep_down(strange, 12, 22)
-        * smoothstep(_without_creases(light, face), complexion.darkest - 20, complexion.darkest - 12)
+        * smoothstep(without_creases(light, face) - complexion.darkest, -13 - 17 * below_eyes, -6 - 15 * below_eyes)
     )
     if not face.is_turned:
         face_itself = np.maximum(face_itself, nose(face, light.shape))  # nostrils, too: they are drawn anew
@@ -148,7 +123,7 @@ def _in_shade_of_chin(face: Face, lab: Colour, complexion: _Complexion) -> Plane
     )
 
 
-def _without_creases(light: Plane, face: Face) -> Plane:
+def without_creases(light: Plane, face: Face) -> Plane:
     """Lightness without thin dark lines; above the eyes, where hair hangs, without level ones alone."""
     size = _CREASE * face.height
     upright = np.ones((odd(size), 1), np.uint8)
@@ -171,20 +146,19 @@ def _below_eyes(face: Face, shape: tuple[int, ...]) -> Plane:
     return smoothstep(rows, eyes - 0.02 * face.height, eyes + 0.06 * face.height)
 
 
-def _distance(face: Face, shape: tuple[int, ...]) -> Plane:
+def _below_chin(face: Face, shape: tuple[int, ...]) -> Plane:
+    """0 above the mouth, 1 below the chin."""
+    lowest = float(face.part(OVAL)[:, 1].max())
+    rows = np.arange(shape[0], dtype=np.float32)[:, None]
+    return smoothstep(rows, lowest - 0.2 * face.height, lowest)
+
+
+def distance(face: Face, shape: tuple[int, ...]) -> Plane:
     """How far every pixel is from the middle of a face, in heights of it."""
     x, y = face.middle
     rows, columns = (np.arange(length, dtype=np.float32) for length in shape)
     distance: Plane = np.hypot(rows[:, None] - y, columns - x).astype(np.float32) / np.float32(face.height)
     return distance
-
-
-def _nearest(faces: list[Face], shape: tuple[int, ...]) -> list[npt.NDArray[np.bool_]]:
-    """For each face, the pixels that it is the nearest to."""
-    if len(faces) < 2:
-        return [np.ones(shape, np.bool_) for _ in faces]
-    nearest = np.argmin([_distance(face, shape) for face in faces], axis=0)
-    return [nearest == number for number in range(len(faces))]
 
 
 def _tidied(skin: Plane, faces: list[Face]) -> Plane:
@@ -204,47 +178,3 @@ def _in_large_pieces(skin: Plane, ovals: Plane, least: float) -> Plane:
     large[0] = False
     kept: Plane = large.astype(np.float32)[pieces]
     return kept
-
-
-def _two_tones(lab: Colour, bare: Plane, height: float) -> tuple[Colour, float]:
-    """The skin of a face: light and shade as the photo parts them; evenly lit skin stays one tone.
-
-    Skin is known by how it looks where it is well lit, so it is brighter than its mean; returns by how much, too, L*.
-    """
-    smooth = masked_blur(lab[..., 0], bare, max(1.6, 0.15 * height))
-    clear = bare > 0.5
-    middle, difference = _otsu(smooth[clear])
-    shade = 1 / (1 + np.exp(np.clip((smooth - np.float32(middle)) / np.float32(0.35 + 0.02 * difference), -30, 30)))
-    depth = min(difference, _DEEPEST * float(np.tanh(difference / _DEEPEST)) + 2)
-    mean, lit = float(smooth[clear].mean()), float(np.percentile(lab[..., 0][clear], 80))
-    brighter = _AS_LIT * max(0.0, lit - mean)
-    light = mean + float(shade[clear].mean()) * depth
-    parted = 0.86 * (light - depth * shade) + 0.14 * smooth
-    even = 0.55 * mean + 0.45 * masked_blur(lab[..., 0], bare, 0.12 * height)
-    share = smoothstep(np.array(difference), 8.5, 13.5)
-    tint = masked_blur(lab[..., 1:], bare * (0.1 + smoothstep(lab[..., 0], mean - 8, lit)), 0.07 * height + 1)
-    tones = np.dstack((brighter + share * parted + (1 - share) * even, tint)).astype(np.float32)
-    return tones, brighter
-
-
-def _cast_shadow_of_chin(tones: Colour, bare: Plane, face: Face) -> None:
-    """Paint the shadow of a jaw on the neck, in place; what is darker stays as it is."""
-    jaw = face.part(JAW)
-    down = _SHADOW_OF_CHIN * face.height * face.down
-    light = np.median(tones[bare > 0.5], axis=0)
-    shape = bare.shape
-    shadow = polygon(shape, np.concatenate((jaw, jaw[::-1] + down)), softness=0.006 * face.height)
-    shadow *= 1 - polygon(shape, jaw, softness=0.006 * face.height)
-    shaded = np.minimum(tones[..., 0], light[0] + _IN_SHADOW[0])
-    tones[:] = blend(tones, np.dstack((shaded, tones[..., 1:] + _IN_SHADOW[1:])), shadow)
-
-
-def _otsu(values: Floats) -> tuple[float, float]:
-    """Where values part best into two groups, and how far the means of the two are apart."""
-    counts, edges = np.histogram(values, 64)
-    middles = (edges[1:] + edges[:-1]) / 2
-    below, total = np.cumsum(counts), np.cumsum(counts * middles)
-    above = below[-1] - below
-    distance = (total[-1] - total) / np.maximum(above, 1) - total / np.maximum(below, 1)
-    best = int((below * above * distance**2)[:-1].argmax())
-    return float(middles[best]), float(distance[best])

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from training.analysis import Analysis, nothing_found
+from training.complexion import paint_skin
 from training.features import draw_features
 from training.flow import smooth_along
 from training.grades import Drawing, hinata, sumi, yoi
@@ -18,7 +19,6 @@ from training.painting import add_tones, masses, restore, round_edges, soften, s
 from training.planes import Colour, Labels, Plane, Rgb, bilateral, blend, blur, closed, opened, smoothstep
 from training.proportions import redraw_proportions
 from training.regions import fill, rounded, segment
-from training.skin import paint_skin
 from training.view import View, look_at
 
 GRADES: dict[str, Callable[[Drawing], Colour]] = {"hinata": hinata, "yoi": yoi, "sumi": sumi}

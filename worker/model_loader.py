@@ -103,9 +103,10 @@ class ModelLoader:
             SakugaError: there is no such style, its weights cannot be used, or the engine draws wrong pictures here.
         """
         self._drop_changed()
-        detector = self._face_detector if self._styles[name].close_ups else None  # no other engine helps if it fails
         while name not in self._engines:
             prepared = self._prepare(name)
+            # outside of the fallback: no other engine helps if it fails
+            detector = self._face_detector if self._made_of[name].close_ups else None
             with self._falling_back(name):
                 self._engines[name] = self._open(name, prepared, detector)
         engine = self._engines[name]
@@ -149,10 +150,16 @@ class ModelLoader:
 
     @contextmanager
     def _falling_back(self, name: str) -> Iterator[None]:
-        """If the current engine fails for a style and there is another, switch to that."""
+        """If the current engine fails for a style and there is another, switch to that.
+
+        If it fails because the style has been removed or replaced meanwhile, what there is now comes next.
+        """
         try:
             yield
         except (EngineError, WeightsError) as error:
+            self._drop_changed()
+            if name not in self._made_of:
+                return
             engine, *others = self._untried[name]
             if not others:
                 raise

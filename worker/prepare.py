@@ -70,13 +70,13 @@ def prepare_all(names: "Iterable[str]", models: "ModelLoader") -> list[str]:
     """
     import structlog
 
-    from shared.errors import EngineError, WeightsError
+    from shared.errors import EngineError, UnknownStyleError, WeightsError
 
     failed = []
     for name in names:
         try:
             models.prepare(name)
-        except (EngineError, WeightsError) as error:
+        except (EngineError, UnknownStyleError, WeightsError) as error:  # unknown: removed meanwhile
             structlog.get_logger().warning(
                 "failed to prepare a style", style=name, reason=error.detail, cause=str(error.__cause__)
             )

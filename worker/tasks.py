@@ -17,7 +17,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from redis.exceptions import RedisError
 
 from shared import pipeline
-from shared.conversion import MIN_PIXELS, Options, Stage, decoding_limit_s
+from shared.conversion import MIN_PIXELS, Options, Stage, decoding_limit_s, previews_key, result_key
 from shared.errors import (
     CanceledError,
     NewerRecordError,
@@ -118,7 +118,27 @@ def _fail(job: Job, error: SakugaError, services: Services) -> float | None:
 def _convert_claimed(job: Job, services: Services, engine_of: Callable[[str], Engine]) -> None:
     if _reuse_cached_result(job, services):
         return
-    picture = _drawn(job, services, engine_of)
+    if job.styles:
+        _commit(*_drawn_previews(job, services, engine_of), services)
+        return
+    engine, key = _engine_and_key(job, services, engine_of)
+    if key != job.result_key:
+        job = services.attempts.set_result_key(job, key)
+        if _reuse_cached_result(job, services):
+            return
+    with services.store.open(job.photo_key) as photo:
+        picture = pipeline.convert(
+            photo,
+            _options(job),
+            engine,
+            services.limits,
+            checkpoint=_ProgressReporter(job, services),
+            decoding=partial(_limited, services),
+        )
+    _commit(job, picture, services)
+
+
+def _commit(job: Job, picture: Picture, services: Services) -> None:
     with _acquire_result(job, services):
         picture = replace(picture, data=_kept(job, picture.data, services))
         done = services.attempts.succeed(job, _described(job, picture), timings=picture.timings, notes=picture.notes)
@@ -126,23 +146,22 @@ def _convert_claimed(job: Job, services: Services, engine_of: Callable[[str], En
     log.info("conversion succeeded", **picture.timings)
 
 
-def _drawn(job: Job, services: Services, engine_of: Callable[[str], Engine]) -> Picture:
-    checkpoint, decoding = _ProgressReporter(job, services), partial(_limited, services)
-    if job.styles:
+def _drawn_previews(job: Job, services: Services, engine_of: Callable[[str], Engine]) -> tuple[Job, Picture]:
+    """Return the previews in the styles as they are now, and the job with the key of these."""
+    while True:
+        styles = [services.styles[name] for name in job.styles]
         with services.store.open(job.photo_key) as photo:
-            return pipeline.preview(
-                photo, job.styles, engine_of, services.limits, checkpoint=checkpoint, decoding=decoding
+            picture = pipeline.preview(
+                photo,
+                job.styles,
+                engine_of,
+                services.limits,
+                checkpoint=_ProgressReporter(job, services),
+                decoding=partial(_limited, services),
             )
-    engine = engine_of(job.style)
-    with services.store.open(job.photo_key) as photo:
-        return pipeline.convert(
-            photo,
-            Options(job.max_side, job.format),
-            engine,
-            services.limits,
-            checkpoint=checkpoint,
-            decoding=decoding,
-        )
+        if styles == [services.styles[name] for name in job.styles]:  # otherwise they may be of either
+            key = previews_key(job.caller, job.photo.sha256, [style.digest for style in styles])
+            return (job if key == job.result_key else services.attempts.set_result_key(job, key)), picture
 
 
 def _if_all_prepared(
@@ -156,6 +175,22 @@ def _if_all_prepared(
         return engine_of(style)
 
     return engine
+
+
+def _engine_and_key(job: Job, services: Services, engine_of: Callable[[str], Engine]) -> tuple[Engine, str]:
+    """Return the engine of a job's style as it is now, and the key of what that draws.
+
+    Both may have changed since the job was submitted: weights are replaced, and a new release draws otherwise.
+    """
+    while True:
+        style = services.styles[job.style]
+        engine = engine_of(style.name)
+        if services.styles[job.style] == style:  # otherwise the engine may be of either
+            return engine, result_key(job.caller, job.photo.sha256, style.digest, _options(job))
+
+
+def _options(job: Job) -> Options:
+    return Options(job.max_side, job.format)
 
 
 @contextmanager

@@ -1,10 +1,10 @@
 """Reading weights files: verified, never executed.
 
-Three forms are read: safetensors, a PyTorch `state_dict` (with `weights_only=True`, so a pickle that runs code is
-refused), and a TorchScript archive, of which only the tensors are read (`worker.torchscript`).
+Four forms are read: safetensors, a PyTorch `state_dict` (with `weights_only=True`, so a pickle that runs code is
+refused), and TorchScript archives and ONNX files, of which only the tensors are read (`worker.torchscript`,
+`worker.onnx_graph`).
 """
 
-import hashlib
 import pickle
 import struct
 import zipfile
@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from shared.errors import WeightsError
-from shared.files import write_atomically
+from shared.files import file_sha256, write_atomically
 from shared.styles import Size, Style
 from worker.generator import AnimeGanV2, LightGenerator, Upsample
 from worker.torchscript import is_torchscript, read_torchscript
@@ -104,7 +104,7 @@ def recognise(tensors: Tensors) -> Size:
 
 
 def read_tensors(path: Path) -> Tensors:
-    """Read the tensors of a weights file, whatever of the three forms it has.
+    """Read the tensors of a weights file, whatever of the four forms it has.
 
     Raises:
         WeightsError: none of them, damaged, cut short, or holding more than tensors.
@@ -115,21 +115,32 @@ def read_tensors(path: Path) -> Tensors:
         raise WeightsError(f"{path.name} is damaged, incomplete or not a weights file.") from error
 
 
+def recorded_upsample(path: Path) -> Upsample | None:
+    """The upsampling mode that a file of weights tells itself, as only ONNX can; None if it does not.
+
+    Raises:
+        WeightsError: it cannot be read.
+    """
+    if _reader(path) is not _read_onnx:
+        return None
+    from worker.onnx_graph import read_upsample
+
+    return read_upsample(path)
+
+
+def as_safetensors(tensors: Tensors) -> bytes:
+    """Return the content of a safetensors file."""
+    # clones, because tensors that share their bytes are not saved
+    return save({name: value.clone(memory_format=torch.contiguous_format) for name, value in tensors.items()})
+
+
 def write_tensors(path: Path, tensors: Tensors) -> None:
     """Write tensors as safetensors, as one step.
 
     Who may read the file is for the umask to say: `save_file` of safetensors would keep it to its owner, but the web
     server and workers of other users share the folder.
     """
-    # clones, because tensors that share their bytes are not saved
-    apart = {name: value.clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
-    write_atomically(path, save(apart))
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    write_atomically(path, as_safetensors(tensors))
 
 
 def _reader(path: Path) -> Callable[[Path], Tensors]:
@@ -142,7 +153,15 @@ def _reader(path: Path) -> Callable[[Path], Tensors]:
         return load_file
     if start.startswith(b"\x80"):
         return _read_checkpoint
+    if start.startswith(b"\x08"):  # the version of ONNX, which comes first
+        return _read_onnx
     raise WeightsError(f"{path.name} is not a weights file.")
+
+
+def _read_onnx(path: Path) -> Tensors:
+    from worker.onnx_graph import read_onnx
+
+    return read_onnx(path, AnimeGanV2())
 
 
 def _read_archive(path: Path) -> Tensors:

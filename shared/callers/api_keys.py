@@ -16,19 +16,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final, Self
 
-import structlog
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.errors import SettingsError
-from shared.files import signature
 from shared.hosts import is_loopback
+from shared.live_files import LiveFiles
 from shared.settings import Settings
 
 PREFIX: Final = "sakuga_"  # lets secret scanners find a key that was published by mistake
 PUBLIC_ID: Final = "public"
 _KEY: Final = re.compile(PREFIX + r"[A-Za-z0-9_-]{43}")
-
-log = structlog.get_logger()
 
 
 class Scope(StrEnum):
@@ -107,14 +104,12 @@ class ApiKeys:
 
     def __init__(self, file: Path | None) -> None:
         """Read `file` on first use, and again whenever it has changed."""
-        self._file = file
-        self._seen: object = None
-        self._index: _Index | None = None
-
-    @property
-    def are_required(self) -> bool:
-        """Whether a caller needs a key."""
-        return self._file is not None
+        self.are_required = file is not None  # whether a caller needs a key
+        self._index = LiveFiles(
+            [file] if file else [],
+            lambda: _index(read_keys(file).callers if file else ()),
+            invalid="cannot use the key file; keeping the last valid version",
+        )
 
     def require(self) -> None:
         """Read the file now.
@@ -122,7 +117,7 @@ class ApiKeys:
         Raises:
             SettingsError: it cannot be used.
         """
-        self._current()
+        self._index.current()
 
     def find(self, key: str) -> tuple[Caller, str] | None:
         """Return a key's caller and digest; None if the key is unknown, revoked or expired."""
@@ -135,26 +130,12 @@ class ApiKeys:
 
         An ordinary look-up: its timing can reveal only a digest, from which no key can be derived.
         """
-        caller, key = self._current().by_digest.get(digest, (None, None))
+        caller, key = self._index.current().by_digest.get(digest, (None, None))
         return caller if key and key.is_valid(datetime.now(UTC)) else None
 
     def caller(self, caller_id: str) -> Caller | None:
         """Return the caller with this id, if the file has one."""
-        return self._current().by_id.get(caller_id)
-
-    def _current(self) -> _Index:
-        """Return the content of the file, or its last valid version while it is invalid."""
-        seen = signature(self._file) if self._file else None
-        if self._index is not None and seen == self._seen:
-            return self._index
-        try:
-            self._index = _index(read_keys(self._file).callers if self._file else ())
-        except SettingsError as error:
-            if self._index is None:
-                raise
-            log.error("cannot use the key file; keeping the last valid version", error=error.detail)  # noqa: TRY400
-        self._seen = seen  # of before it was read: a change in between is noticed next time
-        return self._index
+        return self._index.current().by_id.get(caller_id)
 
 
 def new_key(now: datetime, expires_at: datetime | None = None) -> tuple[str, ApiKey]:

@@ -87,6 +87,19 @@ class Attempts:
         if self._jobs.change(job.id, move).cancel_requested:
             raise CanceledError("The job was canceled.")
 
+    def set_result_key(self, job: Job, key: str) -> Job:
+        """Change where the result of this attempt belongs, and return the job.
+
+        Raises:
+            CanceledError: the attempt has been superseded.
+        """
+
+        def move(current: Job) -> Job:
+            _require_current(current, job)
+            return current.model_copy(update={"result_key": key})
+
+        return self._jobs.change(job.id, move)
+
     def succeed(self, job: Job, result: ResultInfo, *, timings: dict[str, float], notes: tuple[str, ...]) -> Job:
         """Commit the result of this attempt, unless a later one has superseded it.
 

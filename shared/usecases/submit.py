@@ -14,11 +14,12 @@ from shared.conversion import (
     Options,
     cost_pixels,
     decoding_ms,
-    previews_digest,
-    result_digest,
+    previews_key,
+    result_key,
     working_pixels,
 )
 from shared.errors import SakugaError
+from shared.files import stream_sha256
 from shared.jobs.record import Job, Lane, PhotoInfo, new_id
 from shared.jobs.store import Idempotency
 from shared.photos.formats import Header
@@ -56,7 +57,7 @@ def submit(services: Services, photo: BinaryIO, order: Order) -> Job:
     styles = [services.styles[name] for name in order.styles or (order.style,)]
     header = inspect(photo, services.limits)
     photo.seek(0)
-    sha256 = order.sha256 or hashlib.file_digest(photo, "sha256").hexdigest()  # type: ignore[arg-type]
+    sha256 = order.sha256 or stream_sha256(photo)
     idempotency = _idempotency(order, styles, sha256)
     if idempotency and (earlier := services.jobs.find_by_idempotency_key(order.caller, idempotency)):
         return earlier
@@ -97,7 +98,7 @@ def _new_job(
         photo=photo,
         photo_key=f"{order.caller}/photos/{photo.sha256}",
         keep_photo=order.keep_photo,
-        result_key=f"{order.caller}/results/{_result_name(order, styles, photo)}",
+        result_key=_result_key(order, styles, photo),
         pixels=pixels,
         work_ms=work_ms,
         ticket_ms=services.lanes.ticket(order.lane, work_ms),
@@ -105,10 +106,10 @@ def _new_job(
     return job.model_copy(update={"initial_eta_s": services.estimates.estimate(job).eta_s})
 
 
-def _result_name(order: Order, styles: list[Style], photo: PhotoInfo) -> str:
+def _result_key(order: Order, styles: list[Style], photo: PhotoInfo) -> str:
     if order.styles:
-        return f"{previews_digest(photo.sha256, (style.digest for style in styles))}.zip"
-    return f"{result_digest(photo.sha256, styles[0].digest, order.options)}.{order.options.format.extension}"
+        return previews_key(order.caller, photo.sha256, [style.digest for style in styles])
+    return result_key(order.caller, photo.sha256, styles[0].digest, order.options)
 
 
 def _enter(services: Services, job: Job, idempotency: Idempotency | None) -> Job:

@@ -4,7 +4,6 @@ No file is ever written under a name from outside: names identify photos in thei
 downloaded.
 """
 
-import hashlib
 from collections.abc import Hashable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from shared.errors import (
     UnknownAlbumError,
     UnknownJobError,
 )
+from shared.files import stream_sha256
 from shared.jobs.record import Job, Lane, State, error_info, new_id
 from shared.photos.filenames import safe_name, with_number
 from shared.services import Services
@@ -94,7 +94,7 @@ def replace_photo(services: Services, album: Album, name: str, photo: BinaryIO) 
 
     One that has expired is added again. A photo that no retry can help is recorded with the reason.
     """
-    item = Item(safe_name(name), new_id(), _sha256(photo))
+    item = Item(safe_name(name), new_id(), stream_sha256(photo))
     with services.albums.locked_name(album.id, item.name) as before:
         earlier = _job_of(services, before)
         if earlier and _content(earlier) == item.sha256:
@@ -104,7 +104,7 @@ def replace_photo(services: Services, album: Album, name: str, photo: BinaryIO) 
 
 def add_photo(services: Services, album: Album, name: str, photo: BinaryIO, numbering: Numbering) -> UploadResult:
     """Add one photo under `name`, with a number if another photo has that name; otherwise like `replace_photo`."""
-    sha256 = _sha256(photo)
+    sha256 = stream_sha256(photo)
     series = numbering.photos(safe_name(name))
     for wanted in series.candidates(sha256):
         with services.albums.locked_name(album.id, wanted) as before:
@@ -134,10 +134,6 @@ def _look_ahead(services: Services, album: Album, series: _Series) -> None:
             if content is None:
                 return
             series.found(name, content)
-
-
-def _sha256(photo: BinaryIO) -> str:
-    return hashlib.file_digest(photo, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def _job_of(services: Services, item: Item | None) -> Job | None:

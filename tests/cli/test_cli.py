@@ -15,6 +15,7 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 from rich.progress import Progress, TaskID
+from safetensors.torch import load_file, save_file
 
 from cli import process_pool, valkey
 from cli.main import main
@@ -23,14 +24,24 @@ from cli.pictures import Task, plan_tasks, write
 from cli.tune import report, unmet
 from shared.engines import EngineName
 from shared.settings import Settings, load_settings
-from shared.styles import BUNDLED_WEIGHTS, Size, imported_weights, installed_styles, read_manifest
+from shared.styles import (
+    BUNDLED_WEIGHTS,
+    Size,
+    Style,
+    imported_weights,
+    installed_styles,
+    read_manifest,
+    write_manifest,
+)
 from tests.conftest import ROOT, free_port, photo_bytes, wait_until
+from tests.worker.onnx_making import write_as_tensorflow
 from worker import tuning_profile
 from worker.engines.int8 import Int8Recipe, read_recipe, recipe_path
 from worker.engines.probe import PHOTO
 from worker.generator import AnimeGanV2
 from worker.tune import MEGAPIXELS, Bounds, tune
 from worker.tuning_profile import TuningProfile, plan_capacity
+from worker.weights import load_generator
 
 
 @pytest.fixture(autouse=True)
@@ -58,8 +69,9 @@ def checkpoint(tmp_path: Path) -> Path:
     return tmp_path / "weights.pt"
 
 
-def sakuga(*arguments: object, env: dict[str, str] | None = None) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments], env=env, catch_exceptions=False)
+def sakuga(*arguments: object, env: dict[str, str] | None = None, typed: str | None = None) -> Result:
+    words = [str(argument) for argument in arguments]
+    return CliRunner().invoke(main, words, input=typed, env=env, catch_exceptions=False)
 
 
 def photo_at(path: Path, size: tuple[int, int] = (64, 48), seed: int = 0) -> Path:
@@ -139,6 +151,22 @@ def test_imported_weights_are_a_style_like_any_other(data_dir: Path, checkpoint:
 MINE = ("--upsample", "asymmetric", "--licence", "non-commercial")
 
 
+def test_an_onnx_is_imported_like_other_weights_and_tells_how_they_upsample(data_dir: Path, tmp_path: Path) -> None:
+    file = write_as_tensorflow(AnimeGanV2().state_dict(), tmp_path / "Shinkai.onnx")
+    done = sakuga("weights", "import", file, "--name", "shinkai", "--licence", "non-commercial")
+    assert done.exit_code == 0, done.output
+    assert installed_styles(data_dir)["shinkai"].upsample == "asymmetric"
+    sakuga("weights", "import", file, "--name", "other", "--licence", "x", "--upsample", "half_pixel")
+    assert installed_styles(data_dir)["other"].upsample == "half_pixel"
+
+
+def test_other_weights_are_not_imported_without_how_they_upsample(data_dir: Path, checkpoint: Path) -> None:
+    refused = sakuga("weights", "import", checkpoint, "--name", "mine", "--licence", "x")
+    assert refused.exit_code == 1
+    assert "use --upsample" in refused.stderr
+    assert not imported_weights(data_dir).exists()
+
+
 def test_an_imported_style_is_titled_after_its_name_unless_told(data_dir: Path, checkpoint: Path) -> None:
     sakuga("weights", "import", checkpoint, "--name", "face-paint-2", *MINE)
     sakuga("weights", "import", checkpoint, "--name", "other", "--title", "My own", *MINE)
@@ -160,6 +188,47 @@ def test_other_users_may_read_imported_weights(data_dir: Path, checkpoint: Path)
     assert {path.stat().st_mode & 0o777 for path in imported_weights(data_dir).iterdir()} == {0o644}
 
 
+@pytest.fixture
+def light_weights(tmp_path: Path) -> Path:
+    """Weights of a light generator, which is quick to try out, that no style has."""
+    tensors = load_file(BUNDLED_WEIGHTS / "hinata-light.safetensors")
+    save_file(tensors | {"stem.bias": tensors["stem.bias"] + 0.01}, tmp_path / "light.safetensors")
+    return tmp_path / "light.safetensors"
+
+
+def import_light(file: Path, name: str, *options: str) -> Result:
+    return sakuga("weights", "import", file, "--name", name, "--upsample", "half_pixel", "--licence", "x", *options)
+
+
+def test_a_style_can_be_loaded_at_every_moment_of_its_replacement(
+    data_dir: Path, light_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_light(BUNDLED_WEIGHTS / "hinata-light.safetensors", "mine")
+    old = installed_styles(data_dir)["mine"]
+    recipe_path(old).write_text("its recipe")
+
+    def look_before(folder: Path, styles: list[Style]) -> None:
+        load_generator(old)
+        write_manifest(folder, styles)
+        load_generator(installed_styles(data_dir)["mine"])
+
+    monkeypatch.setattr("cli.weights.write_manifest", look_before)
+    assert import_light(light_weights, "mine", "--replace").exit_code == 0
+    new = installed_styles(data_dir)["mine"]
+    assert new.sha256 != old.sha256
+    assert {path.name for path in imported_weights(data_dir).iterdir()} == {"manifest.toml", new.file}
+
+
+def test_two_imports_at_once_both_stay(data_dir: Path, light_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def import_another(_: object) -> None:
+        monkeypatch.setattr("cli.weights._try_out", lambda _: None)
+        assert import_light(light_weights, "other").exit_code == 0
+
+    monkeypatch.setattr("cli.weights._try_out", import_another)
+    assert import_light(light_weights, "mine").exit_code == 0
+    assert {"mine", "other"} <= set(installed_styles(data_dir))
+
+
 def test_a_removed_style_is_gone_and_the_others_stay(data_dir: Path, checkpoint: Path) -> None:
     for name in ("mine", "other"):
         sakuga("weights", "import", checkpoint, "--name", name, *MINE)
@@ -167,7 +236,8 @@ def test_a_removed_style_is_gone_and_the_others_stay(data_dir: Path, checkpoint:
     assert removed.exit_code == 0
     assert "no longer offers it" in removed.stdout
     assert set(installed_styles(data_dir)) - {style.name for style in read_manifest(BUNDLED_WEIGHTS)} == {"other"}
-    assert {path.name for path in imported_weights(data_dir).iterdir()} == {"manifest.toml", "other.safetensors"}
+    kept = installed_styles(data_dir)["other"].file
+    assert {path.name for path in imported_weights(data_dir).iterdir()} == {"manifest.toml", kept}
     again = sakuga("weights", "remove", "mine")
     assert again.exit_code == 1
     assert "imported are: other." in again.stderr

@@ -13,7 +13,7 @@ from shared.engines import EngineName
 from shared.errors import EngineError, SettingsError
 from shared.pipeline import Engine
 from shared.settings import Settings
-from shared.styles import BUNDLED_WEIGHTS, Size, installed_styles
+from shared.styles import BUNDLED_WEIGHTS, Size, Styles, installed_styles
 from tests.conftest import AMPLE_MEMORY, STYLES, ToyEngine, wait_until
 from worker import prepare, tuning_profile
 from worker.capacity import available_cores, available_memory, cpu_flags
@@ -332,6 +332,10 @@ class TestTune:
 
 
 class TestPrepare:
+    def test_a_style_that_has_been_removed_meanwhile_is_left_out(self, tmp_path: Path) -> None:
+        models = loader_for(Settings(cache_dir=tmp_path), Styles(tmp_path), threads=1, memory=0)
+        assert prepare.prepare_all(["gone"], models) == ["gone"]
+
     def test_a_style_that_cannot_be_prepared_does_not_keep_others_from_it(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cli import pictures
-from shared.files import sync_folder, write_aside, write_atomically
+from shared.files import file_sha256, stream_sha256, sync_folder, write_aside, write_atomically
 
 
 @contextmanager
@@ -104,3 +104,9 @@ def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path: Path) -> None
     picture = tmp_path / ("x" * 251 + ".png")
     pictures.write(picture, b"picture")
     assert picture.read_bytes() == b"picture"
+
+
+def test_the_digest_is_that_of_the_content(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+    of_abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert file_sha256(tmp_path / "file") == stream_sha256(BytesIO(b"abc")) == of_abc

@@ -22,7 +22,7 @@ from shared.photos.decoding import Rgb
 from shared.pipeline import Engine, ProgressCallback, Tensor
 from shared.redis_keys import PACE
 from shared.services import Services
-from shared.styles import Styles
+from shared.styles import Styles, imported_weights, write_manifest
 from tests.conftest import ToyEngine, photo_bytes
 from web.app import create_app
 from worker import tasks
@@ -260,6 +260,28 @@ def test_previews_occupy_no_worker_while_one_of_their_styles_is_being_prepared(
     assert attempt() is None
     job = services.jobs.get(job_id)
     assert (job.state, job.attempts - job.uncounted_attempts) == (State.SUCCEEDED, 1)
+
+
+def test_previews_of_a_style_that_is_replaced_meanwhile_are_of_the_new_one(
+    services: Services, client: FlaskClient
+) -> None:
+    folder = imported_weights(services.settings.data_dir)
+    folder.mkdir(parents=True)
+    old = services.styles["hinata-light"].model_copy(update={"name": "mine", "sha256": "0" * 64})
+    write_manifest(folder, [old])
+    job = services.jobs.get(body(send(client, styles="mine,sumi"))["id"])
+    asked: list[str] = []
+
+    def replaced(style: str) -> Engine:
+        asked.append(style)
+        write_manifest(folder, [old.model_copy(update={"sha256": "1" * 64})])
+        return ToyEngine()
+
+    assert tasks.convert(job.id, services, replaced) is None
+    assert asked == 2 * ["mine", "sumi-light"]
+    done = services.jobs.get(job.id)
+    assert (done.state, done.result_key == job.result_key) == (State.SUCCEEDED, False)
+    assert client.get(f"{PREVIEWS}/{job.id}/mine").status_code == 200
 
 
 def test_the_same_idempotency_key_returns_the_same_previews(client: FlaskClient) -> None:

@@ -39,6 +39,7 @@ from shared.pipeline import ProgressCallback, Tensor
 from shared.settings import Settings
 from shared.styles import BUNDLED_WEIGHTS, Size, Style
 from tests.conftest import AMPLE_MEMORY, ROOT, STYLES, ToyEngine
+from worker import model_loader
 from worker.capacity import ISA_LIMITS, cpu_flags
 from worker.engines import base, openvino_model, probe, quantise
 from worker.engines.artefacts import Artefacts, open_artefact
@@ -628,6 +629,28 @@ def test_a_style_that_is_replaced_is_loaded_anew_and_a_removed_one_is_gone() -> 
     del styles["hinata-light"]
     with pytest.raises(KeyError):
         loader.engine("hinata-light")
+
+
+def test_a_style_that_changes_while_it_is_loaded_is_loaded_as_it_is_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its weights file is deleted as soon as nothing names it any more."""
+    styles, load = dict(STYLES), model_loader._load  # noqa: SLF001
+
+    def lose(style: Style) -> object:
+        if style == STYLES["hinata-light"]:
+            styles["hinata-light"] = styles["sumi-light"].model_copy(update={"name": "hinata-light"})
+            raise WeightsError("The weights file is missing.")
+        if style.name == "yoi-light":
+            del styles["yoi-light"]
+            raise WeightsError("The weights file is missing.")
+        return load(style)
+
+    monkeypatch.setattr(model_loader, "_load", lose)
+    loader = loader_for(Settings(engine=EngineName.TORCH), styles, threads=1, memory=AMPLE_MEMORY)
+    photo = photo_tensor(64, 64)
+    drawn = loader.engine("hinata-light").generate(photo)
+    assert np.array_equal(drawn, loader.engine("sumi-light").generate(photo))
+    with pytest.raises(KeyError):
+        loader.engine("yoi-light")
 
 
 def test_torch_is_not_loaded_where_the_artefact_is_there() -> None:

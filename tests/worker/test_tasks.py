@@ -23,10 +23,11 @@ from shared.scheduling.estimates import MIN_MS
 from shared.services import Services
 from shared.storage import references
 from shared.storage.disk import DiskStore
+from shared.styles import imported_weights, write_manifest
 from shared.usecases.jobs import erase
 from shared.usecases.submit import Order
 from shared.usecases.submit import submit as submit_photo
-from tests.conftest import ToyEngine, as_subclass, expire_lease, photo_bytes
+from tests.conftest import STYLES, ToyEngine, as_subclass, expire_lease, photo_bytes
 from worker import tasks
 
 
@@ -111,6 +112,58 @@ def test_the_same_photo_is_computed_once(services: Services) -> None:
     done = services.jobs.get(second.id)
     assert done.state is State.SUCCEEDED
     assert done.result == services.jobs.get(first.id).result
+
+
+def test_a_picture_is_kept_under_the_weights_that_drew_it(services: Services) -> None:
+    """Those of the style may be replaced while the photo waits."""
+    folder = imported_weights(services.settings.data_dir)
+    folder.mkdir(parents=True)
+    style = STYLES["hinata-light"].model_copy(update={"name": "mine"})
+
+    def submit_mine() -> Job:
+        return submit_photo(services, BytesIO(photo_bytes()), Order("mine", Options(512, Format.PNG)))
+
+    write_manifest(folder, [style])
+    before = submit_mine()
+    write_manifest(folder, [style.model_copy(update={"sha256": "0" * 64})])
+    tasks.convert(before.id, services, toy)
+    after = submit_mine()
+    tasks.convert(after.id, services, failing_with(AssertionError("computed twice")))
+    done = [services.jobs.get(job.id) for job in (before, after)]
+    assert [job.state for job in done] == [State.SUCCEEDED] * 2
+    assert done[0].result_key == done[1].result_key == after.result_key != before.result_key
+    assert services.store.head(before.result_key) is None
+
+
+def test_a_photo_that_waited_shares_the_picture_that_new_weights_drew_meanwhile(services: Services) -> None:
+    folder = imported_weights(services.settings.data_dir)
+    folder.mkdir(parents=True)
+    versions = [STYLES["hinata-light"].model_copy(update={"name": "mine", "sha256": digit * 64}) for digit in "01"]
+    jobs = []
+    for version in versions:
+        write_manifest(folder, [version])
+        jobs.append(submit_photo(services, BytesIO(photo_bytes()), Order("mine", Options(512, Format.PNG))))
+    tasks.convert(jobs[1].id, services, toy)
+    tasks.convert(jobs[0].id, services, failing_with(AssertionError("computed twice")))
+    assert services.jobs.get(jobs[0].id).result == services.jobs.get(jobs[1].id).result
+
+
+def test_an_engine_that_is_made_while_its_style_is_replaced_is_asked_for_again(services: Services) -> None:
+    folder = imported_weights(services.settings.data_dir)
+    folder.mkdir(parents=True)
+    versions = [STYLES["hinata-light"].model_copy(update={"name": "mine", "sha256": digit * 64}) for digit in "01"]
+    write_manifest(folder, versions[:1])
+    job = submit_photo(services, BytesIO(photo_bytes()), Order("mine", Options(512, Format.PNG)))
+    asked: list[str] = []
+
+    def replaced(name: str) -> Engine:
+        asked.append(name)
+        write_manifest(folder, versions[1:])
+        return ToyEngine()
+
+    tasks.convert(job.id, services, replaced)
+    assert len(asked) > 1
+    assert services.jobs.get(job.id).result_key != job.result_key
 
 
 def test_a_missing_shared_picture_is_made_again(services: Services) -> None:

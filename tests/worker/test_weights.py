@@ -8,16 +8,30 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
 from shared.errors import WeightsError
+from shared.files import file_sha256
 from shared.styles import BUNDLED_WEIGHTS, Size, Style, read_manifest
+from tests.worker.onnx_making import write_as_tensorflow
+from worker import onnx_graph
 from worker.generator import AnimeGanV2, Upsample
-from worker.weights import file_sha256, fill, load_generator, new_generator, read_tensors, recognise, write_tensors
+from worker.weights import (
+    fill,
+    load_generator,
+    new_generator,
+    read_tensors,
+    recognise,
+    recorded_upsample,
+    write_tensors,
+)
 
 Tensors = dict[str, torch.Tensor]
 
@@ -104,7 +118,33 @@ def loaded_by_torch(path: Path) -> Tensors:
         return dict(torch.jit.load(str(path)).state_dict())  # type: ignore[no-untyped-call]
 
 
-@pytest.mark.parametrize("form", [as_checkpoint, as_wrapped_checkpoint, as_safetensors, as_traced, as_scripted])
+def as_onnx_of_tensorflow(tensors: Tensors, folder: Path) -> Path:
+    return write_as_tensorflow(tensors, folder / "weights.onnx")
+
+
+def as_onnx_of_torch(
+    tensors: Tensors, folder: Path, upsample: Upsample = Upsample.HALF_PIXEL, *, folded: bool = True
+) -> Path:
+    generator = AnimeGanV2(upsample).eval()
+    generator.load_state_dict(tensors)
+    photo = torch.zeros(1, 3, 32, 32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch recommends another exporter
+        torch.onnx.export(
+            generator, (photo,), folder / "w.onnx", opset_version=13, do_constant_folding=folded, dynamo=False
+        )
+    return folder / "w.onnx"
+
+
+def as_unfolded_onnx(tensors: Tensors, folder: Path) -> Path:
+    return as_onnx_of_torch(tensors, folder, folded=False)
+
+
+ONNX_FORMS = [as_onnx_of_tensorflow, as_onnx_of_torch, as_unfolded_onnx]
+FORMS = [as_checkpoint, as_wrapped_checkpoint, as_safetensors, as_traced, as_scripted, *ONNX_FORMS]
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_every_form_gives_the_same_tensors(
     tensors: Tensors, tmp_path: Path, form: Callable[[Tensors, Path], Path]
 ) -> None:
@@ -302,6 +342,101 @@ def test_an_archive_of_another_kind_is_not_weights_either(tmp_path: Path) -> Non
         read_tensors(tmp_path / "book.zip")
 
 
+def test_weights_from_the_onnx_of_tensorflow_draw_what_it_draws(tensors: Tensors, tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    path, photo = as_onnx_of_tensorflow(tensors, tmp_path), torch.rand(1, 3, 32, 48) * 2 - 1
+    upsample = recorded_upsample(path)
+    assert upsample is Upsample.ASYMMETRIC
+    generator = new_generator(Size.FULL, upsample).eval()
+    fill(generator, read_tensors(path))
+    (expected,) = onnxruntime.InferenceSession(path).run(None, {"photo": photo.numpy()})
+    with torch.no_grad():
+        assert np.abs(generator(photo).numpy() - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize("upsample", [Upsample.ALIGN_CORNERS, Upsample.HALF_PIXEL])
+def test_an_onnx_tells_how_its_weights_upsample(tensors: Tensors, tmp_path: Path, upsample: Upsample) -> None:
+    assert recorded_upsample(as_onnx_of_torch(tensors, tmp_path, upsample)) is upsample
+
+
+def test_other_files_do_not_tell_how_their_weights_upsample(tensors: Tensors, tmp_path: Path) -> None:
+    assert recorded_upsample(as_checkpoint(tensors, tmp_path)) is None
+
+
+def changed(path: Path, change: Callable[[onnx.ModelProto], object]) -> Path:
+    model = onnx.load(path)
+    change(model)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def without_a_scale(model: onnx.ModelProto) -> None:
+    constants = {tensor.name for tensor in model.graph.initializer}
+    model.graph.node.remove(
+        next(node for node in model.graph.node if node.op_type == "Mul" and node.input[1] in constants)
+    )
+
+
+def with_one_more(model: onnx.ModelProto) -> None:
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    model.graph.node.append(convolutions[-1])
+
+
+def with_a_kernel_that_is_computed(model: onnx.ModelProto) -> None:
+    next(node for node in model.graph.node if node.op_type == "Conv").input[1] = "photo"
+
+
+def with_kernels_of_itself(model: onnx.ModelProto) -> None:
+    next(node for node in model.graph.node if node.op_type == "Conv").input[1] = "loop"
+    model.graph.node.append(onnx.helper.make_node("Identity", ["loop"], ["loop"]))
+
+
+def with_tensors_elsewhere(model: onnx.ModelProto) -> None:
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../private")
+
+
+def with_too_few_bytes(model: onnx.ModelProto) -> None:
+    model.graph.initializer[0].raw_data = b"1234"
+
+
+def with_numbers_that_are_not_finite(model: onnx.ModelProto) -> None:
+    tensor = model.graph.initializer[0]
+    tensor.CopyFrom(numpy_helper.from_array(np.full(tuple(tensor.dims), np.nan, np.float32), tensor.name))
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (without_a_scale, "another architecture"),
+        (with_one_more, "another architecture"),
+        (with_a_kernel_that_is_computed, "another architecture"),
+        (with_kernels_of_itself, "damaged"),
+        (with_tensors_elsewhere, "in another file"),
+        (with_too_few_bytes, "damaged"),
+        (with_numbers_that_are_not_finite, "not finite"),
+    ],
+)
+def test_an_onnx_of_anything_else_is_refused(
+    tensors: Tensors, tmp_path: Path, change: Callable[[onnx.ModelProto], object], why: str
+) -> None:
+    path = changed(as_onnx_of_tensorflow(tensors, tmp_path), change)
+    with pytest.raises(WeightsError, match=why):
+        fill(AnimeGanV2(), read_tensors(path))
+
+
+@pytest.mark.parametrize("limit", ["_MAX_BYTES", "_MAX_NODES"])
+def test_an_onnx_that_is_far_too_large_is_refused(
+    tensors: Tensors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    path = as_onnx_of_tensorflow(tensors, tmp_path)
+    monkeypatch.setattr(onnx_graph, limit, 100)
+    with pytest.raises(WeightsError, match="another architecture"):
+        read_tensors(path)
+
+
 def test_safetensors_are_recognised_by_their_content(tensors: Tensors, tmp_path: Path) -> None:
     path = as_safetensors(tensors, tmp_path).rename(tmp_path / "renamed.bin")
     assert recognise(read_tensors(path)) is Size.FULL
@@ -326,7 +461,7 @@ def test_tensors_that_share_their_bytes_are_written(tmp_path: Path) -> None:
     assert read_tensors(tmp_path / "w.safetensors")["part"].tolist() == [0, 2, 4]
 
 
-@pytest.mark.parametrize("form", [as_checkpoint, as_safetensors, as_traced])
+@pytest.mark.parametrize("form", [as_checkpoint, as_safetensors, as_traced, as_onnx_of_tensorflow])
 def test_a_truncated_file_is_refused(tensors: Tensors, tmp_path: Path, form: Callable[[Tensors, Path], Path]) -> None:
     path = form(tensors, tmp_path)
     path.write_bytes(path.read_bytes()[:100_000])

@@ -20,6 +20,7 @@ import structlog
 
 from shared.engines import EngineName
 from shared.errors import EngineError, WeightsError
+from shared.files import file_sha256
 from shared.styles import Style
 from worker.capacity import cpu_name
 from worker.engines import probe
@@ -101,7 +102,7 @@ def _key(style: Style, name: EngineName) -> str:
 def _recipe_digest(style: Style) -> str:
     path = recipe_path(style)
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return file_sha256(path)
     except OSError as error:
         raise WeightsError(f"{path.name} cannot be read: {error.strerror}.") from error
 
@@ -115,12 +116,7 @@ def _is_whole(place: Path) -> bool:
 
 
 def _digests(place: Path) -> dict[str, str]:
-    found = {}
-    for path in sorted(place.iterdir()):
-        if path.name != _DIGESTS:
-            with path.open("rb") as file:
-                found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+    return {path.name: file_sha256(path) for path in sorted(place.iterdir()) if path.name != _DIGESTS}
 
 
 def open_artefact(artefact: Path, style: Style, name: EngineName, *, threads: int, memory: int) -> DrawingEngine:

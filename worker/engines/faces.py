@@ -4,7 +4,6 @@ It is BlazeFace for near faces (Bazarevsky et al., arXiv:1907.05047), run by Ope
 `weights/faces/README.md` says where it is from, and `docs/decisions/0017-close-ups.md` how well it works.
 """
 
-import hashlib
 import math
 from typing import Final
 
@@ -14,6 +13,7 @@ import openvino
 from PIL import Image
 
 from shared.errors import WeightsError
+from shared.files import file_sha256
 from shared.photos.decoding import Rgb
 from shared.photos.sizes import fit
 from shared.styles import BUNDLED_WEIGHTS
@@ -38,7 +38,7 @@ def require_detector() -> None:
         WeightsError: it is missing or damaged.
     """
     try:
-        digest = hashlib.sha256(NET.read_bytes()).hexdigest()
+        digest = file_sha256(NET)
     except OSError as error:
         raise WeightsError(f"The face detector cannot be read: {error.strerror}. Install Sakuga again.") from error
     if digest != SHA256:

@@ -1,0 +1,146 @@
+"""Skin as it is painted: in two tones, with the form of its face. Imported by `training` only.
+
+Source: Otsu, "A threshold selection method from gray-level histograms" (1979), for where light ends and shade begins.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from training.beards import BLACK, facial_hair
+from training.faces import JAW, Face
+from training.planes import Colour, Floats, Plane, blend, blur, masked_blur, polygon, smoothstep, smoothstep_down
+from training.skin import FEWEST, distance, without_creases
+
+_LEAST_RED = 0.7  # least a for one of b, Lab: skin in green or yellow light is no olive
+_FEATHER, _ALIKE = 0.05, (8.0, 20.0)  # heights of a face; units of Lab
+_PALE, _DIM, _MOST_LIGHT = (0.24, 0.4), (58.0, 70.0), 8.0  # chroma over L* + 16; L*; L*
+_LEAST_CHROMA = (30, 55, 70, 90), (17, 21, 19, 12)  # of skin: at a lightness
+_MOST_LIVELY = 1.7  # times
+_DEEPEST = 18.0  # of lightness, between the two tones
+_MOST_BRIGHT = 8.0  # of L*, that skin gains so
+_LIGHT_STAYS = 0.7  # of the light that skin would lose as the two tones are brought nearer to each other
+_AS_LIT = 0.32  # of the way from the mean of skin to what is well lit of it: that is what its colour is taken for
+_SMOOTH = 0.15  # heights of a face that light and shade are smoothed by, to be parted
+_FORM = 0.8  # of the form of a face that stays in its tones: the nose, the cheeks and the chin
+_CREASELESS = 0.7  # of the depth of a crease that goes
+_FINEST_FORM, _STRONGEST_FORM = 0.028, 14.0  # heights of a face that form is smoothed by; of L*
+_SHADOW_OF_CHIN = 0.14  # heights of a face that it is long
+_IN_SHADOW = np.array((-11, 2, 1), np.float32)  # Lab, than the light tone
+
+
+def paint_skin(lab: Colour, skin: Plane, faces: list[Face], roughness: Plane) -> tuple[Colour, Plane]:
+    """Paint skin in two tones with a soft edge between, given how rough the photo is (H, W) in L*.
+
+    Returns the picture (H, W, 3) and where it was painted (H, W), 0..1.
+    """
+    painted, done = lab.copy(), np.zeros_like(skin)
+    for face, own in zip(faces, _nearest(faces, skin.shape), strict=True):
+        bare = skin * own * (1 - 0.9 * face.features)
+        if np.count_nonzero(bare > 0.5) < FEWEST or np.count_nonzero(face.bare) < FEWEST:
+            continue
+        tones, brighter = _two_tones(lab, bare, face)
+        _cast_shadow_of_chin(tones, bare, face)
+        tones[..., 1] = np.maximum(tones[..., 1], _LEAST_RED * tones[..., 2])
+        lit = _lit(lab, bare)
+        tones += lit
+        tones[..., 1:] *= _livelier(tones, bare)
+        beard, share = facial_hair(lab, tones - lit - np.array((brighter, 0, 0), np.float32), bare, face, roughness)
+        edged = _feathered(skin * own, tones, lab, face)
+        painted = blend(painted, blend(tones, beard, share), edged)
+        done = np.maximum(done, edged)
+    return painted, done
+
+
+def _nearest(faces: list[Face], shape: tuple[int, ...]) -> list[npt.NDArray[np.bool_]]:
+    """For each face, the pixels that it is the nearest to."""
+    if len(faces) < 2:
+        return [np.ones(shape, np.bool_) for _ in faces]
+    nearest = np.argmin([distance(face, shape) for face in faces], axis=0)
+    return [nearest == number for number in range(len(faces))]
+
+
+def _two_tones(lab: Colour, bare: Plane, face: Face) -> tuple[Colour, float]:
+    """The skin of a face: light and shade as the photo parts them, and the form of the face in both.
+
+    Skin is known by how it looks where it is well lit, so it is brighter than its mean; returns by how much, too, L*.
+    """
+    clear = bare > 0.5
+    smooth = masked_blur(lab[..., 0], bare, max(1.6, _SMOOTH * face.height))
+    mean, lit = float(smooth[clear].mean()), float(np.percentile(lab[..., 0][clear], 80))
+    parted, share, lost = _parted(smooth, clear)
+    even = 0.4 * mean + 0.6 * smooth
+    brighter = min(_MOST_BRIGHT, _AS_LIT * max(0.0, lit - mean) + share * _LIGHT_STAYS * lost)
+    lightness = brighter + share * parted + (1 - share) * even + _form(lab[..., 0], smooth, bare, face)
+    tint = masked_blur(lab[..., 1:], bare * (0.1 + smoothstep(lab[..., 0], mean - 8, lit)), 0.07 * face.height + 1)
+    return np.dstack((lightness, tint)).astype(np.float32), brighter
+
+
+def _parted(smooth: Plane, clear: npt.NDArray[np.bool_]) -> tuple[Plane, float, float]:
+    """Lightness (H, W) in two tones that are not too far apart.
+
+    Returns how sure it is, too, 0..1, that there are two, and the L* that the lighter one has lost.
+    """
+    middle, difference = _otsu(smooth[clear])
+    shade = 1 / (1 + np.exp(np.clip((smooth - np.float32(middle)) / np.float32(0.6 + 0.04 * difference), -30, 30)))
+    depth = min(difference, _DEEPEST * float(np.tanh(difference / _DEEPEST)) + 2)
+    light = float(smooth[clear].mean()) + float(shade[clear].mean()) * depth
+    in_light = smooth[clear & (smooth > middle)]
+    lost = max(0.0, float(in_light.mean()) - light) if in_light.size else 0.0
+    share = float(smoothstep(np.array(difference), 8.5, 13.5))
+    return 0.86 * (light - depth * shade) + 0.14 * smooth, share, lost
+
+
+def _form(light: Plane, smooth: Plane, bare: Plane, face: Face) -> Plane:
+    """What the nose, the cheeks and the chin add to smooth lightness (H, W), with shallow creases and without grain."""
+    creased = light + _CREASELESS * (without_creases(light, face) - light)
+    finer = masked_blur(creased, bare, max(1.0, _FINEST_FORM * face.height))
+    form: Plane = _FORM * _STRONGEST_FORM * np.tanh((finer - smooth) / _STRONGEST_FORM)
+    return form
+
+
+def _feathered(skin: Plane, tones: Colour, lab: Colour, face: Face) -> Plane:
+    """Skin (H, W) with a soft edge where what is beside it looks like it: a bald head, a neck in shade."""
+    alike = smoothstep_down(np.linalg.norm(tones - lab, axis=2), *_ALIKE)
+    return blend(skin, blur(skin, _FEATHER * face.height), alike)
+
+
+def _lit(lab: Colour, bare: Plane) -> Colour:
+    """What light adds to pale skin that is dim, (3,) of Lab.
+
+    Pale is what has little chroma for its L* + 16: dimmed light takes as much of both.
+    """
+    light, a, b = np.median(lab[bare > 0.5], axis=0)
+    colour = np.array(np.hypot(a, b))
+    pale = smoothstep_down(colour / (light + BLACK), *_PALE) * smoothstep(colour, 5, 10)
+    return np.array((_MOST_LIGHT * pale * smoothstep_down(np.array(light), *_DIM), 0, 0), np.float32)
+
+
+def _livelier(tones: Colour, bare: Plane) -> np.float32:
+    """How many times as colourful skin is painted that would look like mud; that of a grey photo stays grey."""
+    light, a, b = np.median(tones[bare > 0.5], axis=0)
+    colourful = max(1.0, float(np.hypot(a, b)))
+    wanted = float(np.interp(light, *_LEAST_CHROMA)) * float(smoothstep(np.array(colourful), 5, 10))
+    return np.float32(np.clip(wanted / colourful, 1, _MOST_LIVELY))
+
+
+def _cast_shadow_of_chin(tones: Colour, bare: Plane, face: Face) -> None:
+    """Paint the shadow of a jaw on the neck, in place; what is darker stays as it is."""
+    jaw = face.part(JAW)
+    down = _SHADOW_OF_CHIN * face.height * face.down
+    light = np.median(tones[bare > 0.5], axis=0)
+    shape = bare.shape
+    shadow = polygon(shape, np.concatenate((jaw, jaw[::-1] + down)), softness=0.006 * face.height)
+    shadow *= 1 - polygon(shape, jaw, softness=0.006 * face.height)
+    shaded = np.minimum(tones[..., 0], light[0] + _IN_SHADOW[0])
+    tones[:] = blend(tones, np.dstack((shaded, tones[..., 1:] + _IN_SHADOW[1:])), shadow)
+
+
+def _otsu(values: Floats) -> tuple[float, float]:
+    """Where values part best into two groups, and how far the means of the two are apart."""
+    counts, edges = np.histogram(values, 64)
+    middles = (edges[1:] + edges[:-1]) / 2
+    below, total = np.cumsum(counts), np.cumsum(counts * middles)
+    above = below[-1] - below
+    distance = (total[-1] - total) / np.maximum(above, 1) - total / np.maximum(below, 1)
+    best = int((below * above * distance**2)[:-1].argmax())
+    return float(middles[best]), float(distance[best])
