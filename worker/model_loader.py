@@ -90,9 +90,11 @@ class ModelLoader:
             SakugaError: there is no such style.
         """
         self._drop_changed()
+        if name in self._engines:
+            return True
         style = self._styles[name]
         first, *others = self._engines_for(style)
-        if name in self._engines or first is EngineName.TORCH:  # which draws with the weights themselves
+        if first is EngineName.TORCH:  # which draws with the weights themselves
             return True
         return any(self._artefacts.has(style, one) for one in (first, *others) if one is not EngineName.TORCH)
 
