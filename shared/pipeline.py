@@ -7,7 +7,7 @@ style looks the same at every size, and costs nearly the same.
 Pure: no files, no queue, no ML runtime; the engine is handed in.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -18,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from shared.conversion import PROGRESS_AT, Options, Stage
+from shared.conversion import PREVIEW_SIDE, PREVIEWS_DRAWN_AT, PROGRESS_AT, Options, Stage, preview_name
 from shared.enlarge import enlarge
 from shared.photos.decoding import Alpha, Photo, Rgb, decode
-from shared.photos.encoding import encode
-from shared.photos.formats import Header, Limits
+from shared.photos.encoding import archive, encode
+from shared.photos.formats import Format, Header, Limits
 from shared.photos.sizes import drawn_size, fit
 
 _GAP = 1.5  # times the size, to which whole pixels are averaged before a photo is resampled
@@ -137,6 +137,44 @@ def convert(
         data = encode(picture, alpha, options.format)
     height, width = picture.shape[:2]
     return Picture(data, width, height, _all_notes(decoded, options), clock.timings)
+
+
+def preview(
+    photo: bytes | BinaryIO,
+    styles: Sequence[str],
+    engine_of: Callable[[str], Engine],
+    limits: Limits,
+    *,
+    checkpoint: Checkpoint = lambda _stage, _progress: None,
+    decoding: Callable[[Header], AbstractContextManager[None]] = lambda _header: nullcontext(),
+) -> Picture:
+    """Draw one photo small in several styles; the result is a ZIP archive of a JPEG for each, of the size it tells.
+
+    The photo is decoded once. Each engine is asked for when it is to draw: the one before may then rest.
+
+    Raises:
+        SakugaError: as `convert`, and what `engine_of` raises.
+    """
+    file = BytesIO(photo) if isinstance(photo, bytes) else photo
+    clock = _Clock(checkpoint)
+    with clock.stage(Stage.DECODE):
+        decoded = decode(file, limits, max_side=PREVIEW_SIDE, drawn_at=PREVIEWS_DRAWN_AT, within=decoding)
+    whole, size = _on_white(decoded), fit(decoded.size, PREVIEW_SIDE)
+    pictures: dict[str, Rgb] = {}
+    with clock.stage(Stage.GENERATE):
+        for done, style in enumerate(styles):
+            checkpoint(Stage.GENERATE, _generating(done / len(styles)))
+            drawing = _drawn_for_preview(whole, decoded.size, engine_of(style))
+            pictures[preview_name(style)] = _resized(drawing, size, Image.Resampling.HAMMING)
+    with clock.stage(Stage.ENCODE):
+        data = archive({name: encode(picture, None, Format.JPEG) for name, picture in pictures.items()})
+    return Picture(data, *size, decoded.notes, clock.timings)
+
+
+def _drawn_for_preview(photo: Rgb, size: tuple[int, int], engine: Engine) -> Rgb:
+    faces = engine.face_heights(photo) if engine.drawn_at else ()
+    prepared, box = preprocess(_resized(photo, drawn_size(size, PREVIEWS_DRAWN_AT, faces)), engine)
+    return postprocess(engine.generate(prepared, lambda _share: None), box)
 
 
 def draw(photo: Rgb, engine: Engine) -> Rgb:

@@ -83,6 +83,21 @@ class ModelLoader:
         gc.freeze()
         log.info("engine prepared", style=name, engine=engine)
 
+    def is_prepared(self, name: str) -> bool:
+        """Return whether a style's engine needs nothing to be built on this machine first, which takes a while.
+
+        Raises:
+            SakugaError: there is no such style.
+        """
+        self._drop_changed()
+        if name in self._engines:
+            return True
+        style = self._styles[name]
+        first, *others = self._engines_for(style)
+        if first is EngineName.TORCH:  # which draws with the weights themselves
+            return True
+        return any(self._artefacts.has(style, one) for one in (first, *others) if one is not EngineName.TORCH)
+
     def engine(self, name: str) -> DrawingEngine:
         """The warmed engine of a style, made when this process first asks for it.
 

@@ -428,6 +428,18 @@ class TestArtefacts:
         assert "ValueError" in capfd.readouterr().err
         assert call_in_subprocess(math.sqrt, 4) == 2
 
+    def test_a_style_is_prepared_once_its_artefact_is_there(self, tmp_path: Path, prepared: Artefacts) -> None:
+        cache = tmp_path / "cache"
+        loader = loader_for(Settings(engine=self.NAME, cache_dir=cache), STYLES, threads=1, memory=AMPLE_MEMORY)
+        assert not loader.is_prepared("hinata-light")
+        shutil.copytree(
+            prepared.get(self.STYLE, self.NAME), cache / "engines" / prepared.get(self.STYLE, self.NAME).name
+        )
+        assert loader.is_prepared("hinata-light")
+        assert not loader.is_prepared("sumi-light")
+        drawing_itself = Settings(engine=EngineName.TORCH, cache_dir=cache)
+        assert loader_for(drawing_itself, STYLES, threads=1, memory=AMPLE_MEMORY).is_prepared("sumi-light")
+
     @pytest.mark.parametrize("damage", ["cut short", "changed", "missing"])
     def test_a_damaged_artefact_is_rebuilt(self, prepared: Artefacts, damage: str) -> None:
         model = prepared.get(self.STYLE, self.NAME) / "model.bin"
