@@ -4,6 +4,7 @@
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -18,6 +19,8 @@ _DECODING_MS_IN_PYTHON = {"qoi": 1500, "dds_rgb": 1300, "bmp_rle": 340, "ppm": 1
 _DECODING_MS_PER_PASS = 2.5  # after the first: a progressive JPEG of a phone takes thrice as long as another
 LEAST_DECODING_LIMIT_S = 5.0  # to resize a small photo and convert its colours, too
 _DRAWING_MS = 800  # per megapixel of the picture, in a light style; not measured anew, so that quotas stay as they are
+PREVIEW_SIDE = 256  # pixels of the longest side of a preview
+PREVIEWS_DRAWN_AT = 448  # pixels likewise: below, faces in groups lose their eyes; at 640 it takes twice as long
 VERSION = 7  # of the pipeline's output for the same photo and weights; part of a result's key
 
 
@@ -69,6 +72,18 @@ def result_key(caller: str, photo_sha256: str, style_digest: str, options: Optio
     return f"{caller}/results/{digest}.{options.format.extension}"
 
 
+def previews_key(caller: str, photo_sha256: str, style_digests: Iterable[str]) -> str:
+    """The identity of a caller's previews: of the same photo in the same styles, in this order."""
+    parts = (photo_sha256, "previews", *style_digests, str(PREVIEW_SIDE), str(PREVIEWS_DRAWN_AT), str(VERSION))
+    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return f"{caller}/results/{digest}.zip"
+
+
+def preview_name(style: str) -> str:
+    """Return the name of a style's picture in the archive of previews."""
+    return f"{style}.{Format.JPEG.extension}"
+
+
 def decoding_ms(header: Header) -> int:
     """Return about how many milliseconds of one process decoding takes, whatever the size of the picture."""
     pace = _DECODING_MS_IN_PYTHON.get(header.decoder) or _DECODING_MS.get(header.format, _DECODING_MS_OTHERWISE)
@@ -81,10 +96,10 @@ def decoding_limit_s(header: Header) -> float:
     return LEAST_DECODING_LIMIT_S + 10 * decoding_ms(header) / 1000
 
 
-def cost_pixels(header: Header, max_side: int) -> int:
-    """Return what a conversion counts for: the pixels of its picture, or of one that takes as long as decoding."""
+def cost_pixels(header: Header, max_side: int, *, pictures: int = 1) -> int:
+    """Return what a conversion counts for: the pixels of its pictures, or of one that takes as long as decoding."""
     decoding = round(decoding_ms(header) / _DRAWING_MS * 1e6)
-    return max(MIN_PIXELS, working_pixels((header.width, header.height), max_side), decoding)
+    return max(pictures * max(MIN_PIXELS, working_pixels((header.width, header.height), max_side)), decoding)
 
 
 def working_pixels(size: tuple[int, int], max_side: int) -> int:

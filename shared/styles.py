@@ -116,6 +116,15 @@ class Styles(Mapping[str, Style]):
         found = self._index.current().by_any_name.get(name)
         return found.name if found else name
 
+    def to_preview(self, names: Iterable[str] = ()) -> tuple[str, ...]:
+        """Return the full names of some styles, each once; without names, of all light ones.
+
+        Raises:
+            UnknownStyleError: there is no such style, or no light one.
+        """
+        light = [style.name for style in self.values() if style.size is Size.LIGHT]
+        return tuple(dict.fromkeys(self[name].name for name in names or light or ("",)))
+
     def __contains__(self, name: object) -> bool:
         return name in self._index.current().by_any_name
 

@@ -14,8 +14,8 @@ from redis import Redis
 
 from cli.keys import Allowance, create_caller
 from shared.callers.api_keys import Scope
+from shared.drawing import ProgressCallback, Tensor
 from shared.jobs.record import Lane
-from shared.pipeline import ProgressCallback, Tensor
 from shared.redis_keys import (
     ALBUMS_ENDED,
     ETA_ERROR,
@@ -46,7 +46,7 @@ from shared.usecases.dispatch import dispatch
 from shared.usecases.jobs import erase, retry
 from shared.usecases.maintenance import Reconciliation, expire_due
 from shared.usecases.recovery import resend_lost
-from shared.usecases.walks import Walking
+from shared.usecases.walking import Walking
 from tests.conftest import ROOT, ToyEngine, expire_lease, photo_bytes
 from tests.shared.albums.test_albums import ALBUMS, body, put, upload
 from tests.shared.webhooks.test_webhooks import Receiver, receiver  # noqa: F401  a fixture

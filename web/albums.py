@@ -12,7 +12,7 @@ from shared.albums.record import Album
 from shared.albums.walks import Action
 from shared.conversion import Options
 from shared.errors import BadRequestError, SakugaError
-from shared.usecases import albums
+from shared.usecases import albums, redraw
 from shared.usecases.archive_uploads import ArchiveUpload, Skipped
 from shared.usecases.uploads import Numbering, UploadResult, add_photo, replace_photo
 from shared.usecases.walks import walk_album
@@ -33,6 +33,7 @@ from web.schemas import (
     MissingBody,
     NewAlbumBody,
     PhotoPageOptions,
+    RedrawOptions,
     UploadBody,
     answer,
 )
@@ -42,6 +43,11 @@ if TYPE_CHECKING:
 
 FORM_PARTS = 500  # files of one request; archives hold more
 ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
+
+_REDRAW = (
+    "Creates another album of the same photos, which are not uploaded again. This takes an album that was created with "
+    "`keep_photos`, until its photos expire. They are added within seconds; until then, `pending` has `redraw`."
+)
 
 blueprint = Blueprint("albums", __name__, url_prefix="/api/v1/albums")
 
@@ -60,11 +66,37 @@ def create_album(options: AlbumOptions) -> Response:
     style = services().styles[options.style or services().default_style]
     rates: Rates = current_app.extensions["sakuga-rates"]
     rates.count_album()
-    chosen = Options(options.max_side, options.format, options.faces)
-    album = albums.start_album(services(), caller_id(), options.name, style, chosen, webhook=options.webhook)
-    response = answer(NewAlbumBody(**dict(album_body(album)), webhook_secret=album.secret), 201)
-    response.headers["Location"] = album_links(album).self
-    return response
+    album = albums.start_album(
+        services(),
+        caller_id(),
+        options.name,
+        style,
+        Options(options.max_side, options.format, options.faces),
+        webhook=options.webhook,
+        keep_photos=options.keep_photos,
+    )
+    return _created(album)
+
+
+@blueprint.post("/<album_id>/redraw")
+@operation(
+    "Draw an album in another style",
+    description=_REDRAW,
+    options=RedrawOptions,
+    takes=Takes.JSON,
+    answers={201: NewAlbumBody},
+    problems=(400, 404, 410, 422, 503),
+    sends={201: ("Location",)},
+    access=Access.SUBMIT,
+)
+def redraw_album(album_id: str, options: RedrawOptions) -> Response:
+    source, style = own_album(album_id), services().styles[options.style]
+    drawing = Options(
+        options.max_side or source.max_side, options.format or source.format, options.faces or source.faces
+    )
+    rates: Rates = current_app.extensions["sakuga-rates"]
+    rates.count_album()
+    return _created(redraw.redraw_album(services(), source, style, drawing))
 
 
 @blueprint.get("/<album_id>")
@@ -220,6 +252,12 @@ def cancel_album(album_id: str) -> Response:
 def delete_album(album_id: str) -> Response:
     album = own_album(album_id)
     return Response(status=204) if walk_album(services(), album, Action.ERASE) else answer(album_body(album), 202)
+
+
+def _created(album: Album) -> Response:
+    response = answer(NewAlbumBody(**dict(album_body(album)), webhook_secret=album.secret), 201)
+    response.headers["Location"] = album_links(album).self
+    return response
 
 
 def _walked(album: Album, action: Action) -> Response:

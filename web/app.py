@@ -33,7 +33,7 @@ from shared.errors import (
 from shared.photos.formats import too_many_bytes
 from shared.services import Services
 from shared.settings import WEB_THREADS, Settings
-from web import albums, jobs, metrics, page, system
+from web import albums, jobs, metrics, page, previews, system
 from web.access import ask_for_key, identify, known_caller, payer, require_access
 from web.context import client_socket
 from web.forms import SpoolingRequest
@@ -77,7 +77,7 @@ def create_app(
     app.extensions["sakuga-queue-check"] = queue_check(services.settings)
     app.extensions["sakuga-writes-check"] = queue_check(services.settings, writes=True)
     app.extensions["sakuga-metrics"] = metrics.install(app, services)
-    for blueprint in (jobs.blueprint, albums.blueprint, system.blueprint, page.blueprint):
+    for blueprint in (jobs.blueprint, previews.blueprint, albums.blueprint, system.blueprint, page.blueprint):
         app.register_blueprint(blueprint)
     app.before_request(_refusing_foreign_names(services.settings))
     app.before_request(_refuse_cross_site)

@@ -64,12 +64,27 @@ _OPERATIONS: Final = {
     "Check which photos are missing": "查询还缺少哪些照片",
     "Convert a photo": "绘制一张照片",
     "Create an album": "新建相册",
+    "Creates another album of the same photos, which are not uploaded again. This takes an album that was created with "
+    "`keep_photos`, until its photos expire. They are added within seconds; until then, `pending` has `redraw`.": (
+        "用同一批照片新建一个相册，无需再次上传。原相册必须是以 `keep_photos` 创建的，并且照片尚未过期。"
+        "照片会在几秒内加入；在此之前，`pending` 中有 `redraw`。"
+    ),
     "Delete a job with its photo and picture": "删除任务及其照片和图片",
     "Delete an album with its photos and pictures": "删除相册及其全部照片和图片",
     "Download a style's preview picture": "下载风格的预览图",
     "Download all pictures as a ZIP archive": "把全部图片下载为 ZIP 压缩包",
+    "Download a preview": "下载一张预览图",
     "Download the picture": "下载图片",
+    "Draws the photo small in several styles, to choose from; together they take about as long as one picture. This is "
+    "a job like any other: it counts towards quotas, expires, and can be followed, canceled and deleted under "
+    "`/api/v1/jobs`. Its result is a ZIP archive of the previews.": (
+        "用多种风格把照片画成小图，供您挑选；全部画完所需的时间与画一张图片相当。"
+        "这也是一个普通的任务：计入配额，会过期，可以通过 `/api/v1/jobs` 跟踪、取消和删除。"
+        "其结果是包含全部预览图的 ZIP 压缩包。"
+    ),
+    "Draw an album in another style": "用另一种风格重画相册",
     "Get a job": "查询任务",
+    "Get a photo's previews": "查询照片的预览图",
     "Get an album": "查询相册",
     "Get queue and worker statistics": "查询队列和工作进程的统计数据",
     "Get the service's limits": "查询服务的各项限制",
@@ -77,6 +92,7 @@ _OPERATIONS: Final = {
     "List styles": "列出风格",
     "List your jobs, newest first": "列出您的任务，最新的在前",
     "Liveness check": "存活检查",
+    "Preview a photo in all styles": "预览照片的各种风格",
     "Prometheus metrics": "Prometheus 指标",
     "Readiness check": "就绪检查",
     "Rename an album": "重命名相册",
@@ -146,6 +162,12 @@ _FIELDS: Final = {
         "全部进程使用默认风格时的总速度；尚未测得时为 null。"
     ),
     "Cost: 10^9 multiply-adds per megapixel drawn.": "计算量：每绘制一百万像素所需的乘加次数，以 10^9 计。",
+    "A name from GET /styles, where `sumi` is short for `sumi-light`.": (
+        "GET /styles 返回的名称，其中 `sumi` 是 `sumi-light` 的简写。"
+    ),
+    "Default: that of the album.": "默认与原相册相同。",
+    "Keep the photos as long as their pictures, so that they can be drawn again.": ("照片与图片保留同样久，以便重画。"),
+    "Whether the photos are kept, and can be drawn again.": "照片是否保留，能否重画。",
     "Estimated seconds until all have finished; null if unknown.": "预计全部完成所需的秒数；未知时为 null。",
     "Estimated seconds until it is done; null if unknown.": "预计完成所需的秒数；未知时为 null。",
     "Extended with every photo that is added.": "每添加一张照片都会顺延。",
@@ -157,16 +179,22 @@ _FIELDS: Final = {
     ),
     "Measured on this service for one process; null until known.": "在本服务上测得的单进程速度；未知时为 null。",
     "Measured speed of one process, by style.": "各风格测得的单进程速度。",
+    "Names from GET /styles, separated by commas; omit for all light styles.": (
+        "GET /styles 返回的名称，以逗号分隔；省略则使用全部 light 风格。"
+    ),
+    "One for each style; empty until all are drawn.": "每种风格一张；全部画好之前为空。",
     "Photos per page.": "每页的照片数。",
     "Position in the queue: 1 is next, 0 is being converted.": "在队列中的位置：1 为下一个，0 为正在绘制。",
     "Remarks on the conversion, e.g. that only the first frame was used.": "关于绘制的备注，例如只使用了第一帧。",
     "SHA-256 digests of photos, in hex.": "照片的 SHA-256 摘要，十六进制。",
     "Share of the photos that have finished.": "已处理完毕的照片所占的比例。",
     "Stable error code; listed in the documentation.": "固定不变的错误代码，见文档中的列表。",
+    "The URL of a JPEG of up to 256 pixels on its longest side.": "JPEG 图片的 URL，最长边不超过 256 像素。",
     "The code of an error, or `hidden`.": "错误代码，或 `hidden`。",
     "The secret that signs its webhook (Standard Webhooks); shown only once.": (
         "为其 webhook 签名的密钥（Standard Webhooks），只显示这一次。"
     ),
+    "The styles of previews; empty for a picture.": "预览图的各种风格；普通图片为空。",
     "True once canceled; a running job stops at its next stage.": "取消后为 true；正在运行的任务会在下一阶段停止。",
     "What is left of the quota until midnight UTC; null if unlimited.": (
         "到 UTC 零点为止剩余的配额；没有限制时为 null。"
@@ -191,12 +219,16 @@ _MODELS: Final = {
     "A caller's jobs, newest first.": "调用者的任务，最新的在前。",
     "A new album.": "新建的相册。",
     "A photo of an album: its job, or why it was rejected.": "相册中的一张照片：对应的任务，或被拒绝的原因。",
+    "A photo as a style would draw it.": "一种风格画出的照片小样。",
     "A style and its weights.": "一种风格及其模型权重。",
     "All photos of an album have finished.": "相册的全部照片已处理完毕。",
     "An album's photos, in the order they were added.": "相册中的照片，按添加顺序排列。",
     "An error, following RFC 9457.": "符合 RFC 9457 的错误。",
     "Many photos and their conversion.": "多张照片及其绘制情况。",
     "One photo and its conversion.": "一张照片及其绘制情况。",
+    "One photo and its previews, which are drawn in one job; its result is a ZIP archive of them.": (
+        "一张照片及其预览图，由同一个任务画出；任务的结果是包含这些预览图的 ZIP 压缩包。"
+    ),
     "Photos by state; rejected ones count as failed.": "各状态的照片数；被拒绝的照片计为失败。",
     "Queue and worker statistics.": "队列和工作进程的统计数据。",
     "Readiness, by component.": "各组件的就绪情况。",

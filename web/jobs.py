@@ -17,7 +17,7 @@ from shared.errors import (
     NotAPhotoError,
     NotReadyError,
 )
-from shared.jobs.record import Job, ResultInfo, State
+from shared.jobs.record import ENDED, Job, ResultInfo, State
 from shared.photos.formats import Format
 from shared.usecases.jobs import erase
 from shared.usecases.submit import Order, submit
@@ -41,7 +41,10 @@ _ONE_CALL = (
     "Without `format`, `Accept` chooses the format, too (`image/png`). Clients that like JSON as much (`*/*`) get the "
     "job."
 )
-_WAIT_HEADER = {"Prefer": f"`wait=20` waits up to 20 seconds for the job to finish; the maximum is {MAX_WAIT_S}"}
+WAIT_HEADER = {"Prefer": f"`wait=20` waits up to 20 seconds for the job to finish; the maximum is {MAX_WAIT_S}"}
+IDEMPOTENCY_HEADER = {
+    "Idempotency-Key": "Any string of up to 255 characters; the same key and photo return the same job"
+}
 
 
 @blueprint.post("")
@@ -52,19 +55,16 @@ _WAIT_HEADER = {"Prefer": f"`wait=20` waits up to 20 seconds for the job to fini
     takes=Takes.PHOTO,
     answers={202: JobBody, 200: (JobBody, "image/*")},
     problems=(400, 406, 409, 410, 413, 415, 422, 503),
-    headers={
-        **_WAIT_HEADER,
-        "Idempotency-Key": "Any string of up to 255 characters; the same key and photo return the same job",
-    },
+    headers=WAIT_HEADER | IDEMPOTENCY_HEADER,
     sends={202: ("Location", "Retry-After"), 200: ("Location",)},
     access=Access.SUBMIT,
 )
 def create_job(options: JobOptions) -> Response:
     picture = _preferred_picture(options)
-    with _uploaded_photo() as photo:
+    with uploaded_photo() as photo:
         job = submit(services(), photo, _order(options, picture or options.format))
     asked_s = preferred_wait_s()
-    job, has_waited = _wait(job, MAX_WAIT_S if picture and asked_s is None else asked_s or 0)
+    job, has_waited = wait(job, MAX_WAIT_S if picture and asked_s is None else asked_s or 0)
     if picture and job.ended:
         response = _picture_response(job)
         response.headers["Content-Location"] = job_links(job.id).result
@@ -72,7 +72,7 @@ def create_job(options: JobOptions) -> Response:
         response = _job_response(job, 200 if job.ended and has_waited else 202)
     response.headers["Location"] = job_links(job.id).self
     response.vary.add("Accept")
-    return _with_applied_wait(response, asked_s if has_waited else None)
+    return with_applied_wait(response, asked_s if has_waited else None)
 
 
 @blueprint.get("")
@@ -90,13 +90,13 @@ def list_jobs(options: PageOptions) -> Response:
     "Get a job",
     answers={200: JobBody, 304: None},
     problems=(404, 412),
-    headers=_WAIT_HEADER,
+    headers=WAIT_HEADER,
     access=Access.READ,
 )
 def get_job(job_id: str) -> Response:
     asked_s = preferred_wait_s()
-    job, has_waited = _wait(own_job(job_id), asked_s or 0)
-    response = _with_applied_wait(_job_response(job, 200), asked_s if has_waited else None)
+    job, has_waited = wait(own_job(job_id), asked_s or 0)
+    response = with_applied_wait(_job_response(job, 200), asked_s if has_waited else None)
     response.add_etag(weak=True)
     response.headers["Cache-Control"] = "no-cache"
     return cast("Response", response.make_conditional(request))
@@ -106,13 +106,13 @@ def get_job(job_id: str) -> Response:
 @operation(
     "Download the picture",
     options=ResultOptions,
-    answers={200: "image/*", 206: "image/*", 303: None, 304: None},
+    answers={200: ("image/*", "application/zip"), 206: "image/*", 303: None, 304: None},
     problems=(404, 409, 410, 412, 416, 422),
     access=Access.READ,
 )
 def get_result(job_id: str, options: ResultOptions) -> Response:
     job = own_job(job_id)
-    result, disposition = _require_result(job), _disposition(job, download=options.download)
+    result, disposition = require_result(job), _disposition(job, download=options.download)
     if url := services().store.url(job.result_key, disposition=disposition, content_type=result.content_type):
         return cast("Response", redirect(url, 303))
     return _picture_response(job, download=options.download)
@@ -171,18 +171,19 @@ def _order(options: JobOptions, picture_format: Format) -> Order:
         style=options.style or services().default_style,
         options=Options(options.max_side, picture_format, options.faces),
         caller=caller_id(),
-        idempotency_key=_idempotency_key(),
+        idempotency_key=idempotency_key(),
     )
 
 
-def _idempotency_key() -> str | None:
+def idempotency_key() -> str | None:
+    """Return the Idempotency-Key of this request, if it has one."""
     key = request.headers.get("Idempotency-Key", "").strip().strip('"')
     if len(key) > 255:  # noqa: PLR2004  the documented limit
         raise InvalidValueError("Idempotency-Key may be at most 255 characters long.")
     return key or None
 
 
-def _uploaded_photo() -> BinaryIO:
+def uploaded_photo() -> BinaryIO:
     """Return the photo of this request: the multipart field `photo` or the body itself."""
     if request.mimetype == "multipart/form-data":
         return _only_photo(request.files.getlist("photo"))
@@ -200,7 +201,7 @@ def _only_photo(uploads: list[FileStorage]) -> BinaryIO:
     return cast("BinaryIO", uploads[0].stream)
 
 
-def _wait(job: Job, seconds: int) -> tuple[Job, bool]:
+def wait(job: Job, seconds: int) -> tuple[Job, bool]:
     """Wait for the end of a job; return whether there was something to wait for, and a free slot."""
     slot = acquire_slot() if seconds else None
     if slot is None:
@@ -211,7 +212,8 @@ def _wait(job: Job, seconds: int) -> tuple[Job, bool]:
         slot.release()
 
 
-def _with_applied_wait(response: Response, wait_s: int | None) -> Response:
+def with_applied_wait(response: Response, wait_s: int | None) -> Response:
+    """Tell the client for how long it has waited at most, if it has."""
     if wait_s:
         response.headers["Preference-Applied"] = f"wait={wait_s}"
     return response
@@ -219,7 +221,7 @@ def _with_applied_wait(response: Response, wait_s: int | None) -> Response:
 
 def _picture_response(job: Job, *, download: bool = False) -> Response:
     """Answer with the picture itself; raises what `_require_result` does, or that it is gone."""
-    result = _require_result(job)
+    result = require_result(job)
     with services().store.open(job.result_key) as file:
         data = BytesIO(file.read())
     response = send_file(data, result.content_type, etag=result.sha256, conditional=True, max_age=0)
@@ -230,10 +232,15 @@ def _picture_response(job: Job, *, download: bool = False) -> Response:
 
 def _disposition(job: Job, *, download: bool) -> str:
     kind = "attachment" if download else "inline"
-    return f'{kind}; filename="sakuga-{job.id[:8]}.{job.format.extension}"'
+    return f'{kind}; filename="sakuga-{job.id[:8]}.{job.extension}"'
 
 
-def _require_result(job: Job) -> ResultInfo:
+def require_result(job: Job) -> ResultInfo:
+    """Return the result of a job.
+
+    Raises:
+        SakugaError: why there is none.
+    """
     if job.result:
         return job.result
     match job.state:
@@ -249,9 +256,13 @@ def _require_result(job: Job) -> ResultInfo:
 
 
 def _job_response(job: Job, status: int) -> Response:
-    body = job_body(job)
+    return job_answer(job_body(job), status)
+
+
+def job_answer(body: JobBody, status: int) -> Response:
+    """Answer with a job, and when to ask again if it goes on."""
     response = answer(body, status)
-    if not job.ended:
+    if body.state not in ENDED:
         response.headers["Retry-After"] = str(_retry_after_s(body.eta_s))
     return response
 

@@ -65,6 +65,12 @@ CHINESE: Final = {
         "服务器上的照片和图片都会被删除，您已保存的图片不受影响。"
     ),
     "Keep it": "保留",
+    "Keep the photos of an album as long as its pictures, so that they can be drawn in another style.": (
+        "相册的照片与图片保留同样久，以便换一种风格重画。"
+    ),
+    "The photos are kept as long as the pictures. Draw them in another style:": (
+        "照片会与图片保留同样久，可以换一种风格重画："
+    ),
     "Large": "大",
     "Licence of the weights: {licence}": "模型权重许可证：{licence}",
     "Medium": "中",

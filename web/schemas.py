@@ -43,6 +43,21 @@ class JobOptions(BaseModel):
     ] = Faces.AUTO
 
 
+class PreviewsOptions(BaseModel):
+    """Options of previews."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    styles: Annotated[
+        str | None,
+        Field(
+            max_length=2000,
+            description="Names from GET /styles, separated by commas; omit for all light styles.",
+            examples=["hinata,sumi"],
+        ),
+    ] = None
+
+
 class PageOptions(BaseModel):
     """A page of a list."""
 
@@ -81,6 +96,7 @@ class JobBody(BaseModel):
     id: str
     state: State
     style: str
+    styles: Annotated[list[str], Field(description="The styles of previews; empty for a picture.")]
     max_side: int
     format: Format
     faces: Faces
@@ -121,6 +137,23 @@ class JobBody(BaseModel):
         )
 
 
+class PreviewBody(BaseModel):
+    """A photo as a style would draw it."""
+
+    style: str
+    url: Annotated[str, Field(description="The URL of a JPEG of up to 256 pixels on its longest side.")]
+
+
+class PreviewsBody(JobBody):
+    """One photo and its previews, which are drawn in one job; its result is a ZIP archive of them."""
+
+    previews: Annotated[list[PreviewBody], Field(description="One for each style; empty until all are drawn.")] = []
+
+    @classmethod
+    def showing(cls, job: JobBody, previews: list[PreviewBody]) -> Self:
+        return cls(**job.model_dump(), previews=previews)
+
+
 class JobPage(BaseModel):
     """A caller's jobs, newest first."""
 
@@ -136,6 +169,25 @@ class AlbumOptions(JobOptions):
         str | None,
         Field(max_length=2000, description="A URL to notify when all photos have finished."),
     ] = None
+
+    keep_photos: Annotated[
+        bool, Field(description="Keep the photos as long as their pictures, so that they can be drawn again.")
+    ] = False
+
+
+class RedrawOptions(BaseModel):
+    """How an album is drawn again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    style: Annotated[
+        str, Field(description="A name from GET /styles, where `sumi` is short for `sumi-light`.", examples=["yoi"])
+    ]
+    max_side: Annotated[
+        int | None, Field(ge=MAX_SIDE_MIN, le=MAX_SIDE_MAX, description="Default: that of the album.")
+    ] = None
+    format: Annotated[Format | None, Field(description="Default: that of the album.")] = None
+    faces: Annotated[Faces | None, Field(description="Default: that of the album.")] = None
 
 
 class AlbumName(BaseModel):
@@ -177,6 +229,7 @@ class AlbumLinks(BaseModel):
     archive: str
     check: str
     retry: str
+    redraw: str
     cancel: str
 
 
@@ -200,6 +253,7 @@ class AlbumBody(BaseModel):
     max_side: int
     format: Format
     faces: Faces
+    keep_photos: Annotated[bool, Field(description="Whether the photos are kept, and can be drawn again.")]
     counts: Counts
     progress: Annotated[float, Field(ge=0, le=1, description="Share of the photos that have finished.")]
     eta_s: Annotated[float | None, Field(description="Estimated seconds until all have finished; null if unknown.")]

@@ -29,7 +29,7 @@ from shared.usecases.albums import notify_finished
 from shared.usecases.dispatch import dispatch
 from shared.usecases.maintenance import Reconciliation, expire_due
 from shared.usecases.recovery import resend_lost
-from shared.usecases.walks import Walking
+from shared.usecases.walking import Walking
 from shared.webhooks.outbox import LOOK_S
 from worker import process_time, tasks
 from worker.model_loader import loader_for
@@ -214,7 +214,10 @@ def _add_task(app: Celery, node: Node) -> None:
     def convert(self: Task, job_id: str) -> None:
         process_time.arm()
         try:
-            pause_s = tasks.convert(job_id, node.services, node.models.engine, worker=node.name)
+            models = node.models
+            pause_s = tasks.convert(
+                job_id, node.services, models.engine, worker=node.name, is_prepared=models.is_prepared
+            )
         except RedisError as error:
             log.warning("failed to write a job's record; requeueing the job", job_id=job_id, error=str(error))
             time.sleep(RETRY_DELAY_S)  # nothing else could be done meanwhile

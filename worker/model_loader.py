@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from shared.drawing import no_faces
 from shared.engines import EngineName
 from shared.errors import EngineError, WeightsError
 from shared.photos.formats import MAX_SIDE_DEFAULT
-from shared.pipeline import no_faces
 from shared.settings import Settings
 from shared.styles import Style
 from worker.engines.artefacts import Artefacts, open_artefact
@@ -82,6 +82,21 @@ class ModelLoader:
         gc.collect()
         gc.freeze()
         log.info("engine prepared", style=name, engine=engine)
+
+    def is_prepared(self, name: str) -> bool:
+        """Return whether a style's engine needs nothing to be built on this machine first, which takes a while.
+
+        Raises:
+            SakugaError: there is no such style.
+        """
+        self._drop_changed()
+        if name in self._engines:
+            return True
+        style = self._styles[name]
+        first, *others = self._engines_for(style)
+        if first is EngineName.TORCH:  # which draws with the weights themselves
+            return True
+        return any(self._artefacts.has(style, one) for one in (first, *others) if one is not EngineName.TORCH)
 
     def engine(self, name: str) -> DrawingEngine:
         """The warmed engine of a style, made when this process first asks for it.

@@ -5,9 +5,10 @@ of the queue.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from time import monotonic
 
@@ -16,7 +17,8 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from redis.exceptions import RedisError
 
 from shared import pipeline
-from shared.conversion import MIN_PIXELS, Options, Stage, decoding_limit_s, result_key
+from shared.conversion import MIN_PIXELS, Options, Stage, decoding_limit_s, previews_key, result_key
+from shared.drawing import Engine
 from shared.errors import (
     CanceledError,
     NewerRecordError,
@@ -29,7 +31,7 @@ from shared.errors import (
 )
 from shared.jobs.record import Job, ResultInfo
 from shared.photos.formats import Header
-from shared.pipeline import Engine, Picture
+from shared.pipeline import Picture
 from shared.services import Services
 from shared.storage.base import MissingObjectError
 from shared.usecases.dispatch import claim
@@ -41,8 +43,15 @@ NEWER_PAUSE_S = 10.0  # before a job with a record of a newer release is tried a
 log = structlog.get_logger()
 
 
-def convert(job_id: str, services: Services, engine_of: Callable[[str], Engine], *, worker: str = "") -> float | None:
-    """Run one attempt at a job by the node `worker`.
+def convert(
+    job_id: str,
+    services: Services,
+    engine_of: Callable[[str], Engine],
+    *,
+    worker: str = "",
+    is_prepared: Callable[[str], bool] = lambda _: True,
+) -> float | None:
+    """Run one attempt at a job by the node `worker`; previews wait until all of their styles are prepared there.
 
     Returns the delay in seconds before a retry, if there should be one.
 
@@ -50,16 +59,24 @@ def convert(job_id: str, services: Services, engine_of: Callable[[str], Engine],
         RedisError: the record could not be written; the job stays with the queue.
     """
     try:
-        return _convert(job_id, services, engine_of, worker)
+        return _convert(job_id, services, engine_of, worker, is_prepared)
     except NewerRecordError:
         log.warning("job record written by a newer release; requeueing the job", job_id=job_id)
         return NEWER_PAUSE_S
 
 
-def _convert(job_id: str, services: Services, engine_of: Callable[[str], Engine], worker: str) -> float | None:
+def _convert(
+    job_id: str,
+    services: Services,
+    engine_of: Callable[[str], Engine],
+    worker: str,
+    is_prepared: Callable[[str], bool],
+) -> float | None:
     job = claim(services, job_id, worker)
     if job is None:
         return None
+    if job.styles:
+        engine_of = _if_all_prepared(job.styles, engine_of, is_prepared)
     with structlog.contextvars.bound_contextvars(job_id=job.id, attempt=job.attempts):
         try:
             return _attempt(job, services, engine_of)
@@ -102,6 +119,9 @@ def _fail(job: Job, error: SakugaError, services: Services) -> float | None:
 def _convert_claimed(job: Job, services: Services, engine_of: Callable[[str], Engine]) -> None:
     if _reuse_cached_result(job, services):
         return
+    if job.styles:
+        _commit(*_drawn_previews(job, services, engine_of), services)
+        return
     engine, key = _engine_and_key(job, services, engine_of)
     if key != job.result_key:
         job = services.attempts.set_result_key(job, key)
@@ -114,13 +134,48 @@ def _convert_claimed(job: Job, services: Services, engine_of: Callable[[str], En
             engine,
             services.limits,
             checkpoint=_ProgressReporter(job, services),
-            decoding=lambda header: _limited(header, services),
+            decoding=partial(_limited, services),
         )
+    _commit(job, picture, services)
+
+
+def _commit(job: Job, picture: Picture, services: Services) -> None:
     with _acquire_result(job, services):
         picture = replace(picture, data=_kept(job, picture.data, services))
         done = services.attempts.succeed(job, _described(job, picture), timings=picture.timings, notes=picture.notes)
     _learn(done, picture, services)
     log.info("conversion succeeded", **picture.timings)
+
+
+def _drawn_previews(job: Job, services: Services, engine_of: Callable[[str], Engine]) -> tuple[Job, Picture]:
+    """Return the previews in the styles as they are now, and the job with the key of these."""
+    while True:
+        styles = [services.styles[name] for name in job.styles]
+        with services.store.open(job.photo_key) as photo:
+            picture = pipeline.preview(
+                photo,
+                job.styles,
+                engine_of,
+                services.limits,
+                checkpoint=_ProgressReporter(job, services),
+                decoding=partial(_limited, services),
+            )
+        if styles == [services.styles[name] for name in job.styles]:  # otherwise they may be of either
+            key = previews_key(job.caller, job.photo.sha256, [style.digest for style in styles])
+            return (job if key == job.result_key else services.attempts.set_result_key(job, key)), picture
+
+
+def _if_all_prepared(
+    styles: Collection[str], engine_of: Callable[[str], Engine], is_prepared: Callable[[str], bool]
+) -> Callable[[str], Engine]:
+    """Give a job back while styles are being prepared: a photo and its style are worth a wait, previews are not."""
+
+    def engine(style: str) -> Engine:
+        if not all(map(is_prepared, styles)):
+            raise UnavailableError("The styles are still being prepared on this machine.")
+        return engine_of(style)
+
+    return engine
 
 
 def _engine_and_key(job: Job, services: Services, engine_of: Callable[[str], Engine]) -> tuple[Engine, str]:
@@ -140,7 +195,7 @@ def _options(job: Job) -> Options:
 
 
 @contextmanager
-def _limited(header: Header, services: Services) -> Iterator[None]:
+def _limited(services: Services, header: Header) -> Iterator[None]:
     """Limit what decoding takes of memory and of processor time."""
     with process_memory.limit_growth(services.limits.decoding_bytes), process_time.limit(decoding_limit_s(header)):
         yield
@@ -148,7 +203,7 @@ def _limited(header: Header, services: Services) -> Iterator[None]:
 
 def _kept(job: Job, data: bytes, services: Services) -> bytes:
     """Store a picture and return it; if another attempt or engine was first, return that picture instead."""
-    if services.store.put_new(job.result_key, data, content_type=job.format.content_type):
+    if services.store.put_new(job.result_key, data, content_type=job.content_type):
         return data
     with services.store.open(job.result_key) as there:
         return there.read()
@@ -175,9 +230,10 @@ class _ProgressReporter:
 
 def _learn(job: Job, picture: Picture, services: Services) -> None:
     """Update the measured pace and the accuracy of estimates."""
-    took_ms = 1000 * sum(picture.timings[f"{stage}_s"] for stage in (Stage.GENERATE, Stage.POSTPROCESS))
-    pixels = max(MIN_PIXELS, picture.width * picture.height)  # as admitted, whatever the size at which it was drawn
-    services.estimates.record_pace(job.style, took_ms / (pixels / 1e6))
+    if not job.styles:  # which draw in many at once
+        took_ms = 1000 * sum(picture.timings[f"{stage}_s"] for stage in (Stage.GENERATE, Stage.POSTPROCESS))
+        pixels = max(MIN_PIXELS, picture.width * picture.height)  # as admitted, whatever the size at which it was drawn
+        services.estimates.record_pace(job.style, took_ms / (pixels / 1e6))
     finished_at = job.finished_at or job.created_at
     services.estimates.record_eta_error(job.initial_eta_s, finished_at - job.created_at)
     services.estimates.record_slowdown(job.work_ms, 1000 * (finished_at - (job.started_at or finished_at)))
@@ -223,7 +279,7 @@ def _described(job: Job, picture: Picture) -> ResultInfo:
         height=picture.height,
         bytes=len(picture.data),
         sha256=hashlib.sha256(picture.data).hexdigest(),
-        content_type=job.format.content_type,
+        content_type=job.content_type,
     )
 
 

@@ -114,6 +114,28 @@ def convert(
 
 
 @click.command()
+@click.argument("photo", metavar="PHOTO", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option(
+    "-o",
+    "--output",
+    "output",
+    metavar="DIR|FILE",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="File for the sheet (.jpg, .png or .webp), or a folder for it.",
+)
+@click.option(
+    "-s", "--style", "styles", metavar="STYLE", multiple=True, help="Can be repeated. Default: all light styles."
+)
+@plain_errors
+def preview(photo: Path, output: Path, styles: tuple[str, ...]) -> None:
+    """Draw a photo small in several styles, side by side, to choose one. Needs no server."""
+    from cli.preview import preview as draw_sheet
+
+    draw_sheet(photo, _place(output, (photo,), None), styles, load_settings(), err)
+
+
+@click.command()
 @click.argument("photos", metavar="PHOTO|DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @server_options
 @picture_options

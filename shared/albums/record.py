@@ -31,6 +31,8 @@ class Album(BaseModel):
     expires_at: float  # moves with every photo that is added
     webhook: str | None = None  # the URL to notify when all its photos have finished
     secret: str | None = None  # signs the notifications
+    keep_photos: bool = False  # as long as their pictures, to draw them again
+    source: str | None = None  # the album whose photos are drawn again in this one
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Walks through albums that are too large for a request: all of their photos are canceled, erased or retried.
+"""Walks through albums that are too large for a request: all of their photos are canceled, erased, retried or redrawn.
 
 They wait in Redis until a worker node walks them (`shared.usecases.walks`).
 """
@@ -25,6 +25,7 @@ class Action(StrEnum):
     CANCEL = "cancel"
     ERASE = "erase"
     RETRY = "retry"
+    REDRAW = "redraw"  # of another album: its photos are added to this one
 
 
 _OPPOSITES: Final = {Action.CANCEL: Action.RETRY, Action.RETRY: Action.CANCEL}

@@ -75,6 +75,7 @@ class Job(BaseModel):
     state: State = State.QUEUED
     claim: str | None = None
     style: str
+    styles: tuple[str, ...] = ()  # of previews, which are drawn instead of a picture; `style` is the first
     max_side: int
     format: Format
     faces: Faces = Faces.AUTO
@@ -94,6 +95,7 @@ class Job(BaseModel):
     expires_at: float
     photo: PhotoInfo
     photo_key: str
+    keep_photo: bool = False  # as long as the picture
     result_key: str
     pixels: int
     work_ms: int
@@ -107,6 +109,15 @@ class Job(BaseModel):
     @property
     def ended(self) -> bool:
         return self.state in ENDED
+
+    @property
+    def content_type(self) -> str:
+        """The type of its result: a picture or, of previews, an archive of them."""
+        return "application/zip" if self.styles else self.format.content_type
+
+    @property
+    def extension(self) -> str:
+        return "zip" if self.styles else self.format.extension
 
     @property
     def is_quarantined(self) -> bool:

@@ -1,4 +1,4 @@
-"""The stored objects that a job still needs: its photo until it has a picture, and longer in quarantine."""
+"""The stored objects that a job still needs: its photo until it has a picture, or longer if it is to be kept."""
 
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ class JobReferences(Observer):
         """Release the photo of a job that has its picture, and everything of an erased job."""
         if change.after is None:
             expire_now(pipe, *change.job.references)
-        elif change.ends and change.after.result:
+        elif change.ends and change.after.result and not change.after.keep_photo:
             expire_now(pipe, change.after.photo_reference)
         elif change.ends and change.after.is_quarantined:
             expire_at(pipe, change.after.photo_reference, change.after.expires_at)

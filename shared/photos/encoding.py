@@ -1,6 +1,8 @@
 """Writing pictures, without any metadata."""
 
 import io
+import zipfile
+from collections.abc import Mapping
 
 from PIL import Image
 
@@ -22,4 +24,13 @@ def encode(rgb: Rgb, alpha: Alpha | None, picture_format: Format) -> bytes:
             image.save(buffer, "PNG", compress_level=6)
         case Format.WEBP:
             image.save(buffer, "WEBP", quality=90, method=4, exact=True)
+    return buffer.getvalue()
+
+
+def archive(pictures: Mapping[str, bytes]) -> bytes:
+    """Put pictures into a ZIP archive under their names; the same pictures make the same bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as opened:
+        for name, data in pictures.items():
+            opened.writestr(zipfile.ZipInfo(name), data)  # without the time
     return buffer.getvalue()

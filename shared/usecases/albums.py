@@ -13,8 +13,16 @@ from shared.styles import Style
 from shared.webhooks.messages import Message, event, new_secret
 
 
-def start_album(
-    services: Services, caller: str, name: str | None, style: Style, options: Options, *, webhook: str | None = None
+def start_album(  # noqa: PLR0913  all but the first are what the caller chose
+    services: Services,
+    caller: str,
+    name: str | None,
+    style: Style,
+    options: Options,
+    *,
+    webhook: str | None = None,
+    keep_photos: bool = False,
+    source: str | None = None,
 ) -> Album:
     """Create an album without photos.
 
@@ -37,6 +45,8 @@ def start_album(
             expires_at=now + services.settings.ttl_s,
             webhook=services.webhooks.require_url(webhook) if webhook else None,
             secret=new_secret() if webhook else None,
+            keep_photos=keep_photos,
+            source=source,
         )
     )
 

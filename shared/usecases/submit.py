@@ -8,7 +8,16 @@ from typing import BinaryIO
 from redis.exceptions import RedisError
 
 from shared.callers.api_keys import PUBLIC_ID
-from shared.conversion import MIN_PIXELS, Options, cost_pixels, decoding_ms, result_key, working_pixels
+from shared.conversion import (
+    MIN_PIXELS,
+    PREVIEWS_DRAWN_AT,
+    Options,
+    cost_pixels,
+    decoding_ms,
+    previews_key,
+    result_key,
+    working_pixels,
+)
 from shared.errors import SakugaError
 from shared.files import stream_sha256
 from shared.jobs.record import Job, Lane, PhotoInfo, new_id
@@ -33,6 +42,8 @@ class Order:
     name: str | None = None
     job_id: str | None = None
     sha256: str | None = None  # of the photo, where that is known already
+    keep_photo: bool = False
+    styles: tuple[str, ...] = ()  # for previews instead of a picture; `style` is the first
 
 
 def submit(services: Services, photo: BinaryIO, order: Order) -> Job:
@@ -43,19 +54,19 @@ def submit(services: Services, photo: BinaryIO, order: Order) -> Job:
     Raises:
         SakugaError: why it is rejected; nothing of it is left behind.
     """
-    style = services.styles[order.style]
+    styles = [services.styles[name] for name in order.styles or (order.style,)]
     header = inspect(photo, services.limits)
     photo.seek(0)
     sha256 = order.sha256 or stream_sha256(photo)
-    idempotency = _idempotency(order, style, sha256)
+    idempotency = _idempotency(order, styles, sha256)
     if idempotency and (earlier := services.jobs.find_by_idempotency_key(order.caller, idempotency)):
         return earlier
-    pixels = cost_pixels(header, order.options.max_side)
+    pixels = cost_pixels(header, order.options.max_side, pictures=len(styles))
     info = PhotoInfo(width=header.width, height=header.height, bytes=photo.seek(0, 2), sha256=sha256)
     job_id = order.job_id or new_id()
     with services.quotas.reserve(order.caller, pixels, job_id) as reservation:
         services.admission.admit(order.lane, pixels, caller=order.caller, album=order.album)
-        job = _new_job(services, order, style, header, job_id=job_id, photo=info, pixels=pixels)
+        job = _new_job(services, order, styles, header, job_id=job_id, photo=info, pixels=pixels)
         with services.references.acquire(job.photo_reference, until=job.expires_at):
             services.store.put(job.photo_key, photo, content_type="application/octet-stream")
         reservation.committed = True
@@ -66,15 +77,17 @@ def submit(services: Services, photo: BinaryIO, order: Order) -> Job:
 
 
 def _new_job(
-    services: Services, order: Order, style: Style, header: Header, *, job_id: str, photo: PhotoInfo, pixels: int
+    services: Services, order: Order, styles: list[Style], header: Header, *, job_id: str, photo: PhotoInfo, pixels: int
 ) -> Job:
     now = services.clock.now()
-    drawn = max(MIN_PIXELS, working_pixels((header.width, header.height), order.options.max_side))
-    work_ms = services.estimates.estimate_ms(style, drawn / 1e6) + decoding_ms(header)
+    side = PREVIEWS_DRAWN_AT if order.styles else order.options.max_side
+    drawn = max(MIN_PIXELS, working_pixels((header.width, header.height), side))
+    work_ms = services.estimates.estimate_ms(styles, drawn / 1e6) + decoding_ms(header)
     job = Job(
         id=job_id,
         caller=order.caller,
-        style=style.name,
+        style=styles[0].name,
+        styles=tuple(style.name for style in styles) if order.styles else (),
         max_side=order.options.max_side,
         format=order.options.format,
         faces=order.options.faces,
@@ -85,12 +98,19 @@ def _new_job(
         expires_at=now + services.settings.ttl_s,
         photo=photo,
         photo_key=f"{order.caller}/photos/{photo.sha256}",
-        result_key=result_key(order.caller, photo.sha256, style.digest, order.options),
+        keep_photo=order.keep_photo,
+        result_key=_result_key(order, styles, photo),
         pixels=pixels,
         work_ms=work_ms,
         ticket_ms=services.lanes.ticket(order.lane, work_ms),
     )
     return job.model_copy(update={"initial_eta_s": services.estimates.estimate(job).eta_s})
+
+
+def _result_key(order: Order, styles: list[Style], photo: PhotoInfo) -> str:
+    if order.styles:
+        return previews_key(order.caller, photo.sha256, [style.digest for style in styles])
+    return result_key(order.caller, photo.sha256, styles[0].digest, order.options)
 
 
 def _enter(services: Services, job: Job, idempotency: Idempotency | None) -> Job:
@@ -108,8 +128,10 @@ def _enter(services: Services, job: Job, idempotency: Idempotency | None) -> Job
     return job
 
 
-def _idempotency(order: Order, style: Style, photo_sha256: str) -> Idempotency | None:
+def _idempotency(order: Order, styles: list[Style], photo_sha256: str) -> Idempotency | None:
     if order.idempotency_key is None:
         return None
-    parts = (photo_sha256, style.name, *order.options.values)
+    names = [style.name for style in styles]
+    kind = ["previews"] if order.styles else []
+    parts = (photo_sha256, *names, *order.options.values, *kind)
     return Idempotency(order.idempotency_key, hashlib.sha256("\n".join(parts).encode()).hexdigest())

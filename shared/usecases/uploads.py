@@ -166,6 +166,7 @@ def _add(services: Services, album: Album, item: Item, before: Item | None, phot
         name=item.name,
         job_id=item.job_id,
         sha256=item.sha256,
+        keep_photo=album.keep_photos,
     )
     pending = Item(item.name, item.job_id)  # written first: a crash in between leaves no job without a name
     try:

@@ -605,3 +605,31 @@ def barriers(page: Page) -> list[str]:
     page.evaluate(AXE.read_text())
     found = page.evaluate("axe.run()")["violations"]
     return [f"{one['id']}: {[node['html'] for node in one['nodes']]}" for one in found]
+
+
+def test_an_album_that_keeps_its_photos_is_drawn_in_another_style_without_sending_them(
+    page: Page, folder: Path
+) -> None:
+    page.get_by_role("checkbox", name="Keep the photos of an album").check()
+    choose_files(page, photos_of(folder, 2))
+    expect_over(page, "All 2 pictures are done")
+    first, names = page.url, names_shown(page)
+    expect(page.get_by_text("The photos are kept as long as the pictures.")).to_be_visible()
+    expect(page.locator("#redraw").get_by_role("button", name="Hinata")).to_be_hidden()
+    sent = names_sent(page)
+    page.locator("#redraw").get_by_role("button", name="Sumi").click()
+    page.wait_for_url(lambda url: url != first)
+    expect_over(page, "All 2 pictures are done")
+    expect(page.locator("#album-look")).to_contain_text("Sumi")
+    assert (names_shown(page), sent) == (names, [])
+    tile(page, names[0]).click()
+    expect(page.locator("#viewer").get_by_alt_text("Before: the photo")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.go_back()
+    expect(page.locator("#album-look")).to_contain_text("Hinata")
+
+
+def test_an_album_that_does_not_keep_its_photos_offers_no_other_style(page: Page, folder: Path) -> None:
+    choose_files(page, photos_of(folder, 2))
+    expect_over(page, "All 2 pictures are done")
+    expect(page.locator("#redraw")).to_be_hidden()

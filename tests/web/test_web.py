@@ -631,6 +631,9 @@ def test_headers_are_described_where_they_are_sent(client: FlaskClient) -> None:
         (JOBS, "post", "200"): {"Location"},
         (JOBS, "post", "202"): {"Location", "Retry-After"},
         ("/api/v1/albums", "post", "201"): {"Location"},
+        ("/api/v1/albums/{album_id}/redraw", "post", "201"): {"Location"},
+        ("/api/v1/previews", "post", "200"): {"Location"},
+        ("/api/v1/previews", "post", "202"): {"Location", "Retry-After"},
     }
     album = "/api/v1/albums/{album_id}"
     assert "Location" not in document["paths"][f"{album}/photos"]["post"]["responses"]["202"]["description"]

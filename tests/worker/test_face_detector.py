@@ -12,12 +12,13 @@ from PIL import Image
 from structlog.testing import capture_logs
 
 from shared.conversion import Faces, Options
+from shared.drawing import ProgressCallback, Tensor
 from shared.engines import EngineName
 from shared.errors import EngineError, SakugaError, UnavailableError, WeightsError
 from shared.photos.decoding import Rgb, decode
 from shared.photos.formats import Format, Limits
 from shared.photos.sizes import drawn_side
-from shared.pipeline import ProgressCallback, Tensor, convert, to_draw
+from shared.pipeline import convert, to_draw
 from shared.settings import Settings
 from shared.small_faces import are_small
 from shared.styles import BUNDLED_WEIGHTS, Size, Styles

@@ -61,6 +61,10 @@ class Artefacts:
             raise _no_place(error) from error
         return place
 
+    def has(self, style: Style, name: EngineName) -> bool:
+        """Return whether `get` would return at once."""
+        return _is_whole(self._folder / _key(style, name))
+
     def _build(self, style: Style, name: EngineName, place: Path) -> None:
         log.info("building an engine's artefact", style=style.name, engine=name)
         for left in self._folder.glob(f".{place.name}-*"):  # by a builder that was killed: the lock is ours

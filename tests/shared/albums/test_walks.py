@@ -13,7 +13,7 @@ from shared.jobs.record import State
 from shared.redis_keys import EXPIRY, WALKS
 from shared.services import Services
 from shared.usecases import walks
-from shared.usecases.walks import Walking
+from shared.usecases.walking import Walking
 from tests.conftest import photo_bytes, with_queue_limit
 from tests.shared.albums.test_albums import ALBUMS, body, problem, put
 from web.app import create_app
@@ -95,7 +95,7 @@ def test_what_was_asked_last_counts(client: FlaskClient, services: Services, alb
 def test_a_walk_that_is_not_wanted_any_more_stops(
     client: FlaskClient, services: Services, album: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(walks, "BEAT_S", 0)
+    monkeypatch.setattr("shared.usecases.walking.BEAT_S", 0)
     fail_all(services)
     client.post(f"{album}/retry")
     walking = Walking(services)
@@ -120,7 +120,7 @@ def two_clients(guarded: Services, key_file: Path) -> tuple[FlaskClient, FlaskCl
 def test_callers_take_turns(
     guarded: Services, two_clients: tuple[FlaskClient, FlaskClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(walks, "BEAT_S", 0)  # a round at a time
+    monkeypatch.setattr("shared.usecases.walking.BEAT_S", 0)  # a round at a time
     mallory, alice = two_clients
     many, one = [filled(mallory) for _ in range(3)], filled(alice, 3)
     for album in many:
@@ -142,9 +142,9 @@ def test_a_caller_with_many_walks_leaves_room_for_those_of_others(
     monkeypatch: pytest.MonkeyPatch,
     advance_clock: Callable[[float], None],
 ) -> None:
-    monkeypatch.setattr(walks, "BEAT_S", 0)
-    monkeypatch.setattr(walks, "CLAIMED", 2)
-    monkeypatch.setattr(walks, "CLAIMED_PER_CALLER", 1)
+    monkeypatch.setattr("shared.usecases.walking.BEAT_S", 0)
+    monkeypatch.setattr("shared.usecases.walking.CLAIMED", 2)
+    monkeypatch.setattr("shared.usecases.walking.CLAIMED_PER_CALLER", 1)
     mallory, alice = two_clients
     many, one = [filled(mallory) for _ in range(3)], filled(alice, 3)
     for album in many:

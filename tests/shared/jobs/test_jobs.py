@@ -962,10 +962,10 @@ def test_without_workers_there_is_no_estimate(services: Services) -> None:
 
 def test_the_pace_is_learnt_from_what_workers_measure(services: Services) -> None:
     style = services.styles["hinata-light"]
-    before = services.estimates.estimate_ms(style, 1.0)
+    before = services.estimates.estimate_ms([style], 1.0)
     services.estimates.record_pace(style.name, 100.0)
     services.estimates.record_pace(style.name, 200.0)
-    assert services.estimates.estimate_ms(style, 1.0) == 60 + 120
+    assert services.estimates.estimate_ms([style], 1.0) == 60 + 120
     assert before != 180
 
 

@@ -53,11 +53,17 @@ export function showAside(sentence) {
 /** Show the album's page before anything of it is known. */
 export function clearAlbum() {
   announced = "";
-  for (const id of ["save-all", "retry", "stop", "new", "rename", "erase", "album-bar", "missing"]) part(id).hidden = true;
+  for (const id of ["save-all", "retry", "stop", "new", "rename", "erase", "album-bar", "missing", "redraw"]) part(id).hidden = true;
   showName(words.FINDING_ALBUM);
   part("album-story").textContent = part("album-look").textContent = "";
   showReason("");
   showAside("");
+}
+
+/** @param {string | null} style that the album is in, if it can be drawn in others */
+export function offerRedraw(style) {
+  part("redraw").hidden = style === null;
+  for (const button of part("redraw").querySelectorAll("button")) button.hidden = button.dataset.style === style;
 }
 
 /** There is no album to do anything with. */

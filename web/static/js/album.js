@@ -1,6 +1,6 @@
 /** The album's page: joins the open album, its tiles, its words and its dialogs. */
 
-import { clearAlbum, offerNew, resetTitle, showAside, showName, showProgress, showReason, showWaiting } from "./album-view.js";
+import { clearAlbum, offerNew, offerRedraw, resetTitle, showAside, showName, showProgress, showReason, showWaiting } from "./album-view.js";
 import { ProblemError } from "./api.js";
 import { putInAddress, subjectInAddress } from "./address.js";
 import { addThumbnail, earlier, forget } from "./earlier.js";
@@ -44,6 +44,7 @@ part("stop").addEventListener("click", () => open?.cancel());
 part("erase").addEventListener("click", () => question.showModal());
 part("save-all").addEventListener("click", () => open?.look()); // it may be gone: then the page says so
 part("rename").addEventListener("click", askName);
+part("redraw").addEventListener("click", ({ target }) => redraw(/** @type {HTMLElement} */ (target).dataset.style));
 naming.addEventListener("close", () => naming.returnValue === "rename" && rename());
 hearTabs((id) => id === albumInHand() && open?.look());
 document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && open?.look());
@@ -69,7 +70,7 @@ export function isAlbumOpen() {
 
 /**
  * @param {import("./choice.js").Choice} choice
- * @param {import("./api.js").Options} options
+ * @param {import("./api.js").Options & {keep_photos: boolean}} options
  */
 export async function startAlbum(choice, options) {
   const album = enter();
@@ -79,9 +80,12 @@ export async function startAlbum(choice, options) {
   if (album === open && album.album) putInAddress({ album: album.album.id });
 }
 
-/** @param {string} id */
-export async function findAlbum(id) {
-  await enter().find(id);
+/**
+ * @param {string} id
+ * @param {string[]} [names] of the photos that the service is about to add
+ */
+export async function findAlbum(id, names) {
+  await enter().find(id, names);
 }
 
 /** @param {import("./choice.js").Choice} choice */
@@ -148,6 +152,7 @@ function paint() {
   if (album?.name) showName(album.name);
   showAside(words.skipped(open));
   showProgress(progress, { expiresAt: album?.expires_at ?? "", archive: album?.links.archive ?? null, look, aside });
+  offerRedraw(progress.isOver && album?.keep_photos ? album.style : null);
   if (album && progress.isOver && !hasThumbnail) addFirstAsThumbnail(album.id);
 }
 
@@ -188,6 +193,15 @@ function rename() {
   /** @type {HTMLInputElement} */
   const { value } = part("new-name");
   if (value.trim()) open?.rename(value.trim());
+}
+
+/** @param {string} [style] none where another part was clicked */
+async function redraw(style) {
+  const album = open;
+  const id = style && (await album?.redraw(style));
+  if (!id || !album || album !== open) return;
+  putInAddress({ album: id });
+  await findAlbum(id, [...album.items.keys()]);
 }
 
 async function erase() {

@@ -12,10 +12,11 @@
  * @property {number} max_side
  * @property {Record<JobState, number>} counts
  * @property {number | null} eta_s until all its photos have come to their end
- * @property {("cancel" | "erase" | "retry")[]} [pending] what is still being done with all its photos
+ * @property {("cancel" | "erase" | "retry" | "redraw")[]} [pending] what is still being done with all its photos
+ * @property {boolean} [keep_photos] whether the service keeps its photos, and can draw them again
  * @property {string} created_at
  * @property {string} expires_at
- * @property {Record<"self" | "photos" | "events" | "archive" | "check" | "retry" | "cancel", string>} links
+ * @property {Record<"self" | "photos" | "events" | "archive" | "check" | "retry" | "redraw" | "cancel", string>} links
  *
  * @typedef {object} AlbumPhoto
  * @property {string} name
@@ -32,12 +33,12 @@ const PAGE = 500;
 
 /**
  * @param {string} name
- * @param {import("./api.js").Options} options
+ * @param {import("./api.js").Options & {keep_photos: boolean}} options
  * @param {AbortSignal} signal
  * @returns {Promise<Album>}
  */
-export function createAlbum(name, { style, max_side, format, faces }, signal) {
-  return call(ALBUMS, { ...json({ name, style, max_side: Number(max_side), format, faces }), signal });
+export function createAlbum(name, { style, max_side, format, faces, keep_photos }, signal) {
+  return call(ALBUMS, { ...json({ name, style, max_side: Number(max_side), format, faces, keep_photos }), signal });
 }
 
 /**
@@ -123,6 +124,15 @@ export function retryAlbum(album) {
  */
 export function cancelAlbum(album) {
   return call(album.links.cancel, { method: "POST" });
+}
+
+/**
+ * @param {Album} album that keeps its photos
+ * @param {string} style
+ * @returns {Promise<Album>} a new one, of the same photos
+ */
+export function redrawAlbum(album, style) {
+  return call(album.links.redraw, json({ style }));
 }
 
 /**

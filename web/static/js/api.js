@@ -21,12 +21,15 @@
  * @property {string[] | null} notes remarks about the picture for its owner
  * @property {{self: string, result: string, events: string, cancel: string}} links
  *
+ * @typedef {Job & {previews: {style: string, url: string}[]}} Previews A photo in several styles; drawn in one job.
+ *
  * @typedef {{style: string, max_side: string, format: string, faces: string}} Options
  */
 
 import * as words from "./words.js";
 
 const JOBS = "/api/v1/jobs";
+const PREVIEWS = "/api/v1/previews";
 const LONGEST_ANSWER_MS = 15_000;
 
 /** A problem reported by the service (RFC 9457) or found by the page. */
@@ -58,6 +61,19 @@ export async function submitPhoto(photo, options, { key, onSent }, signal) {
   fields.append("photo", photo);
   const job = sendForm(JOBS, fields, onSent, signal, { "Idempotency-Key": key });
   return job.catch((error) => throwOrUnreadable(error, photo, signal));
+}
+
+/**
+ * Ask for small pictures of a photo in all styles.
+ *
+ * @param {Blob} photo
+ * @param {AbortSignal} signal
+ * @returns {Promise<Previews>}
+ */
+export function submitPreviews(photo, signal) {
+  const fields = new FormData();
+  fields.append("photo", photo);
+  return call(PREVIEWS, { method: "POST", body: fields, signal });
 }
 
 /** @returns {string} a key that no other request has */

@@ -35,7 +35,7 @@ export function keptPhoto(jobId) {
  * @param {File} photo
  */
 export function keepMiniature(albumId, name, photo) {
-  return keep([albumId, name], () => small(photo));
+  return keep([albumId, name], () => miniatureOf(photo));
 }
 
 /**
@@ -45,6 +45,19 @@ export function keepMiniature(albumId, name, photo) {
  */
 export function keptMiniature(albumId, name) {
   return kept([albumId, name]);
+}
+
+/**
+ * @param {string} albumId
+ * @param {string} otherId of an album of the same photos
+ */
+export async function copyMiniatures(albumId, otherId) {
+  try {
+    const keys = /** @type {[string, string][]} */ (await done((await store("readonly")).getAllKeys()));
+    for (const [id, name] of keys) if (id === albumId) await keep([otherId, name], () => kept([albumId, name]));
+  } catch {
+    // there are none
+  }
 }
 
 /** @param {string[]} ids of the jobs and albums whose photos are still wanted */
@@ -84,8 +97,11 @@ async function kept(key) {
   }
 }
 
-/** @param {File} photo */
-async function small(photo) {
+/**
+ * @param {File} photo
+ * @returns {Promise<Blob>} a small copy; rejected if the browser cannot read the photo
+ */
+export async function miniatureOf(photo) {
   const image = await createImageBitmap(photo);
   const scale = Math.min(1, MAX_SIDE / Math.max(image.width, image.height));
   const canvas = document.createElement("canvas");
@@ -93,7 +109,7 @@ async function small(photo) {
   canvas.height = Math.max(1, Math.round(image.height * scale));
   canvas.getContext("2d")?.drawImage(image, 0, 0, canvas.width, canvas.height);
   image.close();
-  return new Promise((resolve) => canvas.toBlob(resolve, "image/webp", QUALITY));
+  return new Promise((resolve, reject) => canvas.toBlob((blob) => (blob ? resolve(blob) : reject()), "image/webp", QUALITY));
 }
 
 /** @param {IDBTransactionMode} mode */

@@ -17,6 +17,8 @@ import * as words from "./words.js";
 /** @typedef {import("./choice.js").Choice} Choice */
 
 const inputs = ["photo", "camera", "folder", "photos-again", "folder-again"].map((id) => part(id));
+/** @type {HTMLInputElement} */
+const keepPhotos = part("keep-photos");
 const dropWords = part("drop-words").textContent;
 
 takePhotos({ inputs: /** @type {HTMLInputElement[]} */ (inputs), veil: part("drop-veil") }, take);
@@ -37,7 +39,7 @@ function take(choice) {
   if (photos.length === 1 && archives.length === 0) return takePhoto(photos[0].file);
   setPhotoAside();
   showAlbum(true);
-  startAlbum(choice, chosenOptions());
+  startAlbum(choice, { ...chosenOptions(), keep_photos: keepPhotos.checked });
 }
 
 function startAnew() {

@@ -13,7 +13,7 @@ import * as api from "./albums.js";
 import { compared } from "./compared.js";
 import { rememberAlbum, rememberNames, rememberedNames } from "./earlier.js";
 import { Following } from "./follow-album.js";
-import { keepMiniature, keptMiniature } from "./kept-photos.js";
+import { copyMiniatures, keepMiniature, keptMiniature } from "./kept-photos.js";
 import { withRetries } from "./retry.js";
 import { Uploads } from "./uploads.js";
 import * as words from "./words.js";
@@ -75,7 +75,7 @@ export class OpenAlbum {
 
   /**
    * @param {string} name
-   * @param {import("./api.js").Options} options
+   * @param {import("./api.js").Options & {keep_photos: boolean}} options
    * @param {Choice} choice
    */
   async start(name, options, choice) {
@@ -91,8 +91,12 @@ export class OpenAlbum {
     });
   }
 
-  /** @param {string} id */
-  async find(id) {
+  /**
+   * @param {string} id
+   * @param {string[]} [names] of the photos that the service is about to add
+   */
+  async find(id, names = []) {
+    for (const name of names) this.items.put({ name, state: "queued" });
     for (const name of rememberedNames(id)) this.items.put({ name, state: "missing" });
     await this.#attempt(async () => {
       this.album = await withRetries(() => api.getAlbum(id, this.signal), () => this.#say(words.SILENCE_NOW), this.signal);
@@ -155,12 +159,29 @@ export class OpenAlbum {
 
   async cancel() {
     this.uploads.drop();
-    for (const item of this.items.inState(UNSENT)) this.items.put({ ...item, state: "canceled" });
+    const unadded = this.items.inState(new Set(["queued"])).filter(({ job }) => !job);
+    for (const item of [...this.items.inState(UNSENT), ...unadded]) this.items.put({ ...item, state: "canceled" });
     await this.#attempt(async () => {
       if (this.album) this.album = await api.cancelAlbum(this.album);
       this.look();
       this.#changed();
     });
+  }
+
+  /**
+   * @param {string} style
+   * @returns {Promise<string | null>} the id of another album, of the same photos; null if there is none
+   */
+  async redraw(style) {
+    if (!this.album) return null;
+    try {
+      const { id } = await api.redrawAlbum(this.album, style);
+      await copyMiniatures(this.album.id, id);
+      return id;
+    } catch (error) {
+      this.page.onEnd(error);
+      return null;
+    }
   }
 
   /** @returns {Promise<boolean>} whether it is gone */
@@ -178,7 +199,7 @@ export class OpenAlbum {
 
   /** @returns {import("./album-progress.js").Progress} */
   progress() {
-    const isGrowing = this.isSending || !this.album;
+    const isGrowing = this.isSending || !this.album || Boolean(this.album.pending?.includes("redraw"));
     return progressOf([...this.items.values()], { due_ms: this.#due_ms, pace_s: this.#pace.photo_s(), isGrowing });
   }
 

@@ -9,6 +9,7 @@ import { keepPhoto, keptPhoto } from "./kept-photos.js";
 import { chooseOptions, chosenOptions, titleOf } from "./options.js";
 import { withRetries } from "./retry.js";
 import * as view from "./single-view.js";
+import { previewStyles, showExamples } from "./style-previews.js";
 import { thumbnailOf } from "./thumbnails.js";
 import { part } from "./view.js";
 import * as words from "./words.js";
@@ -96,6 +97,7 @@ async function draw() {
   try {
     const job = drawnAlready(options) ?? (await submit(photo, options, signal));
     keep(job, photo, before);
+    previewStyles(photo);
     await finish(job, signal);
     if (now.job?.state === "succeeded") now.drawn.set(JSON.stringify(options), now.job);
   } catch (error) {
@@ -138,6 +140,7 @@ export async function findPicture(id) {
     own(photo);
     chooseOptions(job);
     view.showPhoto(now);
+    if (photo) previewStyles(photo);
     await finish(job, signal);
   } catch (error) {
     explain(error, signal);
@@ -192,6 +195,7 @@ function hold(photo) {
 /** @param {File | null} photo */
 function own(photo) {
   if (now.photoUrl) URL.revokeObjectURL(now.photoUrl);
+  showExamples();
   now.photo = photo;
   now.photoUrl = photo && URL.createObjectURL(photo);
 }
