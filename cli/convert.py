@@ -14,7 +14,7 @@ from shared.styles import installed_styles
 
 
 def convert_all(
-    paths: tuple[Path, ...], place: Place, max_side: int, settings: Settings, console: Console, *, replace: bool
+    paths: tuple[Path, ...], place: Place, options: Options, settings: Settings, console: Console, *, replace: bool
 ) -> list[Path]:
     """Convert every photo, those of folders too, one bad photo never stopping the others; returns those that failed.
 
@@ -30,7 +30,7 @@ def convert_all(
     if tasks:
         style = installed_styles(settings.data_dir)[settings.style]  # an unknown one is said now; torch takes seconds
         make_folder(place.folder)
-        outcomes = convert_each(tasks, Options(max_side, place.format), settings)
+        outcomes = convert_each(tasks, options, settings)
         failed += follow(outcomes, len(tasks), place.path, f"Converting with style {style.name}", console)
     conclude(found, tasks, failed, place.path, console)
     return failed

@@ -35,7 +35,7 @@ _BUSY: Final = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 _PROXY_LOST_IT: Final = {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
 
 Fields = Mapping[str, str | int]
-"""The options of photos: `max_side`, `format`, and `style` unless it is the server's default."""
+"""The options of photos: `max_side`, `format`, and `style` and `faces` unless they are the server's defaults."""
 
 
 class RefusedError(SakugaError):

@@ -21,7 +21,7 @@ LEAST_DECODING_LIMIT_S = 5.0  # to resize a small photo and convert its colours,
 _DRAWING_MS = 800  # per megapixel of the picture, in a light style; not measured anew, so that quotas stay as they are
 PREVIEW_SIDE = 256  # pixels of the longest side of a preview
 PREVIEWS_DRAWN_AT = 448  # pixels likewise: below, faces in groups lose their eyes; at 640 it takes twice as long
-VERSION = 6  # of the pipeline's output for the same photo and weights; part of a result's key
+VERSION = 7  # of the pipeline's output for the same photo and weights; part of a result's key
 
 
 class Stage(StrEnum):
@@ -44,17 +44,30 @@ PROGRESS_AT = {
 }
 
 
+class Faces(StrEnum):
+    """Whether faces are drawn at a size that suits them; otherwise a photo is drawn as if it had none."""
+
+    AUTO = "auto"  # where the style can
+    OFF = "off"
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The user's choices: the longest side in pixels (16..2048) and the format of the picture."""
+    """The user's choices: the picture's longest side in pixels (16..2048) and format, and how faces are drawn."""
 
     max_side: int
     format: Format
+    faces: Faces = Faces.AUTO
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """All choices in a fixed order, as parts of digests."""
+        return str(self.max_side), self.format.value, self.faces.value
 
 
 def result_key(caller: str, photo_sha256: str, style_digest: str, options: Options) -> str:
     """The identity of a caller's result: the same photo, style, options and pipeline give the same picture."""
-    parts = (photo_sha256, style_digest, str(options.max_side), options.format.value, str(VERSION))
+    parts = (photo_sha256, style_digest, *options.values, str(VERSION))
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     return f"{caller}/results/{digest}.{options.format.extension}"
 

@@ -2,7 +2,7 @@
 
 Weights may draw at one size alone: the photo is then shrunk to that in preprocessing, and a close-up further, so that
 faces are of a size that they draw well; the drawing is brought to the size that was asked for in postprocessing. So a
-style looks the same at every size, and costs nearly the same.
+style looks the same at every size, and costs nearly the same. Small faces may be drawn apart, from the photo.
 
 Pure: no files, no queue, no ML runtime; the engine is handed in.
 """
@@ -10,6 +10,7 @@ Pure: no files, no queue, no ML runtime; the engine is handed in.
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from io import BytesIO
 from time import perf_counter
 from typing import BinaryIO, Protocol
@@ -18,12 +19,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from shared.conversion import PREVIEW_SIDE, PREVIEWS_DRAWN_AT, PROGRESS_AT, Options, Stage, preview_name
+from shared.conversion import PREVIEW_SIDE, PREVIEWS_DRAWN_AT, PROGRESS_AT, Faces, Options, Stage, preview_name
 from shared.enlarge import enlarge
 from shared.photos.decoding import Alpha, Photo, Rgb, decode
 from shared.photos.encoding import archive, encode
 from shared.photos.formats import Format, Header, Limits
-from shared.photos.sizes import drawn_size, fit
+from shared.photos.sizes import drawn_side, drawn_size, fit
+from shared.small_faces import PHOTO_SCALE, Face, FindFaces, Part, Sides, are_small, parts, put_back
 
 _GAP = 1.5  # times the size, to which whole pixels are averaged before a photo is resampled
 SMALLEST_SIDE = 32  # what every generator can take, in pixels
@@ -41,8 +43,8 @@ FaceHeights = Callable[[Rgb], Collection[float]]
 """Tells the heights of faces in a photo, from forehead to chin, as shares of its longest side; one may come twice."""
 
 
-def no_faces(_photo: Rgb) -> tuple[float, ...]:
-    """Measure no faces: close-ups are drawn as large as other photos."""
+def no_faces(_photo: Rgb) -> tuple[()]:
+    """See no faces: close-ups are drawn as large as other photos, and small faces with the rest."""
     return ()
 
 
@@ -73,6 +75,11 @@ class Engine(Draws, Protocol):
 
     multiple: int  # height and width must be multiples of this
     margin: int  # reflected pixels wanted around the picture
+
+    @property
+    def find_faces(self) -> FindFaces | None:
+        """Finds the faces of a photo, where `drawn_at` is set and small faces are drawn apart."""
+        ...
 
     def generate(self, photo: Tensor, report: ProgressCallback) -> Tensor:
         """Map (1, 3, H, W) in -1..1 to the same shape and, before clipping, range; `report` may raise to stop."""
@@ -122,16 +129,16 @@ def convert(
     file = BytesIO(photo) if isinstance(photo, bytes) else photo
     clock = _Clock(checkpoint)
     with clock.stage(Stage.DECODE):
-        decoded = decode(file, limits, max_side=options.max_side, drawn_at=engine.drawn_at, within=decoding)
+        at = partial(decode, file, limits, max_side=options.max_side, within=decoding)
+        decoded, faces = _decoded(at, engine, options.faces)
     with clock.stage(Stage.PREPROCESS):
         whole = _on_white(decoded)
-        base = to_draw(whole, engine, decoded.size)
-        prepared, box = preprocess(base, engine)
-    with clock.stage(Stage.GENERATE):
-        generated = engine.generate(prepared, lambda share: checkpoint(Stage.GENERATE, _generating(share)))
-    with clock.stage(Stage.POSTPROCESS):
         size = fit(decoded.size, options.max_side) if engine.drawn_at else _size(whole)
-        picture = _brought_to(size, postprocess(generated, box), base, whole)
+        prepared = _prepared(whole, _drawing(engine, options.faces), size, faces, decoded.size)
+    with clock.stage(Stage.GENERATE):
+        drawings = _generated(prepared, engine, lambda share: checkpoint(Stage.GENERATE, _generating(share)))
+    with clock.stage(Stage.POSTPROCESS):
+        picture = _assembled(prepared, drawings)
         alpha = None if decoded.alpha is None else _resized(decoded.alpha, size)
     with clock.stage(Stage.ENCODE):
         data = encode(picture, alpha, options.format)
@@ -177,12 +184,30 @@ def _drawn_for_preview(photo: Rgb, size: tuple[int, int], engine: Engine) -> Rgb
     return postprocess(engine.generate(prepared, lambda _share: None), box)
 
 
-def draw(photo: Rgb, engine: Engine) -> Rgb:
+def _decoded(at: Callable[..., Photo], engine: Engine, faces: Faces) -> tuple[Photo, Collection[Face]]:
+    """Decode a photo and find its faces; where there are small ones, decode it larger, so that they are sharp."""
+    photo = at(drawn_at=engine.drawn_at)
+    found = _faces_in(_on_white(photo), engine, faces)
+    if engine.drawn_at and are_small(found, drawn_side(photo.size, engine.drawn_at)):
+        larger = PHOTO_SCALE * engine.drawn_at
+        if max(_size(photo.rgb)) < min(max(photo.size), drawn_side(photo.size, larger)):
+            photo = at(drawn_at=larger)
+    return photo, found
+
+
+def _faces_in(photo: Rgb, engine: Engine, faces: Faces) -> Collection[Face]:
+    return engine.find_faces(photo) if engine.find_faces and engine.drawn_at and faces is Faces.AUTO else ()
+
+
+def _drawing(engine: Engine, faces: Faces) -> Draws:
+    return engine if faces is Faces.AUTO else DrawnAt(engine.drawn_at, no_faces)
+
+
+def draw(photo: Rgb, engine: Engine, faces: Faces = Faces.AUTO) -> Rgb:
     """Draw a photo that is decoded already, at its own size, as `convert` does."""
-    base = to_draw(photo, engine)
-    prepared, box = preprocess(base, engine)
-    drawing = postprocess(engine.generate(prepared, lambda _share: None), box)
-    return _brought_to(_size(photo), drawing, base, photo)
+    found = _faces_in(photo, engine, faces)
+    prepared = _prepared(photo, _drawing(engine, faces), _size(photo), found, _size(photo))
+    return _assembled(prepared, _generated(prepared, engine, lambda _share: None))
 
 
 def to_draw(photo: Rgb, draws: Draws, size: tuple[int, int] | None = None) -> Rgb:
@@ -214,6 +239,58 @@ def postprocess(generated: Tensor, box: tuple[slice, slice]) -> Rgb:
     for channel in range(3):  # one by one: what is slow is to write bytes across each other
         picture[..., channel] = levels[channel]
     return picture
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A photo, the `size` of its picture, and all that is drawn for it, as large as it is drawn: the whole, and faces.
+
+    `around_faces` are the parts with faces, whether drawn apart or not.
+    """
+
+    photo: Rgb
+    size: tuple[int, int]
+    whole: Rgb
+    faces: tuple[tuple[Part, Rgb], ...] = ()
+    around_faces: tuple[Part, ...] = ()
+
+
+def _prepared(
+    photo: Rgb, draws: Draws, size: tuple[int, int], faces: Collection[Face], own_size: tuple[int, int]
+) -> _Prepared:
+    whole = to_draw(photo, draws, own_size)
+    around_faces = parts(faces, size, Sides(max(_size(photo)), max(_size(whole)), max(size)))
+    apart = tuple((part, part.seen_in(photo, size, part.drawn_size)) for part in around_faces if part.drawn_size)
+    return _Prepared(photo, size, whole, apart, tuple(around_faces))
+
+
+def _generated(prepared: _Prepared, engine: Engine, report: ProgressCallback) -> list[Rgb]:
+    """Draw the whole and each face; `report` is called with the share of all pixels that are drawn."""
+    photos = [prepared.whole, *(photo for _, photo in prepared.faces)]
+    pixels, done, drawings = sum(photo.size for photo in photos), 0, []
+    for photo in photos:
+        tensor, box = preprocess(photo, engine)
+        generated = engine.generate(tensor, _part_of(report, done / pixels, photo.size / pixels))
+        drawings.append(postprocess(generated, box))
+        done += photo.size
+    return drawings
+
+
+def _part_of(report: ProgressCallback, before: float, part: float) -> ProgressCallback:
+    return lambda share: report(before + share * part)
+
+
+def _assembled(prepared: _Prepared, drawings: Sequence[Rgb]) -> Rgb:
+    """Put the picture together from the drawings of the whole and of the faces."""
+    photo, size = prepared.photo, prepared.size
+    picture = _brought_to(size, drawings[0], prepared.whole, photo)
+    if not prepared.faces:
+        return picture
+    faces = (
+        (part, _brought_to(part.size, drawing, drawn, part.seen_in(photo, size, part.size)))
+        for (part, drawn), drawing in zip(prepared.faces, drawings[1:], strict=True)
+    )
+    return put_back(picture, faces, prepared.around_faces)
 
 
 def _brought_to(size: tuple[int, int], drawing: Rgb, base: Rgb, photo: Rgb) -> Rgb:

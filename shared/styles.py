@@ -45,6 +45,7 @@ class Style(BaseModel):
     upsample: Literal["align_corners", "half_pixel", "asymmetric"] = "half_pixel"
     drawn_at: Annotated[int, Field(ge=64, le=2048)] | None = None  # longest side in pixels; None: as large as asked for
     close_ups: bool = False  # whether photos of large faces are drawn smaller than that
+    small_faces: bool = False  # whether small faces are drawn apart, larger
     licence: str
     provenance: str = ""
     preview: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]*$")] = ""
@@ -56,9 +57,14 @@ class Style(BaseModel):
         return self.name.removesuffix(f"-{self.size}")
 
     @property
+    def sees_faces(self) -> bool:
+        """Whether drawing takes the face detector."""
+        return self.close_ups or self.small_faces
+
+    @property
     def digest(self) -> str:
         """SHA-256 of all that decides what the style draws: its weights, and how they are run."""
-        parts = (self.sha256, self.upsample, str(self.drawn_at), str(self.close_ups))
+        parts = (self.sha256, self.upsample, str(self.drawn_at), str(self.close_ups), str(self.small_faces))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     @property

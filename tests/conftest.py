@@ -336,6 +336,7 @@ class ToyEngine:
     margin = 0
     drawn_at: int | None = None
     faces: tuple[float, ...] = ()  # found in every photo
+    find_faces = None
 
     def face_heights(self, _photo: Rgb) -> tuple[float, ...]:
         return self.faces

@@ -210,6 +210,7 @@ def _listen(lines: IO[bytes], answers: "Queue[str]") -> None:
 class _Negative:
     multiple, margin = 4, 0
     drawn_at: int | None = None
+    find_faces = None
 
     def face_heights(self, _photo: Rgb) -> tuple[float, ...]:
         return ()

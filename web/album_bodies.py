@@ -27,7 +27,7 @@ def album_body(album: Album) -> AlbumBody:
     counts = services().albums.counts(album.id)
     unfinished, all_photos = counts[State.QUEUED] + counts[State.RUNNING], sum(counts.values())
     return AlbumBody(
-        **album.model_dump(include={"id", "name", "style", "max_side", "format", "keep_photos"}),
+        **album.model_dump(include={"id", "name", "style", "max_side", "format", "faces", "keep_photos"}),
         counts=Counts(**{state.value: number for state, number in counts.items()}),
         progress=round(1 - unfinished / all_photos, 4) if all_photos else 0.0,
         eta_s=rounded(services().estimates.album_eta_s(album.caller, album.id)) if unfinished else None,

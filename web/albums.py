@@ -71,7 +71,7 @@ def create_album(options: AlbumOptions) -> Response:
         caller_id(),
         options.name,
         style,
-        Options(options.max_side, options.format),
+        Options(options.max_side, options.format, options.faces),
         webhook=options.webhook,
         keep_photos=options.keep_photos,
     )
@@ -91,7 +91,9 @@ def create_album(options: AlbumOptions) -> Response:
 )
 def redraw_album(album_id: str, options: RedrawOptions) -> Response:
     source, style = own_album(album_id), services().styles[options.style]
-    drawing = Options(options.max_side or source.max_side, options.format or source.format)
+    drawing = Options(
+        options.max_side or source.max_side, options.format or source.format, options.faces or source.faces
+    )
     rates: Rates = current_app.extensions["sakuga-rates"]
     rates.count_album()
     return _created(redraw.redraw_album(services(), source, style, drawing))

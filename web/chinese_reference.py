@@ -209,6 +209,9 @@ _FIELDS: Final = {
     "Your quota, counted in pixels of pictures; null if unlimited.": "您的配额，按图片像素数计算；没有限制时为 null。",
     "Your rate limit; null if unlimited.": "您的请求频率上限；没有限制时为 null。",
     "`next_cursor` of the previous page.": "上一页的 `next_cursor`。",
+    "auto: faces are drawn at a size that suits them, where the style can; off: with the rest.": (
+        "auto：人脸按适合的大小绘制（需风格支持）；off：与照片的其余部分一同绘制。"
+    ),
     "png and webp keep transparency.": "png 和 webp 可保留透明效果。",
 }
 
@@ -243,6 +246,9 @@ _MODELS: Final = {
     "The stages of a conversion.": "绘制的各个阶段。",
     "The states of a job.": "任务的各种状态。",
     "What is done with every photo of an album.": "对相册中每张照片进行的操作。",
+    "Whether faces are drawn at a size that suits them; otherwise a photo is drawn as if it had none.": (
+        "人脸是否按适合的大小绘制；否则按没有人脸的照片绘制。"
+    ),
     "Why a job failed.": "任务失败的原因。",
 }
 

@@ -169,7 +169,7 @@ def _preferred_picture(options: JobOptions) -> Format | None:
 def _order(options: JobOptions, picture_format: Format) -> Order:
     return Order(
         style=options.style or services().default_style,
-        options=Options(options.max_side, picture_format),
+        options=Options(options.max_side, picture_format, options.faces),
         caller=caller_id(),
         idempotency_key=idempotency_key(),
     )

@@ -6,6 +6,7 @@ from typing import cast
 
 from flask import Blueprint, Response, current_app, g, make_response, redirect, render_template, request, url_for
 
+from shared.conversion import Faces
 from shared.photos.formats import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN, Format
 from shared.styles import Style, Styles
 from web import context
@@ -110,6 +111,8 @@ def _page(language: str) -> str:
         default_style=services.default_style,
         formats=[format_.value for format_ in Format],
         format_default=Format.JPEG.value,
+        faces=[faces.value for faces in Faces],
+        faces_default=Faces.AUTO.value,
         max_side_default=MAX_SIDE_DEFAULT,
         max_side_min=MAX_SIDE_MIN,
         max_side_max=MAX_SIDE_MAX,

@@ -7,7 +7,7 @@ from flask import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.albums.walks import Action
-from shared.conversion import Stage
+from shared.conversion import Faces, Stage
 from shared.jobs.record import ErrorInfo, Job, Lane, PhotoInfo, ResultInfo, State
 from shared.photos.formats import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN, Format
 from shared.scheduling.estimates import Estimate
@@ -37,6 +37,10 @@ class JobOptions(BaseModel):
         ),
     ] = MAX_SIDE_DEFAULT
     format: Annotated[Format, Field(description="png and webp keep transparency.")] = Format.JPEG
+    faces: Annotated[
+        Faces,
+        Field(description="auto: faces are drawn at a size that suits them, where the style can; off: with the rest."),
+    ] = Faces.AUTO
 
 
 class PreviewsOptions(BaseModel):
@@ -95,6 +99,7 @@ class JobBody(BaseModel):
     styles: Annotated[list[str], Field(description="The styles of previews; empty for a picture.")]
     max_side: int
     format: Format
+    faces: Faces
     lane: Lane
     progress: Annotated[float, Field(ge=0, le=1)]
     stage: Stage | None
@@ -182,6 +187,7 @@ class RedrawOptions(BaseModel):
         int | None, Field(ge=MAX_SIDE_MIN, le=MAX_SIDE_MAX, description="Default: that of the album.")
     ] = None
     format: Annotated[Format | None, Field(description="Default: that of the album.")] = None
+    faces: Annotated[Faces | None, Field(description="Default: that of the album.")] = None
 
 
 class AlbumName(BaseModel):
@@ -246,6 +252,7 @@ class AlbumBody(BaseModel):
     style: str
     max_side: int
     format: Format
+    faces: Faces
     keep_photos: Annotated[bool, Field(description="Whether the photos are kept, and can be drawn again.")]
     counts: Counts
     progress: Annotated[float, Field(ge=0, le=1, description="Share of the photos that have finished.")]

@@ -75,7 +75,7 @@ class ModelLoader:
             SakugaError: there is no such style, or its weights cannot be used.
         """
         engine = self.prepare(name)
-        if self._styles[name].close_ups:
+        if self._styles[name].sees_faces:
             from worker.engines.faces import require_detector
 
             require_detector()
@@ -108,7 +108,7 @@ class ModelLoader:
         while name not in self._engines:
             prepared = self._prepare(name)
             # outside of the fallback: no other engine helps if it fails
-            detector = self._face_detector if self._made_of[name].close_ups else None
+            detector = self._face_detector if self._made_of[name].sees_faces else None
             with self._falling_back(name):
                 self._engines[name] = self._open(name, prepared, detector)
         engine = self._engines[name]
@@ -129,8 +129,11 @@ class ModelLoader:
 
     def _open(self, name: str, prepared: "_Prepared", detector: "FaceDetector | None") -> DrawingEngine:
         engine = prepared.open(threads=self._threads, memory=self._memory)
-        if drawn_at := self._made_of[name].drawn_at:
-            engine.draw_at(drawn_at, detector.face_heights if detector else no_faces)
+        style = self._made_of[name]
+        if style.drawn_at:
+            face_heights = detector.face_heights if detector and style.close_ups else no_faces
+            find_faces = detector.find_faces if detector and style.small_faces else None
+            engine.draw_at(style.drawn_at, face_heights, find_faces)
         engine.warm(engine.drawn_at or MAX_SIDE_DEFAULT)
         trim_heap()
         log.info("engine warm", style=name, engine=prepared.engine, threads=self._threads)

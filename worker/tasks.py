@@ -190,7 +190,7 @@ def _engine_and_key(job: Job, services: Services, engine_of: Callable[[str], Eng
 
 
 def _options(job: Job) -> Options:
-    return Options(job.max_side, job.format)
+    return Options(job.max_side, job.format, job.faces)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import click
 from cli.settings import load_settings
 from cli.terminal import err, plain_errors
 from shared.client import CLIENT_SERVER
+from shared.conversion import Faces, Options
 from shared.photos.formats import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN, Format
 
 if TYPE_CHECKING:
@@ -51,6 +52,11 @@ def picture_options(command: Callable[P, R]) -> Callable[P, R]:
             type=click.Choice([*map(str, Format), "jpg"]),
             help="Default: that of the file in -o, or else jpeg.",
         ),
+        click.option(
+            "--faces",
+            type=click.Choice([*map(str, Faces)]),
+            help="auto (the default) draws faces at a size that suits them, off with the rest of the photo.",
+        ),
     )
     for option in reversed(options):
         command = option(command)
@@ -90,6 +96,7 @@ def convert(
     style: str | None,
     max_side: int,
     picture_format: str | None,
+    faces: str | None,
     *,
     replace: bool,
 ) -> None:
@@ -101,7 +108,8 @@ def convert(
     from cli.convert import convert_all
 
     place = _place(output, photos, picture_format)
-    failed = convert_all(photos, place, max_side, load_settings(style=style), err, replace=replace)
+    options = Options(max_side, place.format, Faces(faces or Faces.AUTO))
+    failed = convert_all(photos, place, options, load_settings(style=style), err, replace=replace)
     sys.exit(1 if failed else 0)
 
 
@@ -132,7 +140,7 @@ def preview(photo: Path, output: Path, styles: tuple[str, ...]) -> None:
 @server_options
 @picture_options
 @plain_errors
-def submit(
+def submit(  # noqa: PLR0913, PLR0917  its options
     photos: tuple[Path, ...],
     server: str,
     key_file: Path | None,
@@ -140,6 +148,7 @@ def submit(
     style: str | None,
     max_side: int,
     picture_format: str | None,
+    faces: str | None,
 ) -> None:
     """Convert a few photos on a server, one job each.
 
@@ -151,7 +160,7 @@ def submit(
 
     place = _place(output, photos, picture_format)
     with Remote(server, key=server_key(key_file)) as remote:
-        failed = submit_all(photos, place, _fields(style, max_side, place.format), remote, err)
+        failed = submit_all(photos, place, _fields(style, max_side, place.format, faces), remote, err)
     sys.exit(1 if failed else 0)
 
 
@@ -161,7 +170,7 @@ def submit(
 @picture_options
 @click.option("--replace", is_flag=True, help="Overwrite existing files, including pictures made with other options.")
 @plain_errors
-def album(  # noqa: PLR0913  its options
+def album(  # noqa: PLR0913, PLR0917  its options
     photos: Path,
     server: str,
     key_file: Path | None,
@@ -169,6 +178,7 @@ def album(  # noqa: PLR0913  its options
     style: str | None,
     max_side: int,
     picture_format: str | None,
+    faces: str | None,
     *,
     replace: bool,
 ) -> None:
@@ -184,7 +194,7 @@ def album(  # noqa: PLR0913  its options
     from cli.remote import Remote
 
     place = _place(output, (photos,), picture_format)
-    fields = _fields(style, max_side, place.format)
+    fields = _fields(style, max_side, place.format, faces)
     with Remote(server, key=server_key(key_file)) as remote:
         code = convert_album(photos, place.folder, fields, place.extension, remote, err, replace=replace)
     sys.exit(code)
@@ -205,6 +215,7 @@ def _server_here() -> str:
     return found.url if found and found.url else settings.local_url
 
 
-def _fields(style: str | None, max_side: int, picture_format: Format) -> dict[str, str | int]:
-    """Return the options as fields of the API; without a style the server uses its default."""
-    return {"max_side": max_side, "format": picture_format.value} | ({"style": style} if style else {})
+def _fields(style: str | None, max_side: int, picture_format: Format, faces: str | None) -> dict[str, str | int]:
+    """Return the options as fields of the API; for those that were not chosen the server uses its default."""
+    chosen = {name: value for name, value in (("style", style), ("faces", faces)) if value}
+    return {"max_side": max_side, "format": picture_format.value, **chosen}

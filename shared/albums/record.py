@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
+from shared.conversion import Faces
 from shared.jobs.record import ErrorInfo, Job, State
 from shared.photos.formats import Format
 
@@ -25,6 +26,7 @@ class Album(BaseModel):
     style: str
     max_side: int
     format: Format
+    faces: Faces = Faces.AUTO
     created_at: float
     expires_at: float  # moves with every photo that is added
     webhook: str | None = None  # the URL to notify when all its photos have finished

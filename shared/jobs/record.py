@@ -7,7 +7,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.callers.api_keys import PUBLIC_ID
-from shared.conversion import Stage
+from shared.conversion import Faces, Stage
 from shared.errors import AttemptsExhaustedError, SakugaError, UnknownJobError, UnreadableJobError
 from shared.photos.formats import Format
 from shared.record_codec import record_values
@@ -78,6 +78,7 @@ class Job(BaseModel):
     styles: tuple[str, ...] = ()  # of previews, which are drawn instead of a picture; `style` is the first
     max_side: int
     format: Format
+    faces: Faces = Faces.AUTO
     lane: Lane = Lane.INTERACTIVE
     album: str | None = None
     name: str | None = None  # of the photo, within its album

@@ -40,6 +40,7 @@ def start_album(  # noqa: PLR0913  all but the first are what the caller chose
             style=style.name,
             max_side=options.max_side,
             format=options.format,
+            faces=options.faces,
             created_at=now,
             expires_at=now + services.settings.ttl_s,
             webhook=services.webhooks.require_url(webhook) if webhook else None,

@@ -90,6 +90,7 @@ def _new_job(
         styles=tuple(style.name for style in styles) if order.styles else (),
         max_side=order.options.max_side,
         format=order.options.format,
+        faces=order.options.faces,
         lane=order.lane,
         album=order.album,
         name=order.name,
@@ -132,5 +133,5 @@ def _idempotency(order: Order, styles: list[Style], photo_sha256: str) -> Idempo
         return None
     names = [style.name for style in styles]
     kind = ["previews"] if order.styles else []
-    parts = (photo_sha256, *names, str(order.options.max_side), order.options.format.value, *kind)
+    parts = (photo_sha256, *names, *order.options.values, *kind)
     return Idempotency(order.idempotency_key, hashlib.sha256("\n".join(parts).encode()).hexdigest())

@@ -159,7 +159,7 @@ def _add(services: Services, album: Album, item: Item, before: Item | None, phot
     photo.seek(0)
     order = Order(
         style=album.style,
-        options=Options(album.max_side, album.format),
+        options=Options(album.max_side, album.format, album.faces),
         caller=album.caller,
         lane=Lane.BULK,
         album=album.id,

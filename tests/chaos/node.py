@@ -76,6 +76,7 @@ class Stub:
     multiple = 4
     margin = 0
     drawn_at: int | None = None
+    find_faces = None
 
     def face_heights(self, _photo: "Rgb") -> tuple[float, ...]:
         return ()

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path, PurePath, PurePosixPath
+from typing import BinaryIO
 
 import pytest
 import structlog
@@ -22,7 +23,9 @@ from cli.main import main
 from cli.photos import Photo, find
 from cli.pictures import Task, plan_tasks, write
 from cli.tune import report, unmet
+from shared.conversion import Faces, Options
 from shared.engines import EngineName
+from shared.pipeline import Picture
 from shared.settings import Settings, load_settings
 from shared.styles import (
     BUNDLED_WEIGHTS,
@@ -33,7 +36,7 @@ from shared.styles import (
     read_manifest,
     write_manifest,
 )
-from tests.conftest import ROOT, free_port, photo_bytes, wait_until
+from tests.conftest import ROOT, ToyEngine, free_port, photo_bytes, wait_until
 from tests.worker.onnx_making import write_as_tensorflow
 from worker import tuning_profile
 from worker.engines.int8 import Int8Recipe, read_recipe, recipe_path
@@ -408,6 +411,22 @@ def test_existing_pictures_are_kept_unless_they_are_to_be_replaced(tmp_path: Pat
     assert sakuga("convert", photo, "-o", out, "--replace").exit_code == 0
     assert other.read_bytes() == (out / "cat-2.jpg").read_bytes()
     assert len(list(out.iterdir())) == 2
+
+
+@pytest.mark.usefixtures("data_dir")
+def test_faces_can_be_drawn_like_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def watched(_photo: BinaryIO, options: Options, *_others: object) -> Picture:
+        chosen.append(options.faces)
+        return Picture(b"picture", 1, 1, (), {})
+
+    chosen: list[Faces] = []
+    monkeypatch.setattr("shared.pipeline.convert", watched)
+    monkeypatch.setattr("cli.process_pool._engine", lambda *_: ToyEngine())
+    photo = photo_at(tmp_path / "me.jpg")
+    for options in ([], ["--faces", "auto"], ["--faces", "off"]):
+        assert sakuga("convert", photo, "-o", tmp_path / "out", *options).exit_code == 0
+    assert chosen == [Faces.AUTO, Faces.AUTO, Faces.OFF]
+    assert sakuga("convert", photo, "-o", tmp_path / "out", "--faces", "on").exit_code == 2
 
 
 @pytest.mark.usefixtures("data_dir")

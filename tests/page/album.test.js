@@ -14,7 +14,7 @@ import { sendPhotos } from "../../web/static/js/sending.js";
 
 const signal = new AbortController().signal;
 const digest = (text) => createHash("sha256").update(text).digest("hex");
-const OPTIONS = { style: "hinata", max_side: "512", format: "png" };
+const OPTIONS = { style: "hinata", max_side: "512", format: "png", faces: "off" };
 
 beforeEach(() => {
   localStorage.clear();
@@ -37,7 +37,7 @@ test("an album is created with the chosen options", async () => {
   const sent = [];
   serve(({ body }) => (sent.push(JSON.parse(body)), anAlbum()));
   await createAlbum("Trip", OPTIONS, signal);
-  assert.deepEqual(sent, [{ name: "Trip", style: "hinata", max_side: 512, format: "png" }]);
+  assert.deepEqual(sent, [{ name: "Trip", style: "hinata", max_side: 512, format: "png", faces: "off" }]);
 });
 
 test("the photos of an album are requested page by page", async () => {

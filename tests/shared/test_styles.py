@@ -70,7 +70,8 @@ def test_a_manifest_that_becomes_invalid_changes_nothing_until_it_is_mended(tmp_
 
 
 @pytest.mark.parametrize(
-    "change", [{"sha256": "0" * 64}, {"upsample": "asymmetric"}, {"drawn_at": 512}, {"close_ups": False}]
+    "change",
+    [{"sha256": "0" * 64}, {"upsample": "asymmetric"}, {"drawn_at": 512}, {"close_ups": False}, {"small_faces": False}],
 )
 def test_what_decides_the_picture_decides_the_digest_of_a_style(change: dict[str, object]) -> None:
     style = Styles(BUNDLED_WEIGHTS)["hinata-light"]

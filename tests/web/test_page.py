@@ -339,7 +339,7 @@ def test_a_finger_moves_the_line_sideways_and_the_page_up_and_down(
 @pytest.mark.parametrize("width", [320, 390])
 def test_choices_stand_beside_each_other_and_are_large_enough_for_a_finger(open_page: OpenPage, width: int) -> None:
     page = open_page(size=(width, 800), touch=True)
-    for group in ("style", "max_side", "format"):
+    for group in ("style", "max_side", "format", "faces"):
         boxes = [choice.bounding_box() for choice in page.locator(f".choice:has([name={group}])").all()]
         assert len({box["y"] for box in boxes if box}) == 1
         assert min(box["height"] for box in boxes if box) >= 44
@@ -404,7 +404,7 @@ def test_the_options_stand_above_the_chooser_without_scrolling(open_page: OpenPa
     place = way_in(page).bounding_box()
     assert place is not None
     assert place["y"] + place["height"] < size[1], "without scrolling"
-    for name in ("style", "max_side", "format"):
+    for name in ("style", "max_side", "format", "faces"):
         choice = page.locator(f"input[name={name}]:checked").bounding_box()
         assert choice is not None
         assert choice["y"] + choice["height"] < place["y"]
@@ -561,7 +561,7 @@ def test_the_headline_is_announced_as_things_change(page: Page) -> None:
 
 def test_a_photo_can_be_drawn_and_saved_by_keyboard(page: Page) -> None:
     page.on("filechooser", lambda _: None)  # the browser must intercept choosers before the key is pressed
-    for _ in ("brand", "API", "language", "style", "size", "format", "photo"):
+    for _ in ("brand", "API", "language", "style", "size", "format", "faces", "photo"):
         page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "photo"
     with page.expect_file_chooser() as chooser:

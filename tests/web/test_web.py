@@ -81,6 +81,12 @@ def test_the_image_itself_may_be_the_body_with_options_in_the_query(client: Flas
     assert (body(response)["max_side"], body(response)["format"]) == (32, "webp")
 
 
+def test_faces_are_drawn_like_the_rest_on_request(client: FlaskClient) -> None:
+    automatic, off = body(send(client)), body(send(client, faces="off"))
+    assert (automatic["faces"], off["faces"]) == ("auto", "off")
+    assert body(client.get(off["links"]["self"]))["faces"] == "off"
+
+
 @pytest.mark.parametrize("suffix", [":events", ":items", ":order", ":counts", "%0A", "0"])
 def test_an_id_that_would_name_another_key_is_unknown(client: FlaskClient, suffix: str) -> None:
     job, album = body(send(client))["id"], body(client.post(ALBUMS))["id"]
@@ -363,6 +369,7 @@ BROKEN: dict[str, Broken] = {
     "a query beside JSON": (lambda client: client.post("/api/v1/albums?name=x", json={}), 422, "unknown_field"),
     "unknown and out of range": (lambda client: send(client, max_size="64", max_side="1"), 422, "invalid_value"),
     "unknown format": (lambda client: send(client, format="tiff"), 422, "invalid_value"),
+    "unknown faces": (lambda client: send(client, faces="on"), 422, "invalid_value"),
     "long key": (lambda client: send(client, headers={"Idempotency-Key": "k" * 300}), 422, "invalid_value"),
     "no such job": (lambda client: client.get(f"{JOBS}/{'0' * 40}"), 404, "unknown_job"),
     "no such page": (lambda client: client.get("/api/v1/nothing"), 404, "not_found"),
@@ -606,7 +613,7 @@ def test_unknown_paths_and_methods_answer_with_documented_problems(client: Flask
 def test_the_error_for_an_unknown_field_names_the_known_ones(client: FlaskClient) -> None:
     refused = body(send(client, max_size="64"))
     assert refused["title"] == "Unknown field"
-    assert refused["detail"] == "max_size: unknown field; allowed are style, max_side, format."
+    assert refused["detail"] == "max_size: unknown field; allowed are style, max_side, format, faces."
     none = body(client.get("/api/v1/limits?verbose=1"))
     assert none["detail"] == "verbose: unknown field; no query parameters are allowed here."
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from shared.errors import EngineError, PictureTooLargeError, SakugaError, UnavailableError
 from shared.pipeline import FaceHeights, ProgressCallback, Tensor, preprocess
+from shared.small_faces import FindFaces
 from shared.styles import Size
 
 PLENTY = 1 << 40  # bytes: where memory is no matter
@@ -61,7 +62,8 @@ class DrawingEngine(ABC):
 
     drawn_at: int | None = None  # as the style has it
     face_heights: FaceHeights  # set where `drawn_at` is
-    resident_bytes: ClassVar[int]  # interpreter, runtime, weights and face detector
+    find_faces: FindFaces | None = None  # where small faces are drawn apart
+    resident_bytes: ClassVar[int]  # interpreter, runtime, weights and face detectors
     failures: ClassVar[tuple[type[Exception], ...]] = (RuntimeError, MemoryError)  # what the runtime raises
 
     def __init__(self, size: Size, *, memory: int, activation_bytes: int) -> None:
@@ -75,9 +77,9 @@ class DrawingEngine(ABC):
         self._memory = memory - self.resident_bytes
         self._s_per_pixel = 0.0
 
-    def draw_at(self, side: int, face_heights: FaceHeights) -> None:
-        """Have photos drawn at a longest side of `side` pixels, and close-ups smaller."""
-        self.drawn_at, self.face_heights = side, face_heights
+    def draw_at(self, side: int, face_heights: FaceHeights, find_faces: FindFaces | None = None) -> None:
+        """Have photos drawn at a longest side of `side` pixels, close-ups smaller, small faces apart."""
+        self.drawn_at, self.face_heights, self.find_faces = side, face_heights, find_faces
 
     def generate(self, photo: Tensor, report: ProgressCallback = ignore_progress) -> Tensor:
         """Run the network on (1, 3, H, W) in -1..1; H and W are multiples of `multiple`.

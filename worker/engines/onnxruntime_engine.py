@@ -21,7 +21,7 @@ FAILURES: Final = tuple(
 class OnnxRuntimeEngine(DrawingEngine):
     """Runs an exported ONNX model, and stops between its layers when told to."""
 
-    resident_bytes = 190 << 20
+    resident_bytes = 215 << 20
     failures = (MemoryError, *FAILURES)
 
     def __init__(self, artefact: Path, size: Size, *, threads: int, memory: int) -> None:

@@ -16,7 +16,7 @@ ACTIVATION_BYTES: Final = {Size.FULL: 1350, Size.LIGHT: 420}  # per pixel at the
 class TorchEngine(DrawingEngine):
     """Runs the torch module; it is as many threads as torch has been given."""
 
-    resident_bytes = 440 << 20
+    resident_bytes = 465 << 20
 
     def __init__(self, generator: AnimeGanV2 | LightGenerator, *, memory: int) -> None:
         """Take over `generator`, which is turned to channels last; the process is to stay within `memory` bytes."""

@@ -67,6 +67,16 @@ def body(response: TestResponse) -> dict[str, Any]:
     return dict(response.get_json(force=True))
 
 
+@pytest.mark.parametrize("faces", ["auto", "off"])
+def test_photos_of_an_album_are_drawn_with_its_choice_of_faces(client: FlaskClient, faces: str) -> None:
+    album = body(client.post(ALBUMS, json={"faces": faces}))
+    assert (
+        client.put(f"{album['links']['photos']}/a.png", data=photo_bytes(), content_type="image/png").status_code == 202
+    )
+    (photo,) = body(client.get(album["links"]["photos"]))["photos"]
+    assert album["faces"] == photo["job"]["faces"] == faces
+
+
 def problem(response: TestResponse) -> tuple[int, str]:
     return response.status_code, dict(response.get_json(force=True))["code"]
 

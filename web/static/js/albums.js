@@ -37,8 +37,8 @@ const PAGE = 500;
  * @param {AbortSignal} signal
  * @returns {Promise<Album>}
  */
-export function createAlbum(name, { style, max_side, format, keep_photos }, signal) {
-  return call(ALBUMS, { ...json({ name, style, max_side: Number(max_side), format, keep_photos }), signal });
+export function createAlbum(name, { style, max_side, format, faces, keep_photos }, signal) {
+  return call(ALBUMS, { ...json({ name, style, max_side: Number(max_side), format, faces, keep_photos }), signal });
 }
 
 /**

@@ -9,6 +9,7 @@
  * @property {string} style
  * @property {number} max_side the requested longest side, in pixels
  * @property {string} format
+ * @property {string} faces
  * @property {number} progress from 0 to 1
  * @property {string | null} stage
  * @property {number | null} position its place in the queue, 1 is next
@@ -22,7 +23,7 @@
  *
  * @typedef {Job & {previews: {style: string, url: string}[]}} Previews A photo in several styles; drawn in one job.
  *
- * @typedef {{style: string, max_side: string, format: string}} Options
+ * @typedef {{style: string, max_side: string, format: string, faces: string}} Options
  */
 
 import * as words from "./words.js";

@@ -15,10 +15,10 @@ export function chosenOptions() {
   return /** @type {any} */ (Object.fromEntries(new FormData(form)));
 }
 
-/** @param {{style: string, max_side: number, format: string}} options those that are not offered change nothing */
+/** @param {{style: string, max_side: number, format: string, faces: string}} options those that are not offered change nothing */
 export function chooseOptions(options) {
   for (const [name, value] of Object.entries(options)) {
-    const input = ["style", "max_side", "format"].includes(name) ? inputOf(name, String(value)) : null;
+    const input = ["style", "max_side", "format", "faces"].includes(name) ? inputOf(name, String(value)) : null;
     if (input) input.checked = true;
   }
   describeStyle();
