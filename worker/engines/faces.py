@@ -2,7 +2,7 @@
 
 It is BlazeFace (Bazarevsky et al., arXiv:1907.05047), in one net for near faces and one for far ones, run by OpenVINO
 whatever engine draws; `weights/faces/README.md` says where they are from. How well they work is in `docs/decisions/`,
-`0017-close-ups.md` and `0019-small-faces.md`.
+`0017-close-ups.md` and `0018-small-faces.md`.
 """
 
 import math
