@@ -12,6 +12,7 @@ from PIL import Image, ImageEnhance
 from benchmarks.pool import Draw
 from shared import pipeline
 from shared.conversion import Options
+from shared.drawing import Engine
 from shared.engines import EngineName
 from shared.photos.decoding import decode
 from shared.photos.formats import Format, Limits
@@ -83,7 +84,7 @@ def style_of(settings: Settings) -> Style:
     return installed_styles(settings.data_dir)[settings.style]
 
 
-def engine_of(settings: Settings, name: EngineName, style: Style, threads: int) -> pipeline.Engine:
+def engine_of(settings: Settings, name: EngineName, style: Style, threads: int) -> Engine:
     """Return this engine and no other, warmed up.
 
     Raises:

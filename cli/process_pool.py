@@ -16,9 +16,9 @@ from cli.outcomes import Outcome
 from cli.pictures import Task, write
 from shared import pipeline
 from shared.conversion import Options
+from shared.drawing import Engine
 from shared.errors import SakugaError
 from shared.photos.formats import Limits
-from shared.pipeline import Engine
 from shared.settings import Settings
 from shared.styles import installed_styles
 from shared.telemetry import configure_logs

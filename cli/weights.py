@@ -14,11 +14,12 @@ import numpy as np
 
 from cli.catalogue import REPOSITORY, Published, is_published, require_published
 from cli.download import Show, download
+from shared.drawing import DrawnAt, no_faces
 from shared.errors import InvalidValueError, SakugaError, UnknownStyleError, WeightsError
 from shared.files import file_sha256, write_atomically
 from shared.photos.decoding import Rgb, decode
 from shared.photos.formats import MAX_SIDE_DEFAULT, Limits
-from shared.pipeline import DrawnAt, no_faces, to_draw
+from shared.pipeline import to_draw
 from shared.settings import Settings
 from shared.styles import BUNDLED_WEIGHTS, Style, imported_weights, installed_styles, read_manifest, write_manifest
 from worker.capacity import available_memory

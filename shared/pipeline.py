@@ -13,77 +13,26 @@ from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
 from time import perf_counter
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from shared.conversion import PREVIEW_SIDE, PREVIEWS_DRAWN_AT, PROGRESS_AT, Faces, Options, Stage, preview_name
+from shared.drawing import DrawnAt, Draws, Engine, ProgressCallback, Tensor, no_faces
 from shared.enlarge import enlarge
 from shared.photos.decoding import Alpha, Photo, Rgb, decode
 from shared.photos.encoding import archive, encode
 from shared.photos.formats import Format, Header, Limits
 from shared.photos.sizes import drawn_side, drawn_size, fit
-from shared.small_faces import PHOTO_SCALE, Face, FindFaces, Part, Sides, are_small, parts, put_back
+from shared.small_faces import PHOTO_SCALE, Face, Part, Sides, are_small, parts, put_back
 
 _GAP = 1.5  # times the size, to which whole pixels are averaged before a photo is resampled
 SMALLEST_SIDE = 32  # what every generator can take, in pixels
 
-Tensor = npt.NDArray[np.float32]  # (1, 3, H, W), RGB in -1..1
-
 
 Checkpoint = Callable[[Stage, float], None]
 """Called as each stage begins and while a large picture is generated, with the progress from 0 to 1; raises to stop."""
-
-ProgressCallback = Callable[[float], None]
-"""Called with the progress, 0..1."""
-
-FaceHeights = Callable[[Rgb], Collection[float]]
-"""Tells the heights of faces in a photo, from forehead to chin, as shares of its longest side; one may come twice."""
-
-
-def no_faces(_photo: Rgb) -> tuple[()]:
-    """See no faces: close-ups are drawn as large as other photos, and small faces with the rest."""
-    return ()
-
-
-class Draws(Protocol):
-    """The size at which something draws."""
-
-    @property
-    def drawn_at(self) -> int | None:
-        """Longest side in pixels at which the style is drawn; None: at that of the picture."""
-        ...
-
-    @property
-    def face_heights(self) -> FaceHeights:
-        """Measures the faces of a photo, where `drawn_at` is set: close-ups are drawn smaller."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class DrawnAt:
-    """The size at which weights draw, without an engine."""
-
-    drawn_at: int | None
-    face_heights: FaceHeights
-
-
-class Engine(Draws, Protocol):
-    """A warmed generator of one style."""
-
-    multiple: int  # height and width must be multiples of this
-    margin: int  # reflected pixels wanted around the picture
-
-    @property
-    def find_faces(self) -> FindFaces | None:
-        """Finds the faces of a photo, where `drawn_at` is set and small faces are drawn apart."""
-        ...
-
-    def generate(self, photo: Tensor, report: ProgressCallback) -> Tensor:
-        """Map (1, 3, H, W) in -1..1 to the same shape and, before clipping, range; `report` may raise to stop."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

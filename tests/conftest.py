@@ -28,9 +28,9 @@ from PIL import Image
 from redis import Redis
 
 from cli import valkey
+from shared.drawing import ProgressCallback, Tensor
 from shared.jobs.record import Job
 from shared.photos.decoding import Rgb
-from shared.pipeline import ProgressCallback, Tensor
 from shared.redis_clock import Clock
 from shared.redis_connection import redis_client
 from shared.redis_keys import LEASES

@@ -27,11 +27,11 @@ from hypothesis import strategies as st
 
 from shared import pipeline
 from shared.conversion import Options
+from shared.drawing import ProgressCallback, Tensor
 from shared.errors import SakugaError
 from shared.photos.decoding import Rgb
 from shared.photos.formats import Format, Limits
 from shared.photos.inspection import inspect
-from shared.pipeline import ProgressCallback, Tensor
 
 T = TypeVar("T")
 MINUTES = float(os.environ.get("FUZZ_MINUTES") or 0)

@@ -27,7 +27,7 @@ ALLOWED = {
 LAYERS = (
     "errors", "client", "engines", "files", "hosts", "live_files", "redis_clock", "redis_keys", "telemetry",
     "validation", "record_codec", "redis_claims", "settings", "styles", "redis_connection",
-    "photos", "conversion", "enlarge", "small_faces", "pipeline",
+    "photos", "conversion", "enlarge", "small_faces", "drawing", "pipeline",
     "storage", "callers", "webhooks",
     "jobs", "scheduling", "albums",
     "services", "usecases",

@@ -14,8 +14,8 @@ from redis import Redis
 
 from cli.keys import Allowance, create_caller
 from shared.callers.api_keys import Scope
+from shared.drawing import ProgressCallback, Tensor
 from shared.jobs.record import Lane
-from shared.pipeline import ProgressCallback, Tensor
 from shared.redis_keys import (
     ALBUMS_ENDED,
     ETA_ERROR,

@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from shared import pipeline
+from shared.drawing import no_faces
 from shared.styles import BUNDLED_WEIGHTS, read_manifest
 from training.analysis import Analysis, read_analysis
 from training.figures import Figures, SizeFigures, compare, compare_sizes, mean_of, reduced
@@ -76,7 +77,7 @@ def draw(generator: Generator, photo: Rgb, drawn_at: int | None = None, *, close
     """Draw as the service does, at the size of the photo; `drawn_at` and `close_ups` as the style has them."""
     engine = TorchEngine(generator, memory=PLENTY)
     if drawn_at:
-        engine.draw_at(drawn_at, _face_detector().face_heights if close_ups else pipeline.no_faces)
+        engine.draw_at(drawn_at, _face_detector().face_heights if close_ups else no_faces)
     return pipeline.draw(photo, engine)
 
 

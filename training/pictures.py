@@ -20,8 +20,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from shared.drawing import DrawnAt
 from shared.photos.sizes import drawn_side
-from shared.pipeline import DrawnAt, to_draw
+from shared.pipeline import to_draw
 from training.analysis import Analysis, nothing_found, read_analysis
 from training.photos import LARGEST_SIDE, Rgb, read_photo
 from training.view import SIDE

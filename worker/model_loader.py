@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from shared.drawing import no_faces
 from shared.engines import EngineName
 from shared.errors import EngineError, WeightsError
 from shared.photos.formats import MAX_SIDE_DEFAULT
-from shared.pipeline import no_faces
 from shared.settings import Settings
 from shared.styles import Style
 from worker.engines.artefacts import Artefacts, open_artefact

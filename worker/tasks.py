@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from shared import pipeline
 from shared.conversion import MIN_PIXELS, Options, Stage, decoding_limit_s, previews_key, result_key
+from shared.drawing import Engine
 from shared.errors import (
     CanceledError,
     NewerRecordError,
@@ -30,7 +31,7 @@ from shared.errors import (
 )
 from shared.jobs.record import Job, ResultInfo
 from shared.photos.formats import Header
-from shared.pipeline import Engine, Picture
+from shared.pipeline import Picture
 from shared.services import Services
 from shared.storage.base import MissingObjectError
 from shared.usecases.dispatch import claim

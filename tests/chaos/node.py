@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Concatenate, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
+    from shared.drawing import ProgressCallback, Tensor
     from shared.photos.decoding import Rgb
-    from shared.pipeline import ProgressCallback, Tensor
 
 CRASHES, EATS_MEMORY, HANGS, SLEEPS = 61, 67, 73, 79  # widths in pixels
 SLEEP_S = 40  # longer than the drain of a node

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from shared.drawing import Engine
 from shared.engines import EngineName
 from shared.errors import EngineError, SettingsError
-from shared.pipeline import Engine
 from shared.settings import Settings
 from shared.styles import BUNDLED_WEIGHTS, Size, Styles, installed_styles
 from tests.conftest import AMPLE_MEMORY, STYLES, ToyEngine, wait_until

@@ -18,13 +18,14 @@ from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from shared.conversion import Options, Stage, working_pixels
+from shared.drawing import ProgressCallback, Tensor
 from shared.errors import DamagedPhotoError, NotAPhotoError, PhotoTooLargeError, SakugaError, UnusablePhotoError
 from shared.photos.decoding import Rgb, decode, readable_formats
 from shared.photos.encoding import encode
 from shared.photos.formats import Format, Limits
 from shared.photos.inspection import inspect
 from shared.photos.sizes import drawn_side, drawn_size, fit
-from shared.pipeline import Picture, ProgressCallback, Tensor, convert, draw, postprocess, preprocess
+from shared.pipeline import Picture, convert, draw, postprocess, preprocess
 from tests.conftest import ROOT, ToyEngine, photo_bytes
 from worker.engines.probe import PHOTO, psnr_db
 

@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 
 from shared.conversion import Faces, Options, Stage, result_key
+from shared.drawing import ProgressCallback, Tensor
 from shared.photos.decoding import Photo, Rgb, decode
 from shared.photos.formats import Format, Limits
-from shared.pipeline import ProgressCallback, Tensor, convert, draw
+from shared.pipeline import convert, draw
 from shared.small_faces import AROUND, DRAWN_FACE, MOST_FACES, Face, Part, Sides, parts, put_back
 from tests.conftest import ToyEngine
 

@@ -16,10 +16,10 @@ from werkzeug.test import TestResponse
 from cli.keys import Allowance, create_caller
 from shared.callers.api_keys import Scope
 from shared.conversion import MIN_PIXELS, PREVIEWS_DRAWN_AT
+from shared.drawing import Engine, ProgressCallback, Tensor
 from shared.errors import UnknownStyleError
 from shared.jobs.record import State
 from shared.photos.decoding import Rgb
-from shared.pipeline import Engine, ProgressCallback, Tensor
 from shared.redis_keys import PACE
 from shared.services import Services
 from shared.styles import Styles, imported_weights, write_manifest

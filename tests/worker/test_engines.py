@@ -24,6 +24,7 @@ from skimage.metrics import structural_similarity
 
 from shared import pipeline
 from shared.conversion import Options
+from shared.drawing import Engine, ProgressCallback, Tensor
 from shared.engines import EngineName
 from shared.errors import (
     CanceledError,
@@ -35,7 +36,6 @@ from shared.errors import (
 )
 from shared.photos.decoding import Rgb
 from shared.photos.formats import Format, Limits
-from shared.pipeline import ProgressCallback, Tensor
 from shared.settings import Settings
 from shared.styles import BUNDLED_WEIGHTS, Size, Style
 from tests.conftest import AMPLE_MEMORY, ROOT, STYLES, ToyEngine
@@ -319,7 +319,7 @@ class TestProbe:
         probe.check(ToyEngine(), EngineName.OPENVINO, tmp_path)
 
         class Wrong(ToyEngine):
-            def generate(self, photo: Tensor, report: pipeline.ProgressCallback) -> Tensor:
+            def generate(self, photo: Tensor, report: ProgressCallback) -> Tensor:
                 return -super().generate(photo, report)
 
         with pytest.raises(EngineError, match="draws wrong pictures"):
@@ -580,7 +580,7 @@ class TestLoader:
         """In the process that would draw with it: an artefact that was right where it was built may be wrong here."""
         check = probe.check
 
-        def distrust(engine: pipeline.Engine, name: EngineName, folder: Path) -> None:
+        def distrust(engine: Engine, name: EngineName, folder: Path) -> None:
             if name.is_quantised:
                 raise EngineError("wrong here")
             check(engine, name, folder)

@@ -12,12 +12,13 @@ from PIL import Image
 from structlog.testing import capture_logs
 
 from shared.conversion import Faces, Options
+from shared.drawing import ProgressCallback, Tensor
 from shared.engines import EngineName
 from shared.errors import EngineError, SakugaError, UnavailableError, WeightsError
 from shared.photos.decoding import Rgb, decode
 from shared.photos.formats import Format, Limits
 from shared.photos.sizes import drawn_side
-from shared.pipeline import ProgressCallback, Tensor, convert, to_draw
+from shared.pipeline import convert, to_draw
 from shared.settings import Settings
 from shared.small_faces import are_small
 from shared.styles import BUNDLED_WEIGHTS, Size, Styles
@@ -267,7 +268,8 @@ def test_small_faces_are_drawn_as_well_where_memory_suffices_for_strips_alone() 
     photo = crowd(60, (400, 3200), [(100, 200), (150, 2000)])  # drawn with 256 x 1760 pixels
     strip, whole = 256 * (LOWEST_STRIP + 2 * 512 + 1), 256 * 1760
     least = TorchEngine.resident_bytes + ACTIVATION_BYTES[Size.LIGHT] * strip + PICTURE_BYTES * whole
-    assert np.array_equal(drawn_with(least), drawn_with(1 << 31))
+    difference = np.abs(drawn_with(least).astype(int) - drawn_with(1 << 31))
+    assert difference.max() <= 1  # which rounding explains
 
 
 @pytest.mark.parametrize("drawn_at", [None, 640])

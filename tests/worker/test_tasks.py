@@ -12,11 +12,11 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from PIL import Image, ImageFile
 
 from shared.conversion import MIN_PIXELS, Options
+from shared.drawing import Engine, ProgressCallback, Tensor
 from shared.errors import DamagedPhotoError, SakugaError, UnavailableError, UnknownStyleError
 from shared.jobs.attempts import MAX_PAUSE_S, OUTAGE_RETRY_S, Attempts
 from shared.jobs.record import Job, ResultInfo, State
 from shared.photos.formats import Format, Limits
-from shared.pipeline import Engine, ProgressCallback, Tensor
 from shared.record_codec import RECORD_VERSION
 from shared.redis_keys import PACE
 from shared.scheduling.estimates import MIN_MS

@@ -10,8 +10,9 @@ from typing import ClassVar, Final
 
 import numpy as np
 
+from shared.drawing import FaceHeights, ProgressCallback, Tensor
 from shared.errors import EngineError, PictureTooLargeError, SakugaError, UnavailableError
-from shared.pipeline import FaceHeights, ProgressCallback, Tensor, preprocess
+from shared.pipeline import preprocess
 from shared.small_faces import FindFaces
 from shared.styles import Size
 

@@ -7,7 +7,7 @@ from typing import Final
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as raised
 
-from shared.pipeline import ProgressCallback, Tensor
+from shared.drawing import ProgressCallback, Tensor
 from shared.styles import Size
 from worker.engines.base import DrawingEngine
 

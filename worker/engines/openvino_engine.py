@@ -9,8 +9,8 @@ from typing import Final
 
 import openvino
 
+from shared.drawing import ProgressCallback, Tensor
 from shared.engines import EngineName
-from shared.pipeline import ProgressCallback, Tensor
 from shared.styles import Size
 from worker.engines.base import DrawingEngine
 

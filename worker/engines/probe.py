@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from shared import pipeline
+from shared.drawing import Engine
 from shared.engines import EngineName
 from shared.errors import EngineError
 from shared.photos.decoding import Rgb
@@ -31,7 +32,7 @@ MIN_PSNR_DB: Final = {
 }
 
 
-def write_probe(reference: pipeline.Engine, folder: Path) -> None:
+def write_probe(reference: Engine, folder: Path) -> None:
     """Draw the probe with the reference engine and keep both."""
     with Image.open(PHOTO) as photo:
         probe = np.asarray(photo.convert("RGB").resize((_SIDE, _SIDE - 16), Image.Resampling.LANCZOS))
@@ -39,7 +40,7 @@ def write_probe(reference: pipeline.Engine, folder: Path) -> None:
     Image.fromarray(draw(reference, probe)).save(folder / _REFERENCE)
 
 
-def check(engine: pipeline.Engine, name: EngineName, folder: Path) -> None:
+def check(engine: Engine, name: EngineName, folder: Path) -> None:
     """Let an engine draw the probe.
 
     Raises:
@@ -62,7 +63,7 @@ def _read(folder: Path, file: str) -> Rgb:
         raise EngineError("An engine's artefact cannot be read; it is rebuilt on next use.") from error
 
 
-def draw(engine: pipeline.Engine, photo: Rgb) -> Rgb:
+def draw(engine: Engine, photo: Rgb) -> Rgb:
     """The picture of a photo, both (H, W, 3) 8-bit."""
     prepared, box = pipeline.preprocess(photo, engine)
     return pipeline.postprocess(engine.generate(prepared, ignore_progress), box)

@@ -18,10 +18,11 @@ import torch
 from openvino import Model
 from torch.nn import functional
 
+from shared.drawing import Tensor
 from shared.engines import EngineName
 from shared.errors import InvalidValueError
 from shared.photos.decoding import Rgb
-from shared.pipeline import Tensor, preprocess
+from shared.pipeline import preprocess
 from shared.styles import Style
 from worker.engines.base import PLENTY
 from worker.engines.int8 import Int8Recipe, Quality, Range

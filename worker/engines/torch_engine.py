@@ -5,7 +5,7 @@ from typing import Final
 import torch
 from torch import nn
 
-from shared.pipeline import ProgressCallback, Tensor
+from shared.drawing import ProgressCallback, Tensor
 from shared.styles import Size
 from worker.engines.base import DrawingEngine, ignore_progress
 from worker.generator import AnimeGanV2, LightGenerator
