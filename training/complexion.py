@@ -17,7 +17,7 @@ _PALE, _DIM, _MOST_LIGHT = (0.24, 0.4), (58.0, 70.0), 8.0  # chroma over L* + 16
 _LEAST_CHROMA = (30, 55, 70, 90), (17, 21, 19, 12)  # of skin: at a lightness
 _MOST_LIVELY = 1.7  # times
 _DEEPEST = 18.0  # of lightness, between the two tones
-_MOST_BRIGHT = 8.0  # of L*, that skin gains so
+_LEAST_BRIGHT, _MOST_BRIGHT = 3.0, 8.0  # of L*, that skin gains so at the most: the deepest, and the palest
 _LIGHT_STAYS = 0.7  # of the light that skin would lose as the two tones are brought nearer to each other
 _AS_LIT = 0.32  # of the way from the mean of skin to what is well lit of it: that is what its colour is taken for
 _SMOOTH = 0.15  # heights of a face that light and shade are smoothed by, to be parted
@@ -63,13 +63,15 @@ def _two_tones(lab: Colour, bare: Plane, face: Face) -> tuple[Colour, float]:
     """The skin of a face: light and shade as the photo parts them, and the form of the face in both.
 
     Skin is known by how it looks where it is well lit, so it is brighter than its mean; returns by how much, too, L*.
+    Deeply coloured skin is less so: it would look like paler skin.
     """
     clear = bare > 0.5
     smooth = masked_blur(lab[..., 0], bare, max(1.6, _SMOOTH * face.height))
     mean, lit = float(smooth[clear].mean()), float(np.percentile(lab[..., 0][clear], 80))
     parted, share, lost = _parted(smooth, clear)
     even = 0.4 * mean + 0.6 * smooth
-    brighter = min(_MOST_BRIGHT, _AS_LIT * max(0.0, lit - mean) + share * _LIGHT_STAYS * lost)
+    most = _LEAST_BRIGHT + (_MOST_BRIGHT - _LEAST_BRIGHT) * _paleness(lab, clear)
+    brighter = min(most, _AS_LIT * max(0.0, lit - mean) + share * _LIGHT_STAYS * lost)
     lightness = brighter + share * parted + (1 - share) * even + _form(lab[..., 0], smooth, bare, face)
     tint = masked_blur(lab[..., 1:], bare * (0.1 + smoothstep(lab[..., 0], mean - 8, lit)), 0.07 * face.height + 1)
     return np.dstack((lightness, tint)).astype(np.float32), brighter
@@ -110,9 +112,15 @@ def _lit(lab: Colour, bare: Plane) -> Colour:
     Pale is what has little chroma for its L* + 16: dimmed light takes as much of both.
     """
     light, a, b = np.median(lab[bare > 0.5], axis=0)
-    colour = np.array(np.hypot(a, b))
-    pale = smoothstep_down(colour / (light + BLACK), *_PALE) * smoothstep(colour, 5, 10)
-    return np.array((_MOST_LIGHT * pale * smoothstep_down(np.array(light), *_DIM), 0, 0), np.float32)
+    in_colour = smoothstep(np.array(np.hypot(a, b)), 5, 10)
+    dim = smoothstep_down(np.array(light), *_DIM)
+    return np.array((_MOST_LIGHT * _paleness(lab, bare > 0.5) * in_colour * dim, 0, 0), np.float32)
+
+
+def _paleness(lab: Colour, clear: npt.NDArray[np.bool_]) -> float:
+    """How pale skin is, 0..1, however dim its light."""
+    light, a, b = np.median(lab[clear], axis=0)
+    return float(smoothstep_down(np.array(np.hypot(a, b) / (light + BLACK)), *_PALE))
 
 
 def _livelier(tones: Colour, bare: Plane) -> np.float32:

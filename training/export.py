@@ -61,6 +61,7 @@ def export(
         upsample=Upsample.HALF_PIXEL.value,
         drawn_at=recipe.drawn_at,
         close_ups=True,
+        small_faces=True,
         licence="MIT",
         provenance=provenance(recipe),
         preview=preview,

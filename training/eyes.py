@@ -13,7 +13,7 @@ from training.faces import (
     RIGHT_LID,
     grown,
 )
-from training.planes import Colour, Floats, Plane, Points, blend, smoothstep_down
+from training.planes import Colour, Floats, Plane, Points, blend, smoothstep, smoothstep_down
 from training.strokes import Window, draw_stroke, ellipse, is_empty, polygon_in, window
 
 _NARROWEST = 5  # pixels of an eye that grows and is drawn
@@ -25,8 +25,9 @@ _LEAST_CONTRAST = 7  # of L*, between the 10th and the 90th percentile within an
 # An eye itself, with its lids, and with its socket: times its outline, in x and y.
 _IN_AND_AROUND = ((1.0, 1.0), (1.1, 1.35), (1.25, 2.1))
 _WHITE = np.array((97, 0, 0), np.float32)  # Lab
-_RIM, _PUPIL = np.array((0.45, 0.8, 0.8), np.float32), np.array((0.25, 0.5, 0.5), np.float32)  # of an iris's Lab
+_RIM, _PUPIL = np.array((0.5, 0.8, 0.8), np.float32), np.array((0.25, 0.5, 0.5), np.float32)  # of an iris's Lab
 _LIGHTER_BELOW = np.array((15, 2, 5), np.float32)  # Lab, from the middle of an iris to its lower rim
+_COLD = np.array((-5, -9), np.float32)  # a and b: a small iris mixes with the skin and lashes around it
 _SECOND_LIGHT = 4  # pixels of an iris's radius that has two lights
 
 
@@ -158,10 +159,11 @@ def _draw_iris(drawn: Colour, photo: Colour, eye: Eye, skin: Floats) -> None:
         return polygon_in(near, ellipse(at, (share * wide, share * high)), softness) * opening
 
     own = polygon_in(near, ellipse(eye.iris[0], (eye.radius, eye.radius)), 0.5) * opening
-    colours = _shaded(_iris_colour(photo[near], own, skin), _below(near, eye, middle) / np.float32(high))
+    colour = _iris_colour(photo[near], own, skin)
+    colours = _shaded(colour, _below(near, eye, middle) / np.float32(high))
     iris = blend(drawn[near], colours * _RIM, within(1.0))
-    iris = blend(iris, colours, 0.9 * within(0.82))
-    iris = blend(iris, colours * _PUPIL, 0.9 * within(0.45))
+    iris = blend(iris, colours, 0.95 * within(0.86))
+    iris = blend(iris, colours * _PUPIL, 0.9 * within(0.45 - 0.13 * _lightness_of(colour)))
     above = middle + np.array((-0.32 * wide, -0.34 * high))
     iris = blend(iris, np.broadcast_to(_WHITE, iris.shape), 0.95 * within(max(0.29, 1 / wide), above, 0.35))
     if wide > _SECOND_LIGHT:
@@ -181,7 +183,15 @@ def _iris_colour(photo: Colour, own: Plane, skin: Floats) -> Floats:
     """The mean colour of an iris, clearer; one that is nearly black is as warm as the skin beside it."""
     mean = (photo * own[..., None]).sum((0, 1)) / (own.sum() + 1e-3)
     warm = 0.6 * float(smoothstep_down(mean[0], 16, 34)) * skin[1:]
-    return np.array((np.clip(1.05 * mean[0], 20, 46), *np.clip(1.7 * mean[1:] + warm, -40, 40)), np.float32)
+    # Blue, green and grey ones are lighter than they measure; dark ones measure as grey, too.
+    is_cold = smoothstep_down(mean[2] - 0.15 * skin[2], 1, 8) * smoothstep(mean[0], 25, 35)
+    light = np.clip((1.05 + 0.25 * is_cold) * mean[0], 20, 46 + 12 * is_cold)
+    return np.array((light, *np.clip(2.1 * mean[1:] + (1 - is_cold) * warm + is_cold * _COLD, -45, 45)), np.float32)
+
+
+def _lightness_of(iris: Floats) -> float:
+    """0 for a dark iris, 1 for a light one."""
+    return float(smoothstep(np.array(iris[0]), 30, 52))
 
 
 def _shaded(colour: Floats, below: Plane) -> Colour:

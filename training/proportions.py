@@ -17,7 +17,7 @@ from training.planes import BORDER, Colour, Floats, Points, Rgb, smoothstep_down
 from training.strokes import window
 
 # Growth, across and along the face: to about 1 / (1 - this) of the size.
-_EYE = np.array((0.25, 0.43), np.float32)
+_EYE = np.array((0.22, 0.3), np.float32)
 _LARGE = 0.085, 0.13  # height of an eye in heights of the face: from the first on it grows less, from the second not
 _EYE_REACH = 1.15  # widths of an eye
 # The same for the nose, the mouth and the jaw, with their reach in heights of the face.
