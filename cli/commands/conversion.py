@@ -129,7 +129,10 @@ def convert(
 )
 @plain_errors
 def preview(photo: Path, output: Path, styles: tuple[str, ...]) -> None:
-    """Draw a photo small in several styles, side by side, to choose one. Needs no server."""
+    """Draw a photo small in several styles, to choose one.
+
+    They are drawn side by side; no server is needed.
+    """
     from cli.preview import preview as draw_sheet
 
     draw_sheet(photo, _place(output, (photo,), None), styles, load_settings(), err)

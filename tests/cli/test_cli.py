@@ -314,7 +314,7 @@ def test_a_malformed_recipe_hides_no_style(mine: Path, content: bytes) -> None:
     mine.write_bytes(content)
     listed = sakuga("styles")
     assert listed.exit_code == 0
-    assert "    in 8 bit: mine.int8.toml is malformed" in listed.stdout
+    assert f"    in 8 bit: {mine.name} is malformed" in listed.stdout
     assert all(name in listed.stdout for name in ("hinata-light", "sumi-full", "mine:"))
 
 
