@@ -13,7 +13,6 @@ from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
-import openvino
 from PIL import Image
 
 from shared.errors import WeightsError
@@ -23,6 +22,7 @@ from shared.photos.sizes import fit
 from shared.small_faces import Face
 from shared.styles import BUNDLED_WEIGHTS
 from worker.engines.base import translated
+from worker.engines.openvino_core import core
 
 _LEAST_LOGIT: Final = math.log(0.6 / 0.4)  # of a score of 0.6; with less, waves and rocks are faces
 _FEWEST: Final = 2  # near boxes that agree on a face; a face that is none seldom has more than one
@@ -184,7 +184,7 @@ class _Eye:
         self._side = net.side
         properties = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": False}
         try:  # for one thread, since it is too small for more
-            self._request = openvino.Core().compile_model(net.file, "CPU", properties).create_infer_request()
+            self._request = core().compile_model(net.file, "CPU", properties).create_infer_request()
         except (RuntimeError, MemoryError) as error:
             raise translated(error, "The face detector cannot be opened") from error
         self.look(np.zeros((net.side, net.side, 3), np.uint8))

@@ -13,6 +13,7 @@ from shared.drawing import ProgressCallback, Tensor
 from shared.engines import EngineName
 from shared.styles import Size
 from worker.engines.base import DrawingEngine
+from worker.engines.openvino_core import core
 
 MODEL = "model.xml"
 HINTS: Final = {
@@ -45,7 +46,7 @@ class OpenVinoEngine(DrawingEngine):
     def __init__(self, artefact: Path, size: Size, name: EngineName, *, threads: int, memory: int) -> None:
         """Compile the model in the folder `artefact`; the process is to stay within `memory` bytes."""
         super().__init__(size, memory=memory, activation_bytes=ACTIVATION_BYTES[name, size])
-        self._core = openvino.Core()
+        self._core = core()
         self._model = self._core.read_model(artefact / MODEL)  # kept: its file may be gone when it is compiled again
         self._properties = {
             "INFERENCE_PRECISION_HINT": HINTS[name],

@@ -23,6 +23,7 @@ from torch import nn
 
 from shared.errors import EngineError, WeightsError
 from worker.engines.int8 import Range
+from worker.engines.openvino_core import core
 from worker.generator import AnimeGanV2, LightGenerator
 
 _LAYER = re.compile(r"__module\.([\w.]+)/aten::_convolution")
@@ -88,7 +89,7 @@ def with_inputs(model: Model, names: Collection[str]) -> Model:
 
 def compiled(model: Model) -> openvino.CompiledModel:
     """A model ready to run here in single precision."""
-    return openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
 
 def multiply_adds(node: Node) -> int:
