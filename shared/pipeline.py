@@ -79,9 +79,8 @@ def convert(
     clock = _Clock(checkpoint)
     with clock.stage(Stage.DECODE):
         at = partial(decode, file, limits, max_side=options.max_side, within=decoding)
-        decoded, faces = _decoded(at, engine, options.faces)
+        decoded, whole, faces = _decoded(at, engine, options.faces)
     with clock.stage(Stage.PREPROCESS):
-        whole = _on_white(decoded)
         size = fit(decoded.size, options.max_side) if engine.drawn_at else _size(whole)
         prepared = _prepared(whole, _drawing(engine, options.faces), size, faces, decoded.size)
     with clock.stage(Stage.GENERATE):
@@ -133,15 +132,17 @@ def _drawn_for_preview(photo: Rgb, size: tuple[int, int], engine: Engine) -> Rgb
     return postprocess(engine.generate(prepared, lambda _share: None), box)
 
 
-def _decoded(at: Callable[..., Photo], engine: Engine, faces: Faces) -> tuple[Photo, Collection[Face]]:
-    """Decode a photo and find its faces; where there are small ones, decode it larger, so that they are sharp."""
+def _decoded(at: Callable[..., Photo], engine: Engine, faces: Faces) -> tuple[Photo, Rgb, Collection[Face]]:
+    """Decode a photo, lay it on white, and find its faces; where there are small ones, decode it larger for them."""
     photo = at(drawn_at=engine.drawn_at)
-    found = _faces_in(_on_white(photo), engine, faces)
+    whole = _on_white(photo)
+    found = _faces_in(whole, engine, faces)
     if engine.drawn_at and are_small(found, drawn_side(photo.size, engine.drawn_at)):
         larger = PHOTO_SCALE * engine.drawn_at
         if max(_size(photo.rgb)) < min(max(photo.size), drawn_side(photo.size, larger)):
             photo = at(drawn_at=larger)
-    return photo, found
+            whole = _on_white(photo)
+    return photo, whole, found
 
 
 def _faces_in(photo: Rgb, engine: Engine, faces: Faces) -> Collection[Face]:
