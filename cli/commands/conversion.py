@@ -20,18 +20,21 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+output_option = click.option(
+    "-o",
+    "--output",
+    "output",
+    metavar="DIR|FILE",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder to write to, created if missing; for a single photo also a file (.jpg, .png or .webp).",
+)
+
+
 def picture_options(command: Callable[P, R]) -> Callable[P, R]:
     """Options of every command that makes pictures: where they go and what they are like."""
     options = (
-        click.option(
-            "-o",
-            "--output",
-            "output",
-            metavar="DIR|FILE",
-            required=True,
-            type=click.Path(path_type=Path),
-            help="Folder for the pictures, created if missing; for a single photo also a file (.jpg, .png or .webp).",
-        ),
+        output_option,
         click.option(
             "-s",
             "--style",
@@ -115,15 +118,7 @@ def convert(
 
 @click.command()
 @click.argument("photo", metavar="PHOTO", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option(
-    "-o",
-    "--output",
-    "output",
-    metavar="DIR|FILE",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="File for the sheet (.jpg, .png or .webp), or a folder for it.",
-)
+@output_option
 @click.option(
     "-s", "--style", "styles", metavar="STYLE", multiple=True, help="Can be repeated. Default: all light styles."
 )
