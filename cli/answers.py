@@ -1,4 +1,4 @@
-"""What a server answers, with the fields that the commands use."""
+"""The answers of a server, with the fields that the commands use."""
 
 from pydantic import BaseModel
 
@@ -42,7 +42,7 @@ class RemotePhoto(BaseModel):
 
     @property
     def must_be_sent_again(self) -> bool:
-        """Whether its picture has expired, or the photo had when it was to be drawn again."""
+        """True if its picture has expired, or the photo had when it was to be drawn again."""
         was_gone = self.job is None and self.error is not None and self.error.code == MissingObjectError.code
         return self.state is State.EXPIRED or was_gone
 

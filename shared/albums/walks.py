@@ -20,7 +20,7 @@ PUT_OFF_S: Final = 2
 
 
 class Action(StrEnum):
-    """What is done with every photo of an album."""
+    """An operation on every photo of an album."""
 
     CANCEL = "cancel"
     ERASE = "erase"

@@ -198,7 +198,7 @@ class _Eye:
         return boxes / np.float32(self._side), logits[:, 0].copy()
 
     def scale(self, photo: Rgb) -> np.float32:
-        """How many times as long as the photo, as it is seen, the square is: a small photo does not fill it."""
+        """Return how many times as long as the photo, as it is seen, the square is: a small photo does not fill it."""
         return np.float32(max(1.0, self._side / max(photo.shape[:2])))
 
 
