@@ -4,7 +4,8 @@ Photos are known by their content: each is sent once, whatever it is called and 
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from http import HTTPStatus
 from itertools import islice
 from pathlib import Path
@@ -19,20 +20,20 @@ from cli.bars import Bars
 from cli.ledger import Ledger, open_ledger
 from cli.outcomes import print_problem, renamed
 from cli.photos import Found, find
-from cli.pictures import Task, digest_of, make_folder, write
+from cli.pictures import Place, Task, digest_of, make_folder, write
 from cli.remote import Fields, RefusedError, Remote
 from cli.submit import require_sendable
 from cli.words import counted
 from shared.albums.walks import Action
 from shared.errors import InvalidValueError, SakugaError
 from shared.jobs.record import State, error_info
-from shared.photos.formats import Limits
+from shared.photos.formats import Format, Limits
 
 FAILURES: Final = "failures.json"
 
 
 def convert_album(
-    folder: Path, output: Path, fields: Fields, extension: str, remote: Remote, console: Console, *, replace: bool
+    folder: Path, place: Place, fields: Fields, remote: Remote, console: Console, *, replace: bool, keep_photos: bool
 ) -> int:
     """Convert a folder of photos, or resume an earlier run; return the exit code.
 
@@ -42,16 +43,35 @@ def convert_album(
     """
     try:
         limits = remote.limits()  # says at once that no server is there, however much there is to look through
-        found = _found(folder, output)
-        ledger = open_ledger(output, folder)
-        ledger.choose(remote.url, fields, replace=replace)
-        make_folder(output)
-        return _convert_album(folder, found, ledger, extension, remote, limits, console)
+        found = _found(folder, place.folder)
+        ledger = open_ledger(place.folder, folder)
+        ledger.choose(remote.url, fields, replace=replace, keep_photos=keep_photos)
+        make_folder(place.folder)
+        return _convert_album(folder, found, ledger, place.extension, remote, limits, console)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"Stopped. {remote.url} keeps converting the photos it has. Run the same command again to upload the rest "
             "and download the pictures."
         ) from None
+
+
+def redraw_album(earlier: Ledger, output: Path, style: str, remote: Remote, console: Console) -> int:
+    """Draw the photos of an earlier album in another style, or resume that; return the exit code.
+
+    Photos that the server has lost are uploaded again.
+
+    Raises:
+        SakugaError, OSError: as `convert_album`.
+    """
+    photos, fields = Path(earlier.photos), earlier.fields | {"style": style}
+    ledger = open_ledger(output, photos)
+    ledger.choose(remote.url, fields, replace=False, keep_photos=True)
+    if not ledger.albums:
+        ledger.redraws = list(earlier.albums)
+    make_folder(output)
+    ledger.save()
+    place = Place(output, Format(str(fields["format"])))
+    return convert_album(photos, place, fields, remote, console, replace=False, keep_photos=True)
 
 
 def _found(folder: Path, output: Path) -> Found:
@@ -109,25 +129,36 @@ def _by_content(tasks: list[Task], limits: Limits, failures: Failures, console: 
 def _albums(remote: Remote, ledger: Ledger, name: str) -> Iterator[RemoteAlbum]:
     """Yield the albums of earlier runs that the server still has, with their failures retried; then new ones."""
     for known in list(ledger.albums):
-        if album := _again(remote, known):
+        if album := _unless_gone(partial(_again, remote, known)):
             yield album
         else:
             ledger.albums.remove(known)
+    while ledger.redraws:
+        source = ledger.redraws.pop(0)
+        if album := _unless_gone(partial(remote.redraw, source, str(ledger.fields["style"]))):
+            ledger.albums.append(album.id)
+            ledger.save()
+            yield remote.walked(album, Action.REDRAW)
     while True:
-        album = remote.start_album(name, ledger.fields)
+        album = remote.start_album(name, ledger.fields, keep_photos=ledger.keep_photos)
         ledger.albums.append(album.id)
         yield album
 
 
 def _again(remote: Remote, album_id: str) -> RemoteAlbum | None:
+    album = remote.walked(remote.album(album_id), Action.REDRAW)
+    if Action.ERASE in album.pending:
+        return None
+    is_stopped = album.pending or album.counts[State.FAILED] + album.counts[State.CANCELED]
+    return remote.retry(album.id) if is_stopped else album
+
+
+def _unless_gone(album: Callable[[], RemoteAlbum | None]) -> RemoteAlbum | None:
+    """Return an album, or None if the server does not have it, or its photos, any more."""
     try:
-        album = remote.album(album_id)
-        if Action.ERASE in album.pending:
-            return None
-        is_stopped = album.pending or album.counts[State.FAILED] + album.counts[State.CANCELED]
-        return remote.retry(album.id) if is_stopped else album
+        return album()
     except RefusedError as error:
-        if error.http_status != HTTPStatus.NOT_FOUND:
+        if error.http_status not in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
             raise
         return None
 

@@ -76,7 +76,7 @@ class AlbumSync:
     def _send_missing(self) -> list[Future[None]]:
         held = [one for one in self._held if one.sha256 in self._copies]
         missing = self._remote.missing(self._album_id, list(self._copies))
-        missing |= {one.sha256 for one in held if one.sha256 and one.state is State.EXPIRED}
+        missing |= {one.sha256 for one in held if one.sha256 and one.must_be_sent_again}
         self._missing, self._unsent = missing, set(missing)
         wanted = {digest: some[0].photo.name.as_posix() for digest, some in self._copies.items() if digest in missing}
         names = upload_names(wanted, {one.name: one.sha256 for one in held})
@@ -137,8 +137,8 @@ class AlbumSync:
             pass  # raises what one of them did
 
     def _was_sent_again(self, photo: RemotePhoto) -> bool:
-        """Return whether this is an expired photo that was sent again; under another name, the album lists both."""
-        return photo.state is State.EXPIRED and photo.sha256 in self._missing
+        """Return whether this is a photo that was sent again; under another name, the album lists both."""
+        return photo.must_be_sent_again and photo.sha256 in self._missing
 
     def _fetch(self, digest: str, photo: RemotePhoto) -> None:
         job = photo.job

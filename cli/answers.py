@@ -1,9 +1,10 @@
-"""What a server answers, with the fields that the commands use."""
+"""The answers of a server, with the fields that the commands use."""
 
 from pydantic import BaseModel
 
 from shared.jobs.record import ErrorInfo, ResultInfo, State
 from shared.photos.formats import Limits
+from shared.storage.base import MissingObjectError
 
 
 class RemoteJob(BaseModel):
@@ -38,6 +39,12 @@ class RemotePhoto(BaseModel):
     state: State
     job: RemoteJob | None
     error: ErrorInfo | None
+
+    @property
+    def must_be_sent_again(self) -> bool:
+        """True if its picture has expired, or the photo had when it was to be drawn again."""
+        was_gone = self.job is None and self.error is not None and self.error.code == MissingObjectError.code
+        return self.state is State.EXPIRED or was_gone
 
 
 class RemotePage(BaseModel):

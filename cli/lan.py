@@ -37,7 +37,7 @@ COLOURS: Final = "#ffffff on #000000"  # of the light modules and the dark ones,
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """What other devices need: the host under which they find this machine, and a key, which is kept in `key_file`."""
+    """The host and the key with which other devices use this machine; the key is kept in `key_file`."""
 
     host: str
     key: str

@@ -24,17 +24,20 @@ class Ledger:
     folder: Path  # of the pictures
     photos: str  # the folder
     fields: dict[str, str | int] = field(default_factory=dict)
-    server: str | None = None
+    server: str = ""
     albums: list[str] = field(default_factory=list)
+    redraws: list[str] = field(default_factory=list)  # albums whose photos the next albums are drawn from
+    keep_photos: bool = False  # on the server
     pictures: dict[str, str] = field(default_factory=dict)  # by the name of the photo
     done: dict[str, str] = field(default_factory=dict)  # digests of pictures that were written, by that of the photo
     replace: bool = False  # whether what has a picture's name is overwritten
 
-    def choose(self, server: str, fields: Fields, *, replace: bool) -> None:
+    def choose(self, server: str, fields: Fields, *, replace: bool, keep_photos: bool = False) -> None:
         """Resume with this server and these options; with different ones it is another album.
 
         Raises:
-            InvalidValueError: the folder has pictures made with other options, and they must not be replaced.
+            InvalidValueError: the folder has pictures made with other options, and they must not be replaced; or photos
+                are to be kept that were sent to be deleted.
         """
         self.replace = replace
         if self.fields != dict(fields):
@@ -43,9 +46,16 @@ class Ledger:
                     f"{self.folder} contains pictures made with other options ({_words(self.fields)}); choose another "
                     "folder with -o, or --replace them."
                 )
-            self.fields, self.done, self.albums = dict(fields), {}, []
+            self.fields, self.done, self.albums, self.redraws = dict(fields), {}, [], []
         if self.server != server:
-            self.server, self.albums = server, []
+            self.server, self.albums, self.redraws = server, [], []
+        if not self.albums:
+            self.keep_photos = keep_photos
+        elif keep_photos and not self.keep_photos:
+            raise InvalidValueError(
+                f"The photos of {self.folder} were sent without --keep-photos, so the server does not keep them; "
+                "choose another folder with -o."
+            )
 
     def plan(self, photos: list[Photo], extension: str) -> list[Task]:
         """Name the pictures as before, and those of new photos so that nothing is overwritten."""
@@ -87,16 +97,38 @@ def open_ledger(folder: Path, photos: Path) -> Ledger:
     Raises:
         InvalidValueError: it belongs to the photos of another folder, or is damaged.
     """
-    path, source = folder / NAME, str(photos.resolve())
-    try:
-        ledger = Ledger(folder, **json.loads(path.read_bytes()))
-    except FileNotFoundError:
-        return Ledger(folder, source)
-    except (ValueError, TypeError) as error:
-        raise InvalidValueError(f"{path} is damaged; remove it to start over.") from error
+    source = str(photos.resolve())
+    ledger = _ledger_in(folder) or Ledger(folder, source)
     if ledger.photos != source:
         raise InvalidValueError(f"{folder} contains the pictures of {ledger.photos}; choose another folder with -o.")
     return ledger
+
+
+def earlier_ledger(folder: Path) -> Ledger:
+    """Open the ledger of an album that can be drawn again.
+
+    Raises:
+        InvalidValueError: there is none, or it is damaged, or the server was not asked to keep the photos.
+    """
+    ledger = _ledger_in(folder)
+    if ledger is None or not ledger.albums:
+        raise InvalidValueError(f"{folder} is not a folder of pictures from `sakuga album`.")
+    if not ledger.keep_photos:
+        raise InvalidValueError(
+            f"The photos of {folder} were sent without --keep-photos, so the server does not keep them; use "
+            "`sakuga album` to send them again."
+        )
+    return ledger
+
+
+def _ledger_in(folder: Path) -> Ledger | None:
+    path = folder / NAME
+    try:
+        return Ledger(folder, **json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise InvalidValueError(f"{path} is damaged; remove it to start over.") from error
 
 
 def _words(fields: Fields) -> str:

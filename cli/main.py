@@ -4,7 +4,7 @@ import os
 
 import click
 
-from cli.commands.conversion import album, convert, preview, submit
+from cli.commands.conversion import album, convert, preview, redraw, submit
 from cli.commands.keys import keys
 from cli.commands.machine import doctor, tune
 from cli.commands.quarantine import quarantine
@@ -23,7 +23,7 @@ def main() -> None:
 
 
 for command in (
-    album, convert, doctor, health, keys, preview, quarantine, styles, submit, tune, up, web, weights, worker,
+    album, convert, doctor, health, keys, preview, quarantine, redraw, styles, submit, tune, up, web, weights, worker,
 ):  # fmt: skip
     main.add_command(command)
 

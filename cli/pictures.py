@@ -30,7 +30,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where pictures go: a folder or, for a single photo, a file in it; `path` is what the user calls it."""
+    """The place of pictures: a folder or, for a single photo, a file in it; `path` is what the user calls it."""
 
     path: Path
     format: Format

@@ -2,10 +2,8 @@
 
 import math
 from collections.abc import Mapping
-from io import BytesIO
 from pathlib import Path, PurePath
 from typing import Final
-from zipfile import ZipFile
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -17,10 +15,11 @@ from cli.photos import Photo
 from cli.pictures import Place, make_folder, plan_tasks, write
 from cli.process_pool import capacity_for
 from shared import pipeline
-from shared.conversion import PREVIEW_SIDE, preview_name
-from shared.photos.decoding import decode
+from shared.conversion import PREVIEW_SIDE, PREVIEWS_DRAWN_AT
+from shared.photos import decoding
 from shared.photos.encoding import encode
 from shared.photos.formats import Limits
+from shared.photos.sizes import fit
 from shared.settings import Settings
 from shared.styles import installed_styles
 from worker.model_loader import loader_for
@@ -45,16 +44,21 @@ def preview(photo: Path, place: Place, names: tuple[str, ...], settings: Setting
     capacity, limits = capacity_for(1, settings), Limits(settings.max_upload_bytes, settings.max_megapixels)
     loader = loader_for(settings, styles, threads=capacity.threads, memory=capacity.memory)
     with photo.open("rb") as file:
-        drawn = pipeline.preview(file, chosen, loader.engine, limits)
-        before = decode(file, limits, max_side=PREVIEW_SIDE)
-    with ZipFile(BytesIO(drawn.data)) as archive:
-        pictures = {style: Image.open(BytesIO(archive.read(preview_name(style)))) for style in chosen}
-    sheet = _sheet({"photo": Image.fromarray(before.rgb)} | pictures)
+        decoded = decoding.decode(file, limits, max_side=PREVIEW_SIDE, drawn_at=PREVIEWS_DRAWN_AT)
+    previews = {style: Image.fromarray(pipeline.draw_preview(decoded, loader.engine(style))) for style in chosen}
+    sheet = _sheet({"photo": _small(decoded)} | previews)
     make_folder(place.folder)
     write(task.picture, encode(np.asarray(sheet), None, place.format))
-    for note in drawn.notes:
+    for note in decoded.notes:
         print_problem(console, photo, note, colour="yellow")
     console.print(f"{escape(str(task.picture))}: {', '.join(chosen)}")
+
+
+def _small(photo: decoding.Photo) -> Image.Image:
+    picture = Image.fromarray(photo.rgb)
+    if photo.alpha is not None:
+        picture.putalpha(Image.fromarray(photo.alpha))
+    return picture.resize(fit(photo.size, PREVIEW_SIDE), Image.Resampling.LANCZOS)
 
 
 def _sheet(pictures: Mapping[str, Image.Image]) -> Image.Image:
@@ -70,6 +74,6 @@ def _sheet(pictures: Mapping[str, Image.Image]) -> Image.Image:
     draw = ImageDraw.Draw(sheet)
     for place, (name, picture) in enumerate(pictures.items()):
         left, top = place % columns * across + GAP, place // columns * down + GAP
-        sheet.paste(picture, (left + (width - picture.width) // 2, top))
+        sheet.paste(picture, (left + (width - picture.width) // 2, top), picture if picture.mode == "RGBA" else None)
         draw.text((left + width / 2, top + height + WORDS / 2), name, INK, font, anchor="mm")
     return sheet

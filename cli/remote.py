@@ -139,25 +139,34 @@ class Remote:
             raise DamagedPhotoError("The picture was damaged in transit; try again.")
         return data
 
-    def start_album(self, name: str, fields: Fields) -> RemoteAlbum:
-        return _parsed(RemoteAlbum, self._request("POST", "/api/v1/albums", json={"name": name[:200], **fields}))
+    def start_album(self, name: str, fields: Fields, *, keep_photos: bool) -> RemoteAlbum:
+        album = {"name": name[:200], **fields} | ({"keep_photos": True} if keep_photos else {})
+        return _parsed(RemoteAlbum, self._request("POST", "/api/v1/albums", json=album))
+
+    def redraw(self, album_id: str, style: str) -> RemoteAlbum:
+        """Start an album of another one's photos, which the server adds by itself."""
+        return _parsed(RemoteAlbum, self._request("POST", f"/api/v1/albums/{album_id}/redraw", json={"style": style}))
 
     def album(self, album_id: str) -> RemoteAlbum:
         return _parsed(RemoteAlbum, self._request("GET", f"/api/v1/albums/{album_id}"))
 
     def retry(self, album_id: str) -> RemoteAlbum:
-        """Retry the photos that failed or were canceled, and wait until all of them are queued.
+        """Retry the photos that failed or were canceled, and wait until all of them are queued, as `walked` does."""
+        album = _parsed(RemoteAlbum, self._request("POST", f"/api/v1/albums/{album_id}/retry"))
+        return self.walked(album, Action.RETRY)
+
+    def walked(self, album: RemoteAlbum, action: Action) -> RemoteAlbum:
+        """Wait until the server has done something with all photos of an album, if it is to.
 
         Raises:
             StalledError: nothing of that happens, as if no worker were running.
         """
-        album = _parsed(RemoteAlbum, self._request("POST", f"/api/v1/albums/{album_id}/retry"))
         waited = 0.0
-        while Action.RETRY in album.pending:
+        while action in album.pending:
             if waited >= WALK_STALL_S:
-                raise _stalled(self.url)
+                raise _stalled(self.url, action)
             self.pause(WALK_POLL_S)
-            before, album = album, self.album(album_id)
+            before, album = album, self.album(album.id)
             waited = waited + WALK_POLL_S if album.counts == before.counts else 0.0
         return album
 
@@ -240,11 +249,12 @@ class Remote:
         return answer
 
 
-def _stalled(url: str) -> StalledError:
+def _stalled(url: str, action: Action) -> StalledError:
+    what = "drawing the photos again" if action is Action.REDRAW else "retrying the photos that failed"
     return StalledError(
-        f"{url} has made no progress for {WALK_STALL_S // 60} minutes in retrying the photos that failed. Its workers "
-        "retry them when the queue has room: check that one is running (`sakuga up` and `sakuga worker` start them), "
-        "then run the same command again to resume."
+        f"{url} has made no progress for {WALK_STALL_S // 60} minutes in {what}. Its workers do that when the queue "
+        "has room: check that one is running (`sakuga up` and `sakuga worker` start them), then run the same command "
+        "again to resume."
     )
 
 

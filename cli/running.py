@@ -1,4 +1,4 @@
-"""What runs with a data folder: one `sakuga up` at a time, and the addresses of its queue and its web server.
+"""The Sakuga that runs with a data folder: one `sakuga up` at a time, and the addresses of its queue and web server.
 
 Both are in the file `lock`, which counts only while the kernel says that it is locked: a supervisor that was killed
 leaves nothing that could be taken for a running one.
@@ -20,7 +20,7 @@ RETRY_S: Final = 0.1
 
 
 class Running(BaseModel):
-    """Where a running Sakuga can be reached, and its folder for sockets; all empty while it is starting."""
+    """The addresses of a running Sakuga, and its folder for sockets; all empty while it is starting."""
 
     url: str = ""
     redis_url: str = ""

@@ -111,7 +111,7 @@ def require_sendable(path: Path, limits: Limits) -> str:
 
 
 def reason(state: State, error: ErrorInfo | None) -> ErrorInfo:
-    """Why a photo that has come to its end has no picture."""
+    """Return why a finished photo has no picture."""
     if error:
         return error
     what = "was canceled" if state is State.CANCELED else "has expired"

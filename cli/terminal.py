@@ -1,4 +1,4 @@
-"""What the commands print to, and how they end when something is wrong."""
+"""The console of the commands, and how they end when something is wrong."""
 
 import sys
 from collections.abc import Callable

@@ -371,7 +371,7 @@ def _next_event(answer: HTTPResponse) -> str:
 
 
 def refuse(stack: Stack) -> str:
-    """What nginx refuses by itself looks like the API's own errors; metrics and the bucket stay inside."""
+    """Check that nginx refuses requests as the API does, and that metrics and the bucket stay inside."""
     large = stack.request("POST", "/api/v1/jobs", bytes(41 << 20), **_JPEG)
     _require(large.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"41 MiB: {large.status}")
     _require(large.headers["content-type"] == "application/problem+json", "the 413 is no problem document")

@@ -1,4 +1,4 @@
-"""What draws: an engine, as the pipeline and the workers know it. Carries no ML runtime."""
+"""An engine, as the pipeline and the workers know it. Carries no ML runtime."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass

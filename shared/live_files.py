@@ -15,7 +15,7 @@ log = structlog.get_logger()
 
 
 class LiveFiles(Generic[T]):
-    """What some files say now, or said last while they are invalid."""
+    """The contents of some files; while they are invalid, their last valid contents."""
 
     def __init__(self, files: Sequence[Path], read: Callable[[], T], *, invalid: str) -> None:
         """Call `read` on first use, and again whenever one of `files` has changed.

@@ -114,22 +114,23 @@ def preview(
     clock = _Clock(checkpoint)
     with clock.stage(Stage.DECODE):
         decoded = decode(file, limits, max_side=PREVIEW_SIDE, drawn_at=PREVIEWS_DRAWN_AT, within=decoding)
-    whole, size = _on_white(decoded), fit(decoded.size, PREVIEW_SIDE)
     pictures: dict[str, Rgb] = {}
     with clock.stage(Stage.GENERATE):
         for done, style in enumerate(styles):
             checkpoint(Stage.GENERATE, _generating(done / len(styles)))
-            drawing = _drawn_for_preview(whole, decoded.size, engine_of(style))
-            pictures[preview_name(style)] = _resized(drawing, size, Image.Resampling.HAMMING)
+            pictures[preview_name(style)] = draw_preview(decoded, engine_of(style))
     with clock.stage(Stage.ENCODE):
         data = archive({name: encode(picture, None, Format.JPEG) for name, picture in pictures.items()})
-    return Picture(data, *size, decoded.notes, clock.timings)
+    return Picture(data, *fit(decoded.size, PREVIEW_SIDE), decoded.notes, clock.timings)
 
 
-def _drawn_for_preview(photo: Rgb, size: tuple[int, int], engine: Engine) -> Rgb:
-    faces = engine.face_heights(photo) if engine.drawn_at else ()
-    prepared, box = preprocess(_resized(photo, drawn_size(size, PREVIEWS_DRAWN_AT, faces)), engine)
-    return postprocess(engine.generate(prepared, lambda _share: None), box)
+def draw_preview(photo: Photo, engine: Engine) -> Rgb:
+    """Draw a photo small that was decoded for `PREVIEWS_DRAWN_AT`; the longest side is at most `PREVIEW_SIDE`."""
+    whole = _on_white(photo)
+    faces = engine.face_heights(whole) if engine.drawn_at else ()
+    prepared, box = preprocess(_resized(whole, drawn_size(photo.size, PREVIEWS_DRAWN_AT, faces)), engine)
+    drawing = postprocess(engine.generate(prepared, lambda _share: None), box)
+    return _resized(drawing, fit(photo.size, PREVIEW_SIDE), Image.Resampling.HAMMING)
 
 
 def _decoded(at: Callable[..., Photo], engine: Engine, faces: Faces) -> tuple[Photo, Rgb, Collection[Face]]:

@@ -107,7 +107,7 @@ class Settings(BaseSettings):
 
     @property
     def takes_local_names(self) -> bool:
-        """Whether it may be called by any name that nobody can register: it is open to a network, without keys."""
+        """True if it may be called by any name that nobody can register: it is open to a network, without keys."""
         return not self.trusted_hosts and not is_loopback(self.reached_at)
 
     @property

@@ -58,7 +58,7 @@ class Style(BaseModel):
 
     @property
     def sees_faces(self) -> bool:
-        """Whether drawing takes the face detector."""
+        """True if drawing takes the face detector."""
         return self.close_ups or self.small_faces
 
     @property

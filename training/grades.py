@@ -61,7 +61,7 @@ def hinata(drawing: Drawing) -> Colour:
 
 
 def yoi(drawing: Drawing) -> Colour:
-    """*Early evening*: violet-blue shadows, peach lights, a sky from peach to violet, lights that glow. Colours 0..1."""
+    """*Early evening*: violet-blue shadows, peach lights, skies from peach to violet, lamps that glow. Colours 0..1."""
     light, a, b = _channels(drawing)
     skin = drawing.skin
     tone = _contrasted(0.07 + 0.84 * light / 100, 0.13, middle=0.45)

@@ -1,4 +1,4 @@
-"""What the albums API says of albums and their photos."""
+"""The bodies of albums and their photos in the albums API."""
 
 from flask import url_for
 

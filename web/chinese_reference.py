@@ -245,11 +245,11 @@ _MODELS: Final = {
     "The service's limits.": "服务的各项限制。",
     "The stages of a conversion.": "绘制的各个阶段。",
     "The states of a job.": "任务的各种状态。",
-    "What is done with every photo of an album.": "对相册中每张照片进行的操作。",
+    "An operation on every photo of an album.": "对相册中每张照片进行的操作。",
     "Whether faces are drawn at a size that suits them; otherwise a photo is drawn as if it had none.": (
         "人脸是否按适合的大小绘制；否则按没有人脸的照片绘制。"
     ),
-    "Why a job failed.": "任务失败的原因。",
+    "The reason why a job failed.": "任务失败的原因。",
 }
 
 _WEBHOOKS: Final = {

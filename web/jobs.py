@@ -1,5 +1,6 @@
 """The jobs API: one photo in, one picture out."""
 
+from collections.abc import Callable
 from io import BytesIO
 from math import ceil
 from typing import BinaryIO, cast
@@ -94,12 +95,7 @@ def list_jobs(options: PageOptions) -> Response:
     access=Access.READ,
 )
 def get_job(job_id: str) -> Response:
-    asked_s = preferred_wait_s()
-    job, has_waited = wait(own_job(job_id), asked_s or 0)
-    response = with_applied_wait(_job_response(job, 200), asked_s if has_waited else None)
-    response.add_etag(weak=True)
-    response.headers["Cache-Control"] = "no-cache"
-    return cast("Response", response.make_conditional(request))
+    return polled(own_job(job_id), job_body)
 
 
 @blueprint.get("/<job_id>/result")
@@ -210,6 +206,16 @@ def wait(job: Job, seconds: int) -> tuple[Job, bool]:
         return services().events.wait_for_end(job.id, seconds, keep_waiting=slot.is_wanted), True
     finally:
         slot.release()
+
+
+def polled(job: Job, body: Callable[[Job], JobBody]) -> Response:
+    """Answer with the body of a job, after the wait that the client asks for, and without it if nothing has changed."""
+    asked_s = preferred_wait_s()
+    job, has_waited = wait(job, asked_s or 0)
+    response = with_applied_wait(job_answer(body(job), 200), asked_s if has_waited else None)
+    response.add_etag(weak=True)
+    response.headers["Cache-Control"] = "no-cache"
+    return cast("Response", response.make_conditional(request))
 
 
 def with_applied_wait(response: Response, wait_s: int | None) -> Response:

@@ -1,4 +1,4 @@
-"""What the client of a request prefers: to wait for a job (RFC 7240), and the picture itself to the job (RFC 9110)."""
+"""The preferences of a client: to wait for a job (RFC 7240), and the picture itself to the job (RFC 9110)."""
 
 import re
 from collections.abc import Sequence

@@ -1,10 +1,9 @@
 """The previews API: one photo in, one small picture of it for each style out, in one job."""
 
 from io import BytesIO
-from typing import cast
 from zipfile import ZipFile
 
-from flask import Blueprint, Response, request, send_file, url_for
+from flask import Blueprint, Response, send_file, url_for
 
 from shared.conversion import PREVIEW_SIDE, Options, preview_name
 from shared.errors import UnknownJobError, UnknownPreviewError
@@ -18,6 +17,7 @@ from web.jobs import (
     idempotency_key,
     job_answer,
     job_body,
+    polled,
     require_result,
     uploaded_photo,
     wait,
@@ -69,12 +69,7 @@ def create_previews(options: PreviewsOptions) -> Response:
     access=Access.READ,
 )
 def get_previews(job_id: str) -> Response:
-    asked_s = preferred_wait_s()
-    job, has_waited = wait(_own_previews(job_id), asked_s or 0)
-    response = with_applied_wait(job_answer(_body(job), 200), asked_s if has_waited else None)
-    response.add_etag(weak=True)
-    response.headers["Cache-Control"] = "no-cache"
-    return cast("Response", response.make_conditional(request))
+    return polled(_own_previews(job_id), _body)
 
 
 @blueprint.get("/<job_id>/<style>")

@@ -97,7 +97,7 @@ def _names(generator: nn.Module) -> list[list[str]]:
 
 
 def _used(graph: GraphProto) -> list[list[tuple[bool, Array]]]:
-    """What the graph multiplies with (True) and adds, of as many elements as a convolution has outputs.
+    """Return what the graph multiplies with (True) and adds, of as many elements as a convolution has outputs.
 
     One list for each convolution, in the order in which they are used. What a graph does with vectors of other
     lengths, such as the sizes of pictures, is none of the weights' business.

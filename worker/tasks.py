@@ -75,11 +75,9 @@ def _convert(
     job = claim(services, job_id, worker)
     if job is None:
         return None
-    if job.styles:
-        engine_of = _if_all_prepared(job.styles, engine_of, is_prepared)
     with structlog.contextvars.bound_contextvars(job_id=job.id, attempt=job.attempts):
         try:
-            return _attempt(job, services, engine_of)
+            return _attempt(job, services, engine_of, is_prepared)
         except SoftTimeLimitExceeded:
             error: SakugaError = timed_out(services)
         except (RedisError, NewerRecordError):
@@ -92,9 +90,11 @@ def _convert(
         return None
 
 
-def _attempt(job: Job, services: Services, engine_of: Callable[[str], Engine]) -> float | None:
+def _attempt(
+    job: Job, services: Services, engine_of: Callable[[str], Engine], is_prepared: Callable[[str], bool]
+) -> float | None:
     try:
-        _convert_claimed(job, services, engine_of)
+        _convert_claimed(job, services, engine_of, is_prepared)
     except (CanceledError, UnknownJobError):
         return _stop(job, services)
     except SakugaError as error:
@@ -116,10 +116,13 @@ def _fail(job: Job, error: SakugaError, services: Services) -> float | None:
     return None
 
 
-def _convert_claimed(job: Job, services: Services, engine_of: Callable[[str], Engine]) -> None:
+def _convert_claimed(
+    job: Job, services: Services, engine_of: Callable[[str], Engine], is_prepared: Callable[[str], bool]
+) -> None:
     if _reuse_cached_result(job, services):
         return
     if job.styles:
+        _require_prepared(job.styles, is_prepared)
         _commit(*_drawn_previews(job, services, engine_of), services)
         return
     engine, key = _engine_and_key(job, services, engine_of)
@@ -165,17 +168,10 @@ def _drawn_previews(job: Job, services: Services, engine_of: Callable[[str], Eng
             return (job if key == job.result_key else services.attempts.set_result_key(job, key)), picture
 
 
-def _if_all_prepared(
-    styles: Collection[str], engine_of: Callable[[str], Engine], is_prepared: Callable[[str], bool]
-) -> Callable[[str], Engine]:
-    """Give a job back while styles are being prepared: a photo and its style are worth a wait, previews are not."""
-
-    def engine(style: str) -> Engine:
-        if not all(map(is_prepared, styles)):
-            raise UnavailableError("The styles are still being prepared on this machine.")
-        return engine_of(style)
-
-    return engine
+def _require_prepared(styles: Collection[str], is_prepared: Callable[[str], bool]) -> None:
+    """Give previews back while one of their styles is being prepared: they are not worth keeping a process waiting."""
+    if not all(map(is_prepared, styles)):
+        raise UnavailableError("The styles are still being prepared on this machine.")
 
 
 def _engine_and_key(job: Job, services: Services, engine_of: Callable[[str], Engine]) -> tuple[Engine, str]:

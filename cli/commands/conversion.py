@@ -20,18 +20,21 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+output_option = click.option(
+    "-o",
+    "--output",
+    "output",
+    metavar="DIR|FILE",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder to write to, created if missing; for a single photo also a file (.jpg, .png or .webp).",
+)
+
+
 def picture_options(command: Callable[P, R]) -> Callable[P, R]:
     """Options of every command that makes pictures: where they go and what they are like."""
     options = (
-        click.option(
-            "-o",
-            "--output",
-            "output",
-            metavar="DIR|FILE",
-            required=True,
-            type=click.Path(path_type=Path),
-            help="Folder for the pictures, created if missing; for a single photo also a file (.jpg, .png or .webp).",
-        ),
+        output_option,
         click.option(
             "-s",
             "--style",
@@ -63,6 +66,13 @@ def picture_options(command: Callable[P, R]) -> Callable[P, R]:
     return command
 
 
+key_option = click.option(
+    "--key-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="File with your API key, if the server requires one. Default: SAKUGA_API_KEY.",
+)
+
+
 def server_options(command: Callable[P, R]) -> Callable[P, R]:
     """Options of every command that uses a server: where it is, and the key that it is shown."""
     options = (
@@ -74,11 +84,7 @@ def server_options(command: Callable[P, R]) -> Callable[P, R]:
             metavar="URL",
             help="Default: the server that runs with the data folder, or else the one at SAKUGA_HOST and SAKUGA_PORT.",
         ),
-        click.option(
-            "--key-file",
-            type=click.Path(path_type=Path, exists=True, dir_okay=False),
-            help="File with your API key, if the server requires one. Default: SAKUGA_API_KEY.",
-        ),
+        key_option,
     )
     for option in reversed(options):
         command = option(command)
@@ -115,15 +121,7 @@ def convert(
 
 @click.command()
 @click.argument("photo", metavar="PHOTO", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option(
-    "-o",
-    "--output",
-    "output",
-    metavar="DIR|FILE",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="File for the sheet (.jpg, .png or .webp), or a folder for it.",
-)
+@output_option
 @click.option(
     "-s", "--style", "styles", metavar="STYLE", multiple=True, help="Can be repeated. Default: all light styles."
 )
@@ -172,6 +170,11 @@ def submit(  # noqa: PLR0913, PLR0917  its options
 @server_options
 @picture_options
 @click.option("--replace", is_flag=True, help="Overwrite existing files, including pictures made with other options.")
+@click.option(
+    "--keep-photos",
+    is_flag=True,
+    help="Let the server keep the photos as long as the pictures, so that `sakuga redraw` can draw them again.",
+)
 @plain_errors
 def album(  # noqa: PLR0913, PLR0917  its options
     photos: Path,
@@ -184,6 +187,7 @@ def album(  # noqa: PLR0913, PLR0917  its options
     faces: str | None,
     *,
     replace: bool,
+    keep_photos: bool,
 ) -> None:
     """Convert all photos in DIR and its subfolders on a server. Run it again to resume.
 
@@ -199,7 +203,31 @@ def album(  # noqa: PLR0913, PLR0917  its options
     place = _place(output, (photos,), picture_format)
     fields = _fields(style, max_side, place.format, faces)
     with Remote(server, key=server_key(key_file)) as remote:
-        code = convert_album(photos, place.folder, fields, place.extension, remote, err, replace=replace)
+        code = convert_album(photos, place, fields, remote, err, replace=replace, keep_photos=keep_photos)
+    sys.exit(code)
+
+
+@click.command()
+@click.argument("pictures", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("-s", "--style", metavar="STYLE", required=True, help="The style to draw it in.")
+@output_option
+@key_option
+@plain_errors
+def redraw(pictures: Path, style: str, output: Path, key_file: Path | None) -> None:
+    """Draw an album again in another style.
+
+    DIR is the folder that `sakuga album --keep-photos` saved the pictures in. The server draws the photos that it has
+    kept, in the same size and format as before; photos that it no longer has are uploaded again. Run it again to
+    resume.
+    """
+    from cli.album import redraw_album
+    from cli.credentials import server_key
+    from cli.ledger import earlier_ledger
+    from cli.remote import Remote
+
+    earlier = earlier_ledger(pictures)
+    with Remote(earlier.server, key=server_key(key_file)) as remote:
+        code = redraw_album(earlier, _place(output, (pictures,), None).folder, style, remote, err)
     sys.exit(code)
 
 

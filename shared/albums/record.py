@@ -46,7 +46,7 @@ class Item:
 
     @property
     def is_pending(self) -> bool:
-        """Whether its photo is still being uploaded: its job may not exist yet."""
+        """True while its photo is still being uploaded: its job may not exist yet."""
         return self.error is None and self.sha256 is None
 
 

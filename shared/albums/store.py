@@ -270,13 +270,13 @@ class Albums:
         with self._redis.pipeline() as pipe:
             pipe.delete(*_keys(album_id), redis_keys.album_turn(album_id))
             if caller and created_at:
-                self._room.give_back(pipe, json.loads(caller), size, at=json.loads(created_at))
+                self._room.release(pipe, json.loads(caller), size, at=json.loads(created_at))
             pipe.execute()
 
     def _take(self, pipe: "Pipeline", album: Album, size: int) -> None:
         """Count memory that the album itself takes, and among its counts what is given back when it is erased."""
         pipe.hincrby(redis_keys.album_counts(album.id), ROOM, size)
-        count = self._room.take if size > 0 else self._room.give_back
+        count = self._room.take if size > 0 else self._room.release
         count(pipe, album.caller, abs(size), at=album.created_at)
 
     def _read(self, album_id: str, names: list[str]) -> list[Item]:

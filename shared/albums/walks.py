@@ -24,7 +24,7 @@ TURN_S: Final = 3600  # more than a walk, or a request for one, takes between tw
 
 
 class Action(StrEnum):
-    """What is done with every photo of an album."""
+    """An operation on every photo of an album."""
 
     CANCEL = "cancel"
     ERASE = "erase"

@@ -27,22 +27,22 @@ class Change:
 
     @property
     def begins(self) -> bool:
-        """Whether the job is new, or starts over after it had finished."""
+        """True if the job is new, or starts over after it had finished."""
         return self.after is not None and not self.after.ended and (self.before is None or self.before.ended)
 
     @property
     def ends(self) -> bool:
-        """Whether the job finishes, or is erased unfinished."""
+        """True if the job finishes, or is erased unfinished."""
         return self.before is not None and not self.before.ended and (self.after is None or self.after.ended)
 
     @property
     def moves(self) -> bool:
-        """Whether the state of the job changes."""
+        """True if the state of the job changes."""
         return self.before is None or self.after is None or self.before.state is not self.after.state
 
     @property
     def claims(self) -> bool:
-        """Whether a new attempt begins."""
+        """True if a new attempt begins."""
         if self.after is None or self.after.state is not State.RUNNING:
             return False
         return self.before is None or self.after.claim != self.before.claim

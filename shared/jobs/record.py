@@ -57,7 +57,7 @@ class ResultInfo(PhotoInfo):
 
 
 class ErrorInfo(BaseModel):
-    """Why a job failed."""
+    """The reason why a job failed."""
 
     model_config = ConfigDict(frozen=True)
     code: str
@@ -121,7 +121,7 @@ class Job(BaseModel):
 
     @property
     def is_quarantined(self) -> bool:
-        """Whether it ran out of attempts: it may be what kills workers, so an operator should inspect it."""
+        """True if it ran out of attempts: it may be what kills workers, so an operator should inspect it."""
         return self.state is State.FAILED and self.error is not None and self.error.code == AttemptsExhaustedError.code
 
     @property

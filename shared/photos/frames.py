@@ -1,4 +1,4 @@
-"""What is seen of an image: a part of it, a frame that does not fill it, all of it in spite of its alpha."""
+"""The visible part of an image: a part of it, a frame that does not fill it, all of it in spite of its alpha."""
 
 from typing import Final
 

@@ -27,7 +27,7 @@ _NOISE: Final = b"".join(bytes([0xFF, marker]) + bytes(range(1, 128)) for marker
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """What is known of a photo before it is decoded.
+    """The facts about a photo that are known before it is decoded.
 
     `file` has what its decoder needs. `other_end` is the same with other bytes behind a picture that has no end: if
     they make a difference, something is missing. `orientation` counts where the photo has none of its own, `profile`

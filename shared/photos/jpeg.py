@@ -46,7 +46,7 @@ _MAX_SCANS: Final = 100
 
 @dataclass(slots=True)
 class Outline:
-    """What a JPEG consists of. `parts` are what its decoder needs, up to the end of the picture.
+    """The structure of a JPEG. `parts` are what its decoder needs, up to the end of the picture.
 
     Whether a picture without an end marker is whole only its decoder can tell. Of any that is shorter than
     `least_bytes` something is missing: its scans would need as many.

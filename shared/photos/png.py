@@ -28,7 +28,7 @@ _PQ_PROFILE: Final = b"ITUR_2100_PQ_FULL\0"  # a W3C note of 2017: the name alon
 
 @dataclass(slots=True)
 class Outline:
-    """What a PNG consists of. `parts` are what its decoder needs; `is_whole`: they all lie inside the file.
+    """The structure of a PNG. `parts` are what its decoder needs; `is_whole`: they all lie inside the file.
 
     The last chunk, which is empty, may be missing.
     """

@@ -1,4 +1,4 @@
-"""What Pillow does not see in a Photoshop document (Adobe's specification of its file formats, 2019). No codec.
+"""Parts of a Photoshop document that Pillow does not see (Adobe's specification of its file formats, 2019). No codec.
 
 Whatever is wrong raises EOFError or struct.error.
 """

@@ -131,7 +131,7 @@ def _is_of_sensor(reader: HeaderReader, directory: Directory) -> bool:
 
 
 def places_of_sensor_data(reader: HeaderReader) -> Iterator[tuple[int, ...]]:
-    """Where the strips and tiles of a raw file begin, which may look like small photos; those of a directory at once.
+    """Yield where strips and tiles of a raw file begin, which may look like small photos; those of a directory at once.
 
     There may be millions in a hostile file, which are not to be kept.
     """

@@ -56,7 +56,7 @@ end
 
 
 class _Share(NamedTuple):
-    """What a job adds to the totals of its lane, party and flow."""
+    """The amounts that a job adds to the totals of its lane, party and flow."""
 
     jobs: int
     pixels: int

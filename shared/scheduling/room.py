@@ -33,7 +33,7 @@ end
 
 
 class Room(Observer):
-    """What all callers have taken, in one Redis."""
+    """The memory that each caller takes, of one Redis."""
 
     def __init__(self, redis: "Redis", clock: Clock, *, ttl_s: float) -> None:
         """Count in `redis` what lives for `ttl_s` seconds."""
@@ -46,14 +46,14 @@ class Room(Observer):
         if change.before is None:
             self.take(pipe, change.job.caller, _size_of(change.job), at=change.job.created_at)
         elif change.after is None:
-            self.give_back(pipe, change.job.caller, _size_of(change.job), at=change.job.created_at)
+            self.release(pipe, change.job.caller, _size_of(change.job), at=change.job.created_at)
 
     def take(self, pipe: "Pipeline", caller: str, size: int, *, at: float) -> None:
         """Count `size` bytes that a caller takes, inside a transaction."""
         pipe.hincrby(redis_keys.room(caller), _hour(at), size)
         pipe.expire(redis_keys.room(caller), self._kept_s + HOUR_S)
 
-    def give_back(self, pipe: "Pipeline", caller: str, size: int, *, at: float) -> None:
+    def release(self, pipe: "Pipeline", caller: str, size: int, *, at: float) -> None:
         """Count them no longer, inside a transaction; `at` is when they were taken."""
         pipe.eval(_REFUND, 1, redis_keys.room(caller), _hour(at), size)
 

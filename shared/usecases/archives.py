@@ -40,7 +40,7 @@ _UNREADABLE: Final = (
 
 @dataclass(slots=True)
 class Allowance:
-    """What the archives of one request may still hold, all of them together."""
+    """The room that is left for the archives of one request, all of them together."""
 
     unpacked_bytes: int
     entries: int = MAX_ENTRIES

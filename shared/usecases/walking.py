@@ -1,4 +1,4 @@
-"""What a worker node does with the albums that are too large for a request, or are to be drawn again."""
+"""The walks of a worker node through albums that are too large for a request, or are to be drawn again."""
 
 from collections import deque
 from collections.abc import Iterator

@@ -26,7 +26,7 @@ class Senders:
 
     @property
     def free(self) -> int:
-        """How many messages could be sent now, to callers and hosts that are below their limits."""
+        """The number of messages that could be sent now, to callers and hosts that are below their limits."""
         with self._lock:
             return SENDERS - self._busy["all"]
 

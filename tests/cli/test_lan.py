@@ -283,7 +283,7 @@ def lan_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSer
 
 @pytest.fixture
 def address(lan_service: RunningService) -> str:
-    """What `up` said that the address is."""
+    """The address that `up` printed."""
     said = re.search(r"Sakuga is ready: (http://[\d.]+:\d+)$", lan_service.log.read_text(), re.MULTILINE)
     assert said
     return said[1]

@@ -37,6 +37,13 @@ def test_a_sheet_shows_the_photo_beside_its_previews_and_replaces_no_file(photo:
     assert again.stderr == f"{tmp_path / 'sheet-2.png'}: sumi-light\n"
 
 
+def test_a_transparent_photo_is_shown_on_white_as_it_is_drawn(photo: Path, tmp_path: Path) -> None:
+    Image.new("RGBA", (256, 192), (200, 0, 0, 0)).save(photo)
+    assert sakuga(photo, "-o", tmp_path / "sheet.png", "-s", "sumi").exit_code == 0
+    sheet = Image.open(tmp_path / "sheet.png")
+    assert np.asarray(sheet.crop((16, 16, 272, 208))).min() == 255
+
+
 def test_a_folder_takes_a_sheet_named_after_the_photo(photo: Path, tmp_path: Path) -> None:
     assert sakuga(photo, "-o", tmp_path / "sheets", "-s", "sumi").exit_code == 0
     assert [file.name for file in (tmp_path / "sheets").iterdir()] == ["cat.jpg"]

@@ -30,6 +30,7 @@ from cli.remote import (
     ServerUnreachableError,
     StalledError,
 )
+from shared.albums.walks import Action
 from shared.jobs.record import State
 from shared.redis_connection import redis_client
 from shared.redis_keys import EXPIRY
@@ -433,6 +434,65 @@ def test_pictures_with_other_options_are_replaced_only_on_request(
         assert picture.size == (32, 24)
 
 
+def test_an_album_that_keeps_its_photos_is_drawn_in_another_style_without_sending_them(
+    service: RunningService, holiday: Path, tmp_path: Path, traffic: Traffic
+) -> None:
+    out, again = tmp_path / "out", tmp_path / "again"
+    sakuga("album", holiday, "--server", service.url, "-o", out, "--keep-photos", "--max-side", 32)
+    before, sent = digests(out), len(traffic.sent())
+    command = ("redraw", out, "-s", "sumi", "-o", again)
+    for _ in range(2):
+        done = sakuga(*command)
+        assert done.exit_code == 1, "there are broken photos"
+        assert "10 of 12 pictures" in done.stderr
+        assert pictures(again) == GOOD
+    with Image.open(again / GOOD[0]) as picture:
+        assert picture.size == (32, 24)
+    assert all(digests(again)[name] != before[name] for name in GOOD)
+    assert digests(out) == before
+    redrawn = httpx.get(f"{service.url}/api/v1/albums/{album_of(again)}").json()
+    assert (redrawn["style"], redrawn["keep_photos"]) == ("sumi-light", True)
+    assert (len(traffic.sent()), traffic.albums()) == (sent, 1)
+    assert "other options" in sakuga("redraw", out, "-s", "yoi", "-o", out).stderr
+
+
+def test_photos_that_a_redraw_does_not_find_on_the_server_are_sent_again(
+    forgetful: tuple[RunningService, Redis], holiday: Path, tmp_path: Path, traffic: Traffic
+) -> None:
+    service, redis = forgetful
+    out = tmp_path / "out"
+    sakuga("album", holiday, "--server", service.url, "-o", out, "--keep-photos")
+    listed = httpx.get(f"{service.url}/api/v1/albums/{album_of(out)}/photos").json()["photos"]
+    job = next(one for one in listed if one["name"] == "0.jpg")["job"]
+    redis.zadd(EXPIRY, {job["id"]: 1})
+    look = f"{service.url}{job['links']['self']}"
+    wait_until(lambda: httpx.get(look).json()["state"] == "expired", "the photo has expired")
+    traffic.requests.clear()
+    sakuga("redraw", out, "-s", "sumi", "-o", tmp_path / "sumi")
+    assert traffic.sent() == [digests(holiday)["0.jpg"]]
+    assert pictures(tmp_path / "sumi") == GOOD
+    httpx.delete(f"{service.url}/api/v1/albums/{album_of(out)}")
+    traffic.requests.clear()
+    sakuga("redraw", out, "-s", "yoi", "-o", tmp_path / "yoi")
+    assert (len(traffic.sent()), traffic.albums()) == (11, 1)
+    assert pictures(tmp_path / "yoi") == GOOD
+
+
+def test_photos_that_are_not_kept_cannot_be_drawn_again(service: RunningService, tmp_path: Path) -> None:
+    photo_at(tmp_path / "in" / "a.jpg", seed=46)
+    command = ("album", tmp_path / "in", "--server", service.url, "-o", tmp_path / "out")
+    assert sakuga(*command).exit_code == 0
+    for refused in (
+        sakuga("redraw", tmp_path / "out", "-s", "sumi", "-o", tmp_path / "sumi"),
+        sakuga(*command, "--keep-photos"),
+    ):
+        assert refused.exit_code == 1
+        assert "were sent without --keep-photos" in refused.stderr
+    no_album = sakuga("redraw", tmp_path / "in", "-s", "sumi", "-o", tmp_path / "sumi")
+    assert (no_album.exit_code, "from `sakuga album`" in no_album.stderr) == (1, True)
+    assert not (tmp_path / "sumi").exists()
+
+
 def test_photos_that_the_server_would_refuse_are_reported_and_not_sent(
     service: RunningService, tmp_path: Path, traffic: Traffic
 ) -> None:
@@ -610,6 +670,12 @@ class TestRetries:
         with speaking_to(retry) as remote:
             assert remote.retry("x").pending == []
         assert sum(pauses) == 2 * WALK_STALL_S
+
+    def test_it_waits_for_the_photos_of_a_redrawn_album(self, pauses: list[float]) -> None:
+        left = iter([["redraw"], ["redraw"]])
+        with speaking_to(lambda _: album(pending=next(left, []))) as remote:
+            assert remote.walked(remote.redraw("w", "sumi"), Action.REDRAW).pending == []
+        assert sum(pauses) == 2
 
     def test_it_gives_up_on_an_album_that_nobody_retries(self, pauses: list[float]) -> None:
         server = speaking_to(lambda _: album({"failed": 9}, pending=["retry"]))

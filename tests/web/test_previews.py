@@ -249,15 +249,21 @@ def test_previews_occupy_no_worker_while_one_of_their_styles_is_being_prepared(
     services: Services, client: FlaskClient
 ) -> None:
     prepared, job_id = set(LIGHT[:2]), body(send(client))["id"]
-    watched = Watched()
+    watched, asked = Watched(), list[str]()
+
+    def is_prepared(style: str) -> bool:
+        asked.append(style)
+        return style in prepared
 
     def attempt() -> float | None:
-        return tasks.convert(job_id, services, lambda _: watched, is_prepared=prepared.__contains__)
+        return tasks.convert(job_id, services, lambda _: watched, is_prepared=is_prepared)
 
     assert attempt()
     assert (services.jobs.get(job_id).state, watched.sizes) == (State.QUEUED, [])
     prepared.add(LIGHT[2])
+    asked.clear()
     assert attempt() is None
+    assert asked == LIGHT
     job = services.jobs.get(job_id)
     assert (job.state, job.attempts - job.uncounted_attempts) == (State.SUCCEEDED, 1)
 

@@ -563,6 +563,16 @@ class TestInt8:
         write_recipe(moved, recipe)
         assert read_recipe(moved) == Int8Recipe.model_validate_json(recipe.model_dump_json())
 
+    @pytest.mark.parametrize("name", sorted(STYLES))
+    def test_the_documentation_tells_what_each_bundled_recipe_costs(self, name: str) -> None:
+        recipe = read_recipe(STYLES[name])
+        assert recipe
+        cost = recipe.quality
+        kept = ", ".join(f"`{convolution}`" for convolution in recipe.higher_precision) or "none"
+        psnr = f"{cost.psnr_db:.1f} dB ({cost.worst_psnr_db:.1f})"
+        row = f"| {name} | {psnr} | {cost.ssim:.3f} ({cost.worst_ssim:.3f}) | {kept} |"
+        assert row in (ROOT / "docs" / "engines.md").read_text("utf-8")
+
     def test_the_convolutions_that_cost_most_stay_out_of_8_bit(self, monkeypatch: pytest.MonkeyPatch) -> None:
         shades = [photo(96, 96), photo(64, 96), photo(96, 64)[::-1], photo(64, 64)]
         monkeypatch.setattr(quantise, "GOAL_DB", 52.0)

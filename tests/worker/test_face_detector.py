@@ -1,5 +1,6 @@
 """The face detector, on the photos that scikit-image brings."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from io import BytesIO
@@ -15,6 +16,7 @@ from shared.conversion import Faces, Options
 from shared.drawing import ProgressCallback, Tensor
 from shared.engines import EngineName
 from shared.errors import EngineError, SakugaError, UnavailableError, WeightsError
+from shared.files import file_sha256
 from shared.photos.decoding import Rgb, decode
 from shared.photos.formats import Format, Limits
 from shared.photos.sizes import drawn_side
@@ -24,7 +26,7 @@ from shared.small_faces import are_small
 from shared.styles import BUNDLED_WEIGHTS, Size, Styles
 from worker.engines import faces
 from worker.engines.base import LOWEST_STRIP, PICTURE_BYTES, DrawingEngine
-from worker.engines.faces import Boxes, FaceDetector, Logits
+from worker.engines.faces import Boxes, FaceDetector, Logits, require_detector
 from worker.engines.torch_engine import ACTIVATION_BYTES, TorchEngine
 from worker.model_loader import loader_for
 from worker.tune import SIDE, sample_photo
@@ -201,6 +203,25 @@ def test_a_missing_or_damaged_detector_is_told_before_and_after_the_fork(
     for use in (loader.preload, loader.engine):
         with pytest.raises(WeightsError, match="face detector"):
             use("hinata-light")
+
+
+def test_the_detectors_files_are_hashed_once_before_the_fork_and_not_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[str] = []
+
+    def hash_of(file: Path) -> str:
+        hashed.append(file.name)
+        return file_sha256(file)
+
+    monkeypatch.setattr(faces, "file_sha256", hash_of)
+    for net in ("NEAR", "FAR"):
+        original = getattr(faces, net)
+        copy = Path(shutil.copy(original.file, tmp_path / f"{net}.tflite"))
+        monkeypatch.setattr(faces, net, replace(original, file=copy))
+    require_detector()
+    FaceDetector()
+    assert hashed == ["NEAR.tflite", "FAR.tflite"]
 
 
 @pytest.mark.parametrize(("reason", "error"), [("std::bad_alloc", UnavailableError), ("no such node", EngineError)])

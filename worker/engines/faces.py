@@ -8,6 +8,7 @@ whatever engine draws; `weights/faces/README.md` says where they are from. How w
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final, Self
 
@@ -53,19 +54,6 @@ class Net:
     sha256: str
     side: int
 
-    def require(self) -> None:
-        """Check the file without running it.
-
-        Raises:
-            WeightsError: it is missing or damaged.
-        """
-        try:
-            digest = file_sha256(self.file)
-        except OSError as error:
-            raise WeightsError(f"The face detector cannot be read: {error.strerror}. Install Sakuga again.") from error
-        if digest != self.sha256:
-            raise WeightsError("The face detector's file is damaged. Install Sakuga again.")
-
 
 _FOLDER: Final = BUNDLED_WEIGHTS / "faces"
 NEAR: Final = Net(
@@ -83,7 +71,18 @@ def require_detector() -> None:
         WeightsError: one is missing or damaged.
     """
     for net in (NEAR, FAR):
-        net.require()
+        _require(net)
+
+
+@cache
+def _require(net: Net) -> None:
+    """Check a net's file, once for a process and all that it forks."""
+    try:
+        digest = file_sha256(net.file)
+    except OSError as error:
+        raise WeightsError(f"The face detector cannot be read: {error.strerror}. Install Sakuga again.") from error
+    if digest != net.sha256:
+        raise WeightsError("The face detector's file is damaged. Install Sakuga again.")
 
 
 class FaceDetector:
@@ -180,7 +179,7 @@ class _Eye:
     """A compiled net."""
 
     def __init__(self, net: Net) -> None:
-        net.require()
+        _require(net)
         self._side = net.side
         properties = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": False}
         try:  # for one thread, since it is too small for more
@@ -199,7 +198,7 @@ class _Eye:
         return boxes / np.float32(self._side), logits[:, 0].copy()
 
     def scale(self, photo: Rgb) -> np.float32:
-        """How many times as long as the photo, as it is seen, the square is: a small photo does not fill it."""
+        """Return how many times as long as the photo, as it is seen, the square is: a small photo does not fill it."""
         return np.float32(max(1.0, self._side / max(photo.shape[:2])))
 
 

@@ -11,7 +11,7 @@
  * @property {string} style
  * @property {number} max_side
  * @property {Record<JobState, number>} counts
- * @property {number | null} eta_s until all its photos have come to their end
+ * @property {number | null} eta_s until all its photos have finished
  * @property {("cancel" | "erase" | "retry" | "redraw")[]} [pending] what is still being done with all its photos
  * @property {boolean} [keep_photos] whether the service keeps its photos, and can draw them again
  * @property {string} created_at
