@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from training.faces import LEFT_EYE, LIPS, LOWER_NOSE, RIGHT_EYE, grown
+from training.faces import JAW_LINE, LEFT_EYE, LIPS, LOWER_NOSE, RIGHT_EYE, grown
 from training.pairs import Pair, Pairs
 from training.photos import Rgb
 from training.planes import Points
@@ -26,6 +26,7 @@ FEATURES = (
     (LOWER_NOSE, (1.3, 1.3), 2),
 )
 AROUND_EYES = LEFT_EYE + RIGHT_EYE, (1.35, 3.2)  # where glasses sit; they weigh half as much as eyes
+JAW_WIDTH = 0.05  # heights of a face, of the band along a jaw that weighs as much
 # In the loss, where other pixels have 1: people are judged by their faces, and a face by its features, which are few
 # pixels.
 FACE_WEIGHT = 2
@@ -103,10 +104,16 @@ def _weight_map(pair: Pair, top: int, left: int, crop: int) -> WeightMap:
         of_features = feature_weight(float(np.ptp(points[:, 1])))
         around, growth = AROUND_EYES
         _fill_hull(weights, grown(points[list(around)], growth), of_features / 2)
+        _line(weights, points[list(JAW_LINE)], of_features / 2, JAW_WIDTH * float(np.ptp(points[:, 1])))
         for numbers, growth, factor in FEATURES:
             _fill_hull(weights, grown(points[list(numbers)], growth), factor * of_features)
     weights[height:] = weights[:, width:] = 0
     return weights
+
+
+def _line(weights: WeightMap, points: Points, weight: float, width: float) -> None:
+    path = points.round().astype(np.int32)
+    cv2.polylines(weights, [path], isClosed=False, color=(weight,), thickness=max(1, round(width)))
 
 
 def _fill_hull(weights: WeightMap, points: Points, weight: float) -> None:

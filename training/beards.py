@@ -3,8 +3,20 @@
 import cv2
 import numpy as np
 
-from training.faces import BELOW_NOSE, CORNERS_OF_MOUTH, LIPS, Face, tinted
-from training.planes import Colour, Plane, blur, chroma, dilate, masked_blur, odd, opened, polygon, smoothstep
+from training.faces import BELOW_NOSE, BELOW_NOSTRILS, CORNERS_OF_MOUTH, LIPS, UPPER_LIP, Face, tinted
+from training.planes import (
+    Colour,
+    Plane,
+    blur,
+    chroma,
+    dilate,
+    masked_blur,
+    masked_mean,
+    odd,
+    opened,
+    polygon,
+    smoothstep,
+)
 
 BLACK = 16  # of L*: CIE's L* is 116 f - 16, a and b are differences of f
 # A beard shows from the first on, and wholly from the second: L* darker than skin, and how unlike shade it is.
@@ -13,6 +25,8 @@ _GREY_BEARD = 2.0, 2.6  # the same for one that is no darker than skin
 _DULL = 2.0  # of L* in roughness for a chroma that falls by all of skin's
 _STRANDS = 0.6  # of what a beard differs by from its mass
 _GREYER = 0.8  # of the chroma of a grey beard that goes: the skin below it lends it some
+_LEAST_DARKER, _MOUSTACHE = 3.5, (2.5, 7.0)  # of L*, than skin
+_NO_SHADE = 0.0, 0.12  # of chroma, less than shade as dark has
 _FOLD = 0.06  # heights of a face that a fold beside a mouth is wide at the most
 
 
@@ -32,10 +46,26 @@ def facial_hair(lab: Colour, tones: Colour, bare: Plane, face: Face, roughness: 
     found = below * np.maximum(
         is_darker * smoothstep(unlike_shade, *_UNLIKE_SHADE), smoothstep(unlike_shade, *_GREY_BEARD)
     )
-    found = opened(found, _FOLD * face.height)
+    found = np.maximum(opened(found, _FOLD * face.height), _moustache(tones[..., 0] - mass[..., 0], duller, face))
     strands = lab + _STRANDS * (lab - mass)
     strands[..., 1:] *= 1 - _GREYER * np.clip(duller, 0, 1)[..., None]
     return strands, found if face.is_turned else np.minimum(found, _mirrored(found, face))
+
+
+def _moustache(darker: Plane, duller: Plane, face: Face) -> Plane:
+    """What is darker and duller than skin between nose and mouth (H, W), if both ends are; shade of a nose is not."""
+    left, right = face.part(CORNERS_OF_MOUTH)
+    top, bottom = face.part(BELOW_NOSTRILS), face.part(UPPER_LIP)
+    softness = 0.008 * face.height
+    ends = [
+        polygon(darker.shape, np.concatenate((corner[None], top[nostril][None], bottom[lip])), softness)
+        for corner, nostril, lip in ((left, -1, slice(0, 3)), (right, 0, slice(-3, None)))
+    ]
+    if min(masked_mean(darker, end) for end in ends) < _LEAST_DARKER:
+        return np.zeros_like(darker)
+    between = polygon(darker.shape, np.concatenate((left[None], bottom, right[None], top)), softness)
+    moustache: Plane = between * smoothstep(darker, *_MOUSTACHE) * smoothstep(blur(duller, softness), *_NO_SHADE)
+    return moustache
 
 
 def _mirrored(plane: Plane, face: Face) -> Plane:

@@ -33,6 +33,7 @@ _DEEPEST = 18.0  # of lightness, between the two tones
 _LEAST_BRIGHT, _MOST_BRIGHT = 3.0, 8.0  # of L*, that skin gains so at the most: the deepest, and the palest
 _LIGHT_STAYS = 0.7  # of the light that skin would lose as the two tones are brought nearer to each other
 _AS_LIT = 0.32  # of the way from the mean of skin to what is well lit of it: that is what its colour is taken for
+_TWO_TONES = 6.0, 10.0  # of L* between them: less is one tone
 _SMOOTH = 0.15  # heights of a face that light and shade are smoothed by, to be parted
 _FORM = 0.8  # of the form of a face that stays in its tones: the nose, the cheeks and the chin
 _CREASELESS = 0.6  # of the depth of a crease that goes
@@ -41,7 +42,7 @@ _FINEST_FORM, _STRONGEST_FORM = 0.028, 14.0  # heights of a face that form is sm
 _BESIDE_NOSE = 0.07  # heights of a face
 _NO_SKIN = 0.8  # of a beard, where it is coloured and detailed like hair
 _SHADOW_OF_CHIN = 0.14  # heights of a face that it is long
-_IN_SHADOW = np.array((-11, 2, 1), np.float32)  # Lab, than the light tone
+_IN_SHADOW = np.array((-15, 3, 1), np.float32)  # Lab, than the light tone
 
 
 def paint_skin(lab: Colour, skin: Plane, faces: list[Face], roughness: Plane) -> tuple[Colour, Plane]:
@@ -99,12 +100,12 @@ def _parted(smooth: Plane, clear: npt.NDArray[np.bool_]) -> tuple[Plane, float, 
     Returns how sure it is, too, 0..1, that there are two, and the L* that the lighter one has lost.
     """
     middle, difference = _otsu(smooth[clear])
-    shade = 1 / (1 + np.exp(np.clip((smooth - np.float32(middle)) / np.float32(0.6 + 0.04 * difference), -30, 30)))
+    shade = 1 / (1 + np.exp(np.clip((smooth - np.float32(middle)) / np.float32(0.45 + 0.02 * difference), -30, 30)))
     depth = min(difference, _DEEPEST * float(np.tanh(difference / _DEEPEST)) + 2)
     light = float(smooth[clear].mean()) + float(shade[clear].mean()) * depth
     in_light = smooth[clear & (smooth > middle)]
     lost = max(0.0, float(in_light.mean()) - light) if in_light.size else 0.0
-    share = float(smoothstep(np.array(difference), 8.5, 13.5))
+    share = float(smoothstep(np.array(difference), *_TWO_TONES))
     return 0.86 * (light - depth * shade) + 0.14 * smooth, share, lost
 
 

@@ -16,6 +16,7 @@ from training.planes import Colour, Floats, Plane, Points, blur, chroma, erode, 
 OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149,
         150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
 JAW = (234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323, 454)
+JAW_LINE = JAW[4:-4]  # without what belongs to the cheeks and ears
 LEFT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
 RIGHT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
 LEFT_LID = (33, 246, 161, 160, 159, 158, 157, 173, 133)  # the upper one, from the outer corner to the inner
@@ -27,6 +28,8 @@ CORNERS_OF_MOUTH = (61, 291)
 MIDDLE_OF_LIPS = (13, 14)
 UPPER_INNER_LIP = (78, 81, 13, 311, 308)
 LOWER_INNER_LIP = (78, 178, 14, 402, 308)
+UPPER_LIP = (185, 40, 39, 37, 0, 267, 269, 270, 409)  # from corner to corner
+BELOW_NOSTRILS = (327, 326, 2, 97, 98)
 INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
 NOSE_BASE = (97, 2, 326)
 NOSE = (4, 2, 98, 327)  # its tip and base

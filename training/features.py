@@ -7,7 +7,7 @@ from training.faces import (
     BELOW_TIP,
     CORNERS_OF_MOUTH,
     INNER_LIPS,
-    JAW,
+    JAW_LINE,
     LEFT_NOSTRIL,
     LEFT_OF_NOSE,
     LIPS,
@@ -46,9 +46,8 @@ _NOSE_LIGHT = np.array((6, 0, 0), np.float32)
 _TIP_RADII = 0.018, 0.022  # heights of a face, of the light on the tip of a nose
 _SIDES_DIFFER = 1.5, 5.0  # of L*: from the first on a nose has a darker side, from the second on wholly
 _SMALLEST_WITH_NOSE = 40  # pixels of a face
-_EARS = 4  # points of a jaw on each side that belong to the cheeks and ears
 _WITHIN_JAW = 0.9  # of the way from the middle of a face to its jaw
-_JAW_LINE = 0.013  # heights of a face
+_JAW_WIDTH, _JAW_INK = 0.015, 0.75  # heights of a face; 0..1
 _OPEN_MOUTH = 0.018  # heights of a face between the lips
 _TEETH_LIGHTER = 16  # of L*, than the dark of the mouth
 _TEETH_FROM = 0.4  # of the way from the dark of a mouth to the lightest in it
@@ -77,14 +76,14 @@ def _line_jaw(ink: Plane, drawn: Colour, face: Face) -> None:
     """Draw a tapered line between jaw and neck, in place; none in a beard or of a face seen from the side."""
     if face.is_turned or face.height < _SMALLEST_WITH_NOSE:
         return
-    jaw = face.part(JAW[_EARS:-_EARS])
+    jaw = face.part(JAW_LINE)
     within = face.middle + _WITHIN_JAW * (jaw - face.middle)
     height, width = ink.shape
     columns, rows = within.round().astype(int).T
     lightness = drawn[np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1), 0]
     shaven = smoothstep_down(skin_at(face.points, drawn)[0] - lightness, 8, 16)
     tapered = np.sin(np.linspace(0, np.pi, len(jaw))) ** 0.6
-    draw_stroke(ink, jaw, face.height * _JAW_LINE * tapered * shaven, 0.5)
+    draw_stroke(ink, jaw, face.height * _JAW_WIDTH * tapered * shaven, _JAW_INK)
 
 
 def _draw_stronger(drawn: Colour, photo: Colour, face: Face) -> None:
