@@ -17,6 +17,7 @@ from shared.photos import colours, frames, greys, palettes, tiff
 from shared.photos.colour_spaces import ColourSpace, in_profile
 from shared.photos.formats import Header, Limits
 from shared.photos.inspection import Examined, cut_short, examine
+from shared.photos.kinds import unread
 from shared.photos.opening import (
     PLAIN_FORMATS,
     colour_space_in_exif,
@@ -90,6 +91,10 @@ def _decoded(examined: Examined, limits: Limits, max_side: int, drawn_at: int | 
     reader = HeaderReader(examined.file)
     image = open_image(reader, limits, readable_formats())
     require_size(image.size, limits)  # a codec may see another size than its file's header tells
+    if (
+        image.format == "HEIF" and not image.info["primary"]
+    ):  # pillow-heif takes another picture where it cannot read that
+        raise unread("a HEIF whose main picture is stored in a rare way")
     try:
         notes = (*examined.notes, *_notes(image, examined))
         reader.lift_limits()
@@ -129,6 +134,7 @@ def _decoded(examined: Examined, limits: Limits, max_side: int, drawn_at: int | 
 def readable_formats() -> list[str]:
     """The names of all formats that are accepted."""
     pillow_heif.register_heif_opener()
+    pillow_heif.options.THUMBNAILS = False  # it would decode them in place of a photo, and they may show another
     TiffImagePlugin.READ_LIBTIFF = True  # Pillow's own decoder takes planes of 16 bits for rows
     AvifImagePlugin.DEFAULT_MAX_THREADS = pillow_heif.options.DECODE_THREADS  # and not as many as the machine has cores
     Image.init()

@@ -18,7 +18,7 @@ from shared.photos.colour_spaces import ColourSpace
 from shared.photos.formats import Header, Limits, too_many_bytes
 from shared.photos.frames import Rectangle
 from shared.photos.opening import damaged_header, open_image, require_size, stands_sideways
-from shared.photos.reading import CODEC_ERRORS, HeaderReader, excerpt
+from shared.photos.reading import CODEC_ERRORS, HeaderReader, excerpt, patched
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 # What a decoder takes for the rest of a picture if there should be one, also after the markers at which it restarts.
@@ -98,9 +98,8 @@ def _measured(reader: HeaderReader, limits: Limits, size: int) -> Examined:
     image.info |= {"exif": sides.exif} if sides.exif else {}
     image.info |= {"xmp": sides.xmp} if sides.xmp else {}
     header = _header(sides.format, sides.seen, is_sideways=stands_sideways(image))
-    return Examined(
-        header, reader.file, part=sides.part, frame=sides.frame, space=sides.space, is_animated=sides.is_sequence
-    )
+    file = patched(reader.file, sides.patches, size) if sides.patches else reader.file
+    return Examined(header, file, part=sides.part, frame=sides.frame, space=sides.space, is_animated=sides.is_sequence)
 
 
 def _embedded(reader: HeaderReader, limits: Limits, size: int) -> Examined:
