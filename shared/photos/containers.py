@@ -6,24 +6,26 @@ WebP is RFC 9649. Whatever is wrong raises ValueError, EOFError or struct.error.
 """
 
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import floor
 from typing import Final
 
+from shared.photos import items
 from shared.photos.boxes import Box, SeekableFile, boxes, content_of, exactly
 from shared.photos.colour_spaces import ColourSpace, by_codes
 from shared.photos.frames import Rectangle, size_of
+from shared.photos.items import Property
+from shared.photos.kinds import unread
 
 _HEIF_BRANDS: Final = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _AVIF_BRANDS: Final = {b"avif", b"avis"}
 _SHARED_BRANDS: Final = {b"mif1", b"msf1"}  # of either; which it is the other brands say
 _MAX_METADATA_BYTES: Final = 1 << 20
 _MAX_BRANDS_BYTES: Final = 4096
-_PROPERTIES: Final = {b"ispe": 12, b"irot": 1, b"clap": 32, b"colr": 11}  # bytes of each that are looked at
-_MAX_ALIKE: Final = 4  # boxes of one kind that are looked through
-_MAX_ITEMS: Final = 1 << 14  # of a table; they are gone through one by one
+_CLAP_BYTES: Final = 32
+_MAX_TRACKS: Final = 4  # that are looked through
 _WEBP_CHUNKS: Final = {b"VP8 ", b"VP8L", b"VP8X"}
 _HAS_EXIF, _HAS_XMP, _IS_ANIMATED = 0x08, 0x04, 0x02  # flags of VP8X
 
@@ -34,6 +36,7 @@ class Sides:
 
     `space` is the colour space of a HEIF or AVIF that names one by numbers, if it is not sRGB; `part` is what is to be
     seen of an AVIF, whose decoder returns the rest as well; `frame` is where the first one of an animated WebP lies.
+    `patches` are bytes by their places in the file, without which a decoder would show another picture.
     """
 
     format: str
@@ -45,6 +48,7 @@ class Sides:
     part: Rectangle | None = None
     frame: Rectangle | None = None
     is_sequence: bool = False
+    patches: Mapping[int, bytes] = field(default_factory=dict)
 
 
 def is_known(signature: bytes) -> bool:
@@ -118,51 +122,19 @@ def _heif(file: SeekableFile, size: int) -> Sides:
     brands = content_of(file, found[b"ftyp"], _MAX_BRANDS_BYTES) if b"ftyp" in found else b""
     is_avif = any(brands[place : place + 4] in _AVIF_BRANDS for place in range(0, len(brands), 4))
     kind = "AVIF" if is_avif else "HEIF"
-    if b"meta" in found and (properties := _of_primary_item(file, found[b"meta"])):
-        return _sides(kind, properties, is_sequence=b"moov" in found)
+    picture = items.shown(file, found[b"meta"]) if b"meta" in found else None
+    if picture and picture.properties:
+        return replace(_sides(kind, picture.properties, is_sequence=b"moov" in found), patches=picture.patches)
+    if b"moov" in found and kind == "HEIF":
+        raise unread("a HEIF sequence without a main picture")
     if b"moov" in found:
         sides = _of_first_track(file, found[b"moov"])
         return Sides(kind, sides, sides, is_sequence=True)
     raise ValueError("there is no picture")
 
 
-def _of_primary_item(file: SeekableFile, meta: Box) -> list[tuple[bytes, bytes]]:
-    """The properties of the picture that is shown, in the order in which they hold: kind and content."""
-    inner = list(boxes(file, meta.start + 4, meta.end))
-    kept = [part for box in inner if box.kind == b"iprp" for part in boxes(file, box.start, box.end)]
-    primary = next((_number(content_of(file, box, 8)) for box in inner if box.kind == b"pitm"), None)
-    stored = [part for box in kept if box.kind == b"ipco" for part in boxes(file, box.start, box.end)]
-    if primary is None:
-        return []
-    tables = [box for box in kept if box.kind == b"ipma"][:_MAX_ALIKE]
-    places = next((found for box in tables if (found := _places(content_of(file, box), primary))), [])
-    wanted = [stored[place - 1] for place in places if 0 < place <= len(stored)]
-    return [(box.kind, content_of(file, box, _PROPERTIES[box.kind])) for box in wanted if box.kind in _PROPERTIES]
-
-
-def _number(pitm: bytes) -> int:
-    return int.from_bytes(pitm[4:6] if pitm[0] == 0 else pitm[4:8])
-
-
-def _places(ipma: bytes, wanted: int) -> list[int]:
-    """Return the indices of an item's properties, counted from 1."""
-    item_layout, is_wide = (">HB" if ipma[0] == 0 else ">IB"), bool(ipma[3] & 1)
-    (entries,) = struct.unpack_from(">I", ipma, 4)
-    if entries > _MAX_ITEMS:
-        raise ValueError("there are more items than a photo has")
-    place, width = 8, 2 if is_wide else 1
-    for _ in range(entries):
-        item, count = struct.unpack_from(item_layout, ipma, place)
-        place += struct.calcsize(item_layout)
-        if item == wanted:
-            numbers = struct.unpack_from(f">{count}{'H' if is_wide else 'B'}", ipma, place)
-            return [number & (0x7FFF if is_wide else 0x7F) for number in numbers]
-        place += count * width
-    return []
-
-
-def _sides(kind: str, properties: list[tuple[bytes, bytes]], *, is_sequence: bool) -> Sides:
-    extent = next((content for name, content in properties if name == b"ispe"), b"")
+def _sides(kind: str, properties: Sequence[Property], *, is_sequence: bool) -> Sides:
+    extent = next((content for name, content in properties if name == items.EXTENT), b"")
     stored: tuple[int, int] = struct.unpack(">4xII", extent[:12])
     part = _part(stored, properties) if kind == "AVIF" else None
     width, height = size_of(part) if part else stored
@@ -177,10 +149,10 @@ def _sides(kind: str, properties: list[tuple[bytes, bytes]], *, is_sequence: boo
     return Sides(kind, stored, (width, height), space=_space(properties), part=part, is_sequence=is_sequence)
 
 
-def _part(size: tuple[int, int], properties: list[tuple[bytes, bytes]]) -> Rectangle | None:
+def _part(size: tuple[int, int], properties: Sequence[Property]) -> Rectangle | None:
     """Return what is to be seen of an AVIF; None if that is all, or does not lie within it."""
     clap = next((content for name, content in properties if name == b"clap"), b"")
-    if len(clap) < _PROPERTIES[b"clap"]:
+    if len(clap) < _CLAP_BYTES:
         return None
     numbers = struct.unpack(">4I", clap[:16]) + struct.unpack(">iIiI", clap[16:])  # the place may be negative
     if not all(numbers[1::2]):
@@ -192,7 +164,7 @@ def _part(size: tuple[int, int], properties: list[tuple[bytes, bytes]]) -> Recta
     return part if lies_within else None
 
 
-def _space(properties: list[tuple[bytes, bytes]]) -> ColourSpace | None:
+def _space(properties: Sequence[Property]) -> ColourSpace | None:
     for name, content in properties:
         if name == b"colr" and content.startswith(b"nclx"):
             return by_codes(*struct.unpack_from(">HH", content, 4))
@@ -202,7 +174,7 @@ def _space(properties: list[tuple[bytes, bytes]]) -> ColourSpace | None:
 def _of_first_track(file: SeekableFile, moov: Box) -> tuple[int, int]:
     """The size of a sequence that names no picture of its own."""
     tracks = [box for box in boxes(file, moov.start, moov.end) if box.kind == b"trak"]
-    for track in tracks[:_MAX_ALIKE]:
+    for track in tracks[:_MAX_TRACKS]:
         for box in boxes(file, track.start, track.end):
             if box.kind == b"tkhd":
                 width, height = struct.unpack(">II", exactly(file, box.end - 8, 8))

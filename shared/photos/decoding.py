@@ -13,10 +13,11 @@ import pillow_heif
 from PIL import AvifImagePlugin, Image, ImageCms, TiffImagePlugin
 
 from shared.errors import DamagedPhotoError, PhotoTooLargeError, SakugaError
-from shared.photos import colours, frames, greys, palettes, tiff
+from shared.photos import colours, frames, gaps, greys, palettes, tiff
 from shared.photos.colour_spaces import ColourSpace, in_profile
 from shared.photos.formats import Header, Limits
-from shared.photos.inspection import Examined, cut_short, examine
+from shared.photos.inspection import Examined, examine
+from shared.photos.kinds import unread
 from shared.photos.opening import (
     PLAIN_FORMATS,
     colour_space_in_exif,
@@ -90,6 +91,10 @@ def _decoded(examined: Examined, limits: Limits, max_side: int, drawn_at: int | 
     reader = HeaderReader(examined.file)
     image = open_image(reader, limits, readable_formats())
     require_size(image.size, limits)  # a codec may see another size than its file's header tells
+    if (
+        image.format == "HEIF" and not image.info["primary"]
+    ):  # pillow-heif takes another picture where it cannot read that
+        raise unread("a HEIF whose main picture is stored in a rare way")
     try:
         notes = (*examined.notes, *_notes(image, examined))
         reader.lift_limits()
@@ -100,8 +105,10 @@ def _decoded(examined: Examined, limits: Limits, max_side: int, drawn_at: int | 
         spared = _spared(fit(size, side))
         image.info |= {} if examined.transparent is None else {"transparency": examined.transparent}
         pixels, extent = _load(image, spared)
-        if examined.other_end:
-            _require_whole(image, examined.other_end, limits, spared)
+        block = gaps.block_of(pixels, size)
+        if examined.with_noise and (not examined.shows_gaps or gaps.are_in(_bands(pixels, block), block)):
+            other = _other(examined.with_noise(), limits, spared)
+            gaps.require_few(_bands(image, 1), _bands(other, 1), most=examined.missing_blocks * block**2)
         if examined.frame:
             pixels = frames.on_nothing(pixels, examined.frame)
         if examined.part:
@@ -129,6 +136,7 @@ def _decoded(examined: Examined, limits: Limits, max_side: int, drawn_at: int | 
 def readable_formats() -> list[str]:
     """The names of all formats that are accepted."""
     pillow_heif.register_heif_opener()
+    pillow_heif.options.THUMBNAILS = False  # it would decode them in place of a photo, and they may show another
     TiffImagePlugin.READ_LIBTIFF = True  # Pillow's own decoder takes planes of 16 bits for rows
     AvifImagePlugin.DEFAULT_MAX_THREADS = pillow_heif.options.DECODE_THREADS  # and not as many as the machine has cores
     Image.init()
@@ -142,18 +150,16 @@ def _load(image: Image.Image, spared: tuple[int, int]) -> tuple[Image.Image, tup
     frame = frames.first_frame(image)
     drafted = image.draft(None, spared)
     image.load()
-    pixels = frames.without_empty_alpha(frames.on_nothing(image, frame))
+    pixels = frames.without_empty_alpha(frames.on_nothing(image, frame) if frame else image)
     return pixels, drafted[1][2:] if drafted else image.size
 
 
-def _require_whole(image: Image.Image, other_end: BinaryIO, limits: Limits, spared: tuple[int, int]) -> None:
-    """Refuse a JPEG without an end of which something else is missing, too: its decoder would leave that grey."""
-    reader = HeaderReader(other_end)
-    other = open_image(reader, limits)
+def _other(file: BinaryIO, limits: Limits, spared: tuple[int, int]) -> Image.Image:
+    """Decode what a JPEG would be with other bytes."""
+    reader = HeaderReader(file)
+    image = open_image(reader, limits)
     reader.lift_limits()
-    _load(other, spared)
-    if other.tobytes() != image.tobytes():
-        raise cut_short()
+    return _load(image, spared)[0]
 
 
 def _notes(image: Image.Image, examined: Examined) -> tuple[str, ...]:

@@ -21,10 +21,10 @@ def size_of(part: Rectangle) -> tuple[int, int]:
     return part[2] - part[0], part[3] - part[1]
 
 
-def first_frame(image: Image.Image) -> Rectangle:
-    """Return where the first frame of a GIF lies, before it is loaded; of any other image, all there is."""
+def first_frame(image: Image.Image) -> Rectangle | None:
+    """Return where the first frame of a GIF lies, before it is loaded; None for any other image."""
     tiles = getattr(image, "tile", []) if image.format == "GIF" else []
-    return next((tile.extents for tile in tiles if tile.extents), (0, 0, *image.size))
+    return next((tile.extents for tile in tiles if tile.extents), None)
 
 
 def on_nothing(image: Image.Image, frame: Rectangle) -> Image.Image:

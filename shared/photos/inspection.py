@@ -18,27 +18,29 @@ from shared.photos.colour_spaces import ColourSpace
 from shared.photos.formats import Header, Limits, too_many_bytes
 from shared.photos.frames import Rectangle
 from shared.photos.opening import damaged_header, open_image, require_size, stands_sideways
-from shared.photos.reading import CODEC_ERRORS, HeaderReader, excerpt
+from shared.photos.reading import CODEC_ERRORS, HeaderReader, excerpt, patched
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
-# What a decoder takes for the rest of a picture if there should be one, also after the markers at which it restarts.
-_NOISE: Final = b"".join(bytes([0xFF, marker]) + bytes(range(1, 128)) for marker in (0, *range(0xD0, 0xD8)))[1:]
+_LAST_BLOCKS: Final = 4  # of a JPEG; some encoders leave out their last bits
 
 
 @dataclass(frozen=True, slots=True)
 class Examined:
     """The facts about a photo that are known before it is decoded.
 
-    `file` has what its decoder needs. `other_end` is the same with other bytes behind a picture that has no end: if
-    they make a difference, something is missing. `orientation` counts where the photo has none of its own, `profile`
-    (ICC) where its decoder does not see it, and `transparent`, a level or a colour, in place of what its decoder says.
-    Of the image only `part` is to be seen, before it is turned, and nothing around `frame`; if it `is_opaque`, its
-    alpha means something else.
+    `file` has what its decoder needs. `with_noise` returns the same with other bytes wherever its decoder would read on
+    if something were missing: if they make a difference to more than `missing_blocks`, it is. That can be ruled out
+    without it where a photo `shows_gaps`, and there are none. `orientation` counts where the photo has none of its own,
+    `profile` (ICC) where its decoder does not see it, and `transparent`, a level or a colour, in place of what its
+    decoder says. Of the image only `part` is to be seen, before it is turned, and nothing around `frame`; if it
+    `is_opaque`, its alpha means something else.
     """
 
     header: Header
     file: BinaryIO
-    other_end: BinaryIO | None = None
+    with_noise: Callable[[], BinaryIO] | None = None
+    shows_gaps: bool = False
+    missing_blocks: int = 0
     orientation: int = 1
     part: Rectangle | None = None
     frame: Rectangle | None = None
@@ -98,9 +100,8 @@ def _measured(reader: HeaderReader, limits: Limits, size: int) -> Examined:
     image.info |= {"exif": sides.exif} if sides.exif else {}
     image.info |= {"xmp": sides.xmp} if sides.xmp else {}
     header = _header(sides.format, sides.seen, is_sideways=stands_sideways(image))
-    return Examined(
-        header, reader.file, part=sides.part, frame=sides.frame, space=sides.space, is_animated=sides.is_sequence
-    )
+    file = patched(reader.file, sides.patches, size) if sides.patches else reader.file
+    return Examined(header, file, part=sides.part, frame=sides.frame, space=sides.space, is_animated=sides.is_sequence)
 
 
 def _embedded(reader: HeaderReader, limits: Limits, size: int) -> Examined:
@@ -155,11 +156,22 @@ def _stripped(file: BinaryIO, size: int) -> tuple[Examined, bool]:
 
 
 def _stripped_jpeg(found: Examined, outline: jpeg.Outline) -> tuple[Examined, bool]:
-    found = replace(found, header=replace(found.header, passes=outline.scans))
-    if outline.has_end:
-        return replace(found, file=excerpt(found.file, outline.parts)), outline.may_be_whole
-    file, other = (excerpt(found.file, [*outline.parts, behind + jpeg.END]) for behind in (b"", _NOISE))
-    return replace(found, file=file, other_end=other), outline.may_be_whole
+    end = [] if outline.has_end else [jpeg.END]
+
+    def with_noise() -> BinaryIO:
+        if (parts := outline.with_noise(HeaderReader(found.file))) is None:
+            raise cut_short()
+        return excerpt(found.file, [*parts, *end])
+
+    stripped = replace(
+        found,
+        header=replace(found.header, passes=outline.scans),
+        file=excerpt(found.file, [*outline.parts, *end]),
+        with_noise=with_noise if outline.is_checkable else None,
+        shows_gaps=outline.shows_gaps and outline.has_end,
+        missing_blocks=_LAST_BLOCKS if outline.has_end else 0,
+    )
+    return stripped, outline.may_be_whole
 
 
 def _stripped_png(found: Examined, outline: png.Outline) -> tuple[Examined, bool]:

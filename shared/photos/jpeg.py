@@ -7,24 +7,33 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final, cast
 
 from shared.errors import DamagedPhotoError
 from shared.photos.kinds import unread
+from shared.photos.passes import lack_any
 from shared.photos.reading import HeaderReader, Part
 
 END: Final = b"\xff\xd9"
 _LEAD: Final = 0xFF
 _STUFFED: Final = 0  # in place of a marker: within a scan, a byte like that which leads one
 _MARKER: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # but for those at which a scan's decoder restarts
-_END_OF_IMAGE, _START_OF_SCAN, _TABLES_OF_CODES, _COMMENT = 0xD9, 0xDA, 0xC4, 0xFE
+_RESTART: Final = re.compile(rb"\xff[\xd0-\xd7]")
+# What a decoder takes for the rest of a scan, or of what is between two restarts, if there should be more.
+_NOISE: Final = 16 * bytes(range(1, 128))
+_NOISE_AND_RESTARTS: Final = b"".join(bytes([0xFF, marker]) + _NOISE for marker in (0, *range(0xD0, 0xD8)))[1:]
+_MAX_RESTARTS: Final = 20_000  # that are looked at
+_END_OF_IMAGE, _START_OF_SCAN, _TABLES_OF_CODES, _INTERVAL, _COMMENT = 0xD9, 0xDA, 0xC4, 0xDD, 0xFE
 _ALONE: Final = {*range(0x01, 0xC0), *range(0xD0, 0xD9)}  # no decoder skips what follows them
 _APPLICATION: Final = range(0xE0, 0xF0)
 _LOSSLESS: Final = 0xF7  # of JPEG-LS
 _FRAMES: Final = {_LOSSLESS, *range(0xC0, 0xD0)} - {_TABLES_OF_CODES, 0xC8, 0xCC}
 _OF_THE_REST: Final = 16  # flag of a table of codes: for all of a block but its mean
 _SEQUENTIAL: Final = {0xC0, 0xC1}
+_PROGRESSIVE: Final = 0xC2
+_HUFFMAN: Final = {*_SEQUENTIAL, _PROGRESSIVE}  # the arithmetic coder of the others leaves out zeros at the end
 _HIERARCHICAL: Final = {0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF}
 # What says how a photo stands and what its colours are. Of all but a profile, which comes in pieces, the first one
 # counts. The rest may be anything: depth maps, other pictures, sounds.
@@ -48,19 +57,49 @@ _MAX_SCANS: Final = 100
 class Outline:
     """The structure of a JPEG. `parts` are what its decoder needs, up to the end of the picture.
 
-    Whether a picture without an end marker is whole only its decoder can tell. Of any that is shorter than
-    `least_bytes` something is missing: its scans would need as many.
+    Whether a picture is whole only its decoder can tell, but of any that is shorter than `least_bytes` something is
+    missing: its scans would need as many. `scan_ends` are the places where its scans end, `coding` is the marker of its
+    frame, and `restarts` is how often a decoder must restart within a picture of one scan.
     """
 
     parts: list[Part]
     has_end: bool = False
+    coding: int = 0
     scans: int = 0
     scan_bytes: int = 0
+    scan_ends: list[int] = field(default_factory=list)
     least_bytes: int = 0
+    restarts: int = 0
+    lacks_passes: bool = False
 
     @property
     def may_be_whole(self) -> bool:
-        return self.scans > 0 and self.scan_bytes >= self.least_bytes
+        return self.scans > 0 and self.scan_bytes >= self.least_bytes and not self.lacks_passes
+
+    @property
+    def is_checkable(self) -> bool:
+        """Whether noise behind a scan makes a difference only where some of that is missing."""
+        return self.coding in _HUFFMAN or not self.has_end
+
+    @property
+    def shows_gaps(self) -> bool:
+        """Whether a decoder leaves evenly grey what is missing; it fills in from other scans where there are any."""
+        return self.coding in _SEQUENTIAL and self.scans == 1
+
+    def with_noise(self, reader: HeaderReader) -> list[Part] | None:
+        """Return the parts, with noise wherever a decoder would read on if something were missing; None if it is."""
+        *parts, pixels = self.parts
+        start, end = cast("tuple[int, int]", pixels)
+        places = list(islice(_restarts(reader, start, end), _MAX_RESTARTS)) if self.shows_gaps else []
+        if self.shows_gaps and len(places) < min(self.restarts, _MAX_RESTARTS):
+            return None
+        for place in places:
+            parts += [(start, place), _NOISE]
+            start = place
+        for place in self.scan_ends:
+            parts += [(start, place), _NOISE_AND_RESTARTS]
+            start = place
+        return [*parts, (start, end)]
 
 
 def outline(reader: HeaderReader, size: int) -> Outline:
@@ -72,21 +111,30 @@ def outline(reader: HeaderReader, size: int) -> Outline:
     """
     found = Outline([(0, 2)])
     reader.bytes_left = _MAX_READ_BYTES
-    frame, codes, kept = b"", dict[int, int](), Counter[bytes]()
+    frame, interval, codes, kept = b"", 0, dict[int, int](), Counter[bytes]()
     segments = _segments(reader, size)
     for marker, place, end in segments:
         if marker in _FRAMES:
+            found.coding = marker
             frame = bytes([marker]) + reader.read_at(place + 4, 15)
             _require_readable(frame)
         elif marker == _TABLES_OF_CODES:
-            codes |= _shortest(reader.read_at(place + 4, end - place - 4))
+            codes |= _shortest(_content(reader, place, end))
+        elif marker == _INTERVAL:
+            interval = int.from_bytes(_content(reader, place, end))
         if _is_needed(reader, marker, place, end, kept):
             found.parts.append((place, min(end, size)))
         if marker == _START_OF_SCAN:
-            found.least_bytes = _least_bytes(frame, codes, reader.read_at(place + 4, end - place - 4))
+            scan = _content(reader, place, end)
+            found.least_bytes, found.restarts = _least_bytes(frame, codes, scan), _least_restarts(frame, interval, scan)
             reader.bytes_left = math.inf  # but not in any number of pieces
-            _add_scans(found, segments, end, size)
+            _add_scans(found, reader, segments, (place, end), size)
     return found
+
+
+def _content(reader: HeaderReader, place: int, end: int) -> bytes:
+    """Return what is in a segment."""
+    return reader.read_at(place + 4, end - place - 4)
 
 
 def _segments(reader: HeaderReader, size: int) -> Iterator[tuple[int, int, int]]:
@@ -150,17 +198,36 @@ def _require_readable(frame: bytes) -> None:
         raise unread("a hierarchical JPEG")
 
 
-def _add_scans(found: Outline, segments: Iterator[tuple[int, int, int]], start: int, size: int) -> None:
-    """Go through the picture to its end; its decoder needs all of it."""
-    found.scans, place = 1, size
-    for marker, _, end in segments:
-        found.scans += marker == _START_OF_SCAN
-        if marker == _END_OF_IMAGE:
+def _add_scans(
+    found: Outline, reader: HeaderReader, segments: Iterator[tuple[int, int, int]], first: tuple[int, int], size: int
+) -> None:
+    """Go through the picture to its end, after the header of its first scan; its decoder needs all of it."""
+    start = first[1]
+    headers, place, is_coded = [first], size, True
+    for marker, begin, end in segments:
+        if is_coded:
+            found.scan_ends.append(begin)
+        is_coded = marker == _START_OF_SCAN
+        if is_coded:
+            headers.append((begin, end))
+        elif marker == _END_OF_IMAGE:
             found.has_end, place = True, end
+    found.scans = len(headers)
     if found.scans > _MAX_SCANS:
         raise DamagedPhotoError(f"The photo is stored in {found.scans} passes; at most {_MAX_SCANS} are allowed.")
+    if is_coded:
+        found.scan_ends.append(size)
+    found.lacks_passes = found.coding == _PROGRESSIVE and lack_any(_content(reader, *header) for header in headers)
     found.parts.append((start, place))
     found.scan_bytes = place - start
+
+
+def _restarts(reader: HeaderReader, start: int, end: int) -> Iterator[int]:
+    """The places between two at which a decoder restarts."""
+    for place in range(start, end, _LARGEST_BLOCK):
+        reader.seek(place)
+        for found in _RESTART.finditer(reader.read(min(_LARGEST_BLOCK + 1, end - place))):
+            yield place + found.start()
 
 
 def _least_bytes(frame: bytes, codes: Mapping[int, int], scan: bytes) -> int:
@@ -180,6 +247,17 @@ def _least_bytes(frame: bytes, codes: Mapping[int, int], scan: bytes) -> int:
             blocks = -(-width * h // across) * -(-height * v // down)
         bits += blocks * (codes.get(tables >> 4, 0) + codes.get(_OF_THE_REST | tables & 15, 0))
     return bits // 8
+
+
+def _least_restarts(frame: bytes, interval: int, scan: bytes) -> int:
+    """How often a decoder must restart in a scan of all components: after every so many groups of blocks."""
+    if not interval or not frame or frame[6] not in {1, 3}:
+        return 0
+    height, width = int.from_bytes(frame[2:4]), int.from_bytes(frame[4:6])
+    factors = [divmod(frame[8 + 3 * number], 16) for number in range(frame[6])] if scan[0] > 1 else [(1, 1)]
+    across, down = (8 * max(1, *(pair[axis] for pair in factors)) for axis in (0, 1))
+    groups = -(-width // across) * -(-height // down)
+    return max(0, -(-groups // interval) - 1)
 
 
 def _shortest(segment: bytes) -> dict[int, int]:

@@ -5,7 +5,7 @@ import math
 import struct
 import zlib
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
@@ -112,6 +112,15 @@ class Excerpt(io.RawIOBase):
 def excerpt(file: BinaryIO, parts: Sequence[Part]) -> BinaryIO:
     """Return a file that reads as `parts` of another, one behind the other."""
     return cast("BinaryIO", io.BufferedReader(Excerpt(file, parts), 1 << 16))
+
+
+def patched(file: BinaryIO, patches: Mapping[int, bytes], size: int) -> BinaryIO:
+    """Return a file of `size` bytes as another that has these bytes at these places."""
+    place, parts = 0, list[Part]()
+    for start, data in sorted(patches.items()):
+        parts += [(place, start), data]
+        place = start + len(data)
+    return excerpt(file, [*parts, (place, size)])
 
 
 def _joined(parts: Sequence[Part]) -> list[Part]:

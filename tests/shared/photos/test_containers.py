@@ -6,13 +6,14 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from shared.errors import DamagedPhotoError, SakugaError
+from shared.errors import DamagedPhotoError, SakugaError, UnreadPhotoError
 from shared.photos.formats import Header
 from shared.photos.inspection import inspect
 from tests.shared.test_pipeline import LIMITS, box, saved
 
 LANDSCAPE = Image.new("RGB", (64, 48))
 FTYP = box(b"ftyp", b"heic" + bytes(4) + b"mif1heic")
+AVIF = box(b"ftyp", b"avif" + bytes(4) + b"mif1avif")
 EXTENT = box(b"ispe", struct.pack(">II", 64, 48), full=True)
 TURN = box(b"irot", b"\1")
 SHOWN = box(b"pitm", b"\0\1", full=True)
@@ -75,7 +76,7 @@ MEASURED: dict[str, tuple[bytes, tuple[int, int]]] = {
     "heic turned by half": (heic(EXTENT + box(b"irot", b"\2"), table(1, 2)), (64, 48)),
     "heic of which a part is shown": (heic(EXTENT + cropped((40, 1), (60, 2)), table(1, 2)), (40, 30)),
     "avif of which a part is shown": (
-        heic(EXTENT + cropped((40, 1), (60, 2)), table(1, 2), before=box(b"ftyp", b"avif" + bytes(4) + b"mif1avif")),
+        heic(EXTENT + cropped((40, 1), (60, 2)), table(1, 2), before=AVIF),
         (40, 30),
     ),
     "heic with wide numbers": (heic(EXTENT + TURN, wide_table(1, 2)), (48, 64)),
@@ -88,9 +89,9 @@ MEASURED: dict[str, tuple[bytes, tuple[int, int]]] = {
         heic(EXTENT, table(1), behind=struct.pack(">I4sQ", 1, b"free", 20) + bytes(4)),
         (64, 48),
     ),
-    "sequence": (FTYP + sequence((64, 48)), (64, 48)),
-    "sequence whose first track is sound": (FTYP + sequence((0, 0), (64, 48)), (64, 48)),
-    "sequence that names no picture": (heic(b"", b"", shown=b"", behind=sequence((64, 48))), (64, 48)),
+    "sequence": (AVIF + sequence((64, 48)), (64, 48)),
+    "sequence whose first track is sound": (AVIF + sequence((0, 0), (64, 48)), (64, 48)),
+    "sequence that names no picture": (heic(b"", b"", before=AVIF, shown=b"", behind=sequence((64, 48))), (64, 48)),
 }
 
 
@@ -115,8 +116,8 @@ DAMAGED: dict[str, bytes] = {
     "heic of no size": heic(TURN, table(1)),
     "heic that belongs to none": heic(EXTENT, table(1, item=7)),
     "heic whose pictures are cut off": FTYP + struct.pack(">I4s", 100, b"mdat"),
-    "sequence without a track that is seen": FTYP + sequence((0, 0)),
-    "sequence of too many tracks without a size": FTYP + sequence(*[(0, 0)] * 4, (64, 48)),
+    "sequence without a track that is seen": AVIF + sequence((0, 0)),
+    "sequence of too many tracks without a size": AVIF + sequence(*[(0, 0)] * 4, (64, 48)),
 }
 
 
@@ -124,6 +125,11 @@ DAMAGED: dict[str, bytes] = {
 def test_a_header_without_a_size_is_damaged(case: str) -> None:
     with pytest.raises(DamagedPhotoError):
         header(DAMAGED[case])
+
+
+def test_a_heic_sequence_without_a_main_picture_is_named() -> None:
+    with pytest.raises(UnreadPhotoError, match="a HEIF sequence"):
+        header(FTYP + sequence((64, 48)))
 
 
 @pytest.mark.parametrize("case", ["webp", "webp on its side", "heic turned", "heic with wide numbers", "sequence"])
