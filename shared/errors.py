@@ -254,6 +254,10 @@ class AttemptsExhaustedError(SakugaError):
     title = "Too many failed attempts"
 
 
+class OverruledError(SakugaError):
+    """Raised where the opposite has been asked since of all photos of an album; no client meets it."""
+
+
 class CanceledError(SakugaError):
     """Raised between two stages when the job's owner has canceled it."""
 

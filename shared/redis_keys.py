@@ -116,6 +116,11 @@ def album_stream(album_id: str) -> str:
     return f"sakuga:album:{album_id}:events"
 
 
+def album_turn(album_id: str) -> str:
+    """String: which was asked last of all photos of an album, to cancel or to retry them, and an id of that turn."""
+    return f"sakuga:album:{album_id}:turn"
+
+
 def album_name_lock(album_id: str, name: str) -> str:
     """Lock: a photo is being put under this name."""
     return f"sakuga:lock:album:{album_id}:{name}"

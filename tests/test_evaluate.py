@@ -158,11 +158,13 @@ def test_weights_are_drawn_as_the_manifest_beside_them_says(tmp_path: Path, *, c
         sha256="0" * 64,
         drawn_at=512,
         close_ups=close_ups,
+        small_faces=not close_ups,
         licence="MIT",
     )
     write_manifest(tmp_path, [listed])
     drawer = other_drawer(f"{tmp_path / 'new.safetensors'}")
-    assert (drawer.name, drawer.drawn_at, drawer.close_ups) == ("new", 512, close_ups)
+    assert (drawer.name, drawer.drawn_at) == ("new", 512)
+    assert (drawer.close_ups, drawer.small_faces) == (close_ups, not close_ups)
     told = other_drawer(f"{tmp_path / 'new.safetensors'}:half_pixel@640")
     assert (told.drawn_at, told.close_ups) == (640, True)
 

@@ -12,6 +12,7 @@ _DARKER, _UNLIKE_SHADE = (4.5, 10.0), (1.3, 1.8)
 _GREY_BEARD = 2.0, 2.6  # the same for one that is no darker than skin
 _DULL = 2.0  # of L* in roughness for a chroma that falls by all of skin's
 _STRANDS = 0.6  # of what a beard differs by from its mass
+_GREYER = 0.8  # of the chroma of a grey beard that goes: the skin below it lends it some
 _FOLD = 0.06  # heights of a face that a fold beside a mouth is wide at the most
 
 
@@ -33,6 +34,7 @@ def facial_hair(lab: Colour, tones: Colour, bare: Plane, face: Face, roughness: 
     )
     found = opened(found, _FOLD * face.height)
     strands = lab + _STRANDS * (lab - mass)
+    strands[..., 1:] *= 1 - _GREYER * np.clip(duller, 0, 1)[..., None]
     return strands, found if face.is_turned else np.minimum(found, _mirrored(found, face))
 
 

@@ -7,13 +7,26 @@ import numpy as np
 import numpy.typing as npt
 
 from training.beards import BLACK, facial_hair
-from training.faces import JAW, Face
-from training.planes import Colour, Floats, Plane, blend, blur, masked_blur, polygon, smoothstep, smoothstep_down
+from training.faces import JAW, Face, nose
+from training.planes import (
+    Colour,
+    Floats,
+    Plane,
+    blend,
+    blur,
+    dilate,
+    masked_blur,
+    odd,
+    polygon,
+    smoothstep,
+    smoothstep_down,
+)
 from training.skin import FEWEST, distance, without_creases
 
 _LEAST_RED = 0.7  # least a for one of b, Lab: skin in green or yellow light is no olive
 _FEATHER, _ALIKE = 0.05, (8.0, 20.0)  # heights of a face; units of Lab
 _PALE, _DIM, _MOST_LIGHT = (0.24, 0.4), (58.0, 70.0), 8.0  # chroma over L* + 16; L*; L*
+_MOST_LIT, _LIGHT_ENOUGH, _EVEN = 80, (50.0, 62.0), (1.3, 1.6)  # percentile; L*; times as light as the median
 _LEAST_CHROMA = (30, 55, 70, 90), (17, 21, 19, 12)  # of skin: at a lightness
 _MOST_LIVELY = 1.7  # times
 _DEEPEST = 18.0  # of lightness, between the two tones
@@ -22,8 +35,11 @@ _LIGHT_STAYS = 0.7  # of the light that skin would lose as the two tones are bro
 _AS_LIT = 0.32  # of the way from the mean of skin to what is well lit of it: that is what its colour is taken for
 _SMOOTH = 0.15  # heights of a face that light and shade are smoothed by, to be parted
 _FORM = 0.8  # of the form of a face that stays in its tones: the nose, the cheeks and the chin
-_CREASELESS = 0.7  # of the depth of a crease that goes
+_CREASELESS = 0.6  # of the depth of a crease that goes
+_FOLDS, _DEEPEST_FOLD, _WIDTH_OF_FOLD = (1.2, 4.0), 9.0, 0.008  # of L*, twice; heights of a face
 _FINEST_FORM, _STRONGEST_FORM = 0.028, 14.0  # heights of a face that form is smoothed by; of L*
+_BESIDE_NOSE = 0.07  # heights of a face
+_NO_SKIN = 0.8  # of a beard, where it is coloured and detailed like hair
 _SHADOW_OF_CHIN = 0.14  # heights of a face that it is long
 _IN_SHADOW = np.array((-11, 2, 1), np.float32)  # Lab, than the light tone
 
@@ -47,7 +63,7 @@ def paint_skin(lab: Colour, skin: Plane, faces: list[Face], roughness: Plane) ->
         beard, share = facial_hair(lab, tones - lit - np.array((brighter, 0, 0), np.float32), bare, face, roughness)
         edged = _feathered(skin * own, tones, lab, face)
         painted = blend(painted, blend(tones, beard, share), edged)
-        done = np.maximum(done, edged)
+        done = np.maximum(done, edged * (1 - _NO_SKIN * share))
     return painted, done
 
 
@@ -94,10 +110,18 @@ def _parted(smooth: Plane, clear: npt.NDArray[np.bool_]) -> tuple[Plane, float, 
 
 def _form(light: Plane, smooth: Plane, bare: Plane, face: Face) -> Plane:
     """What the nose, the cheeks and the chin add to smooth lightness (H, W), with shallow creases and without grain."""
-    creased = light + _CREASELESS * (without_creases(light, face) - light)
-    finer = masked_blur(creased, bare, max(1.0, _FINEST_FORM * face.height))
+    creases = without_creases(light, face) - light
+    finer = masked_blur(light + _CREASELESS * creases, bare, max(1.0, _FINEST_FORM * face.height))
     form: Plane = _FORM * _STRONGEST_FORM * np.tanh((finer - smooth) / _STRONGEST_FORM)
-    return form
+    return form - _folds(creases, bare, face)
+
+
+def _folds(creases: Plane, bare: Plane, face: Face) -> Plane:
+    """The creases (H, W) that make a face old, L*: the deepest, softly, as a few drawn lines."""
+    even = masked_blur(creases, bare, max(0.8, _WIDTH_OF_FOLD * face.height))
+    folds = _DEEPEST_FOLD * np.tanh(smoothstep(even, *_FOLDS) * even / _DEEPEST_FOLD)
+    around_nose = dilate(nose(face, creases.shape), odd(_BESIDE_NOSE * face.height))
+    return folds * (1 - blur(around_nose, _WIDTH_OF_FOLD * face.height))
 
 
 def _feathered(skin: Plane, tones: Colour, lab: Colour, face: Face) -> Plane:
@@ -118,9 +142,15 @@ def _lit(lab: Colour, bare: Plane) -> Colour:
 
 
 def _paleness(lab: Colour, clear: npt.NDArray[np.bool_]) -> float:
-    """How pale skin is, 0..1, however dim its light."""
-    light, a, b = np.median(lab[clear], axis=0)
-    return float(smoothstep_down(np.array(np.hypot(a, b) / (light + BLACK)), *_PALE))
+    """How pale skin is, 0..1, by how it looks where it is lit the most.
+
+    Cool highlights on deeply coloured skin have little chroma, too, but they are neither light nor all over it.
+    """
+    skin = lab[clear]
+    light, a, b = np.median(skin[skin[:, 0] >= np.percentile(skin[:, 0], _MOST_LIT)], axis=0)
+    times = (light + BLACK) / (np.median(skin[:, 0]) + BLACK)
+    no_highlight = max(smoothstep(np.array(light), *_LIGHT_ENOUGH), smoothstep_down(np.array(times), *_EVEN))
+    return float(smoothstep_down(np.array(np.hypot(a, b) / (light + BLACK)), *_PALE) * no_highlight)
 
 
 def _livelier(tones: Colour, bare: Plane) -> np.float32:

@@ -40,16 +40,17 @@ Generator = AnimeGanV2 | LightGenerator
 
 @dataclass(frozen=True, slots=True)
 class Drawer:
-    """Weights ready to draw; `drawn_at` and `close_ups` as the style has them."""
+    """Weights ready to draw; `drawn_at`, `close_ups` and `small_faces` as the style has them."""
 
     name: str
     generator: Generator
     drawn_at: int | None = None
     close_ups: bool = True
+    small_faces: bool = True
 
     def draw(self, photo: Rgb) -> Rgb:
         """The picture of a photo at the photo's size."""
-        return draw(self.generator, photo, self.drawn_at, close_ups=self.close_ups)
+        return draw(self.generator, photo, self.drawn_at, close_ups=self.close_ups, small_faces=self.small_faces)
 
     def draw_at(self, side: int, photo: Rgb) -> Rgb:
         """The picture of a photo as who asks for `side` pixels gets it; the photo is larger."""
@@ -73,11 +74,22 @@ def read_photos(places: Collection[Path], max_side: int) -> Iterator[tuple[Path,
             yield path, photo
 
 
-def draw(generator: Generator, photo: Rgb, drawn_at: int | None = None, *, close_ups: bool = True) -> Rgb:
-    """Draw as the service does, at the size of the photo; `drawn_at` and `close_ups` as the style has them."""
+def draw(
+    generator: Generator,
+    photo: Rgb,
+    drawn_at: int | None = None,
+    *,
+    close_ups: bool = True,
+    small_faces: bool = True,
+) -> Rgb:
+    """Draw as the service does, at the size of the photo; what follows `photo` is as the style has it."""
     engine = TorchEngine(generator, memory=PLENTY)
     if drawn_at:
-        engine.draw_at(drawn_at, _face_detector().face_heights if close_ups else no_faces)
+        engine.draw_at(
+            drawn_at,
+            _face_detector().face_heights if close_ups else no_faces,
+            _face_detector().find_faces if small_faces else None,
+        )
     return pipeline.draw(photo, engine)
 
 
@@ -148,7 +160,9 @@ def _drawers(style: str, others: Iterable[str]) -> Iterator[Drawer]:
     """The bundled weights of both sizes, then others."""
     for bundled in sorted(read_manifest(BUNDLED_WEIGHTS), key=lambda one: one.name):
         if bundled.look == style:
-            yield Drawer(bundled.name, load_generator(bundled), bundled.drawn_at, bundled.close_ups)
+            yield Drawer(
+                bundled.name, load_generator(bundled), bundled.drawn_at, bundled.close_ups, bundled.small_faces
+            )
     yield from map(other_drawer, others)
 
 
@@ -169,7 +183,7 @@ def other_drawer(text: str) -> Drawer:
     if drawn_at:
         return Drawer(title, generator, int(drawn_at))
     if listed:
-        return Drawer(title, generator, listed.drawn_at, listed.close_ups)
+        return Drawer(title, generator, listed.drawn_at, listed.close_ups, listed.small_faces)
     print(f"{file}: no manifest says at which size to draw; drawing whole photos, close-ups too", file=sys.stderr)
     return Drawer(title, generator)
 

@@ -47,7 +47,8 @@ def hinata(drawing: Drawing) -> Colour:
     tone = _contrasted(_exposed(light / 100, drawing), 0.18, middle=0.5)
     chroma = np.hypot(a, b)
     skin_like = _of_hue(a, b, 0.95, 0.4) * smoothstep(chroma, 6, 14) * smoothstep_down(chroma, 45, 65)
-    gain = 1 + 0.95 * np.exp(-chroma / 48) * (1 - np.maximum(0.51 * skin_like, 0.65 * skin))
+    grey = _of_hue(a, b, 0.95, 0.6) * smoothstep_down(chroma, 5, 15) * smoothstep(light, 45, 65)  # hair and beards
+    gain = 1 + 0.95 * np.exp(-chroma / 48) * (1 - np.maximum.reduce((0.51 * skin_like, 0.65 * skin, 0.9 * grey)))
     leaf = _of_hue(a, b, 2.0, 0.55) * smoothstep(chroma, 9, 22) * (1 - skin)
     a = a - 7 * leaf * smoothstep(light, 8, 40) * smoothstep_down(light, 64, 82)
     a = a * gain + 1.5 * tone + 4 * (1 - tone)
@@ -60,19 +61,21 @@ def hinata(drawing: Drawing) -> Colour:
 
 
 def yoi(drawing: Drawing) -> Colour:
-    """*Early evening*: violet-blue shadows, rosy lights, a sky from peach to violet, lights that glow. Colours 0..1."""
+    """*Early evening*: violet-blue shadows, peach lights, skies from peach to violet, lamps that glow. Colours 0..1."""
     light, a, b = _channels(drawing)
     skin = drawing.skin
-    tone = _contrasted(0.06 + 0.84 * (light / 100) ** 1.02, 0.13, middle=0.45)
-    gain = 1 + 0.35 * np.exp(-np.hypot(a, b) / 50)
-    lit = smoothstep(light, 15, 85)
-    a = 0.95 * a * gain + 11 * (1 - lit) * (1 - 0.6 * skin) + 10 * lit * (1 - 0.7 * skin)
-    b = 0.85 * b * gain - 27 * (1 - lit) * (1 - 0.75 * skin) + 8 * lit
+    tone = _contrasted(0.07 + 0.84 * light / 100, 0.13, middle=0.45)
+    chroma = np.hypot(a, b)
+    gain = 1 + 0.4 * np.exp(-chroma / 50)
+    lit = smoothstep(light, 12, 80)
+    tinted = 1 / (1 + (chroma / 55) ** 2)  # what has a strong colour keeps it
+    a = 0.97 * a * gain + tinted * (5 * (1 - lit) * (1 - 0.6 * skin) + 7 * lit * (1 - 0.7 * skin))
+    b = 0.9 * b * gain + tinted * (10 * lit - 24 * (1 - lit) * (1 - 0.75 * skin))
     lightness = 100 * tone * (1 - 0.6 * skin) + 0.98 * light * 0.6 * skin
     rgb = to_rgb(_dusky_sky(np.dstack((lightness, a, b)), drawing))
     rgb = _inked(rgb, drawing.ink, drawing.pen, _YOI_INK)
     rgb = _lit_by(_lit_by(rgb, _glow_of_lamps(drawing)), _glow_of_horizon(drawing))
-    return np.clip(rgb * np.array((1, 0.985, 0.99), np.float32), 0, 1)
+    return np.clip(rgb * np.array((1, 0.985, 0.98), np.float32), 0, 1)
 
 
 def sumi(drawing: Drawing) -> Colour:

@@ -96,7 +96,7 @@ def _attempt(
     try:
         _convert_claimed(job, services, engine_of, is_prepared)
     except (CanceledError, UnknownJobError):
-        _stop(job, services)
+        return _stop(job, services)
     except SakugaError as error:
         with suppress(UnknownJobError):
             return _fail(job, error, services)
@@ -261,12 +261,15 @@ def _share(job: Job, services: Services, result: ResultInfo, notes: tuple[str, .
     services.attempts.succeed(job, result, timings={}, notes=notes)
 
 
-def _stop(job: Job, services: Services) -> None:
+def _stop(job: Job, services: Services) -> float | None:
+    """End a canceled attempt; return the delay in seconds before a retry, if that was asked for meanwhile."""
     try:
-        services.attempts.stop(job)
-        log.info("conversion stopped")
+        is_retried = services.attempts.stop(job)
     except UnknownJobError:
         log.info("conversion stopped: the job was erased")
+        return None
+    log.info("conversion stopped", is_retried=is_retried)
+    return 0.0 if is_retried else None
 
 
 def _described(job: Job, picture: Picture) -> ResultInfo:

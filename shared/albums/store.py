@@ -268,7 +268,7 @@ class Albums:
         caller, created_at = cast("list[str | None]", charged)
         size = int(self._redis.hget(redis_keys.album_counts(album_id), ROOM) or 0)
         with self._redis.pipeline() as pipe:
-            pipe.delete(*_keys(album_id))
+            pipe.delete(*_keys(album_id), redis_keys.album_turn(album_id))
             if caller and created_at:
                 self._room.release(pipe, json.loads(caller), size, at=json.loads(created_at))
             pipe.execute()

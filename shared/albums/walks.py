@@ -3,12 +3,15 @@
 They wait in Redis until a worker node walks them (`shared.usecases.walks`).
 """
 
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, cast
 
 from shared import redis_keys
+from shared.errors import OverruledError
+from shared.jobs.store import Condition
 from shared.redis_claims import claim_due
 from shared.redis_clock import Clock
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
 CLAIM_S: Final = 60  # after which another node may walk it; renewed with every page
 PUT_OFF_S: Final = 2
+TURN_S: Final = 3600  # more than a walk, or a request for one, takes between two of its photos
 
 
 class Action(StrEnum):
@@ -29,6 +33,16 @@ class Action(StrEnum):
 
 
 _OPPOSITES: Final = {Action.CANCEL: Action.RETRY, Action.RETRY: Action.CANCEL}
+
+# Redis runs a script as one step. KEYS: an album's turn, the walks. ARGV: what is asked, an id, for how many seconds to
+# keep it, the opposite walk.
+_TURN: Final = """
+if string.match(redis.call('GET', KEYS[1]) or '', '^%a+') ~= ARGV[1] then
+    redis.call('SET', KEYS[1], ARGV[1] .. ' ' .. ARGV[2])
+end
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+redis.call('ZREM', KEYS[2], ARGV[4])
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +71,29 @@ class Walks:
         self._redis = redis
         self._clock = clock
 
+    def turn_to(self, walk: Walk) -> None:
+        """Overrule the opposite of a walk: it is not needed any more and, where it is under way, does nothing more."""
+        _turn_to(self._redis, walk)
+
+    def condition(self, album_id: str, action: Action) -> Condition | None:
+        """Return on what every step of a walk depends; None if it has no opposite.
+
+        Raises:
+            OverruledError: the opposite was asked since.
+        """
+        opposite = _OPPOSITES.get(action)
+        if opposite is None:
+            return None
+        key = redis_keys.album_turn(album_id)
+        turn = cast("str | None", self._redis.get(key))
+        if turn and turn.startswith(f"{opposite} "):
+            raise OverruledError("Something else was asked since.")
+        return Condition(key, turn)
+
     def put(self, walk: Walk) -> None:
         """Ask for a walk; one that does the opposite is not needed any more."""
-        with self._redis.pipeline() as pipe:
-            if opposite := _OPPOSITES.get(walk.action):
-                pipe.zrem(redis_keys.WALKS, str(Walk(walk.caller, walk.album_id, opposite)))
+        with self._redis.pipeline() as pipe:  # of two opposite walks, one alone may wait
+            _turn_to(pipe, walk)
             pipe.zadd(redis_keys.WALKS, {str(walk): self._clock.now()}, nx=True)
             pipe.execute()
 
@@ -92,3 +124,11 @@ class Walks:
         walks = [str(Walk(caller, album_id, action)) for action in Action]
         found = self._redis.zmscore(redis_keys.WALKS, walks)
         return [action for action, due in zip(Action, found, strict=True) if due is not None]
+
+
+def _turn_to(redis: "Redis", walk: Walk) -> None:
+    """Overrule the opposite of a walk; in a pipeline, queue that."""
+    if opposite := _OPPOSITES.get(walk.action):
+        keys = redis_keys.album_turn(walk.album_id), redis_keys.WALKS
+        unwanted = str(Walk(walk.caller, walk.album_id, opposite))
+        redis.eval(_TURN, len(keys), *keys, walk.action, secrets.token_hex(8), TURN_S, unwanted)

@@ -142,13 +142,19 @@ class Attempts:
 
         self._jobs.change(job_id, finish)
 
-    def stop(self, job: Job) -> None:
-        """End a canceled attempt."""
+    def stop(self, job: Job) -> bool:
+        """End a canceled attempt; return whether its job was retried meanwhile, and has been requeued."""
 
         def finish(current: Job) -> Job:
-            return as_ended(current, State.CANCELED, self._jobs.now()) if _is_current(current, job) else current
+            if not _is_current(current, job):
+                return current
+            if current.cancel_requested:
+                return as_ended(current, State.CANCELED, self._jobs.now())
+            uncounted = {"uncounted_attempts": current.uncounted_attempts + 1}
+            return self._jobs.waiting(current).model_copy(update=uncounted)
 
-        self._jobs.change(job.id, finish)
+        after = self._jobs.change(job.id, finish)
+        return after.state is State.QUEUED and after.attempts == job.attempts
 
     def requeue(self, job: Job, *, outage: bool = False) -> float | None:
         """Requeue this attempt's job; return the delay in seconds, or None if there is to be no further attempt.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 import structlog
 
 from shared import redis_keys
-from shared.errors import IdempotencyKeyReusedError, NewerRecordError, UnknownJobError
+from shared.errors import IdempotencyKeyReusedError, NewerRecordError, OverruledError, UnknownJobError
 from shared.jobs.observer import Change, Observer
 from shared.jobs.reader import JobReader, fetch
 from shared.jobs.record import RECORD_GRACE_S, Job, Lane, State, as_ended, as_expired, parse
@@ -42,6 +42,14 @@ class Idempotency:
 
     key: str
     fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A string of Redis and its value, or None for none: while it is that, a change is still wanted."""
+
+    key: str
+    value: str | None
 
 
 class Jobs(JobReader):
@@ -95,14 +103,17 @@ class Jobs(JobReader):
 
         return self._transact(write, key, redis_keys.job_record(job.id))
 
-    def change(self, job_id: str, decide: Callable[[Job], Job]) -> Job:
+    def change(self, job_id: str, decide: Callable[[Job], Job], *, condition: Condition | None = None) -> Job:
         """Replace a job by what `decide` returns for it, and return that; if `decide` raises, the job is unchanged.
 
         Raises:
             UnknownJobError: there is none, or it is unreadable.
+            OverruledError: `condition` holds no longer; the job is unchanged.
         """
 
         def write(pipe: "Pipeline") -> Job:
+            if condition and pipe.get(condition.key) != condition.value:
+                raise OverruledError("Something else was asked since.")
             record = fetch(pipe, job_id)
             before = parse(record)
             after = decide(before)
@@ -114,14 +125,14 @@ class Jobs(JobReader):
                 self._write(pipe, Change(before, after))
             return after
 
-        return self._transact(write, redis_keys.job_record(job_id))
+        return self._transact(write, redis_keys.job_record(job_id), *([condition.key] if condition else []))
 
     def waiting(self, job: Job) -> Job:
         """Return the job as requeued, behind all others."""
         behind = {"ticket_ms": self._ticket(job.lane, 0)}  # its own work is in the total already
         return job.model_copy(update=behind | {"state": State.QUEUED, "stage": None, "progress": 0.0})
 
-    def cancel(self, job_id: str) -> Job:
+    def cancel(self, job_id: str, *, condition: Condition | None = None) -> Job:
         """Stop a job: at once while it waits, at its next stage while it runs. Idempotent."""
 
         def ask(job: Job) -> Job:
@@ -131,19 +142,24 @@ class Jobs(JobReader):
                 return as_ended(job, State.CANCELED, self.now())
             return job.model_copy(update={"cancel_requested": True})
 
-        return self.change(job_id, ask)
+        return self.change(job_id, ask, condition=condition)
 
-    def retry(self, job_id: str) -> Job:
-        """Requeue a job that failed or was canceled, with all its attempts; any other is left alone."""
+    def retry(self, job_id: str, *, condition: Condition | None = None) -> Job:
+        """Requeue a job that failed or was canceled, with all its attempts.
+
+        One that is still to stop goes on instead, or is requeued by its worker; any other is left alone.
+        """
 
         def begin(job: Job) -> Job:
+            if not job.ended:
+                return job.model_copy(update={"cancel_requested": False})
             if job.state not in {State.FAILED, State.CANCELED}:
                 return job
             waiting = self.waiting(job)
             anew = {"error": None, "finished_at": None, "started_at": None, "cancel_requested": False}
             return waiting.model_copy(update=anew | {"uncounted_attempts": job.attempts, "outage_s": 0.0})
 
-        return self.change(job_id, begin)
+        return self.change(job_id, begin, condition=condition)
 
     def expire(self, job_id: str) -> bool:
         """Expire a job in whatever state; one without a readable record is cleared.

@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from shared.albums.walks import Action, Walk
-from shared.errors import NewerRecordError, QueueFullError, QuotaExceededError, UnavailableError
+from shared.errors import NewerRecordError, OverruledError, QueueFullError, QuotaExceededError, UnavailableError
 from shared.services import Services
 from shared.usecases.redraw import redraw_pages
 from shared.usecases.walks import pages
@@ -63,6 +63,8 @@ class Walking:
         except (QueueFullError, QuotaExceededError, UnavailableError, NewerRecordError) as error:
             log.warning("failed to walk an album; will retry", album=walk.album_id, error=error.detail)
             return
+        except OverruledError:
+            return  # where it has been asked for again since, it begins anew
         if is_over:
             self._services.walks.finish(walk)
         else:

@@ -9,8 +9,9 @@ from typing import Final
 
 from shared.albums.record import Album
 from shared.albums.walks import Action, Walk
-from shared.errors import UnknownJobError
+from shared.errors import OverruledError, UnknownJobError
 from shared.jobs.record import Job, State
+from shared.jobs.store import Condition
 from shared.services import Services
 from shared.usecases.dispatch import dispatch
 
@@ -27,6 +28,7 @@ def walk_album(services: Services, album: Album, action: Action) -> bool:
         QueueFullError: there is no room to retry the rest; those before are retried.
         NewerRecordError: a newer release wrote one of the jobs; nothing of a small album is erased.
     """
+    walk = Walk(album.caller, album.id, action)
     if action in {Action.CANCEL, Action.ERASE}:
         services.walks.finish(Walk(album.caller, album.id, Action.REDRAW))
     is_small = services.albums.size(album.id) <= PAGE
@@ -35,22 +37,29 @@ def walk_album(services: Services, album: Album, action: Action) -> bool:
             services.albums.page(album.id, cursor=0, count=PAGE)  # before anything is changed
         services.albums.close(album.id)
     if not is_small:
-        services.walks.put(Walk(album.caller, album.id, action))
+        services.walks.put(walk)
         return False
-    for _ in pages(services, album.id, action):
-        pass
+    services.walks.turn_to(walk)
+    with suppress(OverruledError):  # by a later request, which is served already
+        for _ in pages(services, album.id, action):
+            pass
     return True
 
 
 def pages(services: Services, album_id: str, action: Action) -> Iterator[None]:
-    """Do something with every photo of an album, a page at a time."""
+    """Do something with every photo of an album, a page at a time.
+
+    Raises:
+        OverruledError: the opposite has been asked since; it is not undone.
+    """
+    condition = services.walks.condition(album_id, action)
     names = services.albums.names(album_id)  # all at once: places move when a name is freed meanwhile
     for place in range(0, len(names), PAGE):
         entries = services.albums.get_many(album_id, names[place : place + PAGE])
         try:
             for job in [entry.job for entry in entries if entry.job]:
                 with suppress(UnknownJobError):
-                    _STEPS[action](services, job)
+                    _STEPS[action](services, job, condition)
         finally:
             if action is Action.RETRY:
                 dispatch(services)
@@ -59,23 +68,26 @@ def pages(services: Services, album_id: str, action: Action) -> Iterator[None]:
         services.albums.erase(album_id)
 
 
-def _cancel(services: Services, job: Job) -> None:
+def _cancel(services: Services, job: Job, condition: Condition | None) -> None:
     if not job.ended:
-        services.jobs.cancel(job.id)
+        services.jobs.cancel(job.id, condition=condition)
 
 
-def _erase(services: Services, job: Job) -> None:
+def _erase(services: Services, job: Job, _: Condition | None) -> None:
     services.jobs.erase(job.id)
 
 
-def _retry(services: Services, job: Job) -> None:
-    # a quarantined job may kill workers: only the operator retries it
-    if job.state in {State.FAILED, State.CANCELED} and not job.is_quarantined:
+def _retry(services: Services, job: Job, condition: Condition | None) -> None:
+    if job.is_quarantined:
+        return  # it may kill workers: only the operator retries it
+    if job.state in {State.FAILED, State.CANCELED}:
         services.admission.admit(job.lane, job.pixels, caller=job.caller, album=job.album)
-        services.jobs.retry(job.id)
+    elif not job.cancel_requested:
+        return
+    services.jobs.retry(job.id, condition=condition)
 
 
-_STEPS: Final[dict[Action, Callable[[Services, Job], None]]] = {
+_STEPS: Final[dict[Action, Callable[[Services, Job, Condition | None], None]]] = {
     Action.CANCEL: _cancel,
     Action.ERASE: _erase,
     Action.RETRY: _retry,

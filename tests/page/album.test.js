@@ -180,7 +180,7 @@ function following(about = {}) {
 function holding(states) {
   const count = (state) => Object.values(states).filter((one) => one === state).length;
   const album = () =>
-    anAlbum(Object.fromEntries(["queued", "running", "succeeded"].map((state) => [state, count(state)])));
+    anAlbum(Object.fromEntries(["queued", "running", "succeeded", "canceled"].map((state) => [state, count(state)])));
   const photos = () =>
     Object.entries(states).map(([name, state]) => ({ name, state, sha256: null, job: null, error: null }));
   return ({ url }) => (url.includes("/photos") ? { photos: photos(), next_cursor: null } : album());
@@ -343,6 +343,120 @@ test("a canceled album sends no more photos", async () => {
   assert.deepEqual(new Set(Object.values(states(album))), new Set(["canceled"]));
   assert.equal(waiting.length, 3);
   album.leave();
+});
+
+/** A service that draws nothing: it keeps jobs by the name of their photo, cancels and retries them. */
+function keeping(kept = {}) {
+  const held = holding(kept);
+  const all = (from, to) => {
+    for (const [name, state] of Object.entries(kept)) if (from.includes(state)) kept[name] = to;
+    return anAlbum({ [to]: Object.keys(kept).length });
+  };
+  return (request) => {
+    if (request.url === "/api/v1/albums") return anAlbum();
+    if (request.url.endsWith("/cancel")) return all(["queued"], "canceled");
+    if (request.url.endsWith("/retry")) return all(["failed", "canceled"], "queued");
+    if (request.method === "POST") {
+      kept[request.body.get("photos").name] ??= "queued"; // the same photo is one job
+      return { accepted: [], rejected: [], skipped: [] };
+    }
+    const answer = held(request);
+    for (const photo of answer.photos ?? []) photo.job = aJob({ state: photo.state });
+    return answer;
+  };
+}
+
+/** The same service; when the page first looks, no photo has arrived. */
+function unheard(service) {
+  const empty = [anAlbum(), { photos: [], next_cursor: null }];
+  return (request) => (request.method === "GET" && empty.shift()) || service(request);
+}
+
+test("a canceled album is retried although its jobs have not been heard of", async () => {
+  const kept = {};
+  const { album } = opened(unheard(keeping(kept)));
+  await album.start("Trip", OPTIONS, choiceOf("1.jpg", "2.jpg"));
+  await settled();
+  await album.cancel();
+  assert.deepEqual(kept, { "1.jpg": "canceled", "2.jpg": "canceled" });
+  assert.ok([...album.items.values()].every(({ state, job }) => state === "canceled" && job === null));
+  await album.retry();
+  await settled();
+  assert.deepEqual(kept, { "1.jpg": "queued", "2.jpg": "queued" });
+  for (const name of Object.keys(kept)) kept[name] = "succeeded";
+  for (let times = 0; times < 3; times++) await passes(1500);
+  assert.deepEqual(states(album), { "1.jpg": "succeeded", "2.jpg": "succeeded" });
+  album.leave();
+});
+
+test("an album retried while its end is being looked at is followed again", async () => {
+  const kept = { "1.jpg": "canceled" };
+  const service = keeping(kept);
+  const { album } = opened(service);
+  await album.find("a");
+  await settled();
+  const late = [];
+  const answerLate = (request) => {
+    const answer = service(request);
+    return new Promise((resolve) => late.push(() => resolve(answer)));
+  };
+  serve((request) => (request.method === "GET" && late.length === 0 ? answerLate(request) : service(request)));
+  album.look();
+  await settled();
+  await album.retry();
+  assert.equal(kept["1.jpg"], "queued");
+  late[0](); // it was over when this was asked
+  await settled();
+  assert.deepEqual(states(album), { "1.jpg": "queued" });
+  kept["1.jpg"] = "succeeded";
+  streams.at(-1).emit("done", {});
+  await passes(1500);
+  assert.deepEqual(states(album), { "1.jpg": "succeeded" });
+  album.leave();
+});
+
+test("an album is retried only once it has been canceled", async () => {
+  const kept = { "1.jpg": "queued" };
+  const service = keeping(kept);
+  const { album } = opened(service);
+  await album.find("a");
+  await settled();
+  let cancel = () => {};
+  serve((request) =>
+    request.url.endsWith("/cancel")
+      ? new Promise((resolve) => (cancel = () => resolve(service(request))))
+      : service(request),
+  );
+  const canceled = album.cancel();
+  const retried = album.retry();
+  await settled();
+  assert.ok(!requests.some((request) => request.endsWith("/retry")));
+  cancel();
+  await Promise.all([canceled, retried]);
+  assert.deepEqual(kept, { "1.jpg": "queued" });
+  album.leave();
+});
+
+test("a photo that is done is not shown as waiting because it is sent once more", async () => {
+  const kept = {};
+  const waiting = [];
+  const service = keeping(kept);
+  const { album } = opened(unheard(service));
+  await album.start("Trip", OPTIONS, choiceOf("1", "2", "3", "4"));
+  await settled();
+  await album.cancel();
+  serve((request) =>
+    request.method === "POST" && request.url.endsWith("/photos")
+      ? new Promise((resolve) => waiting.push(() => resolve(service(request))))
+      : service(request),
+  );
+  await album.retry();
+  for (const name of Object.keys(kept)) kept[name] = "succeeded";
+  await passes(1500); // all are heard of before the last is sent
+  while (waiting.length > 0) (waiting.shift()(), await settled());
+  for (let times = 0; times < 3; times++) await passes(1500);
+  assert.deepEqual(new Set(Object.values(states(album))), new Set(["succeeded"]));
+  assert.equal(album.progress().isOver, true);
 });
 
 test("a busy service and an unreachable one are told apart", async () => {

@@ -307,6 +307,27 @@ def test_a_canceled_album_can_still_be_drawn(page: Page, folder: Path, busy: Cal
     expect_over(page, "All 4 pictures are done")
 
 
+def test_a_canceled_album_can_be_drawn_before_the_page_has_heard_of_its_jobs(
+    page: Page, folder: Path, busy: Callable[[], None]
+) -> None:
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route(re.compile(r"/albums/[0-9a-f]+$"), hold)
+    choose_files(page, photos_of(folder, 4))
+    expect(page.locator("li[data-state='queued']")).to_have_count(4)
+    page.get_by_role("button", name="Cancel").click()
+    expect_over(page, "0 of 4 pictures are done, 4 canceled")
+    busy()
+    page.get_by_role("button", name="Draw the rest").click()
+    for route in held:
+        route.continue_()
+    page.unroute(re.compile(r"/albums/[0-9a-f]+$"))
+    expect_over(page, "All 4 pictures are done")
+
+
 def test_an_erased_album_is_gone_from_everywhere(page: Page, service: RunningService, folder: Path) -> None:
     choose_files(page, photos_of(folder, 2))
     expect_over(page, "All 2 pictures are done")

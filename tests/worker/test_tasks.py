@@ -197,6 +197,25 @@ def test_a_job_canceled_while_it_runs_stops_and_leaves_no_picture(services: Serv
     assert services.store.head(job.result_key) is None
 
 
+def test_a_job_canceled_and_retried_while_it_runs_is_drawn(services: Services) -> None:
+    job = submit(services, photo_bytes())
+
+    class LateRetry(Attempts):
+        def stop(self, job: Job) -> bool:
+            services.jobs.retry(job.id)
+            return super().stop(job)
+
+    def cancel_meanwhile(photo: Tensor) -> Tensor:
+        services.jobs.cancel(job.id)
+        return photo
+
+    late = replace(services, attempts=as_subclass(services.attempts, LateRetry))
+    assert tasks.convert(job.id, late, engine_that(cancel_meanwhile)) == 0, "its message is to be sent again"
+    assert services.jobs.get(job.id).state is State.QUEUED
+    tasks.convert(job.id, services, toy)
+    assert services.jobs.get(job.id).state is State.SUCCEEDED
+
+
 def test_a_job_erased_while_it_runs_leaves_nothing(services: Services) -> None:
     job = submit(services, photo_bytes())
 

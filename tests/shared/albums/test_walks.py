@@ -1,6 +1,7 @@
 """Large albums are canceled, erased and retried by workers: soon, observably, and nobody waits for those of others."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,13 @@ from flask.testing import FlaskClient
 from cli.keys import Allowance, create_caller
 from shared.albums.walks import CLAIM_S, PUT_OFF_S, Action
 from shared.callers.api_keys import Scope
-from shared.jobs.record import State
+from shared.jobs.record import Job, State
+from shared.jobs.store import Condition, Jobs
 from shared.redis_keys import EXPIRY, WALKS
 from shared.services import Services
 from shared.usecases import walks
 from shared.usecases.walking import Walking
-from tests.conftest import photo_bytes, with_queue_limit
+from tests.conftest import as_subclass, photo_bytes, with_queue_limit
 from tests.shared.albums.test_albums import ALBUMS, body, problem, put
 from web.app import create_app
 
@@ -104,6 +106,66 @@ def test_a_walk_that_is_not_wanted_any_more_stops(
     for _ in range(9):
         walking.beat()
     assert body(client.get(album))["counts"]["queued"] == 0
+
+
+@pytest.mark.parametrize("is_large", [True, False])
+def test_a_cancel_that_is_under_way_when_a_retry_is_asked_for_undoes_nothing_of_it(
+    client: FlaskClient, services: Services, album: str, monkeypatch: pytest.MonkeyPatch, *, is_large: bool
+) -> None:
+    if not is_large:
+        monkeypatch.setattr(walks, "PAGE", PHOTOS)
+
+    class Overtaken(Jobs):
+        canceled = 0
+
+        def cancel(self, job_id: str, *, condition: Condition | None = None) -> Job:
+            Overtaken.canceled += 1
+            if Overtaken.canceled == PHOTOS // 2:
+                client.post(f"{album}/retry")
+                Walking(services).beat()
+            return super().cancel(job_id, condition=condition)
+
+    slow = replace(services, jobs=as_subclass(services.jobs, Overtaken))
+    create_app(slow).test_client().post(f"{album}/cancel")
+    Walking(slow).beat()
+    found = body(client.get(album))
+    assert (found["pending"], found["counts"]["queued"]) == ([], PHOTOS)
+
+
+def test_a_cancel_is_not_wanted_any_more_when_a_request_retries_at_once(
+    client: FlaskClient, services: Services, album: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.post(f"{album}/cancel")
+    monkeypatch.setattr(walks, "PAGE", PHOTOS)  # as if some had been deleted meanwhile
+    assert body(client.post(f"{album}/retry"))["pending"] == []
+    Walking(services).beat()
+    assert body(client.get(album))["counts"]["queued"] == PHOTOS
+
+
+def test_a_walk_that_is_asked_for_again_after_its_opposite_begins_anew(
+    client: FlaskClient, services: Services, album: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.usecases.walking.BEAT_S", 0)
+    client.post(f"{album}/cancel")
+    walking = Walking(services)
+    walking.beat()  # a page
+    client.post(f"{album}/retry")
+    Walking(services).beat()
+    client.post(f"{album}/cancel")
+    for _ in range(9):
+        walking.beat()
+    found = body(client.get(album))
+    assert (found["pending"], found["counts"]["canceled"]) == ([], PHOTOS)
+
+
+def test_photos_that_are_still_to_stop_are_retried_too(client: FlaskClient, services: Services, album: str) -> None:
+    running = services.attempts.claim(str(services.redis.zrange(EXPIRY, 0, 0)[0]))
+    assert running is not None
+    for asked in ("cancel", "retry"):
+        client.post(f"{album}/{asked}")
+        Walking(services).beat()
+    services.attempts.stop(running)
+    assert services.jobs.get(running.id).state is State.QUEUED
 
 
 @pytest.fixture

@@ -197,6 +197,62 @@ def test_a_running_job_stops_at_its_next_stage_when_canceled(services: Services)
     assert services.jobs.get(job.id).state is State.CANCELED
 
 
+def test_a_job_that_is_still_to_stop_goes_on_when_it_is_retried(services: Services) -> None:
+    job = claimed(services)
+    services.jobs.cancel(job.id)
+    assert services.jobs.retry(job.id).state is State.RUNNING
+    services.attempts.advance(job, Stage.GENERATE, 0.1)
+    services.attempts.succeed(job, RESULT, timings={}, notes=())
+    assert services.jobs.get(job.id).state is State.SUCCEEDED
+
+
+def test_a_job_that_is_retried_while_its_worker_stops_waits_again(services: Services) -> None:
+    job = claimed(services)
+    services.jobs.cancel(job.id)
+    with pytest.raises(CanceledError):
+        services.attempts.advance(job, Stage.GENERATE, 0.1)
+    services.jobs.retry(job.id)
+    assert services.attempts.stop(job)
+    again = services.attempts.claim(job.id)
+    assert again is not None
+    assert (again.attempts, again.uncounted_attempts) == (2, 1)
+
+
+@pytest.mark.parametrize("is_requeued", [True, False])
+def test_a_job_canceled_and_retried_while_its_worker_dies_is_begun_again(
+    services: Services, *, is_requeued: bool
+) -> None:
+    job = claimed(services)
+    services.jobs.cancel(job.id)
+    if is_requeued:
+        services.attempts.release(job.id, "", counts=False)
+    services.jobs.retry(job.id)
+    expire_lease(services, job)
+    assert services.attempts.claim(job.id) is not None
+
+
+def test_a_retried_job_is_left_alone_by_the_attempt_that_was_canceled(services: Services) -> None:
+    first = claimed(services)
+    services.jobs.cancel(first.id)
+    services.attempts.stop(first)
+    services.jobs.retry(first.id)
+    second = services.attempts.claim(first.id)
+    assert second is not None
+    assert not services.attempts.stop(first)
+    services.attempts.fail(first.id, DamagedPhotoError("late"), attempt=first.attempts)
+    assert services.jobs.get(first.id) == second
+
+
+def test_the_message_of_a_canceled_job_begins_what_was_retried_and_the_other_does_nothing(services: Services) -> None:
+    job = submit(services)
+    services.jobs.cancel(job.id)
+    services.jobs.retry(job.id)
+    assert claim(services, job.id) is not None
+    assert claim(services, job.id) is None
+    assert services.jobs.get(job.id).state is State.RUNNING
+    assert services.lanes.stats(Lane.INTERACTIVE).jobs == 0
+
+
 def test_progress_follows_the_stages(services: Services) -> None:
     job = claimed(services)
     for stage, progress in PROGRESS_AT.items():
@@ -934,6 +990,7 @@ def test_the_totals_are_zero_after_every_kind_of_end(services: Services) -> None
     waiting_canceled, waiting_erased = submit(services, 4), submit(services, 5)
     services.attempts.succeed(succeeded, RESULT, timings={"decode_s": 0.5}, notes=())
     services.attempts.fail(failed.id, DamagedPhotoError("broken"))
+    services.jobs.cancel(canceled.id)
     services.attempts.stop(canceled)
     erase(services, erased.id)
     services.jobs.cancel(waiting_canceled.id)

@@ -37,6 +37,7 @@ def converted(services: Services, lane: Lane = Lane.INTERACTIVE) -> Iterator[Job
     while message := services.redis.rpop(lane):
         job = claim(services, json.loads(str(message))["headers"]["id"])
         if job:
+            services.jobs.cancel(job.id)
             services.attempts.stop(job)
             yield job
 

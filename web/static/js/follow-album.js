@@ -20,23 +20,28 @@ const MAX_BACKOFF = 8; // polls between two attempts to listen, while the stream
 /** Follows an album as often as it may have changed: once at a time, and without telling again what was told. */
 export class Following {
   #isUnderWay = false;
+  #isWanted = false;
   /** @type {Album | null} as it was when all its photos were last told */ #told = null;
 
-  get isUnderWay() {
-    return this.#isUnderWay;
-  }
-
   /**
+   * Where it is followed already, it is looked at once more after that: what was just asked for may be from before it
+   * changed, and seem to be its end.
+   *
    * @param {string} id
    * @param {Listener} listener
    * @param {AbortSignal} signal
    */
   async start(id, listener, signal) {
-    const told = this.#told;
-    this.#told = null;
+    this.#isWanted = true;
+    if (this.#isUnderWay) return;
     this.#isUnderWay = true;
     try {
-      this.#told = await followAlbum(id, listener, signal, told);
+      while (this.#isWanted) {
+        this.#isWanted = false;
+        const told = this.#told;
+        this.#told = null;
+        this.#told = await followAlbum(id, listener, signal, told);
+      }
     } finally {
       this.#isUnderWay = false;
     }

@@ -40,6 +40,7 @@ export class OpenAlbum {
   #due_ms = 0;
   #pace = new Pace();
   /** @type {Promise<void>} */ #keeping = Promise.resolve();
+  /** @type {Promise<void>} */ #deeds = Promise.resolve();
 
   /**
    * @param {Page} page
@@ -126,7 +127,7 @@ export class OpenAlbum {
 
   /** Look whether anything has happened to the album meanwhile, in another tab perhaps. */
   async look() {
-    if (!this.album || this.#following.isUnderWay) return;
+    if (!this.album) return;
     const { id } = this.album;
     const listener = {
       onAlbum: (/** @type {Album} */ album) => this.#hear(album),
@@ -147,11 +148,12 @@ export class OpenAlbum {
     });
   }
 
+  /** Retry what has stopped: on the service also the photos that it has, but has not told of yet. */
   async retry() {
-    const again = this.items.inState(STOPPED);
-    const unsent = again.filter(mayRetry).flatMap(({ name, file, job }) => (file && !job ? [{ name, file }] : []));
-    await this.#attempt(async () => {
-      if (this.album && again.some(({ job }) => job)) this.album = await api.retryAlbum(this.album);
+    await this.#afterOthers(async () => {
+      if (this.album) this.album = await api.retryAlbum(this.album);
+      const again = this.items.inState(STOPPED).filter(mayRetry);
+      const unsent = again.flatMap(({ name, file, job }) => (file && !job ? [{ name, file }] : []));
       this.uploads.add(unsent, []);
       this.#goOn();
     });
@@ -161,7 +163,7 @@ export class OpenAlbum {
     this.uploads.drop();
     const unadded = this.items.inState(new Set(["queued"])).filter(({ job }) => !job);
     for (const item of [...this.items.inState(UNSENT), ...unadded]) this.items.put({ ...item, state: "canceled" });
-    await this.#attempt(async () => {
+    await this.#afterOthers(async () => {
       if (this.album) this.album = await api.cancelAlbum(this.album);
       this.look();
       this.#changed();
@@ -272,6 +274,16 @@ export class OpenAlbum {
   #say(aside) {
     this.aside = aside;
     this.page.onChange();
+  }
+
+  /**
+   * Requests that are under way together may arrive in any order, and what was asked last must count.
+   *
+   * @param {() => Promise<void>} deed
+   */
+  #afterOthers(deed) {
+    this.#deeds = this.#deeds.then(() => this.#attempt(deed));
+    return this.#deeds;
   }
 
   /** @param {() => Promise<void>} deed */

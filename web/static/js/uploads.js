@@ -98,13 +98,19 @@ export class Uploads {
   #sender(archive) {
     const { onSkipped, onAside } = this.listener;
     return {
-      onStart: ({ name, file }) => this.items.put({ ...this.items.get(name), name, file, state: "sending" }),
+      onStart: (photo) => this.#started(photo),
       onSent: (photo) => this.#sent(photo),
       onRefused: (name, error) => this.#refused(name, error, archive),
       onSkipped,
       onArchive: (share) => onAside(words.sendingArchive(archive?.name ?? "", share)),
       onWait: ({ retry_after_s }) => onAside(retry_after_s ? words.busy(retry_after_s) : words.SILENCE_NOW),
     };
+  }
+
+  /** @param {Photo} photo */
+  #started({ name, file }) {
+    const item = this.items.get(name);
+    if (!item?.job) this.items.put({ ...item, name, file, state: "sending" }); // otherwise the service knows more of it
   }
 
   /** @param {Photo} photo */
