@@ -19,7 +19,7 @@ USERS = {
     r"\"gunicorn\.": "web/context.py",
     r"\bzipfile\._": "shared/usecases/archives.py",
     r"\bvalkeylite\._": "cli/valkey.py",
-    r"kombu\.transport": "worker/app.py",
+    r"kombu\.transport": "worker/messages.py",
     r"\"unacked": "shared/scheduling/broker.py",
 }
 

@@ -6,9 +6,7 @@ from shared.albums.record import Album, Entry
 from shared.jobs.record import State, error_info
 from shared.usecases.archive_uploads import Skipped
 from shared.usecases.uploads import UploadResult
-from web.context import services
-from web.jobs import job_body, job_links
-from web.schemas import (
+from web.album_schemas import (
     AcceptedPhoto,
     AlbumBody,
     AlbumLinks,
@@ -17,9 +15,10 @@ from web.schemas import (
     RejectedPhoto,
     SkippedFile,
     UploadBody,
-    rounded,
-    utc,
 )
+from web.context import services
+from web.jobs import job_body, job_links
+from web.schemas import rounded, utc
 
 
 def album_body(album: Album) -> AlbumBody:

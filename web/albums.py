@@ -17,13 +17,7 @@ from shared.usecases.archive_uploads import ArchiveUpload, Skipped
 from shared.usecases.uploads import Numbering, UploadResult, add_photo, replace_photo
 from shared.usecases.walks import walk_album
 from web.album_bodies import accepted, album_body, album_links, note, photo_body
-from web.archive import archive_of
-from web.context import services
-from web.events import album_stream
-from web.held_requests import last_event_id, stream_response
-from web.openapi import Access, Takes, operation
-from web.resources import caller_id, own_album, spooled_body
-from web.schemas import (
+from web.album_schemas import (
     AcceptedPhoto,
     AlbumBody,
     AlbumName,
@@ -35,8 +29,14 @@ from web.schemas import (
     PhotoPageOptions,
     RedrawOptions,
     UploadBody,
-    answer,
 )
+from web.archive import archive_of
+from web.context import services
+from web.events import album_stream
+from web.held_requests import last_event_id, stream_response
+from web.openapi import Access, Takes, operation
+from web.resources import caller_id, own_album, spooled_body
+from web.schemas import answer
 
 if TYPE_CHECKING:
     from web.rates import Rates

@@ -38,7 +38,7 @@ from web.access import ask_for_key, identify, known_caller, payer, require_acces
 from web.context import client_socket
 from web.forms import SpoolingRequest
 from web.held_requests import SlotPool
-from web.openapi import document
+from web.openapi_document import document
 from web.rates import Rates, add_rate_headers
 from web.readiness import Check, queue_check, queue_is_away, require_queue
 from web.schemas import Problem, answer

@@ -15,7 +15,8 @@ from web.context import services as _services
 from web.languages import LANGUAGES, language_of, reference_words_of, tell_language
 from web.openapi import Access, operation
 from web.readiness import check_of
-from web.schemas import LaneBody, LimitsBody, Range, ReadyBody, StatsBody, StyleBody, StyleList, answer
+from web.schemas import answer
+from web.system_schemas import LaneBody, LimitsBody, Range, ReadyBody, StatsBody, StyleBody, StyleList
 
 blueprint = Blueprint("service", __name__)  # also the tag of these operations in the API document
 

@@ -4,8 +4,8 @@ from typing import Final
 
 from shared.webhooks.delivery import TIMEOUT_S
 from shared.webhooks.outbox import DELAYS_S
+from web.album_schemas import AlbumEnded
 from web.openapi import Webhook
-from web.schemas import AlbumEnded
 
 _DESCRIPTION: Final = (
     "Sent about five seconds after all photos of an album have finished, and again when photos that were added or "

@@ -1,7 +1,7 @@
 """The Celery task: a thin layer around the pipeline.
 
-The outcome of a job is written into its record here, or in `worker.app` if the process died, independently of the state
-of the queue.
+The outcome of a job is written into its record here, or in `worker.messages` if the process died, independently of the
+state of the queue.
 """
 
 import hashlib

@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 from types import SimpleNamespace
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from billiard.einfo import ExceptionInfo
@@ -16,7 +16,10 @@ from shared.scheduling.broker import CONVERT, celery_app
 from shared.services import Services
 from tests.conftest import ROOT
 from tests.worker.test_worker import away, submit
-from worker.app import Node, request_of
+from worker.messages import request_of
+
+if TYPE_CHECKING:
+    from worker.app import Node
 
 
 def lost(death: signal.Signals) -> ExceptionInfo:

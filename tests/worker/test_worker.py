@@ -22,7 +22,8 @@ from shared.settings import Settings
 from shared.usecases.submit import Order
 from shared.usecases.submit import submit as submit_photo
 from tests.conftest import AMPLE_MEMORY, STYLES, expire_lease, photo_bytes, wait_until
-from worker.app import Node, Repeating, add_housekeeping, request_of
+from worker.app import Node, Repeating, add_housekeeping
+from worker.messages import request_of
 from worker.prepare import Preparation
 from worker.renewal import Renewal
 from worker.tuning_profile import Capacity

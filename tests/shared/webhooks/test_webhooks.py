@@ -23,8 +23,8 @@ from shared.webhooks import delivery, outbox, senders
 from shared.webhooks.addresses import is_public
 from shared.webhooks.messages import Message, new_secret
 from tests.conftest import ToyEngine, photo_bytes, wait_until
+from web.album_schemas import AlbumEnded
 from web.app import create_app
-from web.schemas import AlbumEnded
 from worker import tasks
 
 LOOPBACK = [f"127.0.0.{number}" for number in range(1, 11)]  # all of them point to this machine
