@@ -29,7 +29,7 @@ from benchmarks.service import Client
 from cli import valkey
 from shared import redis_keys
 from shared.conversion import Options
-from shared.photos.formats import MAX_SIDE_MAX, MAX_SIDE_MIN, Format
+from shared.photos.formats import MAX_SIDE_MIN, Format
 from shared.redis_connection import redis_client
 from shared.services import connect
 from shared.settings import Settings
@@ -80,10 +80,9 @@ def measure(queued: int, settings: Settings) -> Cost:
 
 
 def _count(settings: Settings, redis: Redis, client: Client, web: subprocess.Popen[bytes], queued: int) -> Cost:
-    photo = _photo()
     server = psutil.Process(web.pid).children()[0]
     with counted(redis, server) as submits:
-        paths = [client.submit(photo, max_side=MAX_SIDE_MIN + number, format="png") for number in range(SUBMITS)]
+        paths = [client.submit(_photo(number), format="png") for number in range(SUBMITS)]
     with counted(redis, server) as polls:
         for number in range(POLLS):
             client.get(paths[number % SUBMITS])
@@ -157,15 +156,16 @@ def _fill(settings: Settings, count: int) -> None:
 
 
 def _submit(settings: Settings, numbers: range) -> None:
-    services, photo = connect(settings), _photo()
-    sides = range(MAX_SIDE_MIN, MAX_SIDE_MAX)
+    services = connect(settings)
     for number in numbers:
-        submit(services, BytesIO(photo), Order(_STYLE, Options(sides[number % len(sides)], Format.JPEG)))
+        submit(services, BytesIO(_photo(number)), Order(_STYLE, Options(MAX_SIDE_MIN, Format.JPEG)))
 
 
-def _photo() -> bytes:
+def _photo(number: int) -> bytes:
+    """Return a photo that differs from that of any other number below 2^24, so that none is converted already."""
     buffer = BytesIO()
-    Image.new("RGB", (MAX_SIDE_MIN, MAX_SIDE_MIN), (90, 120, 150)).save(buffer, "PNG")
+    colour = number & 255, number >> 8 & 255, number >> 16 & 255
+    Image.new("RGB", (MAX_SIDE_MIN, MAX_SIDE_MIN), colour).save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -25,6 +25,8 @@ from benchmarks.machine import ROOT, clean_environment
 from shared.conversion import Stage
 from shared.settings import Settings
 
+SIDE = 512  # the longest side of every picture, in pixels
+
 _READY_LIMIT_S = 300
 _BOUNDARY = "sakuga-benchmark"
 
@@ -60,8 +62,8 @@ class Client:
         self.port = _free_port()
 
     def submit(self, photo: bytes, **fields: object) -> str:
-        """Send a photo; return the path of its job."""
-        status, body = self._request("POST", "/api/v1/jobs", _form(photo, fields))
+        """Send a photo for a picture of 512 pixels, unless `fields` say otherwise; return the path of its job."""
+        status, body = self._request("POST", "/api/v1/jobs", _form(photo, {"max_side": SIDE} | fields))
         if status != http.client.ACCEPTED:
             raise RuntimeError(f"a photo was not accepted: {status} {body!r}")
         path: str = json.loads(body)["links"]["self"]

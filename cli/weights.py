@@ -18,7 +18,7 @@ from shared.drawing import DrawnAt, no_faces
 from shared.errors import InvalidValueError, SakugaError, UnknownStyleError, WeightsError
 from shared.files import file_sha256, write_atomically
 from shared.photos.decoding import Rgb, decode
-from shared.photos.formats import MAX_SIDE_DEFAULT, Limits
+from shared.photos.formats import Limits
 from shared.pipeline import to_draw
 from shared.settings import Settings
 from shared.styles import BUNDLED_WEIGHTS, Style, imported_weights, installed_styles, read_manifest, write_manifest
@@ -36,6 +36,7 @@ from worker.weights import (
 )
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
+_CALIBRATED_AT = 512  # pixels of a photo's longest side, where a style draws at any size
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +172,7 @@ def _require_room_for_recipe(style: Style, *, replace: bool) -> None:
 def _read(photo: Path, draws: DrawnAt, limits: Limits) -> Rgb:
     try:
         with photo.open("rb") as file:
-            decoded = decode(file, limits, max_side=MAX_SIDE_DEFAULT, drawn_at=draws.drawn_at)
+            decoded = decode(file, limits, max_side=_CALIBRATED_AT, drawn_at=draws.drawn_at)
             return to_draw(decoded.rgb, draws, decoded.size)
     except SakugaError as error:
         raise InvalidValueError(f"{photo}: {error.detail}") from error

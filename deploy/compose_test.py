@@ -285,7 +285,7 @@ def convert_one(stack: Stack) -> str:
     took = time.monotonic() - start
     picture, address = _download(stack, job)
     width, height = _size_of(picture.body)
-    _require((width, height) == (512, 384), f"the picture is {width}x{height}")
+    _require((width, height) == (640, 480), f"the picture is {width}x{height}")
     _require(picture.headers["content-type"] == "image/jpeg", f"it came as {picture.headers['content-type']}")
     unsigned = stack.request("GET", address)
     _require(

@@ -57,6 +57,14 @@ class Engine(Draws, Protocol):
         """Finds the faces of a photo, where `drawn_at` is set and small faces are drawn apart."""
         ...
 
+    def require_room(self, size: tuple[int, int]) -> None:
+        """Refuse a picture of (width, height) pixels for which the memory of this process can never suffice.
+
+        Raises:
+            PictureTooLargeError: with what would fit.
+        """
+        ...
+
     def generate(self, photo: Tensor, report: ProgressCallback) -> Tensor:
         """Map (1, 3, H, W) in -1..1 to the same shape and, before clipping, range; `report` may raise to stop."""
         ...

@@ -6,7 +6,7 @@ the large photo shows there and the small one did not, as far as the drawing fol
 it had in the sixteen small pixels around: there are no halos, and what is flat stays flat to the bit.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, TypeVar
@@ -54,13 +54,17 @@ class _Steps:
         return _Steps(self.before[part] - above, self.after[part] - above, self.to_before[part], self.to_after[part])
 
 
-def enlarge(drawing: Rgb, photo: Rgb, guide: Rgb) -> Rgb:
-    """Bring the `drawing` of the small `photo` to the size of the large one, `guide`; all are (h, w, 3), 8-bit."""
+def enlarge(drawing: Rgb, photo: Rgb, guide: Rgb, report: Callable[[float], None] = lambda _share: None) -> Rgb:
+    """Bring the `drawing` of the small `photo` to the size of the large one, `guide`; all are (h, w, 3), 8-bit.
+
+    `report` is called with the share that is done, and may raise to stop.
+    """
     (small_height, small_width), (height, width) = drawing.shape[:2], guide.shape[:2]
     planes = _planes(drawing, _luma(photo), height / small_height)
     columns, rows = _steps(small_width, width), _steps(small_height, height)
     picture = np.empty_like(guide)
     for top, bottom in _bands(height, width):
+        report(top / height)
         levels = _guided(_between(planes, columns, rows, top, bottom), guide[top:bottom])
         for channel in range(3):  # one by one: what is slow is to write bytes across each other
             picture[top:bottom, :, channel] = levels[..., channel]

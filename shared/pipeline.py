@@ -21,18 +21,18 @@ from PIL import Image
 from shared.conversion import PREVIEW_SIDE, PREVIEWS_DRAWN_AT, PROGRESS_AT, Faces, Options, Stage, preview_name
 from shared.drawing import DrawnAt, Draws, Engine, ProgressCallback, Tensor, no_faces
 from shared.enlarge import enlarge
-from shared.photos.decoding import Alpha, Photo, Rgb, decode
+from shared.photos.arrays import on_white, resized, size_of
+from shared.photos.decoding import Photo, Rgb, decode
 from shared.photos.encoding import archive, encode
 from shared.photos.formats import Format, Header, Limits
 from shared.photos.sizes import drawn_side, drawn_size, fit
 from shared.small_faces import PHOTO_SCALE, Face, Part, Sides, are_small, parts, put_back
 
-_GAP = 1.5  # times the size, to which whole pixels are averaged before a photo is resampled
 SMALLEST_SIDE = 32  # what every generator can take, in pixels
 
 
 Checkpoint = Callable[[Stage, float], None]
-"""Called as each stage begins and while a large picture is generated, with the progress from 0 to 1; raises to stop."""
+"""Called as each stage begins and often within it, with the progress from 0 to 1; raises to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,12 @@ class _Clock:
         yield
         self.timings[f"{stage}_s"] = round(perf_counter() - started, 4)
 
+    def report(self, stage: Stage) -> ProgressCallback:
+        """Return what tells the share of a stage that is done, and may raise to stop."""
+        begin = PROGRESS_AT[stage]
+        end = min((progress for progress in PROGRESS_AT.values() if progress > begin), default=1.0)
+        return lambda share: self.checkpoint(stage, round(begin + share * (end - begin), 3))
+
 
 def convert(
     photo: bytes | BinaryIO,
@@ -78,20 +84,24 @@ def convert(
     file = BytesIO(photo) if isinstance(photo, bytes) else photo
     clock = _Clock(checkpoint)
     with clock.stage(Stage.DECODE):
-        at = partial(decode, file, limits, max_side=options.max_side, within=decoding)
-        decoded, whole, faces = _decoded(at, engine, options.faces)
+        within, tick = _with_room(engine, options.max_side, decoding), partial(clock.report(Stage.DECODE), 0)
+        at = partial(decode, file, limits, max_side=options.max_side, within=within, checkpoint=tick)
+        decoded, near, faces = _decoded(at, engine, options.faces)
     with clock.stage(Stage.PREPROCESS):
-        size = fit(decoded.size, options.max_side) if engine.drawn_at else _size(whole)
-        prepared = _prepared(whole, _drawing(engine, options.faces), size, faces, decoded.size)
+        size = fit(decoded.size, options.max_side) if engine.drawn_at else size_of(decoded.rgb)
+        whole = to_draw(near, _drawing(engine, options.faces), decoded.size)
+        prepared = _prepared(decoded.rgb, whole, size, faces)
     with clock.stage(Stage.GENERATE):
-        drawings = _generated(prepared, engine, lambda share: checkpoint(Stage.GENERATE, _generating(share)))
+        drawings = _generated(prepared, engine, clock.report(Stage.GENERATE))
     with clock.stage(Stage.POSTPROCESS):
-        picture = _assembled(prepared, drawings)
-        alpha = None if decoded.alpha is None else _resized(decoded.alpha, size)
+        picture = _assembled(prepared, drawings, clock.report(Stage.POSTPROCESS))
+        alpha = None if decoded.alpha is None else resized(decoded.alpha, size)
+        notes = _all_notes(decoded, options)
+    del decoded, near, whole, prepared, drawings  # encoding takes as much memory again
     with clock.stage(Stage.ENCODE):
-        data = encode(picture, alpha, options.format)
+        data = encode(picture, alpha, options.format, partial(clock.report(Stage.ENCODE), 0))
     height, width = picture.shape[:2]
-    return Picture(data, width, height, _all_notes(decoded, options), clock.timings)
+    return Picture(data, width, height, notes, clock.timings)
 
 
 def preview(
@@ -117,7 +127,7 @@ def preview(
     pictures: dict[str, Rgb] = {}
     with clock.stage(Stage.GENERATE):
         for done, style in enumerate(styles):
-            checkpoint(Stage.GENERATE, _generating(done / len(styles)))
+            clock.report(Stage.GENERATE)(done / len(styles))
             pictures[preview_name(style)] = draw_preview(decoded, engine_of(style))
     with clock.stage(Stage.ENCODE):
         data = archive({name: encode(picture, None, Format.JPEG) for name, picture in pictures.items()})
@@ -126,24 +136,46 @@ def preview(
 
 def draw_preview(photo: Photo, engine: Engine) -> Rgb:
     """Draw a photo small that was decoded for `PREVIEWS_DRAWN_AT`; the longest side is at most `PREVIEW_SIDE`."""
-    whole = _on_white(photo)
+    whole = on_white(photo).rgb
     faces = engine.face_heights(whole) if engine.drawn_at else ()
-    prepared, box = preprocess(_resized(whole, drawn_size(photo.size, PREVIEWS_DRAWN_AT, faces)), engine)
-    drawing = postprocess(engine.generate(prepared, lambda _share: None), box)
-    return _resized(drawing, fit(photo.size, PREVIEW_SIDE), Image.Resampling.HAMMING)
+    prepared, box = preprocess(resized(whole, drawn_size(photo.size, PREVIEWS_DRAWN_AT, faces)), engine)
+    drawing = postprocess(engine.generate(prepared, _ignored), box)
+    return resized(drawing, fit(photo.size, PREVIEW_SIDE), Image.Resampling.HAMMING)
+
+
+def _with_room(
+    engine: Engine, max_side: int, decoding: Callable[[Header], AbstractContextManager[None]]
+) -> Callable[[Header], AbstractContextManager[None]]:
+    """Refuse what there can never be memory for as soon as the size of the photo is known, before it is decoded."""
+
+    def within(header: Header) -> AbstractContextManager[None]:
+        engine.require_room(fit((header.width, header.height), max_side))
+        return decoding(header)
+
+    return within
 
 
 def _decoded(at: Callable[..., Photo], engine: Engine, faces: Faces) -> tuple[Photo, Rgb, Collection[Face]]:
-    """Decode a photo, lay it on white, and find its faces; where there are small ones, decode it larger for them."""
-    photo = at(drawn_at=engine.drawn_at)
-    whole = _on_white(photo)
-    found = _faces_in(whole, engine, faces)
+    """Decode a photo, lay it on white, and find its faces; where there are small ones, decode it larger for them.
+
+    Returns it also as it is drawn and looked at.
+    """
+    photo = on_white(at(drawn_at=engine.drawn_at))
+    near = _near(photo.rgb, photo.size, engine)
+    found = _faces_in(near, engine, faces)
     if engine.drawn_at and are_small(found, drawn_side(photo.size, engine.drawn_at)):
         larger = PHOTO_SCALE * engine.drawn_at
-        if max(_size(photo.rgb)) < min(max(photo.size), drawn_side(photo.size, larger)):
-            photo = at(drawn_at=larger)
-            whole = _on_white(photo)
-    return photo, whole, found
+        if max(size_of(photo.rgb)) < min(max(photo.size), drawn_side(photo.size, larger)):
+            photo = on_white(at(drawn_at=larger))
+            near = photo.rgb
+    return photo, near, found
+
+
+def _near(photo: Rgb, own_size: tuple[int, int], engine: Engine) -> Rgb:
+    """A photo no larger than drawing and finding faces takes: for a larger picture neither costs more, or differs."""
+    if engine.drawn_at is None:
+        return photo
+    return resized(photo, fit(size_of(photo), drawn_side(own_size, PHOTO_SCALE * engine.drawn_at)))
 
 
 def _faces_in(photo: Rgb, engine: Engine, faces: Faces) -> Collection[Face]:
@@ -156,16 +188,22 @@ def _drawing(engine: Engine, faces: Faces) -> Draws:
 
 def draw(photo: Rgb, engine: Engine, faces: Faces = Faces.AUTO) -> Rgb:
     """Draw a photo that is decoded already, at its own size, as `convert` does."""
-    found = _faces_in(photo, engine, faces)
-    prepared = _prepared(photo, _drawing(engine, faces), _size(photo), found, _size(photo))
-    return _assembled(prepared, _generated(prepared, engine, lambda _share: None))
+    size = size_of(photo)
+    near = _near(photo, size, engine)
+    whole = to_draw(near, _drawing(engine, faces), size)
+    prepared = _prepared(photo, whole, size, _faces_in(near, engine, faces))
+    return _assembled(prepared, _generated(prepared, engine, _ignored), _ignored)
+
+
+def _ignored(_share: float) -> None:
+    """Tell nobody."""
 
 
 def to_draw(photo: Rgb, draws: Draws, size: tuple[int, int] | None = None) -> Rgb:
     """Bring a photo to the size at which it is drawn; `size` (w, h) is the photo's before it was decoded smaller."""
     if draws.drawn_at is None:
         return photo
-    return _resized(photo, drawn_size(size or _size(photo), draws.drawn_at, draws.face_heights(photo)))
+    return resized(photo, drawn_size(size or size_of(photo), draws.drawn_at, draws.face_heights(photo)))
 
 
 def preprocess(rgb: Rgb, engine: Engine) -> tuple[Tensor, tuple[slice, slice]]:
@@ -206,11 +244,8 @@ class _Prepared:
     around_faces: tuple[Part, ...] = ()
 
 
-def _prepared(
-    photo: Rgb, draws: Draws, size: tuple[int, int], faces: Collection[Face], own_size: tuple[int, int]
-) -> _Prepared:
-    whole = to_draw(photo, draws, own_size)
-    around_faces = parts(faces, size, Sides(max(_size(photo)), max(_size(whole)), max(size)))
+def _prepared(photo: Rgb, whole: Rgb, size: tuple[int, int], faces: Collection[Face]) -> _Prepared:
+    around_faces = parts(faces, size, Sides(max(size_of(photo)), max(size_of(whole)), max(size)))
     apart = tuple((part, part.seen_in(photo, size, part.drawn_size)) for part in around_faces if part.drawn_size)
     return _Prepared(photo, size, whole, apart, tuple(around_faces))
 
@@ -231,42 +266,25 @@ def _part_of(report: ProgressCallback, before: float, part: float) -> ProgressCa
     return lambda share: report(before + share * part)
 
 
-def _assembled(prepared: _Prepared, drawings: Sequence[Rgb]) -> Rgb:
+def _assembled(prepared: _Prepared, drawings: Sequence[Rgb], report: ProgressCallback) -> Rgb:
     """Put the picture together from the drawings of the whole and of the faces."""
     photo, size = prepared.photo, prepared.size
-    picture = _brought_to(size, drawings[0], prepared.whole, photo)
+    picture = _brought_to(size, drawings[0], prepared.whole, photo, report)
     if not prepared.faces:
         return picture
+    finishing = _part_of(report, 1, 0)
     faces = (
-        (part, _brought_to(part.size, drawing, drawn, part.seen_in(photo, size, part.size)))
+        (part, _brought_to(part.size, drawing, drawn, part.seen_in(photo, size, part.size), finishing))
         for (part, drawn), drawing in zip(prepared.faces, drawings[1:], strict=True)
     )
     return put_back(picture, faces, prepared.around_faces)
 
 
-def _brought_to(size: tuple[int, int], drawing: Rgb, base: Rgb, photo: Rgb) -> Rgb:
+def _brought_to(size: tuple[int, int], drawing: Rgb, base: Rgb, photo: Rgb, report: ProgressCallback) -> Rgb:
     """The drawing of `base` at the size of the picture, (width, height), which `photo` has if it is the larger one."""
-    if max(size) <= max(_size(drawing)):
-        return _resized(drawing, size, Image.Resampling.HAMMING)  # no rings beside lines
-    return enlarge(drawing, base, _resized(photo, size))
-
-
-def _resized(
-    levels: Rgb | Alpha, size: tuple[int, int], resampling: Image.Resampling = Image.Resampling.LANCZOS
-) -> Rgb | Alpha:
-    if _size(levels) == size:
-        return levels
-    return np.asarray(Image.fromarray(levels).resize(size, resampling, reducing_gap=_GAP))
-
-
-def _size(levels: Rgb | Alpha) -> tuple[int, int]:
-    height, width = levels.shape[:2]
-    return width, height
-
-
-def _generating(share: float) -> float:
-    begin, end = PROGRESS_AT[Stage.GENERATE], PROGRESS_AT[Stage.POSTPROCESS]
-    return round(begin + share * (end - begin), 3)
+    if max(size) <= max(size_of(drawing)):
+        return resized(drawing, size, Image.Resampling.HAMMING)  # no rings beside lines
+    return enlarge(drawing, base, resized(photo, size), report)
 
 
 def _padding(length: int, engine: Engine) -> tuple[int, int]:
@@ -274,13 +292,6 @@ def _padding(length: int, engine: Engine) -> tuple[int, int]:
     total = -(-wanted // engine.multiple) * engine.multiple - length
     before = engine.margin
     return before, total - before
-
-
-def _on_white(photo: Photo) -> Rgb:
-    if photo.alpha is None:
-        return photo.rgb
-    opacity = photo.alpha[..., None].astype(np.float32) / 255
-    return (photo.rgb * opacity + 255 * (1 - opacity)).round().astype(np.uint8)
 
 
 def _all_notes(photo: Photo, options: Options) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ MOST_FACES: Final = 32  # the largest of a photo; each costs a fifth of what a p
 _MAX_ENLARGED: Final = 3  # times, of the photo's pixels; with more, eyes are made up
 _LEAST_GAIN: Final = 1.3  # times as large as it is drawn otherwise; with less, nothing looks better
 _LEAST_FACE: Final = 12  # pixels, in the photo and in the picture; nobody sees the eyes of a smaller one
+_ROWS_AT_ONCE: Final = 64  # of a face put back: as floats, a large picture's would take as much memory as the picture
 _SOLID: Final = 0.6  # of the way from the middle of a face to the side of its square: only beyond is the border soft
 
 _SKIN: Final = 0.3  # of the way, up to which most of a face is skin
@@ -29,7 +30,7 @@ _GAINS: Final = (0.8, 1.3)  # of its levels, at the least and most
 _TONE_SHARE: Final = 0.75  # of the difference in tone; the drawing of a larger face is nearer to the photo's
 
 Shares = npt.NDArray[np.float32]  # (h, w, 1)
-Levels = npt.NDArray[np.float32]  # (h, w, 3), about 0..255
+Levels = npt.NDArray[np.float32]  # (h, w, 3), about 0..255, or (3,) of what is done to them
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +135,12 @@ def put_back(picture: Rgb, drawn: Iterable[tuple[Part, Rgb]], all_parts: Sequenc
     for part, drawing in drawn:
         before, distances = picture[part.place], _distances(part.face, part, unit)
         share = _nearness(distances, _SOLID, 1) * _own_share(part, all_parts, unit)
-        levels = _in_tone(drawing, before, distances)
-        levels += (before - levels) * (1 - share)
-        picture[part.place] = levels.round().clip(0, 255)
+        tone = _tone(drawing, before, distances)
+        for top in range(0, len(before), _ROWS_AT_ONCE):
+            rows = slice(top, top + _ROWS_AT_ONCE)
+            levels = _in_tone(drawing[rows], tone, distances[rows])
+            levels += (before[rows] - levels) * (1 - share[rows])
+            before[rows] = levels.round().clip(0, 255)
     return picture
 
 
@@ -170,15 +174,24 @@ def _nearness(distances: Shares, near: float, far: float) -> Shares:
     return np.asarray(share * share * (3 - 2 * share), np.float32)
 
 
-def _in_tone(drawing: Rgb, before: Rgb, distances: Shares) -> Levels:
-    """Give a drawing the skin that the face had before, as hands and neck still have it, and the colours around it."""
-    levels = drawing.astype(np.float32)
+def _tone(drawing: Rgb, before: Rgb, distances: Shares) -> tuple[Levels, Levels] | None:
+    """Return what gives a drawing the skin that the face had before, as hands and neck still have it.
+
+    That is a gain, and a shift to the colours around it; None where there is nothing to compare.
+    """
     skin, border = distances[..., 0] < _SKIN, (distances[..., 0] > _SOLID) & (distances[..., 0] < 1)
     if not (skin.any() and border.any()):
-        return levels
+        return None
     gain = ((np.median(before[skin], 0) + 1) / (np.median(drawing[skin], 0) + 1)) ** _TONE_SHARE
-    shift = np.median(before[border] - levels[border], 0)
-    toned = _nearness(distances, *_TONED)
-    levels *= 1 + (gain.clip(*_GAINS).astype(np.float32) - 1) * toned
-    levels += shift * (1 - toned)
+    shift = np.median(before[border] - drawing[border].astype(np.float32), 0)
+    return gain.clip(*_GAINS).astype(np.float32), shift
+
+
+def _in_tone(drawing: Rgb, tone: tuple[Levels, Levels] | None, distances: Shares) -> Levels:
+    levels = drawing.astype(np.float32)
+    if tone:
+        gain, shift = tone
+        toned = _nearness(distances, *_TONED)
+        levels *= 1 + (gain - 1) * toned
+        levels += shift * (1 - toned)
     return levels

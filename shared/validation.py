@@ -5,6 +5,9 @@ from typing import Any, Final
 
 SHA256_PATTERN: Final = "^[0-9a-f]{64}$"
 
+OTHERWISE: Final = "allowed_otherwise"
+"""The type of a problem that says itself what is `allowed`."""
+
 _PATTERNS: Final = {SHA256_PATTERN: "64 hexadecimal digits"}
 _ALLOWED: Final = {
     "enum": "one of {expected}",
@@ -22,6 +25,7 @@ _ALLOWED: Final = {
     "list_type": "a list",
     "missing": "given",
     "string_type": "text",
+    OTHERWISE: "{allowed}",
 }
 
 

@@ -341,6 +341,9 @@ class ToyEngine:
     def face_heights(self, _photo: Rgb) -> tuple[float, ...]:
         return self.faces
 
+    def require_room(self, size: tuple[int, int]) -> None:
+        pass
+
     def generate(self, photo: Tensor, report: ProgressCallback) -> Tensor:  # noqa: ARG002
         return -photo
 

@@ -215,6 +215,9 @@ class _Negative:
     def face_heights(self, _photo: Rgb) -> tuple[float, ...]:
         return ()
 
+    def require_room(self, size: tuple[int, int]) -> None:
+        pass
+
     def generate(self, photo: Tensor, report: ProgressCallback) -> Tensor:  # noqa: ARG002
         return -photo
 

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared.albums.walks import Action
 from shared.conversion import Faces
 from shared.jobs.record import ErrorInfo, State
-from shared.photos.formats import MAX_SIDE_MAX, MAX_SIDE_MIN, Format
-from web.schemas import JobBody, JobLinks, JobOptions, Sha256
+from shared.photos.formats import Format
+from web.schemas import JobBody, JobLinks, JobOptions, MaxSide, Sha256
 
 MAX_CURSOR = (1 << 53) - 1  # what every JSON reader can tell apart; Redis takes more, but not everything
 
@@ -36,9 +36,7 @@ class RedrawOptions(BaseModel):
     style: Annotated[
         str, Field(description="A name from GET /styles, where `sumi` is short for `sumi-light`.", examples=["yoi"])
     ]
-    max_side: Annotated[
-        int | None, Field(ge=MAX_SIDE_MIN, le=MAX_SIDE_MAX, description="Default: that of the album.")
-    ] = None
+    max_side: Annotated[MaxSide | None, Field(description="Default: that of the album.")] = None
     format: Annotated[Format | None, Field(description="Default: that of the album.")] = None
     faces: Annotated[Faces | None, Field(description="Default: that of the album.")] = None
 

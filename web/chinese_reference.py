@@ -71,7 +71,9 @@ _FIELDS: Final = {
     "Extended with every photo that is added.": "每添加一张照片都会顺延。",
     "Its name in the album, possibly sanitised.": "照片在相册中的名称，其中不允许的字符可能已被替换。",
     "Jobs per page.": "每页的任务数。",
-    "Longest side of the picture in pixels; photos are never enlarged.": "图片最长边的像素数；照片不会被放大。",
+    "Longest side of the picture in pixels; photos are never enlarged. `original` stands for the maximum.": (
+        "图片最长边的像素数；照片不会被放大。`original` 代表最大值。"
+    ),
     "Mean error of a job's first `eta_s`, as a share of its actual time.": (
         "任务最初的 `eta_s` 与实际用时的平均误差，以实际用时的比例表示。"
     ),

@@ -7,15 +7,40 @@ from datetime import UTC, datetime
 from typing import Annotated, Self
 
 from flask import Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic.json_schema import WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from shared.conversion import Faces, Stage
 from shared.jobs.record import ErrorInfo, Job, Lane, PhotoInfo, ResultInfo, State
-from shared.photos.formats import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN, Format
+from shared.photos.formats import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN, ORIGINAL, Format
 from shared.scheduling.estimates import Estimate
-from shared.validation import SHA256_PATTERN
+from shared.validation import OTHERWISE, SHA256_PATTERN
 
 Sha256 = Annotated[str, Field(pattern=SHA256_PATTERN)]
+
+
+def _in_pixels(value: object, validated: ValidatorFunctionWrapHandler) -> int:
+    try:
+        side: int = validated(MAX_SIDE_MAX if value == ORIGINAL else value)
+    except ValidationError as error:
+        allowed = f"a whole number from {MAX_SIDE_MIN} to {MAX_SIDE_MAX}, or {ORIGINAL}"
+        raise PydanticCustomError(OTHERWISE, "must be {allowed}", {"allowed": allowed}) from error
+    return side
+
+
+MaxSide = Annotated[
+    int,
+    Field(ge=MAX_SIDE_MIN, le=MAX_SIDE_MAX),
+    WrapValidator(_in_pixels),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "integer"}, {"type": "string", "const": ORIGINAL}],
+            "minimum": MAX_SIDE_MIN,
+            "maximum": MAX_SIDE_MAX,
+        }
+    ),
+]
 
 
 class JobOptions(BaseModel):
@@ -28,11 +53,10 @@ class JobOptions(BaseModel):
         Field(description="A name from GET /styles, where `sumi` is short for `sumi-light`; omit for the default."),
     ] = None
     max_side: Annotated[
-        int,
+        MaxSide,
         Field(
-            ge=MAX_SIDE_MIN,
-            le=MAX_SIDE_MAX,
-            description="Longest side of the picture in pixels; photos are never enlarged.",
+            description="Longest side of the picture in pixels; photos are never enlarged. `original` stands for the "
+            "maximum."
         ),
     ] = MAX_SIDE_DEFAULT
     format: Annotated[Format, Field(description="png and webp keep transparency.")] = Format.JPEG

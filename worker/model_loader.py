@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from shared.drawing import no_faces
 from shared.engines import EngineName
 from shared.errors import EngineError, WeightsError
-from shared.photos.formats import MAX_SIDE_DEFAULT
 from shared.settings import Settings
 from shared.styles import Style
 from worker.engines.artefacts import Artefacts, open_artefact
@@ -28,6 +27,8 @@ from worker.tuning_profile import candidates
 if TYPE_CHECKING:
     from worker.engines.faces import FaceDetector
     from worker.generator import AnimeGanV2, LightGenerator
+
+_WARMED_AT: Final = 512  # pixels a side, where a style draws at any size: more would only take longer
 
 log = structlog.get_logger()
 
@@ -134,7 +135,7 @@ class ModelLoader:
             face_heights = detector.face_heights if detector and style.close_ups else no_faces
             find_faces = detector.find_faces if detector and style.small_faces else None
             engine.draw_at(style.drawn_at, face_heights, find_faces)
-        engine.warm(engine.drawn_at or MAX_SIDE_DEFAULT)
+        engine.warm(engine.drawn_at or _WARMED_AT)
         trim_heap()
         log.info("engine warm", style=name, engine=prepared.engine, threads=self._threads)
         return engine

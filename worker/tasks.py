@@ -17,7 +17,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from redis.exceptions import RedisError
 
 from shared import pipeline
-from shared.conversion import MIN_PIXELS, Options, Stage, decoding_limit_s, previews_key, result_key
+from shared.conversion import Options, Stage, decoding_limit_s, drawn_pixels, previews_key, result_key
 from shared.drawing import Engine
 from shared.errors import (
     CanceledError,
@@ -187,7 +187,7 @@ def _engine_and_key(job: Job, services: Services, engine_of: Callable[[str], Eng
 
 
 def _options(job: Job) -> Options:
-    return Options(job.max_side, job.format, job.faces)
+    return Options(job.max_side, job.format, job.faces).within((job.photo.width, job.photo.height))
 
 
 @contextmanager
@@ -226,10 +226,10 @@ class _ProgressReporter:
 
 def _learn(job: Job, picture: Picture, services: Services) -> None:
     """Update the measured pace and the accuracy of estimates."""
-    if not job.styles:  # which draw in many at once
-        took_ms = 1000 * sum(picture.timings[f"{stage}_s"] for stage in (Stage.GENERATE, Stage.POSTPROCESS))
-        pixels = max(MIN_PIXELS, picture.width * picture.height)  # as admitted, whatever the size at which it was drawn
-        services.estimates.record_pace(job.style, took_ms / (pixels / 1e6))
+    if not job.styles and job.style in services.styles:  # previews draw in many at once
+        size, drawn_at = (job.photo.width, job.photo.height), services.styles[job.style].drawn_at
+        took_ms, drawn = 1000 * picture.timings[f"{Stage.GENERATE}_s"], drawn_pixels(size, job.max_side, drawn_at)
+        services.estimates.record_pace(job.style, took_ms / (drawn / 1e6))
     finished_at = job.finished_at or job.created_at
     services.estimates.record_eta_error(job.initial_eta_s, finished_at - job.created_at)
     services.estimates.record_slowdown(job.work_ms, 1000 * (finished_at - (job.started_at or finished_at)))

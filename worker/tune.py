@@ -23,7 +23,7 @@ from shared import pipeline
 from shared.conversion import Options
 from shared.engines import EngineName
 from shared.errors import EngineError, SakugaError
-from shared.photos.formats import MAX_SIDE_DEFAULT, Format, Limits
+from shared.photos.formats import Format, Limits
 from shared.settings import Settings
 from shared.styles import Style
 from shared.telemetry import configure_logs
@@ -34,7 +34,7 @@ from worker.process_memory import share_one_arena
 from worker.subprocess_call import call_in_subprocess
 from worker.tuning_profile import TuningProfile, candidates, is_possible, node_key
 
-SIDE: Final = MAX_SIDE_DEFAULT  # of the square picture that is drawn
+SIDE: Final = 512  # of the square picture that is drawn
 MEGAPIXELS: Final = SIDE * SIDE / 1e6
 _WORTH: Final = 0.6  # engines slower than this share of the quickest are not tried in other layouts
 _MAX_DIVISIONS: Final = 6  # of the cores into processes

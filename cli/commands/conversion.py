@@ -11,7 +11,7 @@ from cli.settings import load_settings
 from cli.terminal import err, plain_errors
 from shared.client import CLIENT_SERVER
 from shared.conversion import Faces, Options
-from shared.photos.formats import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN, Format
+from shared.photos.formats import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN, ORIGINAL, Format
 
 if TYPE_CHECKING:
     from cli.pictures import Place
@@ -31,6 +31,14 @@ output_option = click.option(
 )
 
 
+def _max_side(_context: click.Context, _parameter: click.Parameter, text: str) -> int:
+    side = MAX_SIDE_MAX if text == ORIGINAL else int(text) if text.isdecimal() else 0
+    if not MAX_SIDE_MIN <= side <= MAX_SIDE_MAX:
+        allowed = f"a whole number from {MAX_SIDE_MIN} to {MAX_SIDE_MAX}, or {ORIGINAL}"
+        raise click.BadParameter(f"{text!r} is not {allowed}.")
+    return side
+
+
 def picture_options(command: Callable[P, R]) -> Callable[P, R]:
     """Options of every command that makes pictures: where they go and what they are like."""
     options = (
@@ -43,11 +51,11 @@ def picture_options(command: Callable[P, R]) -> Callable[P, R]:
         ),
         click.option(
             "--max-side",
-            metavar="PIXELS",
-            default=MAX_SIDE_DEFAULT,
+            metavar=f"PIXELS|{ORIGINAL}",
+            default=str(MAX_SIDE_DEFAULT),
             show_default=True,
-            type=click.IntRange(MAX_SIDE_MIN, MAX_SIDE_MAX),
-            help="Longest side of the pictures.",
+            callback=_max_side,
+            help=f"Longest side of the pictures, up to {MAX_SIDE_MAX}; {ORIGINAL}: as large as the photo, up to that.",
         ),
         click.option(
             "--format",

@@ -1,6 +1,6 @@
 """Photos into arrays: sRGB, 8-bit, upright. Nothing of a photo's metadata survives."""
 
-import io
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 import pillow_heif
-from PIL import AvifImagePlugin, Image, ImageCms, TiffImagePlugin
+from PIL import AvifImagePlugin, Image, TiffImagePlugin
 
 from shared.errors import DamagedPhotoError, PhotoTooLargeError, SakugaError
-from shared.photos import colours, frames, gaps, greys, palettes, tiff
+from shared.photos import colours, frames, gaps, greys, palettes, profiles, tiff
 from shared.photos.colour_spaces import ColourSpace, in_profile
 from shared.photos.formats import Header, Limits
 from shared.photos.inspection import Examined, examine
@@ -31,13 +31,13 @@ from shared.photos.reading import CODEC_ERRORS, HeaderReader
 from shared.photos.sizes import drawn_side, fit
 
 _CODED = frozenset({"AVIF", "HEIF", "WEBP"})  # opened by the libraries that decode them
+_STOPPABLE = frozenset({"JPEG", "MPO", "PNG"})  # decoded piece by piece; other codecs would not hear of an error
 _ANIMATED = frozenset({"AVIF", "GIF", "WEBP"})
 _BAND_PIXELS = 1 << 20  # what is converted at once: a few MB, whatever the photo's mode
 # How much larger than the target a photo is left by what shrinks it cheaply, for LANCZOS to do the rest. Measured on
 # photos against LANCZOS alone: PSNR 46 dB or more, SSIM 0.995, and half the time to decode a phone's 12 megapixels.
 # With 1 it would be 38 dB, and less where a side is odd.
 _SHARP = 1.5
-_LEAST_VOLUME = 0.01  # between the primaries of a profile, in XYZ; of sRGB it is 0.16
 # What stands a photo upright, by its orientation (Exif 2.32, 4.6.4).
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -49,8 +49,12 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
+# Of the orientations: those in which rows become columns, and those in which the first row comes last.
+_SIDEWAYS, _BACKWARDS = frozenset({5, 6, 7, 8}), frozenset({3, 4, 6, 7})
+
 Rgb = npt.NDArray[np.uint8]  # (H, W, 3)
 Alpha = npt.NDArray[np.uint8]  # (H, W)
+_Conversion = Callable[[Image.Image], Image.Image]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,31 +77,29 @@ def decode(
     max_side: int,
     drawn_at: int | None = None,
     within: Callable[[Header], AbstractContextManager[None]] = lambda _header: nullcontext(),
+    checkpoint: Callable[[], None] = lambda: None,
 ) -> Photo:
     """Decode a photo upright, in sRGB, at most `max_side` pixels on its longest side (LANCZOS, aspect kept).
 
     Where it is to be drawn larger than that, it is left as large as `drawn_side` tells. Codecs are run within `within`
-    of its header, which may limit what they take.
+    of its header, which may limit what they take. `checkpoint` is called now and then, and may raise to stop.
 
     Raises:
         SakugaError: what `inspect` raises, and DamagedPhotoError when the pixels cannot be read.
     """
     examined = examine(file, limits)
     with within(examined.header):
-        return _decoded(examined, limits, max_side, drawn_at)
+        return _decoded(examined, limits, max_side, drawn_at, checkpoint)
 
 
-def _decoded(examined: Examined, limits: Limits, max_side: int, drawn_at: int | None) -> Photo:
+def _decoded(
+    examined: Examined, limits: Limits, max_side: int, drawn_at: int | None, checkpoint: Callable[[], None]
+) -> Photo:
     reader = HeaderReader(examined.file)
-    image = open_image(reader, limits, readable_formats())
-    require_size(image.size, limits)  # a codec may see another size than its file's header tells
-    if (
-        image.format == "HEIF" and not image.info["primary"]
-    ):  # pillow-heif takes another picture where it cannot read that
-        raise unread("a HEIF whose main picture is stored in a rare way")
+    image = _opened(reader, limits)
     try:
         notes = (*examined.notes, *_notes(image, examined))
-        reader.lift_limits()
+        reader.lift_limits(checkpoint if image.format in _STOPPABLE else None)
         # A JPEG decodes at a half, a quarter or an eighth of its size for less, and says which part of that is photo.
         part = frames.seen(image, examined.part)
         size = frames.size_of(part)
@@ -105,23 +107,22 @@ def _decoded(examined: Examined, limits: Limits, max_side: int, drawn_at: int | 
         spared = _spared(fit(size, side))
         image.info |= {} if examined.transparent is None else {"transparency": examined.transparent}
         pixels, extent = _load(image, spared)
-        block = gaps.block_of(pixels, size)
-        if examined.with_noise and (not examined.shows_gaps or gaps.are_in(_bands(pixels, block), block)):
-            other = _other(examined.with_noise(), limits, spared)
-            gaps.require_few(_bands(image, 1), _bands(other, 1), most=examined.missing_blocks * block**2)
+        if examined.with_noise:
+            _require_whole(image, examined, examined.with_noise, limits, spared, gaps.block_of(pixels, size))
         if examined.frame:
             pixels = frames.on_nothing(pixels, examined.frame)
         if examined.part:
             pixels, extent = pixels.crop(part), size
         if examined.is_opaque:
             pixels = frames.opaque(pixels)
-        small, notes_on_greys = _shrunk(pixels, extent, fit(extent, side))
         upright = size[::-1] if stands_sideways(image, examined.orientation) else size
-        turned = _turned(small, orientation(image, examined.orientation))
-        colour, alpha, notes_on_colours = _to_srgb(turned, image, examined)
-        return Photo(
-            np.array(colour), np.array(alpha) if alpha else None, (*notes, *notes_on_greys, *notes_on_colours), upright
-        )
+        turn, (to_rgb, space) = orientation(image, examined.orientation), _colours(image, examined)
+        bands, notes_on_greys = _shrunk(pixels, extent, fit(extent, side), checkpoint)
+        del image, pixels  # which take a third more than what is made of them
+        rgb, alpha = _upright(bands, fit(extent, side), turn, to_rgb)
+        if space:
+            rgb = colours.to_srgb(rgb, space)
+        return Photo(rgb, alpha, (*notes, *notes_on_greys, *([_note_on(space)] if space else [])), upright)
     except SakugaError:
         raise
     except Image.DecompressionBombError as error:
@@ -130,6 +131,14 @@ def _decoded(examined: Examined, limits: Limits, max_side: int, drawn_at: int | 
         raise PhotoTooLargeError("Decoding this photo takes more memory than its size allows.") from error
     except CODEC_ERRORS as error:
         raise DamagedPhotoError("The photo's data is damaged or incomplete; it opens but cannot be decoded.") from error
+
+
+def _opened(reader: HeaderReader, limits: Limits) -> Image.Image:
+    image = open_image(reader, limits, readable_formats())
+    require_size(image.size, limits)  # a codec may see another size than its file's header tells
+    if image.format == "HEIF" and not image.info["primary"]:  # another picture takes its place where it cannot be read
+        raise unread("a HEIF whose main picture is stored in a rare way")
+    return image
 
 
 @cache
@@ -152,6 +161,21 @@ def _load(image: Image.Image, spared: tuple[int, int]) -> tuple[Image.Image, tup
     image.load()
     pixels = frames.without_empty_alpha(frames.on_nothing(image, frame) if frame else image)
     return pixels, drafted[1][2:] if drafted else image.size
+
+
+def _require_whole(
+    image: Image.Image,
+    examined: Examined,
+    with_noise: Callable[[], BinaryIO],
+    limits: Limits,
+    spared: tuple[int, int],
+    block: int,
+) -> None:
+    """Refuse a JPEG that looks different with noise wherever something may be missing."""
+    if examined.shows_gaps and not gaps.are_in(_bands(image, block), block):
+        return
+    other = _other(with_noise(), limits, spared)
+    gaps.require_few(_bands(image, 1), _bands(other, 1), most=examined.missing_blocks * block**2)
 
 
 def _other(file: BinaryIO, limits: Limits, spared: tuple[int, int]) -> Image.Image:
@@ -185,25 +209,48 @@ def _spared(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _shrunk(
-    image: Image.Image, extent: tuple[float, float], size: tuple[int, int]
-) -> tuple[Image.Image, tuple[str, ...]]:
+    image: Image.Image, extent: tuple[float, float], size: tuple[int, int], checkpoint: Callable[[], None]
+) -> tuple[Iterator[Image.Image], tuple[str, ...]]:
     """Resize to (width, height) with LANCZOS, as 8-bit colour or, if anything is transparent, as premultiplied RGBa.
 
-    `extent` is how much of the image is photo: the last pixels of a draft may stand for less than one. Where there are
-    pixels to spare, whole ones are averaged first. Widths then come before heights, as Pillow itself does it, but all
-    in bands of rows: a photo of 64 megapixels has no second copy in memory. Premultiplied, what is transparent gives no
-    colour to its neighbours.
+    Returns its bands. `extent` is how much of the image is photo: the last pixels of a draft may stand for less than
+    one.
     """
     scale, notes = greys.scale_of(image, _bands(image, 1)) if greys.are_deep(image) else (None, ())
+    return _resized(image, extent, size, lambda band: _plain(scale.applied(band) if scale else band), checkpoint), notes
+
+
+def _resized(
+    image: Image.Image,
+    extent: tuple[float, float],
+    size: tuple[int, int],
+    plain: _Conversion,
+    checkpoint: Callable[[], None],
+) -> Iterator[Image.Image]:
+    """Resize what `plain` makes of each band of an image; yield the bands of what comes of it.
+
+    Where there are pixels to spare, whole ones are averaged first. Widths then come before heights, as Pillow itself
+    does it, but all in bands of rows: a photo of 64 megapixels has no second copy in memory. Premultiplied, what is
+    transparent gives no colour to its neighbours.
+    """
+    if extent == size:
+        for band in _bands(image, 1):
+            checkpoint()
+            yield plain(band)
+        return
     factor = max(1, int(min(extent[0] / size[0], extent[1] / size[1]) / _SHARP))
     width, height = extent[0] / factor, extent[1] / factor
-    bands = []
+    whole, top = None, 0
     for part in _bands(image, factor):
-        plain = _plain(scale.applied(part) if scale else part)
-        band = plain.reduce(factor) if factor > 1 else plain  # by one it would be a copy
-        box = (0, 0, width, band.height)
-        bands.append(band.resize((size[0], band.height), Image.Resampling.LANCZOS, box))
-    return _stacked(bands).resize(size, Image.Resampling.LANCZOS, (0, 0, size[0], height)), notes
+        checkpoint()
+        band = plain(part).reduce(factor) if factor > 1 else plain(part)  # by one it would be a copy
+        narrow = band.resize((size[0], band.height), Image.Resampling.LANCZOS, (0, 0, width, band.height))
+        whole = whole or Image.new(narrow.mode, (size[0], math.ceil(image.height / factor)))
+        whole.paste(narrow, (0, top))
+        top += narrow.height
+    del image  # before there is another as large
+    if whole:
+        yield from _bands(whole.resize(size, Image.Resampling.LANCZOS, (0, 0, size[0], height)), 1)
 
 
 def _bands(image: Image.Image, multiple: int) -> Iterator[Image.Image]:
@@ -216,17 +263,6 @@ def _bands(image: Image.Image, multiple: int) -> Iterator[Image.Image]:
         yield image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
-def _stacked(bands: list[Image.Image]) -> Image.Image:
-    if len(bands) == 1:
-        return bands[0]
-    whole = Image.new(bands[0].mode, (bands[0].width, sum(band.height for band in bands)))
-    top = 0
-    for band in bands:
-        whole.paste(band, (0, top))
-        top += band.height
-    return whole
-
-
 def _plain(image: Image.Image) -> Image.Image:
     """Bring to a mode that can be resized: 8-bit, no palette, alpha premultiplied."""
     if image.mode == "La":  # that alone is not converted to colour
@@ -236,24 +272,32 @@ def _plain(image: Image.Image) -> Image.Image:
     return image.convert("RGB") if image.mode in {"1", "P"} else image
 
 
+def _upright(
+    bands: Iterator[Image.Image], size: tuple[int, int], turn: int, to_rgb: _Conversion
+) -> tuple[Rgb, Alpha | None]:
+    """Stand an image of (width, height) upright, band by band; return its colours, and its alpha channel if any."""
+    shape = size if turn in _SIDEWAYS else size[::-1]
+    rgb, alpha, top = np.empty((*shape, 3), np.uint8), None, 0
+    for band in bands:
+        colour, opacity = _without_alpha(_turned(band, turn))
+        place = _place(top, top + band.height, size[1], turn)
+        rgb[place] = np.asarray(to_rgb(colour))
+        if opacity:
+            alpha = np.empty(shape, np.uint8) if alpha is None else alpha
+            alpha[place] = np.asarray(opacity)
+        top += band.height
+    return rgb, alpha
+
+
+def _place(top: int, bottom: int, height: int, turn: int) -> tuple[slice, ...]:
+    """Return where the rows of a band are in an image of `height` that has been turned: its rows, or its columns."""
+    part = slice(height - bottom, height - top) if turn in _BACKWARDS else slice(top, bottom)
+    return (slice(None), part) if turn in _SIDEWAYS else (part,)
+
+
 def _turned(image: Image.Image, orientation: int) -> Image.Image:
     turn = _TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)
-
-
-def _to_srgb(
-    small: Image.Image, image: Image.Image, examined: Examined
-) -> tuple[Image.Image, Image.Image | None, tuple[str, ...]]:
-    """Split what was shrunk into an RGB image in sRGB, its alpha channel if it has one, and what to tell of colours."""
-    colour, alpha = _without_alpha(small)
-    profile = image.info.get("icc_profile") or examined.profile()
-    space = examined.space or in_profile(profile or b"") or colour_space_in_exif(image)
-    if space and (space.is_hdr or not profile):
-        converted = Image.fromarray(colours.to_srgb(np.asarray(colour.convert("RGB")), space))
-        return converted, alpha, (_note_on(space),)
-    if profile and colour.mode in {"RGB", "L", "CMYK"}:
-        colour = _apply_profile(colour, profile)
-    return colour.convert("RGB"), alpha, ()
 
 
 def _without_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
@@ -263,26 +307,16 @@ def _without_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]
     return image.convert("RGB"), image.getchannel("A")
 
 
+def _colours(image: Image.Image, examined: Examined) -> tuple[_Conversion, ColourSpace | None]:
+    """Return what brings an image to RGB, and the colour space that this leaves it in if that is not sRGB."""
+    profile = image.info.get("icc_profile") or examined.profile()
+    space = examined.space or in_profile(profile or b"") or colour_space_in_exif(image)
+    if space and (space.is_hdr or not profile):
+        return lambda colour: colour.convert("RGB"), space
+    return profiles.to_srgb(profile), None
+
+
 def _note_on(space: ColourSpace) -> str:
     if space.is_hdr:
         return "This is an HDR photo; its brightness was reduced to what an ordinary display shows."
     return "Its colours were converted to sRGB."
-
-
-def _apply_profile(image: Image.Image, profile: bytes) -> Image.Image:
-    """Convert to sRGB; a profile that is broken or of another colour space is ignored, as browsers do."""
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if not _mixes_colours(source):
-            return image
-        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (ImageCms.PyCMSError, *CODEC_ERRORS):
-        return image
-    return converted or image
-
-
-def _mixes_colours(source: ImageCms.ImageCmsProfile) -> bool:
-    """Return whether the primaries of a profile differ, if it has any; of others LittleCMS makes noise."""
-    about = source.profile
-    primaries = [found[0] for found in (about.red_colorant, about.green_colorant, about.blue_colorant) if found]
-    return len(primaries) < 3 or abs(float(np.linalg.det(np.array(primaries)))) > _LEAST_VOLUME  # noqa: PLR2004

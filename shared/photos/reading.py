@@ -5,7 +5,7 @@ import math
 import struct
 import zlib
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
@@ -36,9 +36,12 @@ class HeaderReader:
         self.file = file
         self._reads_left: float = _MAX_HEADER_READS
         self.bytes_left = math.inf
+        self._checkpoint: Callable[[], None] | None = None
         self.seek, self.tell = file.seek, file.tell
 
     def read(self, size: int = -1) -> bytes:
+        if self._checkpoint:
+            self._checkpoint()
         data = self.file.read(size)
         self._reads_left -= 1
         self.bytes_left -= len(data)
@@ -58,9 +61,10 @@ class HeaderReader:
             raise EOFError("it ends too early")
         return data
 
-    def lift_limits(self) -> None:
-        """Let the pixels be read, in as many pieces as they have."""
+    def lift_limits(self, checkpoint: Callable[[], None] | None = None) -> None:
+        """Let the pixels be read, in as many pieces as they have; `checkpoint` is called before each."""
         self._reads_left = self.bytes_left = math.inf
+        self._checkpoint = checkpoint
 
 
 class Excerpt(io.RawIOBase):

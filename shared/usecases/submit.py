@@ -9,11 +9,12 @@ from redis.exceptions import RedisError
 
 from shared.callers.api_keys import PUBLIC_ID
 from shared.conversion import (
-    MIN_PIXELS,
+    FINISHING_MS,
     PREVIEWS_DRAWN_AT,
     Options,
     cost_pixels,
     decoding_ms,
+    drawn_pixels,
     previews_key,
     result_key,
     working_pixels,
@@ -80,9 +81,7 @@ def _new_job(
     services: Services, order: Order, styles: list[Style], header: Header, *, job_id: str, photo: PhotoInfo, pixels: int
 ) -> Job:
     now = services.clock.now()
-    side = PREVIEWS_DRAWN_AT if order.styles else order.options.max_side
-    drawn = max(MIN_PIXELS, working_pixels((header.width, header.height), side))
-    work_ms = services.estimates.estimate_ms(styles, drawn / 1e6) + decoding_ms(header)
+    work_ms = _work_ms(services, order, styles, header)
     job = Job(
         id=job_id,
         caller=order.caller,
@@ -107,10 +106,19 @@ def _new_job(
     return job.model_copy(update={"initial_eta_s": services.estimates.estimate(job).eta_s})
 
 
+def _work_ms(services: Services, order: Order, styles: list[Style], header: Header) -> int:
+    size, side = (header.width, header.height), order.options.max_side
+    drawn = drawn_pixels(size, side, PREVIEWS_DRAWN_AT if order.styles else styles[0].drawn_at)
+    finished = 0 if order.styles else working_pixels(size, side)
+    finishing_ms = round(finished / 1e6 * FINISHING_MS)
+    return services.estimates.estimate_ms(styles, drawn / 1e6) + decoding_ms(header) + finishing_ms
+
+
 def _result_key(order: Order, styles: list[Style], photo: PhotoInfo) -> str:
     if order.styles:
         return previews_key(order.caller, photo.sha256, [style.digest for style in styles])
-    return result_key(order.caller, photo.sha256, styles[0].digest, order.options)
+    options = order.options.within((photo.width, photo.height))
+    return result_key(order.caller, photo.sha256, styles[0].digest, options)
 
 
 def _enter(services: Services, job: Job, idempotency: Idempotency | None) -> Job:

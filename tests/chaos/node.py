@@ -81,6 +81,9 @@ class Stub:
     def face_heights(self, _photo: "Rgb") -> tuple[float, ...]:
         return ()
 
+    def require_room(self, size: tuple[int, int]) -> None:
+        pass
+
     def generate(self, photo: "Tensor", report: "ProgressCallback") -> "Tensor":  # noqa: ARG002  as engines do
         return photo
 

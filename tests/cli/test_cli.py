@@ -105,6 +105,22 @@ def test_one_bad_photo_never_stops_the_others_and_is_named(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("data_dir")
+def test_original_is_as_large_as_the_photo(tmp_path: Path) -> None:
+    photo = photo_at(tmp_path / "long.jpg", (1100, 64))
+    for options, width in (((), 1024), (("--max-side", "original"), 1100)):
+        assert sakuga("convert", photo, "-o", tmp_path / "a.png", "--replace", *options).exit_code == 0
+        with Image.open(tmp_path / "a.png") as picture:
+            assert picture.width == width
+
+
+@pytest.mark.parametrize("wrong", ["8193", "15", "-1", "big", "1.5"])
+def test_a_wrong_size_is_refused_with_what_is_allowed(tmp_path: Path, wrong: str) -> None:
+    result = sakuga("convert", photo_at(tmp_path / "a.jpg"), "-o", tmp_path / "out", f"--max-side={wrong}")
+    assert result.exit_code == 2
+    assert "is not a whole number from 16 to 8192, or original." in " ".join(result.stderr.split())
+
+
+@pytest.mark.usefixtures("data_dir")
 def test_photos_of_the_same_name_get_numbers(tmp_path: Path) -> None:
     photos = [photo_at(tmp_path / folder / "cat.jpg", seed=seed) for seed, folder in enumerate("abc")]
     assert sakuga("convert", *photos, "-o", tmp_path / "out", "--format", "png").exit_code == 0

@@ -424,7 +424,7 @@ def test_pictures_with_other_options_are_replaced_only_on_request(
     for options in (("--max-side", 32), ("--format", "png"), ("-s", "sumi-light")):
         refused = sakuga(*command, *options)
         assert refused.exit_code == 1
-        assert "pictures made with other options (format jpeg, max_side 512)" in refused.stderr
+        assert "pictures made with other options (format jpeg, max_side 1024)" in refused.stderr
         assert "--replace" in refused.stderr
         assert digests(out) == before
     assert sakuga(*command, "--max-side", 32, "--replace").exit_code == 0

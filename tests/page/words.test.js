@@ -146,6 +146,7 @@ test("an earlier picture or album tells its style, its size and its time, withou
   const told = (about) => words.earlierOne({ count: 2, at: today.getTime(), style: "Yoi", max_side: 512, ...about });
   assert.equal(told({ kind: "album" }), "2 photos · Yoi, 512 px · 9:05 AM");
   assert.equal(told({ kind: "job" }), "Yoi, 512 px · 9:05 AM");
+  assert.equal(told({ kind: "job", max_side: 8192 }), "Yoi, original size · 9:05 AM");
   assert.equal(told({ kind: "job", style: undefined }), "9:05 AM"); // remembered by an earlier release
   assert.match(told({ kind: "job", at: Date.parse("2030-01-01T12:00:00Z") }), /Tue|Mon|Wed/);
 });

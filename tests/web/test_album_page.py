@@ -137,7 +137,7 @@ def test_a_chosen_folder_becomes_an_album_that_fills_in(page: Page, folder: Path
     assert sorted(archive.namelist()) == sorted([*pictures, "failures.json"])
     assert set(json.loads(archive.read("failures.json"))) == set(BROKEN)
     with Image.open(io.BytesIO(archive.read("beach/12.jpg"))) as picture:
-        assert picture.size == (512, 341)
+        assert picture.size == (600, 400)
     assert said == [], "nothing is left in the console"
 
 
@@ -378,7 +378,7 @@ def test_an_album_says_how_it_is_drawn(page: Page, folder: Path) -> None:
     page.get_by_role("radio", name="Yoi").check()
     choose_files(page, photos_of(folder, 2))
     expect_over(page, "All 2 pictures are done")
-    expect(page.get_by_text("Yoi, 512 px")).to_be_visible()
+    expect(page.get_by_text("Yoi, 1024 px")).to_be_visible()
     expect(tile(page, "01.jpg")).to_contain_text("01.jpg")
 
 

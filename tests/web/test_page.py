@@ -72,7 +72,7 @@ def test_a_chosen_photo_becomes_a_picture_of_it(open_page: OpenPage, size: tuple
     expect_picture(page)
     picture = saved_picture(page)
     small = Image.open(io.BytesIO(photo)).resize(picture.size)
-    assert picture.size == (512, 342)
+    assert picture.size == (640, 427)
     assert 1 < np.abs(pixels(picture) - pixels(small)).mean() < 60, "neither the photo itself nor something else"
 
 
@@ -210,7 +210,7 @@ def test_another_style_is_drawn_as_soon_as_it_is_chosen_and_saved(page: Page) ->
     page.go_back()
     expect(way_in(page)).to_be_visible()
     expect(page.locator("#earlier li")).to_have_count(1)
-    expect(page.locator("#earlier li")).to_contain_text("sea.jpg Hinata, 512 px")
+    expect(page.locator("#earlier li")).to_contain_text("sea.jpg Hinata, 1024 px")
     expect(page.locator("#earlier img")).to_have_attribute("src", re.compile("^data:image/webp"))
 
 
@@ -248,7 +248,7 @@ def test_a_picture_is_saved_beside_its_photo(page: Page) -> None:
         page.get_by_role("button", name="Save before and after").click()
     assert download.value.suggested_filename == "sea-hinata-light-before-after.jpg"
     with Image.open(download.value.path()) as both:
-        assert both.size == (512, 342 + 12 + 342)
+        assert both.size == (640, 427 + 12 + 427)
 
 
 def test_a_picture_is_copied(page: Page) -> None:
@@ -280,7 +280,7 @@ def test_a_photo_is_rotated_and_cropped_and_drawn_again(page: Page) -> None:
     dialog.get_by_role("group", name="The part to keep").focus()
     page.keyboard.press("Shift+ArrowLeft")
     dialog.get_by_role("button", name="Draw it").click()
-    expect(story(page)).to_contain_text(re.compile(r"512 . 34\d pixels"))  # of the whole photo again
+    expect(story(page)).to_contain_text(re.compile(r"640 . 42\d pixels"))  # of the whole photo again
 
 
 @pytest.mark.parametrize("kind", ["webp", "avif", "png"])
@@ -295,13 +295,13 @@ def test_transparency_survives_the_cropper(page: Page, kind: str) -> None:
     page.get_by_role("button", name="Crop or rotate").click()
     page.get_by_role("button", name="Rotate right").click()
     page.get_by_role("button", name="Draw it").click()
-    expect(story(page)).to_contain_text(re.compile(r"34\d . 512 pixels"))
+    expect(story(page)).to_contain_text(re.compile(r"42\d . 640 pixels"))
     download = save(page)
     assert download.suggested_filename == "sea-hinata-light.png"
     with Image.open(download.path()) as picture:
-        opacity = np.asarray(picture.getchannel("A")) if "A" in picture.getbands() else np.full((512, 342), 255)
-    assert opacity[:240].max() < 8, "what was on the left is above now"
-    assert opacity[-240:].min() > 247
+        opacity = np.asarray(picture.getchannel("A")) if "A" in picture.getbands() else np.full((640, 427), 255)
+    assert opacity[:300].max() < 8, "what was on the left is above now"
+    assert opacity[-300:].min() > 247
 
 
 def test_a_comparison_is_zoomed_and_moved(page: Page) -> None:
@@ -642,7 +642,7 @@ def test_a_picture_in_an_s3_store_is_shown_and_saved(
             page.goto("/")
             choose(page, payload(scene()))
             expect_picture(page)
-            assert saved_picture(page).size == (512, 342)
+            assert saved_picture(page).size == (640, 427)
             assert save(page).suggested_filename.startswith("sakuga-"), "as the service names it"
             assert any(url.startswith(s3_environment["AWS_ENDPOINT_URL_S3"]) for url in asked)
             assert complaints == []

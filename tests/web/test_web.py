@@ -70,7 +70,7 @@ def test_an_accepted_photo_has_a_location(client: FlaskClient) -> None:
     assert response.status_code == 202
     assert response.headers["Location"] == job["links"]["self"] == f"{JOBS}/{job['id']}"
     assert int(response.headers["Retry-After"]) >= 1
-    assert (job["state"], job["style"], job["max_side"], job["format"]) == ("queued", "hinata-light", 512, "jpeg")
+    assert (job["state"], job["style"], job["max_side"], job["format"]) == ("queued", "hinata-light", 1024, "jpeg")
     assert job["photo"] == {"width": 64, "height": 48, "bytes": len(photo_bytes()), "sha256": job["photo"]["sha256"]}
     assert job["created_at"].endswith("Z")
 
@@ -352,7 +352,7 @@ BROKEN: dict[str, Broken] = {
     "cut short": (lambda client: send(client, photo_bytes((300, 300), "JPEG")[:1200]), 422, "damaged_photo"),
     "tiny": (lambda client: send(client, photo_bytes((8, 8))), 422, "unusable_photo"),
     "unknown style": (lambda client: send(client, style="nope"), 422, "unknown_style"),
-    "side too long": (lambda client: send(client, max_side="4096"), 422, "invalid_value"),
+    "side too long": (lambda client: send(client, max_side="8193"), 422, "invalid_value"),
     "side no number": (lambda client: send(client, max_side="big"), 422, "invalid_value"),
     "two photos": (_send_two, 400, "bad_request"),
     "a photo as text": (lambda client: _send_form(client, photo="cat.jpg"), 400, "bad_request"),
@@ -390,9 +390,14 @@ def test_bad_input_gets_a_clear_problem(client: FlaskClient, services: Services,
 
 
 def test_a_value_out_of_range_names_the_field_and_what_is_allowed(client: FlaskClient) -> None:
-    detail = body(send(client, max_side="4096"))["detail"]
-    assert "max_side" in detail
-    assert "2048" in detail
+    for wrong in ("8193", "15", "big", "Original", "", "1e3"):
+        detail = body(send(client, max_side=wrong))["detail"]
+        assert detail == "max_side must be a whole number from 16 to 8192, or original."
+
+
+def test_original_stands_for_the_largest_size(client: FlaskClient) -> None:
+    assert body(send(client, max_side="original"))["max_side"] == 8192
+    assert body(client.post(ALBUMS, json={"max_side": "original"}))["max_side"] == 8192
 
 
 def test_the_details_of_an_invalid_request_are_short(client: FlaskClient) -> None:
@@ -512,7 +517,7 @@ def test_styles_limits_and_stats_say_what_the_service_offers(client: FlaskClient
     by_name = {style["name"]: style for style in styles["styles"]}
     assert styles["default"] in by_name
     assert by_name["hinata-light"]["gmac_per_megapixel"] == 25
-    assert body(client.get("/api/v1/limits"))["max_side"] == {"min": 16, "max": 2048, "default": 512}
+    assert body(client.get("/api/v1/limits"))["max_side"] == {"min": 16, "max": 8192, "default": 1024}
     send(client)
     stats = body(client.get("/api/v1/stats"))
     assert stats["lanes"]["interactive"]["jobs"] == 1
@@ -581,7 +586,8 @@ def test_the_api_document_describes_every_route(client: FlaskClient) -> None:
         ("/readyz", "get"),
     } <= described
     form = document["paths"][JOBS]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
-    assert form["max_side"]["maximum"] == 2048
+    assert (form["max_side"]["minimum"], form["max_side"]["maximum"], form["max_side"]["default"]) == (16, 8192, 1024)
+    assert {"type": "string", "const": "original"} in form["max_side"]["anyOf"]
     assert form["format"]["enum"] == ["jpeg", "png", "webp"]
 
 

@@ -24,7 +24,7 @@ from skimage.metrics import structural_similarity
 
 from shared import pipeline
 from shared.conversion import Options
-from shared.drawing import Engine, ProgressCallback, Tensor
+from shared.drawing import Engine, ProgressCallback, Tensor, no_faces
 from shared.engines import EngineName
 from shared.errors import (
     CanceledError,
@@ -43,7 +43,7 @@ from worker import model_loader
 from worker.capacity import ISA_LIMITS, cpu_flags
 from worker.engines import base, openvino_model, probe, quantise
 from worker.engines.artefacts import Artefacts, open_artefact
-from worker.engines.base import DrawingEngine
+from worker.engines.base import FINISHED_BYTES, DrawingEngine
 from worker.engines.build import build
 from worker.engines.int8 import Int8Recipe, read_recipe, recipe_path, usable_recipe, write_recipe
 from worker.engines.openvino_engine import OpenVinoEngine
@@ -267,8 +267,27 @@ def test_a_picture_that_memory_can_never_hold_is_refused_before_it_is_drawn(
     resident = type(engines.get(name, "hinata-full")).resident_bytes
     engine = engines.get(name, "hinata-full", memory=resident + (32 << 20))
     assert engine.generate(photo_tensor(64, 64)).shape == (1, 3, 64, 64)
-    with pytest.raises(PictureTooLargeError, match=r"0\.0\d megapixels"):
+    with pytest.raises(
+        PictureTooLargeError, match=r"0\.0\d megapixels in this style; choose a max_side of at most \d+ or"
+    ):
         engine.generate(np.zeros((1, 3, 2048, 2048), np.float32))
+    with pytest.raises(PictureTooLargeError, match=r"0\.0\d megapixels in this style"):
+        engine.require_room((2048, 2048))
+
+
+def test_a_picture_is_refused_that_memory_can_never_hold_however_small_it_is_drawn() -> None:
+    class Resting(DrawingEngine):
+        resident_bytes = 100
+
+        def _run(self, photo: Tensor, report: ProgressCallback) -> Tensor:  # noqa: ARG002
+            return photo
+
+    engine = Resting(Size.LIGHT, memory=100 + FINISHED_BYTES * 1_000_000, activation_bytes=1)
+    engine.draw_at(640, no_faces)
+    engine.require_room((1000, 1000))
+    advice = r"Memory suffices for pictures of up to 1\.00 megapixels; choose a max_side of at most 1154\."
+    with pytest.raises(PictureTooLargeError, match=advice):
+        engine.require_room((8000, 6000))
 
 
 @pytest.mark.parametrize("style", LIGHT_STYLES, ids=lambda style: style.name)

@@ -1,5 +1,6 @@
 """The common base of engines: strips of large pictures, the memory limit, progress, translated errors."""
 
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import numpy as np
 
 from shared.drawing import FaceHeights, ProgressCallback, Tensor
 from shared.errors import EngineError, PictureTooLargeError, SakugaError, UnavailableError
+from shared.photos.formats import MAX_SIDE_MIN
 from shared.pipeline import preprocess
 from shared.small_faces import FindFaces
 from shared.styles import Size
@@ -19,6 +21,7 @@ from shared.styles import Size
 PLENTY = 1 << 40  # bytes: where memory is no matter
 LOWEST_STRIP = 64  # rows; below, nearly all work would go into the overlap
 PICTURE_BYTES = 64  # per pixel of a whole picture: the photo, the tensors in and out
+FINISHED_BYTES = 16  # per pixel of a picture that a drawing is brought to: the photo, the picture, what a codec takes
 REPORT_EVERY_S: Final = 0.5
 _SHORT_OF_MEMORY: Final = re.compile(r"alloc|out of memory|not enough memory", re.IGNORECASE)
 
@@ -58,6 +61,12 @@ def _of_strip(report: ProgressCallback, before: float, share: float) -> Progress
     return lambda done: report(min(1.0, before + done * share))
 
 
+def _smaller(size: tuple[int, int], pixels: float) -> str:
+    """Advise a max_side at which a picture of this shape has no more than so many pixels."""
+    side = int(max(size) * math.sqrt(pixels / (size[0] * size[1])))
+    return f"choose a max_side of at most {side}" if side >= MAX_SIDE_MIN else "choose a smaller max_side"
+
+
 class DrawingEngine(ABC):
     """A generator in the process that made it; make one per process, after the fork."""
 
@@ -82,6 +91,20 @@ class DrawingEngine(ABC):
         """Have photos drawn at a longest side of `side` pixels, close-ups smaller, small faces apart."""
         self.drawn_at, self.face_heights, self.find_faces = side, face_heights, find_faces
 
+    def require_room(self, size: tuple[int, int]) -> None:
+        """Refuse a picture of (width, height) pixels for which the memory of this process can never suffice.
+
+        Raises:
+            PictureTooLargeError: with what would fit.
+        """
+        if self.drawn_at is None and self._halo is None:
+            self._require_whole(size)
+        most = max(0.0, self._memory / FINISHED_BYTES)
+        if size[0] * size[1] > most:
+            raise PictureTooLargeError(
+                f"Memory suffices for pictures of up to {most / 1e6:.2f} megapixels; {_smaller(size, most)}."
+            )
+
     def generate(self, photo: Tensor, report: ProgressCallback = ignore_progress) -> Tensor:
         """Run the network on (1, 3, H, W) in -1..1; H and W are multiples of `multiple`.
 
@@ -94,7 +117,8 @@ class DrawingEngine(ABC):
             EngineError: the runtime failed.
         """
         if self._halo is None:
-            self._require_room(photo)
+            height, width = photo.shape[2:]
+            self._require_whole((width, height))
             return self._translated(photo, report)
         return self._in_strips(photo, self._halo, report)
 
@@ -124,17 +148,19 @@ class DrawingEngine(ABC):
         except self.failures as error:
             raise translated(error, "The engine failed") from error
 
-    def _require_room(self, photo: Tensor) -> None:
-        if photo[0, 0].size > self._most_pixels():
-            raise self._too_large()
+    def _require_whole(self, size: tuple[int, int]) -> None:
+        if size[0] * size[1] > self._most_pixels():
+            raise self._too_large(size)
 
     def _most_pixels(self) -> float:
         return max(0.0, self._memory / (self.activation_bytes + PICTURE_BYTES))
 
-    def _too_large(self) -> PictureTooLargeError:
+    def _too_large(self, size: tuple[int, int]) -> PictureTooLargeError:
+        """Return the error for a picture of (width, height) that cannot be drawn in one piece."""
         # Where a style draws at one size, max_side changes nothing of what is drawn.
         if self._halo is None:
-            advice = "choose a light style" if self.drawn_at else "choose a smaller max_side or a light style"
+            smaller = "" if self.drawn_at else f"{_smaller(size, self._most_pixels())} or "
+            advice = f"{smaller}a light style" if smaller else "choose a light style"
         else:  # it is a light one
             advice = "the operator can give processes more memory" if self.drawn_at else "choose a smaller max_side"
         return PictureTooLargeError(
@@ -164,5 +190,5 @@ class DrawingEngine(ABC):
         if height <= fitting:
             return height
         if fitting < LOWEST_STRIP + 2 * halo:
-            raise self._too_large()
+            raise self._too_large((width, height))
         return (fitting - 2 * halo) // self.multiple * self.multiple

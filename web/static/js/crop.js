@@ -12,7 +12,7 @@ const WHOLE = { left: 0, top: 0, right: 1, bottom: 1 };
 const LEAST = 0.05; // of a side
 const STEP = 0.02;
 const PREVIEW_SIDE = 1024;
-const MOST_SIDE = 4096; // of what is sent: twice the largest picture, and no more than every browser can draw
+const MOST_SIDE = 4096; // of what is sent: no more than every browser can draw
 const QUALITY = 0.95;
 
 export class Cropper {

@@ -108,6 +108,7 @@ export default {
   photosCount: (/** @type {number} */ count) => (count === 1 ? "1 photo" : `${count} photos`),
   picture: "Picture",
   sizeOf: (/** @type {number} */ pixels) => `${pixels} px`,
+  originalSize: "original size",
   copied: "Copied",
   notCopied: "Copying failed",
   beforeAfter: "before-after",

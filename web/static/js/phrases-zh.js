@@ -141,6 +141,7 @@ export default {
   photosCount: (count) => `${count} 张照片`,
   picture: "图片",
   sizeOf: (pixels) => `${pixels} 像素`,
+  originalSize: "原尺寸",
   copied: "已复制",
   notCopied: "复制失败",
   beforeAfter: "对比",

@@ -6,6 +6,7 @@ import * as words from "./words.js";
 
 const GAP = 12; // pixels between photo and picture
 const QUALITY = 0.92;
+const MOST_PIXELS = 4096 ** 2; // that every browser can draw; a picture as large as its photo may have more
 const DONE_MS = 2000;
 
 export class More {
@@ -75,8 +76,9 @@ export class More {
  */
 async function asPng(picture) {
   const image = await createImageBitmap(picture);
-  const [canvas, context] = canvasOf(image.width, image.height);
-  context.drawImage(image, 0, 0);
+  const [width, height] = drawable(image, 1);
+  const [canvas, context] = canvasOf(width, height);
+  context.drawImage(image, 0, 0, width, height);
   return blobOf(canvas, "image/png");
 }
 
@@ -87,15 +89,25 @@ async function asPng(picture) {
  */
 async function sideBySide(photo, picture) {
   const image = await createImageBitmap(picture);
-  const { width, height } = image;
+  const [width, height] = drawable(image, 2);
   const [right, down] = width > height ? [0, height + GAP] : [width + GAP, 0];
   const [canvas, context] = canvasOf(width + right, height + down);
   context.fillStyle = "#fff";
   context.fillRect(0, 0, canvas.width, canvas.height);
   context.imageSmoothingQuality = "high";
   context.drawImage(photo, 0, 0, width, height);
-  context.drawImage(image, right, down);
+  context.drawImage(image, right, down, width, height);
   return blobOf(canvas, "image/jpeg");
+}
+
+/**
+ * @param {ImageBitmap} image
+ * @param {number} count of them that are drawn together
+ * @returns {[number, number]} the width and height at which that is possible
+ */
+function drawable({ width, height }, count) {
+  const scale = Math.min(1, Math.sqrt(MOST_PIXELS / (count * width * height)));
+  return [Math.max(1, Math.floor(width * scale)), Math.max(1, Math.floor(height * scale))];
 }
 
 /**

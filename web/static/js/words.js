@@ -15,6 +15,7 @@ const BROKEN = new Set(["not_a_photo", "damaged_photo"]);
 /** Errors after which nothing is left to try. */
 const GONE = new Set(["unknown_job", "expired"]);
 const NOTICEABLE_S = 0.05;
+const ORIGINAL = 8192; // pixels of a longest side: no picture is larger, nor than its photo
 
 export const CANCELED = { headline: say.canceled, story: say.stillInHand };
 export const FINDING = { headline: say.finding, story: "" };
@@ -222,7 +223,7 @@ export function earlierOne({ kind, count, at, style, max_side }) {
  * @param {number} max_side
  */
 export function look(style, max_side) {
-  return [style, say.sizeOf(max_side)].join(say.comma);
+  return [style, max_side < ORIGINAL ? say.sizeOf(max_side) : say.originalSize].join(say.comma);
 }
 
 /** @param {number} time milliseconds since the epoch */
