@@ -26,7 +26,7 @@ from shared.photos.decoding import Photo, Rgb, decode
 from shared.photos.encoding import archive, encode
 from shared.photos.formats import Format, Header, Limits
 from shared.photos.sizes import drawn_side, drawn_size, fit
-from shared.small_faces import PHOTO_SCALE, Face, Part, Sides, are_small, parts, put_back
+from shared.small_faces import PHOTO_SCALE, Face, Part, Sides, lack_pixels, parts, put_back
 
 SMALLEST_SIDE = 32  # what every generator can take, in pixels
 
@@ -163,9 +163,10 @@ def _decoded(at: Callable[..., Photo], engine: Engine, faces: Faces) -> tuple[Ph
     photo = on_white(at(drawn_at=engine.drawn_at))
     near = _near(photo.rgb, photo.size, engine)
     found = _faces_in(near, engine, faces)
-    if engine.drawn_at and are_small(found, drawn_side(photo.size, engine.drawn_at)):
+    decoded_side = max(size_of(photo.rgb))
+    if engine.drawn_at and lack_pixels(found, decoded_side, drawn_side(photo.size, engine.drawn_at)):
         larger = PHOTO_SCALE * engine.drawn_at
-        if max(size_of(photo.rgb)) < min(max(photo.size), drawn_side(photo.size, larger)):
+        if decoded_side < min(max(photo.size), drawn_side(photo.size, larger)):
             photo = on_white(at(drawn_at=larger))
             near = photo.rgb
     return photo, near, found

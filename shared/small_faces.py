@@ -14,10 +14,11 @@ from PIL import Image
 
 from shared.photos.decoding import Rgb
 
-DRAWN_FACE: Final = 112  # pixels from forehead to chin, at which a face is drawn apart
+DRAWN_FACES: Final = (112, 220)  # pixels from forehead to chin, at which each of many faces is drawn apart, and of few
 AROUND: Final = 2  # heights of a face to the side of the square that is drawn with it: hair and shoulders
 PHOTO_SCALE: Final = 2  # times the size at which a photo is drawn, up to which its pixels are kept for its faces
-MOST_FACES: Final = 32  # the largest of a photo; each costs a fifth of what a photo without faces does
+MOST_FACES: Final = 32  # the largest of a photo; each of many costs a fifth of what a photo without faces does
+_PIXELS: Final = 2 * (AROUND * DRAWN_FACES[1]) ** 2  # that few faces take together: two are drawn as large as one
 _MAX_ENLARGED: Final = 3  # times, of the photo's pixels; with more, eyes are made up
 _LEAST_GAIN: Final = 1.3  # times as large as it is drawn otherwise; with less, nothing looks better
 _LEAST_FACE: Final = 12  # pixels, in the photo and in the picture; nobody sees the eyes of a smaller one
@@ -93,18 +94,35 @@ class Sides:
     picture: int
 
 
-def are_small(faces: Iterable[Face], drawn_side: int) -> bool:
-    """Tell whether any of the faces may have to be drawn apart, where photos are drawn at `drawn_side` pixels."""
-    return any(_LEAST_GAIN * face.height * drawn_side < DRAWN_FACE for face in faces)
+def lack_pixels(faces: Collection[Face], photo_side: int, drawn_side: int) -> bool:
+    """Tell whether any face is to be drawn apart with more pixels than it has in the photo.
+
+    The longest sides are those of the photo, as it was decoded, and of the size at which it is drawn, in pixels.
+    """
+    height = _drawn_height(faces, drawn_side)
+    return any(_gains(face, height, drawn_side) and face.height * photo_side < height for face in faces)
 
 
 def parts(faces: Iterable[Face], picture_size: tuple[int, int], sides: Sides) -> list[Part]:
     """Return the parts of a picture with the largest faces, from the largest to the smallest."""
     largest = sorted(faces, key=lambda face: -face.height)[:MOST_FACES]
-    return [_part(face, picture_size, sides) for face in largest]
+    height = _drawn_height(largest, sides.drawing)
+    return [_part(face, picture_size, sides, height) for face in largest]
 
 
-def _part(face: Face, picture_size: tuple[int, int], sides: Sides) -> Part:
+def _drawn_height(faces: Collection[Face], drawn_side: int) -> float:
+    """The height in pixels at which faces are drawn apart: the fewer there are, the larger."""
+    least, most = DRAWN_FACES
+    small = sum(_gains(face, most, drawn_side) for face in faces)
+    return min(max(math.sqrt(_PIXELS / max(small, 1)) / AROUND, least), most)
+
+
+def _gains(face: Face, height: float, drawn_side: int) -> bool:
+    """Tell whether a face looks better if it is drawn at a height in pixels."""
+    return height >= _LEAST_GAIN * face.height * drawn_side
+
+
+def _part(face: Face, picture_size: tuple[int, int], sides: Sides, drawn_height: float) -> Part:
     """Return the part around a face, moved into the picture where it would reach beyond."""
     side = max(1, round(AROUND * face.height * sides.picture))
     size = min(side, picture_size[0]), min(side, picture_size[1])
@@ -112,17 +130,17 @@ def _part(face: Face, picture_size: tuple[int, int], sides: Sides) -> Part:
         min(max(0, round(middle * sides.picture - side / 2)), whole - length)
         for middle, whole, length in zip((face.x, face.y), picture_size, size, strict=True)
     )
-    height = _height_apart(face.height, sides)
+    height = _height_apart(face, sides, drawn_height)
     width_drawn, height_drawn = (max(1, round(length * AROUND * (height or 0) / side)) for length in size)
     return Part(face, left, top, size, (width_drawn, height_drawn) if height else None)
 
 
-def _height_apart(height: float, sides: Sides) -> float | None:
-    """The pixels at which a face is drawn apart, of its height in the photo; None where that would look no better."""
-    if height * min(sides.photo, sides.picture) < _LEAST_FACE:
+def _height_apart(face: Face, sides: Sides, drawn_height: float) -> float | None:
+    """The pixels at which a face is drawn apart; None where that would look no better."""
+    if face.height * min(sides.photo, sides.picture) < _LEAST_FACE:
         return None
-    drawn = min(DRAWN_FACE, _MAX_ENLARGED * height * sides.photo)
-    return drawn if drawn >= _LEAST_GAIN * height * sides.drawing else None
+    height = min(drawn_height, _MAX_ENLARGED * face.height * sides.photo)
+    return height if _gains(face, height, sides.drawing) else None
 
 
 def put_back(picture: Rgb, drawn: Iterable[tuple[Part, Rgb]], all_parts: Sequence[Part]) -> Rgb:

@@ -20,7 +20,7 @@ import psutil
 from PIL import Image
 
 from shared import pipeline
-from shared.conversion import Options
+from shared.conversion import Faces, Options
 from shared.engines import EngineName
 from shared.errors import EngineError, SakugaError
 from shared.photos.formats import Format, Limits
@@ -258,7 +258,7 @@ class _Child:
 
     def _draw(self) -> Result:
         engine = self._models.engine(self._style.name)
-        photo, options, limits = sample_photo(), Options(SIDE, Format.JPEG), Limits(1 << 30, 100)
+        photo, options, limits = sample_photo(), Options(SIDE, Format.JPEG, Faces.OFF), Limits(1 << 30, 100)
         self._together.wait(_START_TIMEOUT_S)
         latencies: list[float] = []
         while len(latencies) < _MIN_PICTURES or sum(latencies) < self._seconds:

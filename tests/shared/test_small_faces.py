@@ -11,7 +11,7 @@ from shared.drawing import ProgressCallback, Tensor
 from shared.photos.decoding import Photo, Rgb, decode
 from shared.photos.formats import Format, Limits
 from shared.pipeline import convert, draw
-from shared.small_faces import AROUND, DRAWN_FACE, MOST_FACES, Face, Part, Sides, parts, put_back
+from shared.small_faces import AROUND, DRAWN_FACES, MOST_FACES, Face, Part, Sides, lack_pixels, parts, put_back
 from tests.conftest import ToyEngine
 
 LIMITS = Limits(max_bytes=32 << 20, max_megapixels=64)
@@ -34,9 +34,10 @@ def only(face: Face, picture: tuple[int, int] = PICTURE, sides: Sides = SIDES) -
         (0.009, None),  # of 1280 pixels 11.5
         (0.013, 50),  # threefold
         (0.02, 77),
-        (0.05, DRAWN_FACE),
-        (0.13, DRAWN_FACE),  # 83 pixels otherwise
-        (0.14, None),  # 90
+        (0.05, 192),
+        (0.1, DRAWN_FACES[1]),
+        (0.26, DRAWN_FACES[1]),  # 166 pixels otherwise
+        (0.27, None),  # 173
         (0.9, None),
     ],
 )
@@ -58,7 +59,31 @@ def test_the_part_around_a_face_stays_within_the_picture() -> None:
 def test_a_picture_lower_than_the_part_gives_what_it_has() -> None:
     part = only(Face(0.5, 0.02, 0.1), (1024, 40), Sides(1024, 640, 1024))
     assert part.place == (slice(0, 40), slice(410, 615))
-    assert part.drawn_size == (224, 44)
+    assert part.drawn_size == (440, 86)
+
+
+@pytest.mark.parametrize(
+    ("count", "height"), [(1, DRAWN_FACES[1]), (2, DRAWN_FACES[1]), (4, 156), (8, DRAWN_FACES[0]), (29, DRAWN_FACES[0])]
+)
+def test_the_fewer_faces_there_are_the_larger_they_are_drawn(count: int, height: int) -> None:
+    faces = [Face(0.5, 0.4, 0.08)] * count
+    large = [Face(0.5, 0.4, 0.5)] * 3
+    drawn = [part.drawn_size for part in parts(large + faces, PICTURE, SIDES)]
+    assert drawn[:3] == [None] * 3
+    assert drawn[3:] == [pytest.approx((AROUND * height,) * 2, abs=3)] * count
+
+
+@pytest.mark.parametrize(
+    ("face_height", "photo_side", "lacks"),
+    [(0.1, 1280, True), (0.2, 1280, False), (0.2, 1024, True), (0.3, 640, False)],
+)
+def test_more_pixels_are_wanted_for_a_face_that_is_drawn_with_more_than_it_has(
+    face_height: float,
+    photo_side: int,
+    *,
+    lacks: bool,
+) -> None:
+    assert lack_pixels([Face(0.5, 0.4, face_height)], photo_side, 640) == lacks
 
 
 def test_only_the_largest_faces_are_looked_after() -> None:

@@ -22,7 +22,6 @@ from shared.photos.formats import Format, Limits
 from shared.photos.sizes import drawn_side
 from shared.pipeline import convert, to_draw
 from shared.settings import Settings
-from shared.small_faces import are_small
 from shared.styles import BUNDLED_WEIGHTS, Size, Styles
 from worker.engines import faces
 from worker.engines.base import LOWEST_STRIP, PICTURE_BYTES, DrawingEngine
@@ -310,4 +309,3 @@ def test_weights_that_do_not_ask_for_faces_do_without_the_detector(
 def test_what_is_measured_draws_at_full_size(detector: FaceDetector) -> None:
     photo = decode(BytesIO(sample_photo()), LIMITS, max_side=SIDE).rgb
     assert drawn_side((SIDE, SIDE), 640, detector.face_heights(photo)) == 640
-    assert not are_small(detector.find_faces(photo), 640)
