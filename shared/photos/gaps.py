@@ -1,5 +1,6 @@
 """What a JPEG's decoder leaves where data is missing: it says nothing, and makes blocks of an even grey."""
 
+import math
 from collections.abc import Iterable
 from typing import Final
 
@@ -36,5 +37,6 @@ def require_few(bands: Iterable[Image.Image], others: Iterable[Image.Image], *, 
 def _is_in(levels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], block: int) -> bool:
     rows, columns = (side // block for side in levels.shape[:2])
     is_grey = (levels == _GREY) | (levels == ~_GREY)  # or inverted
-    blocks = is_grey[: rows * block, : columns * block].reshape(rows, block, columns, block, -1)
-    return bool(blocks.all(axis=(1, 3, 4)).any())
+    channels = math.prod(is_grey.shape[2:])
+    blocks = is_grey[: rows * block, : columns * block].reshape(rows, block, columns, block, channels)
+    return bool(blocks.all(axis=(1, 3, 4)).any())  # of which a last band may have none

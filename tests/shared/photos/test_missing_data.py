@@ -56,6 +56,14 @@ def test_a_whole_jpeg_is_read_however_grey_it_is(kind: str) -> None:
     assert decoded(saved(grey, "JPEG", quality=85, **options)).size == SIZE
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("last_rows", range(9))
+def test_a_whole_jpeg_is_read_however_few_rows_are_left_at_its_end(last_rows: int, mode: str) -> None:
+    """A large photo is looked at in bands, and the last one may be lower than a block."""
+    size = (1800, 1152 + last_rows)
+    assert decoded(saved(SCENE.resize(size).convert(mode), "JPEG", quality=60), 2048).size == size
+
+
 @pytest.mark.parametrize("number", [0, 1, 2, 5])
 def test_a_progressive_jpeg_that_lacks_a_pass_on_which_others_build_is_refused_at_once(number: int) -> None:
     photo = PHOTOS["in many scans"]
