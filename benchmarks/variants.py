@@ -12,13 +12,13 @@ from PIL import Image, ImageEnhance
 from benchmarks.pool import Draw
 from shared import pipeline
 from shared.conversion import Options
-from shared.drawing import Engine
+from shared.drawing import Engine, ignore_progress
 from shared.engines import EngineName
 from shared.photos.decoding import decode
 from shared.photos.formats import Format, Limits
 from shared.settings import Settings
 from shared.styles import BUNDLED_WEIGHTS, Style, installed_styles, read_manifest
-from worker.engines.base import PLENTY, ignore_progress
+from worker.engines.base import PLENTY
 from worker.engines.probe import PHOTO
 from worker.model_loader import loader_for
 

@@ -24,6 +24,10 @@ def no_faces(_photo: Rgb) -> tuple[()]:
     return ()
 
 
+def ignore_progress(_share: float) -> None:
+    """Ignore the progress."""
+
+
 class Draws(Protocol):
     """The size at which something draws."""
 
@@ -57,8 +61,8 @@ class Engine(Draws, Protocol):
         """Finds the faces of a photo, where `drawn_at` is set and small faces are drawn apart."""
         ...
 
-    def require_room(self, size: tuple[int, int]) -> None:
-        """Refuse a picture of (width, height) pixels for which the memory of this process can never suffice.
+    def require_room(self, size: tuple[int, int], pixel_bytes: int) -> None:
+        """Refuse a picture of (width, height) pixels, of so many bytes each, for which the memory can never suffice.
 
         Raises:
             PictureTooLargeError: with what would fit.

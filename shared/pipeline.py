@@ -19,11 +19,11 @@ import numpy as np
 from PIL import Image
 
 from shared.conversion import PREVIEW_SIDE, PREVIEWS_DRAWN_AT, PROGRESS_AT, Faces, Options, Stage, preview_name
-from shared.drawing import DrawnAt, Draws, Engine, ProgressCallback, Tensor, no_faces
+from shared.drawing import DrawnAt, Draws, Engine, ProgressCallback, Tensor, ignore_progress, no_faces
 from shared.enlarge import enlarge
 from shared.photos.arrays import on_white, resized, size_of
 from shared.photos.decoding import Photo, Rgb, decode
-from shared.photos.encoding import archive, encode
+from shared.photos.encoding import PIXEL_BYTES, archive, encode
 from shared.photos.formats import Format, Header, Limits
 from shared.photos.sizes import drawn_side, drawn_size, fit
 from shared.small_faces import PHOTO_SCALE, Face, Part, Sides, lack_pixels, parts, put_back
@@ -84,7 +84,7 @@ def convert(
     file = BytesIO(photo) if isinstance(photo, bytes) else photo
     clock = _Clock(checkpoint)
     with clock.stage(Stage.DECODE):
-        within, tick = _with_room(engine, options.max_side, decoding), partial(clock.report(Stage.DECODE), 0)
+        within, tick = _with_room(engine, options, decoding), partial(clock.report(Stage.DECODE), 0)
         at = partial(decode, file, limits, max_side=options.max_side, within=within, checkpoint=tick)
         decoded, near, faces = _decoded(at, engine, options.faces)
     with clock.stage(Stage.PREPROCESS):
@@ -139,17 +139,17 @@ def draw_preview(photo: Photo, engine: Engine) -> Rgb:
     whole = on_white(photo).rgb
     faces = engine.face_heights(whole) if engine.drawn_at else ()
     prepared, box = preprocess(resized(whole, drawn_size(photo.size, PREVIEWS_DRAWN_AT, faces)), engine)
-    drawing = postprocess(engine.generate(prepared, _ignored), box)
+    drawing = postprocess(engine.generate(prepared, ignore_progress), box)
     return resized(drawing, fit(photo.size, PREVIEW_SIDE), Image.Resampling.HAMMING)
 
 
 def _with_room(
-    engine: Engine, max_side: int, decoding: Callable[[Header], AbstractContextManager[None]]
+    engine: Engine, options: Options, decoding: Callable[[Header], AbstractContextManager[None]]
 ) -> Callable[[Header], AbstractContextManager[None]]:
     """Refuse what there can never be memory for as soon as the size of the photo is known, before it is decoded."""
 
     def within(header: Header) -> AbstractContextManager[None]:
-        engine.require_room(fit((header.width, header.height), max_side))
+        engine.require_room(fit((header.width, header.height), options.max_side), PIXEL_BYTES[options.format])
         return decoding(header)
 
     return within
@@ -193,11 +193,7 @@ def draw(photo: Rgb, engine: Engine, faces: Faces = Faces.AUTO) -> Rgb:
     near = _near(photo, size, engine)
     whole = to_draw(near, _drawing(engine, faces), size)
     prepared = _prepared(photo, whole, size, _faces_in(near, engine, faces))
-    return _assembled(prepared, _generated(prepared, engine, _ignored), _ignored)
-
-
-def _ignored(_share: float) -> None:
-    """Tell nobody."""
+    return _assembled(prepared, _generated(prepared, engine, ignore_progress), ignore_progress)
 
 
 def to_draw(photo: Rgb, draws: Draws, size: tuple[int, int] | None = None) -> Rgb:

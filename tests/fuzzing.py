@@ -215,7 +215,7 @@ class _Negative:
     def face_heights(self, _photo: Rgb) -> tuple[float, ...]:
         return ()
 
-    def require_room(self, size: tuple[int, int]) -> None:
+    def require_room(self, size: tuple[int, int], pixel_bytes: int) -> None:
         pass
 
     def generate(self, photo: Tensor, report: ProgressCallback) -> Tensor:  # noqa: ARG002

@@ -14,6 +14,7 @@ from PIL import AvifImagePlugin, Image, TiffImagePlugin
 
 from shared.errors import DamagedPhotoError, PhotoTooLargeError, SakugaError
 from shared.photos import colours, frames, gaps, greys, palettes, profiles, tiff
+from shared.photos.bands import Conversion, bands_of, stand_upright
 from shared.photos.colour_spaces import ColourSpace, in_profile
 from shared.photos.formats import Header, Limits
 from shared.photos.inspection import Examined, examine
@@ -33,28 +34,12 @@ from shared.photos.sizes import drawn_side, fit
 _CODED = frozenset({"AVIF", "HEIF", "WEBP"})  # opened by the libraries that decode them
 _STOPPABLE = frozenset({"JPEG", "MPO", "PNG"})  # decoded piece by piece; other codecs would not hear of an error
 _ANIMATED = frozenset({"AVIF", "GIF", "WEBP"})
-_BAND_PIXELS = 1 << 20  # what is converted at once: a few MB, whatever the photo's mode
 # How much larger than the target a photo is left by what shrinks it cheaply, for LANCZOS to do the rest. Measured on
 # photos against LANCZOS alone: PSNR 46 dB or more, SSIM 0.995, and half the time to decode a phone's 12 megapixels.
 # With 1 it would be 38 dB, and less where a side is odd.
 _SHARP = 1.5
-# What stands a photo upright, by its orientation (Exif 2.32, 4.6.4).
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-# Of the orientations: those in which rows become columns, and those in which the first row comes last.
-_SIDEWAYS, _BACKWARDS = frozenset({5, 6, 7, 8}), frozenset({3, 4, 6, 7})
-
 Rgb = npt.NDArray[np.uint8]  # (H, W, 3)
 Alpha = npt.NDArray[np.uint8]  # (H, W)
-_Conversion = Callable[[Image.Image], Image.Image]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +104,7 @@ def _decoded(
         turn, (to_rgb, space) = orientation(image, examined.orientation), _colours(image, examined)
         bands, notes_on_greys = _shrunk(pixels, extent, fit(extent, side), checkpoint)
         del image, pixels  # which take a third more than what is made of them
-        rgb, alpha = _upright(bands, fit(extent, side), turn, to_rgb)
+        rgb, alpha = stand_upright(bands, fit(extent, side), turn, to_rgb)
         if space:
             rgb = colours.to_srgb(rgb, space)
         return Photo(rgb, alpha, (*notes, *notes_on_greys, *([_note_on(space)] if space else [])), upright)
@@ -172,10 +157,10 @@ def _require_whole(
     block: int,
 ) -> None:
     """Refuse a JPEG that looks different with noise wherever something may be missing."""
-    if examined.shows_gaps and not gaps.are_in(_bands(image, block), block):
+    if examined.shows_gaps and not gaps.are_in(bands_of(image, block), block):
         return
     other = _other(with_noise(), limits, spared)
-    gaps.require_few(_bands(image, 1), _bands(other, 1), most=examined.missing_blocks * block**2)
+    gaps.require_few(bands_of(image, 1), bands_of(other, 1), most=examined.missing_blocks * block**2)
 
 
 def _other(file: BinaryIO, limits: Limits, spared: tuple[int, int]) -> Image.Image:
@@ -216,7 +201,7 @@ def _shrunk(
     Returns its bands. `extent` is how much of the image is photo: the last pixels of a draft may stand for less than
     one.
     """
-    scale, notes = greys.scale_of(image, _bands(image, 1)) if greys.are_deep(image) else (None, ())
+    scale, notes = greys.scale_of(image, bands_of(image, 1)) if greys.are_deep(image) else (None, ())
     return _resized(image, extent, size, lambda band: _plain(scale.applied(band) if scale else band), checkpoint), notes
 
 
@@ -224,7 +209,7 @@ def _resized(
     image: Image.Image,
     extent: tuple[float, float],
     size: tuple[int, int],
-    plain: _Conversion,
+    plain: Conversion,
     checkpoint: Callable[[], None],
 ) -> Iterator[Image.Image]:
     """Resize what `plain` makes of each band of an image; yield the bands of what comes of it.
@@ -234,14 +219,14 @@ def _resized(
     transparent gives no colour to its neighbours.
     """
     if extent == size:
-        for band in _bands(image, 1):
+        for band in bands_of(image, 1):
             checkpoint()
             yield plain(band)
         return
     factor = max(1, int(min(extent[0] / size[0], extent[1] / size[1]) / _SHARP))
     width, height = extent[0] / factor, extent[1] / factor
     whole, top = None, 0
-    for part in _bands(image, factor):
+    for part in bands_of(image, factor):
         checkpoint()
         band = plain(part).reduce(factor) if factor > 1 else plain(part)  # by one it would be a copy
         narrow = band.resize((size[0], band.height), Image.Resampling.LANCZOS, (0, 0, width, band.height))
@@ -250,17 +235,7 @@ def _resized(
         top += narrow.height
     del image  # before there is another as large
     if whole:
-        yield from _bands(whole.resize(size, Image.Resampling.LANCZOS, (0, 0, size[0], height)), 1)
-
-
-def _bands(image: Image.Image, multiple: int) -> Iterator[Image.Image]:
-    """Bands of rows, of a multiple each but for the last; the image itself where one band is enough."""
-    rows = max(1, _BAND_PIXELS // image.width // multiple) * multiple
-    if rows >= image.height:
-        yield image
-        return
-    for top in range(0, image.height, rows):
-        yield image.crop((0, top, image.width, min(top + rows, image.height)))
+        yield from bands_of(whole.resize(size, Image.Resampling.LANCZOS, (0, 0, size[0], height)), 1)
 
 
 def _plain(image: Image.Image) -> Image.Image:
@@ -272,42 +247,7 @@ def _plain(image: Image.Image) -> Image.Image:
     return image.convert("RGB") if image.mode in {"1", "P"} else image
 
 
-def _upright(
-    bands: Iterator[Image.Image], size: tuple[int, int], turn: int, to_rgb: _Conversion
-) -> tuple[Rgb, Alpha | None]:
-    """Stand an image of (width, height) upright, band by band; return its colours, and its alpha channel if any."""
-    shape = size if turn in _SIDEWAYS else size[::-1]
-    rgb, alpha, top = np.empty((*shape, 3), np.uint8), None, 0
-    for band in bands:
-        colour, opacity = _without_alpha(_turned(band, turn))
-        place = _place(top, top + band.height, size[1], turn)
-        rgb[place] = np.asarray(to_rgb(colour))
-        if opacity:
-            alpha = np.empty(shape, np.uint8) if alpha is None else alpha
-            alpha[place] = np.asarray(opacity)
-        top += band.height
-    return rgb, alpha
-
-
-def _place(top: int, bottom: int, height: int, turn: int) -> tuple[slice, ...]:
-    """Return where the rows of a band are in an image of `height` that has been turned: its rows, or its columns."""
-    part = slice(height - bottom, height - top) if turn in _BACKWARDS else slice(top, bottom)
-    return (slice(None), part) if turn in _SIDEWAYS else (part,)
-
-
-def _turned(image: Image.Image, orientation: int) -> Image.Image:
-    turn = _TURNS.get(orientation)
-    return image if turn is None else image.transpose(turn)
-
-
-def _without_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    if image.mode != "RGBa":
-        return image, None
-    image = image.convert("RGBA")
-    return image.convert("RGB"), image.getchannel("A")
-
-
-def _colours(image: Image.Image, examined: Examined) -> tuple[_Conversion, ColourSpace | None]:
+def _colours(image: Image.Image, examined: Examined) -> tuple[Conversion, ColourSpace | None]:
     """Return what brings an image to RGB, and the colour space that this leaves it in if that is not sRGB."""
     profile = image.info.get("icc_profile") or examined.profile()
     space = examined.space or in_profile(profile or b"") or colour_space_in_exif(image)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # PNG, and in 1.9 s instead of 13, and as many bytes, as WebP.
 _LARGE: Final = 1 << 22
 _CHECK_EVERY_S: Final = 0.1
+# Of memory, at the most, as the photo, as the picture and in a codec; that of WebP takes the most, for alpha.
+PIXEL_BYTES: Final = {Format.JPEG: 16, Format.PNG: 16, Format.WEBP: 32}
 
 
 def encode(

@@ -43,7 +43,7 @@ from worker import model_loader
 from worker.capacity import ISA_LIMITS, cpu_flags
 from worker.engines import base, openvino_model, probe, quantise
 from worker.engines.artefacts import Artefacts, open_artefact
-from worker.engines.base import FINISHED_BYTES, DrawingEngine
+from worker.engines.base import DrawingEngine
 from worker.engines.build import build
 from worker.engines.int8 import Int8Recipe, read_recipe, recipe_path, usable_recipe, write_recipe
 from worker.engines.openvino_engine import OpenVinoEngine
@@ -272,7 +272,7 @@ def test_a_picture_that_memory_can_never_hold_is_refused_before_it_is_drawn(
     ):
         engine.generate(np.zeros((1, 3, 2048, 2048), np.float32))
     with pytest.raises(PictureTooLargeError, match=r"0\.0\d megapixels in this style"):
-        engine.require_room((2048, 2048))
+        engine.require_room((2048, 2048), 16)
 
 
 def test_a_picture_is_refused_that_memory_can_never_hold_however_small_it_is_drawn() -> None:
@@ -282,12 +282,12 @@ def test_a_picture_is_refused_that_memory_can_never_hold_however_small_it_is_dra
         def _run(self, photo: Tensor, report: ProgressCallback) -> Tensor:  # noqa: ARG002
             return photo
 
-    engine = Resting(Size.LIGHT, memory=100 + FINISHED_BYTES * 1_000_000, activation_bytes=1)
+    engine = Resting(Size.LIGHT, memory=100 + 16 * 1_000_000, activation_bytes=1)
     engine.draw_at(640, no_faces)
-    engine.require_room((1000, 1000))
+    engine.require_room((1000, 1000), 16)
     advice = r"Memory suffices for pictures of up to 1\.00 megapixels; choose a max_side of at most 1154\."
     with pytest.raises(PictureTooLargeError, match=advice):
-        engine.require_room((8000, 6000))
+        engine.require_room((8000, 6000), 16)
 
 
 @pytest.mark.parametrize("style", LIGHT_STYLES, ids=lambda style: style.name)

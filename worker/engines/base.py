@@ -11,7 +11,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from shared.drawing import FaceHeights, ProgressCallback, Tensor
+from shared.drawing import FaceHeights, ProgressCallback, Tensor, ignore_progress
 from shared.errors import EngineError, PictureTooLargeError, SakugaError, UnavailableError
 from shared.photos.formats import MAX_SIDE_MIN
 from shared.pipeline import preprocess
@@ -21,7 +21,6 @@ from shared.styles import Size
 PLENTY = 1 << 40  # bytes: where memory is no matter
 LOWEST_STRIP = 64  # rows; below, nearly all work would go into the overlap
 PICTURE_BYTES = 64  # per pixel of a whole picture: the photo, the tensors in and out
-FINISHED_BYTES = 16  # per pixel of a picture that a drawing is brought to: the photo, the picture, what a codec takes
 REPORT_EVERY_S: Final = 0.5
 _SHORT_OF_MEMORY: Final = re.compile(r"alloc|out of memory|not enough memory", re.IGNORECASE)
 
@@ -43,10 +42,6 @@ GEOMETRY = {
     Size.FULL: Geometry(multiple=4, margin=0, halo=None),  # GroupNorm takes its statistics over the whole picture
     Size.LIGHT: Geometry(multiple=32, margin=16, halo=512),  # the receptive field is 504 to its farther side
 }
-
-
-def ignore_progress(_share: float) -> None:
-    """Ignore the progress."""
 
 
 def translated(error: Exception, what: str) -> SakugaError:
@@ -91,15 +86,15 @@ class DrawingEngine(ABC):
         """Have photos drawn at a longest side of `side` pixels, close-ups smaller, small faces apart."""
         self.drawn_at, self.face_heights, self.find_faces = side, face_heights, find_faces
 
-    def require_room(self, size: tuple[int, int]) -> None:
-        """Refuse a picture of (width, height) pixels for which the memory of this process can never suffice.
+    def require_room(self, size: tuple[int, int], pixel_bytes: int) -> None:
+        """Refuse a picture of (width, height) pixels, of so many bytes each, for which the memory can never suffice.
 
         Raises:
             PictureTooLargeError: with what would fit.
         """
         if self.drawn_at is None and self._halo is None:
             self._require_whole(size)
-        most = max(0.0, self._memory / FINISHED_BYTES)
+        most = max(0.0, self._memory / pixel_bytes)
         if size[0] * size[1] > most:
             raise PictureTooLargeError(
                 f"Memory suffices for pictures of up to {most / 1e6:.2f} megapixels; {_smaller(size, most)}."

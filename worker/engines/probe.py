@@ -11,12 +11,11 @@ import numpy as np
 from PIL import Image
 
 from shared import pipeline
-from shared.drawing import Engine
+from shared.drawing import Engine, ignore_progress
 from shared.engines import EngineName
 from shared.errors import EngineError
 from shared.photos.decoding import Rgb
 from shared.styles import BUNDLED_WEIGHTS
-from worker.engines.base import ignore_progress
 
 _PROBE, _REFERENCE = "probe.png", "reference.png"
 PHOTO: Final = BUNDLED_WEIGHTS / "hinata-light.webp"

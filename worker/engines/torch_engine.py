@@ -5,9 +5,9 @@ from typing import Final
 import torch
 from torch import nn
 
-from shared.drawing import ProgressCallback, Tensor
+from shared.drawing import ProgressCallback, Tensor, ignore_progress
 from shared.styles import Size
-from worker.engines.base import DrawingEngine, ignore_progress
+from worker.engines.base import DrawingEngine
 from worker.generator import AnimeGanV2, LightGenerator
 
 ACTIVATION_BYTES: Final = {Size.FULL: 1350, Size.LIGHT: 420}  # per pixel at the peak

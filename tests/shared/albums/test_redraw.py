@@ -8,6 +8,7 @@ from flask.testing import FlaskClient
 
 from cli.keys import Allowance, create_caller
 from shared.callers.api_keys import Scope
+from shared.photos.formats import MAX_SIDE_DEFAULT
 from shared.services import Services
 from shared.usecases import redraw
 from shared.usecases.walking import Walking
@@ -65,7 +66,7 @@ def test_photos_are_drawn_again_without_being_sent(client: FlaskClient, services
     answer = client.post(f"{album}/redraw", json={"style": "sumi"})
     started = body(answer)
     assert (answer.status_code, started["links"]["self"]) == (201, answer.headers["Location"])
-    assert (started["name"], started["style"], started["max_side"]) == ("Summer", "sumi-light", 512)
+    assert (started["name"], started["style"], started["max_side"]) == ("Summer", "sumi-light", MAX_SIDE_DEFAULT)
     assert started["pending"] == ["redraw"]
     Walking(services).beat()
     found = body(client.get(started["links"]["self"]))
