@@ -14,7 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from queue import Empty, Queue
@@ -163,8 +163,9 @@ class Converter:
             ConverterDiedError: the outcome was neither, it took too long, or the process died.
         """
         assert self._process.stdin is not None
-        self._process.stdin.write(struct.pack(">I", len(photo)) + photo)
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # it has died, and gives no answer
+            self._process.stdin.write(struct.pack(">I", len(photo)) + photo)
+            self._process.stdin.flush()
         try:
             answer = self._answers.get(timeout=MAX_WAIT_S)
         except Empty:
