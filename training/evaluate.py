@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from functools import cache
 from pathlib import Path
+from typing import Self
 
 import cv2
 import numpy as np
@@ -22,7 +23,7 @@ from PIL import Image
 
 from shared import pipeline
 from shared.drawing import no_faces
-from shared.styles import BUNDLED_WEIGHTS, read_manifest
+from shared.styles import BUNDLED_WEIGHTS, Style, read_manifest
 from training.analysis import Analysis, read_analysis
 from training.figures import Figures, SizeFigures, compare, compare_sizes, mean_of, reduced
 from training.photos import Rgb, read_photo, shrunk
@@ -47,6 +48,11 @@ class Drawer:
     drawn_at: int | None = None
     close_ups: bool = True
     small_faces: bool = True
+
+    @classmethod
+    def of(cls, style: Style, generator: Generator, name: str) -> Self:
+        """Weights that draw as a style has it."""
+        return cls(name, generator, style.drawn_at, style.close_ups, style.small_faces)
 
     def draw(self, photo: Rgb) -> Rgb:
         """The picture of a photo at the photo's size."""
@@ -160,9 +166,7 @@ def _drawers(style: str, others: Iterable[str]) -> Iterator[Drawer]:
     """The bundled weights of both sizes, then others."""
     for bundled in sorted(read_manifest(BUNDLED_WEIGHTS), key=lambda one: one.name):
         if bundled.look == style:
-            yield Drawer(
-                bundled.name, load_generator(bundled), bundled.drawn_at, bundled.close_ups, bundled.small_faces
-            )
+            yield Drawer.of(bundled, load_generator(bundled), bundled.name)
     yield from map(other_drawer, others)
 
 
@@ -183,7 +187,7 @@ def other_drawer(text: str) -> Drawer:
     if drawn_at:
         return Drawer(title, generator, int(drawn_at))
     if listed:
-        return Drawer(title, generator, listed.drawn_at, listed.close_ups, listed.small_faces)
+        return Drawer.of(listed, generator, title)
     print(f"{file}: no manifest says at which size to draw; drawing whole photos, close-ups too", file=sys.stderr)
     return Drawer(title, generator)
 

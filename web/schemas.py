@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from shared.conversion import Faces, Stage
 from shared.jobs.record import ErrorInfo, Job, Lane, PhotoInfo, ResultInfo, State
-from shared.photos.formats import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN, ORIGINAL, Format
+from shared.photos.formats import ALLOWED_SIDES, MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN, ORIGINAL, Format
 from shared.scheduling.estimates import Estimate
 from shared.validation import OTHERWISE, SHA256_PATTERN
 
@@ -24,8 +24,7 @@ def _in_pixels(value: object, validated: ValidatorFunctionWrapHandler) -> int:
     try:
         side: int = validated(MAX_SIDE_MAX if value == ORIGINAL else value)
     except ValidationError as error:
-        allowed = f"a whole number from {MAX_SIDE_MIN} to {MAX_SIDE_MAX}, or {ORIGINAL}"
-        raise PydanticCustomError(OTHERWISE, "must be {allowed}", {"allowed": allowed}) from error
+        raise PydanticCustomError(OTHERWISE, "must be {allowed}", {"allowed": ALLOWED_SIDES}) from error
     return side
 
 

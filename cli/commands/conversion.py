@@ -11,7 +11,7 @@ from cli.settings import load_settings
 from cli.terminal import err, plain_errors
 from shared.client import CLIENT_SERVER
 from shared.conversion import Faces, Options
-from shared.photos.formats import MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN, ORIGINAL, Format
+from shared.photos.formats import ALLOWED_SIDES, MAX_SIDE_DEFAULT, MAX_SIDE_MAX, MAX_SIDE_MIN, ORIGINAL, Format
 
 if TYPE_CHECKING:
     from cli.pictures import Place
@@ -34,8 +34,7 @@ output_option = click.option(
 def _max_side(_context: click.Context, _parameter: click.Parameter, text: str) -> int:
     side = MAX_SIDE_MAX if text == ORIGINAL else int(text) if text.isdecimal() else 0
     if not MAX_SIDE_MIN <= side <= MAX_SIDE_MAX:
-        allowed = f"a whole number from {MAX_SIDE_MIN} to {MAX_SIDE_MAX}, or {ORIGINAL}"
-        raise click.BadParameter(f"{text!r} is not {allowed}.")
+        raise click.BadParameter(f"{text!r} is not {ALLOWED_SIDES}.")
     return side
 
 

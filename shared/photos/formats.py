@@ -11,6 +11,7 @@ from shared.errors import PhotoTooLargeError
 MIN_SIDE = 16
 MAX_SIDE_DEFAULT, MAX_SIDE_MIN, MAX_SIDE_MAX = 1024, 16, 8192  # what a picture's longest side may be at most, in pixels
 ORIGINAL = "original"  # the word for `MAX_SIDE_MAX`: the photo's own size, as photos are never enlarged
+ALLOWED_SIDES = f"a whole number from {MAX_SIDE_MIN} to {MAX_SIDE_MAX}, or {ORIGINAL}"
 # Measured with 64 megapixels, bytes a pixel: JPEG 2 (drafted), TIFF 5, HEIF and AVIF 8 to 11, WebP 16, JPEG 2000 24.
 _DECODING_BYTES, _DECODING_BYTES_PER_PIXEL = 256 << 20, 32
 
