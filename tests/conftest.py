@@ -39,6 +39,7 @@ from shared.services import Services, connect
 from shared.settings import Settings
 from shared.styles import BUNDLED_WEIGHTS, read_manifest
 from tests.browsing import browser, busy, open_page, page  # noqa: F401  fixtures
+from tests.processes import command_of, copies_of
 from worker.capacity import available_cores, limit_threads
 
 
@@ -455,12 +456,12 @@ class RunningService:
         """The processes that the supervisor runs under a name: one, or none during a restart."""
         assert self.process is not None
         children = psutil.Process(self.process.pid).children()
-        return [child for child in children if child.cmdline()[1:] == ["-m", name]]
+        return [child for child in children if command_of(child)[1:] == ["-m", name]]
 
     def _forks(self) -> list[psutil.Process]:
         """The processes that convert photos, whether or not they have been heard of lately: all of them take photos."""
         (node,) = self.parts("worker")
-        return [child for child in node.children() if child.cmdline() == node.cmdline()]
+        return copies_of(node)
 
     @property
     def _hold(self) -> Path:

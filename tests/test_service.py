@@ -20,6 +20,7 @@ from shared.settings import WEB_THREADS
 from shared.styles import BUNDLED_WEIGHTS
 from tests.cli.test_cli import sakuga
 from tests.conftest import ROOT, RunningService, held_photo, photo_bytes, wait_until
+from tests.processes import copies_of
 
 TELL_CONNECTIONS = """
 import os, sys
@@ -92,16 +93,8 @@ def part_of(service: RunningService, name: str) -> psutil.Process:
 
 
 def worker_children(service: RunningService) -> list[psutil.Process]:
-    worker = part_of(service, "worker")
-    return [child for child in worker.children() if _is_forked(child)]
-
-
-def _is_forked(child: psutil.Process) -> bool:
-    """Return whether a child draws; there are also children that prepare engines, and helpers of Python."""
-    try:
-        return bool(child.cmdline()[1:] == ["-m", "worker"])
-    except psutil.NoSuchProcess:  # it has ended
-        return False
+    """Return the children that draw; there are also children that prepare engines, and helpers of Python."""
+    return copies_of(part_of(service, "worker"))
 
 
 def test_a_photo_goes_in_and_an_anime_picture_comes_out(service: RunningService) -> None:

@@ -25,6 +25,7 @@ from shared.settings import Settings
 from tests.chaos.machine import Switch
 from tests.chaos.proxy import Proxy
 from tests.conftest import ROOT, S3_KEYS, free_port, wait_until
+from tests.processes import copies_of
 from worker.app import process_name
 
 NODES = 2
@@ -110,9 +111,7 @@ class Program:
 
     def forks(self) -> list[psutil.Process]:
         """Return the children that convert photos."""
-        process = psutil.Process(self.pid)
-        alive = [child for child in process.children() if child.status() != psutil.STATUS_ZOMBIE]
-        return [child for child in alive if child.cmdline() == process.cmdline()]
+        return copies_of(psutil.Process(self.pid))
 
     def end(self, number: signal.Signals = signal.SIGKILL) -> None:
         """End it, and wait until it and its children have gone."""

@@ -15,6 +15,7 @@ from cli import valkey
 from cli.parent_death import die_with_parent
 from cli.supervisor import Part
 from tests.conftest import ROOT, wait_until
+from tests.processes import command_of
 
 START = """
 import os, sys, time
@@ -52,7 +53,7 @@ def test_a_part_ends_when_the_supervisor_is_killed(tmp_path: Path) -> None:
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as supervisor:
         assert supervisor.stdout is not None
         part = psutil.Process(int(supervisor.stdout.readline()))
-        wait_until(lambda: part.cmdline() == ["sleep", "600"], "it runs")
+        wait_until(lambda: command_of(part) == ["sleep", "600"], "it runs")
         supervisor.kill()
     wait_until(lambda: not part.is_running() or part.status() == psutil.STATUS_ZOMBIE, "it has ended")
 
@@ -69,7 +70,7 @@ def test_a_part_is_the_process_that_was_started_and_leads_a_session(tmp_path: Pa
     part.start()
     assert part.process is not None
     pid = part.process.pid
-    wait_until(lambda: psutil.Process(pid).cmdline() == ["sleep", "600"], "it runs")
+    wait_until(lambda: command_of(psutil.Process(pid)) == ["sleep", "600"], "it runs")
     assert os.getsid(pid) == pid
     part.stop(10)
     assert part.exit_code() == -signal.SIGTERM
