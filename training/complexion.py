@@ -14,9 +14,11 @@ from training.planes import (
     Plane,
     blend,
     blur,
+    closed,
     dilate,
     masked_blur,
     odd,
+    opened,
     polygon,
     smoothstep,
     smoothstep_down,
@@ -33,12 +35,15 @@ _DEEPEST = 18.0  # of lightness, between the two tones
 _LEAST_BRIGHT, _MOST_BRIGHT = 3.0, 8.0  # of L*, that skin gains so at the most: the deepest, and the palest
 _LIGHT_STAYS = 0.7  # of the light that skin would lose as the two tones are brought nearer to each other
 _AS_LIT = 0.32  # of the way from the mean of skin to what is well lit of it: that is what its colour is taken for
+_EVEN_TONE = 0.92  # of a tone that is even; the rest follows the light
 _TWO_TONES = 6.0, 10.0  # of L* between them: less is one tone
-_SMOOTH = 0.15  # heights of a face that light and shade are smoothed by, to be parted
-_FORM = 0.8  # of the form of a face that stays in its tones: the nose, the cheeks and the chin
+_SMOOTH = 0.08  # heights of a face that light and shade are smoothed by, to be parted
+_SMALLEST_TONE, _ROUNDED = 0.07, 0.02  # heights of a face: across a piece of shade; that its border is smoothed by
+_CRISP = 0.35, 0.65  # of the way across a smoothed border
+_FORM = 0.42  # of the form of a face that stays in its tones: the nose, the cheeks and the chin
 _CREASELESS = 0.6  # of the depth of a crease that goes
 _FOLDS, _DEEPEST_FOLD, _WIDTH_OF_FOLD = (1.2, 4.0), 9.0, 0.008  # of L*, twice; heights of a face
-_FINEST_FORM, _STRONGEST_FORM = 0.028, 14.0  # heights of a face that form is smoothed by; of L*
+_FINEST_FORM, _STRONGEST_FORM = 0.028, 9.0  # heights of a face that form is smoothed by; of L*
 _BESIDE_NOSE = 0.07  # heights of a face
 _NO_SKIN = 0.8  # of a beard, where it is coloured and detailed like hair
 _SHADOW_OF_CHIN = 0.14  # heights of a face that it is long
@@ -85,7 +90,7 @@ def _two_tones(lab: Colour, bare: Plane, face: Face) -> tuple[Colour, float]:
     clear = bare > 0.5
     smooth = masked_blur(lab[..., 0], bare, max(1.6, _SMOOTH * face.height))
     mean, lit = float(smooth[clear].mean()), float(np.percentile(lab[..., 0][clear], 80))
-    parted, share, lost = _parted(smooth, clear)
+    parted, share, lost = _parted(smooth, clear, face)
     even = 0.4 * mean + 0.6 * smooth
     most = _LEAST_BRIGHT + (_MOST_BRIGHT - _LEAST_BRIGHT) * _paleness(lab, clear)
     brighter = min(most, _AS_LIT * max(0.0, lit - mean) + share * _LIGHT_STAYS * lost)
@@ -94,19 +99,26 @@ def _two_tones(lab: Colour, bare: Plane, face: Face) -> tuple[Colour, float]:
     return np.dstack((lightness, tint)).astype(np.float32), brighter
 
 
-def _parted(smooth: Plane, clear: npt.NDArray[np.bool_]) -> tuple[Plane, float, float]:
-    """Lightness (H, W) in two tones that are not too far apart.
+def _parted(smooth: Plane, clear: npt.NDArray[np.bool_], face: Face) -> tuple[Plane, float, float]:
+    """Lightness (H, W) in two tones that are not too far apart, with a crisp border between them.
 
     Returns how sure it is, too, 0..1, that there are two, and the L* that the lighter one has lost.
     """
     middle, difference = _otsu(smooth[clear])
-    shade = 1 / (1 + np.exp(np.clip((smooth - np.float32(middle)) / np.float32(0.45 + 0.02 * difference), -30, 30)))
+    shade = _in_shade(smooth < middle, face)
     depth = min(difference, _DEEPEST * float(np.tanh(difference / _DEEPEST)) + 2)
     light = float(smooth[clear].mean()) + float(shade[clear].mean()) * depth
     in_light = smooth[clear & (smooth > middle)]
     lost = max(0.0, float(in_light.mean()) - light) if in_light.size else 0.0
     share = float(smoothstep(np.array(difference), *_TWO_TONES))
-    return 0.86 * (light - depth * shade) + 0.14 * smooth, share, lost
+    return _EVEN_TONE * (light - depth * shade) + (1 - _EVEN_TONE) * smooth, share, lost
+
+
+def _in_shade(darker: npt.NDArray[np.bool_], face: Face) -> Plane:
+    """What is darker, (H, W), as a painter would lay in the shade: in large, rounded shapes."""
+    size = _SMALLEST_TONE * face.height
+    pieces = closed(opened(darker.astype(np.float32), size), size)
+    return smoothstep(blur(pieces, max(1.0, _ROUNDED * face.height)), *_CRISP)
 
 
 def _form(light: Plane, smooth: Plane, bare: Plane, face: Face) -> Plane:
