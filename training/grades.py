@@ -18,9 +18,9 @@ _DUSK = np.array(
 _HINATA_INK = np.array((0.15, 0.08, 0.14), np.float32)
 _YOI_INK = np.array((0.10, 0.05, 0.17), np.float32)
 _SUMI_INK = np.array((0.07, 0.07, 0.085), np.float32)
-_SUMI_TONES = ((0, 10, 24, 42, 62, 82, 100), (0, 0.06, 0.34, 0.70, 0.92, 1, 1))  # lightness, and ink's answer
+_SUMI_TONES = ((0, 8, 20, 36, 56, 76, 100), (0, 0.05, 0.34, 0.70, 0.92, 1, 1))  # lightness, and ink's answer
 _WASHES = 5  # tones of thinned ink
-_SUMI_TINT = 0.5  # of the colours of `hinata` …
+_SUMI_TINT = 0.62  # of the colours of `hinata` …
 _SUMI_SKIN_TINT = 0.3  # … and as much more in skin
 _SUMI_SKIN = 0.85  # how far skin goes back from paper to its own tone
 
@@ -30,7 +30,8 @@ class Drawing:
     """What the styles share. All planes are 0..1."""
 
     paint: Colour
-    ink: Plane  # of fine lines
+    ink: Plane  # of fine lines: of a painting …
+    ink_drawing: Plane  # … and of a drawing in ink
     brush: Plane  # of broad ones
     pen: Plane  # ink of lids, mouths and noses
     borders: Plane  # how near the border of a region is
@@ -48,7 +49,10 @@ def hinata(drawing: Drawing) -> Colour:
     chroma = np.hypot(a, b)
     skin_like = _of_hue(a, b, 0.95, 0.4) * smoothstep(chroma, 6, 14) * smoothstep_down(chroma, 45, 65)
     grey = _of_hue(a, b, 0.95, 0.6) * smoothstep_down(chroma, 5, 15) * smoothstep(light, 45, 65)  # hair and beards
-    gain = 1 + 0.95 * np.exp(-chroma / 48) * (1 - np.maximum.reduce((0.51 * skin_like, 0.65 * skin, 0.9 * grey)))
+    sallow = _of_hue(a, b, 1.8, 0.35) * smoothstep_down(chroma, 12, 26) * smoothstep(light, 40, 60) * (1 - skin)
+    calm = np.maximum.reduce((0.51 * skin_like, 0.65 * skin, 0.9 * grey, 1.4 * sallow))
+    gain = 1 + 0.95 * np.exp(-chroma / 48) * (1 - calm)
+    a = a + 0.8 * sallow * np.clip(-a, 0, None)  # greenish sand, walls and haze: the cast of a film or a lamp
     leaf = _of_hue(a, b, 2.0, 0.55) * smoothstep(chroma, 9, 22) * (1 - skin)
     a = a - 7 * leaf * smoothstep(light, 8, 40) * smoothstep_down(light, 64, 82)
     a = a * gain + 1.5 * tone + 4 * (1 - tone)
@@ -206,6 +210,6 @@ def _inked(rgb: Colour, ink: Plane, pen: Plane, colour: Floats) -> Colour:
 
 def _brushed(rgb: Colour, drawing: Drawing) -> Colour:
     """Lay ink over the washes, nearly black."""
-    ink = np.clip(np.maximum(np.maximum(1.25 * drawing.ink, drawing.brush), drawing.pen), 0, 1)
+    ink = np.clip(np.maximum(np.maximum(1.25 * drawing.ink_drawing, drawing.brush), drawing.pen), 0, 1)
     under = 0.12 * rgb + 0.55 * _SUMI_INK
     return blend(rgb, np.minimum(under, rgb), 0.95 * ink)

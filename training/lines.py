@@ -1,4 +1,6 @@
-"""Lines: few, thin, at borders, none in skin, none where the photo is out of focus. Imported by `training` only.
+"""Lines: thin, at borders, none in skin, none where the photo is out of focus. Imported by `training` only.
+
+A painting has few, and hardly any in foliage and ground: backgrounds of films are painted. A drawing in ink has many.
 
 Sources: Kang, Lee, Chui, "Coherent line drawing" (2007): the difference of Gaussians along a flow. Winnemöller, "XDoG"
 (2011): its soft threshold.
@@ -17,14 +19,17 @@ from training.view import View
 
 _CONTRAST = np.array((1, 1.2, 1.2), np.float32)  # of Lab, when it is judged whether a border deserves an outline
 _SILHOUETTE = 0.8  # of the ink of a clear line that the outline of people has everywhere
-_FAINT = 0.5  # of the ink of a line that is at no border
+_LINELESS, _STRAIGHT = 0.8, 0.7  # of the ink that rough things go without, and of that, what edges keep that run on
+_FAINT = 0.5, 0.9  # of the ink of a line that is at no border, of a painting and of an ink drawing
+_ROUGH_INK = 0.2  # of the ink that rough things go without in an ink drawing
 
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Ink 0..1: fine lines, and broad strokes of a brush; and how near a border between regions is."""
+    """Ink 0..1: fine lines, few and many, and broad strokes of a brush; and how near a border between regions is."""
 
-    fine: Plane
+    few: Plane
+    many: Plane
     broad: Plane
     borders: Plane
 
@@ -33,15 +38,27 @@ def draw_lines(view: View, base: Colour, labels: Labels, skin: Plane) -> Lines:
     """Draw the lines of a photo, given what was painted from, its regions and the skin that was painted."""
     edge, contrast = borders(labels, base * _CONTRAST)
     near = np.clip(2.2 * blur(dilate(edge, 3), 1.2), 0, 1)
-    fine, broad = _ink(view)
+    (fine, broad), outlines = _ink(view), _outlines(edge, contrast, view.person)
     jaw = jaws(view.faces, edge.shape)
     bare = erode(skin, 5) * (1 - view.features) * (1 - jaw)
     clear = (1 - 0.95 * erode(view.sky, 5)) * (1 - all_mouths(view.faces, edge.shape))
-    wanted = _FAINT + (1 - _FAINT) * np.maximum(np.maximum(near, 0.8 * jaw), view.glasses)
-    fine = np.maximum(fine * wanted, _outlines(edge, contrast, view.person)) * in_focus(view.lab[..., 0] / 100)
-    fine *= (1 - 0.97 * bare * (1 - 0.8 * view.glasses)) * clear * (1 - 0.55 * view.texture)
+    wanted = np.maximum(np.maximum(near, 0.8 * jaw), view.glasses)
+    few, many = (np.maximum(fine * (faint + (1 - faint) * wanted), outlines) for faint in _FAINT)
+    allowed = in_focus(view.lab[..., 0] / 100) * (1 - 0.97 * bare * (1 - 0.8 * view.glasses)) * clear
+    few *= allowed * (1 - _painted(view))
+    many *= allowed * (1 - _ROUGH_INK * view.texture)
     broad *= (0.3 + 0.7 * near) * (1 - 0.97 * bare) * clear * (1 - 0.5 * view.texture)
-    return Lines(np.clip(fine, 0, 1), np.clip(broad, 0, 1), near)
+    few, many, broad = (np.clip(ink, 0, 1) for ink in (few, many, broad))
+    return Lines(few, many, broad, borders=near)
+
+
+def _painted(view: View) -> Plane:
+    """How much lines give way to paint (H, W), 0..1: in rough clothes a little, in trees before the sky the most."""
+    people = smoothstep(view.person, 0.3, 0.7)
+    rough = blur(dilate(view.texture, 5), 3 * view.unit) * (1 - people) * (1 - _STRAIGHT * blur(view.flow.coherence, 2))
+    before_sky = blur(dilate(view.sky, 9), 2)
+    drawn = (1 - _LINELESS * rough) * (1 - 0.5 * before_sky * rough) * (1 - 0.55 * view.texture * people)
+    return 1 - drawn
 
 
 def _ink(view: View) -> tuple[Plane, Plane]:

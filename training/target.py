@@ -55,7 +55,8 @@ def draw(photo: Rgb, analysis: Analysis | None = None) -> Drawing:
     lines = draw_lines(view, base, labels, skin)
     return Drawing(
         paint=paint,
-        ink=lines.fine,
+        ink=lines.few,
+        ink_drawing=lines.many,
         brush=lines.broad,
         pen=pen,
         borders=lines.borders,
