@@ -13,12 +13,13 @@ import numpy as np
 
 from training.faces import all_mouths, jaws
 from training.flow import difference_across
-from training.planes import Colour, Labels, Plane, bilateral, blur, dilate, erode, gradient, smoothstep
-from training.regions import borders
+from training.planes import Colour, Labels, Plane, bilateral, blur, dilate, erode, gradient, smoothstep, smoothstep_down
+from training.regions import borders, spread
 from training.view import View
 
 _CONTRAST = np.array((1, 1.2, 1.2), np.float32)  # of Lab, when it is judged whether a border deserves an outline
-_SILHOUETTE = 0.8  # of the ink of a clear line that the outline of people has everywhere
+_SILHOUETTE, _NO_SECOND = 0.85, 0.8  # ink of the outline of people; of the ink of lines right behind it that goes
+_MOSTLY, _ROUNDED = 0.7, 2.0  # root mean square of what a region has of people; pixels
 _LINELESS, _STRAIGHT = 0.8, 0.7  # of the ink that rough things go without, and of that, what edges keep that run on
 _FAINT = 0.5, 0.9  # of the ink of a line that is at no border, of a painting and of an ink drawing
 _ROUGH_INK = 0.2  # of the ink that rough things go without in an ink drawing
@@ -38,7 +39,7 @@ def draw_lines(view: View, base: Colour, labels: Labels, skin: Plane) -> Lines:
     """Draw the lines of a photo, given what was painted from, its regions and the skin that was painted."""
     edge, contrast = borders(labels, base * _CONTRAST)
     near = np.clip(2.2 * blur(dilate(edge, 3), 1.2), 0, 1)
-    (fine, broad), outlines = _ink(view), _outlines(edge, contrast, view.person)
+    (fine, broad), outlines = _ink(view), _outlines(edge, contrast, _people(view.person, labels))
     jaw = jaws(view.faces, edge.shape)
     bare = erode(skin, 5) * (1 - view.features) * (1 - jaw)
     clear = (1 - 0.95 * erode(view.sky, 5)) * (1 - all_mouths(view.faces, edge.shape))
@@ -77,20 +78,26 @@ def _soft_threshold(difference: Plane, needed: Plane, slope: float) -> Plane:
     return ink
 
 
-def _outlines(edge: Plane, contrast: Plane, person: Plane) -> Plane:
-    """Thin lines along borders of much contrast, clearer around people."""
+def _outlines(edge: Plane, contrast: Plane, people: Plane) -> Plane:
+    """Thin lines along borders of much contrast, and one around people (1 in `people`), whatever is behind them."""
     thin = np.asarray(cv2.dilate(edge, np.ones((2, 2), np.uint8), anchor=(0, 0)), np.float32)
-    deserved = smoothstep(blur(dilate(contrast, 3), 1.5), 9, 22) * (0.85 + 0.15 * np.clip(1.2 * person, 0, 1))
-    deserved = np.maximum(deserved, _SILHOUETTE * _around(person))
-    outlines: Plane = np.clip(1.6 * blur(thin, 0.75), 0, 1) * deserved
+    around = _silhouette(people)
+    beside = blur(dilate(around, 9), 1) * (1 - people)
+    deserved = smoothstep(blur(dilate(contrast, 3), 1.5), 9, 22) * (1 - _NO_SECOND * beside)
+    outlines: Plane = np.maximum(np.clip(1.6 * blur(thin, 0.75), 0, 1) * deserved, _SILHOUETTE * around)
     return outlines
 
 
-def _around(person: Plane) -> Plane:
-    """1 in a band along the outline of people, whatever the contrast there: a light head before a light wall, too."""
-    whole = np.asarray(person > 0.5, np.float32)
-    band: Plane = blur(dilate(whole, 7) - erode(whole, 7), 1.5)
-    return band
+def _people(person: Plane, labels: Labels) -> Plane:
+    """The regions (H, W) that are mostly part of people, 1, with a rounded outline: the mask itself is coarse."""
+    mostly = (spread(person, labels) > _MOSTLY).astype(np.float32)
+    return (blur(mostly, _ROUNDED) > 0.5).astype(np.float32)
+
+
+def _silhouette(people: Plane) -> Plane:
+    """An even line along the outline of people."""
+    away: Plane = np.abs(blur(people, 1.2) - 0.5)
+    return smoothstep_down(away, 0.12, 0.42)
 
 
 def in_focus(grey: Plane, reach: int = 5) -> Plane:
