@@ -27,6 +27,7 @@ from training.faces import (
 from training.figures import shares
 from training.flow import difference_across, edge_flow, smooth_along
 from training.glasses import find_frames, find_lenses
+from training.lines import outlines
 from training.painting import restore, soften, steepen
 from training.planes import to_lab
 from training.proportions import redraw_proportions
@@ -280,6 +281,18 @@ def test_skin_has_a_light_and_a_shaded_tone_with_a_narrow_edge_between() -> None
     painted = draw(photo, known).paint[175, 90:171, 0]
     assert painted[:25].mean() - painted[-25:].mean() > 10
     assert max(np.ptp(painted[:25]), np.ptp(painted[-25:])) < 4
+
+
+def test_only_light_from_a_side_gets_a_crisp_border() -> None:
+    photo, known = portrait()
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
+    across, down = (columns - MIDDLE[0]) / FACE, (rows - MIDDLE[1]) / FACE
+    lights = 1 - 0.45 * np.clip(across + 0.5, 0, 1), 1 - 0.8 * np.clip(across**2 + down**2, 0, 0.4)
+    steepest = []
+    for light in lights:
+        painted = draw((photo * light[..., None]).astype(np.uint8), known).paint[..., 0]
+        steepest.append(np.abs(np.diff(painted[175, 90:171])).max())
+    assert steepest[0] > 2 * steepest[1]
 
 
 def test_eyes_get_lids_and_a_light_and_brows_and_mouth_stay() -> None:
@@ -656,6 +669,31 @@ def test_texture_becomes_masses() -> None:
     photo = foliage()
     for drawn in render_all(photo).values():
         assert shares(drawn)[0] > 3 * shares(photo)[0]
+
+
+def test_foliage_has_lines_in_an_ink_drawing_alone() -> None:
+    drawing = draw(foliage())
+    assert drawing.ink.mean() < 0.5 * drawing.ink_drawing.mean()
+
+
+def test_nothing_right_behind_a_person_gets_a_second_line() -> None:
+    people, behind = (np.zeros((80, 80), np.float32) for _ in range(2))
+    people[:, 40:] = 1
+    behind[:, [20, 35]] = 1
+    inked = outlines(behind, 60 * behind, people)[40]
+    assert inked[18:23].max() > 0.8
+    assert inked[38:42].max() > 0.7
+    assert inked[33:38].max() < 0.4
+
+
+def test_the_green_cast_of_sand_is_not_made_stronger() -> None:
+    sand = np.full((64, 96, 3), (178, 182, 150), np.uint8)
+    before, after = (
+        cv2.cvtColor((one / 255).astype(np.float32), cv2.COLOR_RGB2Lab)[..., 1:].mean((0, 1))
+        for one in (sand, render(sand, "hinata"))
+    )
+    assert after[0] > before[0]
+    assert np.hypot(*after) < 1.45 * np.hypot(*before)
 
 
 def test_an_edge_out_of_focus_is_not_outlined() -> None:

@@ -3,6 +3,7 @@
 Source: Otsu, "A threshold selection method from gray-level histograms" (1979), for where light ends and shade begins.
 """
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -37,10 +38,12 @@ _LIGHT_STAYS = 0.7  # of the light that skin would lose as the two tones are bro
 _AS_LIT = 0.32  # of the way from the mean of skin to what is well lit of it: that is what its colour is taken for
 _EVEN_TONE = 0.92  # of a tone that is even; the rest follows the light
 _TWO_TONES = 6.0, 10.0  # of L* between them: less is one tone
-_SMOOTH = 0.08  # heights of a face that light and shade are smoothed by, to be parted
-_SMALLEST_TONE, _ROUNDED = 0.07, 0.02  # heights of a face: across a piece of shade; that its border is smoothed by
-_CRISP = 0.35, 0.65  # of the way across a smoothed border
-_FORM = 0.42  # of the form of a face that stays in its tones: the nose, the cheeks and the chin
+_SMOOTH = 0.12  # heights of a face that light and shade are smoothed by, to be parted
+_NARROWEST_TONE, _SMALLEST_TONE = 0.1, 0.4  # heights of a face: across a piece of light or shade; side of its area
+_ROUNDED = 0.025  # heights of a face that the border of the two is smoothed by …
+_CRISP = 0.35, 0.65  # … and how much of the way across it stays soft
+_LIT_FROM_A_SIDE = 7.0, 13.0  # of L* that the halves of a face differ by, for a crisp border
+_FORM = 0.5  # of the form of a face that stays in its tones: the nose, the cheeks and the chin
 _CREASELESS = 0.6  # of the depth of a crease that goes
 _FOLDS, _DEEPEST_FOLD, _WIDTH_OF_FOLD = (1.2, 4.0), 9.0, 0.008  # of L*, twice; heights of a face
 _FINEST_FORM, _STRONGEST_FORM = 0.028, 9.0  # heights of a face that form is smoothed by; of L*
@@ -100,12 +103,14 @@ def _two_tones(lab: Colour, bare: Plane, face: Face) -> tuple[Colour, float]:
 
 
 def _parted(smooth: Plane, clear: npt.NDArray[np.bool_], face: Face) -> tuple[Plane, float, float]:
-    """Lightness (H, W) in two tones that are not too far apart, with a crisp border between them.
+    """Lightness (H, W) in two tones that are not too far apart.
 
+    Their border is crisp where light comes from a side; in light from the front, it would outline no form but patches.
     Returns how sure it is, too, 0..1, that there are two, and the L* that the lighter one has lost.
     """
     middle, difference = _otsu(smooth[clear])
-    shade = _in_shade(smooth < middle, face)
+    soft = 1 / (1 + np.exp(np.clip((smooth - np.float32(middle)) / np.float32(0.45 + 0.02 * difference), -30, 30)))
+    shade = blend(soft, _in_shade(smooth < middle, clear, face), _lit_from_a_side(smooth, clear, face))
     depth = min(difference, _DEEPEST * float(np.tanh(difference / _DEEPEST)) + 2)
     light = float(smooth[clear].mean()) + float(shade[clear].mean()) * depth
     in_light = smooth[clear & (smooth > middle)]
@@ -114,11 +119,34 @@ def _parted(smooth: Plane, clear: npt.NDArray[np.bool_], face: Face) -> tuple[Pl
     return _EVEN_TONE * (light - depth * shade) + (1 - _EVEN_TONE) * smooth, share, lost
 
 
-def _in_shade(darker: npt.NDArray[np.bool_], face: Face) -> Plane:
-    """What is darker, (H, W), as a painter would lay in the shade: in large, rounded shapes."""
-    size = _SMALLEST_TONE * face.height
-    pieces = closed(opened(darker.astype(np.float32), size), size)
-    return smoothstep(blur(pieces, max(1.0, _ROUNDED * face.height)), *_CRISP)
+def _lit_from_a_side(smooth: Plane, clear: npt.NDArray[np.bool_], face: Face) -> Plane:
+    """How much light comes from a side, 0..1 (H, W; the same everywhere), by how much the halves of the face differ."""
+    rows, columns = np.nonzero(clear & (face.oval > 0.5))
+    on_the_left = (columns - face.middle[0]) * face.down[1] < (rows - face.middle[1]) * face.down[0]
+    light = smooth[rows, columns]
+    if not 0 < np.count_nonzero(on_the_left) < light.size:
+        return np.zeros_like(smooth)
+    apart = abs(float(light[on_the_left].mean() - light[~on_the_left].mean()))
+    return np.full_like(smooth, smoothstep(np.array(apart), *_LIT_FROM_A_SIDE))
+
+
+def _in_shade(darker: npt.NDArray[np.bool_], clear: npt.NDArray[np.bool_], face: Face) -> Plane:
+    """What is darker, (H, W), as a painter would lay in the shade: in few, large, rounded shapes."""
+    size = _NARROWEST_TONE * face.height
+    pieces = closed(opened(darker.astype(np.float32), size), size) > 0.5
+    least = (_SMALLEST_TONE * face.height) ** 2
+    pieces = _without_small(pieces, clear, least)
+    pieces = ~_without_small(~pieces, clear, least)
+    return smoothstep(blur(pieces.astype(np.float32), max(1.0, _ROUNDED * face.height)), *_CRISP)
+
+
+def _without_small(pieces: npt.NDArray[np.bool_], clear: npt.NDArray[np.bool_], least: float) -> npt.NDArray[np.bool_]:
+    """The pieces without those of which less than `least` pixels lie in what is clear."""
+    _, numbers = cv2.connectedComponents(pieces.astype(np.uint8))
+    large = np.bincount(numbers[clear], minlength=int(numbers.max()) + 1) >= least
+    large[0] = False
+    kept: npt.NDArray[np.bool_] = large[numbers]
+    return kept
 
 
 def _form(light: Plane, smooth: Plane, bare: Plane, face: Face) -> Plane:

@@ -39,12 +39,12 @@ def draw_lines(view: View, base: Colour, labels: Labels, skin: Plane) -> Lines:
     """Draw the lines of a photo, given what was painted from, its regions and the skin that was painted."""
     edge, contrast = borders(labels, base * _CONTRAST)
     near = np.clip(2.2 * blur(dilate(edge, 3), 1.2), 0, 1)
-    (fine, broad), outlines = _ink(view), _outlines(edge, contrast, _people(view.person, labels))
+    (fine, broad), clear_lines = _ink(view), outlines(edge, contrast, _people(view.person, labels))
     jaw = jaws(view.faces, edge.shape)
     bare = erode(skin, 5) * (1 - view.features) * (1 - jaw)
     clear = (1 - 0.95 * erode(view.sky, 5)) * (1 - all_mouths(view.faces, edge.shape))
     wanted = np.maximum(np.maximum(near, 0.8 * jaw), view.glasses)
-    few, many = (np.maximum(fine * (faint + (1 - faint) * wanted), outlines) for faint in _FAINT)
+    few, many = (np.maximum(fine * (faint + (1 - faint) * wanted), clear_lines) for faint in _FAINT)
     allowed = in_focus(view.lab[..., 0] / 100) * (1 - 0.97 * bare * (1 - 0.8 * view.glasses)) * clear
     few *= allowed * (1 - _painted(view))
     many *= allowed * (1 - _ROUGH_INK * view.texture)
@@ -78,14 +78,14 @@ def _soft_threshold(difference: Plane, needed: Plane, slope: float) -> Plane:
     return ink
 
 
-def _outlines(edge: Plane, contrast: Plane, people: Plane) -> Plane:
+def outlines(edge: Plane, contrast: Plane, people: Plane) -> Plane:
     """Thin lines along borders of much contrast, and one around people (1 in `people`), whatever is behind them."""
     thin = np.asarray(cv2.dilate(edge, np.ones((2, 2), np.uint8), anchor=(0, 0)), np.float32)
     around = _silhouette(people)
-    beside = blur(dilate(around, 9), 1) * (1 - people)
+    beside = blur(dilate(around, 13), 1) * (1 - people)
     deserved = smoothstep(blur(dilate(contrast, 3), 1.5), 9, 22) * (1 - _NO_SECOND * beside)
-    outlines: Plane = np.maximum(np.clip(1.6 * blur(thin, 0.75), 0, 1) * deserved, _SILHOUETTE * around)
-    return outlines
+    inked: Plane = np.maximum(np.clip(1.6 * blur(thin, 0.75), 0, 1) * deserved, _SILHOUETTE * around)
+    return inked
 
 
 def _people(person: Plane, labels: Labels) -> Plane:
