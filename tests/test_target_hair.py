@@ -14,6 +14,7 @@ from training.view import look_at
 
 Rgb = npt.NDArray[np.uint8]
 Plane = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
 
 HEAD = ellipse(0, -0.08, 0.95, 1.1, 40)
 WALL = (150, 160, 175)
@@ -44,8 +45,9 @@ def found_in(photo: Rgb, analysis: Analysis) -> Plane:
     return found
 
 
-def above_eyes(where: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    return where & (np.arange(HEIGHT)[:, None] < MIDDLE[1] - 0.15 * FACE)
+def above_eyes(where: Mask) -> Mask:
+    above: Mask = where & (np.arange(HEIGHT)[:, None] < MIDDLE[1] - 0.15 * FACE)
+    return above
 
 
 def test_hair_is_found_around_the_face_alone() -> None:
