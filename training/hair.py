@@ -64,10 +64,11 @@ class Near:
 
 @dataclass(frozen=True, slots=True)
 class Hair:
-    """The hair of a face, and what skin above the brows it leaves bare: 0..1, shrunk."""
+    """The hair of a face, the face itself, and what skin above the brows is left bare: 0..1, shrunk."""
 
     near: Near
     share: Plane
+    face: Plane
     forehead: Plane
 
 
@@ -150,7 +151,7 @@ def _hair_of(face: Face, view: View) -> Hair | None:
         known = smoothstep(blur(share, 1), 0.4, 0.8) * smoothstep_down(_head(near), 1.0, 1.3) + 0.3 * seeds
     mass = _tidied(share, seeds, seen)
     bare = forehead * (1 - seen.features) * smoothstep(seen.person, 0.4, 0.7) * smoothstep_down(mass, 0.1, 0.4)
-    return Hair(near, mass, bare * _rather(as_skin, seen.frequency(known), 0.4, 0.6))
+    return Hair(near, mass, seen.oval, bare * _rather(as_skin, seen.frequency(known), 0.4, 0.6))
 
 
 def _scalp(light: Plane, skin: Plane, roughness: Plane) -> Plane:
@@ -233,8 +234,9 @@ def _apart(lab: Colour, seeds: Plane, skin: Plane) -> float:
 
 
 def _rather(one: Plane, other: Plane, low: float, high: float) -> Plane:
-    """1 where the share of `one` in both is above `high`, 0 where it is below `low`."""
-    return smoothstep(blur(np.asarray(one / (one + other + np.float32(1e-6))), 1), low, high)
+    """1 where the share of `one` in both is above `high` there and around, 0 where it is below `low`."""
+    share = np.asarray(one / (one + other + np.float32(1e-6)), np.float32)
+    return smoothstep(np.minimum(share, blur(share, 1)), low, high)
 
 
 def _bins(lab: Colour) -> Labels:

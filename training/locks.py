@@ -43,6 +43,7 @@ _LEAST_RED = 0.18  # least a for one of b, Lab: blond hair in green light is no 
 _FEWEST_PIXELS = 200
 _UNLIKE = 14.0, 20.0  # units of Lab between paint and photo: a pattern is no hair
 _DARK_COUNTS = 0.6  # as much, where the photo is darker: between curls it is
+_IN_FACE_COUNTS = 1.5  # as much: a forehead is seen between the strands of a thin fringe
 _LINES, _FAINTEST_LINE = 4, 0.35  # percentile of valleys; of L*
 _LINE_DARKER, _LINE_INK = 0.5, 0.45  # of what shade is darker by; 0..1
 _OUTLINE, _OUTLINED = 0.8, (6.0, 14.0)  # ink 0..1; units of Lab that hair and what is beside it differ by
@@ -66,7 +67,7 @@ def paint_hair(painted: Colour, photo: Colour, hair: list[Hair]) -> Combed:
         if np.count_nonzero(one.share > 0.5) < _FEWEST_PIXELS:
             continue
         paint, lines = _locks(lab, one.share, height)
-        mass = one.share * _like_hair(lab, paint, one.share, height)
+        mass = one.share * _like_hair(lab, paint, one)
         soft = blur(near.enlarged(mass), 1.3)
         crisp = smoothstep(soft, 0.3, 0.7)
         window = near.window
@@ -77,12 +78,19 @@ def paint_hair(painted: Colour, photo: Colour, hair: list[Hair]) -> Combed:
     return Combed(combed, share, ink)
 
 
-def _like_hair(lab: Colour, paint: Colour, mass: Plane, height: float) -> Plane:
-    """1 where the paint looks like the photo, 0 where that has a pattern: a headband is no hair."""
-    unlike = blur(lab, 0.01 * height) - paint
-    unlike[..., 0] *= np.where(unlike[..., 0] < 0, np.float32(_DARK_COUNTS), 1)
-    distance = np.linalg.norm(unlike, axis=2).astype(np.float32)
-    return smoothstep_down(masked_blur(distance, mass, 0.045 * height), *_UNLIKE)
+def _like_hair(lab: Colour, paint: Colour, hair: Hair) -> Plane:
+    """1 where the paint looks like the photo, 0 where it does not: a patterned headband, a forehead behind strands."""
+    height = hair.near.height
+    fine, coarse = (_distance(seen, paint) for seen in (lab, blur(lab, 0.01 * height)))
+    distance = blend(coarse, _IN_FACE_COUNTS * fine, hair.face)
+    return smoothstep_down(masked_blur(distance, hair.share, 0.045 * height), *_UNLIKE)
+
+
+def _distance(lab: Colour, paint: Colour) -> Plane:
+    difference = lab - paint
+    difference[..., 0] *= np.where(difference[..., 0] < 0, np.float32(_DARK_COUNTS), 1)
+    distance: Plane = np.linalg.norm(difference, axis=2).astype(np.float32)
+    return distance
 
 
 def _locks(lab: Colour, mass: Plane, height: float) -> tuple[Colour, Plane]:
