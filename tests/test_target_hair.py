@@ -110,3 +110,16 @@ def test_skin_goes_up_to_the_hair() -> None:
     inside = cv2.erode(forehead, np.ones((5, 5), np.uint8)) > 0
     assert view.skin[inside].mean() < 0.5
     assert with_foreheads(view.skin, find_hair(view))[inside].mean() > 0.8
+
+
+def test_a_rough_fringe_below_a_hat_is_no_skin() -> None:
+    photo, analysis = portrait()
+    photo = with_strands(photo, (170, 20, 30))
+    fringe = np.zeros((HEIGHT, WIDTH), np.uint8)
+    fill_shape(fringe, ellipse(0, -0.38, 0.5, 0.2, 24), 255)
+    light = 1 + 0.2 * np.sin(np.arange(WIDTH))[None, :, None]
+    strands = np.clip(np.array(SKINS[3]) * 0.8 * light, 0, 255)
+    photo = np.where((fringe > 0)[..., None], strands, photo).astype(np.uint8)
+    view = look_at(photo, analysis)
+    inside = cv2.erode(fringe, np.ones((5, 5), np.uint8)) > 0
+    assert with_foreheads(view.skin, find_hair(view))[inside].mean() < view.skin[inside].mean() + 0.1

@@ -37,6 +37,7 @@ _IN_SHADE = 0.8, 0.62  # times as light as skin; black is 0
 _IN_LIGHT = np.array((10, 0.75, 0.75), np.float32)  # more of L*, and times as much of a and b
 _DIFFERENT = 9.0, 22.0  # units of Lab between hair and skin: with the first they may be mistaken, with the second not
 _SMOOTH = 1.1, 1.7  # of L* in roughness: with the first it is no hair, with the second it may be
+_ROUGHER = 1.9, 2.1  # times as rough as skin: with the first it may be a forehead, with the second it is none
 _LARGE = 0.2  # how large a piece of hair is that does not hang together with what is above the face
 _ROUND = 0.007, (0.38, 0.62)  # heights of a face that outlines are rounded by; where they are cut off
 
@@ -84,14 +85,16 @@ class _Seen:
     oval: Plane
     features: Plane  # and other faces
     scalp: Plane  # what shines and is smooth: a bald head
+    roughness: Plane  # units of L*
 
     @classmethod
     def around(cls, face: Face, view: View, near: Near) -> "_Seen":
         lab, person, skin, oval = (near.shrunk(plane) for plane in (view.even, view.person, view.skin, face.oval))
         others = [other.oval for other in view.faces if other is not face]
         features = near.shrunk(np.max([view.features, *others], axis=0))
-        scalp = _scalp(lab[..., 0], skin, near.shrunk(view.roughness))
-        return cls(near, lab, _bins(lab), person, skin, oval, features, scalp)
+        roughness = near.shrunk(view.roughness)
+        scalp = _scalp(lab[..., 0], skin, roughness)
+        return cls(near, lab, _bins(lab), person, skin, oval, features, scalp, roughness)
 
     def frequency(self, of: Plane) -> Plane:
         """How frequent the colour of every pixel is among those of some."""
@@ -151,7 +154,8 @@ def _hair_of(face: Face, view: View) -> Hair | None:
         known = smoothstep(blur(share, 1), 0.4, 0.8) * smoothstep_down(_head(near), 1.0, 1.3) + 0.3 * seeds
     mass = _tidied(share, seeds, seen)
     bare = forehead * (1 - seen.features) * smoothstep(seen.person, 0.4, 0.7) * smoothstep_down(mass, 0.1, 0.4)
-    return Hair(near, mass, seen.oval, bare * _rather(as_skin, seen.frequency(known), 0.4, 0.6))
+    bare *= _rather(as_skin, seen.frequency(known), 0.4, 0.6)
+    return Hair(near, mass, seen.oval, bare * _as_smooth_as_skin(seen, bare))
 
 
 def _scalp(light: Plane, skin: Plane, roughness: Plane) -> Plane:
@@ -237,6 +241,15 @@ def _rather(one: Plane, other: Plane, low: float, high: float) -> Plane:
     """1 where the share of `one` in both is above `high` there and around, 0 where it is below `low`."""
     share = np.asarray(one / (one + other + np.float32(1e-6)), np.float32)
     return smoothstep(np.minimum(share, blur(share, 1)), low, high)
+
+
+def _as_smooth_as_skin(seen: _Seen, bare: Plane) -> float:
+    """1 if what is taken for a forehead is; a blond fringe below a hat is not."""
+    new, skin = (bare > 0.5) & (seen.skin < 0.4), seen.skin > 0.5
+    if min(np.count_nonzero(new), np.count_nonzero(skin)) < _FEWEST:
+        return 1.0
+    rougher = np.median(seen.roughness[new]) / max(1.0, float(np.median(seen.roughness[skin])))
+    return float(smoothstep_down(np.array(rougher), *_ROUGHER))
 
 
 def _bins(lab: Colour) -> Labels:

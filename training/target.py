@@ -1,8 +1,8 @@
 """The rendered target of a style: what the generator is taught to make of a photo. Imported by `training` only.
 
-Faces get the proportions of anime (`proportions`); then the photo is looked at (`view`), decided into regions
-(`regions`), painted (`painting`, `skin`), its faces are drawn (`features`), it is lined (`lines`), and coloured by each
-style (`grades`). Lengths are meant for a picture of 640 pixels; the larger ones follow its size.
+Faces get the proportions of anime (`proportions`); the photo is looked at (`view`, `hair`), decided into regions
+(`regions`), painted (`painting`, `skin`, `locks`), its faces are drawn (`features`), it is lined (`lines`), and
+coloured by each style (`grades`). Lengths are meant for a picture of 640 pixels; the larger ones follow its size.
 """
 
 from collections.abc import Callable
