@@ -1,11 +1,12 @@
 """The rendered target of a style: what the generator is taught to make of a photo. Imported by `training` only.
 
-Faces get the proportions of anime (`proportions`); then the photo is looked at (`view`), decided into regions
-(`regions`), painted (`painting`, `skin`), its faces are drawn (`features`), it is lined (`lines`), and coloured by each
-style (`grades`). Lengths are meant for a picture of 640 pixels; the larger ones follow its size.
+Faces get the proportions of anime (`proportions`); the photo is looked at (`view`, `hair`), decided into regions
+(`regions`), painted (`painting`, `skin`, `locks`), its faces are drawn (`features`), it is lined (`lines`), and
+coloured by each style (`grades`). Lengths are meant for a picture of 640 pixels; the larger ones follow its size.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,7 +15,9 @@ from training.complexion import paint_skin
 from training.features import draw_features
 from training.flow import smooth_along
 from training.grades import Drawing, hinata, sumi, yoi
+from training.hair import find_hair, with_foreheads
 from training.lines import draw_lines, in_focus
+from training.locks import paint_hair
 from training.painting import add_tones, masses, restore, round_edges, soften, steepen
 from training.planes import Colour, Labels, Plane, Rgb, bilateral, blend, blur, closed, opened, smoothstep
 from training.proportions import redraw_proportions
@@ -44,6 +47,8 @@ def render_all(photo: Rgb, analysis: Analysis | None = None) -> dict[str, Rgb]:
 def draw(photo: Rgb, analysis: Analysis | None = None) -> Drawing:
     """Draw what the styles share."""
     view = look_at(*redraw_proportions(photo, analysis or nothing_found(photo.shape[0], photo.shape[1])))
+    hair = find_hair(view)
+    view = replace(view, skin=with_foreheads(view.skin, hair))
     base = masses(masses(view.even, view.texture, radius=6), view.texture, radius=4)
     labels = _regions(base, view)
     toned = add_tones(fill(base, labels), labels, _lightness(base, view), _without_tones(view))
@@ -51,13 +56,14 @@ def draw(photo: Rgb, analysis: Analysis | None = None) -> Drawing:
     painted_skin, skin = paint_skin(base, view.skin, view.faces, view.roughness)
     painted = bilateral(blend(areas, painted_skin, skin), colour=7, space=1.6, size=5)
     detailed = steepen(round_edges(_with_detail(painted, view, skin), view.features))
-    paint, pen = draw_features(detailed, view.lab, view.faces)
-    lines = draw_lines(view, base, labels, skin)
+    combed = paint_hair(detailed, view.lab, hair)
+    paint, pen = draw_features(combed.paint, view.lab, view.faces)
+    lines, without_hair = draw_lines(view, base, labels, skin), 1 - combed.share
     return Drawing(
         paint=paint,
-        ink=lines.few,
-        ink_drawing=lines.many,
-        brush=lines.broad,
+        ink=np.maximum(lines.few * without_hair, combed.ink),
+        ink_drawing=np.maximum(lines.many * without_hair, combed.ink),
+        brush=np.maximum(lines.broad * (1 - 0.8 * combed.share), 0.5 * combed.ink),
         pen=pen,
         borders=lines.borders,
         skin=skin,
