@@ -6,7 +6,7 @@ import numpy as np
 
 from tests.test_target import FACE, HEIGHT, MIDDLE, SKINS, WIDTH, Points, ellipse, fill_shape, portrait
 from training.analysis import Analysis
-from training.faces import LOWER_LIP_INSIDE, UPPER_LIP_INSIDE
+from training.faces import LEFT_EYE, LOWER_LIP_INSIDE, RIGHT_EYE, UPPER_LIP_INSIDE
 from training.target import draw
 
 MOUTH = (MIDDLE + FACE * np.array((0, 0.27))).astype(int).tolist()
@@ -46,3 +46,16 @@ def test_a_mouth_without_teeth_gets_none() -> None:
     x, y = MOUTH
     fill_shape(photo, ellipse(0, 0.27, 0.2, 0.12, 40), (40, 15, 15))
     assert draw(photo, opened(known, 0.12)).paint[y - 5 : y + 6, x - 6 : x + 7, 0].max() < 55
+
+
+def test_closed_eyes_are_drawn_as_a_line_of_lashes() -> None:
+    photo, known = portrait()
+    faces = known.faces.copy()
+    for eye, side in ((LEFT_EYE, -0.17), (RIGHT_EYE, 0.17)):
+        fill_shape(photo, ellipse(side, -0.12, 0.3, 0.2, 40), SKINS[3])
+        y = (MIDDLE + FACE * np.array((side, -0.12)))[1] / HEIGHT
+        faces[0, list(eye), 1] = y + (faces[0, list(eye), 1] - y) / 5
+    pen = draw(photo, replace(known, faces=faces)).pen
+    for x in (104, 156):
+        assert pen[125:140, x].max() > 0.7
+        assert (pen[118:145, x] > 0.5).sum() < 6

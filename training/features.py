@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from training.eyes import draw_eye, eyes_of
+from training.eyes import Eye, draw_closed_eye, draw_eye, eyes_of, seen_of
 from training.faces import (
     BELOW_TIP,
     CORNERS_OF_MOUTH,
@@ -66,13 +66,27 @@ def draw_features(painted: Colour, photo: Colour, faces: list[Face]) -> tuple[Co
     drawn, ink = painted.copy(), np.zeros(painted.shape[:2], np.float32)
     for face in faces:
         _draw_stronger(drawn, photo, face)
-        for eye in eyes_of(face.points):
-            draw_eye(drawn, ink, photo, eye=eye, skin=skin_at(face.points, photo))
+        _draw_eyes(drawn, ink, photo, face)
         draw = _draw_mouth_in_profile if face.is_turned else draw_mouth
         draw(drawn, ink, photo, face)
         _draw_nose(drawn, ink, photo, face)
         _line_jaw(ink, drawn, face)
     return drawn, ink
+
+
+def _draw_eyes(drawn: Colour, ink: Plane, photo: Colour, face: Face) -> None:
+    """Draw the eyes of a face, in place; closed ones as a line, unless something is before one of them."""
+    skin = skin_at(face.points, photo)
+    eyes, seen = eyes_of(face.points), seen_of(face.points, photo, is_turned=face.is_turned)
+    for eye, is_seen in zip(eyes, seen, strict=True):
+        if is_seen:
+            draw_eye(drawn, ink, photo, eye=eye, skin=skin)
+        elif eye.is_closed and not face.is_turned and all(map(_is_seen_or_closed, eyes, seen)):
+            draw_closed_eye(ink, eye)
+
+
+def _is_seen_or_closed(eye: Eye, is_seen: bool) -> bool:  # noqa: FBT001 - paired with its eye
+    return is_seen or eye.is_closed
 
 
 def _line_jaw(ink: Plane, drawn: Colour, face: Face) -> None:
