@@ -12,6 +12,7 @@ from training.faces import (
     RIGHT_IRIS,
     RIGHT_LID,
     grown,
+    skin_at,
 )
 from training.planes import Colour, Floats, Plane, Points, blend, smoothstep, smoothstep_down
 from training.strokes import Window, draw_stroke, ellipse, is_empty, polygon_in, window
@@ -19,6 +20,8 @@ from training.strokes import Window, draw_stroke, ellipse, is_empty, polygon_in,
 _NARROWEST = 5  # pixels of an eye that grows and is drawn
 _SMALLEST_IRIS = 1.7  # pixels of the radius
 _OPEN = 0.16  # widths of an eye that it is high at the least, when open
+_PLAIN = 4  # of L*, the same within what covers one eye
+_ALIKE = 2.1  # times as open, by their widths, that one of two open eyes is at the most
 _FEWEST = 6  # pixels of an eye
 _LENS = 4  # of L*, that what is around a hidden eye is darker than the skin, if it is a lens
 _LEAST_CONTRAST = 7  # of L*, between the 10th and the 90th percentile within an eye
@@ -88,6 +91,24 @@ class Eye:
         covered = self._cover(lab, skin)
         return self._is_open and covered is not None and covered.is_lens
 
+    def is_alike(self, other: "Eye") -> bool:
+        """Whether it is about as open as another eye."""
+        return self.width >= _NARROWEST and _ALIKE * self.opening / self.width > other.opening / other.width
+
+    def is_plain(self, lab: Colour) -> bool:
+        """Whether hardly any light and dark is within its outline."""
+        near = window(self.outline, self.width, lab)
+        inside = polygon_in(near, self.outline) > 0.5
+        if np.count_nonzero(inside) < _FEWEST:
+            return True
+        darkest, lightest = np.percentile(lab[near][..., 0][inside], (10, 90))
+        return bool(lightest - darkest <= _PLAIN)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is large enough to be drawn, but its lids meet."""
+        return self.width >= _NARROWEST and not self._is_open
+
     @property
     def _is_open(self) -> bool:
         return self.width >= _NARROWEST and self.opening >= _OPEN * self.width
@@ -118,6 +139,32 @@ class _Cover:
     is_lens: bool  # it is darker than the skin, or of quite another hue
 
 
+def draw_closed_eye(ink: Plane, eye: Eye) -> None:
+    """Draw closed lids as one curved line of lashes, tapered and thickest beyond its middle, into `ink`, in place."""
+    lower = eye.outline[:9]  # from the outer corner to the inner, along the lower lid
+    flick = lower[:1] + eye.width * (0.1 * eye.outwards - 0.02 * eye.up)
+    lashes = np.concatenate((flick, 0.35 * eye.lid + 0.65 * lower))
+    draw_stroke(ink, lashes, eye.width * np.array((0.02, 0.085, 0.105, 0.095, 0.085, 0.06, 0.025)), 0.95)
+    if eye.width >= 3 * _NARROWEST:
+        fold = eye.lid[1:-1] + 0.14 * eye.width * eye.up
+        draw_stroke(ink, fold, eye.width * np.array((0.01, 0.03, 0.025, 0.01)), 0.3)
+
+
+def seen_of(points: Points, lab: Colour, *, is_turned: bool) -> list[bool]:
+    """Which eyes of a face are seen: of one that is not turned, both are if one is and the other is about as open.
+
+    Dark make-up and shade look like a lens; but lenses hide both eyes, and what hides one is plain.
+    """
+    skin, eyes = skin_at(points, lab), eyes_of(points)
+    seen = [eye.is_seen(lab, skin) for eye in eyes]
+    if is_turned or seen[0] == seen[1]:
+        return seen
+    clear, other = eyes if seen[0] else eyes[::-1]
+    if other.is_alike(clear) and not other.is_plain(lab):
+        return [True, True]
+    return seen
+
+
 def eyes_of(points: Points) -> list[Eye]:
     """The eyes of a face, given the points of its mesh."""
     numbers = ((LEFT_EYE, LEFT_LID, LEFT_IRIS), (RIGHT_EYE, RIGHT_LID, RIGHT_IRIS))
@@ -125,9 +172,7 @@ def eyes_of(points: Points) -> list[Eye]:
 
 
 def draw_eye(drawn: Colour, ink: Plane, photo: Colour, *, eye: Eye, skin: Floats) -> None:
-    """Draw an eye, if it is seen, into `drawn` (H, W, 3; Lab) and `ink` (H, W; 0..1), in place; `skin` is Lab (3,)."""
-    if not eye.is_seen(photo, skin):
-        return
+    """Draw an eye that is seen into `drawn` (H, W, 3; Lab) and `ink` (H, W; 0..1), in place; `skin` is Lab (3,)."""
     if eye.shows_iris:
         _draw_white(drawn, photo, eye, skin)
         _draw_iris(drawn, photo, eye, skin)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from training.eyes import draw_eye, eyes_of
+from training.eyes import Eye, draw_closed_eye, draw_eye, eyes_of, seen_of
 from training.faces import (
     BELOW_TIP,
     CORNERS_OF_MOUTH,
@@ -24,6 +24,7 @@ from training.faces import (
     skin_at,
     tinted,
 )
+from training.mouths import draw_mouth
 from training.planes import (
     Colour,
     Floats,
@@ -48,6 +49,7 @@ _SIDES_DIFFER = 1.5, 5.0  # of L*: from the first on a nose has a darker side, f
 _SMALLEST_WITH_NOSE = 40  # pixels of a face
 _WITHIN_JAW = 0.9  # of the way from the middle of a face to its jaw
 _JAW_WIDTH, _JAW_INK = 0.015, 0.75  # heights of a face; 0..1
+_MOUTH = 1.25, 1.4  # times its lips, in x and y
 _OPEN_MOUTH = 0.018  # heights of a face between the lips
 _TEETH_LIGHTER = 16  # of L*, than the dark of the mouth
 _TEETH_FROM = 0.4  # of the way from the dark of a mouth to the lightest in it
@@ -64,12 +66,27 @@ def draw_features(painted: Colour, photo: Colour, faces: list[Face]) -> tuple[Co
     drawn, ink = painted.copy(), np.zeros(painted.shape[:2], np.float32)
     for face in faces:
         _draw_stronger(drawn, photo, face)
-        for eye in eyes_of(face.points):
-            draw_eye(drawn, ink, photo, eye=eye, skin=skin_at(face.points, photo))
-        _draw_mouth(drawn, ink, photo, face)
+        _draw_eyes(drawn, ink, photo, face)
+        draw = _draw_mouth_in_profile if face.is_turned else draw_mouth
+        draw(drawn, ink, photo, face)
         _draw_nose(drawn, ink, photo, face)
         _line_jaw(ink, drawn, face)
     return drawn, ink
+
+
+def _draw_eyes(drawn: Colour, ink: Plane, photo: Colour, face: Face) -> None:
+    """Draw the eyes of a face, in place; closed ones as a line, unless something is before one of them."""
+    skin = skin_at(face.points, photo)
+    eyes, seen = eyes_of(face.points), seen_of(face.points, photo, is_turned=face.is_turned)
+    for eye, is_seen in zip(eyes, seen, strict=True):
+        if is_seen:
+            draw_eye(drawn, ink, photo, eye=eye, skin=skin)
+        elif eye.is_closed and not face.is_turned and all(map(_is_seen_or_closed, eyes, seen)):
+            draw_closed_eye(ink, eye)
+
+
+def _is_seen_or_closed(eye: Eye, is_seen: bool) -> bool:  # noqa: FBT001 - paired with its eye
+    return is_seen or eye.is_closed
 
 
 def _line_jaw(ink: Plane, drawn: Colour, face: Face) -> None:
@@ -95,11 +112,14 @@ def _draw_stronger(drawn: Colour, photo: Colour, face: Face) -> None:
     near = window(np.array([(columns.min(), rows.min()), (columns.max(), rows.max())]), 4 * sigma + 8, drawn)
     around, painted = blur(photo[near], sigma), blur(drawn[near], sigma)
     stronger = bilateral(painted + (photo[near] - around) * _STRONGER, colour=14, space=2, size=5)
-    drawn[near] = blend(drawn[near], stronger, face.features[near])
+    strengthened = face.features[near]
+    if not face.is_turned:  # a mouth is drawn anew
+        strengthened = strengthened * (1 - polygon_in(near, grown(face.part(LIPS), _MOUTH), 0.012 * face.height))
+    drawn[near] = blend(drawn[near], stronger, strengthened)
 
 
-def _draw_mouth(drawn: Colour, ink: Plane, photo: Colour, face: Face) -> None:
-    """Draw a mouth into `drawn` and `ink`, in place, unless it is too small."""
+def _draw_mouth_in_profile(drawn: Colour, ink: Plane, photo: Colour, face: Face) -> None:
+    """Draw a mouth that is seen from the side, close to the photo, in place, unless it is too small."""
     if np.ptp(face.part(LIPS)[:, 0]) < _SMALLEST_MOUTH:
         return
     is_open = float(np.linalg.norm(np.subtract(*face.part(MIDDLE_OF_LIPS)))) > _OPEN_MOUTH * face.height
