@@ -22,7 +22,7 @@ NEAR_FACE = 0.8  # share of the crops of people that are cut around a face
 FEATURES = (
     (LEFT_EYE, (1.5, 2.4), 1),
     (RIGHT_EYE, (1.5, 2.4), 1),
-    (LIPS, (1.1, 1.2), 1),
+    (LIPS, (1.1, 1.2), 2),
     (LOWER_NOSE, (1.3, 1.3), 2),
 )
 AROUND_EYES = LEFT_EYE + RIGHT_EYE, (1.35, 3.2)  # where glasses sit; they weigh half as much as eyes
