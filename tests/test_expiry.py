@@ -47,8 +47,9 @@ from shared.usecases.jobs import erase, retry
 from shared.usecases.maintenance import Reconciliation, expire_due
 from shared.usecases.recovery import resend_lost
 from shared.usecases.walking import Walking
+from tests.albums import body, put, upload
+from tests.answers import ALBUMS
 from tests.conftest import ROOT, ToyEngine, expire_lease, photo_bytes
-from tests.shared.albums.test_albums import ALBUMS, body, put, upload
 from tests.shared.webhooks.test_webhooks import Receiver, receiver  # noqa: F401  a fixture
 from web.app import create_app
 from worker import tasks

@@ -27,11 +27,6 @@ RUSSIAN = ["Фото/Лето на даче.jpg", "День рождения.jpg
 GERMAN = ["Übung.jpg", "Straße in Köln.jpg", "café.jpg"]
 
 
-@pytest.fixture
-def client(services: Services) -> FlaskClient:
-    return create_app(services).test_client()
-
-
 def raw_zip(names: Sequence[bytes], *, fields: Sequence[bytes] = (), flag: int = 0) -> bytes:
     """An archive of photos under names of any bytes, each with an extra field."""
     buffer = BytesIO()

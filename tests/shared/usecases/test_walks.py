@@ -16,8 +16,9 @@ from shared.redis_keys import EXPIRY, WALKS
 from shared.services import Services
 from shared.usecases import walks
 from shared.usecases.walking import Walking
+from tests.albums import body, put
+from tests.answers import ALBUMS, problem
 from tests.conftest import as_subclass, photo_bytes, with_queue_limit
-from tests.shared.albums.test_albums import ALBUMS, body, problem, put
 from web.app import create_app
 
 PHOTOS = 5  # more than a page
@@ -26,11 +27,6 @@ PHOTOS = 5  # more than a page
 @pytest.fixture(autouse=True)
 def _short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(walks, "PAGE", 2)
-
-
-@pytest.fixture
-def client(services: Services) -> FlaskClient:
-    return create_app(services).test_client()
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ from shared.photos.formats import MAX_SIDE_DEFAULT
 from shared.services import Services
 from shared.usecases import redraw
 from shared.usecases.walking import Walking
+from tests.albums import body, put
+from tests.answers import ALBUMS, problem
 from tests.conftest import ToyEngine
-from tests.shared.albums.test_albums import ALBUMS, body, problem, put
 from web.app import create_app
 from worker import tasks
 
@@ -23,11 +24,6 @@ PHOTOS = 3
 @pytest.fixture(autouse=True)
 def _few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redraw, "AT_ONCE", 2)
-
-
-@pytest.fixture
-def client(services: Services) -> FlaskClient:
-    return create_app(services).test_client()
 
 
 @pytest.fixture
