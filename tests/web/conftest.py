@@ -1,4 +1,4 @@
-"""What several tests of the HTTP API need."""
+"""Fixtures of the tests of `web/`."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""What one caller takes is charged to that caller: others notice nothing."""
+"""The share of each caller: one that takes much is charged for it, and others notice nothing."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor

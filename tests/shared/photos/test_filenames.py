@@ -99,14 +99,14 @@ def test_a_picture_keeps_all_of_a_name_but_the_extension_of_a_photo() -> None:
 def test_no_file_gets_the_name_of_a_folder() -> None:
     names = UniqueNames()
     wanted = ["2024.png", "2024.PNG/a.png", "2024.png/b.png", "x/y.png", "X", "x"]
-    made = [names.take(name) for name in wanted]
+    made = [names.allocate(name) for name in wanted]
     assert made == ["2024.png", "2024 (2).PNG/a.png", "2024 (2).png/b.png", "x/y.png", "X (2)", "x (3)"]
 
 
 @given(st.lists(st.lists(st.sampled_from(["a", "A", "a (2)", "ß", "SS"]), min_size=1, max_size=3).map("/".join)))
 def test_unique_names_can_all_be_unpacked_side_by_side(wanted: list[str]) -> None:
     names = UniqueNames("failures.json")
-    files = [folded(names.take(name)) for name in wanted]
+    files = [folded(names.allocate(name)) for name in wanted]
     assert len(set(files)) == len(files)
     assert not any(file.startswith(f"{other}/") for file in files for other in files)
 
@@ -157,7 +157,7 @@ def test_a_name_is_unique_by_the_first_free_number(seed: int) -> None:
         name = stem + rng.choice([".png", ".PNG", "", ".json"])
         numbered = (with_number(name, number) for number in range(1, 300))
         free = next(one for one in numbered if one.casefold() not in taken)
-        assert names.take(name) == free
+        assert names.allocate(name) == free
         taken.add(free.casefold())
 
 
@@ -171,5 +171,5 @@ def test_many_equal_names_are_made_unique_without_trying_a_number_twice(monkeypa
     monkeypatch.setattr(shared.photos.filenames, "with_number", noted)
     names = UniqueNames()
     for _ in range(5000):
-        names.take("a")
+        names.allocate("a")
     assert tried == list(range(1, 5001))

@@ -256,7 +256,7 @@ class TestLies:
 
 
 class TestLimits:
-    """What the archives of one request may hold together."""
+    """Limits on the archives of one request together."""
 
     def test_entries_count_for_all_archives_of_a_request(
         self, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
