@@ -6,11 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from shared.conversion import PROGRESS_AT, Stage
-from shared.errors import (
-    CanceledError,
-    DamagedPhotoError,
-    UnavailableError,
-)
+from shared.errors import CanceledError, DamagedPhotoError, UnavailableError
 from shared.jobs.attempts import OUTAGE_RETRY_S
 from shared.jobs.record import Lane, State, new_id
 from shared.services import Services

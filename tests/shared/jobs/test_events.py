@@ -3,9 +3,7 @@
 import threading
 
 from shared.conversion import Stage
-from shared.errors import (
-    DamagedPhotoError,
-)
+from shared.errors import DamagedPhotoError
 from shared.jobs.record import State, error_info
 from shared.services import Services
 from tests.submitting import RESULT, claimed, submit

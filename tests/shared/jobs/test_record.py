@@ -6,10 +6,7 @@ import pytest
 from redis import Redis
 from structlog.testing import capture_logs
 
-from shared.errors import (
-    NewerRecordError,
-    UnknownJobError,
-)
+from shared.errors import NewerRecordError, UnknownJobError
 from shared.jobs.record import Job, Lane, State, new_id
 from shared.record_codec import RECORD_VERSION
 from shared.redis_keys import EXPIRY

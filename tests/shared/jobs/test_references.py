@@ -1,8 +1,6 @@
 """The photo of a job is kept until it has a picture, or for a retry."""
 
-from shared.errors import (
-    DamagedPhotoError,
-)
+from shared.errors import DamagedPhotoError
 from shared.services import Services
 from tests.submitting import RESULT, claimed
 

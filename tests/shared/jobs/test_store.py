@@ -4,10 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from shared.errors import (
-    DamagedPhotoError,
-    InvalidValueError,
-)
+from shared.errors import DamagedPhotoError, InvalidValueError
 from shared.jobs.events import STREAM_GRACE_S
 from shared.jobs.record import RECORD_GRACE_S, State
 from shared.services import Services

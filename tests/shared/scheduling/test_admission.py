@@ -5,9 +5,7 @@ from unittest.mock import Mock
 import pytest
 from flask.testing import FlaskClient
 
-from shared.errors import (
-    QueueFullError,
-)
+from shared.errors import QueueFullError
 from shared.jobs.record import State
 from shared.scheduling import admission
 from shared.services import Services, connect

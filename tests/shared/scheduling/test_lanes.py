@@ -1,8 +1,6 @@
 """The totals of a lane are those of its unfinished jobs."""
 
-from shared.errors import (
-    DamagedPhotoError,
-)
+from shared.errors import DamagedPhotoError
 from shared.jobs.record import Lane
 from shared.services import Services
 from shared.usecases.jobs import erase

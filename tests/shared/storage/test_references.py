@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import (
-    UnavailableError,
-)
+from shared.errors import UnavailableError
 from shared.services import Services
 from shared.storage.disk import DiskStore
 from shared.storage.references import LOCK_S, Reference, References
@@ -47,6 +45,26 @@ def test_a_delete_has_all_the_time_of_its_lock(services: Services, tmp_path: Pat
         break_off(own, late, lambda: services.redis.pexpire(lock, 1000))  # as if the upload had taken most of it
     (left_ms,) = left
     assert 1000 < left_ms <= 1000 * LOCK_S
+
+
+def test_an_object_without_references_is_not_deleted_once_its_lock_is_lost(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, exists = submit(services).photo_key, services.redis.exists
+    services.redis.flushall()
+
+    def exists_and_pauses(name: str) -> object:
+        found = exists(name)
+        services.redis.delete(f"sakuga:lock:{key}")  # as if it had expired
+        return found
+
+    with monkeypatch.context() as paused:
+        paused.setattr(services.redis, "exists", exists_and_pauses)
+        with pytest.raises(UnavailableError, match="lock"):
+            list(services.references.delete_orphans(older_than_s=-60))
+    assert services.store.head(key) is not None
+    assert list(services.references.delete_orphans(older_than_s=-60)) == [1]
+    assert services.store.head(key) is None
 
 
 def test_objects_whose_references_expire_during_an_outage_are_deleted_later(services: Services, tmp_path: Path) -> None:

@@ -2,9 +2,7 @@
 
 import pytest
 
-from shared.errors import (
-    UnknownJobError,
-)
+from shared.errors import UnknownJobError
 from shared.services import Services
 from shared.usecases.jobs import erase
 from tests.submitting import RESULT, claimed, submit

@@ -9,9 +9,7 @@ from dataclasses import replace
 import pytest
 from flask.testing import FlaskClient
 
-from shared.errors import (
-    UnavailableError,
-)
+from shared.errors import UnavailableError
 from shared.jobs.record import Lane
 from shared.redis_keys import LEASES, lane_sent
 from shared.scheduling.broker import Queue, celery_app

@@ -6,11 +6,7 @@ from io import BytesIO
 
 import pytest
 
-from shared.errors import (
-    DamagedPhotoError,
-    IdempotencyKeyReusedError,
-    UnknownStyleError,
-)
+from shared.errors import DamagedPhotoError, IdempotencyKeyReusedError, UnknownStyleError
 from shared.jobs.record import Job, Lane, State
 from shared.jobs.store import Idempotency, Jobs
 from shared.redis_keys import REFERENCES
