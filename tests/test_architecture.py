@@ -125,6 +125,14 @@ def test_the_parts_of_shared_import_only_what_is_below_them() -> None:
     assert upwards == set()
 
 
+def packages_in(folder: Path) -> set[str]:
+    return {file.parent.name for file in folder.glob("*/__init__.py")}
+
+
+def test_the_tests_of_shared_are_in_the_same_packages() -> None:
+    assert packages_in(ROOT / "tests" / "shared") == packages_in(ROOT / "shared")
+
+
 def test_the_modules_of_shared_have_no_circular_imports() -> None:
     TopologicalSorter(imports_within_shared()).prepare()  # raises CycleError
 
