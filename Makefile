@@ -18,7 +18,7 @@ install: $(VENV)/.$(EXTRA) ## install everything, start nothing (EXTRA=worker, t
 up: $(VENV)/.worker ## run Sakuga on this machine: queue, workers, page (SAKUGA_PORT=8000, UP=--lan)
 	@exec $(VENV)/bin/sakuga up $(UP)
 
-test: check test-page ## everything CI runs: lint, types, tests, coverage (TESTS=pytest options, WORKERS=processes)
+test: check test-page ## lint, types, all tests, coverage (TESTS=pytest options, WORKERS=processes)
 	$(PYTEST) -m alone $(TESTS) $(OR_NONE)
 	$(PYTEST) --numprocesses $(WORKERS) --dist loadgroup -m "not alone" $(COVERAGE) $(TESTS) $(OR_NONE)
 

@@ -1,4 +1,4 @@
-"""Downloading a file, from where an earlier attempt has come to. What arrives is for the caller to verify."""
+"""Downloading a file, resumed where an earlier attempt ended. The caller must verify the content."""
 
 import fcntl
 from collections.abc import Callable, Iterator

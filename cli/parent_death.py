@@ -1,6 +1,6 @@
 """Run a command that ends when its parent does. `cli.supervisor` starts it as a script, which imports nothing of ours.
 
-Between fork and exec (`preexec_fn`) the same few lines could hang for ever: a lock that another thread of the parent
+Between fork and exec (`preexec_fn`) the same few lines could hang forever: a lock that another thread of the parent
 held when it forked, of the allocator or the dynamic linker, is never released in the child.
 """
 

@@ -136,14 +136,14 @@ class Process:
 
     def outcome(self) -> Outcome:
         try:
-            told: Outcome | SakugaError = self.connection.recv()
+            answer: Outcome | SakugaError = self.connection.recv()
         except (EOFError, OSError):
             self.stop()
             return LOST
         self._has_begun = True
-        if isinstance(told, SakugaError):
-            raise told
-        return told
+        if isinstance(answer, SakugaError):
+            raise answer
+        return answer
 
     def stop(self) -> None:
         """Let it finish its current photo, unless it is still starting."""

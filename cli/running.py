@@ -87,5 +87,5 @@ def _read(lock: BinaryIO) -> Running:
     lock.seek(0)
     try:
         return Running.model_validate_json(lock.read())
-    except ValidationError:  # it has not told yet, or an earlier version wrote it
+    except ValidationError:  # it is not written yet, or an earlier version wrote it
         return Running()

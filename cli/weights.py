@@ -40,7 +40,7 @@ _CALIBRATED_AT = 512  # pixels of a photo's longest side, where a style draws at
 
 
 @dataclass(frozen=True, slots=True)
-class Naming:
+class Metadata:
     """The operator's description of the weights."""
 
     name: str
@@ -60,14 +60,14 @@ def get_style(entry: Published, source: Path | str, settings: Settings, show: Sh
         WeightsError: they are not the published ones, whatever they are.
     """
     _check_name(entry.name, imported_weights(settings.data_dir), replace=replace)  # first: downloading takes a while
-    naming = Naming(
+    metadata = Metadata(
         entry.name, entry.title, Upsample(entry.upsample), entry.licence, entry.description, entry.provenance
     )
     if isinstance(source, Path):
         require_published(source, entry)
-        return import_style(source, settings.data_dir, naming, replace=replace)
+        return import_style(source, settings.data_dir, metadata, replace=replace)
     file = _downloaded(entry, source, settings.cache_dir / "downloads", show)
-    style = import_style(file, settings.data_dir, naming, replace=replace)
+    style = import_style(file, settings.data_dir, metadata, replace=replace)
     file.unlink()
     return style
 
@@ -91,7 +91,7 @@ def _downloaded(entry: Published, url: str, folder: Path, show: Show) -> Path:
     return file
 
 
-def import_style(file: Path, data_dir: Path, naming: Naming, *, replace: bool) -> Style:
+def import_style(file: Path, data_dir: Path, metadata: Metadata, *, replace: bool) -> Style:
     """Check a weights file, keep its tensors as safetensors and enter it into the operator's manifest.
 
     A running service never meets half of it: the file has a name of its own, and the manifest changes in one step.
@@ -101,9 +101,9 @@ def import_style(file: Path, data_dir: Path, naming: Naming, *, replace: bool) -
         WeightsError: the file is damaged, of another architecture, or gives no picture.
     """
     folder = imported_weights(data_dir)
-    _check_name(naming.name, folder, replace=replace)
+    _check_name(metadata.name, folder, replace=replace)
     tensors = read_tensors(file)
-    size, upsample = recognise(tensors), naming.upsample or recorded_upsample(file)
+    size, upsample = recognise(tensors), metadata.upsample or recorded_upsample(file)
     if upsample is None:
         raise InvalidValueError(f"{file.name} does not tell how the weights upsample; use --upsample.")
     generator = new_generator(size, upsample)
@@ -112,22 +112,22 @@ def import_style(file: Path, data_dir: Path, naming: Naming, *, replace: bool) -
     content = as_safetensors(generator.state_dict())
     digest = hashlib.sha256(content).hexdigest()
     style = Style(
-        name=naming.name,
-        title=naming.title,
+        name=metadata.name,
+        title=metadata.title,
         size=size,
-        file=f"{naming.name}-{digest[:12]}.safetensors",
+        file=f"{metadata.name}-{digest[:12]}.safetensors",
         sha256=digest,
         upsample=upsample.value,
-        licence=naming.licence,
-        description=naming.description,
-        provenance=naming.provenance or f"imported from {file.name} (SHA-256 {file_sha256(file)[:12]}…)",
+        licence=metadata.licence,
+        description=metadata.description,
+        provenance=metadata.provenance or f"imported from {file.name} (SHA-256 {file_sha256(file)[:12]}…)",
         folder=folder,
     )
-    _enter(style, content, replace=replace)
+    _register(style, content, replace=replace)
     return style
 
 
-def _enter(style: Style, content: bytes, *, replace: bool) -> None:
+def _register(style: Style, content: bytes, *, replace: bool) -> None:
     style.folder.mkdir(parents=True, exist_ok=True)
     with _changing(style.folder) as styles:
         _check_name(style.name, style.folder, replace=replace)  # again: another process may have been faster

@@ -17,7 +17,7 @@ _DECODING_MS = {"JPEG": 12, "MPO": 12, "BMP": 10, "PPM": 10, "JPEG2000": 120}
 _DECODING_MS_OTHERWISE = 40
 _DECODING_MS_IN_PYTHON = {"qoi": 1500, "dds_rgb": 1300, "bmp_rle": 340, "ppm": 1300, "ppm_plain": 1100}  # by decoder
 _DECODING_MS_PER_PASS = 2.5  # after the first: a progressive JPEG of a phone takes thrice as long as another
-LEAST_DECODING_LIMIT_S = 5.0  # to resize a small photo and convert its colours, too
+MIN_DECODING_LIMIT_S = 5.0  # to resize a small photo and convert its colours, too
 FINISHING_MS = 40  # likewise per megapixel of the picture, to enlarge a drawing and to write it as JPEG
 _DRAWING_MS = 800  # per megapixel of the picture, in a light style; not measured anew, so that quotas stay as they are
 PREVIEW_SIDE = 256  # pixels of the longest side of a preview
@@ -46,7 +46,7 @@ PROGRESS_AT = {
 
 
 class Faces(StrEnum):
-    """Whether faces are drawn at a size that suits them; otherwise a photo is drawn as if it had none."""
+    """The choice whether faces are drawn at a size that suits them, or as if the photo had none."""
 
     AUTO = "auto"  # where the style can
     OFF = "off"
@@ -98,7 +98,7 @@ def decoding_ms(header: Header) -> int:
 
 def decoding_limit_s(header: Header) -> float:
     """Return more seconds of processor time than decoding takes on any machine: a photo that needs more is a trap."""
-    return LEAST_DECODING_LIMIT_S + 10 * decoding_ms(header) / 1000
+    return MIN_DECODING_LIMIT_S + 10 * decoding_ms(header) / 1000
 
 
 def cost_pixels(header: Header, max_side: int, *, pictures: int = 1) -> int:

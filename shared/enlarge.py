@@ -1,7 +1,7 @@
 """A drawing brought to the size of the picture, with the photo as the guide: as crisp there as where it was drawn.
 
 Nothing of a style is decided here. Where two regions of the small drawing meet, a large pixel is of the one, of the
-other, or on the line between their colours. Where on that line it lies is told by the drawing, steepened, and by what
+other, or on the line between their colours. Where on that line it lies follows from the drawing, steepened, and by what
 the large photo shows there and the small one did not, as far as the drawing follows the photo. No channel leaves what
 it had in the sixteen small pixels around: there are no halos, and what is flat stays flat to the bit.
 """
@@ -22,7 +22,7 @@ _STEEPEST: Final = 4.0  # reached where the picture is two and a half times as l
 _SHADING, _EDGE = np.float32(10), np.float32(40)  # levels around a pixel: steepened, shading would become a grid
 _ROUNDING: Final = 0.9  # of single-pixel corners and ripples, before they are steepened; reached at twice the size
 _WINDOW: Final = 5  # pixels each way, in which it is seen how the drawing follows the photo
-_REACH: Final = _WINDOW // 2 + 1  # pixels of the drawing, each way, that what is told of one depends on
+_REACH: Final = _WINDOW // 2 + 1  # pixels of the drawing, each way, that the place of one depends on
 _NOISE: Final = 100.0  # levels squared; what varies less, in the photo or the drawing, is grain
 _GRAIN: Final = 3  # levels of the photo's detail that are left out
 _STEEPEST_SLOPE: Final = 1.5  # of the drawing over the photo

@@ -141,7 +141,7 @@ class NotAPhotoError(SakugaError):
 
 
 class UnreadPhotoError(NotAPhotoError):
-    """A picture, but of a kind that is not read: whoever sends it among others should hear of it."""
+    """A picture, but of a kind that is not read, which whoever sends it among others should know."""
 
 
 class DamagedPhotoError(SakugaError):

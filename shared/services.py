@@ -1,6 +1,7 @@
 """The composition root: builds all parts; everything else receives the parts it needs."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from redis import Redis
 
@@ -73,39 +74,31 @@ class Services:
         return self.styles.full_name(self.settings.style)
 
 
+class Observers(NamedTuple):
+    """The observers of jobs, in the order in which they are called."""
+
+    lanes: Lanes
+    recount: Recount
+    leases: Leases
+    resend_locks: ResendLocks
+    cached_results: CachedResults
+    references: JobReferences
+    totals: Totals
+    quarantine: Quarantine
+    album_counts: AlbumCounts
+    room: Room
+    events: Events
+
+
 def connect(settings: Settings, *, wait_s: float = WAIT_S) -> Services:
     """Put the services together; Redis and the store are reached when first used.
 
     Requests wait up to `wait_s` for a locked photo.
     """
-    redis = redis_client(settings)
-    api_keys = ApiKeys(settings.api_keys)
-    store = open_store(settings)
+    redis, store, api_keys = redis_client(settings), open_store(settings), ApiKeys(settings.api_keys)
     clock = Clock(redis)
-    workers, lanes = Workers(redis, clock), Lanes(redis, clock)
-    leases = Leases(redis, timeout_s=settings.visibility_timeout_s)
-    resend_locks, cached_results, totals = ResendLocks(redis), CachedResults(redis), Totals(redis)
-    room = Room(redis, clock, ttl_s=settings.ttl_s)
-    quarantine, events = Quarantine(redis), Events(redis)
-    jobs = Jobs(
-        redis,
-        clock,
-        (
-            lanes,
-            Recount(),
-            leases,
-            resend_locks,
-            cached_results,
-            JobReferences(),
-            totals,
-            quarantine,
-            AlbumCounts(clock),
-            room,
-            events,
-        ),
-        ticket=lanes.ticket,
-        quarantine_ttl_s=settings.quarantine_ttl_s,
-    )
+    workers, observers = Workers(redis, clock), _observers(settings, redis, clock)
+    jobs = Jobs(redis, clock, observers, ticket=observers.lanes.ticket, quarantine_ttl_s=settings.quarantine_ttl_s)
     return Services(
         settings=settings,
         api_keys=api_keys,
@@ -115,27 +108,45 @@ def connect(settings: Settings, *, wait_s: float = WAIT_S) -> Services:
         store=store,
         styles=installed_styles(settings.data_dir),
         workers=workers,
-        lanes=lanes,
-        room=room,
-        admission=Admission(redis, lanes, workers, room, max_queued_megapixels=settings.max_queued_megapixels),
+        lanes=observers.lanes,
+        room=observers.room,
+        admission=Admission(
+            redis, observers.lanes, workers, observers.room, max_queued_megapixels=settings.max_queued_megapixels
+        ),
         estimates=Estimates(redis, clock),
-        leases=leases,
-        resend_locks=resend_locks,
+        leases=observers.leases,
+        resend_locks=observers.resend_locks,
         jobs=jobs,
         attempts=Attempts(
             jobs,
-            is_leased=leases.is_held,
+            is_leased=observers.leases.is_held,
             max_attempts=settings.max_attempts,
             quarantine_ttl_s=settings.quarantine_ttl_s,
         ),
-        events=events,
-        quarantine=quarantine,
-        totals=totals,
-        cached_results=cached_results,
-        albums=Albums(redis, clock, jobs, room, max_photos=settings.max_album_photos, wait_s=wait_s),
+        events=observers.events,
+        quarantine=observers.quarantine,
+        totals=observers.totals,
+        cached_results=observers.cached_results,
+        albums=Albums(redis, clock, jobs, observers.room, max_photos=settings.max_album_photos, wait_s=wait_s),
         walks=Walks(redis, clock),
         webhooks=Webhooks(redis, clock, private_hosts=frozenset(settings.webhook_hosts.replace(",", " ").split())),
         references=References(redis, clock, store, wait_s=wait_s),
         queue=Queue(celery_app(settings), redis),
         limits=Limits(settings.max_upload_bytes, settings.max_megapixels),
+    )
+
+
+def _observers(settings: Settings, redis: Redis, clock: Clock) -> Observers:
+    return Observers(
+        lanes=Lanes(redis, clock),
+        recount=Recount(),
+        leases=Leases(redis, timeout_s=settings.visibility_timeout_s),
+        resend_locks=ResendLocks(redis),
+        cached_results=CachedResults(redis),
+        references=JobReferences(),
+        totals=Totals(redis),
+        quarantine=Quarantine(redis),
+        album_counts=AlbumCounts(clock),
+        room=Room(redis, clock, ttl_s=settings.ttl_s),
+        events=Events(redis),
     )

@@ -17,11 +17,11 @@ from shared.photos.decoding import Rgb
 DRAWN_FACES: Final = (112, 220)  # pixels from forehead to chin, at which each of many faces is drawn apart, and of few
 AROUND: Final = 2  # heights of a face to the side of the square that is drawn with it: hair and shoulders
 PHOTO_SCALE: Final = 2  # times the size at which a photo is drawn, up to which its pixels are kept for its faces
-MOST_FACES: Final = 32  # the largest of a photo; each of many costs a fifth of what a photo without faces does
+MAX_FACES: Final = 32  # the largest of a photo; each of many costs a fifth of what a photo without faces does
 _PIXELS: Final = 2 * (AROUND * DRAWN_FACES[1]) ** 2  # that few faces take together: two are drawn as large as one
 _MAX_ENLARGED: Final = 3  # times, of the photo's pixels; with more, eyes are made up
-_LEAST_GAIN: Final = 1.3  # times as large as it is drawn otherwise; with less, nothing looks better
-_LEAST_FACE: Final = 12  # pixels, in the photo and in the picture; nobody sees the eyes of a smaller one
+_MIN_GAIN: Final = 1.3  # times as large as it is drawn otherwise; with less, nothing looks better
+_MIN_FACE: Final = 12  # pixels, in the photo and in the picture; nobody sees the eyes of a smaller one
 _ROWS_AT_ONCE: Final = 64  # of a face put back: as floats, a large picture's would take as much memory as the picture
 _SOLID: Final = 0.6  # of the way from the middle of a face to the side of its square: only beyond is the border soft
 
@@ -105,7 +105,7 @@ def lack_pixels(faces: Collection[Face], photo_side: int, drawn_side: int) -> bo
 
 def parts(faces: Iterable[Face], picture_size: tuple[int, int], sides: Sides) -> list[Part]:
     """Return the parts of a picture with the largest faces, from the largest to the smallest."""
-    largest = sorted(faces, key=lambda face: -face.height)[:MOST_FACES]
+    largest = sorted(faces, key=lambda face: -face.height)[:MAX_FACES]
     height = _drawn_height(largest, sides.drawing)
     return [_part(face, picture_size, sides, height) for face in largest]
 
@@ -119,7 +119,7 @@ def _drawn_height(faces: Collection[Face], drawn_side: int) -> float:
 
 def _gains(face: Face, height: float, drawn_side: int) -> bool:
     """Tell whether a face looks better if it is drawn at a height in pixels."""
-    return height >= _LEAST_GAIN * face.height * drawn_side
+    return height >= _MIN_GAIN * face.height * drawn_side
 
 
 def _part(face: Face, picture_size: tuple[int, int], sides: Sides, drawn_height: float) -> Part:
@@ -137,7 +137,7 @@ def _part(face: Face, picture_size: tuple[int, int], sides: Sides, drawn_height:
 
 def _height_apart(face: Face, sides: Sides, drawn_height: float) -> float | None:
     """The pixels at which a face is drawn apart; None where that would look no better."""
-    if face.height * min(sides.photo, sides.picture) < _LEAST_FACE:
+    if face.height * min(sides.photo, sides.picture) < _MIN_FACE:
         return None
     height = min(drawn_height, _MAX_ENLARGED * face.height * sides.photo)
     return height if _gains(face, height, sides.drawing) else None
@@ -163,7 +163,7 @@ def put_back(picture: Rgb, drawn: Iterable[tuple[Part, Rgb]], all_parts: Sequenc
 
 
 def _own_share(part: Part, all_parts: Sequence[Part], unit: int) -> Shares:
-    """How much of each pixel in a part is its own face's, and not another one's: the nearer one has nearly all."""
+    """Return the share of each pixel in a part that is its own face's: of two faces, the nearer one has nearly all."""
     own = _claim(part.face, part, unit)
     everybodys = np.full_like(own, 1e-6)
     for other in all_parts:
@@ -177,7 +177,7 @@ def _claim(face: Face, part: Part, unit: int) -> Shares:
 
 
 def _distances(face: Face, part: Part, unit: int) -> Shares:
-    """How far each pixel in a part is from the middle of a face, where 1 is the side of that one's own square."""
+    """Return the distance of each pixel in a part from the middle of a face, in sides of that face's square."""
     radius = AROUND / 2 * face.height * unit
     across, down = (
         (np.arange(start, start + length, dtype=np.float32) + np.float32(0.5 - middle * unit)) / np.float32(radius)

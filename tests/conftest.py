@@ -409,7 +409,7 @@ class RunningService:
 
     def start(self) -> None:
         settings = {"SAKUGA_DATA_DIR": str(self.data_dir), "SAKUGA_PORT": str(self.port)}
-        settings |= {"SAKUGA_JOB_TIME_LIMIT_S": "3600"}  # what is held stays in hand however slow a test is
+        settings |= {"SAKUGA_JOB_TIME_LIMIT_S": "3600"}  # what is held keeps running however slow a test is
         hook = self.data_dir / "hook"
         hook.mkdir(parents=True, exist_ok=True)
         (hook / "sitecustomize.py").write_text(HOLD)
@@ -441,10 +441,10 @@ class RunningService:
             photos = [held_photo() for _ in self._forks()]
             jobs = [client.post("jobs", files={"photo": photo}).json()["links"]["self"] for photo in photos]
 
-            def are_in_hand() -> bool:
+            def are_held() -> bool:
                 return all(client.get(f"{self.url}{job}").json()["state"] == "running" for job in jobs)
 
-            wait_until(are_in_hand, "every process has a photo in hand", limit_s=120)
+            wait_until(are_held, "every process holds a photo", limit_s=120)
             try:
                 yield
                 for job in jobs:
@@ -459,7 +459,7 @@ class RunningService:
         return [child for child in children if command_of(child)[1:] == ["-m", name]]
 
     def _forks(self) -> list[psutil.Process]:
-        """The processes that convert photos, whether or not they have been heard of lately: all of them take photos."""
+        """The processes that convert photos, including those without a recent heartbeat: all of them take photos."""
         (node,) = self.parts("worker")
         return copies_of(node)
 

@@ -33,6 +33,7 @@ LAYERS = (
     "services", "usecases",
 )  # fmt: skip
 LONGEST_MODULE = 300  # lines, in `shared/`, `web/` and `cli/`
+LONGEST_FUNCTION = 50  # lines
 ENGINES = {"torch", "openvino", "onnxruntime"}
 CODECS = {"numpy", "pillow_heif", "PIL._avif", "PIL._webp"}  # and packages that only code handling pixels needs
 # Reports the side effects of importing modules under a folder: `python -c WATCH FOLDER MODULE …`. Those of libraries
@@ -125,6 +126,14 @@ def test_the_parts_of_shared_import_only_what_is_below_them() -> None:
     assert upwards == set()
 
 
+def packages_in(folder: Path) -> set[str]:
+    return {file.parent.name for file in folder.glob("*/__init__.py")}
+
+
+def test_the_tests_of_shared_are_in_the_same_packages() -> None:
+    assert packages_in(ROOT / "tests" / "shared") == packages_in(ROOT / "shared")
+
+
 def test_the_modules_of_shared_have_no_circular_imports() -> None:
     TopologicalSorter(imports_within_shared()).prepare()  # raises CycleError
 
@@ -151,6 +160,18 @@ def test_modules_can_be_read_in_one_go() -> None:
     files = (file for part in ("shared", "web", "cli") for file in modules_of(part))
     lengths = {str(file.relative_to(ROOT)): len(file.read_text("utf-8").splitlines()) for file in files}
     assert {file: length for file, length in lengths.items() if length > LONGEST_MODULE} == {}
+
+
+def test_functions_can_be_seen_at_once() -> None:
+    files = [file for part in ("shared", "web", "cli", "worker") for file in modules_of(part)]
+    trees = {file: ast.parse(file.read_text("utf-8")) for file in files}
+    lengths = {
+        f"{file.relative_to(ROOT)}: {node.name}": (node.end_lineno or 0) - node.lineno + 1
+        for file, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    assert {name: length for name, length in lengths.items() if length > LONGEST_FUNCTION} == {}
 
 
 def test_every_part_of_the_design_is_there() -> None:

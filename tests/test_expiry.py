@@ -47,8 +47,9 @@ from shared.usecases.jobs import erase, retry
 from shared.usecases.maintenance import Reconciliation, expire_due
 from shared.usecases.recovery import resend_lost
 from shared.usecases.walking import Walking
+from tests.albums import body, put, upload
+from tests.answers import ALBUMS
 from tests.conftest import ROOT, ToyEngine, expire_lease, photo_bytes
-from tests.shared.albums.test_albums import ALBUMS, body, put, upload
 from tests.shared.webhooks.test_webhooks import Receiver, receiver  # noqa: F401  a fixture
 from web.app import create_app
 from worker import tasks
@@ -80,7 +81,7 @@ INDEXES = {
     **{keys.outstanding: "its last job ends" for keys in FLOWS_OF.values()},
     ALBUMS_ENDED: "somebody has looked whether it has ended",
     WALKS: "every photo of the album has been looked at, or the opposite is asked for",
-    WEBHOOKS_DUE: "the message was heard, or is given up",
+    WEBHOOKS_DUE: "the message was delivered, or is given up",
     RESERVATIONS: "the photo is admitted or refused, or a reconciliation ends it",
 }
 
@@ -157,11 +158,11 @@ class Place:
         services = self.services
         for step in (resend_lost, dispatch, notify_finished, expire_due):
             step(services)
-        self.reconciliation.beat()
+        self.reconciliation.advance()
         while self.reconciliation.is_under_way:
             self.watch.look()
-            self.reconciliation.beat()
-        Walking(services).beat()
+            self.reconciliation.advance()
+        Walking(services).advance()
         services.references.release_expired()
         services.webhooks.send_due()
 
@@ -178,7 +179,7 @@ class Place:
 
 @pytest.fixture
 def place(guarded: Services, key_file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    monkeypatch.setattr(maintenance, "STEPS_PER_BEAT", 1)
+    monkeypatch.setattr(maintenance, "STEPS_AT_ONCE", 1)
     monkeypatch.setattr(walks, "PAGE", 4)  # fewer photos than any album has
     settings = guarded.settings.model_copy(update={"webhook_hosts": "localhost"})
     services = connect(settings)
@@ -331,7 +332,7 @@ def test_every_key_expires_or_is_removed(
     advance_clock: Callable[[float], None],
 ) -> None:
     live(place, receiver)
-    assert receiver.heard
+    assert receiver.received
     assert [
         start for start in key_prefixes_in_the_code() if not any(key.startswith(start) for key in place.watch.seen)
     ] == []

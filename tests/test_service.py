@@ -74,7 +74,7 @@ def look(service: RunningService, job: dict[str, Any]) -> dict[str, Any]:
     return dict(httpx.get(service.url + job["links"]["self"], timeout=30).json())
 
 
-def held_in_hand(service: RunningService) -> dict[str, Any]:
+def held_job(service: RunningService) -> dict[str, Any]:
     """Return a running job that does not finish before it is released."""
     service.hold()
     job = submit(service, held_photo())
@@ -186,7 +186,7 @@ def test_the_first_photo_finds_a_warm_engine(own_service: RunningService) -> Non
 
 
 def test_a_photo_survives_the_death_of_the_worker_process_that_converts_it(own_service: RunningService) -> None:
-    job = held_in_hand(own_service)
+    job = held_job(own_service)
     victims = worker_children(own_service)
     assert victims
     for victim in victims:
@@ -198,13 +198,13 @@ def test_a_photo_survives_the_death_of_the_worker_process_that_converts_it(own_s
 
 def test_waiting_jobs_and_pictures_survive_a_restart(own_service: RunningService) -> None:
     first = finished(own_service, submit(own_service, photo_bytes()))
-    in_hand = held_in_hand(own_service)
+    held = held_job(own_service)
     waiting = [submit(own_service, photo_bytes(seed=seed)) for seed in range(1, 6)]
     own_service.stop()
     own_service.start()
     assert httpx.get(own_service.url + first["links"]["result"]).status_code == 200
-    assert look(own_service, in_hand)["state"] == "succeeded"  # which had finished before the stop
-    for job in (in_hand, *waiting):
+    assert look(own_service, held)["state"] == "succeeded"  # which had finished before the stop
+    for job in (held, *waiting):
         done = finished(own_service, job, limit_s=60)
         assert (done["state"], done["attempts"]) == ("succeeded", 1)
 
@@ -325,7 +325,7 @@ def test_a_process_that_hangs_is_killed_and_its_job_ends_with_advice(tmp_path: P
     service = RunningService(tmp_path, environment=SHORT_OF_TIME)
     service.start()
     try:
-        job = held_in_hand(service)
+        job = held_job(service)
         (child,) = worker_children(service)
         child.suspend()  # a stopped process does not notice the soft time limit
         hung = finished(service, job)
@@ -340,7 +340,7 @@ def test_a_conversion_that_takes_too_long_ends_with_advice_and_the_next_one_runs
     service = RunningService(tmp_path, environment=SHORT_OF_TIME)
     service.start()
     try:
-        slow = finished(service, held_in_hand(service))
+        slow = finished(service, held_job(service))
         assert (slow["state"], slow["error"]["code"]) == ("failed", "timed_out")
         assert finished(service, submit(service, photo_bytes((32, 32))))["state"] == "succeeded"
     finally:

@@ -29,7 +29,7 @@ class AlbumOptions(JobOptions):
 
 
 class RedrawOptions(BaseModel):
-    """How an album is drawn again."""
+    """The options for drawing an album again."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -71,29 +71,18 @@ def create_app(
     app.config["MAX_FORM_PARTS"] = MAX_FORM_PARTS
     app.extensions["sakuga"] = services
     app.extensions["sakuga-slots"] = SlotPool(WEB_THREADS // 2, is_serving)
-    threads = SlotPool(WEB_THREADS)
-    rates = app.extensions["sakuga-rates"] = Rates(services)
+    app.extensions["sakuga-rates"] = Rates(services)
     app.extensions["sakuga-store-check"] = Check(services.store.check)
     app.extensions["sakuga-queue-check"] = queue_check(services.settings)
     app.extensions["sakuga-writes-check"] = queue_check(services.settings, writes=True)
     app.extensions["sakuga-metrics"] = metrics.install(app, services)
     for blueprint in (jobs.blueprint, previews.blueprint, albums.blueprint, system.blueprint, page.blueprint):
         app.register_blueprint(blueprint)
-    app.before_request(_refusing_foreign_names(services.settings))
-    app.before_request(_refuse_cross_site)
-    app.before_request(require_queue)
-    app.before_request(identify)
-    app.before_request(lambda: _take_thread(threads))
-    app.teardown_request(lambda _: _return_thread(threads))
-    app.before_request(rates.count)
-    app.before_request(require_access)
+    _add_hooks(app, services)
     app.register_error_handler(SakugaError, _problem)
     if malformed:
         app.register_error_handler(malformed, _refuse_body)
     app.register_error_handler(Exception, lambda error: _answered(error, services))
-    app.after_request(add_rate_headers)
-    app.after_request(_securing(services.store.public_origin))
-    app.after_request(_explained)  # the last is the first: it answers anew
     app.extensions["sakuga-openapi"] = document(
         app,
         title="Sakuga",
@@ -103,6 +92,22 @@ def create_app(
         webhooks=WEBHOOKS,
     )
     return app
+
+
+def _add_hooks(app: Flask, services: Services) -> None:
+    """Add what happens before each request, in this order, and after it, in the reverse order."""
+    threads = SlotPool(WEB_THREADS)
+    app.before_request(_refusing_foreign_names(services.settings))
+    app.before_request(_refuse_cross_site)
+    app.before_request(require_queue)
+    app.before_request(identify)
+    app.before_request(lambda: _take_thread(threads))
+    app.teardown_request(lambda _: _return_thread(threads))
+    app.before_request(app.extensions["sakuga-rates"].count)
+    app.before_request(require_access)
+    app.after_request(add_rate_headers)
+    app.after_request(_securing(services.store.public_origin))
+    app.after_request(_explained)  # the last is the first: it answers anew
 
 
 def _refusing_foreign_names(settings: Settings) -> Callable[[], None]:

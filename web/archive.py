@@ -98,7 +98,7 @@ class _Packing:
         except MissingObjectError as error:
             self._failures[name] = {"code": error.code, "title": error.title, "detail": error.detail}
             return
-        self._zipped.add(picture, self._names.take(picture_name(name, extension)))
+        self._zipped.add(picture, self._names.allocate(picture_name(name, extension)))
         yield from self._zipped.all_files()
 
     def _read(self, key: str) -> bytes:

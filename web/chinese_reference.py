@@ -146,8 +146,8 @@ _MODELS: Final = {
     "The stages of a conversion.": "绘制的各个阶段。",
     "The states of a job.": "任务的各种状态。",
     "An operation on every photo of an album.": "对相册中每张照片进行的操作。",
-    "Whether faces are drawn at a size that suits them; otherwise a photo is drawn as if it had none.": (
-        "人脸是否按适合的大小绘制；否则按没有人脸的照片绘制。"
+    "The choice whether faces are drawn at a size that suits them, or as if the photo had none.": (
+        "选择人脸是否按适合的大小绘制，或按没有人脸的照片绘制。"
     ),
     "The reason why a job failed.": "任务失败的原因。",
 }

@@ -96,7 +96,7 @@ def _follow_album(
     render: Callable[[], str],
     render_photo: Callable[[Entry], str],
 ) -> Iterator[str]:
-    spoke = told = time.monotonic()
+    spoke = looked = time.monotonic()
     while slot.is_wanted():
         is_over = has_ended()  # asked first: what ended it is then among the events
         events = albums.events(album_id, after=last, wait_s=0 if is_over else READ_BLOCK_S)
@@ -110,6 +110,6 @@ def _follow_album(
         now = time.monotonic()
         if events:
             spoke = now
-        if (events and now - told >= QUEUE_LOOK_S) or now - spoke >= KEEP_ALIVE_S:
+        if (events and now - looked >= QUEUE_LOOK_S) or now - spoke >= KEEP_ALIVE_S:
             yield STILL_HERE + _event("progress", last, render())
-            spoke = told = now
+            spoke = looked = now

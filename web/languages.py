@@ -57,8 +57,8 @@ CHINESE: Final = {
     "Format": "格式",
     "How much of the photo is shown next to the anime picture, in percent": "对比图中照片所占的百分比",
     "Drawing starts right away.": "选好后立即开始绘制。",
-    "JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF or BMP, up to {mib} MiB and {megapixels} megapixels, or ZIP archives.": (
-        "支持 JPEG、PNG、WebP、HEIC、AVIF、TIFF、GIF 和 BMP，单张不超过 {mib} MiB、{megapixels_zh} 万像素；"
+    "JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF and more, up to {mib} MiB and {megapixels} megapixels, or ZIP archives.": (
+        "支持 JPEG、PNG、WebP、HEIC、AVIF、TIFF、GIF 等格式，单张不超过 {mib} MiB、{megapixels_zh} 万像素；"
         "也支持 ZIP 压缩包。"
     ),
     "Its photos and pictures are deleted from the service. Pictures you have saved are not affected.": (
@@ -78,8 +78,8 @@ CHINESE: Final = {
     "This photo can't be previewed here.": "无法在此预览这张照片。",
     "No styles are installed on this service yet, so nothing can be drawn.": "服务尚未安装任何风格，暂时无法绘制。",
     "Photo": "照片",
-    "Photos are deleted once their picture is done, pictures after {time}.": (
-        "图片画好后，照片随即删除；图片保留 {time}。"
+    "Photos are deleted once their picture is done, unless their album keeps them; pictures after {time}.": (
+        "图片画好后，照片随即删除，相册设为保留的除外；图片保留 {time}。"
     ),
     "Photos in this album": "相册中的照片",
     "Previous": "上一张",

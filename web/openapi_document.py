@@ -21,10 +21,10 @@ def document(
     app: Flask, *, title: str, version: str, description: str, webhooks: Mapping[str, Webhook] | None = None
 ) -> Schema:
     """Build the OpenAPI 3.1 document of every view that `operation` decorates, and of the webhooks by their events."""
-    told = webhooks or {}
+    called = webhooks or {}
     described = [(rule, found) for rule in app.url_map.iter_rules() if (found := _operation_of(app, rule))]
     models = {model for _, operation_ in described for model in _models(operation_)} | {Problem}
-    models |= {webhook.body for webhook in told.values()}
+    models |= {webhook.body for webhook in called.values()}
     _, definitions = models_json_schema(
         [(model, "serialization") for model in sorted(models, key=lambda model: model.__name__)], ref_template=_REF
     )
@@ -37,7 +37,7 @@ def document(
         "openapi": "3.1.0",
         "info": {"title": title, "version": version, "description": description, "license": _LICENCE},
         "paths": paths,
-        "webhooks": {name: {"post": _describe_webhook(name, webhook)} for name, webhook in told.items()},
+        "webhooks": {name: {"post": _describe_webhook(name, webhook)} for name, webhook in called.items()},
         "components": {"schemas": definitions["$defs"], "securitySchemes": _SECURITY_SCHEMES},
     }
 
@@ -164,8 +164,8 @@ def _answers(operation_: Operation) -> Schema:
 
 
 def _answer(status: int, answer: Content | tuple[Content, ...], sends: tuple[str, ...]) -> Schema:
-    told = " and ".join(f"{name} {_SENT[name]}" for name in sends)
-    described: Schema = {"description": _PHRASES.get(status, "OK") + (f"; {told}" if told else "")}
+    headers = " and ".join(f"{name} {_SENT[name]}" for name in sends)
+    described: Schema = {"description": _PHRASES.get(status, "OK") + (f"; {headers}" if headers else "")}
     if sends:
         described["headers"] = {name: {"schema": {"type": "string"}} for name in sends}
     if contents := _contents(answer):

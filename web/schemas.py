@@ -90,7 +90,7 @@ class PageOptions(BaseModel):
 
 
 class ResultOptions(BaseModel):
-    """How the picture is served."""
+    """The form in which the picture is served."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -217,8 +217,8 @@ def add_housekeeping(app: Celery, node: Node) -> None:
             # in threads of their own, since the store and receivers of webhooks may be slow
             store = Repeating("store", HOUSEKEEPING_S, services.references.release_expired, services.store.sweep)
             webhooks = Repeating("webhooks", LOOK_S, services.webhooks.start_due)
-            walks = Repeating("walks", WALK_S, Walking(services).beat)
-            books = Repeating("books", HOUSEKEEPING_S, Reconciliation(services).beat)
+            walks = Repeating("walks", WALK_S, Walking(services).advance)
+            books = Repeating("books", HOUSEKEEPING_S, Reconciliation(services).advance)
             self.threads = [jobs, store, webhooks, walks, books]
             for thread in self.threads:
                 thread.start()

@@ -209,7 +209,7 @@ class _SharpenAndInk(nn.Module):
     sigmas: Final = (0.9, 1.6)  # pixels, of the difference of Gaussians
     share: Final = 0.99  # of the wider one
     warmth: Final = 1.8  # times red less blue, added to the luma
-    least_ink: Final = 0.012  # of relative difference, where a line begins
+    min_ink: Final = 0.012  # of relative difference, where a line begins
     slope: Final = 28.0  # of ink over the relative difference
     darkening: Final = 0.38  # by a full line
 
@@ -227,7 +227,7 @@ class _SharpenAndInk(nn.Module):
         steep = self._steepened(picture.view(count, 3, 4, height, width))
         difference, luma = self.lines(steep.flatten(1, 2)).chunk(2, dim=1)
         lack = (difference + (1 - self.share)) / (luma + 1.4).clamp(min=0.3)
-        ink = ((lack + self.least_ink) * -self.slope).clamp(0, 1) * self.darkening
+        ink = ((lack + self.min_ink) * -self.slope).clamp(0, 1) * self.darkening
         out: Tensor = steep - ink[:, None] * (steep + 1)
         return out.flatten(1, 2)
 

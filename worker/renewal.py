@@ -39,7 +39,7 @@ class Renewal:
             RedisError: they could not be renewed.
         """
         now = time.monotonic()
-        running, waiting = _in_hand()
+        running, waiting = _held()
         running = [one for one in running if now - self._since.setdefault(one, now) < self._longest_s]
         if held := running + waiting:
             # never added anew: what is acknowledged in this moment is gone
@@ -49,7 +49,7 @@ class Renewal:
         self._leases.renew([one.id for one in running])
 
 
-def _in_hand() -> tuple[list["Request"], list["Request"]]:
+def _held() -> tuple[list["Request"], list["Request"]]:
     """Return the requests that children work on, and those that wait for a child or for their retry."""
     while True:
         try:

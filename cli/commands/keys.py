@@ -27,7 +27,7 @@ scope_option = click.option(
     help="submit: create and delete jobs and albums; read: view them; operate: metrics. Repeatable.",
 )
 expires_option = click.option(
-    "--expires-in", type=click.IntRange(1, 36_500), metavar="DAYS", help="How long the key is valid. Default: for ever."
+    "--expires-in", type=click.IntRange(1, 36_500), metavar="DAYS", help="How long the key is valid. Default: no limit."
 )
 
 

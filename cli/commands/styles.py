@@ -172,12 +172,12 @@ def import_weights(
 
     The file may be a PyTorch state_dict, TorchScript, safetensors or ONNX.
     """
-    from cli.weights import Naming, import_style
+    from cli.weights import Metadata, import_style
     from worker.generator import Upsample
 
     title = title or name.replace("-", " ").capitalize()
-    naming = Naming(name, title, Upsample(upsample) if upsample else None, licence)
-    style = import_style(file, load_settings().data_dir, naming, replace=replace)
+    metadata = Metadata(name, title, Upsample(upsample) if upsample else None, licence)
+    style = import_style(file, load_settings().data_dir, metadata, replace=replace)
     _announce(style)
     out.print("If the pictures are blurry, import it again with --replace and another --upsample.")
 

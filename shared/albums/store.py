@@ -178,8 +178,8 @@ class Albums:
             pipe.zrem(redis_keys.album_order(album_id), name)
             pipe.execute()
 
-    def forget(self, album_id: str, name: str, job_id: str) -> None:
-        """Free a name whose job was erased, unless another photo has taken its place."""
+    def remove_item(self, album_id: str, name: str, job_id: str) -> None:
+        """Free a name whose job was erased, unless another photo has it now."""
 
         def remove(pipe: "Pipeline") -> None:
             found = cast("str | None", pipe.hget(redis_keys.album_items(album_id), name))
@@ -276,7 +276,7 @@ class Albums:
     def _take(self, pipe: "Pipeline", album: Album, size: int) -> None:
         """Count memory that the album itself takes, and among its counts what is given back when it is erased."""
         pipe.hincrby(redis_keys.album_counts(album.id), ROOM, size)
-        count = self._room.take if size > 0 else self._room.release
+        count = self._room.charge if size > 0 else self._room.release
         count(pipe, album.caller, abs(size), at=album.created_at)
 
     def _read(self, album_id: str, names: list[str]) -> list[Item]:

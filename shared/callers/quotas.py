@@ -146,7 +146,7 @@ class Quotas:
         return datetime.fromtimestamp(self._clock.now(), UTC)
 
     def _refund(self, entry: _Entry) -> None:
-        with suppress(RedisError):  # the photo was refused; that is what its sender is to hear
+        with suppress(RedisError):  # the photo was refused, and that is the error to report
             self._end(entry)
 
     def _end(self, entry: _Entry, *proof: str) -> int:

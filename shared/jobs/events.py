@@ -51,7 +51,7 @@ class Events(Observer):
 
     def read(self, job_id: str, *, after: str, wait_s: float) -> Iterator[Event]:
         """Yield the events after `after`; wait up to `wait_s` for the first if there is none yet."""
-        block_ms = max(1, int(wait_s * 1000))  # 0 waits for ever
+        block_ms = max(1, int(wait_s * 1000))  # 0 would wait forever
         answer = self._redis.xread({redis_keys.job_stream(job_id): after}, block=block_ms)
         for _, entries in cast("list[tuple[str, list[tuple[str, dict[str, EventKind]]]]]", answer or []):
             for event_id, fields in entries:

@@ -100,7 +100,7 @@ class Job(BaseModel):
     pixels: int
     work_ms: int
     ticket_ms: int
-    initial_eta_s: float | None = Field(default=None, alias="promised_s")  # what the owner was told at first
+    initial_eta_s: float | None = Field(default=None, alias="promised_s")  # the first that the owner was given
     result: ResultInfo | None = None
     error: ErrorInfo | None = None
     notes: tuple[str, ...] = ()

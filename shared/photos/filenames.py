@@ -142,7 +142,7 @@ class UniqueNames:
         for name in taken:
             self._add(name)
 
-    def take(self, name: str) -> str:
+    def allocate(self, name: str) -> str:
         """Return a name or, if it is taken, the name with its first free number, and mark that as taken.
 
         Taken names stay taken, so each search starts where the last one for this name ended: no number is tried twice.

@@ -1,4 +1,4 @@
-"""What a JPEG's decoder leaves where data is missing: it says nothing, and makes blocks of an even grey."""
+"""Gaps in a JPEG: where data is missing, its decoder says nothing and makes blocks of an even grey."""
 
 import math
 from collections.abc import Iterable

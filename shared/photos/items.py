@@ -1,4 +1,4 @@
-"""Which of the pictures in a HEIF or AVIF is shown, and its properties (ISO/IEC 23008-12). No codec.
+"""The picture of a HEIF or AVIF that is shown, and its properties (ISO/IEC 23008-12). No codec.
 
 Whatever is wrong raises ValueError, ArithmeticError, EOFError or struct.error.
 """
@@ -127,7 +127,7 @@ def _places(ipma: bytes, wanted: int) -> list[int]:
 
 
 def _thumbnails(file: SeekableFile, inner: Sequence[Box], primary: bytes) -> Iterator[_Thumbnail]:
-    """What the primary item is a thumbnail of."""
+    """Return the item that the primary item is a thumbnail of."""
     for table in [box for box in inner if box.kind == b"iref"][:_MAX_ALIKE]:
         version, *_ = content_of(file, table, 4)
         width = 2 if version == 0 else 4
@@ -142,7 +142,7 @@ def _thumbnails(file: SeekableFile, inner: Sequence[Box], primary: bytes) -> Ite
 
 
 def _kind(file: SeekableFile, inner: Sequence[Box], item: int) -> bytes:
-    """Return the kind of an item; empty if it is not told as it is nowadays."""
+    """Return the kind of an item; empty if it is recorded in an older way."""
     for table in [box for box in inner if box.kind == b"iinf"][:_MAX_ALIKE]:
         version, *_ = content_of(file, table, 4)
         for box in islice(boxes(file, table.start + (6 if version == 0 else 8), table.end), _MAX_ITEMS):

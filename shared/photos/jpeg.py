@@ -47,7 +47,7 @@ _NAMES: Final = {
 _MAX_PROFILE_BYTES: Final = 4 << 20
 _LONGEST_NAME: Final = 32
 _MAX_READ_BYTES: Final = 2 << 20  # of what is before the picture; the tables of a photo take a few kB
-_LEAST_BLOCK, _LARGEST_BLOCK = 1 << 12, 1 << 20
+_MIN_BLOCK, _MAX_BLOCK = 1 << 12, 1 << 20
 # Phones and programs write 10 scans, at most. Each goes over the whole picture, however few bytes it has: thousands
 # would take minutes.
 _MAX_SCANS: Final = 100
@@ -57,7 +57,7 @@ _MAX_SCANS: Final = 100
 class Outline:
     """The structure of a JPEG. `parts` are what its decoder needs, up to the end of the picture.
 
-    Whether a picture is whole only its decoder can tell, but of any that is shorter than `least_bytes` something is
+    Whether a picture is whole only its decoder can tell, but of any that is shorter than `min_bytes` something is
     missing: its scans would need as many. `scan_ends` are the places where its scans end, `coding` is the marker of its
     frame, and `restarts` is how often a decoder must restart within a picture of one scan.
     """
@@ -68,22 +68,22 @@ class Outline:
     scans: int = 0
     scan_bytes: int = 0
     scan_ends: list[int] = field(default_factory=list)
-    least_bytes: int = 0
+    min_bytes: int = 0
     restarts: int = 0
     lacks_passes: bool = False
 
     @property
     def may_be_whole(self) -> bool:
-        return self.scans > 0 and self.scan_bytes >= self.least_bytes and not self.lacks_passes
+        return self.scans > 0 and self.scan_bytes >= self.min_bytes and not self.lacks_passes
 
     @property
     def is_checkable(self) -> bool:
-        """Whether noise behind a scan makes a difference only where some of that is missing."""
+        """True if noise behind a scan makes a difference only where some of that is missing."""
         return self.coding in _HUFFMAN or not self.has_end
 
     @property
     def shows_gaps(self) -> bool:
-        """Whether a decoder leaves evenly grey what is missing; it fills in from other scans where there are any."""
+        """True if a decoder leaves evenly grey what is missing; it fills in from other scans where there are any."""
         return self.coding in _SEQUENTIAL and self.scans == 1
 
     def with_noise(self, reader: HeaderReader) -> list[Part] | None:
@@ -126,7 +126,7 @@ def outline(reader: HeaderReader, size: int) -> Outline:
             found.parts.append((place, min(end, size)))
         if marker == _START_OF_SCAN:
             scan = _content(reader, place, end)
-            found.least_bytes, found.restarts = _least_bytes(frame, codes, scan), _least_restarts(frame, interval, scan)
+            found.min_bytes, found.restarts = _min_bytes(frame, codes, scan), _min_restarts(frame, interval, scan)
             reader.bytes_left = math.inf  # but not in any number of pieces
             _add_scans(found, reader, segments, (place, end), size)
     return found
@@ -164,14 +164,14 @@ def _segments(reader: HeaderReader, size: int) -> Iterator[tuple[int, int, int]]
 
 
 def _next_marker(reader: HeaderReader, place: int, size: int) -> int:
-    block_size = _LEAST_BLOCK
+    block_size = _MIN_BLOCK
     while place < size:
         reader.seek(place)
         block = reader.read(block_size)
         if found := _MARKER.search(block):
             return place + found.start()
         place += max(1, len(block) - 1)
-        block_size = min(2 * block_size, _LARGEST_BLOCK)
+        block_size = min(2 * block_size, _MAX_BLOCK)
     return size
 
 
@@ -224,14 +224,14 @@ def _add_scans(
 
 def _restarts(reader: HeaderReader, start: int, end: int) -> Iterator[int]:
     """The places between two at which a decoder restarts."""
-    for place in range(start, end, _LARGEST_BLOCK):
+    for place in range(start, end, _MAX_BLOCK):
         reader.seek(place)
-        for found in _RESTART.finditer(reader.read(min(_LARGEST_BLOCK + 1, end - place))):
+        for found in _RESTART.finditer(reader.read(min(_MAX_BLOCK + 1, end - place))):
             yield place + found.start()
 
 
-def _least_bytes(frame: bytes, codes: Mapping[int, int], scan: bytes) -> int:
-    """The bytes that a scan needs at the very least: in each block a code for its mean, and those to its end."""
+def _min_bytes(frame: bytes, codes: Mapping[int, int], scan: bytes) -> int:
+    """Return the bytes that a scan needs at the very least: in each block a code for its mean, and those to its end."""
     if not frame or frame[0] not in _SEQUENTIAL or frame[6] not in {1, 3}:
         return 0
     height, width = int.from_bytes(frame[2:4]), int.from_bytes(frame[4:6])
@@ -249,8 +249,8 @@ def _least_bytes(frame: bytes, codes: Mapping[int, int], scan: bytes) -> int:
     return bits // 8
 
 
-def _least_restarts(frame: bytes, interval: int, scan: bytes) -> int:
-    """How often a decoder must restart in a scan of all components: after every so many groups of blocks."""
+def _min_restarts(frame: bytes, interval: int, scan: bytes) -> int:
+    """Return how often a decoder must restart in a scan of all components: once per so many groups of blocks."""
     if not interval or not frame or frame[6] not in {1, 3}:
         return 0
     height, width = int.from_bytes(frame[2:4]), int.from_bytes(frame[4:6])

@@ -5,7 +5,7 @@ from typing import Final
 from shared.errors import NotAPhotoError, UnreadPhotoError
 
 READ: Final = "Send a JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF or BMP image."
-# Pictures: whoever sends one should hear of it.
+# Pictures: whoever sends one should be told that it is not read.
 _PICTURES: Final = (
     (0, b"\xff\x0a", "a JPEG XL image"),
     (0, b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL image"),

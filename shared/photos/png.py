@@ -22,7 +22,7 @@ _XMP: Final = b"XML:com.adobe.xmp\0"
 _MAX_BYTES: Final = 1 << 20  # of a chunk that is looked at
 _MAX_PROFILE_BYTES: Final = 4 << 20  # packed or not
 _GAMMAS: Final = range(16, 625_000_001)  # others are ignored, as by libpng
-_LEAST_AREA: Final = 0.01  # twice that of the triangle of the primaries; of sRGB it is 0.22
+_MIN_AREA: Final = 0.01  # twice that of the triangle of the primaries; of sRGB it is 0.22
 _PQ_PROFILE: Final = b"ITUR_2100_PQ_FULL\0"  # a W3C note of 2017: the name alone counts
 
 
@@ -82,7 +82,7 @@ def _primaries(chunk: bytes) -> Primaries:
     numbers = [number / 100_000 for number in struct.unpack(">8I", chunk)]
     white, red, green, blue = zip(numbers[::2], numbers[1::2], strict=True)
     area = (red[0] - blue[0]) * (green[1] - blue[1]) - (red[1] - blue[1]) * (green[0] - blue[0])
-    is_sound = area > _LEAST_AREA and all(0 < number <= 1 for number in numbers)
+    is_sound = area > _MIN_AREA and all(0 < number <= 1 for number in numbers)
     return (red, green, blue, white) if is_sound else SRGB
 
 

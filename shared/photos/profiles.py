@@ -10,7 +10,7 @@ from PIL import Image, ImageCms
 
 from shared.photos.reading import CODEC_ERRORS
 
-_LEAST_VOLUME: Final = 0.01  # between the primaries of a profile, in XYZ; of sRGB it is 0.16
+_MIN_VOLUME: Final = 0.01  # between the primaries of a profile, in XYZ; of sRGB it is 0.16
 _MODES: Final = {"RGB", "L", "CMYK"}  # that a profile can be of
 
 
@@ -45,4 +45,4 @@ def _mixes_colours(source: ImageCms.ImageCmsProfile) -> bool:
     """Return whether the primaries of a profile differ, if it has any; of others LittleCMS makes noise."""
     about = source.profile
     primaries = [found[0] for found in (about.red_colorant, about.green_colorant, about.blue_colorant) if found]
-    return len(primaries) < 3 or abs(float(np.linalg.det(np.array(primaries)))) > _LEAST_VOLUME  # noqa: PLR2004
+    return len(primaries) < 3 or abs(float(np.linalg.det(np.array(primaries)))) > _MIN_VOLUME  # noqa: PLR2004

@@ -13,7 +13,7 @@ from shared.errors import DamagedPhotoError, UnreadPhotoError
 from shared.photos import tiff
 from shared.photos.reading import CODEC_ERRORS, HeaderReader, excerpt
 
-LEAST_SIDE: Final = 512  # of a preview, in pixels; anything smaller is a stamp
+MIN_PREVIEW_SIDE: Final = 512  # of a preview, in pixels; anything smaller is a stamp
 _BUILT_LIKE_TIFF: Final = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0")  # of Olympus and Panasonic
 _OTHERS: Final = (b"FUJIFILMCCD-RAW", b"FOVb", b"\0MRM", b"II\x1a\0\0\0HEAPCCDR")  # Fujifilm, Sigma, Minolta, Canon
 _CR3: Final = b"ftypcrx "  # Canon, built like a HEIF
@@ -45,7 +45,7 @@ def preview(reader: HeaderReader, size: int) -> int:
     found = dict(_jpegs(reader, size))
     _leave_out_sensor_data(found, reader)
     place = max(found, key=lambda place: found[place][0] * found[place][1], default=None)
-    if place is None or max(found[place]) < LEAST_SIDE:
+    if place is None or max(found[place]) < MIN_PREVIEW_SIDE:
         raise UnreadPhotoError(
             "This is a raw file without a preview that is large enough. Raw files are not developed here; "
             "export it as a JPEG or TIFF."

@@ -23,7 +23,7 @@ CODEC_ERRORS: Final = (
 )  # fmt: skip
 
 Part = tuple[int, int] | bytes
-"""What lies between two places of a file, or bytes that are not in it."""
+"""The content between two places of a file, or bytes that are not in it."""
 
 
 class HeaderReader:

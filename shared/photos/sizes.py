@@ -6,7 +6,7 @@ from typing import Final
 
 MAX_ENLARGED: Final = 2  # times, of a small photo to be drawn
 LARGEST_FACE: Final = 220  # pixels from forehead to chin, as it is drawn: larger ones would hardly look drawn
-LEAST_SHRUNK_FACE: Final = 72  # pixels likewise, below which no face is shrunk because another one is large
+MIN_SHRUNK_FACE: Final = 72  # pixels likewise, below which no face is shrunk because another one is large
 CLOSE_UP_STEP: Final = 32  # pixels: hardly any photo is drawn at two sizes because its face is measured a little off
 
 
@@ -37,5 +37,5 @@ def drawn_side(size: tuple[int, int], drawn_at: int, faces: Collection[float] = 
     side = drawn_at * max(1.0, min(shape / 3, math.sqrt(shape)))
     if not faces:
         return round(side)
-    close = max(LARGEST_FACE / max(faces), min(LEAST_SHRUNK_FACE / min(faces), side))
+    close = max(LARGEST_FACE / max(faces), min(MIN_SHRUNK_FACE / min(faces), side))
     return round(side) if close >= side else int(close) // CLOSE_UP_STEP * CLOSE_UP_STEP

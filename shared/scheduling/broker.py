@@ -51,7 +51,7 @@ def celery_app(settings: Settings) -> Celery:
         task_soft_time_limit=settings.job_time_limit_s,
         task_time_limit=settings.hard_time_limit_s,
         task_track_started=False,
-        worker_cancel_long_running_tasks_on_connection_loss=False,  # True loses the job in hand
+        worker_cancel_long_running_tasks_on_connection_loss=False,  # True loses the job that is running
         worker_disable_prefetch=True,
         worker_enable_remote_control=False,
         worker_hijack_root_logger=False,

@@ -64,7 +64,7 @@ class Estimates:
         self._redis.hset(redis_keys.PACE, style_name, f"{max(after, MIN_MS):.1f}")
 
     def record_eta_error(self, eta_s: float | None, took_s: float) -> None:
-        """Update the mean relative error of the times that owners of jobs were first told."""
+        """Update the mean relative error of the ETAs that the owners of jobs were given at first."""
         if eta_s is None or took_s <= 0:
             return
         error = abs(eta_s - took_s) / took_s
@@ -125,7 +125,7 @@ class Estimates:
         arrived_before_ms = job.ticket_ms - job.work_ms - int(finished or 0)
         ahead_ms = max(0, min(arrived_before_ms, _work_until_done_ms(levels, work) - job.work_ms))
         ahead_s = ahead_ms * float(slowdown or 1) / 1000
-        if int(bulk_jobs or 0) > 0:  # then every process has a picture in hand, which is awaited first
+        if int(bulk_jobs or 0) > 0:  # then every process has a picture to finish first
             ahead_s = ahead_s / (1 - BULK_SHARE) + own_s * int(processes) / (int(processes) + 1)
         return Estimate(position, ahead_s / int(processes) + own_s)
 

@@ -44,17 +44,17 @@ class Room(Observer):
     def changed(self, pipe: "Pipeline", change: Change) -> None:
         """Count a new job, and no longer one that is erased."""
         if change.before is None:
-            self.take(pipe, change.job.caller, _size_of(change.job), at=change.job.created_at)
+            self.charge(pipe, change.job.caller, _size_of(change.job), at=change.job.created_at)
         elif change.after is None:
             self.release(pipe, change.job.caller, _size_of(change.job), at=change.job.created_at)
 
-    def take(self, pipe: "Pipeline", caller: str, size: int, *, at: float) -> None:
-        """Count `size` bytes that a caller takes, inside a transaction."""
+    def charge(self, pipe: "Pipeline", caller: str, size: int, *, at: float) -> None:
+        """Charge a caller for `size` bytes, inside a transaction."""
         pipe.hincrby(redis_keys.room(caller), _hour(at), size)
         pipe.expire(redis_keys.room(caller), self._kept_s + HOUR_S)
 
     def release(self, pipe: "Pipeline", caller: str, size: int, *, at: float) -> None:
-        """Count them no longer, inside a transaction; `at` is when they were taken."""
+        """Refund them, inside a transaction; `at` is when they were charged."""
         pipe.eval(_REFUND, 1, redis_keys.room(caller), _hour(at), size)
 
     def taken(self, caller: str) -> int:

@@ -116,9 +116,9 @@ class References:
         if self._redis.exists(redis_keys.referrers(key)):
             return False
         with self._locked(key) as lock:
-            _renew(lock)
             if self._redis.exists(redis_keys.referrers(key)):
                 return False
+            _renew(lock)
             self._store.delete(key)
         log.warning("deleted an object that nothing refers to", key=key)
         return True

@@ -121,22 +121,22 @@ def _overlapping(entries: list[zipfile.ZipInfo], end: int) -> set[int]:
     return found
 
 
-def unpack(archive: zipfile.ZipFile, file: ArchivedFile, most_bytes: int, allowance: Allowance) -> BinaryIO:
-    """Unpack a file of at most `most_bytes`, whatever size its header claims.
+def unpack(archive: zipfile.ZipFile, file: ArchivedFile, max_bytes: int, allowance: Allowance) -> BinaryIO:
+    """Unpack a file of at most `max_bytes`, whatever size its header claims.
 
     Raises:
         SakugaError: why it cannot be accepted as a photo.
     """
-    _require_harmless(file, most_bytes, allowance)
+    _require_harmless(file, max_bytes, allowance)
     allowance.unpacked_bytes -= file.entry.file_size  # no more is unpacked, and a damaged one costs as much
     try:
         with archive.open(file.entry) as packed:
-            return spooled(packed, most_bytes)
+            return spooled(packed, max_bytes)
     except _UNREADABLE as error:
         raise DamagedPhotoError("It is damaged, or compressed with an unsupported method.") from error
 
 
-def _require_harmless(file: ArchivedFile, most_bytes: int, allowance: Allowance) -> None:
+def _require_harmless(file: ArchivedFile, max_bytes: int, allowance: Allowance) -> None:
     entry = file.entry
     kind = stat.S_IFMT(entry.external_attr >> 16)  # none where it was made on a system without
     is_bomb = entry.file_size > MAX_RATIO * max(1, entry.compress_size) and entry.file_size > SPOOL_BYTES
@@ -151,8 +151,8 @@ def _require_harmless(file: ArchivedFile, most_bytes: int, allowance: Allowance)
     for reason, is_so in faults.items():
         if is_so:
             raise ArchiveError(reason)
-    if entry.file_size > most_bytes:
-        raise too_many_bytes(most_bytes)
+    if entry.file_size > max_bytes:
+        raise too_many_bytes(max_bytes)
     if is_bomb:
         raise ArchiveError("It unpacks to far more data than a photo would.")
     if entry.file_size > allowance.unpacked_bytes:

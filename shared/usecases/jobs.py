@@ -25,7 +25,7 @@ def erase(services: Services, job_id: str) -> None:
     """
     job = services.jobs.erase(job_id)
     if job.album and job.name:
-        services.albums.forget(job.album, job.name, job.id)
+        services.albums.remove_item(job.album, job.name, job.id)
     try:
         for reference in job.references:
             services.references.release(reference)

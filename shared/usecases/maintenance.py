@@ -13,7 +13,7 @@ from shared.services import Services
 
 RECONCILE_S = 600  # between two reconciliations
 SWEEP_S = 24 * 3600  # between two searches of the store, which may be large
-STEPS_PER_BEAT = 10  # each takes Redis a few milliseconds
+STEPS_AT_ONCE = 10  # each takes Redis a few milliseconds
 
 log = structlog.get_logger()
 
@@ -30,13 +30,13 @@ def expire_due(services: Services) -> None:
 
 
 class Reconciliation:
-    """Corrects what is kept beside the records, where it has drifted from them: some steps per beat, on one node.
+    """Corrects what is kept beside the records, where it has drifted from them: a few steps at a time, on one node.
 
     A node that dies or loses Redis in between leaves the rest to the next reconciliation.
     """
 
     def __init__(self, services: Services) -> None:
-        """Begin with the next beat."""
+        """Begin with the first call of `advance`."""
         self._services = services
         self._steps: Iterator[int] | None = None
         self._wrong = 0
@@ -45,17 +45,17 @@ class Reconciliation:
     def is_under_way(self) -> bool:
         return self._steps is not None
 
-    def beat(self) -> None:
+    def advance(self) -> None:
         """Do some steps, unless another node is at it, or has finished a short while ago."""
         redis = self._services.redis
         if self._steps is None:
             if not redis.set(redis_keys.RECONCILED, "1", nx=True, ex=RECONCILE_S):
                 return
             self._steps, self._wrong = _steps(self._services), 0
-        found = list(islice(self._steps, STEPS_PER_BEAT))
+        found = list(islice(self._steps, STEPS_AT_ONCE))
         self._wrong += sum(found)
         redis.set(redis_keys.RECONCILED, "1", ex=RECONCILE_S)
-        if len(found) < STEPS_PER_BEAT:
+        if len(found) < STEPS_AT_ONCE:
             self._steps = None
             if self._wrong:
                 log.warning("reconciled lists, totals and quotas that had drifted from the records", wrong=self._wrong)

@@ -14,7 +14,7 @@ from shared.styles import Style
 from shared.usecases.albums import start_album
 from shared.usecases.uploads import is_final, replace_photo
 
-AT_ONCE: Final = 10  # photos, between which a cancel is heard
+AT_ONCE: Final = 10  # photos, between which a cancel takes effect
 
 
 def redraw_album(services: Services, source: Album, style: Style, options: Options) -> Album:

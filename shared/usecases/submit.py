@@ -71,10 +71,10 @@ def submit(services: Services, photo: BinaryIO, order: Order) -> Job:
         with services.references.acquire(job.photo_reference, until=job.expires_at):
             services.store.put(job.photo_key, photo, content_type="application/octet-stream")
         reservation.committed = True
-        entered = _enter(services, job, idempotency)
-        if entered.id != job.id:
+        created = _create(services, job, idempotency)
+        if created.id != job.id:
             reservation.refund()  # another request with the same idempotency key was first, and was charged
-    return entered
+    return created
 
 
 def _new_job(
@@ -121,7 +121,7 @@ def _result_key(order: Order, styles: list[Style], photo: PhotoInfo) -> str:
     return result_key(order.caller, photo.sha256, styles[0].digest, options)
 
 
-def _enter(services: Services, job: Job, idempotency: Idempotency | None) -> Job:
+def _create(services: Services, job: Job, idempotency: Idempotency | None) -> Job:
     """Write the record of a job whose photo is stored, and queue it."""
     try:
         made = services.jobs.create(job, idempotency)

@@ -15,7 +15,7 @@ from shared.usecases.walks import pages
 
 CLAIMED: Final = 100  # walks per node at a time
 CLAIMED_PER_CALLER: Final = 10  # of these; whoever deletes hundreds of albums leaves room for those of others
-BEAT_S: Final = 2.0
+TURN_S: Final = 2.0
 
 log = structlog.get_logger()
 
@@ -24,13 +24,13 @@ class Walking:
     """The walks of one worker node: a page of each caller's in turn, so that nobody waits for the albums of others."""
 
     def __init__(self, services: Services) -> None:
-        """Begin with the next beat."""
+        """Claim no walks before the first call of `advance`."""
         self._services = services
         self._claimed: dict[str, deque[tuple[Walk, Iterator[None]]]] = {}
 
-    def beat(self) -> None:
+    def advance(self) -> None:
         """Walk for a while, or until there is nothing left to walk."""
-        until = monotonic() + BEAT_S
+        until = monotonic() + TURN_S
         while self._claim():
             for caller in list(self._claimed):
                 self._step(caller)

@@ -75,7 +75,7 @@ def _wait_until_busy(rig: AnyRig, workload: Workload) -> None:
 
 
 @contextmanager
-def _photo_in_hand(rig: Rig, node: Program) -> Iterator[None]:
+def _photo_held(rig: Rig, node: Program) -> Iterator[None]:
     """Keep a photo in a node's hand meanwhile, however long it takes to harm the node."""
 
     def is_its_own(job_id: str) -> bool:
@@ -83,12 +83,12 @@ def _photo_in_hand(rig: Rig, node: Program) -> Iterator[None]:
         return job is not None and (job.claim or "").partition(" ")[0].endswith(f"/{node.pid}")
 
     with rig.holding():
-        wait_until(lambda: any(map(is_its_own, rig.in_hand())), "the node has a photo in hand", HOLD_LIMIT_S)
+        wait_until(lambda: any(map(is_its_own, rig.held())), "the node holds a photo", HOLD_LIMIT_S)
         yield
 
 
 def kill_child(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
-    with _photo_in_hand(rig, rig.nodes[0]):
+    with _photo_held(rig, rig.nodes[0]):
         victims = rig.nodes[0].forks()
         assert victims, "a node has children"
         for child in victims:
@@ -98,7 +98,7 @@ def kill_child(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
 
 
 def kill_node(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
-    with _photo_in_hand(rig, rig.nodes[0]):
+    with _photo_held(rig, rig.nodes[0]):
         rig.nodes[0].end()
     return time.time()
 
@@ -112,7 +112,7 @@ def stop_node(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
 def stop_node_too_long(rig: Rig, workload: Workload) -> float:
     """Stop a node (SIGTERM) while it converts a photo that outlasts the drain."""
     photo = workload.send(photo_of(0, SLEEPS))
-    wait_until(lambda: photo in rig.in_hand(), "the long one is being converted", 60)
+    wait_until(lambda: photo in rig.held(), "the long one is being converted", 60)
     holder = rig.services.jobs.get(photo).claim or ""
     victim = next(node for node in rig.nodes if holder.partition(" ")[0].endswith(f"/{node.pid}"))
     victim.end(signal.SIGTERM)
@@ -169,7 +169,7 @@ def pause_queue(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
 
 def cut_node_off(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
     assert rig.switch is not None
-    with _photo_in_hand(rig, rig.nodes[0]):
+    with _photo_held(rig, rig.nodes[0]):
         since = time.time()
         rig.switch.pull(0)
     time.sleep(3 * rig.timeout_s)
@@ -178,7 +178,7 @@ def cut_node_off(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
 
 
 def pause_node(rig: Rig, workload: Workload) -> float:  # noqa: ARG001
-    with _photo_in_hand(rig, rig.nodes[0]):
+    with _photo_held(rig, rig.nodes[0]):
         since = time.time()
         rig.nodes[0].send_signal(signal.SIGSTOP)
     time.sleep(3 * rig.timeout_s)

@@ -61,7 +61,7 @@ class AnyRig(ABC):
     def restore(self) -> None:
         """Undo all faults."""
 
-    def in_hand(self) -> set[str]:
+    def held(self) -> set[str]:
         """Return the running jobs."""
         return {str(job_id) for job_id in self.services.redis.zrange(LEASES, 0, -1)}
 
@@ -72,7 +72,7 @@ class AnyRig(ABC):
     def state(self) -> str:
         """Describe jobs and workers, for error messages."""
         totals = self.services.totals.read()
-        return f"{self.services.workers.count()} workers, {self.waiting()} wait, in hand {self.in_hand()}, {totals}"
+        return f"{self.services.workers.count()} workers, {self.waiting()} wait, held {self.held()}, {totals}"
 
 
 @dataclass
@@ -219,7 +219,7 @@ class Rig(AnyRig):
             return 0
 
     def is_busy(self) -> bool:
-        return len(self.in_hand()) == NODES
+        return len(self.held()) == NODES
 
     def _is_manned(self) -> bool:
         """Return whether every node has a warm process; the web server counts a dead one until its heartbeat ends."""

@@ -85,7 +85,7 @@ def _soak(rig: Rig, jobs: int, per_s: float) -> int:
         began = time.monotonic()
         flood = Flood(rig, per_s)
         flood.run(jobs / PARTS / per_s)
-        wait_until(lambda: not rig.in_hand() and not rig.waiting(), "all that was accepted has ended", 300)
+        wait_until(lambda: not rig.held() and not rig.waiting(), "all that was accepted has ended", 300)
         rate = len(flood.seen.accepted) / (time.monotonic() - began)
         odd += len(flood.seen.odd) + len(flood.seen.unhealthy) + len(flood.seen.refused)
         states.append(state_of(rig))

@@ -37,7 +37,7 @@ class Supervised(AnyRig):
         return self._service.url
 
     def is_busy(self) -> bool:
-        return bool(self.in_hand())
+        return bool(self.held())
 
     def restore(self) -> None:
         wait_until(self._service.ready, "all is ready again", 60)

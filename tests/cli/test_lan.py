@@ -25,8 +25,8 @@ from shared.callers.api_keys import ApiKeys, Scope, read_keys, require_guarded
 from shared.errors import SettingsError
 from shared.settings import Settings
 from tests.browsing import PHONE, WAIT_MS, Visit, choose, payload, scene
+from tests.callers import HOUR
 from tests.conftest import RunningService, skip_or_fail
-from tests.web.test_keys import HOUR
 from tests.web.test_page import expect_picture
 
 HOME = "192.168.1.20"

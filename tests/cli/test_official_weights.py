@@ -15,7 +15,7 @@ from click.testing import Result
 
 from cli import download
 from cli.catalogue import CATALOGUE, git_blob, is_published
-from cli.weights import Naming
+from cli.weights import Metadata
 from shared.styles import Size, Style, installed_styles
 from tests.cli.test_cli import data_dir, sakuga  # noqa: F401  a fixture
 from worker.generator import AnimeGanV2
@@ -27,7 +27,7 @@ NOWHERE = "http://127.0.0.1:9"
 
 @dataclass
 class Server:
-    """What it sends, how, and what it was asked."""
+    """A server's files, its behaviour, and the requests that it received."""
 
     content: bytes
     url: str = ""
@@ -110,10 +110,10 @@ def imported(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that were imported, of which nothing is read: most tests are about how they got here."""
     files: list[Path] = []
 
-    def keep(file: Path, _: Path, naming: Naming, *, replace: bool) -> Style:  # noqa: ARG001
+    def keep(file: Path, _: Path, metadata: Metadata, *, replace: bool) -> Style:  # noqa: ARG001
         assert git_blob(file) == CATALOGUE[NAME].blob
         files.append(file)
-        return Style(name=naming.name, title="", size=Size.FULL, file="x", sha256="0" * 64, licence=naming.licence)
+        return Style(name=metadata.name, title="", size=Size.FULL, file="x", sha256="0" * 64, licence=metadata.licence)
 
     monkeypatch.setattr("cli.weights.import_style", keep)
     return files

@@ -70,11 +70,11 @@ class Traffic:
         return [sha256(one.content).hexdigest() for one in self.requests if one.method == "PUT"]
 
     def albums(self) -> int:
-        """How many albums were created."""
+        """The number of albums created."""
         return sum(one.method == "POST" and one.url.path.endswith("/albums") for one in self.requests)
 
     def fetched(self) -> int:
-        """How many pictures were downloaded."""
+        """The number of pictures downloaded."""
         return sum(one.url.path.endswith("/result") for one in self.requests)
 
 

@@ -36,11 +36,11 @@ test("a subject in the same place takes the place of the one before in the histo
 });
 
 test("going back reports the subject", () => {
-  const heard = [];
-  watchAddress((subject) => heard.push(subject));
+  const seen = [];
+  watchAddress((subject) => seen.push(subject));
   location.hash = "#album=2";
   dispatch("hashchange");
-  assert.deepEqual(heard, [{ album: "2" }]);
+  assert.deepEqual(seen, [{ album: "2" }]);
 });
 
 test("a key is taken out of the address, and nothing else is", () => {
@@ -63,11 +63,11 @@ test("an address with nothing but a key keeps the language", () => {
 });
 
 test("a key that arrives while the page is open is no subject", () => {
-  const heard = [];
-  watchAddress((subject) => heard.push(subject));
+  const seen = [];
+  watchAddress((subject) => seen.push(subject));
   location.hash = "#key=sakuga_abc";
   dispatch("hashchange");
-  assert.deepEqual([heard, location.hash], [[{}], ""]);
+  assert.deepEqual([seen, location.hash], [[{}], ""]);
 });
 
 test("a link to the other language keeps the subject", () => {

@@ -163,17 +163,17 @@ test("sending ends when the album is gone", async () => {
 
 /** Follow an album and record what is reported. */
 function following(about = {}) {
-  const heard = { albums: [], photos: [], silences: 0, run: new AbortController(), expectsMore: false };
+  const seen = { albums: [], photos: [], silences: 0, run: new AbortController(), expectsMore: false };
   const listener = {
-    onAlbum: ({ counts }) => heard.albums.push(counts.succeeded),
-    onPhoto: ({ name, state }) => heard.photos.push(`${name} ${state}`),
-    onSilence: () => heard.silences++,
-    expectsMore: () => heard.expectsMore,
+    onAlbum: ({ counts }) => seen.albums.push(counts.succeeded),
+    onPhoto: ({ name, state }) => seen.photos.push(`${name} ${state}`),
+    onSilence: () => seen.silences++,
+    expectsMore: () => seen.expectsMore,
     ...about,
   };
-  heard.end = followAlbum("a", listener, heard.run.signal);
-  heard.end.catch(() => {});
-  return heard;
+  seen.end = followAlbum("a", listener, seen.run.signal);
+  seen.end.catch(() => {});
+  return seen;
 }
 
 /** A service with an album whose photos are in these states, by name. */
@@ -189,18 +189,18 @@ function holding(states) {
 test("an album is followed to its end by its events", async () => {
   const states = { "1.jpg": "succeeded", "2.jpg": "queued" };
   serve(holding(states));
-  const heard = following();
+  const seen = following();
   await settled();
-  assert.deepEqual(heard.photos, ["1.jpg succeeded", "2.jpg queued"]);
+  assert.deepEqual(seen.photos, ["1.jpg succeeded", "2.jpg queued"]);
   streams.at(-1).emit("state", { name: "2.jpg", state: "running" });
-  assert.equal(heard.photos.at(-1), "2.jpg running");
+  assert.equal(seen.photos.at(-1), "2.jpg running");
   states["2.jpg"] = "succeeded";
   streams.at(-1).emit("progress", anAlbum({ succeeded: 2 }));
   streams.at(-1).emit("done", {});
   await passes(200);
-  await heard.end;
-  assert.equal(heard.albums.at(-1), 2);
-  assert.equal(heard.photos.at(-1), "2.jpg succeeded");
+  await seen.end;
+  assert.equal(seen.albums.at(-1), 2);
+  assert.equal(seen.photos.at(-1), "2.jpg succeeded");
   assert.equal(streams.at(-1).isOpen, false);
 });
 
@@ -211,23 +211,23 @@ test("an album is followed while all its photos are still to be tried again", as
     const answer = holding(states)(request);
     return answer.counts ? { ...answer, pending } : answer;
   });
-  const heard = following();
+  const seen = following();
   await settled();
   assert.equal(streams.length, 1);
   [states["2.jpg"], pending] = ["queued", []];
   streams.at(-1).emit("progress", anAlbum({ queued: 1, succeeded: 1 }));
   await settled();
-  assert.equal(heard.photos.at(-1), "2.jpg queued");
+  assert.equal(seen.photos.at(-1), "2.jpg queued");
   states["2.jpg"] = "succeeded";
   streams.at(-1).emit("done", {});
   await passes(200);
-  await heard.end;
-  assert.equal(heard.photos.at(-1), "2.jpg succeeded");
+  await seen.end;
+  assert.equal(seen.photos.at(-1), "2.jpg succeeded");
 });
 
 test("where events fail the album is polled, with ever fewer attempts to listen", async () => {
   serve(holding({ "1.jpg": "queued" }));
-  const heard = following();
+  const seen = following();
   for (let polls = 0; polls < 40; polls++) {
     await settled();
     streams.at(-1).fail();
@@ -235,15 +235,15 @@ test("where events fail the album is polled, with ever fewer attempts to listen"
   }
   assert.ok(requests.length > 30);
   assert.ok(streams.length < 12, `${streams.length} streams`);
-  heard.run.abort();
-  await assert.rejects(heard.end, { name: "AbortError" });
+  seen.run.abort();
+  await assert.rejects(seen.end, { name: "AbortError" });
 });
 
 test("an album is not over while more photos are to come, even if none waits", async () => {
   serve(holding({ "1.jpg": "succeeded" }));
-  const heard = following();
+  const seen = following();
   const growing = following({ expectsMore: () => true });
-  await heard.end;
+  await seen.end;
   await passes(1500);
   assert.ok(growing.albums.length >= 2);
   growing.run.abort();
@@ -254,12 +254,12 @@ test("an album is requested again from a service that does not respond", async (
   let isAway = true;
   const album = holding({ "1.jpg": "succeeded" });
   serve((request) => (isAway ? isUnreachable() : album(request)));
-  const heard = following();
+  const seen = following();
   await settled();
-  assert.equal(heard.silences, 1);
+  assert.equal(seen.silences, 1);
   isAway = false;
   await passes(1000);
-  await heard.end;
+  await seen.end;
 });
 
 /** A page that shows an album, and the album. */
@@ -367,14 +367,14 @@ function keeping(kept = {}) {
 }
 
 /** The same service; when the page first looks, no photo has arrived. */
-function unheard(service) {
+function unreported(service) {
   const empty = [anAlbum(), { photos: [], next_cursor: null }];
   return (request) => (request.method === "GET" && empty.shift()) || service(request);
 }
 
-test("a canceled album is retried although its jobs have not been heard of", async () => {
+test("a canceled album is retried although its jobs have not been reported yet", async () => {
   const kept = {};
-  const { album } = opened(unheard(keeping(kept)));
+  const { album } = opened(unreported(keeping(kept)));
   await album.start("Trip", OPTIONS, choiceOf("1.jpg", "2.jpg"));
   await settled();
   await album.cancel();
@@ -441,7 +441,7 @@ test("a photo that is done is not shown as waiting because it is sent once more"
   const kept = {};
   const waiting = [];
   const service = keeping(kept);
-  const { album } = opened(unheard(service));
+  const { album } = opened(unreported(service));
   await album.start("Trip", OPTIONS, choiceOf("1", "2", "3", "4"));
   await settled();
   await album.cancel();
@@ -452,7 +452,7 @@ test("a photo that is done is not shown as waiting because it is sent once more"
   );
   await album.retry();
   for (const name of Object.keys(kept)) kept[name] = "succeeded";
-  await passes(1500); // all are heard of before the last is sent
+  await passes(1500); // all are reported before the last is sent
   while (waiting.length > 0) (waiting.shift()(), await settled());
   for (let times = 0; times < 3; times++) await passes(1500);
   assert.deepEqual(new Set(Object.values(states(album))), new Set(["succeeded"]));
@@ -469,7 +469,7 @@ test("a busy service and an unreachable one are told apart", async () => {
   assert.equal(album.aside, `${english.busy(english.seconds("10"))}.`);
   answer = isUnreachable;
   await passes(10_000);
-  assert.equal(album.aside, `${english.silence}. ${english.goesOn}`);
+  assert.equal(album.aside, `${english.silence}. ${english.reconnecting}`);
   album.leave();
 });
 
@@ -531,7 +531,7 @@ test("an unknown album is reported once", async () => {
 test("a choice without photos is reported", async () => {
   const { told, album } = opened(taking());
   await album.add(choiceOf());
-  assert.deepEqual(told.reasons, [english.nothingIn]);
+  assert.deepEqual(told.reasons, [english.noPhotosFound]);
 });
 
 test("an archive with too many bytes is refused, and the photos beside it are accepted", async () => {

@@ -31,7 +31,7 @@ test("an error of a proxy in between, without a problem document, carries its st
   serve(() => new Response("<html>Bad gateway", { status: 502 }));
   await assert.rejects(
     call("/x", {}),
-    problemWith({ status: 502, code: "unknown", detail: english.noAnswer(502), retry_after_s: 0 }),
+    problemWith({ status: 502, code: "unknown", detail: english.badStatus(502), retry_after_s: 0 }),
   );
 });
 

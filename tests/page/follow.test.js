@@ -24,14 +24,14 @@ async function passes(ms) {
 
 /** Follow a job and record what is reported, and its end. */
 function following(job) {
-  const heard = { jobs: [], silences: 0, run: new AbortController() };
-  const watcher = { onChange: (now) => heard.jobs.push(now), onSilence: () => heard.silences++ };
-  heard.end = follow(job, watcher, heard.run.signal);
-  heard.end.catch(() => {});
-  return heard;
+  const seen = { jobs: [], silences: 0, run: new AbortController() };
+  const watcher = { onChange: (now) => seen.jobs.push(now), onSilence: () => seen.silences++ };
+  seen.end = follow(job, watcher, seen.run.signal);
+  seen.end.catch(() => {});
+  return seen;
 }
 
-const lefts = (heard) => heard.jobs.map(({ eta_s }) => eta_s);
+const lefts = (seen) => seen.jobs.map(({ eta_s }) => eta_s);
 
 test("the time left counts down between two events", async () => {
   const told = [];
@@ -54,20 +54,20 @@ test("progress is reported without restarting the estimate", async () => {
 });
 
 test("a job is followed to its end by its events", async () => {
-  const heard = following(aJob());
+  const seen = following(aJob());
   const [stream] = streams.slice(-1);
   assert.equal(stream.url, "/api/v1/jobs/1/events");
   stream.emit("state", aJob({ state: "running", eta_s: 4 }));
   stream.emit("progress", { progress: 0.5, stage: "generate" });
   await passes(1000);
-  const { state, stage, eta_s } = heard.jobs.at(-1);
+  const { state, stage, eta_s } = seen.jobs.at(-1);
   assert.deepEqual([state, stage, eta_s], ["running", "generate", 3]);
   stream.emit("done", aJob({ state: "succeeded" }));
-  assert.equal((await heard.end).state, "succeeded");
+  assert.equal((await seen.end).state, "succeeded");
   assert.equal(stream.isOpen, false);
-  const count = heard.jobs.length;
+  const count = seen.jobs.length;
   await passes(5000);
-  assert.equal(heard.jobs.length, count, "nothing is counted down after the end");
+  assert.equal(seen.jobs.length, count, "nothing is counted down after the end");
 });
 
 test("a finished job opens no stream", async () => {
@@ -79,43 +79,43 @@ test("a finished job opens no stream", async () => {
 test("a job whose stream is lost is polled until it is over", async () => {
   const answers = [aJob({ state: "running", eta_s: 3 }), aJob({ state: "succeeded" })];
   serve(() => answers.shift());
-  const heard = following(aJob());
+  const seen = following(aJob());
   streams.at(-1).fail();
   await settled();
-  assert.equal(heard.jobs.at(-1).state, "running");
+  assert.equal(seen.jobs.at(-1).state, "running");
   await passes(1000);
-  assert.equal((await heard.end).state, "succeeded");
+  assert.equal((await seen.end).state, "succeeded");
   assert.deepEqual(requests, ["GET /api/v1/jobs/1", "GET /api/v1/jobs/1"]);
 });
 
 test("an unreachable service is polled again, and the countdown stops meanwhile", async () => {
   let isAway = true;
   serve(() => (isAway ? isUnreachable() : aJob({ state: "succeeded" })));
-  const heard = following(aJob());
+  const seen = following(aJob());
   streams.at(-1).fail();
   await settled();
-  const count = heard.jobs.length;
+  const count = seen.jobs.length;
   await passes(1000);
   await passes(1000);
-  assert.deepEqual([heard.silences, heard.jobs.length], [3, count]);
+  assert.deepEqual([seen.silences, seen.jobs.length], [3, count]);
   isAway = false;
   await passes(1000);
-  assert.equal((await heard.end).state, "succeeded");
+  assert.equal((await seen.end).state, "succeeded");
 });
 
 test("polling ends when the job is gone", async () => {
   serve(() => refusal(404, { code: "unknown_job", title: "No such job" }));
-  const heard = following(aJob());
+  const seen = following(aJob());
   streams.at(-1).fail();
-  await assert.rejects(heard.end, { code: "unknown_job" });
+  await assert.rejects(seen.end, { code: "unknown_job" });
 });
 
 test("nothing is reported after an abort", async () => {
-  const heard = following(aJob());
+  const seen = following(aJob());
   const stream = streams.at(-1);
-  heard.run.abort();
-  await assert.rejects(heard.end, { name: "AbortError" });
+  seen.run.abort();
+  await assert.rejects(seen.end, { name: "AbortError" });
   assert.equal(stream.isOpen, false);
-  await assert.rejects(follow(aJob(), {}, heard.run.signal), { name: "AbortError" });
-  assert.ok(lefts(heard).length >= 1);
+  await assert.rejects(follow(aJob(), {}, seen.run.signal), { name: "AbortError" });
+  assert.ok(lefts(seen).length >= 1);
 });

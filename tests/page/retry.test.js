@@ -10,15 +10,15 @@ afterEach(() => mock.timers.reset());
 
 /** Start a request that fails with each of these problems in turn and then succeeds; return a record of its run. */
 function requesting(...problems) {
-  const heard = { tries: 0, waits: [], run: new AbortController(), answer: null };
+  const seen = { tries: 0, waits: [], run: new AbortController(), answer: null };
   const request = async () => {
-    heard.tries++;
+    seen.tries++;
     if (problems.length) throw problems.shift();
     return "here";
   };
-  heard.answer = withRetries(request, (problem) => heard.waits.push(problem.code), heard.run.signal);
-  heard.answer.catch(() => {});
-  return heard;
+  seen.answer = withRetries(request, (problem) => seen.waits.push(problem.code), seen.run.signal);
+  seen.answer.catch(() => {});
+  return seen;
 }
 
 const lost = () => new ProblemError({ code: "unreachable" });
@@ -34,54 +34,54 @@ test("errors of the network, of the server and of rate limits are transient", ()
 });
 
 test("the delay doubles with every attempt, up to 15 seconds", async () => {
-  const heard = requesting(...Array.from({ length: 7 }, lost));
+  const seen = requesting(...Array.from({ length: 7 }, lost));
   for (const wait_ms of [1000, 2000, 4000, 8000, 15_000, 15_000, 15_000]) {
     await settled();
-    const { tries } = heard;
+    const { tries } = seen;
     mock.timers.tick(wait_ms - 1);
     await settled();
-    assert.equal(heard.tries, tries, `it waits ${wait_ms} ms`);
+    assert.equal(seen.tries, tries, `it waits ${wait_ms} ms`);
     mock.timers.tick(1);
     await settled();
-    assert.equal(heard.tries, tries + 1);
+    assert.equal(seen.tries, tries + 1);
   }
-  assert.equal(await heard.answer, "here");
-  assert.equal(heard.waits.length, 7);
+  assert.equal(await seen.answer, "here");
+  assert.equal(seen.waits.length, 7);
 });
 
 test("a busy service is tried again after its Retry-After, and not before", async () => {
-  const heard = requesting(new ProblemError({ status: 429, code: "queue_full", retry_after_s: 3 }));
+  const seen = requesting(new ProblemError({ status: 429, code: "queue_full", retry_after_s: 3 }));
   await settled();
   mock.timers.tick(2999);
   await settled();
-  assert.equal(heard.tries, 1);
+  assert.equal(seen.tries, 1);
   mock.timers.tick(1);
-  assert.equal(await heard.answer, "here");
+  assert.equal(await seen.answer, "here");
 });
 
 test("a request is retried at once when the browser is online again", async () => {
-  const heard = requesting(lost(), lost());
+  const seen = requesting(lost(), lost());
   await settled();
   dispatch("online");
   await settled();
   dispatch("online");
-  assert.equal(await heard.answer, "here");
+  assert.equal(await seen.answer, "here");
 });
 
 test("a permanent error is thrown without a retry", async () => {
-  const heard = requesting(new ProblemError({ status: 422, code: "damaged_photo" }));
-  await assert.rejects(heard.answer, { code: "damaged_photo" });
-  assert.deepEqual([heard.tries, heard.waits], [1, []]);
+  const seen = requesting(new ProblemError({ status: 422, code: "damaged_photo" }));
+  await assert.rejects(seen.answer, { code: "damaged_photo" });
+  assert.deepEqual([seen.tries, seen.waits], [1, []]);
 });
 
 test("an aborted request is not retried", async () => {
-  const heard = requesting(lost(), lost());
+  const seen = requesting(lost(), lost());
   await settled();
-  heard.run.abort();
-  await assert.rejects(heard.answer, { name: "AbortError" });
+  seen.run.abort();
+  await assert.rejects(seen.answer, { name: "AbortError" });
   mock.timers.tick(60_000);
   await settled();
-  assert.equal(heard.tries, 1);
+  assert.equal(seen.tries, 1);
 });
 
 test("a pause ends on time, or when it is aborted", async () => {

@@ -9,8 +9,8 @@ afterEach(() => mock.timers.reset());
 
 /** An open stream, the events received on it, and how often it was lost. */
 function listening() {
-  const told = { heard: [], losses: 0 };
-  const hear = { state: (data) => told.heard.push(data), done: (data) => told.heard.push(data) };
+  const told = { seen: [], losses: 0 };
+  const hear = { state: (data) => told.seen.push(data), done: (data) => told.seen.push(data) };
   told.close = openStream("/events", hear, () => told.losses++);
   told.stream = streams.at(-1);
   return told;
@@ -21,7 +21,7 @@ test("events with a handler are reported, and others are ignored", () => {
   told.stream.emit("state", { n: 1 });
   told.stream.emit("progress", { n: 2 });
   told.stream.emit("done", { n: 3 });
-  assert.deepEqual(told.heard, [{ n: 1 }, { n: 3 }]);
+  assert.deepEqual(told.seen, [{ n: 1 }, { n: 3 }]);
   assert.equal(told.stream.url, "/events");
 });
 

@@ -96,7 +96,7 @@ test("the refusal for too many bytes names the limit", () => {
 
 test("an upload shows its progress, and then that the photo is being checked", () => {
   assert.equal(words.sending(0.999).story, english.sentShare(99));
-  assert.equal(words.sending(1).story, english.lookingAtIt);
+  assert.equal(words.sending(1).story, english.checkingPhoto);
   assert.equal(words.sendingArchive("a.zip", 0.5), `${english.sendingArchive("a.zip", 50)}.`);
   assert.equal(words.sendingArchive("a.zip", 1), `${english.unpacking("a.zip")}.`);
 });
@@ -161,7 +161,7 @@ test("labels come from the phrases", () => {
   assert.deepEqual([words.skipped({ leftOut: 0, hidden: 2 }), words.skipped({ leftOut: 0, hidden: 0 })], [english.hidden(2), ""]);
   assert.deepEqual([1, 2].map(words.missing), [1, 2].map(english.missing));
   assert.equal(words.placeOf(2, 4), english.placeOf(2, 4));
-  assert.equal(words.statusOnly(502), english.noAnswer(502));
+  assert.equal(words.statusOnly(502), english.badStatus(502));
 });
 
 /** @param {string[]} states */

@@ -1,8 +1,8 @@
-"""What a conversion counts for."""
+"""The cost of a conversion."""
 
 import pytest
 
-from shared.conversion import LEAST_DECODING_LIMIT_S, MIN_PIXELS, cost_pixels, decoding_limit_s, decoding_ms
+from shared.conversion import MIN_DECODING_LIMIT_S, MIN_PIXELS, cost_pixels, decoding_limit_s, decoding_ms
 from shared.photos.formats import Header
 
 
@@ -34,6 +34,6 @@ def test_photos_that_are_decoded_slowly_count_for_it(image_format: str, decoder:
 
 
 def test_the_limit_on_decoding_is_far_from_what_healthy_photos_take() -> None:
-    assert decoding_limit_s(Header(16, 16, "JPEG", "jpeg")) == pytest.approx(LEAST_DECODING_LIMIT_S, abs=0.1)
+    assert decoding_limit_s(Header(16, 16, "JPEG", "jpeg")) == pytest.approx(MIN_DECODING_LIMIT_S, abs=0.1)
     header = Header(9000, 7000, "HEIF")
     assert decoding_limit_s(header) > 10 * decoding_ms(header) / 1000

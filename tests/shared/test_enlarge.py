@@ -125,7 +125,7 @@ def test_a_soft_shade_stays_soft() -> None:
 
 
 def test_uneven_shading_does_not_become_a_grid() -> None:
-    """What a generator draws is never quite even: steepened, its shading would get steps where its pixels meet."""
+    """No generator draws quite evenly: steepened, its shading would get steps where its pixels meet."""
     grain = np.random.default_rng(0).normal(0, 2, (SMALL[1] + 2, SMALL[0] + 2))
     uneven = sum(grain[row : row + SMALL[1], column : column + SMALL[0]] for row in range(3) for column in range(3)) / 3
     shade = np.linspace(90, 150, SMALL[0]) + uneven

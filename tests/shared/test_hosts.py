@@ -1,4 +1,4 @@
-"""Which hosts are this machine, and how their addresses are written."""
+"""Hosts that are this machine, and the ways to write their addresses."""
 
 import socket
 

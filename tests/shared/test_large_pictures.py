@@ -125,10 +125,10 @@ def test_a_large_picture_can_be_stopped_within_every_long_stage(stage: Stage, pi
 
 
 def test_the_progress_of_a_large_picture_never_goes_back() -> None:
-    told: list[float] = []
-    convert(LARGE, Options(1600, Format.PNG), Enlarged(), LIMITS, checkpoint=lambda _stage, now: told.append(now))
-    assert told == sorted(told)
-    assert 0 <= told[0] < told[-1] < 1
+    reported: list[float] = []
+    convert(LARGE, Options(1600, Format.PNG), Enlarged(), LIMITS, checkpoint=lambda _stage, now: reported.append(now))
+    assert reported == sorted(reported)
+    assert 0 <= reported[0] < reported[-1] < 1
 
 
 def test_an_encoder_that_writes_all_at_once_is_not_awaited_after_a_cancel() -> None:
@@ -201,5 +201,5 @@ def test_a_picture_as_large_as_its_photo_takes_the_memory_that_is_required_for_i
     kind: str, picture_format: Format
 ) -> None:
     command = [sys.executable, "-c", _CONVERSION, kind, picture_format]
-    told = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT, timeout=300).stdout
-    assert 3 < float(told) < PIXEL_BYTES[picture_format], "bytes per pixel"
+    reported = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT, timeout=300).stdout
+    assert 3 < float(reported) < PIXEL_BYTES[picture_format], "bytes per pixel"

@@ -456,10 +456,10 @@ def test_progress_goes_on_while_a_large_picture_is_generated() -> None:
                 report(share)
             return photo
 
-    told: list[tuple[Stage, float]] = []
-    convert(photo_bytes(), Options(64, Format.PNG), Stepwise(), LIMITS, checkpoint=lambda *at: told.append(at))
-    assert [progress for stage, progress in told if stage is Stage.GENERATE] == [0.1, 0.3, 0.5]
-    assert [progress for _, progress in told] == sorted(progress for _, progress in told)
+    reported: list[tuple[Stage, float]] = []
+    convert(photo_bytes(), Options(64, Format.PNG), Stepwise(), LIMITS, checkpoint=lambda *at: reported.append(at))
+    assert [progress for stage, progress in reported if stage is Stage.GENERATE] == [0.1, 0.3, 0.5]
+    assert [progress for _, progress in reported] == sorted(progress for _, progress in reported)
 
 
 def test_a_checkpoint_can_stop_a_conversion() -> None:
@@ -534,7 +534,7 @@ def test_a_long_photo_is_drawn_with_enough_of_its_short_side() -> None:
         ((0.36, 0.35), 608),  # 611, in steps of 32 pixels
         ((0.5,), 416),
         ((1.0,), 192),
-        ((0.5, 0.49, 0.52), 416),  # one face, told thrice
+        ((0.5, 0.49, 0.52), 416),  # one face, found three times
         ((0.8, 0.4), 256),
         ((0.8, 0.2), 352),  # the smaller one stays 70 pixels high
     ],

@@ -11,7 +11,7 @@ from shared.drawing import ProgressCallback, Tensor
 from shared.photos.decoding import Photo, Rgb, decode
 from shared.photos.formats import Format, Limits
 from shared.pipeline import convert, draw
-from shared.small_faces import AROUND, DRAWN_FACES, MOST_FACES, Face, Part, Sides, lack_pixels, parts, put_back
+from shared.small_faces import AROUND, DRAWN_FACES, MAX_FACES, Face, Part, Sides, lack_pixels, parts, put_back
 from tests.conftest import ToyEngine
 
 LIMITS = Limits(max_bytes=32 << 20, max_megapixels=64)
@@ -87,9 +87,9 @@ def test_more_pixels_are_wanted_for_a_face_that_is_drawn_with_more_than_it_has(
 
 
 def test_only_the_largest_faces_are_looked_after() -> None:
-    faces = [Face(0.5, 0.4, 0.02 + 0.0001 * number) for number in range(MOST_FACES + 20)]
+    faces = [Face(0.5, 0.4, 0.02 + 0.0001 * number) for number in range(MAX_FACES + 20)]
     chosen = parts(faces, PICTURE, SIDES)
-    assert [part.face for part in chosen] == faces[: -MOST_FACES - 1 : -1]
+    assert [part.face for part in chosen] == faces[: -MAX_FACES - 1 : -1]
 
 
 def test_a_face_is_put_back_with_a_soft_border() -> None:
@@ -219,10 +219,10 @@ def test_faces_that_are_not_wanted_are_not_measured_either() -> None:
 
 
 def test_progress_goes_on_over_whole_and_faces_and_can_stop_between() -> None:
-    told: list[float] = []
+    reported: list[float] = []
 
     def follow(stage: Stage, progress: float) -> None:
-        told.append(progress)
+        reported.append(progress)
         if stage is Stage.GENERATE and progress > 0.7:
             raise KeyboardInterrupt
 
@@ -230,7 +230,7 @@ def test_progress_goes_on_over_whole_and_faces_and_can_stop_between() -> None:
     with pytest.raises(KeyboardInterrupt):
         convert(sent((512, 384)), Options(256, Format.PNG), engine, LIMITS, checkpoint=follow)
     assert len(engine.drawn) == 2
-    assert told == sorted(told)
+    assert reported == sorted(reported)
 
 
 def test_a_decoded_photo_gets_its_faces_too() -> None:

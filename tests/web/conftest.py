@@ -1,4 +1,4 @@
-"""What several tests of the HTTP API need."""
+"""Fixtures of the tests of `web/`."""
 
 import json
 import threading
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from shared.services import Services
+from tests.albums import album, client  # noqa: F401  fixtures
+from tests.callers import caller  # noqa: F401  a fixture
 from tests.conftest import ToyEngine
 from worker import tasks
 

@@ -14,8 +14,8 @@ from redis.exceptions import RedisError
 from cli import valkey
 from shared.services import Services, connect
 from shared.settings import Settings
+from tests.answers import JOBS, body, problem, send
 from tests.conftest import ToyEngine, photo_bytes, wait_until
-from tests.web.test_web import JOBS, body, problem, send
 from web.app import create_app
 from worker import tasks
 

@@ -1,4 +1,4 @@
-"""API keys: authentication, isolation of callers, rate limits, quotas."""
+"""Callers over HTTP: authentication, isolation from each other, rate limits."""
 
 import logging
 import os
@@ -6,59 +6,24 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, tzinfo
-from io import BytesIO
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
 
 import pytest
-from click.testing import CliRunner, Result
 from flask.testing import FlaskClient
 from redis import Redis
-from redis.exceptions import RedisError
 from werkzeug.test import TestResponse
 
-from cli.keys import Allowance, create_caller, revoke_keys, rotate_key
-from cli.main import main
-from shared.callers import quotas
-from shared.callers.api_keys import ApiKeys, Scope, digest_of, new_key, read_keys, require_guarded
-from shared.errors import InvalidValueError, SettingsError
-from shared.redis_clock import Clock
-from shared.redis_keys import RESERVATIONS
+from cli.keys import create_caller, revoke_keys, rotate_key
+from shared.callers.api_keys import Scope, new_key
 from shared.services import Services
-from shared.settings import Settings, load_settings
+from shared.settings import load_settings
+from tests.answers import ALBUMS, JOBS, body, problem
+from tests.callers import BOTH, HOUR, send, showing
 from tests.conftest import ROOT, photo_bytes
-from tests.web.test_web import JOBS, body, problem
 from web.app import create_app
 from web.rates import ALBUMS_PER_MINUTE
-
-ALBUMS = "/api/v1/albums"
-BOTH = Allowance((Scope.SUBMIT, Scope.READ))
-HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def caller(guarded: Services, key_file: Path) -> Callable[..., FlaskClient]:
-    """Create callers, and clients that send their keys."""
-
-    def make(name: str, *scopes: Scope, **limits: float) -> FlaskClient:
-        allowance = Allowance(scopes or BOTH.scopes, **limits)  # type: ignore[arg-type]
-        key, _ = create_caller(key_file, name, allowance, expires_in=None)
-        return showing(guarded, key)
-
-    return make
-
-
-def showing(services: Services, key: str) -> FlaskClient:
-    client = create_app(services).test_client()
-    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {key}"
-    return client
-
-
-def send(client: FlaskClient, headers: dict[str, str] | None = None, *, seed: int = 0) -> TestResponse:
-    return client.post(JOBS, data={"photo": (BytesIO(photo_bytes(seed=seed)), "a.png")}, headers=headers)
 
 
 def statuses(client: FlaskClient, paths: Iterable[str]) -> dict[str, int]:
@@ -69,198 +34,7 @@ def statuses(client: FlaskClient, paths: Iterable[str]) -> dict[str, int]:
     return found
 
 
-def sakuga_keys(*arguments: str) -> Result:
-    return CliRunner().invoke(main, ["keys", *arguments])
-
-
-# Storage
-
-
-def test_only_digests_are_stored_and_only_the_owner_may_read_them(key_file: Path) -> None:
-    key, _ = create_caller(key_file, "alice", BOTH, expires_in=None)
-    text = key_file.read_text()
-    assert key.startswith("sakuga_")
-    assert key.removeprefix("sakuga_")[:8] not in text
-    assert digest_of(key) in text
-    assert key_file.stat().st_mode & 0o777 == 0o600
-    assert [path.name for path in key_file.parent.iterdir()] == [key_file.name]
-
-
-def test_keys_and_ids_cannot_be_guessed(key_file: Path) -> None:
-    keys = {new_key(datetime.now(UTC))[0] for _ in range(100)}
-    assert len(keys) == 100
-    assert all(re.fullmatch(r"sakuga_[A-Za-z0-9_-]{43}", key) for key in keys)
-    create_caller(key_file, "alice", BOTH, expires_in=None)
-    assert re.fullmatch(r"[0-9a-f]{32}", read_keys(key_file).callers[0].id)
-
-
-def test_a_rotated_key_is_the_same_caller_and_the_old_one_works_for_a_while(key_file: Path) -> None:
-    old, _ = create_caller(key_file, "alice", BOTH, expires_in=None)
-    keys = ApiKeys(key_file)
-    before = keys.find(old)
-    new, _ = rotate_key(key_file, "alice", old_expire_in=HOUR, expires_in=None)
-    assert before
-    assert {found[0].id for key in (old, new) if (found := keys.find(key))} == {before[0].id}
-    newest, _ = rotate_key(key_file, "alice", old_expire_in=timedelta(), expires_in=None)
-    assert [keys.find(key) is not None for key in (old, new, newest)] == [False, False, True]
-
-
-def test_rotation_does_not_extend_a_key_that_expires_soon(key_file: Path) -> None:
-    create_caller(key_file, "alice", BOTH, expires_in=HOUR)
-    before = read_keys(key_file).callers[0].keys[0].expires_at
-    rotate_key(key_file, "alice", old_expire_in=24 * HOUR, expires_in=None)
-    assert read_keys(key_file).callers[0].keys[0].expires_at == before
-
-
-def test_an_expired_key_grants_no_access_and_is_removed_at_the_next_rotation(key_file: Path) -> None:
-    key, kept = create_caller(key_file, "alice", BOTH, expires_in=-HOUR)
-    assert ApiKeys(key_file).find(key) is None
-    rotate_key(key_file, "alice", old_expire_in=HOUR, expires_in=None)
-    assert kept not in read_keys(key_file).callers[0].keys
-
-
-def test_one_key_of_a_caller_or_all_are_revoked(key_file: Path) -> None:
-    first, kept = create_caller(key_file, "alice", BOTH, expires_in=None)
-    second, _ = rotate_key(key_file, "alice", old_expire_in=HOUR, expires_in=None)
-    keys = ApiKeys(key_file)
-    assert revoke_keys(key_file, "alice", kept.fingerprint) == 1
-    assert [keys.find(key) is not None for key in (first, second)] == [False, True]
-    with pytest.raises(InvalidValueError, match="0 keys"):
-        revoke_keys(key_file, "alice", kept.fingerprint)
-    assert revoke_keys(key_file, "alice", None) == 1
-    assert keys.find(second) is None
-    assert keys.caller(read_keys(key_file).callers[0].id)
-
-
-def test_a_change_that_fails_leaves_the_file_as_it_was(key_file: Path) -> None:
-    create_caller(key_file, "alice", BOTH, expires_in=None)
-    before = key_file.read_bytes()
-    with pytest.raises(InvalidValueError, match="already"):
-        create_caller(key_file, "alice", BOTH, expires_in=None)
-    with pytest.raises(InvalidValueError, match="alice"):
-        rotate_key(key_file, "bob", old_expire_in=HOUR, expires_in=None)
-    assert key_file.read_bytes() == before
-    assert [path.name for path in key_file.parent.iterdir()] == [key_file.name]
-
-
-def test_a_symbolic_link_to_the_file_is_kept(key_file: Path, tmp_path: Path) -> None:
-    create_caller(key_file, "alice", BOTH, expires_in=None)
-    link = tmp_path / "link.toml"
-    link.symlink_to(key_file)
-    create_caller(link, "bob", BOTH, expires_in=None)
-    assert link.is_symlink()
-    assert [caller.name for caller in read_keys(key_file).callers] == ["alice", "bob"]
-
-
-WRONG = {
-    "no TOML": "callers = [",
-    "another field": "[[callers]]\nname = 'a'\nid = 'public'\nscopes = []\nadmin = true",
-    "an id that can be guessed": "[[callers]]\nname = 'a'\nid = 'a'\nscopes = []",
-    "an unknown scope": "[[callers]]\nname = 'a'\nid = 'public'\nscopes = ['all']",
-    "one id for two": "".join(f"[[callers]]\nname = '{name}'\nid = 'public'\nscopes = []\n" for name in "ab"),
-    "a key, not its digest": "[[callers]]\nname = 'a'\nid = 'public'\nscopes = []\n"
-    f"keys = [{{sha256 = 'sakuga_{'x' * 43}', created_at = 2026-01-01T00:00:00Z}}]",
-    "a time of no zone": "[[callers]]\nname = 'a'\nid = 'public'\nscopes = []\n"
-    f"keys = [{{sha256 = '{'0' * 64}', created_at = 2026-01-01T00:00:00}}]",
-}
-
-
-@pytest.mark.parametrize("case", WRONG)
-def test_an_invalid_file_prevents_the_start_and_its_secrets_are_not_shown(
-    services: Services, key_file: Path, case: str
-) -> None:
-    key_file.write_text(WRONG[case])
-    with pytest.raises(SettingsError, match=r"keys\.toml") as raised:
-        create_app(replace(services, api_keys=ApiKeys(key_file)))
-    assert "xxxx" not in raised.value.detail
-
-
-def test_a_missing_file_prevents_the_start_and_says_how_to_create_it(key_file: Path) -> None:
-    with pytest.raises(SettingsError, match="sakuga keys create"):
-        require_guarded(Settings(api_keys=key_file))
-
-
-def test_the_last_valid_file_stays_in_force_and_errors_are_logged_once(
-    key_file: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-) -> None:
-    key, _ = create_caller(key_file, "alice", BOTH, expires_in=None)
-    keys = ApiKeys(key_file)
-    assert keys.find(key)
-    key_file.write_text("callers = [")
-    assert keys.find(key)
-    assert keys.find(key)
-    assert (capsys.readouterr().out + caplog.text).count("last valid version") == 1  # wherever logs go at this point
-    key_file.unlink()
-    assert keys.find(key)
-    create_caller(key_file, "bob", BOTH, expires_in=None)
-    assert keys.find(key) is None
-
-
-# The commands
-
-
-def test_a_key_is_made_rotated_listed_and_revoked_by_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SAKUGA_DATA_DIR", str(tmp_path))
-    made = sakuga_keys("create", "alice", "--requests-per-minute", "60", "--megapixels-per-day", "5")
-    first = made.stdout.strip()
-    assert re.fullmatch(r"sakuga_[A-Za-z0-9_-]{43}", first)
-    assert f"SAKUGA_API_KEYS={tmp_path / 'keys.toml'}" in made.stderr
-    second = sakuga_keys("rotate", "alice").stdout.strip()
-    listed = sakuga_keys("list").stdout
-    for part in ("alice", "submit and read", "60 requests a minute", "5 megapixels a day", "does not expire"):
-        assert part in listed
-    assert all(key not in listed and digest_of(key)[:12] in listed for key in (first, second))
-    assert sakuga_keys("revoke", "alice", "--key", digest_of(first)[:6]).exit_code == 0
-    assert ApiKeys(tmp_path / "keys.toml").find(first) is None
-    assert ApiKeys(tmp_path / "keys.toml").find(second)
-
-
-def test_an_unknown_caller_is_reported_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SAKUGA_API_KEYS", str(tmp_path / "mine.toml"))
-    assert sakuga_keys("create", "alice").exit_code == 0
-    refused = sakuga_keys("revoke", "bob")
-    assert refused.exit_code == 1
-    assert "Unknown caller bob; known: alice." in refused.stderr
-
-
-@pytest.mark.parametrize(
-    "asked",
-    [[""], ["two\nlines"], ["a" * 101], ["a", "--megapixels-per-day", "inf"], ["a", "--megapixels-per-day", "nan"]],
-)
-def test_an_invalid_caller_is_reported_in_one_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: list[str]
-) -> None:
-    monkeypatch.setenv("SAKUGA_API_KEYS", str(tmp_path / "mine.toml"))
-    refused = sakuga_keys("create", *asked)
-    assert refused.exit_code == 1
-    assert refused.stderr.startswith("Error: Invalid caller: ")
-    assert not (tmp_path / "mine.toml").exists()
-
-
 # With and without keys
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.7", "::", "photos.example"])  # noqa: S104
-def test_without_keys_only_this_machine_is_served_unless_asked_for(host: str, key_file: Path) -> None:
-    with pytest.raises(SettingsError, match="sakuga keys create") as refused:
-        require_guarded(Settings(host=host))
-    assert "SAKUGA_ALLOW_ANYONE=true" in refused.value.detail
-    require_guarded(Settings(host=host, allow_anyone=True))
-    create_caller(key_file, "alice", BOTH, expires_in=None)
-    require_guarded(Settings(host=host, api_keys=key_file))
-    for own in ("127.0.0.1", "localhost", "::1"):
-        require_guarded(Settings(host=own))
-
-
-@pytest.mark.parametrize("published", ["0.0.0.0", "192.168.1.7", "[::]", "photos.example"])  # noqa: S104
-def test_the_published_address_decides_who_is_served_without_keys(published: str) -> None:
-    inside = Settings(host="0.0.0.0", published_at="127.0.0.1")  # noqa: S104  of a container
-    require_guarded(inside)
-    require_guarded(inside.model_copy(update={"published_at": "[::1]"}))
-    with pytest.raises(SettingsError, match="SAKUGA_PUBLISHED_AT"):
-        require_guarded(inside.model_copy(update={"published_at": published}))
-    with pytest.raises(SettingsError, match="SAKUGA_PUBLISHED_AT"):
-        require_guarded(Settings(published_at=published))
 
 
 def test_containers_are_told_where_they_are_published_and_never_to_serve_anyone() -> None:
@@ -570,155 +344,6 @@ def test_while_redis_is_down_no_request_is_rate_limited(caller: Callable[..., Fl
     answers = [showing(away, key).get("/api/v1/limits") for _ in range(3)]
     assert {answer.status_code for answer in answers} == {200}
     assert not [answer for answer in answers if "RateLimit" in answer.headers]
-
-
-# Quotas
-
-
-def test_a_megapixel_quota_applies_until_midnight(
-    caller: Callable[..., FlaskClient], guarded: Services, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = datetime.now(UTC).replace(hour=22, minute=30, second=0, microsecond=0)
-    monkeypatch.setattr(Clock, "now", lambda _: now.timestamp())
-    alice = caller("alice", megapixels_per_day=0.1)  # a small photo counts for 0.05
-    assert [send(alice, seed=seed).status_code for seed in range(2)] == [202, 202]
-    refused = send(alice, seed=2)
-    assert problem(refused) == (429, "quota_exceeded")
-    assert refused.headers["Retry-After"] == str(90 * 60)
-    limits = body(alice.get("/api/v1/limits"))
-    assert (limits["megapixels_per_day"], limits["megapixels_left"]) == (0.1, 0)
-    assert send(caller("bob"), seed=2).status_code == 202
-    (key,) = guarded.redis.keys("sakuga:quota*")
-    assert guarded.redis.expiretime(str(key)) == now.timestamp() + 90 * 60 + 24 * 3600
-
-
-@pytest.mark.parametrize("ahead_s", [86_400, -86_400])
-def test_a_wrong_clock_of_the_web_grants_no_second_quota(
-    caller: Callable[..., FlaskClient], guarded: Services, monkeypatch: pytest.MonkeyPatch, ahead_s: int
-) -> None:
-    alice = caller("alice", megapixels_per_day=0.1)
-    assert [send(alice, seed=seed).status_code for seed in range(2)] == [202, 202]
-
-    class Wrong(datetime):
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> Self:
-            return super().now(tz) + timedelta(seconds=ahead_s)
-
-    monkeypatch.setattr(quotas, "datetime", Wrong)
-    refused = send(alice, seed=2)
-    assert problem(refused) == (429, "quota_exceeded")
-    assert 0 < int(refused.headers["Retry-After"]) <= 24 * 3600
-    assert body(alice.get("/api/v1/limits"))["megapixels_left"] == 0
-    assert len(guarded.redis.keys("sakuga:quota*")) == 1
-
-
-def test_refused_and_repeated_photos_do_not_count_toward_the_quota(
-    caller: Callable[..., FlaskClient], guarded: Services, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    alice = caller("alice", megapixels_per_day=0.1)
-    with monkeypatch.context() as full:
-        full.setattr(guarded.admission, "_max_pixels", -1)
-        guarded.redis.hset("sakuga:lane:interactive:totals", "pixels", 1)
-        assert problem(send(alice)) == (503, "queue_full")
-        guarded.redis.delete("sakuga:lane:interactive:totals")
-    assert problem(alice.post(JOBS, data=b"no photo", content_type="image/png")) == (415, "not_a_photo")
-    first = send(alice, {"Idempotency-Key": "k"})
-    again = send(alice, {"Idempotency-Key": "k"})
-    assert body(first)["id"] == body(again)["id"]
-    assert body(alice.get("/api/v1/limits"))["megapixels_left"] == 0.05
-
-
-@pytest.mark.parametrize(("breaks", "left"), [("admit", 0.1), ("create", 0.05)])
-def test_a_failed_request_is_refunded_unless_the_photo_may_have_been_admitted(
-    caller: Callable[..., FlaskClient], guarded: Services, monkeypatch: pytest.MonkeyPatch, breaks: str, left: float
-) -> None:
-    alice = caller("alice", megapixels_per_day=0.1)
-
-    def lose_redis(*_: object, **__: object) -> None:
-        raise RedisError("the connection broke")
-
-    with monkeypatch.context() as broken:
-        broken.setattr(guarded.admission if breaks == "admit" else guarded.jobs, breaks, lose_redis)
-        assert send(alice).status_code == 503
-    assert body(alice.get("/api/v1/limits"))["megapixels_left"] == left
-
-
-def megapixels_left(client: FlaskClient) -> float:
-    return float(body(client.get("/api/v1/limits"))["megapixels_left"])
-
-
-def test_a_reservation_without_a_job_is_refunded_once(
-    caller: Callable[..., FlaskClient],
-    guarded: Services,
-    key_file: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    advance_clock: Callable[[float], None],
-) -> None:
-    alice = caller("alice", megapixels_per_day=0.2)
-    alice_id = read_keys(key_file).callers[0].id
-    create = guarded.jobs.create
-
-    def lose_redis(*given: Any) -> None:  # noqa: ANN401  what create takes
-        create(*given)
-        raise RedisError("the answer was lost")
-
-    with monkeypatch.context() as broken:
-        broken.setattr(guarded.jobs, "create", lose_redis)
-        assert send(alice).status_code == 503
-    dying = guarded.quotas.reserve(alice_id, 50_000, "0" * 40)
-    reservation = dying.__enter__()
-    assert megapixels_left(alice) == 0.1
-    assert list(guarded.quotas.reconcile()) == [], "it may still be on its way"
-    advance_clock(quotas.RESERVED_S + 1)
-    assert list(guarded.quotas.reconcile()) == [1]
-    reservation.refund()
-    (usage,) = guarded.redis.keys("sakuga:quota*")
-    assert guarded.redis.get(usage) == "50000", "the one with a record"
-    assert not guarded.redis.exists(RESERVATIONS)
-
-
-def test_a_refund_does_not_recreate_a_deleted_quota(
-    caller: Callable[..., FlaskClient], guarded: Services, key_file: Path
-) -> None:
-    caller("alice", megapixels_per_day=0.1)
-    alice_id = read_keys(key_file).callers[0].id
-    with guarded.quotas.reserve(alice_id, 50_000, "0" * 40) as reservation:
-        guarded.redis.delete(*guarded.redis.keys("sakuga:quota*"))
-        reservation.refund()
-    assert guarded.redis.keys("sakuga:quota*") == []
-
-
-def test_concurrent_requests_cannot_exceed_the_quota(caller: Callable[..., FlaskClient]) -> None:
-    alice = caller("alice", megapixels_per_day=0.2)
-    with ThreadPoolExecutor(8) as pool:
-        clients = [alice.application.test_client() for _ in range(12)]
-        for client in clients:
-            client.environ_base.update(alice.environ_base)
-        answers = list(pool.map(lambda numbered: send(numbered[1], seed=numbered[0]).status_code, enumerate(clients)))
-    assert sorted(answers) == [202] * 4 + [429] * 8
-
-
-def test_a_photo_larger_than_the_daily_quota_is_too_large(caller: Callable[..., FlaskClient]) -> None:
-    refused = send(caller("alice", megapixels_per_day=0.01))
-    assert problem(refused) == (413, "photo_too_large")
-    assert "Retry-After" not in refused.headers
-    assert "0.01 a day" in body(refused)["detail"]
-
-
-def test_photos_of_an_album_above_the_quota_are_rejected_and_can_be_sent_again(
-    caller: Callable[..., FlaskClient], guarded: Services
-) -> None:
-    alice = caller("alice", megapixels_per_day=0.1)
-    link = body(alice.post(ALBUMS, json={}))["links"]["photos"]
-    photos = [(BytesIO(photo_bytes(seed=seed)), f"{seed}.png") for seed in range(3)]
-    upload = body(alice.post(link, data={"photos": photos}))
-    assert [one["name"] for one in upload["accepted"]] == ["0.png", "1.png"]
-    (rejected,) = upload["rejected"]
-    assert (rejected["name"], rejected["error"]["code"]) == ("2.png", "quota_exceeded")
-    assert rejected["retry_after_s"] > 0
-    assert body(alice.get(link))["photos"][-1]["name"] == "1.png"
-    guarded.redis.delete(*guarded.redis.keys("sakuga:quota*"))  # tomorrow
-    assert alice.put(f"{link}/2.png", data=photo_bytes(seed=2)).status_code == 202
 
 
 # Responses

@@ -26,11 +26,6 @@ JSON, PROBLEM = "application/json", "application/problem+json"
 
 
 @pytest.fixture
-def client(services: Services) -> FlaskClient:
-    return create_app(services).test_client()
-
-
-@pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for a second where nothing else was said."""
     monkeypatch.setattr(jobs, "MAX_WAIT_S", 1)

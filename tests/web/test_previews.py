@@ -32,11 +32,6 @@ PHOTO = photo_bytes((640, 480))
 LIGHT = ["hinata-light", "yoi-light", "sumi-light"]
 
 
-@pytest.fixture
-def client(services: Services) -> FlaskClient:
-    return create_app(services).test_client()
-
-
 def send(
     client: FlaskClient, photo: bytes = PHOTO, *, key: str = "", wait_s: int = 0, styles: str = ""
 ) -> TestResponse:

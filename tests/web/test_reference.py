@@ -7,17 +7,10 @@ import pytest
 from flask.testing import FlaskClient
 from playwright.sync_api import expect
 
-from shared.services import Services
 from tests.browsing import PHONE, OpenPage
 from tests.conftest import ROOT
 from web import languages
-from web.app import create_app
 from web.chinese_reference import CHINESE_REFERENCE
-
-
-@pytest.fixture
-def client(services: Services) -> FlaskClient:
-    return create_app(services).test_client()
 
 
 class Listened(dict[str, str]):

@@ -1,4 +1,4 @@
-"""What one caller takes is charged to that caller: others notice nothing."""
+"""The share of each caller: one that takes much is charged for it, and others notice nothing."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +19,8 @@ from shared.scheduling.admission import MAX_MEMORY
 from shared.scheduling.room import ALBUM_BYTES, HOUR_S, JOB_BYTES, refusal_size
 from shared.services import Services
 from shared.settings import WEB_THREADS
+from tests.answers import ALBUMS, JOBS, body, problem
 from tests.conftest import photo_bytes, wait_until
-from tests.web.test_web import ALBUMS, JOBS, body, problem
 from web.app import create_app
 from web.held_requests import SlotPool
 

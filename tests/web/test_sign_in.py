@@ -17,12 +17,12 @@ from cli.album_sync import AT_ONCE
 from cli.keys import Allowance, create_caller, revoke_keys, rotate_key
 from shared.callers.api_keys import Scope
 from shared.services import Services
+from tests.answers import JOBS
 from tests.browsing import DESKTOP, PHONE, TELL_CSP_VIOLATIONS, WAIT_MS, Visit, choose, payload, scene
+from tests.callers import BOTH, HOUR
 from tests.cli.test_cli import photo_at, sakuga
 from tests.conftest import RunningService
-from tests.web.test_keys import BOTH, HOUR
 from tests.web.test_page import expect_picture
-from tests.web.test_web import JOBS
 from web.app import create_app
 from web.sessions import COOKIE, SESSION_S, SESSIONS
 

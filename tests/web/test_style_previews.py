@@ -1,4 +1,4 @@
-"""The buttons of the styles show the photo in hand as each style would draw it; in a real browser."""
+"""The buttons of the styles show the chosen photo as each style would draw it; in a real browser."""
 
 import io
 import re

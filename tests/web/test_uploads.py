@@ -12,8 +12,8 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse, encode_multipart
 
 from shared.services import Services
+from tests.answers import ALBUMS, JOBS, body, problem, send
 from tests.conftest import photo_bytes, zip_of
-from tests.web.test_web import ALBUMS, JOBS, body, problem, send
 from web.app import FORM_BYTES, create_app
 
 LIMIT = 100_000

@@ -10,7 +10,6 @@ from dataclasses import replace
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -27,41 +26,16 @@ from shared.services import Services, connect
 from shared.settings import Settings
 from shared.styles import Size, Style, Styles, write_manifest
 from shared.usecases.maintenance import expire_due
+from tests.answers import ALBUMS, JOBS, body, problem, send
 from tests.conftest import ROOT, photo_bytes, wait_until, with_queue_limit
 from web import events, readiness
 from web.app import create_app
 from web.events import KEEP_ALIVE_S, QUEUE_LOOK_S, STILL_HERE
 from web.readiness import Check
 
-JOBS, ALBUMS = "/api/v1/jobs", "/api/v1/albums"
-
-
-@pytest.fixture
-def client(services: Services) -> FlaskClient:
-    return create_app(services).test_client()
-
-
-def send(client: FlaskClient, data: bytes = b"", headers: dict[str, str] | None = None, **fields: str) -> TestResponse:
-    photo = (BytesIO(data or photo_bytes()), "photo.png")
-    return client.post(JOBS, data={"photo": photo, **fields}, headers=headers or {})
-
 
 def send_raw(client: FlaskClient, photo: Path) -> TestResponse:
     return client.post(JOBS, data=photo.read_bytes(), content_type="application/octet-stream")
-
-
-def body(response: TestResponse) -> dict[str, Any]:
-    found = response.get_json(force=True)
-    assert isinstance(found, dict)
-    return found
-
-
-def problem(response: TestResponse) -> tuple[int, str]:
-    assert response.content_type == "application/problem+json"
-    found = body(response)
-    assert found["status"] == response.status_code
-    assert found["detail"]
-    return response.status_code, found["code"]
 
 
 def test_an_accepted_photo_has_a_location(client: FlaskClient) -> None:

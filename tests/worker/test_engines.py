@@ -216,26 +216,26 @@ class TestLight:
         tensor = photo_tensor(1408, 64)
         plenty = engines.get(name, "hinata-light")
         little = engines.get(name, "hinata-light", memory_for_strips(plenty, tensor, 96))
-        heard: list[float] = []
-        strips = little.generate(tensor, heard.append)
-        assert heard[-1] > 0.9  # of the last strip
+        reported: list[float] = []
+        strips = little.generate(tensor, reported.append)
+        assert reported[-1] > 0.9  # of the last strip
         levels = (pipeline.postprocess(one, (slice(None), slice(None))) for one in (strips, plenty.generate(tensor)))
         assert psnr_db(*levels) >= (70 if name in SINGLE_PRECISION else 40)
 
     def test_it_stops_between_strips_when_told_to(self, engines: OpenedEngines, name: EngineName) -> None:
         tensor = photo_tensor(1408, 64)
         little = engines.get(name, "hinata-light", memory_for_strips(engines.get(name, "hinata-light"), tensor, 96))
-        heard: list[float] = []
+        reported: list[float] = []
 
         def stop(share: float) -> None:
-            heard.append(share)
+            reported.append(share)
             if share >= 96 / 1408:
                 raise CanceledError("enough")
 
         with pytest.raises(CanceledError):
             little.generate(tensor, stop)
-        assert sorted(heard) == heard
-        assert heard[-1] < 0.5
+        assert sorted(reported) == reported
+        assert reported[-1] < 0.5
         assert little.generate(photo_tensor(64, 64)).shape == (1, 3, 64, 64)
 
     def test_a_picture_of_which_not_even_a_strip_fits_is_refused(
@@ -434,9 +434,9 @@ class TestArtefacts:
 
     def test_an_error_of_a_subprocess_keeps_its_cause(self, tmp_path: Path) -> None:
         (tmp_path / "model.xml").write_text("no model")
-        with pytest.raises(EngineError, match="cannot be opened") as told:
+        with pytest.raises(EngineError, match="cannot be opened") as raised:
             call_in_subprocess(open_artefact, tmp_path, self.STYLE, self.NAME, threads=1, memory=AMPLE_MEMORY)
-        assert "RuntimeError" in str(told.value.__cause__)
+        assert "RuntimeError" in str(raised.value.__cause__)
 
     def test_a_killed_build_may_be_retried(self) -> None:
         with pytest.raises(UnavailableError, match="memory"):

@@ -119,7 +119,7 @@ def test_a_message_whose_ack_failed_no_longer_counts_as_in_flight(
         monkeypatch.setattr(channel, end, away)
         request.acknowledge() if end == "basic_ack" else request.reject(requeue=True)
         assert channel.qos.can_consume()
-        assert services.redis.zcard(UNACKED_INDEX) == 1, "it comes again by itself"
+        assert services.redis.zcard(UNACKED_INDEX) == 1, "the queue redelivers it by itself"
 
 
 def away(*_: object, **__: object) -> None:

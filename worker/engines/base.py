@@ -144,22 +144,22 @@ class DrawingEngine(ABC):
             raise translated(error, "The engine failed") from error
 
     def _require_whole(self, size: tuple[int, int]) -> None:
-        if size[0] * size[1] > self._most_pixels():
+        if size[0] * size[1] > self._max_pixels():
             raise self._too_large(size)
 
-    def _most_pixels(self) -> float:
+    def _max_pixels(self) -> float:
         return max(0.0, self._memory / (self.activation_bytes + PICTURE_BYTES))
 
     def _too_large(self, size: tuple[int, int]) -> PictureTooLargeError:
         """Return the error for a picture of (width, height) that cannot be drawn in one piece."""
         # Where a style draws at one size, max_side changes nothing of what is drawn.
         if self._halo is None:
-            smaller = "" if self.drawn_at else f"{_smaller(size, self._most_pixels())} or "
+            smaller = "" if self.drawn_at else f"{_smaller(size, self._max_pixels())} or "
             advice = f"{smaller}a light style" if smaller else "choose a light style"
         else:  # it is a light one
             advice = "the operator can give processes more memory" if self.drawn_at else "choose a smaller max_side"
         return PictureTooLargeError(
-            f"Memory suffices for up to {self._most_pixels() / 1e6:.2f} megapixels in this style; {advice}."
+            f"Memory suffices for up to {self._max_pixels() / 1e6:.2f} megapixels in this style; {advice}."
         )
 
     def _in_strips(self, photo: Tensor, halo: int, report: ProgressCallback) -> Tensor:

@@ -25,7 +25,7 @@ from shared.styles import BUNDLED_WEIGHTS
 from worker.engines.base import translated
 from worker.engines.openvino_core import core
 
-_LEAST_LOGIT: Final = math.log(0.6 / 0.4)  # of a score of 0.6; with less, waves and rocks are faces
+_MIN_LOGIT: Final = math.log(0.6 / 0.4)  # of a score of 0.6; with less, waves and rocks are faces
 _FEWEST: Final = 2  # near boxes that agree on a face; a face that is none seldom has more than one
 _AGREEMENT: Final = 0.15  # of the height of boxes that agree
 _NEAR_BOX: Final = 0.93  # of the height of a face, from forehead to chin; a far box is as high as a face
@@ -36,7 +36,7 @@ _CELLS: Final = 48  # a side, of each of which the far net tells one box
 _CLOSER: Final = 1.75  # times as close as the whole photo are the squares looked at,
 _CLOSEST: Final = 3.5  # and those of a crowd
 _OF_A_CROWD: Final = 0.07  # of the longest side: with a face less high than that, there may be smaller ones
-_LEAST_SQUARE: Final = 0.4  # times that size, in a photo however long
+_MIN_SQUARE: Final = 0.4  # times that size, in a photo however long
 _OVERLAP: Final = 0.25  # of squares; no larger face is looked for in them
 _ALL_SEEN: Final = 0.2  # of the longest side: with a face as high as that, no closer look is taken
 _SAME: Final = 0.3  # of the area that two boxes cover together, or
@@ -100,7 +100,7 @@ class FaceDetector:
     def face_heights(self, photo: Rgb) -> list[float]:
         """The heights of near faces in a photo (h, w, 3), from forehead to chin, as shares of its longest side, 0..1.
 
-        One face may be told several times, with heights that hardly differ. Faces below a seventh of the longest side
+        One face may be found several times, with heights that hardly differ. Faces below a seventh of the longest side
         are not seen.
 
         Raises:
@@ -108,7 +108,7 @@ class FaceDetector:
             EngineError: the runtime failed.
         """
         boxes, logits = self._near.look(photo)
-        heights = boxes[logits >= _LEAST_LOGIT, _HEIGHT] / _NEAR_BOX * self._near.scale(photo)
+        heights = boxes[logits >= _MIN_LOGIT, _HEIGHT] / _NEAR_BOX * self._near.scale(photo)
         agreeing = np.abs(heights[:, None] - heights) < _AGREEMENT * np.abs(heights)
         sure = heights[(agreeing.sum(1) >= _FEWEST) & (heights > _HEIGHTS[0])].clip(max=_HEIGHTS[1])
         return [float(height) for height in sure]
@@ -146,7 +146,7 @@ class FaceDetector:
         rows, columns = np.divmod(np.arange(_CELLS**2), _CELLS)
         boxes[:, :2] += (np.stack((columns, rows), 1) + 0.5) / _CELLS
         possible = np.isfinite(boxes).all(1) & (boxes[:, 2:4] > 0).all(1)
-        return _Found(boxes[:, :4] * self._far.scale(photo), logits).of(possible & (logits >= _LEAST_LOGIT))
+        return _Found(boxes[:, :4] * self._far.scale(photo), logits).of(possible & (logits >= _MIN_LOGIT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +214,7 @@ def _seen(photo: Rgb, side: int) -> npt.NDArray[np.float32]:
 def _squares(width: int, height: int, closer: float) -> Iterator[tuple[int, int, int]]:
     """The left, top and side, in pixels, of squares that cover a photo and overlap; smaller ones in a long photo."""
     long, short = max(width, height), min(width, height)
-    side = math.ceil(min(1.0, max(short / long * _CLOSER, _LEAST_SQUARE)) * long / closer)
+    side = math.ceil(min(1.0, max(short / long * _CLOSER, _MIN_SQUARE)) * long / closer)
     for top in _starts(height, side):
         for left in _starts(width, side):
             yield left, top, side

@@ -29,10 +29,10 @@ class OnnxRuntimeEngine(DrawingEngine):
         super().__init__(size, memory=memory, activation_bytes=ACTIVATION_BYTES[size])
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.enable_cpu_mem_arena = False  # it would keep the memory of the largest picture for ever
+        options.enable_cpu_mem_arena = False  # it would keep the memory of the largest picture forever
         options.log_severity_level = 4  # what is fatal; the rest is raised, and a stop is no error
         self._session = onnxruntime.InferenceSession(artefact / MODEL, options, providers=["CPUExecutionProvider"])
-        self._runner = ThreadPoolExecutor(1)  # so that this thread hears signals meanwhile
+        self._runner = ThreadPoolExecutor(1)  # so that this thread handles signals meanwhile
 
     def _run(self, photo: Tensor, report: ProgressCallback) -> Tensor:
         options = onnxruntime.RunOptions()

@@ -82,7 +82,7 @@ class OpenVinoEngine(DrawingEngine):
         return self._request
 
     def _drop(self, request: openvino.InferRequest) -> None:
-        """Drop the picture in hand, and the compiled model with it; the next picture compiles it again.
+        """Drop the current picture, and the compiled model with it; the next picture compiles it again.
 
         Its nodes up to where it stopped hold the shapes of that picture, the others those of the one before, and none
         asks again while its own input stays the same: the next picture would fail, or come out wrong.

@@ -1,12 +1,15 @@
 """Names of photos: which files are photos, and names that every system can have."""
 
 import json
+import random
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import shared.photos.filenames
+from shared.errors import InvalidValueError
 from shared.photos.filenames import (
     UniqueNames,
     folded,
@@ -96,13 +99,77 @@ def test_a_picture_keeps_all_of_a_name_but_the_extension_of_a_photo() -> None:
 def test_no_file_gets_the_name_of_a_folder() -> None:
     names = UniqueNames()
     wanted = ["2024.png", "2024.PNG/a.png", "2024.png/b.png", "x/y.png", "X", "x"]
-    made = [names.take(name) for name in wanted]
+    made = [names.allocate(name) for name in wanted]
     assert made == ["2024.png", "2024 (2).PNG/a.png", "2024 (2).png/b.png", "x/y.png", "X (2)", "x (3)"]
 
 
 @given(st.lists(st.lists(st.sampled_from(["a", "A", "a (2)", "ß", "SS"]), min_size=1, max_size=3).map("/".join)))
 def test_unique_names_can_all_be_unpacked_side_by_side(wanted: list[str]) -> None:
     names = UniqueNames("failures.json")
-    files = [folded(names.take(name)) for name in wanted]
+    files = [folded(names.allocate(name)) for name in wanted]
     assert len(set(files)) == len(files)
     assert not any(file.startswith(f"{other}/") for file in files for other in files)
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ("a.jpg", "a.jpg"),
+        ("x/../../a.jpg", "x/a.jpg"),
+        ("nul.jpg", "_nul.jpg"),
+        ("aux .tar.gz", "_aux .tar.gz"),
+        ("COM¹", "_COM¹"),
+        ("x . ./a.jpg. .", "x/a.jpg"),
+        ("." * 300 + "a" * 20, "_"),
+        ("a:b?.jpg", "a_b_.jpg"),
+        ("tab\there.jpg", "tab_here.jpg"),
+        (" dots... /photo.jpg ", "dots/photo.jpg"),
+        ("e\u0301te\u0301.jpg", "été.jpg"),
+        ("写真/桜.jpg", "写真/桜.jpg"),
+    ],
+)
+def test_names_are_made_safe(raw: str, expected: str) -> None:
+    assert safe_name(raw) == expected
+
+
+def test_the_page_names_photos_as_the_service_does() -> None:
+    """`tests/page/choice.test.js` checks the page against the same names."""
+    for raw, expected in json.loads((ROOT / "tests" / "page" / "names.json").read_text("utf-8")):
+        assert safe_name(raw) == expected
+
+
+def test_a_name_is_never_too_long_for_a_file() -> None:
+    made = safe_name("桜" * 400 + ".jpg")
+    assert made.endswith("桜.jpg")
+    assert len(made.encode()) <= 255
+    with pytest.raises(InvalidValueError):
+        safe_name("../..")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_name_is_unique_by_the_first_free_number(seed: int) -> None:
+    """Compared with a search through all numbers, for names in capitals and names that look numbered."""
+    rng = random.Random(seed)
+    names = UniqueNames("failures.json")
+    taken = {"failures.json"}
+    for _ in range(200):
+        stem = rng.choice(["a", "A", "a (2)", "A (3)", "a (2) (2)", "Straße", "STRASSE", ".hidden", "x/a", "failures"])
+        name = stem + rng.choice([".png", ".PNG", "", ".json"])
+        numbered = (with_number(name, number) for number in range(1, 300))
+        free = next(one for one in numbered if one.casefold() not in taken)
+        assert names.allocate(name) == free
+        taken.add(free.casefold())
+
+
+def test_many_equal_names_are_made_unique_without_trying_a_number_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+
+    def noted(name: str, number: int) -> str:
+        tried.append(number)
+        return with_number(name, number)
+
+    monkeypatch.setattr(shared.photos.filenames, "with_number", noted)
+    names = UniqueNames()
+    for _ in range(5000):
+        names.allocate("a")
+    assert tried == list(range(1, 5001))

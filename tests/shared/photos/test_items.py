@@ -1,4 +1,4 @@
-"""Which of the pictures of a HEIF is shown: files that are made here of pictures of one colour each."""
+"""The picture of a HEIF that is shown, in files made here of pictures of one colour each."""
 
 import struct
 from collections.abc import Mapping, Sequence

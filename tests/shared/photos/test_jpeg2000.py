@@ -1,4 +1,4 @@
-"""What the header of a JPEG 2000 says of its colours: converted, or refused by its kind."""
+"""The colours that the header of a JPEG 2000 declares: converted, or refused by their kind."""
 
 from io import BytesIO
 

@@ -1,4 +1,4 @@
-"""What is transparent because a chunk, or nothing but its place, says so; and what only looks as if it were."""
+"""Transparency that a chunk, or nothing but its place, declares; and photos that only look transparent."""
 
 import struct
 import zlib

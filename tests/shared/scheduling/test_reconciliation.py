@@ -76,9 +76,9 @@ def reconcile(services: Services) -> int:
 def reconcile_all(services: Services) -> None:
     """Let a node do all the steps of a reconciliation."""
     node = Reconciliation(services)
-    node.beat()
+    node.advance()
     while node.is_under_way:
-        node.beat()
+        node.advance()
 
 
 def bookkeeping(services: Services) -> dict[str, object]:

@@ -33,9 +33,9 @@ def files(folder: Path) -> set[str]:
 
 def reconcile(services: Services) -> None:
     node = Reconciliation(services)
-    node.beat()
+    node.advance()
     while node.is_under_way:
-        node.beat()
+        node.advance()
 
 
 def test_old_ones_are_deleted_once_a_day(services: Services, folder: Path) -> None:

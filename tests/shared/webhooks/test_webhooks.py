@@ -47,7 +47,7 @@ class Receiver:
 
     port: int = 0
     answers: list[int] = field(default_factory=list)
-    heard: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    received: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -60,7 +60,7 @@ def receiver() -> Iterator[Receiver]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            found.heard.append((dict(self.headers), self.rfile.read(int(self.headers["Content-Length"]))))
+            found.received.append((dict(self.headers), self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(found.answers.pop(0) if found.answers else 204)
             self.send_header("Location", found.url)
             self.end_headers()
@@ -117,13 +117,13 @@ def make_due(services: Services) -> None:
 def test_the_end_of_an_album_is_delivered_signed(trusting: Services, receiver: Receiver) -> None:
     secret = ended_album(trusting, receiver.url)
     assert trusting.webhooks.send_due() == 1
-    ((headers, data),) = receiver.heard
-    told = Webhook(secret).verify(data, headers)
-    assert told["type"] == "album.ended"
-    AlbumEnded.model_validate(told, extra="forbid")
-    assert told["timestamp"].endswith("Z")
-    assert told["data"]["counts"] == dict.fromkeys(State, 0) | {"succeeded": 1}
-    assert told["data"]["name"] == "Trip"
+    ((headers, data),) = receiver.received
+    payload = Webhook(secret).verify(data, headers)
+    assert payload["type"] == "album.ended"
+    AlbumEnded.model_validate(payload, extra="forbid")
+    assert payload["timestamp"].endswith("Z")
+    assert payload["data"]["counts"] == dict.fromkeys(State, 0) | {"succeeded": 1}
+    assert payload["data"]["name"] == "Trip"
     assert headers["Host"] == f"localhost:{receiver.port}"
     assert trusting.webhooks.send_due() == 0
 
@@ -134,8 +134,8 @@ def test_delivery_is_retried_under_the_same_id_until_acknowledged(trusting: Serv
     for _ in range(3):
         trusting.webhooks.send_due()
         make_due(trusting)
-    assert len(receiver.heard) == 3
-    assert len({headers["webhook-id"] for headers, _ in receiver.heard}) == 1
+    assert len(receiver.received) == 3
+    assert len({headers["webhook-id"] for headers, _ in receiver.received}) == 1
     assert trusting.redis.zcard(WEBHOOKS_DUE) == 0
 
 
@@ -156,7 +156,7 @@ def test_a_receiver_that_never_acknowledges_is_given_up(trusting: Services) -> N
 def test_private_addresses_are_never_called(services: Services, receiver: Receiver, host: str) -> None:
     put(services, "msg_1", f"http://{host}:{receiver.port}/")
     assert services.webhooks.send_due() == 0
-    assert receiver.heard == []
+    assert receiver.received == []
 
 
 @pytest.mark.parametrize(
@@ -202,9 +202,13 @@ def test_the_payload_is_documented(services: Services) -> None:
     client = create_app(services).test_client()
     document = client.get("/openapi.json").json
     assert document
-    told = document["webhooks"]["album.ended"]["post"]
-    assert told["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/AlbumEnded")
-    assert {given["name"] for given in told["parameters"]} == {"webhook-id", "webhook-timestamp", "webhook-signature"}
+    call = document["webhooks"]["album.ended"]["post"]
+    assert call["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/AlbumEnded")
+    assert {given["name"] for given in call["parameters"]} == {
+        "webhook-id",
+        "webhook-timestamp",
+        "webhook-signature",
+    }
     page = client.get("/docs").text
     assert 'id="album.ended"' in page
     assert "SAKUGA_WEBHOOK_HOSTS" in page
@@ -237,7 +241,7 @@ def test_a_dripping_receiver_is_cut_off_at_the_deadline_and_the_others_are_calle
         put(trusting, message_id, dripping)
     put(trusting, "msg_heard", receiver.url)
     assert trusting.webhooks.send_due() == 1
-    assert [headers["webhook-id"] for headers, _ in receiver.heard] == ["msg_heard"]
+    assert [headers["webhook-id"] for headers, _ in receiver.received] == ["msg_heard"]
     assert [trusting.redis.hget(f"sakuga:webhook:{message_id}", "tries") for message_id in slow] == ["1"] * len(slow)
 
 
@@ -310,7 +314,7 @@ def test_ten_silent_receivers_of_one_caller_keep_no_other_waiting(
     wait_until(lambda: len(silent.asked) == senders.SENDERS_PER_CALLER, "as many senders as may are waiting")
     put(trusting, "msg_heard", receiver.url, caller="alice")
     sending += trusting.webhooks.start_due()
-    wait_until(lambda: len(receiver.heard) == 1, "the other is told")
+    wait_until(lambda: len(receiver.received) == 1, "the other is told")
     assert not any(one.done() for one in sending[:-1])
     silent.is_over.set()
     assert [one.result() for one in sending] == [False] * senders.SENDERS_PER_CALLER + [True]
@@ -324,14 +328,14 @@ def test_a_silent_receiver_of_many_callers_keeps_no_other_waiting(
         put(trusting, f"msg_{number}", silent.url("127.0.0.1"), caller=f"caller {number}")
     put(trusting, "msg_heard", receiver.url, caller="caller 0")
     sending = trusting.webhooks.start_due()
-    wait_until(lambda: len(receiver.heard) == 1, "the other is told")
+    wait_until(lambda: len(receiver.received) == 1, "the other is told")
     assert len(sending) == senders.SENDERS_PER_HOST + 1
     silent.is_over.set()
     assert sum(one.result() for one in sending) == 1
 
 
 def calls(services: Services) -> dict[str, int]:
-    """How often each command was called since the counts were reset."""
+    """Return how often each command was called since the counts were reset."""
     found = services.redis.info("commandstats")
     return {name.removeprefix("cmdstat_"): int(counted["calls"]) for name, counted in found.items()}
 
@@ -378,7 +382,7 @@ def test_a_crowded_receiver_delays_no_other(
     assert len(sending) == senders.SENDERS_PER_HOST, "the others are older"
     for _ in range(5):
         sending += trusting.webhooks.start_due()
-    wait_until(lambda: len(receiver.heard) == 1, "the other is told")
+    wait_until(lambda: len(receiver.received) == 1, "the other is told")
     silent.is_over.set()
     assert sum(one.result() for one in sending) == 1
 
@@ -387,10 +391,10 @@ def test_a_message_that_finds_no_free_sender_is_delivered_in_turn(trusting: Serv
     count = 2 * senders.SENDERS_PER_HOST + 1
     for number in range(count):
         put(trusting, f"msg_{number}", receiver.url)
-    for heard in (senders.SENDERS_PER_HOST, senders.SENDERS_PER_HOST, 1):
-        assert trusting.webhooks.send_due() == heard
+    for sent in (senders.SENDERS_PER_HOST, senders.SENDERS_PER_HOST, 1):
+        assert trusting.webhooks.send_due() == sent
         make_due(trusting)
-    assert len({headers["webhook-id"] for headers, _ in receiver.heard}) == count
+    assert len({headers["webhook-id"] for headers, _ in receiver.received}) == count
     assert trusting.redis.zcard(WEBHOOKS_DUE) == 0
 
 
@@ -451,7 +455,7 @@ def test_an_album_that_ends_again_is_delivered_again(trusting: Services, receive
         client.post(f"{album}/photos", data={"photos": photos})
         work(trusting)
         trusting.webhooks.send_due()
-    assert [json.loads(data)["data"]["counts"]["succeeded"] for _, data in receiver.heard] == [1, 2]
+    assert [json.loads(data)["data"]["counts"]["succeeded"] for _, data in receiver.received] == [1, 2]
 
 
 def test_a_photo_that_ends_while_its_album_is_looked_at_is_not_lost(
@@ -474,7 +478,7 @@ def test_a_photo_that_ends_while_its_album_is_looked_at_is_not_lost(
     for _ in range(3):
         notify_finished(trusting)
         trusting.webhooks.send_due()
-    assert [json.loads(data)["data"]["counts"]["succeeded"] for _, data in receiver.heard] == [2]
+    assert [json.loads(data)["data"]["counts"]["succeeded"] for _, data in receiver.received] == [2]
     assert trusting.albums.unnotified(9) == []
 
 

@@ -1,5 +1,5 @@
 /**
- * How far an album is.
+ * The progress of an album.
  *
  * @typedef {import("./album-items.js").Item} Item
  * @typedef {import("./album-items.js").ItemState} ItemState
@@ -65,7 +65,7 @@ function left_s({ due_ms, pace_s, onService, unsent }) {
   return due_ms && !unsent ? Math.max(0, due_ms - performance.now()) / 1000 : null;
 }
 
-/** How fast the photos of an album come to their end, from the first one that is seen to. */
+/** The pace at which the photos of an album finish, from the first one that is seen to finish. */
 export class Pace {
   /** @type {{ended: number, at_ms: number} | null} */ #first = null;
   /** @type {{ended: number, at_ms: number} | null} */ #last = null;

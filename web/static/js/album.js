@@ -7,7 +7,7 @@ import { addThumbnail, earlier, forget } from "./earlier.js";
 import { dropPhotosExcept } from "./kept-photos.js";
 import { OpenAlbum } from "./open-album.js";
 import { titleOf } from "./options.js";
-import { hearTabs, tellTabs } from "./tabs.js";
+import { watchTabs, tellTabs } from "./tabs.js";
 import { thumbnailOf } from "./thumbnails.js";
 import { Tiles, isOpenable } from "./tiles.js";
 import { announce, part } from "./view.js";
@@ -46,7 +46,7 @@ part("save-all").addEventListener("click", () => open?.look()); // it may be gon
 part("rename").addEventListener("click", askName);
 part("redraw").addEventListener("click", ({ target }) => redraw(/** @type {HTMLElement} */ (target).dataset.style));
 naming.addEventListener("close", () => naming.returnValue === "rename" && rename());
-hearTabs((id) => id === albumInHand() && open?.look());
+watchTabs((id) => id === currentAlbumId() && open?.look());
 document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && open?.look());
 question.addEventListener("close", () => question.returnValue === "erase" && erase());
 setInterval(() => open?.album && paint(), TICK_MS);
@@ -60,7 +60,7 @@ export function whenErased(callback) {
 }
 
 /** @returns {string | null} the id of the album on the page */
-export function albumInHand() {
+export function currentAlbumId() {
   return open?.album?.id ?? null;
 }
 
@@ -233,7 +233,7 @@ function explain(album, error) {
  * @param {string} detail
  */
 function lose(title, detail) {
-  forget(albumInHand() ?? subjectInAddress().album ?? "");
+  forget(currentAlbumId() ?? subjectInAddress().album ?? "");
   isLost = true;
   open?.leave();
   viewer.close();

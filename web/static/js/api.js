@@ -117,7 +117,7 @@ export function sendForm(url, fields, onSent, signal, headers = {}) {
     request.onload = () =>
       request.status < 300
         ? resolve(JSON.parse(request.responseText))
-        : reject(told(request.status, request.responseText, request.getResponseHeader("Retry-After")));
+        : reject(problemOf(request.status, request.responseText, request.getResponseHeader("Retry-After")));
     request.onerror = () => reject(unreachable());
     request.onabort = () => reject(signal.reason);
     signal.addEventListener("abort", () => request.abort(), { once: true });
@@ -181,7 +181,7 @@ export async function call(url, init) {
   try {
     const response = await fetch(url, init);
     const body = await response.text();
-    if (!response.ok) throw told(response.status, body, response.headers.get("Retry-After"));
+    if (!response.ok) throw problemOf(response.status, body, response.headers.get("Retry-After"));
     return body ? JSON.parse(body) : null;
   } catch (error) {
     throw error instanceof ProblemError || init.signal?.aborted ? error : unreachable();
@@ -195,7 +195,7 @@ export async function call(url, init) {
  * @param {string} body
  * @param {string | null} retryAfter
  */
-function told(status, body, retryAfter) {
+function problemOf(status, body, retryAfter) {
   const retry_after_s = Number(retryAfter) || 0;
   try {
     return new ProblemError({ ...JSON.parse(body), status, retry_after_s });

@@ -1,4 +1,4 @@
-/** Which of the chosen photos an album lacks, so that an interrupted upload resumes without sending a byte twice. */
+/** The chosen photos that an album lacks, so that an interrupted upload resumes without sending a byte twice. */
 
 import { missingFrom } from "./albums.js";
 import { folded, freeName } from "./filenames.js";
@@ -21,8 +21,8 @@ import { sha256 } from "./digest.js";
  */
 export async function compared(photos, album, items, signal) {
   const digests = await digestsOf(photos, signal);
-  const told = [...new Set(digests.filter((digest) => digest !== null))];
-  const missing = told.length ? await missingFrom(album, told, signal) : new Set();
+  const known = [...new Set(digests.filter((digest) => digest !== null))];
+  const missing = known.length ? await missingFrom(album, known, signal) : new Set();
   /** @type {{lacking: Photo[], known: {item: Item, file: File}[]}} */
   const result = { lacking: [], known: [] };
   const taken = new Set([...items].filter(([, item]) => item.job).map(([name]) => folded(name)));

@@ -12,7 +12,7 @@ const WHOLE = { left: 0, top: 0, right: 1, bottom: 1 };
 const LEAST = 0.05; // of a side
 const STEP = 0.02;
 const PREVIEW_SIDE = 1024;
-const MOST_SIDE = 4096; // of what is sent: no more than every browser can draw
+const MAX_SIDE = 4096; // of what is sent: no more than every browser can draw
 const QUALITY = 0.95;
 
 export class Cropper {
@@ -121,7 +121,7 @@ export class Cropper {
     const { left, top, right, bottom } = this.#kept;
     if (!this.#file || (this.#turns === 0 && (right - left) * (bottom - top) === 1)) return null;
     const canvas = document.createElement("canvas");
-    this.#draw(canvas, this.#kept, MOST_SIDE);
+    this.#draw(canvas, this.#kept, MAX_SIDE);
     const type = typeOf(canvas, this.#file);
     /** @type {Blob | null} */
     const blob = await new Promise((resolve) => canvas.toBlob(resolve, type, QUALITY)); // PNG where WebP is not written

@@ -1,5 +1,5 @@
 /**
- * Which files are photos, and names that are safe on every system: the rules of `shared/photos/filenames.py`, so that
+ * The files that are photos, and names that are safe on every system: the rules of `shared/photos/filenames.py`, so that
  * the page and the service call a photo the same.
  */
 

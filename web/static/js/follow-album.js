@@ -17,15 +17,15 @@ import { openStream } from "./stream.js";
 const POLL_MS = 1500;
 const MAX_BACKOFF = 8; // polls between two attempts to listen, while the stream fails
 
-/** Follows an album as often as it may have changed: once at a time, and without telling again what was told. */
+/** Follows an album as often as it may have changed: once at a time, and without reporting the same photos again. */
 export class Following {
   #isUnderWay = false;
   #isWanted = false;
-  /** @type {Album | null} as it was when all its photos were last told */ #told = null;
+  /** @type {Album | null} as it was when all its photos were last reported */ #reported = null;
 
   /**
-   * Where it is followed already, it is looked at once more after that: what was just asked for may be from before it
-   * changed, and seem to be its end.
+   * Where it is followed already, it is fetched once more after that: an answer that is on its way may be from
+   * before the change, and may look like the end.
    *
    * @param {string} id
    * @param {Listener} listener
@@ -38,9 +38,9 @@ export class Following {
     try {
       while (this.#isWanted) {
         this.#isWanted = false;
-        const told = this.#told;
-        this.#told = null;
-        this.#told = await followAlbum(id, listener, signal, told);
+        const known = this.#reported;
+        this.#reported = null;
+        this.#reported = await followAlbum(id, listener, signal, known);
       }
     } finally {
       this.#isUnderWay = false;
@@ -52,24 +52,24 @@ export class Following {
  * @param {string} id
  * @param {Listener} listener
  * @param {AbortSignal} signal
- * @param {Album | null} [known] the album as it was when its photos were last told, if they were
+ * @param {Album | null} [known] the album as it was when its photos were last reported, if they were
  * @returns {Promise<Album>} as it is at its end
  */
 export async function followAlbum(id, listener, signal, known = null) {
-  let heard = known ? JSON.stringify(known.counts) : "";
+  let seen = known ? JSON.stringify(known.counts) : "";
   let toListen = 0;
   let backoff = 1;
   for (;;) {
     const isGrowing = listener.expectsMore(); // read first: later photos are not in the response
     const album = await withRetries(() => getAlbum(id, signal), listener.onSilence, signal);
-    if (JSON.stringify(album.counts) !== heard) await tellPhotos(album, listener, signal);
-    heard = JSON.stringify(album.counts);
+    if (JSON.stringify(album.counts) !== seen) await reportPhotos(album, listener, signal);
+    seen = JSON.stringify(album.counts);
     listener.onAlbum(album);
     if (isAlbumOver(album) && !isGrowing) return album;
     if (!isAlbumOver(album) && --toListen <= 0) {
-      backoff = (await listen(album, heard, listener, signal)) ? 1 : Math.min(MAX_BACKOFF, 2 * backoff);
+      backoff = (await listen(album, seen, listener, signal)) ? 1 : Math.min(MAX_BACKOFF, 2 * backoff);
       toListen = backoff;
-      heard = ""; // so that changes since the last event are fetched
+      seen = ""; // so that changes since the last event are fetched
     }
     await pause(isAlbumOver(album) || toListen > 1 ? POLL_MS : 200, signal);
   }
@@ -80,28 +80,28 @@ export async function followAlbum(id, listener, signal, known = null) {
  * @param {Listener} listener
  * @param {AbortSignal} signal
  */
-async function tellPhotos(album, listener, signal) {
-  const tell = async () => {
+async function reportPhotos(album, listener, signal) {
+  const report = async () => {
     for await (const photo of photosOf(album, signal)) listener.onPhoto(photo);
   };
-  await withRetries(tell, listener.onSilence, signal);
+  await withRetries(report, listener.onSilence, signal);
 }
 
 /**
  * Listen until the stream ends or is lost.
  *
  * @param {Album} album
- * @param {string} heard the counts that are known already
+ * @param {string} seen the counts that are known already
  * @param {Listener} listener
  * @param {AbortSignal} signal
  * @returns {Promise<boolean>} whether any event was received
  */
-function listen(album, heard, listener, signal) {
+function listen(album, seen, listener, signal) {
   return new Promise((resolve, reject) => {
     let hasSpoken = false;
     const end = () => (close(), resolve(hasSpoken));
     const progress = (/** @type {Album} */ now) => {
-      if (!hasSpoken && JSON.stringify(now.counts) !== heard) tellPhotos(now, listener, signal).catch(end);
+      if (!hasSpoken && JSON.stringify(now.counts) !== seen) reportPhotos(now, listener, signal).catch(end);
       hasSpoken = true;
       listener.onAlbum(now);
     };

@@ -41,12 +41,12 @@ export async function follow(job, watcher, signal) {
 function listen(job, countdown, signal) {
   return new Promise((resolve, reject) => {
     const end = (/** @type {Job | null} */ ended) => (close(), resolve(ended));
-    const hear = {
+    const handlers = {
       state: (/** @type {Job} */ now) => countdown.restart(now),
       progress: (/** @type {Partial<Job>} */ now) => countdown.amend({ state: "running", ...now }),
       done: end,
     };
-    const close = openStream(job.links.events, hear, () => end(null));
+    const close = openStream(job.links.events, handlers, () => end(null));
     signal.addEventListener("abort", () => (close(), reject(signal.reason)), { once: true });
   });
 }

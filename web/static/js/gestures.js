@@ -1,5 +1,5 @@
 /**
- * What pointers do in a frame: move the line between photo and picture, move what is zoomed, pinch, or swipe.
+ * Gestures of pointers in a frame: move the line between photo and picture, move what is zoomed, pinch, or swipe.
  *
  * A mouse begins at once. A finger begins when it has moved sideways, so that it can scroll the page up and down.
  */

@@ -1,5 +1,5 @@
 /**
- * How photos come in: chosen, dropped anywhere on the page, or pasted.
+ * The ways in which photos come in: chosen, dropped anywhere on the page, or pasted.
  *
  * @typedef {(choice: import("./choice.js").Choice) => void} OnChoice
  */

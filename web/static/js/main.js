@@ -4,7 +4,7 @@
  */
 
 import { keepInOtherLanguages, putInAddress, subjectInAddress, takeKey, watchAddress } from "./address.js";
-import { addToAlbum, albumInHand, findAlbum, isAlbumOpen, leaveAlbum, startAlbum, whenErased } from "./album.js";
+import { addToAlbum, currentAlbumId, findAlbum, isAlbumOpen, leaveAlbum, startAlbum, whenErased } from "./album.js";
 import { earlier } from "./earlier.js";
 import { showEarlier } from "./earlier-view.js";
 import { takePhotos } from "./intake.js";
@@ -49,7 +49,7 @@ function startAnew() {
 
 /** @param {import("./address.js").Subject} subject what the address names now */
 function open({ job, album }) {
-  if (album && album === albumInHand()) return;
+  if (album && album === currentAlbumId()) return;
   showAlbum(Boolean(album));
   if (album) {
     setPhotoAside();

@@ -1,5 +1,5 @@
 /**
- * The album open on the page: what is heard of its photos, and the actions on them.
+ * The album open on the page: the state of its photos, and the actions on them.
  *
  * @typedef {import("./album-items.js").Item} Item
  * @typedef {import("./albums.js").Album} Album
@@ -112,7 +112,7 @@ export class OpenAlbum {
    */
   async add({ photos, archives, leftOut, hidden }) {
     Object.assign(this, { leftOut, hidden });
-    if (photos.length + archives.length === 0) return this.page.onReason(words.NOTHING_IN);
+    if (photos.length + archives.length === 0) return this.page.onReason(words.NO_PHOTOS_FOUND);
     this.page.onReason("");
     await this.#attempt(async () => {
       if (!this.album) return this.uploads.add(photos.filter(({ name }) => !this.items.has(name)), archives);
@@ -130,8 +130,8 @@ export class OpenAlbum {
     if (!this.album) return;
     const { id } = this.album;
     const listener = {
-      onAlbum: (/** @type {Album} */ album) => this.#hear(album),
-      onPhoto: (/** @type {AlbumPhoto} */ photo) => this.#hearOf(photo),
+      onAlbum: (/** @type {Album} */ album) => this.#update(album),
+      onPhoto: (/** @type {AlbumPhoto} */ photo) => this.#updatePhoto(photo),
       onSilence: () => this.#say(words.SILENCE_NOW),
       expectsMore: () => this.isSending,
     };
@@ -148,7 +148,7 @@ export class OpenAlbum {
     });
   }
 
-  /** Retry what has stopped: on the service also the photos that it has, but has not told of yet. */
+  /** Retry what has stopped: on the service also photos that it has, but has not reported yet. */
   async retry() {
     await this.#afterOthers(async () => {
       if (this.album) this.album = await api.retryAlbum(this.album);
@@ -244,7 +244,7 @@ export class OpenAlbum {
   }
 
   /** @param {Album} album with a fresh estimate */
-  #hear(album) {
+  #update(album) {
     this.album = album;
     this.isKnown = true;
     this.#due_ms = album.eta_s === null ? 0 : performance.now() + 1000 * album.eta_s;
@@ -255,7 +255,7 @@ export class OpenAlbum {
   }
 
   /** @param {AlbumPhoto} photo */
-  #hearOf(photo) {
+  #updatePhoto(photo) {
     const before = this.items.get(photo.name);
     if (before?.file && UNSENT.has(before.state) && !photo.job) return; // the refusal that is being tried again
     this.items.put({ ...before, ...photo });

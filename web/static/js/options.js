@@ -1,4 +1,4 @@
-/** What can be chosen: how a photo is to be drawn. */
+/** The options of how a photo is drawn. */
 
 import { part } from "./view.js";
 

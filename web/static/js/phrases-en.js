@@ -28,24 +28,24 @@ export default {
     unknown_job: { title: "Picture not found" },
     unknown_album: { title: "Album not found" },
   }),
-  /** What becomes of the service's own sentences, whose numbers a general explanation would lose. */
+  /** Translations of the service's own sentences, whose numbers a general explanation would lose. */
   sentences: /** @type {[RegExp, (...found: string[]) => string][]} */ ([]),
   notes: /** @type {Record<string, string>} */ ({}),
 
   canceled: "Canceled",
-  stillInHand: "Your photo is still here: draw it, or choose another.",
+  photoIsKept: "Your photo is still here: draw it, or choose another.",
   finding: "Loading your picture",
   serviceBusy: "The service is busy",
   silence: "The service is not responding",
-  goesOn: "Reconnecting…",
+  reconnecting: "Reconnecting…",
   unreachable: "The service can't be reached",
   checkConnection: "Check your connection and try again.",
   unreadable: "The file can't be read",
   goneFile: "It was changed, moved or deleted after you chose it.",
-  noAnswer: (/** @type {number} */ status) => `The service responded with status ${status}.`,
+  badStatus: (/** @type {number} */ status) => `The service responded with status ${status}.`,
   sendingPhoto: "Uploading your photo",
   sentShare: (/** @type {number} */ percent) => `${percent}% uploaded.`,
-  lookingAtIt: "Uploaded. Checking the photo.",
+  checkingPhoto: "Uploaded. Checking the photo.",
   inQueue: "In the queue",
   drawing: "Drawing",
   hereItIs: "Here it is",
@@ -91,7 +91,7 @@ export default {
     count === 1
       ? "1 photo was skipped because it is hidden or belongs to another program."
       : `${count} photos were skipped because they are hidden or belong to other programs.`,
-  nothingIn: "No photos found",
+  noPhotosFound: "No photos found",
   pleasePhotos: "Choose photos, a folder of them, or a ZIP archive.",
   noneInAlbum: "This album has no photos yet.",
   missing: (/** @type {number} */ count) =>

@@ -6,7 +6,7 @@ import * as words from "./words.js";
 
 const GAP = 12; // pixels between photo and picture
 const QUALITY = 0.92;
-const MOST_PIXELS = 4096 ** 2; // that every browser can draw; a picture as large as its photo may have more
+const MAX_PIXELS = 4096 ** 2; // that every browser can draw; a picture as large as its photo may have more
 const DONE_MS = 2000;
 
 export class More {
@@ -106,7 +106,7 @@ async function sideBySide(photo, picture) {
  * @returns {[number, number]} the width and height at which that is possible
  */
 function drawable({ width, height }, count) {
-  const scale = Math.min(1, Math.sqrt(MOST_PIXELS / (count * width * height)));
+  const scale = Math.min(1, Math.sqrt(MAX_PIXELS / (count * width * height)));
   return [Math.max(1, Math.floor(width * scale)), Math.max(1, Math.floor(height * scale))];
 }
 

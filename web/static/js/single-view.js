@@ -10,7 +10,7 @@ import * as words from "./words.js";
 /**
  * @typedef {import("./api.js").Job} Job
  *
- * @typedef {object} Subject What is seen of the photo.
+ * @typedef {object} Subject The visible state of the photo.
  * @property {File | null} photo null for none
  * @property {string | null} photoUrl
  */

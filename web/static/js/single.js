@@ -76,7 +76,7 @@ export function setPhotoAside() {
 /** Report that the choice contains no photo. */
 export function sayNothingIn() {
   hold(null);
-  fail({ title: words.NOTHING_IN, detail: words.PLEASE_PHOTOS, mayRetry: false, isBroken: true });
+  fail({ title: words.NO_PHOTOS_FOUND, detail: words.PLEASE_PHOTOS, mayRetry: false, isBroken: true });
 }
 
 /** Draw the photo at once as it is now wanted, or show the example so. */

@@ -4,19 +4,19 @@ const LONGEST_QUIET_MS = 30_000; // the service sends an event every ten seconds
 
 /**
  * @param {string} url
- * @param {Record<string, (data: any) => void>} hear the handlers for each kind of event
+ * @param {Record<string, (data: any) => void>} handlers for each kind of event
  * @param {() => void} onLost called when the stream breaks or falls silent, or the browser goes offline or online
  * @returns {() => void} closes it
  */
-export function openStream(url, hear, onLost) {
+export function openStream(url, handlers, onLost) {
   const source = new EventSource(url);
   const watch = new AbortController();
   let timer = setTimeout(onLost, LONGEST_QUIET_MS);
-  for (const [kind, take] of Object.entries(hear)) {
+  for (const [kind, handle] of Object.entries(handlers)) {
     source.addEventListener(kind, (event) => {
       clearTimeout(timer);
       timer = setTimeout(onLost, LONGEST_QUIET_MS);
-      take(JSON.parse(event.data));
+      handle(JSON.parse(event.data));
     });
   }
   source.addEventListener("error", onLost);

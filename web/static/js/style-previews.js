@@ -1,4 +1,4 @@
-/** The buttons of the styles show the photo in hand as each style would draw it. Without a photo they show examples. */
+/** The buttons of the styles show the chosen photo as each style would draw it. Without a photo they show examples. */
 
 import { ask, cancelJob, isOver, submitPreviews } from "./api.js";
 import { follow } from "./follow.js";
@@ -31,7 +31,7 @@ export async function previewStyles(photo) {
   }
 }
 
-/** Show the examples again: the photo is no longer in hand. */
+/** Show the examples again: the photo is no longer chosen. */
 export function showExamples() {
   run.abort();
   shown = null;

@@ -15,6 +15,6 @@ export function tellTabs(albumId) {
 }
 
 /** @param {(albumId: string) => void} onChange */
-export function hearTabs(onChange) {
+export function watchTabs(onChange) {
   channel?.addEventListener("message", ({ data }) => onChange(data));
 }

@@ -1,5 +1,5 @@
 /**
- * What is still to be sent to the open album, and its sending.
+ * The photos that are still to be sent to the open album, and their sending.
  *
  * @typedef {import("./album-items.js").AlbumItems} AlbumItems
  * @typedef {import("./albums.js").Album} Album

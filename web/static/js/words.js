@@ -17,14 +17,14 @@ const GONE = new Set(["unknown_job", "expired"]);
 const NOTICEABLE_S = 0.05;
 const ORIGINAL = 8192; // pixels of a longest side: no picture is larger, nor than its photo
 
-export const CANCELED = { headline: say.canceled, story: say.stillInHand };
+export const CANCELED = { headline: say.canceled, story: say.photoIsKept };
 export const FINDING = { headline: say.finding, story: "" };
-export const SILENCE = { headline: say.silence, story: say.goesOn };
-export const SILENCE_NOW = sentences(say.silence) + say.space + say.goesOn;
+export const SILENCE = { headline: say.silence, story: say.reconnecting };
+export const SILENCE_NOW = sentences(say.silence) + say.space + say.reconnecting;
 export const UNREACHABLE = { title: say.unreachable, detail: say.checkConnection };
 export const UNREADABLE = { code: "unreadable", title: say.unreadable, detail: say.goneFile };
 export const FINDING_ALBUM = say.findingAlbum;
-export const NOTHING_IN = say.nothingIn;
+export const NO_PHOTOS_FOUND = say.noPhotosFound;
 export const PLEASE_PHOTOS = say.pleasePhotos;
 export const NOTHING_NEW = say.nothingNew;
 export const ADD_HERE = say.addHere;
@@ -35,14 +35,14 @@ export const BEFORE_AFTER = say.beforeAfter;
 
 /** @param {number} status */
 export function statusOnly(status) {
-  return say.noAnswer(status);
+  return say.badStatus(status);
 }
 
 /** @param {number} share from 0 to 1 */
 export function sending(share) {
   return {
     headline: say.sendingPhoto,
-    story: share < 1 ? say.sentShare(Math.floor(share * 100)) : say.lookingAtIt,
+    story: share < 1 ? say.sentShare(Math.floor(share * 100)) : say.checkingPhoto,
   };
 }
 

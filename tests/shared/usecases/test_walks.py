@@ -16,8 +16,9 @@ from shared.redis_keys import EXPIRY, WALKS
 from shared.services import Services
 from shared.usecases import walks
 from shared.usecases.walking import Walking
+from tests.albums import body, put
+from tests.answers import ALBUMS, problem
 from tests.conftest import as_subclass, photo_bytes, with_queue_limit
-from tests.shared.albums.test_albums import ALBUMS, body, problem, put
 from web.app import create_app
 
 PHOTOS = 5  # more than a page
@@ -26,11 +27,6 @@ PHOTOS = 5  # more than a page
 @pytest.fixture(autouse=True)
 def _short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(walks, "PAGE", 2)
-
-
-@pytest.fixture
-def client(services: Services) -> FlaskClient:
-    return create_app(services).test_client()
 
 
 @pytest.fixture
@@ -55,7 +51,7 @@ def test_a_large_album_is_canceled_by_a_worker(client: FlaskClient, services: Se
     assert (asked.status_code, body(asked)["pending"]) == (202, ["cancel"])
     assert body(asked)["counts"]["canceled"] == 0
     assert client.post(f"{album}/cancel").status_code == 202
-    Walking(services).beat()
+    Walking(services).advance()
     found = body(client.get(album))
     assert (found["pending"], found["counts"]["canceled"]) == ([], PHOTOS)
     assert services.redis.exists(WALKS) == 0
@@ -69,7 +65,7 @@ def test_a_large_album_is_erased_by_a_worker_and_closed_until_then(
     assert body(client.get(album))["pending"] == ["erase"]
     late = client.put(f"{album}/photos/late.png", data=photo_bytes(), content_type="image/png")
     assert problem(late) == (404, "unknown_album")
-    Walking(services).beat()
+    Walking(services).advance()
     assert problem(client.get(album)) == (404, "unknown_album")
     assert services.redis.keys("sakuga:job:*") + services.redis.keys("sakuga:album:*") == []
 
@@ -83,7 +79,7 @@ def test_a_large_album_is_retried_by_a_worker_and_its_events_go_on(
     with client.get(f"{album}/events", headers={"Last-Event-ID": last}) as events:
         assert events.status_code == 200
         assert '"pending":["retry"]' in next(events.iter_encoded()).decode()
-        Walking(services).beat()
+        Walking(services).advance()
     assert body(client.get(album))["counts"]["queued"] == PHOTOS
 
 
@@ -97,14 +93,14 @@ def test_what_was_asked_last_counts(client: FlaskClient, services: Services, alb
 def test_a_walk_that_is_not_wanted_any_more_stops(
     client: FlaskClient, services: Services, album: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.usecases.walking.BEAT_S", 0)
+    monkeypatch.setattr("shared.usecases.walking.TURN_S", 0)
     fail_all(services)
     client.post(f"{album}/retry")
     walking = Walking(services)
-    walking.beat()
+    walking.advance()
     client.post(f"{album}/cancel")
     for _ in range(9):
-        walking.beat()
+        walking.advance()
     assert body(client.get(album))["counts"]["queued"] == 0
 
 
@@ -122,12 +118,12 @@ def test_a_cancel_that_is_under_way_when_a_retry_is_asked_for_undoes_nothing_of_
             Overtaken.canceled += 1
             if Overtaken.canceled == PHOTOS // 2:
                 client.post(f"{album}/retry")
-                Walking(services).beat()
+                Walking(services).advance()
             return super().cancel(job_id, condition=condition)
 
     slow = replace(services, jobs=as_subclass(services.jobs, Overtaken))
     create_app(slow).test_client().post(f"{album}/cancel")
-    Walking(slow).beat()
+    Walking(slow).advance()
     found = body(client.get(album))
     assert (found["pending"], found["counts"]["queued"]) == ([], PHOTOS)
 
@@ -138,22 +134,22 @@ def test_a_cancel_is_not_wanted_any_more_when_a_request_retries_at_once(
     client.post(f"{album}/cancel")
     monkeypatch.setattr(walks, "PAGE", PHOTOS)  # as if some had been deleted meanwhile
     assert body(client.post(f"{album}/retry"))["pending"] == []
-    Walking(services).beat()
+    Walking(services).advance()
     assert body(client.get(album))["counts"]["queued"] == PHOTOS
 
 
 def test_a_walk_that_is_asked_for_again_after_its_opposite_begins_anew(
     client: FlaskClient, services: Services, album: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.usecases.walking.BEAT_S", 0)
+    monkeypatch.setattr("shared.usecases.walking.TURN_S", 0)
     client.post(f"{album}/cancel")
     walking = Walking(services)
-    walking.beat()  # a page
+    walking.advance()  # a page
     client.post(f"{album}/retry")
-    Walking(services).beat()
+    Walking(services).advance()
     client.post(f"{album}/cancel")
     for _ in range(9):
-        walking.beat()
+        walking.advance()
     found = body(client.get(album))
     assert (found["pending"], found["counts"]["canceled"]) == ([], PHOTOS)
 
@@ -163,7 +159,7 @@ def test_photos_that_are_still_to_stop_are_retried_too(client: FlaskClient, serv
     assert running is not None
     for asked in ("cancel", "retry"):
         client.post(f"{album}/{asked}")
-        Walking(services).beat()
+        Walking(services).advance()
     services.attempts.stop(running)
     assert services.jobs.get(running.id).state is State.QUEUED
 
@@ -182,7 +178,7 @@ def two_clients(guarded: Services, key_file: Path) -> tuple[FlaskClient, FlaskCl
 def test_callers_take_turns(
     guarded: Services, two_clients: tuple[FlaskClient, FlaskClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.usecases.walking.BEAT_S", 0)  # a round at a time
+    monkeypatch.setattr("shared.usecases.walking.TURN_S", 0)  # a round at a time
     mallory, alice = two_clients
     many, one = [filled(mallory) for _ in range(3)], filled(alice, 3)
     for album in many:
@@ -190,11 +186,11 @@ def test_callers_take_turns(
     alice.delete(one)
     walking = Walking(guarded)
     for _ in range(3):
-        walking.beat()
+        walking.advance()
     assert alice.get(one).status_code == 404
     assert [mallory.get(album).status_code for album in many] == [200] * 3
     for _ in range(20):
-        walking.beat()
+        walking.advance()
     assert [mallory.get(album).status_code for album in many] == [404] * 3
 
 
@@ -204,7 +200,7 @@ def test_a_caller_with_many_walks_leaves_room_for_those_of_others(
     monkeypatch: pytest.MonkeyPatch,
     advance_clock: Callable[[float], None],
 ) -> None:
-    monkeypatch.setattr("shared.usecases.walking.BEAT_S", 0)
+    monkeypatch.setattr("shared.usecases.walking.TURN_S", 0)
     monkeypatch.setattr("shared.usecases.walking.CLAIMED", 2)
     monkeypatch.setattr("shared.usecases.walking.CLAIMED_PER_CALLER", 1)
     mallory, alice = two_clients
@@ -214,12 +210,12 @@ def test_a_caller_with_many_walks_leaves_room_for_those_of_others(
     alice.delete(one)
     walking = Walking(guarded)
     for _ in range(5):
-        walking.beat()
+        walking.advance()
     assert alice.get(one).status_code == 404
     assert [mallory.get(album).status_code for album in many[1:]] == [200] * 2
     for _ in range(20):
         advance_clock(PUT_OFF_S)
-        walking.beat()
+        walking.advance()
     assert [mallory.get(album).status_code for album in many] == [404] * 3
 
 
@@ -228,10 +224,10 @@ def test_the_walk_of_a_node_that_dies_is_begun_anew(
 ) -> None:
     client.delete(album)
     assert [walk.action for walk in services.walks.claim(9)] == [Action.ERASE]
-    Walking(services).beat()
+    Walking(services).advance()
     assert client.get(album).status_code == 200, "another node is at it"
     advance_clock(CLAIM_S + 1)
-    Walking(services).beat()
+    Walking(services).advance()
     assert client.get(album).status_code == 404
 
 
@@ -240,9 +236,9 @@ def test_photos_that_the_queue_has_no_room_for_are_retried_later(
 ) -> None:
     fail_all(services)
     client.post(f"{album}/retry")
-    Walking(with_queue_limit(services, 0.02)).beat()
+    Walking(with_queue_limit(services, 0.02)).advance()
     assert 0 < body(client.get(album))["counts"]["queued"] < PHOTOS
     assert body(client.get(album))["pending"] == ["retry"]
     advance_clock(CLAIM_S + 1)
-    Walking(services).beat()
+    Walking(services).advance()
     assert body(client.get(album))["counts"]["queued"] == PHOTOS

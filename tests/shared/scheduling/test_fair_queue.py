@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from io import BytesIO
 
 import pytest
+from flask.testing import FlaskClient
 
 from shared.conversion import Options
 from shared.errors import QueueFullError
@@ -13,6 +14,8 @@ from shared.photos.formats import Format
 from shared.services import Services
 from shared.usecases.dispatch import AHEAD_PER_PROCESS, claim, dispatch
 from shared.usecases.submit import Order, submit
+from tests.albums import names, put, work
+from tests.answers import ALBUMS
 from tests.conftest import photo_bytes, with_queue_limit
 
 AHEAD = {Lane.INTERACTIVE: 1, Lane.BULK: 2}  # of the single process
@@ -149,3 +152,25 @@ def test_one_caller_has_at_most_half_of_a_lane(services: Services, albums: list[
     with pytest.raises(QueueFullError):
         send(narrow, MALLORY, 5, albums[-1])
     send(narrow, ALICE, 0, "e" * 40 if albums[0] else None)
+
+
+def test_two_albums_share_fairly(client: FlaskClient, services: Services) -> None:
+    first, second = (str(client.post(ALBUMS, json={}).headers["Location"]) for _ in range(2))
+    for seed in range(40):
+        put(client, first, f"a{seed}.png", seed)
+    for seed in range(10):
+        put(client, second, f"b{seed}.png", 100 + seed)
+    done = "".join(name[0] for name in names(services, work(services, 24)))
+    assert 9 <= done.count("b") <= 10
+    assert names(services, work(services))[-1] == "a39.png"
+
+
+def test_a_late_album_gains_no_advantage(client: FlaskClient, services: Services) -> None:
+    early, late = (str(client.post(ALBUMS, json={}).headers["Location"]) for _ in range(2))
+    for seed in range(20):
+        put(client, early, f"a{seed}.png", seed)
+    work(services, 10)
+    for seed in range(10):
+        put(client, late, f"b{seed}.png", 100 + seed)
+    done = "".join(name[0] for name in names(services, work(services, 10)))
+    assert 3 <= done.count("b") <= 5

@@ -12,8 +12,9 @@ from shared.photos.formats import MAX_SIDE_DEFAULT
 from shared.services import Services
 from shared.usecases import redraw
 from shared.usecases.walking import Walking
+from tests.albums import body, put
+from tests.answers import ALBUMS, problem
 from tests.conftest import ToyEngine
-from tests.shared.albums.test_albums import ALBUMS, body, problem, put
 from web.app import create_app
 from worker import tasks
 
@@ -23,11 +24,6 @@ PHOTOS = 3
 @pytest.fixture(autouse=True)
 def _few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redraw, "AT_ONCE", 2)
-
-
-@pytest.fixture
-def client(services: Services) -> FlaskClient:
-    return create_app(services).test_client()
 
 
 @pytest.fixture
@@ -53,7 +49,7 @@ def draw(client: FlaskClient, services: Services, album: str) -> None:
 
 def redrawn(client: FlaskClient, services: Services, album: str, **options: Any) -> str:  # noqa: ANN401  JSON
     location = str(client.post(f"{album}/redraw", json={"style": "sumi"} | options).headers["Location"])
-    Walking(services).beat()
+    Walking(services).advance()
     return location
 
 
@@ -68,7 +64,7 @@ def test_photos_are_drawn_again_without_being_sent(client: FlaskClient, services
     assert (answer.status_code, started["links"]["self"]) == (201, answer.headers["Location"])
     assert (started["name"], started["style"], started["max_side"]) == ("Summer", "sumi-light", MAX_SIDE_DEFAULT)
     assert started["pending"] == ["redraw"]
-    Walking(services).beat()
+    Walking(services).advance()
     found = body(client.get(started["links"]["self"]))
     assert (found["pending"], found["counts"]["queued"]) == ([], PHOTOS)
     draw(client, services, started["links"]["self"])
@@ -122,7 +118,7 @@ def test_canceling_stops_a_redraw_and_erasing_leaves_nothing_of_it(
     assert body(client.post(f"{canceled}/cancel"))["pending"] == []
     erased = str(client.post(f"{album}/redraw", json={"style": "yoi"}).headers["Location"])
     assert client.delete(erased).status_code == 204
-    Walking(services).beat()
+    Walking(services).advance()
     assert sum(body(client.get(canceled))["counts"].values()) == 0
     assert client.get(erased).status_code == 404
 
@@ -133,11 +129,11 @@ def test_a_redraw_goes_on_where_it_stopped(
     started = str(client.post(f"{album}/redraw", json={"style": "sumi"}).headers["Location"])
     with monkeypatch.context() as full:
         full.setattr(services.admission, "_max_pixels", 5_000)  # ten times as many in the bulk lane: one photo
-        Walking(services).beat()
+        Walking(services).advance()
     found = body(client.get(started))
     assert (found["pending"], found["counts"]["queued"]) == (["redraw"], 1)
     services.redis.zadd("sakuga:walks", {str(services.redis.zrange("sakuga:walks", 0, -1)[0]): 0})
-    Walking(services).beat()
+    Walking(services).advance()
     found = body(client.get(started))
     assert (found["pending"], found["counts"]["queued"]) == ([], PHOTOS)
 

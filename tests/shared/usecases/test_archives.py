@@ -27,11 +27,6 @@ RUSSIAN = ["Фото/Лето на даче.jpg", "День рождения.jpg
 GERMAN = ["Übung.jpg", "Straße in Köln.jpg", "café.jpg"]
 
 
-@pytest.fixture
-def client(services: Services) -> FlaskClient:
-    return create_app(services).test_client()
-
-
 def raw_zip(names: Sequence[bytes], *, fields: Sequence[bytes] = (), flag: int = 0) -> bytes:
     """An archive of photos under names of any bytes, each with an extra field."""
     buffer = BytesIO()
@@ -261,7 +256,7 @@ class TestLies:
 
 
 class TestLimits:
-    """What the archives of one request may hold together."""
+    """Limits on the archives of one request together."""
 
     def test_entries_count_for_all_archives_of_a_request(
         self, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
