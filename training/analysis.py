@@ -13,8 +13,6 @@ theirs gets into the weights but where an eye, a person or the sky is.
 MediaPipe's nets come in its wheel. The sky net is `skysegsmall_sim-opt-fp16.param` and `.bin` of
 github.com/xiongzhu666/Sky-Segmentation-and-Post-processing, commit 1f7811b32b64ddc957269defff84bc87a3f0b74f; its author
 does not say which pictures it was trained on. Without it a simple rule of our own finds the sky.
-
-Imported by `training` only.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Batches: random crops of the pairs, their photos as other cameras might have taken them. Imported by `training` only.
+"""Batches: random crops of the pairs, their photos as other cameras might have taken them.
 
 Crops are cut at the size at which a style is drawn alone: a target that is resampled would be blurred.
 """

@@ -1,4 +1,4 @@
-"""Beards: where they are, and their paint. Imported by `training` only."""
+"""Beards: where they are, and their paint."""
 
 import cv2
 import numpy as np

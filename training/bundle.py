@@ -1,4 +1,4 @@
-"""Reads resource bundles of Qt (.rcc), in which GCompris keeps its photos. Imported by `training` only.
+"""Reads resource bundles of Qt (.rcc), in which GCompris keeps its photos.
 
 The format, big-endian: a header with where tree, data and names begin; in the tree each node has a name, flags, and
 either its children or where its content begins, which is a length and bytes, packed by zlib if its flag says so.

@@ -1,4 +1,4 @@
-"""Finds pairs whose target failed, by rules, so that nothing is learnt from them. Imported by `training` only."""
+"""Finds pairs whose target failed, by rules, so that nothing is learnt from them."""
 
 from collections.abc import Iterable, Sequence
 

@@ -1,4 +1,4 @@
-"""Skin as it is painted: in two tones, with the form of its face. Imported by `training` only.
+"""Skin as it is painted: in two tones, with the form of its face.
 
 Source: Otsu, "A threshold selection method from gray-level histograms" (1979), for where light ends and shade begins.
 """

@@ -3,7 +3,7 @@
     python -m training.photos
     python -m training.data --folder training/cache/photos --folder PORTRAITS --analyses ANALYSES
 
-Imported by `training` only.
+An interrupted rendering goes on where it stopped.
 """
 
 import argparse

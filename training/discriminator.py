@@ -2,7 +2,6 @@
 
 Where the target decides hard, the mean of all that it might be is an airbrush, and that is what a plain loss asks for.
 The discriminator sees the photo beside the picture, so it asks for the crisp edge in its right place, not for any edge.
-Imported by `training` only.
 """
 
 from typing import Final

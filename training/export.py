@@ -2,7 +2,7 @@
 
     python -m training.export --style hinata --size light --title Hinata --photo PHOTO
 
-Imported by `training` only.
+The exported weights are the moving average of the trained ones, in half precision.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Eyes as anime draws them: large, with a clear iris under a strong lid. Imported by `training` only."""
+"""Eyes as anime draws them: large, with a clear iris under a strong lid."""
 
 from dataclasses import dataclass
 

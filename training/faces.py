@@ -1,4 +1,4 @@
-"""Where faces are and what is in them, as masks, from the points of the face mesh. Imported by `training` only.
+"""Where faces are and what is in them, as masks, from the points of the face mesh.
 
 The points are numbered as in MediaPipe's canonical face model (Kartynnik et al., "Real-time facial surface geometry
 from monocular video on mobile GPUs", 2019), with ten for the irises behind. "Left" is left in an unmirrored photo.

@@ -1,4 +1,4 @@
-"""What makes a face a person: eyes, brows, nose, mouth and glasses. Imported by `training` only."""
+"""What makes a face a person: eyes, brows, nose, mouth and glasses."""
 
 import numpy as np
 

@@ -1,7 +1,4 @@
-"""Figures of a drawn picture: how near it is to its target, how drawn it is, and whether the look holds at every size.
-
-Imported by `training` only.
-"""
+"""Figures of a drawn picture: how near it is to its target, how drawn it is, how its look holds at every size."""
 
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass

@@ -1,4 +1,4 @@
-"""The course of the edges in a picture: averages along it, differences across it. Imported by `training` only.
+"""The course of the edges in a picture: averages along it, differences across it.
 
 Sources: Kang, Lee, Chui, "Coherent line drawing" (2007): filters that follow a flow. Kyprianidis, Döllner, "Image
 abstraction by structure adaptive filtering" (2008): the flow from the smoothed structure tensor.

@@ -1,4 +1,4 @@
-"""Glasses: thin frames, and dark lenses that hide the eyes. Imported by `training` only."""
+"""Glasses: thin frames, and dark lenses that hide the eyes."""
 
 import cv2
 import numpy as np

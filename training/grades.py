@@ -1,4 +1,4 @@
-"""The colours, skies, light and ink of each style, over a drawing that all share. Imported by `training` only.
+"""The colours, skies, light and ink of each style, over a drawing that all share.
 
 Tints are a and b of CIE Lab.
 """

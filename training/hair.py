@@ -1,4 +1,4 @@
-"""Hair: where it is, above and beside every face. Imported by `training` only.
+"""Hair: where it is, above and beside every face.
 
 Source: Rother, Kolmogorov, Blake, "GrabCut" (2004), for the idea: what is sure teaches the colours of hair and of all
 else, and these decide what the rest is, again and again. Here places take the part of its cuts; they are told in

@@ -1,4 +1,4 @@
-"""Lines: thin, at borders, none in skin, none where the photo is out of focus. Imported by `training` only.
+"""Lines: thin, at borders, none in skin, none where the photo is out of focus.
 
 A painting has few, and hardly any in foliage and ground: backgrounds of films are painted. A drawing in ink has many.
 

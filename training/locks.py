@@ -1,7 +1,4 @@
-"""Hair as it is painted: in three tones, parted into pointed locks, with few lines and an outline.
-
-Imported by `training` only.
-"""
+"""Hair as it is painted: in three tones, parted into pointed locks, with few lines and an outline."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Mouths as anime draws them: two clean lips, a tapered line between, one band of teeth. Imported by `training` only.
+"""Mouths as anime draws them: two clean lips, a tapered line between, one band of teeth.
 
 Source: Chaikin, "An algorithm for high-speed curve generation" (1974), for the round outlines.
 """

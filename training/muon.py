@@ -1,4 +1,4 @@
-"""The Muon optimiser, for the weights of convolutions. Imported by `training` only."""
+"""The Muon optimiser, for the weights of convolutions."""
 
 import math
 from collections.abc import Iterable

@@ -2,7 +2,7 @@
 
 Sources: Papari, Petkov, Campisi, "Artistic edge and corner enhancing smoothing" (2007), and Kyprianidis, Kang, Döllner,
 "Image and video abstraction by anisotropic Kuwahara filtering" (2009): the Kuwahara filter of soft sectors, and their
-weights. Imported by `training` only.
+weights.
 """
 
 import cv2

@@ -1,4 +1,4 @@
-"""Pairs of photo and target as they are kept: a file each, mapped into memory. Imported by `training` only."""
+"""Pairs of photo and target as they are kept: a file each, mapped into memory."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

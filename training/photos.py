@@ -4,8 +4,6 @@
 a JPEG of at most `LARGEST_SIDE`, so that what follows takes folders alone, these photos as well as any others.
 
     python -m training.photos                      # into training/cache/photos/
-
-Imported by `training` only.
 """
 
 import argparse

@@ -6,8 +6,6 @@
 | piece | every large photo | things seen from nearer |
 | overcast | photos with a sky | that a pale sky is a sky |
 | sheet | 4, 9 or 16 photos of people | small faces |
-
-Imported by `training` only.
 """
 
 import hashlib

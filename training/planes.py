@@ -1,6 +1,6 @@
 """Pictures as planes of numbers, and what every step of the rendered target does with them.
 
-Colours are CIE Lab: lightness 0..100, a and b about -100..100. Imported by `training` only.
+Colours are CIE Lab: lightness 0..100, a and b about -100..100.
 """
 
 import cv2

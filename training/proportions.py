@@ -1,6 +1,6 @@
 """The proportions of faces, as anime has them: large eyes, a small nose and mouth, a slim jaw.
 
-The photo is warped before it is looked at, so what is drawn over it fits. Imported by `training` only.
+The photo is warped before it is looked at, so what is drawn over it fits.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A picture decided into regions, each of one colour or one clean gradient. Imported by `training` only.
+"""A picture decided into regions, each of one colour or one clean gradient.
 
 Sources: Felzenszwalb, Huttenlocher, "Efficient graph-based image segmentation" (2004), for the first, small regions;
 hierarchical merging of neighbours in the order of their difference (Beaulieu, Goldberg, "Hierarchy in picture

@@ -1,4 +1,4 @@
-"""Skin: where it is. Imported by `training` only."""
+"""Skin: where it is."""
 
 from dataclasses import dataclass
 

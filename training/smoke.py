@@ -2,7 +2,7 @@
 
     make train-smoke
 
-Uses the photos of Python packages alone, so it fetches nothing. What it makes is thrown away. Imported by nobody.
+Uses the photos of Python packages alone, so it fetches nothing. What it makes is thrown away.
 """
 
 import argparse

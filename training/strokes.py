@@ -1,4 +1,4 @@
-"""Shapes and strokes in a window of a picture, so that a small one costs little. Imported by `training` only."""
+"""Shapes and strokes in a window of a picture, so that a small one costs little."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""The rendered target of a style: what the generator is taught to make of a photo. Imported by `training` only.
+"""The rendered target of a style: what the generator is taught to make of a photo.
 
 Faces get the proportions of anime (`proportions`); the photo is looked at (`view`, `hair`), decided into regions
 (`regions`), painted (`painting`, `skin`, `locks`), its faces are drawn (`features`), it is lined (`lines`), and

@@ -6,7 +6,6 @@
 First the generator learns what the target is, by the distance to it; then a discriminator, too, judges what it draws,
 or hard decisions of the target would stay blurred. A step is a function of the recipe and its number (the batch, the
 learning rate), and a checkpoint holds its recipe, so a resumed run takes the same steps as an uninterrupted one.
-Imported by `training` only.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What a photo shows, found before anything is painted: edges, texture, people and sky. Imported by `training` only."""
+"""What a photo shows, found before anything is painted: edges, texture, people and sky."""
 
 from dataclasses import dataclass
 
