@@ -58,6 +58,7 @@ AMPLE_MEMORY = 8 << 30  # bytes: no engine lacks any
 STYLES = {style.name: style for style in read_manifest(BUNDLED_WEIGHTS)}
 
 
+LONGEST = ("test_engines", "test_page", "test_album_page", "test_service", "test_fuzz", "test_cli", "test_target")
 MAX_WORKERS = 8  # with more, some would idle while the longest group runs
 PORTS_EACH = 600
 
@@ -77,16 +78,9 @@ def pytest_xdist_setupnodes(specs: list[object]) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Under xdist, run tests that share a slow fixture in one process; the longest group comes first."""
+    """Under xdist, which gives each file to one process, begin with the files that take longest."""
     if hasattr(config, "workerinput"):
-        for item in items:
-            item.add_marker(pytest.mark.xdist_group(_group(item)))
-        items.sort(key=lambda item: _group(item) != "service")
-
-
-def _group(item: pytest.Item) -> str:
-    needs_service = {"service", "browser"} & set(getattr(item, "fixturenames", ()))
-    return "service" if needs_service else item.path.stem
+        items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 def _own_ports() -> Iterator[int]:
