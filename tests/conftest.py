@@ -457,6 +457,9 @@ class RunningService:
         (node,) = self.parts("worker")
         return copies_of(node)
 
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
     @property
     def _hold(self) -> Path:
         return self.data_dir / "hold"
@@ -484,7 +487,8 @@ class RunningService:
 
     def stop(self) -> None:
         """Stop it as a user does; held photos are released as soon as the web server has ended."""
-        if self.process is not None and self.process.poll() is None:
+        if self.is_running():
+            assert self.process is not None
             web = self.parts("web")
             self.process.send_signal(signal.SIGINT)
             psutil.wait_procs(web, timeout=60)
