@@ -41,6 +41,7 @@ from shared.styles import BUNDLED_WEIGHTS, read_manifest
 from tests.browsing import browser, busy, open_page, page  # noqa: F401  fixtures
 from tests.processes import command_of, copies_of
 from worker.capacity import available_cores, limit_threads
+from worker.engines.base import DrawingEngine
 
 
 def _axe_core() -> Path:
@@ -121,6 +122,15 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         run = run.parent  # the parent of the folders of all workers
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(run / "cache"))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warmed_little() -> Iterator[None]:
+    """Have this process warm its engines with a small picture: one of the usual size takes seconds."""
+    warm = DrawingEngine.warm
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DrawingEngine, "warm", lambda engine, side: warm(engine, min(side, 64)))
         yield
 
 
