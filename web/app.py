@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from http import HTTPStatus
 from importlib.metadata import version
 from ipaddress import ip_address
@@ -38,6 +39,7 @@ from web.access import ask_for_key, identify, known_caller, payer, require_acces
 from web.context import client_socket
 from web.forms import SpoolingRequest
 from web.held_requests import SlotPool
+from web.openapi import Schema
 from web.openapi_document import document
 from web.rates import Rates, add_rate_headers
 from web.readiness import Check, queue_check, queue_is_away, require_queue
@@ -94,7 +96,12 @@ def create_app(
     app.after_request(add_rate_headers)
     app.after_request(_securing(services.store.public_origin))
     app.after_request(_explained)  # the last is the first: it answers anew
-    app.extensions["sakuga-openapi"] = document(
+    app.extensions["sakuga-openapi"] = cache(lambda: _document(app))  # built when it is first read
+    return app
+
+
+def _document(app: Flask) -> Schema:
+    return document(
         app,
         title="Sakuga",
         version=version("sakuga"),
@@ -102,7 +109,6 @@ def create_app(
         "Where the operator requires API keys, send one with every request: `Authorization: Bearer <key>`.",
         webhooks=WEBHOOKS,
     )
-    return app
 
 
 def _refusing_foreign_names(settings: Settings) -> Callable[[], None]:
