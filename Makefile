@@ -20,7 +20,7 @@ up: $(VENV)/.worker ## run Sakuga on this machine: queue, workers, page (SAKUGA_
 
 test: check test-page ## lint, types, all tests, coverage (TESTS=pytest options, WORKERS=processes)
 	$(PYTEST) -m alone $(TESTS) $(OR_NONE)
-	$(PYTEST) --numprocesses $(WORKERS) --dist loadgroup -m "not alone" $(COVERAGE) $(TESTS) $(OR_NONE)
+	$(PYTEST) --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not alone" $(COVERAGE) $(TESTS) $(OR_NONE)
 
 test-page: $(VENV)/.dev ## test the page's modules without a browser
 	$(VENV)/lib/python*/site-packages/playwright/driver/node --test --test-reporter dot tests/page/*.test.js

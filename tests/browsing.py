@@ -87,7 +87,10 @@ def browser(require_chromium: str) -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser, service: "RunningService") -> Iterator[OpenPage]:
-    """Open a path of the service in a fresh browser profile; fail if the visit has errors."""
+    """Open a path of the service in a fresh browser profile; fail if the visit has errors.
+
+    Nothing moves by itself without `motion`: while a software renderer draws falling petals, little else is done.
+    """
     visit = Visit(service.url.rstrip("/"))
     contexts = []
 
@@ -97,6 +100,7 @@ def open_page(browser: Browser, service: "RunningService") -> Iterator[OpenPage]
         size: tuple[int, int] = DESKTOP,
         touch: bool = False,
         dark: bool = False,
+        motion: bool = False,
         locale: str = "en-US",
     ) -> Page:
         width, height = size
@@ -106,6 +110,7 @@ def open_page(browser: Browser, service: "RunningService") -> Iterator[OpenPage]
             has_touch=touch,
             is_mobile=touch,
             color_scheme="dark" if dark else "light",
+            reduced_motion="no-preference" if motion else "reduce",
             locale=locale,
         )
         contexts.append(context)

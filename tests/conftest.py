@@ -6,6 +6,7 @@ import random
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import sysconfig
@@ -15,6 +16,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
@@ -41,6 +43,7 @@ from shared.styles import BUNDLED_WEIGHTS, read_manifest
 from tests.browsing import browser, busy, open_page, page  # noqa: F401  fixtures
 from tests.processes import command_of, copies_of
 from worker.capacity import available_cores, limit_threads
+from worker.engines.base import DrawingEngine
 
 
 def _axe_core() -> Path:
@@ -58,6 +61,7 @@ AMPLE_MEMORY = 8 << 30  # bytes: no engine lacks any
 STYLES = {style.name: style for style in read_manifest(BUNDLED_WEIGHTS)}
 
 
+LONGEST = ("test_engines", "test_page", "test_album_page", "test_service", "test_fuzz", "test_cli", "test_target")
 MAX_WORKERS = 8  # with more, some would idle while the longest group runs
 PORTS_EACH = 600
 
@@ -77,16 +81,9 @@ def pytest_xdist_setupnodes(specs: list[object]) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Under xdist, run tests that share a slow fixture in one process; the longest group comes first."""
+    """Under xdist, which gives each file to one process, begin with the files that take longest."""
     if hasattr(config, "workerinput"):
-        for item in items:
-            item.add_marker(pytest.mark.xdist_group(_group(item)))
-        items.sort(key=lambda item: _group(item) != "service")
-
-
-def _group(item: pytest.Item) -> str:
-    needs_service = {"service", "browser"} & set(getattr(item, "fixturenames", ()))
-    return "service" if needs_service else item.path.stem
+        items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 def _own_ports() -> Iterator[int]:
@@ -127,6 +124,23 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         run = run.parent  # the parent of the folders of all workers
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(run / "cache"))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _certificates_read_once() -> Iterator[None]:
+    """Load the trusted certificates once, and not for every request, which takes ten times as long as the request."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", cache(ssl.create_default_context))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warmed_little() -> Iterator[None]:
+    """Have this process warm its engines with a small picture: one of the usual size takes seconds."""
+    warm = DrawingEngine.warm
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DrawingEngine, "warm", lambda engine, side: warm(engine, min(side, 64)))
         yield
 
 
@@ -463,6 +477,9 @@ class RunningService:
         (node,) = self.parts("worker")
         return copies_of(node)
 
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
     @property
     def _hold(self) -> Path:
         return self.data_dir / "hold"
@@ -490,7 +507,8 @@ class RunningService:
 
     def stop(self) -> None:
         """Stop it as a user does; held photos are released as soon as the web server has ended."""
-        if self.process is not None and self.process.poll() is None:
+        if self.is_running():
+            assert self.process is not None
             web = self.parts("web")
             self.process.send_signal(signal.SIGINT)
             psutil.wait_procs(web, timeout=60)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from http import HTTPStatus
 from importlib.metadata import version
 from ipaddress import ip_address
@@ -38,6 +39,7 @@ from web.access import ask_for_key, identify, known_caller, payer, require_acces
 from web.context import client_socket
 from web.forms import SpoolingRequest
 from web.held_requests import SlotPool
+from web.openapi import Schema
 from web.openapi_document import document
 from web.rates import Rates, add_rate_headers
 from web.readiness import Check, queue_check, queue_is_away, require_queue
@@ -83,7 +85,12 @@ def create_app(
     if malformed:
         app.register_error_handler(malformed, _refuse_body)
     app.register_error_handler(Exception, lambda error: _answered(error, services))
-    app.extensions["sakuga-openapi"] = document(
+    app.extensions["sakuga-openapi"] = cache(lambda: _document(app))  # built when it is first read
+    return app
+
+
+def _document(app: Flask) -> Schema:
+    return document(
         app,
         title="Sakuga",
         version=version("sakuga"),
@@ -91,7 +98,6 @@ def create_app(
         "Where the operator requires API keys, send one with every request: `Authorization: Bearer <key>`.",
         webhooks=WEBHOOKS,
     )
-    return app
 
 
 def _add_hooks(app: Flask, services: Services) -> None:

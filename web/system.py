@@ -104,7 +104,7 @@ def metrics() -> Response:
 
 @blueprint.get("/openapi.json")
 def openapi() -> Response:
-    return jsonify(current_app.extensions["sakuga-openapi"])
+    return jsonify(current_app.extensions["sakuga-openapi"]())
 
 
 @blueprint.get("/docs")
@@ -115,7 +115,7 @@ def docs() -> Response:
         lang=language,
         languages=LANGUAGES,
         _=reference_words_of(language),
-        spec=current_app.extensions["sakuga-openapi"],
+        spec=current_app.extensions["sakuga-openapi"](),
         base_url=request.host_url,
         errors=public_errors(),
     )

@@ -115,7 +115,8 @@ def lose(page: Page, *, after: int) -> Callable[[], None]:
     return lambda: page.unroute("**/photos")
 
 
-def test_a_chosen_folder_becomes_an_album_that_fills_in(page: Page, folder: Path) -> None:
+def test_a_chosen_folder_becomes_an_album_that_fills_in(open_page: OpenPage, folder: Path) -> None:
+    page = open_page(motion=True)
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
     choose_folder(page, folder)
@@ -596,7 +597,6 @@ def test_the_page_has_no_accessibility_violations(
     open_page: OpenPage, folder: Path, size: tuple[int, int], *, dark: bool, locale: str
 ) -> None:
     page = open_page(size=size, touch=size == PHONE, dark=dark, locale=locale)
-    page.emulate_media(reduced_motion="reduce")
     assert barriers(page) == []
     hand_over(page, "drop", payload(scene(seed=250)))
     expect(page.locator("#save")).to_be_visible()

@@ -66,7 +66,7 @@ def pixels(image: Image.Image) -> npt.NDArray[np.float64]:
 
 @pytest.mark.parametrize(("size", "touch"), [(DESKTOP, False), (PHONE, True)], ids=["desktop", "phone"])
 def test_a_chosen_photo_becomes_a_picture_of_it(open_page: OpenPage, size: tuple[int, int], *, touch: bool) -> None:
-    page = open_page(size=size, touch=touch)
+    page = open_page(size=size, touch=touch, motion=True)
     photo = scene()
     choose(page, payload(photo))
     expect_picture(page)
@@ -574,11 +574,11 @@ def test_a_photo_can_be_drawn_and_saved_by_keyboard(page: Page) -> None:
 
 
 def test_a_preference_for_reduced_motion_is_respected(open_page: OpenPage) -> None:
-    page = open_page()
-    page.emulate_media(reduced_motion="reduce")
-    choose(page, payload(scene(seed=19)))
-    expect_picture(page)
-    assert page.evaluate("document.getAnimations().length") == 0
+    for motion in (True, False):
+        page = open_page(motion=motion)
+        choose(page, payload(scene(seed=19)))
+        expect_picture(page)
+        assert (page.evaluate("document.getAnimations().length") > 0) == motion
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
