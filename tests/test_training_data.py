@@ -13,7 +13,7 @@ from PIL import Image
 
 from training import data
 from training.analysis import MESH_POINTS, Analysis, content_key, nothing_found
-from training.batches import FACE_WEIGHT, FEATURE_WEIGHT, MOST_WEIGHT, batch, cut_crop, degraded, feature_weight
+from training.batches import FACE_WEIGHT, FEATURE_WEIGHT, MAX_WEIGHT, batch, cut_crop, degraded, feature_weight
 from training.bundle import read_bundle
 from training.checks import eyes_are_lost, failures, is_one_colour, moved
 from training.data import Studio, check_pairs, render_pairs
@@ -358,7 +358,7 @@ def test_faces_and_most_of_all_their_features_count_more_wherever_a_crop_is_cut(
 
 def test_features_of_small_faces_weigh_more() -> None:
     weights = [feature_weight(height) for height in (400, 200, 100, 50, 0)]
-    assert weights == [FEATURE_WEIGHT, FEATURE_WEIGHT, 2 * FEATURE_WEIGHT, MOST_WEIGHT, MOST_WEIGHT]
+    assert weights == [FEATURE_WEIGHT, FEATURE_WEIGHT, 2 * FEATURE_WEIGHT, MAX_WEIGHT, MAX_WEIGHT]
 
 
 def test_a_picture_smaller_than_a_crop_is_reflected_and_what_is_reflected_weighs_nothing(pairs: Pairs) -> None:

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from shared.files import file_sha256
 
 MESH_POINTS = 478
-LEAST_SEEN_FACE = 1 / 7  # of a photo's longest side, that the detector of `worker/engines/faces.py` sees
+MIN_SEEN_FACE = 1 / 7  # of a photo's longest side, that the detector of `worker/engines/faces.py` sees
 
 Plane = npt.NDArray[np.float32]
 
@@ -44,7 +44,7 @@ class Analysis:
         Those that the detector of the service would not see are left out, so that a photo is taught as it is drawn.
         """
         heights = (float(np.ptp(face[:, 1])) * size[1] / max(size) for face in self.faces)
-        return [min(height, 1.0) for height in heights if height > LEAST_SEEN_FACE]
+        return [min(height, 1.0) for height in heights if height > MIN_SEEN_FACE]
 
 
 def nothing_found(height: int, width: int) -> Analysis:

@@ -32,7 +32,7 @@ JAW_WIDTH = 0.05  # heights of a face, of the band along a jaw that weighs as mu
 FACE_WEIGHT = 2
 FEATURE_WEIGHT = 8
 SMALL_FACE = 200  # pixels of its height; the features of smaller ones are still fewer pixels, and weigh more
-MOST_WEIGHT = 16
+MAX_WEIGHT = 16
 
 WeightMap = npt.NDArray[np.float32]
 
@@ -75,7 +75,7 @@ def cut_crop(pair: Pair, crop: int, rng: np.random.Generator) -> tuple[Rgb, Rgb,
 
 def feature_weight(face_height: float) -> float:
     """The weight of the pixels of eyes, noses and mouths, given the height of their face in pixels."""
-    return min(FEATURE_WEIGHT * max(1.0, SMALL_FACE / max(face_height, 1.0)), MOST_WEIGHT)
+    return min(FEATURE_WEIGHT * max(1.0, SMALL_FACE / max(face_height, 1.0)), MAX_WEIGHT)
 
 
 def degraded(photo: Rgb, rng: np.random.Generator) -> Rgb:

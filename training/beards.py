@@ -25,7 +25,7 @@ _GREY_BEARD = 2.0, 2.6  # the same for one that is no darker than skin
 _DULL = 2.0  # of L* in roughness for a chroma that falls by all of skin's
 _STRANDS = 0.6  # of what a beard differs by from its mass
 _GREYER = 0.8  # of the chroma of a grey beard that goes: the skin below it lends it some
-_LEAST_DARKER, _MOUSTACHE = 3.5, (2.5, 7.0)  # of L*, than skin
+_MIN_DARKER, _MOUSTACHE = 3.5, (2.5, 7.0)  # of L*, than skin
 _NO_SHADE = 0.0, 0.12  # of chroma, less than shade as dark has
 _FOLD = 0.06  # heights of a face that a fold beside a mouth is wide at the most
 
@@ -61,7 +61,7 @@ def _moustache(darker: Plane, duller: Plane, face: Face) -> Plane:
         polygon(darker.shape, np.concatenate((corner[None], top[nostril][None], bottom[lip])), softness)
         for corner, nostril, lip in ((left, -1, slice(0, 3)), (right, 0, slice(-3, None)))
     ]
-    if min(masked_mean(darker, end) for end in ends) < _LEAST_DARKER:
+    if min(masked_mean(darker, end) for end in ends) < _MIN_DARKER:
         return np.zeros_like(darker)
     between = polygon(darker.shape, np.concatenate((left[None], bottom, right[None], top)), softness)
     moustache: Plane = between * smoothstep(darker, *_MOUSTACHE) * smoothstep(blur(duller, softness), *_NO_SHADE)

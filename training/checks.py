@@ -11,7 +11,7 @@ from training.photos import Rgb
 
 # Points of the mesh of a face. Source: MediaPipe's canonical face model.
 EYES = ((33, 133, 159, 145), (362, 263, 386, 374))  # corners and lids
-SMALLEST_EYE = 10.0  # pixels from corner to corner; of smaller ones nothing is expected
+MIN_EYE = 10.0  # pixels from corner to corner; of smaller ones nothing is expected
 EYE_KEPT = 0.5  # share of the photo's contrast in the eyes that a target must have
 SKIN_MOVED = 16.0  # of CIE L*, beyond what the style does to skin of that lightness
 ONE_COLOUR = 0.55  # share of a target that may look alike
@@ -84,7 +84,7 @@ def _eye_kept(before: Plane, after: Plane, eye: Faces) -> float | None:
     size = float(np.ptp(corners[:, 0]))
     (x, y), reach = corners.mean(0), 0.7 * size
     cut = slice(max(0, round(y - reach)), round(y + reach) + 1), slice(max(0, round(x - reach)), round(x + reach) + 1)
-    if size < SMALLEST_EYE or before[cut].size < SMALLEST_EYE**2:
+    if size < MIN_EYE or before[cut].size < MIN_EYE**2:
         return None
     return float(after[cut].std() / max(float(before[cut].std()), 1.0))
 

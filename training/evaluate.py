@@ -35,7 +35,7 @@ from worker.engines.torch_engine import TorchEngine
 from worker.generator import AnimeGanV2, LightGenerator, Upsample
 from worker.weights import fill, load_generator, new_generator, read_tensors, recognise
 
-SMALLEST_SIDE = 128  # pixels; smaller files are icons, not photos
+MIN_SIDE = 128  # pixels; smaller files are icons, not photos
 Generator = AnimeGanV2 | LightGenerator
 
 
@@ -76,7 +76,7 @@ def read_photos(places: Collection[Path], max_side: int) -> Iterator[tuple[Path,
             if path in places:
                 raise
             continue  # photos in a folder may be damaged or bombs on purpose
-        if min(photo.shape[:2]) >= SMALLEST_SIDE:
+        if min(photo.shape[:2]) >= MIN_SIDE:
             yield path, photo
 
 
@@ -221,7 +221,7 @@ def main() -> None:
     arguments = _arguments()
     photos = list(read_photos(arguments.photos, max(arguments.sides or [arguments.max_side])))
     if not photos:
-        sys.exit(f"no photo of {SMALLEST_SIDE} pixels or more among them")
+        sys.exit(f"no photo of {MIN_SIDE} pixels or more among them")
     if arguments.sides:
         _print_sizes([photo for _, photo in photos], _drawers(arguments.style, arguments.weights), arguments.sides)
         return

@@ -17,14 +17,14 @@ from training.faces import (
 from training.planes import Colour, Floats, Plane, Points, blend, smoothstep, smoothstep_down
 from training.strokes import Window, draw_stroke, ellipse, is_empty, polygon_in, window
 
-_NARROWEST = 5  # pixels of an eye that grows and is drawn
-_SMALLEST_IRIS = 1.7  # pixels of the radius
+_MIN_WIDTH = 5  # pixels of an eye that grows and is drawn
+_MIN_RADIUS = 1.7  # pixels of the radius
 _OPEN = 0.16  # widths of an eye that it is high at the least, when open
 _PLAIN = 4  # of L*, the same within what covers one eye
 _ALIKE = 2.1  # times as open, by their widths, that one of two open eyes is at the most
-_FEWEST = 6  # pixels of an eye
+_MIN_PIXELS = 6  # pixels of an eye
 _LENS = 4  # of L*, that what is around a hidden eye is darker than the skin, if it is a lens
-_LEAST_CONTRAST = 7  # of L*, between the 10th and the 90th percentile within an eye
+_MIN_CONTRAST = 7  # of L*, between the 10th and the 90th percentile within an eye
 # An eye itself, with its lids, and with its socket: times its outline, in x and y.
 _IN_AND_AROUND = ((1.0, 1.0), (1.1, 1.35), (1.25, 2.1))
 _WHITE = np.array((97, 0, 0), np.float32)  # Lab
@@ -79,7 +79,7 @@ class Eye:
     @property
     def shows_iris(self) -> bool:
         """Whether its iris is large enough and well measured."""
-        return self.radius > _SMALLEST_IRIS and 0.2 * self.width < 2.6 * self.radius < 1.3 * self.width
+        return self.radius > _MIN_RADIUS and 0.2 * self.width < 2.6 * self.radius < 1.3 * self.width
 
     def is_seen(self, lab: Colour, skin: Floats) -> bool:
         """Whether it is open and nothing is before it, given the photo (H, W, 3) and the face's skin (3,), both Lab."""
@@ -93,13 +93,13 @@ class Eye:
 
     def is_alike(self, other: "Eye") -> bool:
         """Whether it is about as open as another eye."""
-        return self.width >= _NARROWEST and _ALIKE * self.opening / self.width > other.opening / other.width
+        return self.width >= _MIN_WIDTH and _ALIKE * self.opening / self.width > other.opening / other.width
 
     def is_plain(self, lab: Colour) -> bool:
         """Whether hardly any light and dark is within its outline."""
         near = window(self.outline, self.width, lab)
         inside = polygon_in(near, self.outline) > 0.5
-        if np.count_nonzero(inside) < _FEWEST:
+        if np.count_nonzero(inside) < _MIN_PIXELS:
             return True
         darkest, lightest = np.percentile(lab[near][..., 0][inside], (10, 90))
         return bool(lightest - darkest <= _PLAIN)
@@ -107,11 +107,11 @@ class Eye:
     @property
     def is_closed(self) -> bool:
         """Whether it is large enough to be drawn, but its lids meet."""
-        return self.width >= _NARROWEST and not self._is_open
+        return self.width >= _MIN_WIDTH and not self._is_open
 
     @property
     def _is_open(self) -> bool:
-        return self.width >= _NARROWEST and self.opening >= _OPEN * self.width
+        return self.width >= _MIN_WIDTH and self.opening >= _OPEN * self.width
 
     def _cover(self, lab: Colour, skin: Floats) -> "_Cover | None":
         """Return what is in and around it; None if it is too small, or not in the picture."""
@@ -122,11 +122,11 @@ class Eye:
             polygon_in(near, grown(self.outline, growth)) > 0.5 for growth in _IN_AND_AROUND
         )
         beside = with_socket & ~with_lids
-        if np.count_nonzero(inside) < _FEWEST or not beside.any():
+        if np.count_nonzero(inside) < _MIN_PIXELS or not beside.any():
             return None
         darkest, lightest = np.percentile(lab[near][..., 0][inside], (10, 90))
         around = np.median(lab[near][beside], axis=0)
-        is_plain = bool(lightest - darkest <= _LEAST_CONTRAST)
+        is_plain = bool(lightest - darkest <= _MIN_CONTRAST)
         is_coloured = bool(around[1:] @ skin[1:] < 0)  # its hue is more than a right angle from the skin's
         return _Cover(hides=is_plain or is_coloured, is_lens=is_coloured or (is_plain and around[0] < skin[0] - _LENS))
 
@@ -145,7 +145,7 @@ def draw_closed_eye(ink: Plane, eye: Eye) -> None:
     flick = lower[:1] + eye.width * (0.1 * eye.outwards - 0.02 * eye.up)
     lashes = np.concatenate((flick, 0.35 * eye.lid + 0.65 * lower))
     draw_stroke(ink, lashes, eye.width * np.array((0.02, 0.085, 0.105, 0.095, 0.085, 0.06, 0.025)), 0.95)
-    if eye.width >= 3 * _NARROWEST:
+    if eye.width >= 3 * _MIN_WIDTH:
         fold = eye.lid[1:-1] + 0.14 * eye.width * eye.up
         draw_stroke(ink, fold, eye.width * np.array((0.01, 0.03, 0.025, 0.01)), 0.3)
 
@@ -251,7 +251,7 @@ def _draw_lids(ink: Plane, eye: Eye) -> None:
     flick = eye.lid[:1] + 0.09 * width * eye.outwards + 0.02 * width * up
     upper = np.concatenate((flick, eye.lid + 0.025 * width * up))
     draw_stroke(ink, upper, width * np.array((0.02, 0.1, 0.125, 0.115, 0.1, 0.075, 0.03)), 0.95)
-    if width < 3 * _NARROWEST:
+    if width < 3 * _MIN_WIDTH:
         return
     fold = eye.lid[1:-1] + (0.3 * eye.opening + 0.02 * width) * up
     draw_stroke(ink, fold, width * np.array((0.015, 0.035, 0.03, 0.01)), 0.4)

@@ -55,9 +55,9 @@ INNER_CORNERS = (133, 362)
 OUTER_CORNERS = (33, 263)  # of the eyes
 # fmt: on
 
-_MOST_TURNED = 0.22  # of the width between the outer corners of the eyes, from one of them to the tip of the nose
+_MIN_HALF = 0.22  # of the width between the outer corners of the eyes, from one of them to the tip of the nose
 _COLOURED = 12.0  # chroma of skin in a colour photo, at the least
-SMALLEST_FACE = 24  # pixels of its height
+MIN_FACE_HEIGHT = 24  # pixels of its height
 # What is drawn as the photo has it, and how much larger than the mesh says it is, in x and y.
 _FEATURES = (
     (LEFT_EYE, (1.2, 1.4)),
@@ -105,14 +105,14 @@ class Face:
         left, right = self.part(OUTER_CORNERS)
         across = right - left
         share = float((self.part(TIP)[0] - left) @ across / max(float(across @ across), 1e-3))
-        return not _MOST_TURNED < share < 1 - _MOST_TURNED
+        return not _MIN_HALF < share < 1 - _MIN_HALF
 
 
 def find_faces(meshes: Points, shape: tuple[int, int]) -> list[Face]:
     """Lay masks over the faces of a photo of (height, width) pixels; `meshes` are in units of the photo."""
     size = np.array(shape[::-1], np.float32)
     points = [mesh.astype(np.float32) * size for mesh in meshes]
-    return [_face(mesh, shape) for mesh in points if np.ptp(mesh[:, 1]) >= SMALLEST_FACE]
+    return [_face(mesh, shape) for mesh in points if np.ptp(mesh[:, 1]) >= MIN_FACE_HEIGHT]
 
 
 def grown(points: Points, growth: tuple[float, float]) -> Points:

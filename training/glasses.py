@@ -13,7 +13,7 @@ _FRAME = 0.045  # heights of a face that a frame is wide at the most
 _BRIDGE = 0.09  # the same for its bridge over the nose, which may be thick
 _BRIDGE_REACH = 0.12  # heights of a face above and below the corners of the eyes where a bridge may be
 _BRIDGE_WIDTH = 0.03  # heights of a face on either side of the middle that a bridge crosses
-_LEAST_BRIDGE = 9.5  # of L*, between a bridge and the nose
+_MIN_BRIDGE = 9.5  # of L*, between a bridge and the nose
 _MORE = 0.14  # of the skin around the eyes that is covered with lines, than of the cheeks
 _FRAME_SHOWS = 6.0, 12.0  # of L*, between a frame and what is beside it: from the first on, and wholly
 
@@ -62,7 +62,7 @@ def _has_bridge(lightness: Plane, face: Face) -> bool:
     width = max(1, int(_BRIDGE_WIDTH * face.height))
     column = min(max(int(middle[0]) - near[1].start, 0), thin.shape[1] - 1)
     across = thin[:, max(0, column - width) : column + width + 1].max(0)
-    return bool(np.percentile(across, 25) > _LEAST_BRIDGE)
+    return bool(np.percentile(across, 25) > _MIN_BRIDGE)
 
 
 def _thin(lightness: Plane, size: tuple[int, int]) -> tuple[Plane, Plane]:

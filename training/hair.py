@@ -28,9 +28,9 @@ from training.strokes import Window, is_empty
 from training.view import View
 
 _REACH = 1.5, 2.1  # how far hair is sought: upwards and sideways, and downwards
-_LARGEST, _SMALLEST = 220.0, 40.0  # pixels of a face: larger ones are shrunk, smaller ones get no hair of their own
+_MAX_FACE, _MIN_FACE = 220.0, 40.0  # pixels of a face: larger ones are shrunk, smaller ones get no hair of their own
 _BINS, _FIRST_BIN, _BIN = (24, 20, 20), np.array((0, -70, -70), np.float32), np.array((4.5, 7, 7), np.float32)  # Lab
-_FEWEST = 60  # pixels to know colours by
+_MIN_PIXELS = 60  # pixels to know colours by
 _ROUNDS = 3
 _STRANGE = 4e-5  # how frequent a colour is in what is neither hair nor skin, clothes and background
 _IN_SHADE = 0.8, 0.62  # times as light as skin; black is 0
@@ -112,7 +112,7 @@ class _Seen:
 
 def find_hair(view: View) -> list[Hair]:
     """Find the hair of every face that is large enough and not bald."""
-    found = [_hair_of(face, view) for face in view.faces if face.height >= _SMALLEST]
+    found = [_hair_of(face, view) for face in view.faces if face.height >= _MIN_FACE]
     return [hair for hair in found if hair is not None]
 
 
@@ -133,13 +133,13 @@ def _hair_of(face: Face, view: View) -> Hair | None:
     skin = smoothstep(seen.skin, 0.4, 0.7)
     seeds = _crown(near) * (1 - seen.oval) * smoothstep(seen.person, 0.6, 0.85) * smoothstep_down(seen.skin, 0.1, 0.4)
     seeds *= 1 - seen.scalp
-    if min(seeds.sum(), skin.sum()) < _FEWEST:
+    if min(seeds.sum(), skin.sum()) < _MIN_PIXELS:
         return None
     apart = _apart(seen.lab, seeds, skin)
     of_skin, in_odd_light = seen.frequency(skin), seen.frequency_in_odd_light(skin)
     as_skin = of_skin + 0.5 * apart * in_odd_light
     seeds = seeds * (1 - _rather(as_skin, seen.frequency(seeds), 0.55 - 0.2 * apart, 0.8 - 0.2 * apart))
-    if seeds.sum() < _FEWEST:
+    if seeds.sum() < _MIN_PIXELS:
         return None
     forehead = apart * _forehead(near)
     other = (
@@ -160,7 +160,7 @@ def _hair_of(face: Face, view: View) -> Hair | None:
 
 def _scalp(light: Plane, skin: Plane, roughness: Plane) -> Plane:
     """1 where it is lighter than skin and smoother than hair."""
-    if np.count_nonzero(skin > 0.5) < _FEWEST:
+    if np.count_nonzero(skin > 0.5) < _MIN_PIXELS:
         return np.zeros_like(light)
     usual = float(np.median(light[skin > 0.5]))
     glaring = 2 * smoothstep(light, usual + 20, usual + 45)
@@ -173,7 +173,7 @@ def _near(face: Face, shape: tuple[int, ...]) -> Near:
         slice(max(0, int(start)), max(0, min(length, int(end))))
         for start, end, length in ((y - aside, y + below, shape[0]), (x - aside, x + aside, shape[1]))
     )
-    shrink = max(1.0, face.height / _LARGEST)
+    shrink = max(1.0, face.height / _MAX_FACE)
     height, width = (max(2, round((side.stop - side.start) / shrink)) for side in (rows, columns))
     dy = (np.linspace(rows.start, rows.stop, height, endpoint=False, dtype=np.float32) - y)[:, None]
     dx = np.linspace(columns.start, columns.stop, width, endpoint=False, dtype=np.float32) - x
@@ -231,7 +231,7 @@ def _elsewhere(seen: _Seen) -> Plane:
 
 def _apart(lab: Colour, seeds: Plane, skin: Plane) -> float:
     """How sure hair is told from skin by its colour, 0..1."""
-    if min(np.count_nonzero(seeds > 0.5), np.count_nonzero(skin > 0.5)) < _FEWEST:
+    if min(np.count_nonzero(seeds > 0.5), np.count_nonzero(skin > 0.5)) < _MIN_PIXELS:
         return 0.0
     difference = np.linalg.norm(np.median(lab[skin > 0.5], axis=0) - np.median(lab[seeds > 0.5], axis=0))
     return float(smoothstep(np.array(difference), *_DIFFERENT))
@@ -246,7 +246,7 @@ def _rather(one: Plane, other: Plane, low: float, high: float) -> Plane:
 def _as_smooth_as_skin(seen: _Seen, bare: Plane) -> float:
     """1 if what is taken for a forehead is; a blond fringe below a hat is not."""
     new, skin = (bare > 0.5) & (seen.skin < 0.4), seen.skin > 0.5
-    if min(np.count_nonzero(new), np.count_nonzero(skin)) < _FEWEST:
+    if min(np.count_nonzero(new), np.count_nonzero(skin)) < _MIN_PIXELS:
         return 1.0
     rougher = np.median(seen.roughness[new]) / max(1.0, float(np.median(seen.roughness[skin])))
     return float(smoothstep_down(np.array(rougher), *_ROUGHER))

@@ -26,7 +26,7 @@ from training.regions import spread
 
 _SECTORS = 8
 _SHADE = np.array((0, 1.5, -4), np.float32)  # what a full shadow adds to a colour: shadows are cooler
-_LARGEST_LOSS = 25.0  # units of Lab that one pixel may count for when it is judged how much is lost around it
+_MAX_LOSS = 25.0  # units of Lab that one pixel may count for when it is judged how much is lost around it
 _CROWDED = 0.8  # of the threshold, for each unit of Lab that is lost around a pixel
 _QUIETER = 0.65  # share of the threshold that falls away where hardly anything was lost
 _RESTORED = 1.15  # of what was lost: strokes come out clearer than they were
@@ -97,7 +97,7 @@ def restore(painted: Colour, detail: Colour, threshold: Plane, unit: float) -> C
     """
     lost = detail - painted
     strength = np.sqrt(np.square(blur(lost, 0.7)).sum(2))
-    crowd = blur(np.minimum(strength, _LARGEST_LOSS), 9 * unit)
+    crowd = blur(np.minimum(strength, _MAX_LOSS), 9 * unit)
     quiet = smoothstep_down(crowd, 0.5, 3)
     threshold = threshold * (1 - _QUIETER * quiet) + _CROWDED * np.clip(crowd - 3, 0, 9)
     kept = strength**4 / (strength**4 + threshold**4)

@@ -1,7 +1,7 @@
 """Training photos: which, by whom and under which licence, and how to have them in one folder.
 
 `photos.toml` lists them. They come out of Debian packages, Python packages and public repositories; each is written as
-a JPEG of at most `LARGEST_SIDE`, so that what follows takes folders alone, these photos as well as any others.
+a JPEG of at most `MAX_SIDE`, so that what follows takes folders alone, these photos as well as any others.
 
     python -m training.photos                      # into training/cache/photos/
 """
@@ -24,8 +24,8 @@ from training.bundle import read_bundle
 
 FOLDER = Path(__file__).resolve().parent
 CACHE = FOLDER / "cache"
-LARGEST_SIDE = 1800  # pixels of a photo in the folder
-MOST_PIXELS = 30_000_000
+MAX_SIDE = 1800  # pixels of a photo in the folder
+MAX_PIXELS = 30_000_000
 QUALITY = 95  # of the JPEG
 SUFFIXES = {".jpeg", ".jpg", ".png", ".webp"}
 
@@ -96,7 +96,7 @@ def read_photo(path: Path, max_side: int) -> Rgb:
         OSError: when it is no image.
     """
     with Image.open(path) as image:
-        if image.width * image.height > MOST_PIXELS:
+        if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"{path.name} is too large")
         upright = ImageOps.exif_transpose(image).convert("RGBA")
     on_white = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright).convert("RGB")
@@ -173,7 +173,7 @@ def _stem(name: str) -> str:
 def _write(content: bytes, path: Path) -> None:
     with Image.open(BytesIO(content)) as image:
         photo = ImageOps.exif_transpose(image).convert("RGB")
-    photo.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.LANCZOS)
+    photo.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
     photo.save(path, quality=QUALITY, subsampling=0)
 
 

@@ -22,11 +22,11 @@ from shared.drawing import DrawnAt
 from shared.photos.sizes import drawn_side
 from shared.pipeline import to_draw
 from training.analysis import Analysis, nothing_found, read_analysis
-from training.photos import LARGEST_SIDE, Rgb, read_photo
+from training.photos import MAX_SIDE, Rgb, read_photo
 from training.view import SIDE
 
 CLOSER = (1.4, 2.4)  # how much larger than in the whole photo things are in a piece of it
-LEAST_SKY = 0.08  # of a photo, for it to be overcast, too
+MIN_SKY = 0.08  # of a photo, for it to be overcast, too
 SHEETS = (2, 3, 4)  # photos in a row and in a column
 COVERED = (0.7, 1.0)  # how much of a sky the clouds cover
 
@@ -59,7 +59,7 @@ def pictures_of(photos: Sequence[Path], analyses: Path | None = None) -> list[Pi
         FileNotFoundError: a photo has not been analysed.
     """
     known = {photo: know(photo, _GLANCE, analyses) for photo in photos}
-    with_sky = [photo for photo, analysis in known.items() if analysis.sky.mean() > LEAST_SKY]
+    with_sky = [photo for photo, analysis in known.items() if analysis.sky.mean() > MIN_SKY]
     people = [photo for photo, analysis in known.items() if len(analysis.faces)]
     pictures = [
         *(Picture(_name(photo), (photo,)) for photo in photos),
@@ -155,7 +155,7 @@ def _read(photo: Path, max_side: int, analyses: Path | None) -> tuple[Rgb, Analy
 
 def _as_drawn(photo: Path, analyses: Path | None, drawn_at: int = SIDE) -> tuple[Rgb, Analysis]:
     """A photo as large as the service draws it for weights that draw at `drawn_at`, and what is known of it."""
-    pixels = read_photo(photo, LARGEST_SIDE)
+    pixels = read_photo(photo, MAX_SIDE)
     faces = know(photo, _GLANCE, analyses).face_heights((pixels.shape[1], pixels.shape[0]))
     return _with_analysis(photo, to_draw(pixels, DrawnAt(drawn_at, lambda _photo: faces)), analyses)
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from training.analysis import Analysis
 from training.eyes import Eye, eyes_of
-from training.faces import CHIN, LIPS, NOSE, OUTER_CORNERS, SMALLEST_FACE, skin_at
+from training.faces import CHIN, LIPS, MIN_FACE_HEIGHT, NOSE, OUTER_CORNERS, skin_at
 from training.planes import BORDER, Colour, Floats, Points, Rgb, smoothstep_down, to_lab
 from training.strokes import window
 
@@ -82,7 +82,7 @@ def redraw_proportions(photo: Rgb, analysis: Analysis) -> tuple[Rgb, Analysis]:
 def _scalings(points: Points, lab: Colour) -> list[_Scaling]:
     """What is done to a face, given the points of its mesh in pixels and the photo."""
     height = float(np.ptp(points[:, 1]))
-    if height < SMALLEST_FACE:
+    if height < MIN_FACE_HEIGHT:
         return []
     skin = skin_at(points, lab)
     eyes = [_Scaling.of_eye(eye, height) for eye in eyes_of(points) if eye.is_seen(lab, skin)]

@@ -20,7 +20,7 @@ from skimage.segmentation import felzenszwalb
 
 from training.planes import Colour, Floats, Labels, Plane, blur, erode, shrunk
 
-_SHORTEST_BORDER = 3  # pixels; the contrast of a shorter one says nothing
+_MIN_BORDER = 3  # pixels; the contrast of a shorter one says nothing
 _BORDER_WEIGHT = 2.0  # contrast is measured over three pixels, so a soft border shows less than the colours differ
 _SMALL_SHARE = 0.002  # of the picture; smaller regions are merged more readily …
 _SMALL_COST = 0.55  # … down to this share of their difference
@@ -29,12 +29,12 @@ _GRADIENT_SHARE = 0.004  # of the picture; larger regions keep their gradient
 Border = tuple[float, int]  # sum of its contrast, and its length in pixels
 
 
-def segment(features: Floats, *, scale: float, smallest: int, threshold: float) -> Labels:
+def segment(features: Floats, *, scale: float, min_size: int, threshold: float) -> Labels:
     """Divide a picture into regions that differ from their neighbours by `threshold` or more, in units of the features.
 
-    `scale` is that of the first regions (larger, and they are larger), `smallest` their least size in pixels.
+    `scale` is that of the first regions (larger, and they are larger), `min_size` their minimum size in pixels.
     """
-    first = _first_regions(features / 50, scale, smallest)
+    first = _first_regions(features / 50, scale, min_size)
     merged = _merged(_mosaic(features, first), threshold)
     return _numbered(merged[first])
 
@@ -94,11 +94,11 @@ def borders(labels: Labels, features: Floats) -> tuple[Plane, Plane]:
     return edge, contrast
 
 
-def _first_regions(features: Floats, scale: float, smallest: int) -> Labels:
+def _first_regions(features: Floats, scale: float, min_size: int) -> Labels:
     with warnings.catch_warnings():
         # It warns that more than three channels may be a mistake; it takes them all the same.
         warnings.filterwarnings("ignore", "Got image with third dimension", RuntimeWarning)
-        found = felzenszwalb(features, scale=scale, sigma=0, min_size=smallest, channel_axis=-1)
+        found = felzenszwalb(features, scale=scale, sigma=0, min_size=min_size, channel_axis=-1)
     return np.asarray(found, np.int32)
 
 
@@ -118,7 +118,7 @@ class _Mosaic:
         """How much two neighbours differ; less where one of them is small."""
         difference = math.dist(self.means[one], self.means[other])
         contrast, length = self.borders[one][other]
-        if length >= _SHORTEST_BORDER:
+        if length >= _MIN_BORDER:
             difference = min(difference, _BORDER_WEIGHT * contrast / length)
         share = min(1.0, min(self.sizes[one], self.sizes[other]) / self.small)
         return difference * (_SMALL_COST + (1 - _SMALL_COST) * share)

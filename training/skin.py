@@ -23,9 +23,9 @@ from training.planes import (
 )
 
 _NO_GLASSES = 0.5  # of what `around_eyes` says
-FEWEST = 30  # pixels of a face to know its skin by
+MIN_PIXELS = 30  # pixels of a face to know its skin by
 _EARS = 0.62, 0.75  # heights of a face from its middle, where its ears end
-_FARTHEST = 4.0  # heights of a face from its middle: where its hands and shoulders end
+_MAX_REACH = 4.0  # heights of a face from its middle: where its hands and shoulders end
 _HAIRLINE = 0.12  # heights of a face that a hairline is high
 _CREASE = 0.055  # heights of a face that a crease is wide at the most
 _SPECK, _HOLE, _PIECE = 0.08, 0.03, 0.32  # heights of a face: what is smaller is no skin, or skin, or no hand
@@ -47,7 +47,7 @@ class _Complexion:
         """What is seen where the face is bare and no glasses are; the darkest eighth is hair or shade."""
         bare = face.bare & (around_eyes([face], roughness.shape) < _NO_GLASSES)
         bare &= _below_eyes(face, roughness.shape) > 0.5  # a fringe may hang over the forehead
-        pixels = lab[bare if np.count_nonzero(bare) >= FEWEST else face.bare]
+        pixels = lab[bare if np.count_nonzero(bare) >= MIN_PIXELS else face.bare]
         darkest, lightest = np.percentile(pixels[:, 0], (12, 98))
         lit = pixels[pixels[:, 0] >= darkest]
         median = np.median(lit, axis=0).astype(np.float32)
@@ -67,7 +67,7 @@ def find_skin(lab: Colour, faces: list[Face], person: Plane, roughness: Plane) -
     """Find what is coloured like the skin of one of the faces and about as smooth: (H, W), 0..1."""
     found = np.zeros_like(person)
     for face in faces:
-        if np.count_nonzero(face.bare) >= FEWEST:
+        if np.count_nonzero(face.bare) >= MIN_PIXELS:
             found = np.maximum(found, _skin_of(face, lab, person, roughness))
     return _tidied(found, faces) if found.max() > 0 else found
 
@@ -93,7 +93,7 @@ def _skin_of(face: Face, lab: Colour, person: Plane, roughness: Plane) -> Plane:
     alike = np.maximum(alike, _in_shade_of_chin(face, lab, complexion) * smoothstep_down(rough, 1.6, 2.4))
     below_eyes = _below_eyes(face, person.shape)
     near = np.maximum(smoothstep_down(away, *_EARS), _below_chin(face, person.shape))  # a hat is beside the eyes
-    body = alike * np.maximum(below_eyes * near, bald) * smoothstep_down(away, _FARTHEST - 1, _FARTHEST)
+    body = alike * np.maximum(below_eyes * near, bald) * smoothstep_down(away, _MAX_REACH - 1, _MAX_REACH)
     # Within the oval all is skin but what is dark (a fringe, a beard) or of quite another colour.
     face_itself = (
         face.oval

@@ -29,8 +29,8 @@ GRADES: dict[str, Callable[[Drawing], Colour]] = {"hinata": hinata, "yoi": yoi, 
 _COLOUR_WEIGHT = np.array((1, 1.4, 1.4), np.float32)  # of Lab: regions part by colour rather than by light
 _APART = 22.0  # how far skin is from what is no skin, and sky from what is no sky; a person 9
 _IN_SKIN = 60  # units of Lab that detail must be stronger by to come back in skin
-_SMALLEST_TONE = 9  # pixels across
-_LEAST_DIFFERENCE = 10.0  # of two regions beside each other
+_MIN_TONE = 9  # pixels across
+_MIN_DIFFERENCE = 10.0  # of two regions beside each other
 
 
 def render(photo: Rgb, style: str, analysis: Analysis | None = None) -> Rgb:
@@ -77,8 +77,8 @@ def _regions(base: Colour, view: View) -> Labels:
     """Regions of like colour; none is both skin and clothes, person and background, or sky and ground."""
     known = _APART * view.skin, 9 * smoothstep(view.person, 0.3, 0.7), _APART * view.sky
     features = np.dstack((base * _COLOUR_WEIGHT, *known))
-    smallest = int(14 * view.unit) + 6
-    return rounded(segment(features, scale=60 * view.unit, smallest=smallest, threshold=_LEAST_DIFFERENCE))
+    min_size = int(14 * view.unit) + 6
+    return rounded(segment(features, scale=60 * view.unit, min_size=min_size, threshold=_MIN_DIFFERENCE))
 
 
 def _without_tones(view: View) -> Plane:
@@ -89,7 +89,7 @@ def _without_tones(view: View) -> Plane:
 
 def _lightness(base: Colour, view: View) -> Plane:
     """The lightness that tones follow: even along edges, without what is too small to be a tone of its own."""
-    size, even = _SMALLEST_TONE * view.unit, smooth_along(base[..., 0].copy(), view.flow, 6)
+    size, even = _MIN_TONE * view.unit, smooth_along(base[..., 0].copy(), view.flow, 6)
     return blur(closed(opened(even, size), size), 2.5 * view.unit)
 
 

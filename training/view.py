@@ -27,7 +27,7 @@ SIDE = 640  # pixels of the longest side of a photo without large faces, for whi
 
 _STUDIO_FACE = 0.38  # of the photo's height; with a larger face in it …
 _STUDIO_SKY = 0.2  # … and more sky than this, the sky is a backdrop
-_LEAST_CHROMA = 4.0  # of the most colourful hundredth, in CIE Lab; a photo with less is black and white
+_MIN_CHROMA = 4.0  # of the most colourful hundredth, in CIE Lab; a photo with less is black and white
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def _sky(analysis: Analysis, even: Colour) -> Plane:
 
     A black-and-white photo gets no painted sky.
     """
-    if np.percentile(chroma(even), 99) < _LEAST_CHROMA:
+    if np.percentile(chroma(even), 99) < _MIN_CHROMA:
         return np.zeros_like(analysis.sky)
     largest = max((float(np.ptp(face[:, 1])) for face in analysis.faces), default=0.0)
     if largest > _STUDIO_FACE and analysis.sky.mean() > _STUDIO_SKY:
