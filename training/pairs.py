@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
+from shared.files import write_atomically
 from training.photos import CACHE, Rgb
 
 PEOPLE = 0.65  # share of the crops that are cut from pictures of people
@@ -63,10 +65,9 @@ def pair_path(folder: Path, name: str) -> Path:
 def write_pair(folder: Path, pair: Pair) -> None:
     """Keep a pair; it is there whole or not at all."""
     np.save(_faces_path(folder, pair.name), pair.faces)
-    unfinished = folder / f"{pair.name}.new"
-    with unfinished.open("wb") as file:
-        np.save(file, np.stack((pair.photo, pair.target)))
-    unfinished.replace(pair_path(folder, pair.name))
+    stored = BytesIO()
+    np.save(stored, np.stack((pair.photo, pair.target)))
+    write_atomically(pair_path(folder, pair.name), stored.getvalue())
 
 
 def read_pair(folder: Path, name: str) -> Pair:

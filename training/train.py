@@ -17,6 +17,7 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from time import monotonic
 from typing import Any, Self, TypedDict
@@ -30,6 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from shared.files import write_atomically
 from shared.styles import Size
 from training.batches import Batch, batch
 from training.discriminator import Discriminator, adversarial_gradient
@@ -188,9 +190,9 @@ class Run:
             "discriminator": self.discriminator.state_dict(),
             "optimisers": [optimiser.state_dict() for optimiser in self._all_optimisers()],
         }
-        temporary = path.with_suffix(".new")
-        torch.save(state, temporary)
-        temporary.replace(path)
+        stored = BytesIO()
+        torch.save(state, stored)
+        write_atomically(path, stored.getvalue())
 
     @classmethod
     def resumed(cls, path: Path, device: str = "cpu") -> Self:
