@@ -248,7 +248,7 @@ def test_pairs_of_another_recipe_are_refused(tmp_path: Path, studio: Studio) -> 
         render_pairs(pictures, studio)
 
 
-def test_pairs_whose_target_failed_are_not_learnt_from(tmp_path: Path) -> None:
+def test_pairs_whose_target_failed_are_not_learned_from(tmp_path: Path) -> None:
     photo = portrait()
     blind = photo.copy()
     cv2.circle(blind, (100, 100), 44, (200, 160, 140), -1)
@@ -260,7 +260,7 @@ def test_pairs_whose_target_failed_are_not_learnt_from(tmp_path: Path) -> None:
     assert [pair.name for pair in read_pairs(tmp_path).people] == ["good", "also_good"]
 
 
-def test_pairs_of_photos_that_are_left_out_now_are_not_learnt_from(tmp_path: Path) -> None:
+def test_pairs_of_photos_that_are_left_out_now_are_not_learned_from(tmp_path: Path) -> None:
     for name in ("asked_for", "left_out"):
         write_pair(tmp_path, Pair(name, soft_photo(60, 80), soft_photo(60, 80), NO_FACES))
     check_pairs(tmp_path, ["asked_for"])

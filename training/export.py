@@ -26,7 +26,7 @@ PREVIEW_SPLIT = 144  # left of this the preview shows the photo, right of it the
 
 
 def provenance(recipe: Recipe) -> str:
-    """Where weights come from, in the words of the manifest."""
+    """Return the origin of weights in the words of the manifest."""
     return (
         f"trained by training/ on {recipe.pairs:,} pairs of photo and rendered target (training/README.md says which): "
         f"{recipe.steps:,} steps from {recipe.start}, seed {recipe.seed}"
@@ -41,7 +41,7 @@ def export(
     Weights are kept in half precision and computed in single.
 
     Raises:
-        ValueError: the run has not come to its end.
+        ValueError: the run has not finished.
     """
     state = read_checkpoint(checkpoint)
     recipe = STORED.validate_python(state["recipe"])
@@ -101,7 +101,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Export and print the entry's digest."""
+    """Export, and print the digest of the weights."""
     arguments = _arguments()
     checkpoint = checkpoint_path(arguments.style, arguments.size, arguments.run)
     if not checkpoint.exists():

@@ -53,7 +53,7 @@ def rounded(labels: Labels) -> Labels:
 
 
 def fill(lab: Colour, labels: Labels) -> Colour:
-    """Give every region its mean colour; large ones keep their gradient, smooth as an airbrush."""
+    """Give every region its mean colour; large ones keep their gradient, smooth as if airbrushed."""
     totals, sizes = _totals(lab, labels)
     means = (totals / np.maximum(sizes, 1)[:, None]).astype(np.float32)
     filled = means[labels]
@@ -83,7 +83,7 @@ def steps(labels: Labels, features: Floats, axis: int) -> tuple[Labels, Labels, 
 
 
 def borders(labels: Labels, features: Floats) -> tuple[Plane, Plane]:
-    """Where two regions meet: 1 on the border, and the contrast there; 0 elsewhere."""
+    """The borders between regions: 1 where two meet, and the contrast there; 0 elsewhere."""
     edge, contrast = (np.zeros(labels.shape, np.float32) for _ in range(2))
     for axis in (0, 1):
         before, behind, change = steps(labels, features, axis)
@@ -96,7 +96,7 @@ def borders(labels: Labels, features: Floats) -> tuple[Plane, Plane]:
 
 def _first_regions(features: Floats, scale: float, min_size: int) -> Labels:
     with warnings.catch_warnings():
-        # It warns that more than three channels may be a mistake; it takes them all the same.
+        # It warns that more than three channels may be a mistake, but accepts them.
         warnings.filterwarnings("ignore", "Got image with third dimension", RuntimeWarning)
         found = felzenszwalb(features, scale=scale, sigma=0, min_size=min_size, channel_axis=-1)
     return np.asarray(found, np.int32)
@@ -115,7 +115,7 @@ class _Mosaic:
     small: float  # pixels
 
     def cost(self, one: int, other: int) -> float:
-        """How much two neighbours differ; less where one of them is small."""
+        """The difference between two neighbours; less if one of them is small."""
         difference = math.dist(self.means[one], self.means[other])
         contrast, length = self.borders[one][other]
         if length >= _MIN_BORDER:
@@ -171,7 +171,7 @@ def _borders_between(features: Floats, labels: Labels, count: int) -> Iterator[t
 
 
 def _merged(mosaic: _Mosaic, threshold: float) -> npt.NDArray[np.intp]:
-    """Merge the two most alike until all differ by the threshold; returns which region each became part of."""
+    """Merge the two most alike until all differ by the threshold; returns the region that each became part of."""
     queue = [
         (mosaic.cost(one, other), one, other, 0, 0)
         for one, beside in enumerate(mosaic.borders)
@@ -230,7 +230,7 @@ def _box(inside: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
 
 
 def _gradient(lab: Colour, inside: npt.NDArray[np.bool_], mean: Floats) -> Colour:
-    """The colours of a region, strongly smoothed. Its rim is left out: there the neighbour shines in."""
+    """The colours of a region, strongly smoothed. Its rim is left out, since it takes colour from the neighbours."""
     height, width = inside.shape
     size = max(1, width // 4), max(1, height // 4)
     sigma = float(np.clip(0.16 * np.sqrt(inside.sum()), 8, 30)) / 4

@@ -22,7 +22,7 @@ def window(points: Points, margin: float, picture: Floats) -> Window:
 
 
 def is_empty(near: Window) -> bool:
-    """Whether nothing of a window is in the picture."""
+    """Return whether a window lies outside the picture."""
     return any(side.start == side.stop for side in near)
 
 
@@ -65,5 +65,5 @@ def _between(start: float, end: float, length: int) -> slice:
 
 
 def _corner(near: Window) -> Points:
-    """Where a window begins, x and y."""
+    """The upper left corner of a window, x and y."""
     return np.array((near[1].start, near[0].start))

@@ -3,9 +3,9 @@
     python -m training.train --style hinata --size light
     python -m training.train --style hinata --size light --resume
 
-First the generator learns what the target is, by the distance to it; then a discriminator, too, judges what it draws,
-or hard decisions of the target would stay blurred. A step is a function of the recipe and its number (the batch, the
-learning rate), and a checkpoint holds its recipe, so a resumed run takes the same steps as an uninterrupted one.
+At first the generator learns from the distance to the target alone; later a discriminator judges its pictures as well,
+or hard decisions of the target would stay blurred. A step (the batch, the learning rate) depends only on the recipe and
+its number, and a checkpoint contains the recipe, so a resumed run takes the same steps as an uninterrupted one.
 """
 
 import argparse
@@ -50,10 +50,10 @@ CHECKPOINT = "checkpoint.pt"  # in the folder of its run
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """What a batch is until a share 0..1 of the steps is done, and what judges it.
+    """The batches until a share 0..1 of the steps is done, and the weight of the discriminator.
 
-    With `adversarial` above 0 the discriminator does, too: its gradient at the picture is made this many times as long
-    as that of the distance to the target, so that the same number suits every style and generator.
+    If `adversarial` is above 0, the gradient of the discriminator at the picture is made this many times as long as
+    that of the distance to the target, so that the same number suits every style and generator.
     """
 
     until: float
@@ -64,7 +64,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """All that decides what a run makes of its pairs.
+    """The recipe of a run: all that decides its result, besides the pairs.
 
     Raises:
         ValueError: the last phase does not reach the end, or the generator cannot take a crop.
@@ -73,7 +73,7 @@ class Recipe:
     size: Size
     steps: int
     phases: tuple[Phase, ...]
-    border: int  # pixels on every side of a crop that count for nothing: their target depends on what was cut off
+    border: int  # pixels on every side of a crop that do not count: their target depends on what was cut off
     peak_rate: float  # of learning
     crispness: float = 2.0  # weight of `crispness_loss`
     discriminator_rate: float = 4e-4
@@ -102,15 +102,15 @@ STORED: TypeAdapter[Recipe] = TypeAdapter(Recipe)
 RECIPES = {
     Size.LIGHT: Recipe(
         size=Size.LIGHT,
-        # Crops in which much of a photo is to be seen: what is sky, and how high in it, the small ones do not tell.
+        # Crops that show much of a photo: small ones do not tell what is sky, nor how high in it a place is.
         steps=30_000,
         phases=(Phase(0.8, batch_size=1, crop=416), Phase(1.0, batch_size=1, crop=416, adversarial=0.5)),
         border=16,
         peak_rate=3e-4,
         muon=True,
     ),
-    # Small batches learn most in a given time; then crops so large that their statistics, by which it normalises, are
-    # nearer to a whole photo's.
+    # Small batches learn most in a given time; later come crops so large that their statistics, by which the generator
+    # normalises, are closer to those of a whole photo.
     Size.FULL: Recipe(
         size=Size.FULL,
         steps=11_000,
@@ -123,7 +123,7 @@ RECIPES = {
 
 
 class Checkpoint(TypedDict):
-    """All that a run needs to go on."""
+    """All that a run needs to resume."""
 
     recipe: dict[str, Any]
     step: int
@@ -137,7 +137,7 @@ class Run:
     """A generator in training, its moving average (what is exported), its discriminator and their optimisers."""
 
     def __init__(self, recipe: Recipe, device: str = "cpu") -> None:
-        """Initialise at random from the recipe's seed; the device decides nothing but rounding and pace."""
+        """Initialise at random from the recipe's seed; the device affects only rounding and speed."""
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
         self.step = 0
@@ -196,7 +196,7 @@ class Run:
 
     @classmethod
     def resumed(cls, path: Path, device: str = "cpu") -> Self:
-        """The run of a checkpoint, to go on with its recipe, on whatever device."""
+        """Restore the run of a checkpoint, with its recipe, on any device."""
         state = read_checkpoint(path)
         run = cls(STORED.validate_python(state["recipe"]), device)
         run.step = state["step"]
@@ -216,7 +216,7 @@ class Run:
         return [*self._optimisers, self._discriminator_optimiser]
 
     def _adversarial_gradient(self, photo: Tensor, drawn: Tensor, target: Tensor) -> Tensor:
-        """The gradient that would deceive the discriminator, which then takes a step itself."""
+        """Return the gradient that would deceive the discriminator, which then takes a step itself."""
         self.discriminator.zero_grad(set_to_none=True)
         with self._autocast():
             gradient = adversarial_gradient(self.discriminator, photo, drawn, target)
@@ -225,7 +225,7 @@ class Run:
 
     @torch.no_grad()
     def _follow(self) -> None:
-        # Early on the average follows quickly, or the random start would stay in it.
+        # At first the average follows quickly, or the random start would stay in it.
         keep = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
         now = self.generator.state_dict()
         follow = get_ema_multi_avg_fn(keep)  # type: ignore[no-untyped-call]
@@ -243,12 +243,12 @@ class Run:
 
 
 def checkpoint_path(style: str, size: Size, run: str = "") -> Path:
-    """Where a run is kept, under the name `run` or else that of its style and size."""
+    """The file of a run, which is named `run`, or else after its style and size."""
     return RUNS / (run or f"{style}-{size}") / CHECKPOINT
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read what `Run.save` wrote; as data alone."""
+    """Read a checkpoint as data alone, so that it cannot run code."""
     state: Checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     return state
 
@@ -289,9 +289,9 @@ def crop_border(images: Tensor, border: int) -> Tensor:
 def drawing_loss(drawn: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """L1 of the colours and of their differences between neighbours, at the whole, half and a quarter of the size.
 
-    Takes (N, 3, H, W) in -1..1 and the weights of pixels (N, 1, H, W); a difference weighs as much as its two pixels on
-    average. Plain L1 hedges where the target decides hard; the differences (lines, borders of areas) make it pay for a
-    blurred edge.
+    Takes (N, 3, H, W) in -1..1 and the weights of pixels (N, 1, H, W); a difference has the mean weight of its two
+    pixels. Plain L1 hedges where the target makes hard decisions; the differences (lines, borders of areas) penalise
+    a blurred edge.
     """
     error = drawn - target
     loss = (weight * error.abs()).mean()
@@ -305,10 +305,10 @@ def drawing_loss(drawn: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 
 def crispness_loss(drawn: Tensor, target: Tensor, window: int = 16) -> Tensor:
-    """Compare the steps of luma within every window, sorted: as many even places and steep edges as the target has.
+    """Compare the sorted steps of luma within every window: as many places should be even, and as many edges steep.
 
-    Where an edge lies is left to `drawing_loss`; here an edge that is a pixel off costs nothing and a blurred one does,
-    so it pays to decide. Takes (N, 3, H, W) in -1..1.
+    The place of an edge is left to `drawing_loss`; here an edge that is a pixel off costs nothing and a blurred one
+    does, so hard decisions pay off. Takes (N, 3, H, W) in -1..1.
     """
     steps, wanted = (
         _sorted_steps((images * LUMA.to(images).view(3, 1, 1)).sum(1), window) for images in (drawn, target)
@@ -327,7 +327,7 @@ def _sorted_steps(luma: Tensor, window: int) -> Tensor:
 
 
 def _sorted(values: Tensor) -> Tensor:
-    """Sort along the last axis. On a CPU by numpy, which takes a fifth of the time."""
+    """Sort along the last axis; on a CPU with NumPy, which takes a fifth of the time."""
     if values.device.type != "cpu":
         return values.sort(-1).values
     return values.gather(-1, torch.from_numpy(values.detach().numpy().argsort(-1)))
@@ -340,7 +340,7 @@ def batch_of(pairs: Pairs, recipe: Recipe, step: int) -> Batch:
 
 
 def batches(pairs: Pairs, recipe: Recipe, first: int, loaders: int = 1) -> Generator[Batch, None, None]:
-    """The batches of all steps from `first` on, made ahead by so many threads while the step before is taken."""
+    """Yield the batches of all steps from `first` on; threads prepare them while earlier steps are taken."""
     ahead: deque[Future[Batch]] = deque()
     threads = ThreadPoolExecutor(loaders)
     try:
@@ -357,7 +357,7 @@ def batches(pairs: Pairs, recipe: Recipe, first: int, loaders: int = 1) -> Gener
 def train(
     run: Run, pairs: Pairs, checkpoint: Path, *, every_s: float = 60.0, loaders: int = 1
 ) -> Generator[tuple[int, float], None, None]:
-    """Take the remaining steps, saving every `every_s` seconds and at the end; yields each step and its loss."""
+    """Take the remaining steps, saving every `every_s` seconds and at the end; yield each step and its loss."""
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     saved = monotonic()
     with closing(batches(pairs, run.recipe, run.step, loaders)) as prepared:
@@ -436,7 +436,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Train, and print the mean loss of every 100 steps."""
     arguments = _arguments()
-    cv2.setNumThreads(1)  # batches have threads of their own
+    cv2.setNumThreads(1)  # batches are made by threads of their own
     torch.set_num_threads(arguments.threads)
     torch.backends.cudnn.benchmark = True
     checkpoint = checkpoint_path(arguments.style, arguments.size, arguments.run)
