@@ -22,9 +22,9 @@ BLACK = 16  # of L*: CIE's L* is 116 f - 16, a and b are differences of f
 # A beard begins to show at the first, and shows fully at the second: L* darker than skin; its unlikeness to shade.
 _DARKER, _UNLIKE_SHADE = (4.5, 10.0), (1.3, 1.8)
 _GREY_BEARD = 2.0, 2.6  # the same for one that is no darker than skin
-_DULL = 2.0  # of L* in roughness for a chroma that falls by all of skin's
+_DULL = 2.0  # of L*: the roughness for which a complete loss of chroma counts
 _STRANDS = 0.6  # of the difference between a beard and its mass
-_GREYER = 0.8  # of the chroma of a grey beard that goes: the skin below it lends it some
+_GREYER = 0.8  # share of chroma removed from a grey beard, which gets some from the skin below it
 _MIN_DARKER, _MOUSTACHE = 3.5, (2.5, 7.0)  # of L*, than skin
 _NO_SHADE = 0.0, 0.12  # of chroma, less than equally dark shade has
 _FOLD = 0.06  # heights of a face: the maximum width of a fold beside a mouth

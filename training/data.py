@@ -98,9 +98,9 @@ def _recipe() -> Iterator[bytes]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Render the pairs of photo and target, and check them.")
-    parser.add_argument("--folder", type=Path, action="append", required=True, help="of photos; may be repeated")
-    parser.add_argument("--leave-out", type=Path, help="file with names of photos, one a line, that are not used")
-    parser.add_argument("--analyses", type=Path, help="folder that training/analyse.py wrote")
+    parser.add_argument("--folder", type=Path, action="append", required=True, help="folder of photos; may be repeated")
+    parser.add_argument("--leave-out", type=Path, help="text file with the names of photos not to use, one per line")
+    parser.add_argument("--analyses", type=Path, help="folder written by training/analyse.py")
     parser.add_argument("--style", choices=list(GRADES), action="append", help="all by default; may be repeated")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)

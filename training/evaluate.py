@@ -74,7 +74,7 @@ def read_photos(places: Collection[Path], max_side: int) -> Iterator[tuple[Path,
         except (OSError, ValueError, Image.DecompressionBombError):
             if path in places:
                 raise
-            continue  # photos in a folder may be damaged or bombs on purpose
+            continue  # a folder may contain damaged files and bombs on purpose
         if min(photo.shape[:2]) >= MIN_SIDE:
             yield path, photo
 
@@ -142,21 +142,21 @@ def load_weights(path: Path, upsample: Upsample = Upsample.HALF_PIXEL) -> Genera
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Compare weights with the rendered target on photos.")
     parser.add_argument("photos", type=Path, nargs="+", help="files, and folders of them")
-    parser.add_argument("--style", required=True, choices=list(GRADES), help="whose target to compare with")
-    parser.add_argument("--analysis", type=Path, help="folder of what training/analyse.py found in the photos")
+    parser.add_argument("--style", required=True, choices=list(GRADES), help="style whose target to compare with")
+    parser.add_argument("--analysis", type=Path, help="folder written by training/analyse.py")
     parser.add_argument(
         "--weights",
         action="append",
         default=[],
-        help="others too: FILE[:UPSAMPLE][@DRAWN_AT]; what is left out is as in the manifest beside FILE",
+        help="other weights, too: FILE[:UPSAMPLE][@DRAWN_AT]; the rest is taken from the manifest beside FILE",
     )
-    parser.add_argument("--pictures", type=Path, action="append", default=[], help="a folder of them, named as photos")
+    parser.add_argument("--pictures", type=Path, action="append", default=[], help="folder, files named as photos")
     parser.add_argument("--max-side", type=int, default=640)
-    parser.add_argument("--each", action="store_true", help="figures of every photo, too")
-    parser.add_argument("--sides", type=int, nargs="+", help="instead: how alike pictures of these sizes look")
-    parser.add_argument("--save", type=Path, help="a folder for all that is drawn, for --pictures of another time")
-    parser.add_argument("--sheet", type=Path, help="where to save the contact sheet; several are numbered")
-    parser.add_argument("--sheet-height", type=int, default=360, help="of a picture on it, in pixels")
+    parser.add_argument("--each", action="store_true", help="print the figures of every photo, too")
+    parser.add_argument("--sides", type=int, nargs="+", help="compare pictures of these sizes instead")
+    parser.add_argument("--save", type=Path, help="folder for all pictures, to be given as --pictures later")
+    parser.add_argument("--sheet", type=Path, help="file for the contact sheet; several are numbered")
+    parser.add_argument("--sheet-height", type=int, default=360, help="height of a picture on it, in pixels")
     parser.add_argument("--sheet-rows", type=int, default=10)
     return parser.parse_args()
 

@@ -68,7 +68,7 @@ def export(
         folder=folder,
     )
     others = {other.name: other for other in read_manifest(folder)}
-    write_manifest(folder, list((others | {name: style}).values()))  # in its place, if it has one
+    write_manifest(folder, list((others | {name: style}).values()))  # replaced in place, if it is there
     return style
 
 
@@ -96,7 +96,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--run", default="", help="name of the run; style-size by default")
     parser.add_argument("--title", required=True)
     parser.add_argument("--description", default="", help="what its pictures look like, in a few words")
-    parser.add_argument("--photo", type=Path, help="a freely licensed photo to make the preview from")
+    parser.add_argument("--photo", type=Path, help="a freely licensed photo for the preview")
     return parser.parse_args()
 
 
@@ -105,7 +105,7 @@ def main() -> None:
     arguments = _arguments()
     checkpoint = checkpoint_path(arguments.style, arguments.size, arguments.run)
     if not checkpoint.exists():
-        sys.exit(f"there is no run at {checkpoint}: python -m training.train first")
+        sys.exit(f"there is no run at {checkpoint}: run python -m training.train first")
     style = export(checkpoint, arguments.title, description=arguments.description, photo=arguments.photo)
     print(f"{style.name}  {style.sha256}  {style.weights_path.stat().st_size} bytes")
 

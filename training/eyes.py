@@ -30,7 +30,7 @@ _IN_AND_AROUND = ((1.0, 1.0), (1.1, 1.35), (1.25, 2.1))
 _WHITE = np.array((97, 0, 0), np.float32)  # Lab
 _RIM, _PUPIL = np.array((0.5, 0.8, 0.8), np.float32), np.array((0.25, 0.5, 0.5), np.float32)  # of an iris's Lab
 _LIGHTER_BELOW = np.array((15, 2, 5), np.float32)  # Lab, from the middle of an iris to its lower rim
-_COLD = np.array((-5, -9), np.float32)  # a and b: a small iris mixes with the skin and lashes around it
+_COLD = np.array((-5, -9), np.float32)  # a and b, for cold irises: small ones mix with the skin and lashes around
 _SECOND_LIGHT = 4  # pixels of radius; larger irises have two highlights
 
 
@@ -228,7 +228,7 @@ def _iris_colour(photo: Colour, own: Plane, skin: Floats) -> Floats:
     """The mean colour of an iris, clearer; one that is nearly black is as warm as the skin beside it."""
     mean = (photo * own[..., None]).sum((0, 1)) / (own.sum() + 1e-3)
     warm = 0.6 * float(smoothstep_down(mean[0], 16, 34)) * skin[1:]
-    # Blue, green and grey ones are lighter than they measure; dark ones measure as grey, too.
+    # Blue, green and grey irises are lighter than they measure; dark ones measure as grey, too, so lightness decides.
     is_cold = smoothstep_down(mean[2] - 0.15 * skin[2], 1, 8) * smoothstep(mean[0], 25, 35)
     light = np.clip((1.05 + 0.25 * is_cold) * mean[0], 20, 46 + 12 * is_cold)
     return np.array((light, *np.clip(2.1 * mean[1:] + (1 - is_cold) * warm + is_cold * _COLD, -45, 45)), np.float32)

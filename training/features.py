@@ -166,7 +166,7 @@ def _teeth(photo: Colour, hole: Plane, sigma: float, brighter: float) -> Colour:
     filled = masked_blur(closed(photo[..., 0], _GAP * sigma), hole, sigma)
     share = smoothstep(filled, border - 6, border + 2) * smoothstep_down(chroma(smooth), *_TONGUE)
     white = np.broadcast_to(np.array((min(light + 4 + brighter, _MAX_TEETH), *_WHITE), np.float32), smooth.shape).copy()
-    white[..., 0] += 0.3 * (smooth[..., 0] - light)  # gaps and gums are still seen a little
+    white[..., 0] += 0.3 * (smooth[..., 0] - light)  # gaps and gums remain faintly visible
     smooth[..., 0] = np.minimum(smooth[..., 0], dark + 8)
     return blend(smooth, white, 0.92 * share)
 

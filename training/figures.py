@@ -17,7 +17,7 @@ THIN = 5  # pixels; narrower structures are thin
 THIN_CONTRAST = 10.0  # of CIE L*, 0..100, to what is beside them
 THIN_LENGTH = 16  # pixels; shorter ones are texture
 SHARES_SIDE = 512  # pixels of the longest side, at which the shares of flat and strong pixels are taken
-EDGES = 0.7  # share of a target's edge energy; what holds the rest is shading and texture
+EDGES = 0.7  # share of a target's edge energy; the rest is shading and texture
 STRONG = 20  # levels of luma from a pixel to the next
 BARE = (50, 280, 205, 425, 151)  # points of a face where skin is bare: cheeks, beside the mouth, forehead
 BARE_RADIUS = 0.05  # of a face's height
@@ -37,12 +37,12 @@ class Figures:
     edge_recall: float  # share of the target's edges that the picture has too, within a pixel
     thin_recall: float  # share of the photo's long thin strokes that keep half their contrast
     delta_e: float  # mean CIE76 colour difference
-    roughness: float  # fine variation in the target's flat places over the target's own, each + 0.1; 1 is as flat
+    roughness: float  # fine variation in the target's flat places over the target's own, each + 0.1; 1 if equally flat
     border: float  # L1 of the outermost 8 pixels over that of the rest
     crispness: float  # share of its edge energy in edges as steep as the target's, over the target's own share
     flat: float  # share of pixels that are as dark, in 256 levels, as those to the right and below
     strong: float  # share of pixels that are `STRONG` levels from those
-    skin: float  # what the picture adds to the lightness of bare skin, CIE L* 0..100
+    skin: float  # change in the lightness of bare skin from the photo, CIE L* 0..100
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def compare(picture: Rgb, target: Rgb, photo: Rgb, faces: Faces | None = None) -
     inner = error[8:-8, 8:-8]
     rim = (error.sum() - inner.sum()) / (error.size - inner.size)
     wanted, found = (image.astype(np.float32) / 255 for image in (target, picture))
-    with np.errstate(divide="ignore"):  # infinite when nothing differs
+    with np.errstate(divide="ignore"):  # infinite if nothing differs
         psnr = float(peak_signal_noise_ratio(target, picture))  # type: ignore[no-untyped-call]
     flat, strong = shares(picture)
     return Figures(

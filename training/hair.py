@@ -39,7 +39,7 @@ _DIFFERENT = 9.0, 22.0  # units of Lab between hair and skin: at the first they 
 _SMOOTH = 1.1, 1.7  # of L* in roughness: at the first it is no hair, at the second it may be
 _ROUGHER = 1.9, 2.1  # times as rough as skin: at the first it may be a forehead, at the second it is none
 _LARGE = 0.2  # heights of a face: side of a piece of hair that is not connected to the hair above it
-_ROUND = 0.007, (0.38, 0.62)  # heights of a face that outlines are rounded by; where they are cut off
+_ROUND = 0.007, (0.38, 0.62)  # heights of a face: smoothing of outlines; the levels of their edge
 
 
 @dataclass(frozen=True, slots=True)

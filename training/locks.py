@@ -31,18 +31,18 @@ _LINE = 0.009
 
 _STRANDS_IN_SHADE, _STRANDS_IN_LIGHT = 0.55, 0.45  # share of strands, rather than locks, in deciding where a tone ends
 _IN_SHADE, _IN_LIGHT = 36, 86  # percentiles of hair
-_CRISP = 0.12  # half of a border between tones
+_CRISP = 0.12  # half the width of a border between tones
 _FAINTEST = 0.35  # of L*; fainter strands count less
 _DARKER, _LIGHTER = (6.0, 20.0), (6.0, 24.0)  # of L*, compared with the hair itself: shade and light
-_STRONGER = 1.15  # times as much as in the photo
+_STRONGER = 1.15  # times the contrast of the photo
 _LIVELIER = 1.08
 _MIN_RED = 0.18  # ratio of a to b, Lab: blond hair in green light does not turn olive
 _MIN_PIXELS = 200
 _UNLIKE = 14.0, 20.0  # units of Lab between paint and photo: a pattern is no hair
 _DARK_COUNTS = 0.6  # weight of a difference where the photo is darker, as it is between curls
 _IN_FACE_COUNTS = 1.5  # the same in the face: a forehead shows between the strands of a thin fringe
-_LINES, _FAINTEST_LINE = 4, 0.35  # percentile of valleys; of L*
-_LINE_DARKER, _LINE_INK = 0.5, 0.45  # of what shade is darker by; 0..1
+_LINES, _MIN_VALLEY = 4, 0.35  # percentile of valleys; of L*
+_LINE_DARKER, _LINE_INK = 0.5, 0.45  # share of the darkness of shade; 0..1
 _OUTLINE, _OUTLINED = 0.8, (6.0, 14.0)  # ink 0..1; units of Lab that hair and what is beside it differ by
 
 
@@ -144,7 +144,7 @@ def _tinted(lightness: Plane, lab: Colour, mass: Plane, spread: float, height: f
 def _lines(combed: Plane, flow: Flow, mass: Plane, height: float) -> Plane:
     """The darkest valleys between locks."""
     valleys = difference_across(combed, flow, sigma=max(1.0, _LINE * height), length=_LOCK * height)
-    deep = max(_FAINTEST_LINE, -float(np.percentile(valleys[mass > 0.5], _LINES)))
+    deep = max(_MIN_VALLEY, -float(np.percentile(valleys[mass > 0.5], _LINES)))
     return _without_specks(smoothstep(-valleys, deep, 1.6 * deep) * erode(mass, 3), _MIN_LINE * height)
 
 

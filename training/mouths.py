@@ -197,7 +197,7 @@ def _extent(white: Plane) -> tuple[float, float, float]:
         return 0.5, 0.5, 0.0
     first, last = float(places[0]) / _ACROSS, float(places[-1] + 1) / _ACROSS
     first = min(first, 1 - last)  # one side may be in shade
-    wider = _AT_CORNERS * float(smoothstep(np.array(1 - 2 * first), 0.35, 0.55))  # there they are always in shade
+    wider = _AT_CORNERS * float(smoothstep(np.array(1 - 2 * first), 0.35, 0.55))  # corners are always in shade
     rows = white[:, places[len(places) // 4 : -(len(places) // 4)]].mean(1)
     gone = np.flatnonzero(rows[2:] < 0.4)
     edge = (gone[0] + 2) / _DOWN if len(gone) else 1.0

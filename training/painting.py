@@ -27,9 +27,9 @@ from training.regions import spread
 _SECTORS = 8
 _SHADE = np.array((0, 1.5, -4), np.float32)  # added to a colour in full shadow: shadows are cooler
 _MAX_LOSS = 25.0  # units of Lab that one pixel may contribute to the loss around it
-_CROWDED = 0.8  # of the threshold, for each unit of Lab that is lost around a pixel
+_CROWDED = 0.8  # added to the threshold for each unit of Lab that is lost around a pixel
 _QUIETER = 0.65  # share of the threshold that is dropped where hardly anything was lost
-_RESTORED = 1.15  # of what was lost: strokes come out clearer than they were
+_RESTORED = 1.15  # times what was lost: strokes come out clearer than before
 _STEEPER = 1.8  # times as steep as a border was
 
 

@@ -97,7 +97,7 @@ def read_photo(path: Path, max_side: int) -> Rgb:
     """
     with Image.open(path) as image:
         if image.width * image.height > MAX_PIXELS:
-            raise ValueError(f"{path.name} is too large")
+            raise ValueError(f"{path.name} has more than {MAX_PIXELS // 1_000_000} megapixels")
         upright = ImageOps.exif_transpose(image).convert("RGBA")
     on_white = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright).convert("RGB")
     return shrunk(np.array(on_white, np.uint8), max_side)

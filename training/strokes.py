@@ -9,9 +9,9 @@ from training.planes import Floats, Plane, Points, polygon
 
 Window = tuple[slice, slice]
 
-_FINER = 4  # strokes are drawn this many times larger and shrunk …
-_SHIFT = 3  # … at 1/8 of a pixel of that …
-_STEPS = 24  # … as so many points
+_FINER = 4  # times larger that strokes are drawn before they are shrunk
+_SHIFT = 3  # there they are drawn at 1/8 of a pixel
+_STEPS = 24  # points of a stroke
 
 
 def window(points: Points, margin: float, picture: Floats) -> Window:

@@ -74,7 +74,7 @@ class Recipe:
     steps: int
     phases: tuple[Phase, ...]
     border: int  # pixels on every side of a crop that do not count: their target depends on what was cut off
-    peak_rate: float  # of learning
+    peak_rate: float  # of learning, at its peak
     crispness: float = 2.0  # weight of `crispness_loss`
     discriminator_rate: float = 4e-4
     muon: bool = False  # for convolutions, with AdamW for the rest; else AdamW for all
@@ -84,7 +84,7 @@ class Recipe:
     bf16: bool = True
     style: str = ""
     pairs: int = 0
-    drawn_at: int = SIDE  # longest side in pixels of the photos that pairs are cut from, so also of what is drawn
+    drawn_at: int = SIDE  # longest side, in pixels, of the photos in the pairs, and so of drawings
     start: str = "random initialisation"
 
     def __post_init__(self) -> None:
@@ -208,7 +208,7 @@ class Run:
         return run
 
     def adopt(self, weights: dict[str, Tensor]) -> None:
-        """Start from weights of ours whose target differs a little."""
+        """Start from weights that were trained on a slightly different target."""
         self._start_average(weights)
         self.generator.load_state_dict(self.average)
 
@@ -393,21 +393,21 @@ def _differences(images: Tensor) -> tuple[Tensor, Tensor]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train a generator on rendered pairs.")
-    parser.add_argument("--style", required=True, choices=list(GRADES), help="whose pairs in training/cache/ to learn")
+    parser.add_argument("--style", required=True, choices=list(GRADES), help="of the pairs in training/cache/")
     parser.add_argument("--size", type=Size, choices=list(Size), default=Size.LIGHT)
     parser.add_argument("--run", default="", help="name of the run, a folder in training/runs/; style-size by default")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--steps", type=int, help="instead of the recipe's")
-    parser.add_argument("--batch-size", type=int, help="in every phase; a GPU takes far more than the recipe's")
+    parser.add_argument("--batch-size", type=int, help="in every phase; a GPU can take far more than the recipe's")
     parser.add_argument("--crop", type=int, help="pixels of a side in every phase, instead of the recipe's")
-    parser.add_argument("--adversarial", type=float, help="in the phases with a discriminator; 0 goes without")
-    parser.add_argument("--judged-from", type=float, help="share of the steps before the discriminator judges, too")
+    parser.add_argument("--adversarial", type=float, help="weight of the discriminator in its phases; 0 for none")
+    parser.add_argument("--judged-from", type=float, help="share of the steps before the discriminator joins")
     parser.add_argument("--peak-rate", type=float, help="instead of the recipe's")
     parser.add_argument("--seed", type=int, help="1 by default")
-    parser.add_argument("--start-from", type=Path, help="weights of ours, such as weights/NAME.safetensors")
-    parser.add_argument("--resume", action="store_true", help="go on; style and size alone are looked at")
+    parser.add_argument("--start-from", type=Path, help="weights to start from, such as weights/NAME.safetensors")
+    parser.add_argument("--resume", action="store_true", help="continue a run, with its own recipe")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--loaders", type=int, help="threads that prepare batches; 1 beside a CPU, 8 beside a GPU")
+    parser.add_argument("--loaders", type=int, help="threads that prepare batches; by default 1, or 8 with a GPU")
     return parser.parse_args()
 
 
@@ -441,10 +441,10 @@ def main() -> None:
     torch.backends.cudnn.benchmark = True
     checkpoint = checkpoint_path(arguments.style, arguments.size, arguments.run)
     if checkpoint.exists() and not arguments.resume:
-        sys.exit(f"{checkpoint} is there already: --resume it, remove it, or give this run a name with --run")
+        sys.exit(f"{checkpoint} exists already: --resume it, remove it, or give this run a name with --run")
     rendered = pairs_path(arguments.style)
     if not (rendered / CHECKED).exists():
-        sys.exit(f"the pairs in {rendered} are not rendered and checked: python -m training.data … first")
+        sys.exit(f"there are no checked pairs in {rendered}: run python -m training.data first")
     pairs = read_pairs(rendered)
     device, loaders = arguments.device, arguments.loaders or (8 if arguments.device == "cuda" else 1)
     run = Run.resumed(checkpoint, device) if arguments.resume else Run(_recipe(arguments, len(pairs)), device)
