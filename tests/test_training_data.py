@@ -350,7 +350,7 @@ def test_faces_and_most_of_all_their_features_count_more_wherever_a_crop_is_cut(
     assert seen > 5
     _, _, weight = cut_crop(pairs.people[0], 200, rng)  # the whole picture
     features = weight[[92, 92, 105, 120], [84, 116, 100, 100]]  # eyes, nose and mouth
-    assert features.tolist() == [of_features, of_features, 2 * of_features, of_features]
+    assert features.tolist() == [of_features, of_features, 2 * of_features, 2 * of_features]
     assert (weight[105, 82], weight[150, 100]) == (FACE_WEIGHT, 1)  # a cheek, and what is below the chin
     _, _, weight = cut_crop(pairs.others[0], 60, rng)
     assert (weight == 1).all()
