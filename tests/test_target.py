@@ -824,7 +824,7 @@ def test_two_colours_are_two_regions_and_a_ramp_is_one() -> None:
     picture = np.zeros((60, 90, 3), np.float32)
     picture[:, :30, 0] = 60
     picture[:, 30:, 0] = np.linspace(10, 40, 60)
-    labels = segment(picture, scale=60, smallest=20, threshold=9)
+    labels = segment(picture, scale=60, min_size=20, threshold=9)
     assert len(np.unique(labels[:, :30])) == len(np.unique(labels[:, 30:85])) == 1
     assert labels[0, 0] != labels[0, 50]
     filled = fill(picture, labels)

@@ -31,7 +31,7 @@ def with_strands(photo: Rgb, colour: tuple[int, int, int]) -> Rgb:
 
 
 def hair_of(photo: Rgb) -> Rgb:
-    """Where the hair of a portrait is drawn, 0 or 255."""
+    """The mask of a portrait's hair, 0 or 255."""
     where = np.zeros(photo.shape[:2], np.uint8)
     fill_shape(where, HEAD, 255)
     fill_shape(where, mesh()[list(OVAL)], 0)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from training import data
 from training.analysis import MESH_POINTS, Analysis, content_key, nothing_found
-from training.batches import FACE_WEIGHT, FEATURE_WEIGHT, MOST_WEIGHT, batch, cut_crop, degraded, feature_weight
+from training.batches import FACE_WEIGHT, FEATURE_WEIGHT, MAX_WEIGHT, batch, cut_crop, degraded, feature_weight
 from training.bundle import read_bundle
 from training.checks import eyes_are_lost, failures, is_one_colour, moved
 from training.data import Studio, check_pairs, render_pairs
@@ -248,7 +248,7 @@ def test_pairs_of_another_recipe_are_refused(tmp_path: Path, studio: Studio) -> 
         render_pairs(pictures, studio)
 
 
-def test_pairs_whose_target_failed_are_not_learnt_from(tmp_path: Path) -> None:
+def test_pairs_whose_target_failed_are_not_learned_from(tmp_path: Path) -> None:
     photo = portrait()
     blind = photo.copy()
     cv2.circle(blind, (100, 100), 44, (200, 160, 140), -1)
@@ -260,7 +260,7 @@ def test_pairs_whose_target_failed_are_not_learnt_from(tmp_path: Path) -> None:
     assert [pair.name for pair in read_pairs(tmp_path).people] == ["good", "also_good"]
 
 
-def test_pairs_of_photos_that_are_left_out_now_are_not_learnt_from(tmp_path: Path) -> None:
+def test_pairs_of_photos_that_are_left_out_now_are_not_learned_from(tmp_path: Path) -> None:
     for name in ("asked_for", "left_out"):
         write_pair(tmp_path, Pair(name, soft_photo(60, 80), soft_photo(60, 80), NO_FACES))
     check_pairs(tmp_path, ["asked_for"])
@@ -350,7 +350,7 @@ def test_faces_and_most_of_all_their_features_count_more_wherever_a_crop_is_cut(
     assert seen > 5
     _, _, weight = cut_crop(pairs.people[0], 200, rng)  # the whole picture
     features = weight[[92, 92, 105, 120], [84, 116, 100, 100]]  # eyes, nose and mouth
-    assert features.tolist() == [of_features, of_features, 2 * of_features, of_features]
+    assert features.tolist() == [of_features, of_features, 2 * of_features, 2 * of_features]
     assert (weight[105, 82], weight[150, 100]) == (FACE_WEIGHT, 1)  # a cheek, and what is below the chin
     _, _, weight = cut_crop(pairs.others[0], 60, rng)
     assert (weight == 1).all()
@@ -358,7 +358,7 @@ def test_faces_and_most_of_all_their_features_count_more_wherever_a_crop_is_cut(
 
 def test_features_of_small_faces_weigh_more() -> None:
     weights = [feature_weight(height) for height in (400, 200, 100, 50, 0)]
-    assert weights == [FEATURE_WEIGHT, FEATURE_WEIGHT, 2 * FEATURE_WEIGHT, MOST_WEIGHT, MOST_WEIGHT]
+    assert weights == [FEATURE_WEIGHT, FEATURE_WEIGHT, 2 * FEATURE_WEIGHT, MAX_WEIGHT, MAX_WEIGHT]
 
 
 def test_a_picture_smaller_than_a_crop_is_reflected_and_what_is_reflected_weighs_nothing(pairs: Pairs) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 MASK_PX = 512
 MAX_FACES = 8
 MESH_POINTS = 478
-SEEN_PX = 1600  # more than any of the nets looks at, even for a small face
+SEEN_PX = 1600  # more than any of the nets uses, even for a small face
 SUFFIXES = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"})
 
 
@@ -54,7 +54,7 @@ class Nets:
 
 
 def load_nets(sky_net: Path | None) -> Nets:
-    """Load the nets; `sky_net` is a .param of ncnn with its .bin beside it, without it a rule finds the sky."""
+    """Load the nets; `sky_net` is a .param of ncnn with its .bin beside it, without it, a rule finds the sky."""
     import cv2
     from mediapipe import solutions
 
@@ -97,7 +97,7 @@ def find_faces(photo: NDArray[np.uint8], nets: Nets) -> NDArray[np.float32]:
 
 
 def candidates(photo: NDArray[np.uint8], nets: Nets) -> list[Found]:
-    """Look at the whole photo, near and far, and at overlapping tiles for small faces; the surest first."""
+    """Detect faces in the whole photo, near and far, and small ones in overlapping tiles; the most certain first."""
     height, width = photo.shape[:2]
     found = [*detect(photo, nets.near, (0, 0)), *detect(photo, nets.far, (0, 0))]
     tile = int(0.6 * max(height, width))
@@ -147,7 +147,7 @@ def mesh_in(
 
 
 def is_plausible(mesh: NDArray[np.float32], found: Found) -> bool:
-    """Whether the mesh has its eyes, nose and mouth where the detector saw them, and is about as large."""
+    """Return whether the mesh has its eyes, nose and mouth where the detector saw them, and is about as large."""
     features = np.stack([mesh[468], mesh[473], mesh[1], mesh[[13, 14]].mean(0)])
     apart = np.linalg.norm(features - found.features, axis=1).mean()
     extent = float(np.ptp(mesh, axis=0).max())
@@ -155,7 +155,7 @@ def is_plausible(mesh: NDArray[np.float32], found: Found) -> bool:
 
 
 def is_within_head(mesh: NDArray[np.float32], larger: NDArray[np.float32]) -> bool:
-    """Whether what was taken for a face is a part of a larger one's head, such as an ear."""
+    """Return whether what was taken for a face is a part of a larger face's head, such as an ear."""
     extent = float(np.ptp(larger, axis=0).max())
     apart = float(np.linalg.norm(mesh.mean(0) - larger.mean(0)))
     return apart < extent and float(np.ptp(mesh, axis=0).max()) < 0.5 * extent
@@ -180,8 +180,8 @@ def find_people(
 ) -> NDArray[np.float32]:
     """Return a soft mask of people, as large as `small`.
 
-    The net knows one person who fills the picture, so it also looks closer at everybody who is far away. Where there
-    is no face it takes anything for a person, so there it is not asked.
+    The net was made for one person who fills the picture, so distant people are also shown to it closer up. In photos
+    without a face it takes anything for a person, so it is not used for them.
     """
     height, width = small.shape[:2]
     if not len(faces):
@@ -237,7 +237,7 @@ def find_sky(
 
 
 def is_backdrop(sky: NDArray[np.float32], faces: NDArray[np.float32], people: NDArray[np.float32]) -> bool:
-    """Whether the sky is a studio's wall: a horizon is as high as the camera, so sky ends above the nose of a face."""
+    """Return whether the sky is a studio's wall: a horizon is at the height of the camera, so sky ends above a nose."""
     if not len(faces) or np.ptp(faces[0][:, 1]) < 0.12:
         return False
     nose_row = int(faces[0][1, 1].clip(0, 0.9) * len(sky))
@@ -260,7 +260,7 @@ def sky_by_net(photo: NDArray[np.uint8], net: Net) -> NDArray[np.float32]:
 
 
 def keep_sure(sky: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Keep only those areas that the net is sure of in part: of pale walls and water it nowhere is."""
+    """Keep only areas of which the net is partly sure: of pale walls and water it is nowhere sure."""
     import cv2
 
     count, areas = cv2.connectedComponents((sky > 0.2).astype(np.uint8))
@@ -270,7 +270,7 @@ def keep_sure(sky: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def sky_by_rule(photo: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return what is smooth, and bright or bluish, and hangs from the top edge."""
+    """Return what is smooth, bright or bluish, and connected to the top edge."""
     import cv2
 
     lab = cv2.cvtColor(photo.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
@@ -333,7 +333,7 @@ def to_bytes(mask: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def write_analysis(folder: Path, path: Path, nets: Nets) -> str:
-    """Analyse a photo unless that has been done, and say what was found."""
+    """Analyse a photo unless that has been done, and return what was found, in words."""
     target = folder / f"{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}.npz"
     if target.exists():
         return "done before"

@@ -1,7 +1,7 @@
-"""What is known about a training photo besides its pixels: faces, people and sky.
+"""The analysis of a training photo: faces, people and sky.
 
-`training/analyse.py` finds it once per photo, in an environment of its own, with nets that only analyse: nothing of
-theirs gets into the weights but where an eye, a person or the sky is.
+`training/analyse.py` makes it once per photo, in an environment of its own, with nets that only analyse: all that they
+tell the target is where an eye, a person or the sky is.
 
 | finds | net | by, licence |
 |---|---|---|
@@ -12,7 +12,7 @@ theirs gets into the weights but where an eye, a person or the sky is.
 
 MediaPipe's nets come in its wheel. The sky net is `skysegsmall_sim-opt-fp16.param` and `.bin` of
 github.com/xiongzhu666/Sky-Segmentation-and-Post-processing, commit 1f7811b32b64ddc957269defff84bc87a3f0b74f; its author
-does not say which pictures it was trained on. Without it a simple rule of our own finds the sky.
+does not say which pictures it was trained on. Without it, a simple rule of our own finds the sky.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ import numpy.typing as npt
 from shared.files import file_sha256
 
 MESH_POINTS = 478
-LEAST_SEEN_FACE = 1 / 7  # of a photo's longest side, that the detector of `worker/engines/faces.py` sees
+MIN_SEEN_FACE = 1 / 7  # of a photo's longest side; the detector of `worker/engines/faces.py` misses smaller ones
 
 Plane = npt.NDArray[np.float32]
 
@@ -41,14 +41,15 @@ class Analysis:
     def face_heights(self, size: tuple[int, int]) -> list[float]:
         """The heights of faces, from forehead to chin, as shares of the longest side of a photo of `size` (w, h), 0..1.
 
-        Those that the detector of the service would not see are left out, so that a photo is taught as it is drawn.
+        Those that the detector of the service would miss are left out, so that photos get the size at which the service
+        draws them.
         """
         heights = (float(np.ptp(face[:, 1])) * size[1] / max(size) for face in self.faces)
-        return [min(height, 1.0) for height in heights if height > LEAST_SEEN_FACE]
+        return [min(height, 1.0) for height in heights if height > MIN_SEEN_FACE]
 
 
 def nothing_found(height: int, width: int) -> Analysis:
-    """Return what is known of a photo without faces, people or sky."""
+    """Return the analysis of a photo without faces, people or sky."""
     nowhere = np.zeros((height, width), np.float32)
     return Analysis(np.zeros((0, MESH_POINTS, 2), np.float32), nowhere, nowhere.copy())
 
@@ -57,7 +58,7 @@ def read_analysis(folder: Path, photo: Path, size: tuple[int, int]) -> Analysis:
     """Read what was found in a photo, with masks of `size` (height, width) pixels.
 
     Raises:
-        FileNotFoundError: the photo, as it is now, has not been analysed.
+        FileNotFoundError: the photo has not been analysed in its present form.
     """
     path = folder / f"{content_key(photo)}.npz"
     if not path.exists():
@@ -68,7 +69,7 @@ def read_analysis(folder: Path, photo: Path, size: tuple[int, int]) -> Analysis:
 
 
 def content_key(photo: Path) -> str:
-    """Return the name of a photo's analysis: it follows the content, wherever the photo lies."""
+    """Return the name of a photo's analysis, which depends on its content alone."""
     return file_sha256(photo)[:16]
 
 

@@ -1,6 +1,6 @@
-"""Batches: random crops of the pairs, their photos as other cameras might have taken them.
+"""Batches: random crops of the pairs, with photos as other cameras might have taken them.
 
-Crops are cut at the size at which a style is drawn alone: a target that is resampled would be blurred.
+Crops are cut only at the size at which a style is drawn, because resampling would blur the target.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ from training.planes import Points
 
 NEAR_FACE = 0.8  # share of the crops of people that are cut around a face
 
-# How much larger they are, in x and y, and how much more they weigh. Noses are so faint that they are averaged away if
-# they weigh no more than eyes.
+# Factors of their size, in x and y, and of their weight. Noses are so faint that they would be averaged away if they
+# weighed no more than eyes.
 FEATURES = (
     (LEFT_EYE, (1.5, 2.4), 1),
     (RIGHT_EYE, (1.5, 2.4), 1),
@@ -26,13 +26,13 @@ FEATURES = (
     (LOWER_NOSE, (1.3, 1.3), 2),
 )
 AROUND_EYES = LEFT_EYE + RIGHT_EYE, (1.35, 3.2)  # where glasses sit; they weigh half as much as eyes
-JAW_WIDTH = 0.05  # heights of a face, of the band along a jaw that weighs as much
-# In the loss, where other pixels have 1: people are judged by their faces, and a face by its features, which are few
+JAW_WIDTH = 0.05  # heights of a face: the band along a jaw, which weighs as much
+# In the loss, where other pixels have 1: people are judged by their faces, and a face by its features, which have few
 # pixels.
 FACE_WEIGHT = 2
 FEATURE_WEIGHT = 8
-SMALL_FACE = 200  # pixels of its height; the features of smaller ones are still fewer pixels, and weigh more
-MOST_WEIGHT = 16
+SMALL_FACE = 200  # pixels of its height; the features of smaller ones have even fewer pixels, and weigh more
+MAX_WEIGHT = 16
 
 WeightMap = npt.NDArray[np.float32]
 
@@ -46,7 +46,7 @@ class Batch(NamedTuple):
 
 
 def batch(pairs: Pairs, *, seed: int, step: int, size: int, crop: int) -> Batch:
-    """The batch of a step, a function of the seed and the step alone: random crops, mirrored, their photos degraded."""
+    """The batch of a step, determined by the seed and the step alone: random crops, mirrored, their photos degraded."""
     rng = np.random.default_rng((seed, step))
     cut = [cut_crop(pairs.draw(rng), crop, rng) for _ in range(size)]
     photos = [degraded(photo, rng) for photo, _, _ in cut]
@@ -57,9 +57,9 @@ def batch(pairs: Pairs, *, seed: int, step: int, size: int, crop: int) -> Batch:
 def cut_crop(pair: Pair, crop: int, rng: np.random.Generator) -> tuple[Rgb, Rgb, WeightMap]:
     """Cut a square of photo and target (crop, crop, 3) and its weight map (crop, crop), near a face or anywhere.
 
-    Without people it may be mirrored; the light in drawn eyes is always on the left, and mirrored it would be averaged
-    away. A picture that is too small is reflected at its border; what is reflected weighs nothing, since eyes in it
-    would be lit from the other side.
+    Only crops without people are mirrored: the highlight in drawn eyes is always on the left, and mirroring would
+    average it away. A picture that is too small is reflected at its border; the reflection weighs nothing, since eyes
+    in it would be lit from the other side.
     """
     room = [max(0, length - crop) for length in pair.photo.shape[:2]]
     top, left = (int(rng.integers(0, length + 1)) for length in room)
@@ -75,7 +75,7 @@ def cut_crop(pair: Pair, crop: int, rng: np.random.Generator) -> tuple[Rgb, Rgb,
 
 def feature_weight(face_height: float) -> float:
     """The weight of the pixels of eyes, noses and mouths, given the height of their face in pixels."""
-    return min(FEATURE_WEIGHT * max(1.0, SMALL_FACE / max(face_height, 1.0)), MOST_WEIGHT)
+    return min(FEATURE_WEIGHT * max(1.0, SMALL_FACE / max(face_height, 1.0)), MAX_WEIGHT)
 
 
 def degraded(photo: Rgb, rng: np.random.Generator) -> Rgb:
@@ -121,7 +121,7 @@ def _fill_hull(weights: WeightMap, points: Points, weight: float) -> None:
 
 
 def _in_other_light(photo: Rgb, rng: np.random.Generator) -> Rgb:
-    """Mildly another exposure and contrast, and another white balance, mostly warmer or colder."""
+    """Change exposure and contrast a little, and the white balance, mostly to warmer or colder."""
     warmer = rng.normal(0, 0.15) * np.array((1, 0.2, -1))
     gain = np.exp(rng.normal(0, 0.10) + rng.normal(0, 0.03, 3) + warmer)
     contrast, middle = rng.normal(1, 0.06), rng.uniform(0.35, 0.55)

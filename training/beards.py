@@ -19,15 +19,15 @@ from training.planes import (
 )
 
 BLACK = 16  # of L*: CIE's L* is 116 f - 16, a and b are differences of f
-# A beard shows from the first on, and wholly from the second: L* darker than skin, and how unlike shade it is.
+# A beard begins to show at the first, and shows fully at the second: L* darker than skin; its unlikeness to shade.
 _DARKER, _UNLIKE_SHADE = (4.5, 10.0), (1.3, 1.8)
 _GREY_BEARD = 2.0, 2.6  # the same for one that is no darker than skin
-_DULL = 2.0  # of L* in roughness for a chroma that falls by all of skin's
-_STRANDS = 0.6  # of what a beard differs by from its mass
-_GREYER = 0.8  # of the chroma of a grey beard that goes: the skin below it lends it some
-_LEAST_DARKER, _MOUSTACHE = 3.5, (2.5, 7.0)  # of L*, than skin
-_NO_SHADE = 0.0, 0.12  # of chroma, less than shade as dark has
-_FOLD = 0.06  # heights of a face that a fold beside a mouth is wide at the most
+_DULL = 2.0  # of L*: the roughness for which a complete loss of chroma counts
+_STRANDS = 0.6  # of the difference between a beard and its mass
+_GREYER = 0.8  # share of chroma removed from a grey beard, which gets some from the skin below it
+_MIN_DARKER, _MOUSTACHE = 3.5, (2.5, 7.0)  # of L*, than skin
+_NO_SHADE = 0.0, 0.12  # of chroma, less than equally dark shade has
+_FOLD = 0.06  # heights of a face: the maximum width of a fold beside a mouth
 
 
 def facial_hair(lab: Colour, tones: Colour, bare: Plane, face: Face, roughness: Plane) -> tuple[Colour, Plane]:
@@ -53,7 +53,7 @@ def facial_hair(lab: Colour, tones: Colour, bare: Plane, face: Face, roughness: 
 
 
 def _moustache(darker: Plane, duller: Plane, face: Face) -> Plane:
-    """What is darker and duller than skin between nose and mouth (H, W), if both ends are; shade of a nose is not."""
+    """The moustache (H, W): darker and duller than skin, at both ends too; the shade of a nose is not."""
     left, right = face.part(CORNERS_OF_MOUTH)
     top, bottom = face.part(BELOW_NOSTRILS), face.part(UPPER_LIP)
     softness = 0.008 * face.height
@@ -61,7 +61,7 @@ def _moustache(darker: Plane, duller: Plane, face: Face) -> Plane:
         polygon(darker.shape, np.concatenate((corner[None], top[nostril][None], bottom[lip])), softness)
         for corner, nostril, lip in ((left, -1, slice(0, 3)), (right, 0, slice(-3, None)))
     ]
-    if min(masked_mean(darker, end) for end in ends) < _LEAST_DARKER:
+    if min(masked_mean(darker, end) for end in ends) < _MIN_DARKER:
         return np.zeros_like(darker)
     between = polygon(darker.shape, np.concatenate((left[None], bottom, right[None], top)), softness)
     moustache: Plane = between * smoothstep(darker, *_MOUSTACHE) * smoothstep(blur(duller, softness), *_NO_SHADE)

@@ -1,7 +1,7 @@
 """Reads resource bundles of Qt (.rcc), in which GCompris keeps its photos.
 
-The format, big-endian: a header with where tree, data and names begin; in the tree each node has a name, flags, and
-either its children or where its content begins, which is a length and bytes, packed by zlib if its flag says so.
+The format, big-endian: a header with the offsets of tree, data and names. Each node of the tree has a name, flags, and
+either its children or the offset of its content: a length and bytes, compressed with zlib if its flag says so.
 """
 
 import struct
@@ -13,7 +13,7 @@ PACKED, FOLDER = 1, 2  # flags of a node
 
 
 def read_bundle(bundle: bytes) -> dict[str, bytes]:
-    """Every file by its path.
+    """Read every file of a bundle, by path.
 
     Raises:
         ValueError: it is no such bundle.
@@ -40,10 +40,10 @@ def read_bundle(bundle: bytes) -> dict[str, bytes]:
 
 def _name(bundle: bytes, at: int) -> str:
     (letters,) = struct.unpack_from(">H", bundle, at)
-    return bundle[at + 6 : at + 6 + 2 * letters].decode("utf-16-be")  # behind length and hash
+    return bundle[at + 6 : at + 6 + 2 * letters].decode("utf-16-be")  # after length and hash
 
 
 def _content(bundle: bytes, at: int, *, packed: bool) -> bytes:
     (length,) = struct.unpack_from(">i", bundle, at)
     content = bundle[at + 4 : at + 4 + length]
-    return zlib.decompress(content[4:]) if packed else content  # behind its length unpacked
+    return zlib.decompress(content[4:]) if packed else content  # after its uncompressed length

@@ -1,4 +1,4 @@
-"""Finds pairs whose target failed, by rules, so that nothing is learnt from them."""
+"""Finds pairs whose target failed, by rules, so that nothing is learned from them."""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,10 +11,10 @@ from training.photos import Rgb
 
 # Points of the mesh of a face. Source: MediaPipe's canonical face model.
 EYES = ((33, 133, 159, 145), (362, 263, 386, 374))  # corners and lids
-SMALLEST_EYE = 10.0  # pixels from corner to corner; of smaller ones nothing is expected
+MIN_EYE = 10.0  # pixels from corner to corner; smaller ones are not checked
 EYE_KEPT = 0.5  # share of the photo's contrast in the eyes that a target must have
-SKIN_MOVED = 16.0  # of CIE L*, beyond what the style does to skin of that lightness
-ONE_COLOUR = 0.55  # share of a target that may look alike
+SKIN_MOVED = 16.0  # of CIE L*, beyond the usual change in this style of skin of that lightness
+ONE_COLOUR = 0.55  # share of a target that may have a single colour
 ONE_COLOUR_MORE = 0.3  # and how much more of it than of the photo
 COLOUR_BINS = 12  # per channel
 
@@ -42,8 +42,8 @@ def failures(pairs: Iterable[Pair]) -> dict[str, str]:
 def moved(skins: Sequence[tuple[str, float, float]]) -> list[str]:
     """Names whose skin moved further than that of the others, given its lightness before and after.
 
-    What is usual depends on the lightness before, as a parabola if there are enough faces: else dark skin would be
-    judged by what the style does to fair skin.
+    The usual change depends on the lightness before, as a parabola if there are enough faces; otherwise dark skin
+    would be judged by what the style does to fair skin.
     """
     if len(skins) < 3:
         return []
@@ -56,20 +56,20 @@ def moved(skins: Sequence[tuple[str, float, float]]) -> list[str]:
 
 
 def eyes_are_lost(before: Plane, after: Plane, face: Faces) -> bool:
-    """Whether both eyes of a face, (478, 2), have less contrast in the target than they must; lightness (H, W)."""
+    """Return whether both eyes of a face (478, 2) have too little contrast in the target; lightness (H, W)."""
     kept = [_eye_kept(before, after, face[list(eye)]) for eye in EYES]
     known = [share for share in kept if share is not None]
     return bool(known) and max(known) < EYE_KEPT
 
 
 def is_one_colour(photo: Rgb, target: Rgb) -> bool:
-    """Whether much more of the target than of the photo looks alike."""
+    """Return whether much more of the target than of the photo has a single colour."""
     share = _largest_share(target)
     return share > ONE_COLOUR and share > _largest_share(photo) + ONE_COLOUR_MORE
 
 
 def skin_of(face: Faces, shape: tuple[int, ...]) -> Mask:
-    """Where in (H, W) the face is, without its rim."""
+    """The mask (H, W) of a face without its rim."""
     middle = face.mean(0)
     inner = (middle + 0.75 * (face - middle)) * (shape[1], shape[0])
     mask = np.zeros(shape, np.uint8)
@@ -78,13 +78,13 @@ def skin_of(face: Faces, shape: tuple[int, ...]) -> Mask:
 
 
 def _eye_kept(before: Plane, after: Plane, eye: Faces) -> float | None:
-    """The target's share of the photo's contrast around an eye; None if it is too small or out of the picture."""
+    """The target's share of the photo's contrast around an eye; None if it is too small or outside the picture."""
     height, width = before.shape
     corners = eye * (width, height)
     size = float(np.ptp(corners[:, 0]))
     (x, y), reach = corners.mean(0), 0.7 * size
     cut = slice(max(0, round(y - reach)), round(y + reach) + 1), slice(max(0, round(x - reach)), round(x + reach) + 1)
-    if size < SMALLEST_EYE or before[cut].size < SMALLEST_EYE**2:
+    if size < MIN_EYE or before[cut].size < MIN_EYE**2:
         return None
     return float(after[cut].std() / max(float(before[cut].std()), 1.0))
 

@@ -1,6 +1,6 @@
-"""Skin as it is painted: in two tones, with the form of its face.
+"""The paint of skin: two tones, with the form of the face.
 
-Source: Otsu, "A threshold selection method from gray-level histograms" (1979), for where light ends and shade begins.
+Source: Otsu, "A threshold selection method from gray-level histograms" (1979), for the border of light and shade.
 """
 
 import cv2
@@ -24,48 +24,48 @@ from training.planes import (
     smoothstep,
     smoothstep_down,
 )
-from training.skin import FEWEST, distance, without_creases
+from training.skin import MIN_PIXELS, distance, without_creases
 
-_LEAST_RED = 0.7  # least a for one of b, Lab: skin in green or yellow light is no olive
+_MIN_RED = 0.7  # ratio of a to b, Lab: skin in green or yellow light does not turn olive
 _FEATHER, _ALIKE = 0.05, (8.0, 20.0)  # heights of a face; units of Lab
-_PALE, _DIM, _MOST_LIGHT = (0.24, 0.4), (58.0, 70.0), 8.0  # chroma over L* + 16; L*; L*
-_MOST_LIT, _LIGHT_ENOUGH, _EVEN = 80, (50.0, 62.0), (1.3, 1.6)  # percentile; L*; times as light as the median
-_LEAST_CHROMA = (30, 55, 70, 90), (17, 21, 19, 12)  # of skin: at a lightness
-_MOST_LIVELY = 1.7  # times
-_DEEPEST = 18.0  # of lightness, between the two tones
-_LEAST_BRIGHT, _MOST_BRIGHT = 3.0, 8.0  # of L*, that skin gains so at the most: the deepest, and the palest
-_LIGHT_STAYS = 0.7  # of the light that skin would lose as the two tones are brought nearer to each other
-_AS_LIT = 0.32  # of the way from the mean of skin to what is well lit of it: that is what its colour is taken for
-_EVEN_TONE = 0.92  # of a tone that is even; the rest follows the light
-_TWO_TONES = 6.0, 10.0  # of L* between them: less is one tone
-_SMOOTH = 0.12  # heights of a face that light and shade are smoothed by, to be parted
-_NARROWEST_TONE, _SMALLEST_TONE = 0.1, 0.4  # heights of a face: across a piece of light or shade; side of its area
-_ROUNDED = 0.025  # heights of a face that the border of the two is smoothed by …
+_PALE, _DIM, _MAX_LIGHT = (0.24, 0.4), (58.0, 70.0), 8.0  # chroma over L* + 16; L*; L*
+_BEST_LIT, _LIGHT_ENOUGH, _EVEN = 80, (50.0, 62.0), (1.3, 1.6)  # percentile; L*; times as light as the median
+_MIN_CHROMA = (30, 55, 70, 90), (17, 21, 19, 12)  # of skin: lightness, and the chroma there
+_MAX_LIVELIER = 1.7  # times the chroma
+_MAX_DEPTH = 18.0  # of L*: the contrast of the two tones is compressed towards it
+_MAX_GAIN_DEEP, _MAX_GAIN_PALE = 3.0, 8.0  # of L*: for the deepest skin, and for the palest
+_LIGHT_STAYS = 0.7  # of the light that skin would lose when the two tones are brought closer together
+_AS_LIT = 0.32  # of the way from the mean of skin to its well-lit part: there its colour is taken
+_EVEN_TONE = 0.92  # share of a tone that is even; the rest follows the light
+_TWO_TONES = 6.0, 10.0  # of L* between them: below the first there is one tone, above the second two
+_SMOOTH = 0.12  # heights of a face: smoothing before light and shade are separated
+_MIN_TONE_WIDTH, _MIN_TONE_SIDE = 0.1, 0.4  # heights of a face: width of a piece of light or shade; root of its area
+_ROUNDED = 0.025  # heights of a face: smoothing of the border between the two …
 _CRISP = 0.35, 0.65  # … and how much of the way across it stays soft
-_LIT_FROM_A_SIDE = 7.0, 13.0  # of L* that the halves of a face differ by, for a crisp border
-_FORM = 0.5  # of the form of a face that stays in its tones: the nose, the cheeks and the chin
-_CREASELESS = 0.6  # of the depth of a crease that goes
-_FOLDS, _DEEPEST_FOLD, _WIDTH_OF_FOLD = (1.2, 4.0), 9.0, 0.008  # of L*, twice; heights of a face
-_FINEST_FORM, _STRONGEST_FORM = 0.028, 9.0  # heights of a face that form is smoothed by; of L*
+_LIT_FROM_A_SIDE = 7.0, 13.0  # of L* between the halves of a face: soft border below the first, crisp above the second
+_FORM = 0.5  # share of the form of a face (nose, cheeks, chin) that its tones keep
+_CREASELESS = 0.6  # share of the depth of a crease that is removed
+_FOLDS, _MAX_FOLD, _WIDTH_OF_FOLD = (1.2, 4.0), 9.0, 0.008  # of L*, twice; heights of a face
+_FINEST_FORM, _MAX_FORM = 0.028, 9.0  # heights of a face: smoothing of form; of L*
 _BESIDE_NOSE = 0.07  # heights of a face
-_NO_SKIN = 0.8  # of a beard, where it is coloured and detailed like hair
-_SHADOW_OF_CHIN = 0.14  # heights of a face that it is long
+_NO_SKIN = 0.8  # share of a beard that is not treated as skin but coloured and detailed like hair
+_SHADOW_OF_CHIN = 0.14  # heights of a face: its length
 _IN_SHADOW = np.array((-15, 3, 1), np.float32)  # Lab, than the light tone
 
 
 def paint_skin(lab: Colour, skin: Plane, faces: list[Face], roughness: Plane) -> tuple[Colour, Plane]:
-    """Paint skin in two tones with a soft edge between, given how rough the photo is (H, W) in L*.
+    """Paint skin in two tones, given the roughness of the photo (H, W) in L*.
 
-    Returns the picture (H, W, 3) and where it was painted (H, W), 0..1.
+    Returns the picture (H, W, 3) and the mask of what was painted (H, W), 0..1.
     """
     painted, done = lab.copy(), np.zeros_like(skin)
     for face, own in zip(faces, _nearest(faces, skin.shape), strict=True):
         bare = skin * own * (1 - 0.9 * face.features)
-        if np.count_nonzero(bare > 0.5) < FEWEST or np.count_nonzero(face.bare) < FEWEST:
+        if np.count_nonzero(bare > 0.5) < MIN_PIXELS or np.count_nonzero(face.bare) < MIN_PIXELS:
             continue
         tones, brighter = _two_tones(lab, bare, face)
         _cast_shadow_of_chin(tones, bare, face)
-        tones[..., 1] = np.maximum(tones[..., 1], _LEAST_RED * tones[..., 2])
+        tones[..., 1] = np.maximum(tones[..., 1], _MIN_RED * tones[..., 2])
         lit = _lit(lab, bare)
         tones += lit
         tones[..., 1:] *= _livelier(tones, bare)
@@ -77,7 +77,7 @@ def paint_skin(lab: Colour, skin: Plane, faces: list[Face], roughness: Plane) ->
 
 
 def _nearest(faces: list[Face], shape: tuple[int, ...]) -> list[npt.NDArray[np.bool_]]:
-    """For each face, the pixels that it is the nearest to."""
+    """For each face, the pixels to which it is the nearest."""
     if len(faces) < 2:
         return [np.ones(shape, np.bool_) for _ in faces]
     nearest = np.argmin([distance(face, shape) for face in faces], axis=0)
@@ -85,17 +85,17 @@ def _nearest(faces: list[Face], shape: tuple[int, ...]) -> list[npt.NDArray[np.b
 
 
 def _two_tones(lab: Colour, bare: Plane, face: Face) -> tuple[Colour, float]:
-    """The skin of a face: light and shade as the photo parts them, and the form of the face in both.
+    """The skin of a face: light and shade, separated as in the photo, and the form of the face in both.
 
-    Skin is known by how it looks where it is well lit, so it is brighter than its mean; returns by how much, too, L*.
-    Deeply coloured skin is less so: it would look like paler skin.
+    Skin takes its colour from where it is well lit, so it is brighter than its mean; also returns by how much, L*.
+    Deeply coloured skin gains less, since it would look like paler skin.
     """
     clear = bare > 0.5
     smooth = masked_blur(lab[..., 0], bare, max(1.6, _SMOOTH * face.height))
     mean, lit = float(smooth[clear].mean()), float(np.percentile(lab[..., 0][clear], 80))
     parted, share, lost = _parted(smooth, clear, face)
     even = 0.4 * mean + 0.6 * smooth
-    most = _LEAST_BRIGHT + (_MOST_BRIGHT - _LEAST_BRIGHT) * _paleness(lab, clear)
+    most = _MAX_GAIN_DEEP + (_MAX_GAIN_PALE - _MAX_GAIN_DEEP) * _paleness(lab, clear)
     brighter = min(most, _AS_LIT * max(0.0, lit - mean) + share * _LIGHT_STAYS * lost)
     lightness = brighter + share * parted + (1 - share) * even + _form(lab[..., 0], smooth, bare, face)
     tint = masked_blur(lab[..., 1:], bare * (0.1 + smoothstep(lab[..., 0], mean - 8, lit)), 0.07 * face.height + 1)
@@ -106,12 +106,12 @@ def _parted(smooth: Plane, clear: npt.NDArray[np.bool_], face: Face) -> tuple[Pl
     """Lightness (H, W) in two tones that are not too far apart.
 
     Their border is crisp where light comes from a side; in light from the front, it would outline no form but patches.
-    Returns how sure it is, too, 0..1, that there are two, and the L* that the lighter one has lost.
+    Also returns the certainty, 0..1, that there are two, and the L* that the lighter one has lost.
     """
     middle, difference = _otsu(smooth[clear])
     soft = 1 / (1 + np.exp(np.clip((smooth - np.float32(middle)) / np.float32(0.45 + 0.02 * difference), -30, 30)))
     shade = blend(soft, _in_shade(smooth < middle, clear, face), _lit_from_a_side(smooth, clear, face))
-    depth = min(difference, _DEEPEST * float(np.tanh(difference / _DEEPEST)) + 2)
+    depth = min(difference, _MAX_DEPTH * float(np.tanh(difference / _MAX_DEPTH)) + 2)
     light = float(smooth[clear].mean()) + float(shade[clear].mean()) * depth
     in_light = smooth[clear & (smooth > middle)]
     lost = max(0.0, float(in_light.mean()) - light) if in_light.size else 0.0
@@ -120,7 +120,7 @@ def _parted(smooth: Plane, clear: npt.NDArray[np.bool_], face: Face) -> tuple[Pl
 
 
 def _lit_from_a_side(smooth: Plane, clear: npt.NDArray[np.bool_], face: Face) -> Plane:
-    """How much light comes from a side, 0..1 (H, W; the same everywhere), by how much the halves of the face differ."""
+    """The degree to which light comes from a side, 0..1 (H, W; the same everywhere), from how the halves differ."""
     rows, columns = np.nonzero(clear & (face.oval > 0.5))
     on_the_left = (columns - face.middle[0]) * face.down[1] < (rows - face.middle[1]) * face.down[0]
     light = smooth[rows, columns]
@@ -131,17 +131,17 @@ def _lit_from_a_side(smooth: Plane, clear: npt.NDArray[np.bool_], face: Face) ->
 
 
 def _in_shade(darker: npt.NDArray[np.bool_], clear: npt.NDArray[np.bool_], face: Face) -> Plane:
-    """What is darker, (H, W), as a painter would lay in the shade: in few, large, rounded shapes."""
-    size = _NARROWEST_TONE * face.height
+    """The shade (H, W) as a painter would lay it in: few, large, rounded shapes where it is darker."""
+    size = _MIN_TONE_WIDTH * face.height
     pieces = closed(opened(darker.astype(np.float32), size), size) > 0.5
-    least = (_SMALLEST_TONE * face.height) ** 2
+    least = (_MIN_TONE_SIDE * face.height) ** 2
     pieces = _without_small(pieces, clear, least)
     pieces = ~_without_small(~pieces, clear, least)
     return smoothstep(blur(pieces.astype(np.float32), max(1.0, _ROUNDED * face.height)), *_CRISP)
 
 
 def _without_small(pieces: npt.NDArray[np.bool_], clear: npt.NDArray[np.bool_], least: float) -> npt.NDArray[np.bool_]:
-    """The pieces without those of which less than `least` pixels lie in what is clear."""
+    """The pieces that have at least `least` pixels in `clear`."""
     _, numbers = cv2.connectedComponents(pieces.astype(np.uint8))
     large = np.bincount(numbers[clear], minlength=int(numbers.max()) + 1) >= least
     large[0] = False
@@ -150,56 +150,56 @@ def _without_small(pieces: npt.NDArray[np.bool_], clear: npt.NDArray[np.bool_], 
 
 
 def _form(light: Plane, smooth: Plane, bare: Plane, face: Face) -> Plane:
-    """What the nose, the cheeks and the chin add to smooth lightness (H, W), with shallow creases and without grain."""
+    """The form of nose, cheeks and chin, added to smooth lightness (H, W), with shallow creases and without grain."""
     creases = without_creases(light, face) - light
     finer = masked_blur(light + _CREASELESS * creases, bare, max(1.0, _FINEST_FORM * face.height))
-    form: Plane = _FORM * _STRONGEST_FORM * np.tanh((finer - smooth) / _STRONGEST_FORM)
+    form: Plane = _FORM * _MAX_FORM * np.tanh((finer - smooth) / _MAX_FORM)
     return form - _folds(creases, bare, face)
 
 
 def _folds(creases: Plane, bare: Plane, face: Face) -> Plane:
-    """The creases (H, W) that make a face old, L*: the deepest, softly, as a few drawn lines."""
+    """The creases (H, W), L*, that show age: only the deepest, softly, as a few drawn lines."""
     even = masked_blur(creases, bare, max(0.8, _WIDTH_OF_FOLD * face.height))
-    folds = _DEEPEST_FOLD * np.tanh(smoothstep(even, *_FOLDS) * even / _DEEPEST_FOLD)
+    folds = _MAX_FOLD * np.tanh(smoothstep(even, *_FOLDS) * even / _MAX_FOLD)
     around_nose = dilate(nose(face, creases.shape), odd(_BESIDE_NOSE * face.height))
     return folds * (1 - blur(around_nose, _WIDTH_OF_FOLD * face.height))
 
 
 def _feathered(skin: Plane, tones: Colour, lab: Colour, face: Face) -> Plane:
-    """Skin (H, W) with a soft edge where what is beside it looks like it: a bald head, a neck in shade."""
+    """Skin (H, W) with a soft edge where its surroundings look like it: a bald head, a neck in shade."""
     alike = smoothstep_down(np.linalg.norm(tones - lab, axis=2), *_ALIKE)
     return blend(skin, blur(skin, _FEATHER * face.height), alike)
 
 
 def _lit(lab: Colour, bare: Plane) -> Colour:
-    """What light adds to pale skin that is dim, (3,) of Lab.
+    """The light added to pale skin that is dim, (3,) of Lab.
 
-    Pale is what has little chroma for its L* + 16: dimmed light takes as much of both.
+    Pale skin has little chroma for its L* + 16; dim light reduces both in the same proportion.
     """
     light, a, b = np.median(lab[bare > 0.5], axis=0)
     in_colour = smoothstep(np.array(np.hypot(a, b)), 5, 10)
     dim = smoothstep_down(np.array(light), *_DIM)
-    return np.array((_MOST_LIGHT * _paleness(lab, bare > 0.5) * in_colour * dim, 0, 0), np.float32)
+    return np.array((_MAX_LIGHT * _paleness(lab, bare > 0.5) * in_colour * dim, 0, 0), np.float32)
 
 
 def _paleness(lab: Colour, clear: npt.NDArray[np.bool_]) -> float:
-    """How pale skin is, 0..1, by how it looks where it is lit the most.
+    """The paleness of skin, 0..1, judged where it is lit most.
 
     Cool highlights on deeply coloured skin have little chroma, too, but they are neither light nor all over it.
     """
     skin = lab[clear]
-    light, a, b = np.median(skin[skin[:, 0] >= np.percentile(skin[:, 0], _MOST_LIT)], axis=0)
+    light, a, b = np.median(skin[skin[:, 0] >= np.percentile(skin[:, 0], _BEST_LIT)], axis=0)
     times = (light + BLACK) / (np.median(skin[:, 0]) + BLACK)
     no_highlight = max(smoothstep(np.array(light), *_LIGHT_ENOUGH), smoothstep_down(np.array(times), *_EVEN))
     return float(smoothstep_down(np.array(np.hypot(a, b) / (light + BLACK)), *_PALE) * no_highlight)
 
 
 def _livelier(tones: Colour, bare: Plane) -> np.float32:
-    """How many times as colourful skin is painted that would look like mud; that of a grey photo stays grey."""
+    """The factor by which the chroma of muddy-looking skin is raised; that of a grey photo stays grey."""
     light, a, b = np.median(tones[bare > 0.5], axis=0)
     colourful = max(1.0, float(np.hypot(a, b)))
-    wanted = float(np.interp(light, *_LEAST_CHROMA)) * float(smoothstep(np.array(colourful), 5, 10))
-    return np.float32(np.clip(wanted / colourful, 1, _MOST_LIVELY))
+    wanted = float(np.interp(light, *_MIN_CHROMA)) * float(smoothstep(np.array(colourful), 5, 10))
+    return np.float32(np.clip(wanted / colourful, 1, _MAX_LIVELIER))
 
 
 def _cast_shadow_of_chin(tones: Colour, bare: Plane, face: Face) -> None:
@@ -215,7 +215,7 @@ def _cast_shadow_of_chin(tones: Colour, bare: Plane, face: Face) -> None:
 
 
 def _otsu(values: Floats) -> tuple[float, float]:
-    """Where values part best into two groups, and how far the means of the two are apart."""
+    """The threshold that best separates values into two groups, and the distance between the means of the two."""
     counts, edges = np.histogram(values, 64)
     middles = (edges[1:] + edges[:-1]) / 2
     below, total = np.cumsum(counts), np.cumsum(counts * middles)

@@ -1,9 +1,9 @@
-"""Renders what a generator is taught: pairs of photo and target, checked by rule.
+"""Renders pairs of photo and target, from which a generator learns, and checks them by rules.
 
     python -m training.photos
     python -m training.data --folder training/cache/photos --folder PORTRAITS --analyses ANALYSES
 
-An interrupted rendering goes on where it stopped.
+An interrupted rendering resumes where it stopped.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from training.target import GRADES, render_all
 
 @dataclass(frozen=True, slots=True)
 class Studio:
-    """Where pictures are rendered, and in which styles. Without analyses nothing is known of any photo."""
+    """The styles to render, and the folders to use. Without analyses, photos are taken to show no faces or skies."""
 
     styles: tuple[str, ...]
     cache: Path = CACHE
@@ -36,10 +36,10 @@ class Studio:
 
 
 def render_pairs(pictures: Sequence[Picture], studio: Studio, processes: int = 1) -> None:
-    """Render the pairs that are missing, so an interrupted rendering goes on where it stopped.
+    """Render the pairs that are missing, so that an interrupted rendering resumes where it stopped.
 
     Raises:
-        ValueError: what is there was made by another recipe.
+        ValueError: pairs that are there were made by another recipe.
         FileNotFoundError: a photo has not been analysed.
     """
     for style in studio.styles:
@@ -68,14 +68,14 @@ def render_picture(picture: Picture, studio: Studio) -> None:
 
 
 def check_pairs(folder: Path, names: Collection[str]) -> dict[str, str]:
-    """Find those of a style's pairs whose target failed; `read_pairs` then reads these pairs, but the failed ones."""
+    """Return the pairs of a style whose target failed; `read_pairs` then reads the others among these alone."""
     failed = failures(read_pair(folder, name) for name in tqdm(names))
     write_checked(folder, {name: failed.get(name, "") for name in names})
     return failed
 
 
 def _claim(folder: Path, style: str, *, seed: int, analysed: bool) -> None:
-    """Note which recipe makes what is in a folder, or refuse it."""
+    """Note the recipe that fills a folder, or refuse a folder that was filled by another."""
     recipe = hashlib.sha256(f"{style} {seed} {analysed}".encode() + b"".join(_recipe())).hexdigest()[:16]
     noted = folder / "recipe.txt"
     if not noted.exists():
@@ -86,7 +86,7 @@ def _claim(folder: Path, style: str, *, seed: int, analysed: bool) -> None:
 
 
 def _recipe() -> Iterator[bytes]:
-    """This module, those that decide what is rendered and how, and all that they import of `training`."""
+    """The source of this module, of those that decide what is rendered and how, and of all that they import here."""
     yield Path(__file__).read_bytes()
     names = ["target", "pictures"]
     for name in names:
@@ -98,9 +98,9 @@ def _recipe() -> Iterator[bytes]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Render the pairs of photo and target, and check them.")
-    parser.add_argument("--folder", type=Path, action="append", required=True, help="of photos; may be repeated")
-    parser.add_argument("--leave-out", type=Path, help="file with names of photos, one a line, that are not used")
-    parser.add_argument("--analyses", type=Path, help="folder that training/analyse.py wrote")
+    parser.add_argument("--folder", type=Path, action="append", required=True, help="folder of photos; may be repeated")
+    parser.add_argument("--leave-out", type=Path, help="text file with the names of photos not to use, one per line")
+    parser.add_argument("--analyses", type=Path, help="folder written by training/analyse.py")
     parser.add_argument("--style", choices=list(GRADES), action="append", help="all by default; may be repeated")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)

@@ -1,7 +1,7 @@
-"""What tells drawn pictures from rendered targets, patch by patch, and so teaches a generator to decide.
+"""A network that tells drawn pictures from rendered targets, patch by patch, and so teaches a generator to decide.
 
-Where the target decides hard, the mean of all that it might be is an airbrush, and that is what a plain loss asks for.
-The discriminator sees the photo beside the picture, so it asks for the crisp edge in its right place, not for any edge.
+Where the target makes a hard decision, the mean of all possible ones looks airbrushed, and a plain loss asks for that
+mean. The discriminator sees the photo beside the picture, so it asks for a crisp edge in the right place.
 """
 
 from typing import Final

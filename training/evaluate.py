@@ -1,12 +1,11 @@
-"""Judge weights on photos they were never trained on: figures against the rendered target, and contact sheets.
+"""Evaluate weights on photos they were never trained on: figures against the rendered target, and contact sheets.
 
     python -m training.evaluate PHOTO_OR_FOLDER … --style hinata --sheet sheet.jpg
     python -m training.evaluate PHOTO_OR_FOLDER … --style hinata --weights other.pt:asymmetric --pictures BEFORE
     python -m training.evaluate PHOTO_OR_FOLDER … --style hinata --sides 512 1024 2048
 
-Columns: photo, target, what each of the weights draws (the style's bundled ones, full before light, then those named),
-and pictures of another time. What is not said of weights is as in the manifest beside them, if there is one. Imported
-by `training` only.
+Columns: photo, target, the pictures of each of the weights (the style's bundled ones, full before light, then those
+named), and earlier pictures. What is not given of weights is taken from the manifest beside them, if there is one.
 """
 
 import argparse
@@ -35,7 +34,7 @@ from worker.engines.torch_engine import TorchEngine
 from worker.generator import AnimeGanV2, LightGenerator, Upsample
 from worker.weights import fill, load_generator, new_generator, read_tensors, recognise
 
-SMALLEST_SIDE = 128  # pixels; smaller files are icons, not photos
+MIN_SIDE = 128  # pixels; smaller files are icons, not photos
 Generator = AnimeGanV2 | LightGenerator
 
 
@@ -51,7 +50,7 @@ class Drawer:
 
     @classmethod
     def of(cls, style: Style, generator: Generator, name: str) -> Self:
-        """Weights that draw as a style has it."""
+        """Weights that draw as a style says."""
         return cls(name, generator, style.drawn_at, style.close_ups, style.small_faces)
 
     def draw(self, photo: Rgb) -> Rgb:
@@ -59,12 +58,12 @@ class Drawer:
         return draw(self.generator, photo, self.drawn_at, close_ups=self.close_ups, small_faces=self.small_faces)
 
     def draw_at(self, side: int, photo: Rgb) -> Rgb:
-        """The picture of a photo as who asks for `side` pixels gets it; the photo is larger."""
+        """The picture that a request for `side` pixels gets of a photo; the photo is larger."""
         return reduced(self.draw(shrunk(photo, max(side, self.drawn_at or side))), side)
 
 
 def read_photos(places: Collection[Path], max_side: int) -> Iterator[tuple[Path, Rgb]]:
-    """Every photo of files and folders, upright, at most `max_side` pixels wide or high.
+    """Yield every photo of files and folders, upright, at most `max_side` pixels wide or high.
 
     Raises:
         OSError, ValueError, DecompressionBombError: a file that was named is no photo; those in a folder are left out.
@@ -75,8 +74,8 @@ def read_photos(places: Collection[Path], max_side: int) -> Iterator[tuple[Path,
         except (OSError, ValueError, Image.DecompressionBombError):
             if path in places:
                 raise
-            continue  # photos in a folder may be damaged or bombs on purpose
-        if min(photo.shape[:2]) >= SMALLEST_SIDE:
+            continue  # a folder may contain damaged files and bombs on purpose
+        if min(photo.shape[:2]) >= MIN_SIDE:
             yield path, photo
 
 
@@ -88,7 +87,7 @@ def draw(
     close_ups: bool = True,
     small_faces: bool = True,
 ) -> Rgb:
-    """Draw as the service does, at the size of the photo; what follows `photo` is as the style has it."""
+    """Draw as the service does, at the size of the photo; the options after `photo` are those of a style."""
     engine = TorchEngine(generator, memory=PLENTY)
     if drawn_at:
         engine.draw_at(
@@ -122,7 +121,7 @@ def contact_sheet(rows: Sequence[tuple[Rgb, ...]], height: int = 360, title: str
 def contact_sheets(
     path: Path, columns: Sequence[tuple[str, Sequence[Rgb]]], *, height: int = 360, rows: int = 10
 ) -> list[Path]:
-    """Save sheets of so many rows, numbered when there are several; returns where they are."""
+    """Save sheets of `rows` rows, numbered if there are several; return their paths."""
     pictures = list(zip(*(drawn for _, drawn in columns), strict=True))
     title = "  |  ".join(name for name, _ in columns)
     starts = range(0, len(pictures), rows)
@@ -133,7 +132,7 @@ def contact_sheets(
 
 
 def load_weights(path: Path, upsample: Upsample = Upsample.HALF_PIXEL) -> Generator:
-    """Weights of either generator, or what a run has come to, ready to draw."""
+    """Load weights of either generator, or the current ones of a run, ready to draw."""
     tensors = read_checkpoint(path)["average"] if path.name == CHECKPOINT else read_tensors(path)
     generator = new_generator(recognise(tensors), upsample)
     fill(generator, tensors)
@@ -143,21 +142,21 @@ def load_weights(path: Path, upsample: Upsample = Upsample.HALF_PIXEL) -> Genera
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Compare weights with the rendered target on photos.")
     parser.add_argument("photos", type=Path, nargs="+", help="files, and folders of them")
-    parser.add_argument("--style", required=True, choices=list(GRADES), help="whose target to compare with")
-    parser.add_argument("--analysis", type=Path, help="folder of what training/analyse.py found in the photos")
+    parser.add_argument("--style", required=True, choices=list(GRADES), help="style whose target to compare with")
+    parser.add_argument("--analysis", type=Path, help="folder written by training/analyse.py")
     parser.add_argument(
         "--weights",
         action="append",
         default=[],
-        help="others too: FILE[:UPSAMPLE][@DRAWN_AT]; what is left out is as in the manifest beside FILE",
+        help="other weights, too: FILE[:UPSAMPLE][@DRAWN_AT]; the rest is taken from the manifest beside FILE",
     )
-    parser.add_argument("--pictures", type=Path, action="append", default=[], help="a folder of them, named as photos")
+    parser.add_argument("--pictures", type=Path, action="append", default=[], help="folder, files named as photos")
     parser.add_argument("--max-side", type=int, default=640)
-    parser.add_argument("--each", action="store_true", help="figures of every photo, too")
-    parser.add_argument("--sides", type=int, nargs="+", help="instead: how alike pictures of these sizes look")
-    parser.add_argument("--save", type=Path, help="a folder for all that is drawn, for --pictures of another time")
-    parser.add_argument("--sheet", type=Path, help="where to save the contact sheet; several are numbered")
-    parser.add_argument("--sheet-height", type=int, default=360, help="of a picture on it, in pixels")
+    parser.add_argument("--each", action="store_true", help="print the figures of every photo, too")
+    parser.add_argument("--sides", type=int, nargs="+", help="compare pictures of these sizes instead")
+    parser.add_argument("--save", type=Path, help="folder for all pictures, to be given as --pictures later")
+    parser.add_argument("--sheet", type=Path, help="file for the contact sheet; several are numbered")
+    parser.add_argument("--sheet-height", type=int, default=360, help="height of a picture on it, in pixels")
     parser.add_argument("--sheet-rows", type=int, default=10)
     return parser.parse_args()
 
@@ -173,8 +172,8 @@ def _drawers(style: str, others: Iterable[str]) -> Iterator[Drawer]:
 def other_drawer(text: str) -> Drawer:
     """The weights that FILE[:UPSAMPLE][@DRAWN_AT] names.
 
-    What is not said is as in the manifest beside the file; weights that are in none are drawn at the size of the photo,
-    which leaves close-ups as they are, and stderr says so.
+    What is not given is taken from the manifest beside the file; weights in no manifest draw at the size of the photo,
+    close-ups too, and stderr says so.
     """
     named, _, drawn_at = text.partition("@")
     name, _, upsample = named.partition(":")
@@ -208,7 +207,7 @@ def _columns(
 
 
 def _recorded(folder: Path, path: Path, photo: Rgb) -> Rgb:
-    """The picture of a folder that is named like the photo, at its size."""
+    """The picture in a folder that is named like the photo, scaled to the photo's size."""
     picture = next(folder.glob(f"{path.stem}.*"), None)
     if picture is None:
         sys.exit(f"{folder} has no picture of {path.name}")
@@ -221,7 +220,7 @@ def main() -> None:
     arguments = _arguments()
     photos = list(read_photos(arguments.photos, max(arguments.sides or [arguments.max_side])))
     if not photos:
-        sys.exit(f"no photo of {SMALLEST_SIDE} pixels or more among them")
+        sys.exit(f"no photo of {MIN_SIDE} pixels or more among them")
     if arguments.sides:
         _print_sizes([photo for _, photo in photos], _drawers(arguments.style, arguments.weights), arguments.sides)
         return

@@ -26,7 +26,7 @@ PREVIEW_SPLIT = 144  # left of this the preview shows the photo, right of it the
 
 
 def provenance(recipe: Recipe) -> str:
-    """Where weights come from, in the words of the manifest."""
+    """Return the origin of weights in the words of the manifest."""
     return (
         f"trained by training/ on {recipe.pairs:,} pairs of photo and rendered target (training/README.md says which): "
         f"{recipe.steps:,} steps from {recipe.start}, seed {recipe.seed}"
@@ -41,7 +41,7 @@ def export(
     Weights are kept in half precision and computed in single.
 
     Raises:
-        ValueError: the run has not come to its end.
+        ValueError: the run has not finished.
     """
     state = read_checkpoint(checkpoint)
     recipe = STORED.validate_python(state["recipe"])
@@ -68,7 +68,7 @@ def export(
         folder=folder,
     )
     others = {other.name: other for other in read_manifest(folder)}
-    write_manifest(folder, list((others | {name: style}).values()))  # in its place, if it has one
+    write_manifest(folder, list((others | {name: style}).values()))  # replaced in place, if it is there
     return style
 
 
@@ -96,16 +96,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--run", default="", help="name of the run; style-size by default")
     parser.add_argument("--title", required=True)
     parser.add_argument("--description", default="", help="what its pictures look like, in a few words")
-    parser.add_argument("--photo", type=Path, help="a freely licensed photo to make the preview from")
+    parser.add_argument("--photo", type=Path, help="a freely licensed photo for the preview")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Export and print the entry's digest."""
+    """Export, and print the digest of the weights."""
     arguments = _arguments()
     checkpoint = checkpoint_path(arguments.style, arguments.size, arguments.run)
     if not checkpoint.exists():
-        sys.exit(f"there is no run at {checkpoint}: python -m training.train first")
+        sys.exit(f"there is no run at {checkpoint}: run python -m training.train first")
     style = export(checkpoint, arguments.title, description=arguments.description, photo=arguments.photo)
     print(f"{style.name}  {style.sha256}  {style.weights_path.stat().st_size} bytes")
 

@@ -17,21 +17,21 @@ from training.faces import (
 from training.planes import Colour, Floats, Plane, Points, blend, smoothstep, smoothstep_down
 from training.strokes import Window, draw_stroke, ellipse, is_empty, polygon_in, window
 
-_NARROWEST = 5  # pixels of an eye that grows and is drawn
-_SMALLEST_IRIS = 1.7  # pixels of the radius
-_OPEN = 0.16  # widths of an eye that it is high at the least, when open
-_PLAIN = 4  # of L*, the same within what covers one eye
-_ALIKE = 2.1  # times as open, by their widths, that one of two open eyes is at the most
-_FEWEST = 6  # pixels of an eye
-_LENS = 4  # of L*, that what is around a hidden eye is darker than the skin, if it is a lens
-_LEAST_CONTRAST = 7  # of L*, between the 10th and the 90th percentile within an eye
+_MIN_WIDTH = 5  # pixels; narrower eyes neither grow nor are drawn
+_MIN_RADIUS = 1.7  # pixels of an iris
+_OPEN = 0.16  # widths of an eye: the minimum opening of an open one
+_PLAIN = 4  # of L*, between the same percentiles as below: no more in what covers just one eye
+_ALIKE = 2.1  # times as open, by their widths: the maximum ratio of two open eyes
+_MIN_PIXELS = 6  # pixels of an eye
+_LENS = 4  # of L*, by which a lens around a hidden eye is darker than the skin
+_MIN_CONTRAST = 7  # of L*, between the 10th and the 90th percentile within an eye
 # An eye itself, with its lids, and with its socket: times its outline, in x and y.
 _IN_AND_AROUND = ((1.0, 1.0), (1.1, 1.35), (1.25, 2.1))
 _WHITE = np.array((97, 0, 0), np.float32)  # Lab
 _RIM, _PUPIL = np.array((0.5, 0.8, 0.8), np.float32), np.array((0.25, 0.5, 0.5), np.float32)  # of an iris's Lab
 _LIGHTER_BELOW = np.array((15, 2, 5), np.float32)  # Lab, from the middle of an iris to its lower rim
-_COLD = np.array((-5, -9), np.float32)  # a and b: a small iris mixes with the skin and lashes around it
-_SECOND_LIGHT = 4  # pixels of an iris's radius that has two lights
+_COLD = np.array((-5, -9), np.float32)  # a and b, for cold irises: small ones mix with the skin and lashes around
+_SECOND_LIGHT = 4  # pixels of radius; larger irises have two highlights
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,43 +78,43 @@ class Eye:
 
     @property
     def shows_iris(self) -> bool:
-        """Whether its iris is large enough and well measured."""
-        return self.radius > _SMALLEST_IRIS and 0.2 * self.width < 2.6 * self.radius < 1.3 * self.width
+        """True if its iris is large enough and well measured."""
+        return self.radius > _MIN_RADIUS and 0.2 * self.width < 2.6 * self.radius < 1.3 * self.width
 
     def is_seen(self, lab: Colour, skin: Floats) -> bool:
-        """Whether it is open and nothing is before it, given the photo (H, W, 3) and the face's skin (3,), both Lab."""
+        """Return whether it is open and uncovered, given the photo (H, W, 3) and the face's skin (3,), both Lab."""
         covered = self._cover(lab, skin)
         return self._is_open and covered is not None and not covered.hides
 
     def is_behind_lens(self, lab: Colour, skin: Floats) -> bool:
-        """Whether a dark or coloured lens hides it; False if it is closed, or too small to tell."""
+        """Return whether a dark or coloured lens hides it; False if it is closed, or too small to tell."""
         covered = self._cover(lab, skin)
         return self._is_open and covered is not None and covered.is_lens
 
     def is_alike(self, other: "Eye") -> bool:
-        """Whether it is about as open as another eye."""
-        return self.width >= _NARROWEST and _ALIKE * self.opening / self.width > other.opening / other.width
+        """Return whether it is about as open as another eye, or more."""
+        return self.width >= _MIN_WIDTH and _ALIKE * self.opening / self.width > other.opening / other.width
 
     def is_plain(self, lab: Colour) -> bool:
-        """Whether hardly any light and dark is within its outline."""
+        """Return whether lightness hardly varies within its outline."""
         near = window(self.outline, self.width, lab)
         inside = polygon_in(near, self.outline) > 0.5
-        if np.count_nonzero(inside) < _FEWEST:
+        if np.count_nonzero(inside) < _MIN_PIXELS:
             return True
         darkest, lightest = np.percentile(lab[near][..., 0][inside], (10, 90))
         return bool(lightest - darkest <= _PLAIN)
 
     @property
     def is_closed(self) -> bool:
-        """Whether it is large enough to be drawn, but its lids meet."""
-        return self.width >= _NARROWEST and not self._is_open
+        """True if it is large enough to be drawn, but its lids meet."""
+        return self.width >= _MIN_WIDTH and not self._is_open
 
     @property
     def _is_open(self) -> bool:
-        return self.width >= _NARROWEST and self.opening >= _OPEN * self.width
+        return self.width >= _MIN_WIDTH and self.opening >= _OPEN * self.width
 
     def _cover(self, lab: Colour, skin: Floats) -> "_Cover | None":
-        """Return what is in and around it; None if it is too small, or not in the picture."""
+        """Return what covers it, if anything; None if it is too small, or outside the picture."""
         near = window(self.outline, self.width, lab)
         if is_empty(near):
             return None
@@ -122,20 +122,20 @@ class Eye:
             polygon_in(near, grown(self.outline, growth)) > 0.5 for growth in _IN_AND_AROUND
         )
         beside = with_socket & ~with_lids
-        if np.count_nonzero(inside) < _FEWEST or not beside.any():
+        if np.count_nonzero(inside) < _MIN_PIXELS or not beside.any():
             return None
         darkest, lightest = np.percentile(lab[near][..., 0][inside], (10, 90))
         around = np.median(lab[near][beside], axis=0)
-        is_plain = bool(lightest - darkest <= _LEAST_CONTRAST)
+        is_plain = bool(lightest - darkest <= _MIN_CONTRAST)
         is_coloured = bool(around[1:] @ skin[1:] < 0)  # its hue is more than a right angle from the skin's
         return _Cover(hides=is_plain or is_coloured, is_lens=is_coloured or (is_plain and around[0] < skin[0] - _LENS))
 
 
 @dataclass(frozen=True, slots=True)
 class _Cover:
-    """What is before an eye."""
+    """A cover of an eye, such as a lens, if there is one."""
 
-    hides: bool  # no light and dark is seen in it
+    hides: bool  # nothing of the eye is visible
     is_lens: bool  # it is darker than the skin, or of quite another hue
 
 
@@ -145,15 +145,15 @@ def draw_closed_eye(ink: Plane, eye: Eye) -> None:
     flick = lower[:1] + eye.width * (0.1 * eye.outwards - 0.02 * eye.up)
     lashes = np.concatenate((flick, 0.35 * eye.lid + 0.65 * lower))
     draw_stroke(ink, lashes, eye.width * np.array((0.02, 0.085, 0.105, 0.095, 0.085, 0.06, 0.025)), 0.95)
-    if eye.width >= 3 * _NARROWEST:
+    if eye.width >= 3 * _MIN_WIDTH:
         fold = eye.lid[1:-1] + 0.14 * eye.width * eye.up
         draw_stroke(ink, fold, eye.width * np.array((0.01, 0.03, 0.025, 0.01)), 0.3)
 
 
 def seen_of(points: Points, lab: Colour, *, is_turned: bool) -> list[bool]:
-    """Which eyes of a face are seen: of one that is not turned, both are if one is and the other is about as open.
+    """Return whether each eye of a face is seen; unless it is turned, an eye about as open as a seen one is, too.
 
-    Dark make-up and shade look like a lens; but lenses hide both eyes, and what hides one is plain.
+    Dark make-up and shade look like a lens, but lenses hide both eyes, and what hides only one eye is plain.
     """
     skin, eyes = skin_at(points, lab), eyes_of(points)
     seen = [eye.is_seen(lab, skin) for eye in eyes]
@@ -172,7 +172,7 @@ def eyes_of(points: Points) -> list[Eye]:
 
 
 def draw_eye(drawn: Colour, ink: Plane, photo: Colour, *, eye: Eye, skin: Floats) -> None:
-    """Draw an eye that is seen into `drawn` (H, W, 3; Lab) and `ink` (H, W; 0..1), in place; `skin` is Lab (3,)."""
+    """Draw a visible eye into `drawn` (H, W, 3; Lab) and `ink` (H, W; 0..1), in place; `skin` is Lab (3,)."""
     if eye.shows_iris:
         _draw_white(drawn, photo, eye, skin)
         _draw_iris(drawn, photo, eye, skin)
@@ -218,7 +218,7 @@ def _draw_iris(drawn: Colour, photo: Colour, eye: Eye, skin: Floats) -> None:
 
 
 def _below(near: Window, eye: Eye, middle: Points) -> Plane:
-    """How far below a point each pixel of a window is, across the eye."""
+    """The distance of each pixel of a window below a point, across the eye."""
     rows, columns = (np.arange(side.start, side.stop, dtype=np.float32) for side in near)
     below: Plane = (rows[:, None] - middle[1]) * -eye.up[1] + (columns - middle[0]) * -eye.up[0]
     return below.astype(np.float32)
@@ -228,7 +228,7 @@ def _iris_colour(photo: Colour, own: Plane, skin: Floats) -> Floats:
     """The mean colour of an iris, clearer; one that is nearly black is as warm as the skin beside it."""
     mean = (photo * own[..., None]).sum((0, 1)) / (own.sum() + 1e-3)
     warm = 0.6 * float(smoothstep_down(mean[0], 16, 34)) * skin[1:]
-    # Blue, green and grey ones are lighter than they measure; dark ones measure as grey, too.
+    # Blue, green and grey irises are lighter than they measure; dark ones measure as grey, too, so lightness decides.
     is_cold = smoothstep_down(mean[2] - 0.15 * skin[2], 1, 8) * smoothstep(mean[0], 25, 35)
     light = np.clip((1.05 + 0.25 * is_cold) * mean[0], 20, 46 + 12 * is_cold)
     return np.array((light, *np.clip(2.1 * mean[1:] + (1 - is_cold) * warm + is_cold * _COLD, -45, 45)), np.float32)
@@ -251,7 +251,7 @@ def _draw_lids(ink: Plane, eye: Eye) -> None:
     flick = eye.lid[:1] + 0.09 * width * eye.outwards + 0.02 * width * up
     upper = np.concatenate((flick, eye.lid + 0.025 * width * up))
     draw_stroke(ink, upper, width * np.array((0.02, 0.1, 0.125, 0.115, 0.1, 0.075, 0.03)), 0.95)
-    if width < 3 * _NARROWEST:
+    if width < 3 * _MIN_WIDTH:
         return
     fold = eye.lid[1:-1] + (0.3 * eye.opening + 0.02 * width) * up
     draw_stroke(ink, fold, width * np.array((0.015, 0.035, 0.03, 0.01)), 0.4)

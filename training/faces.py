@@ -1,4 +1,4 @@
-"""Where faces are and what is in them, as masks, from the points of the face mesh.
+"""Faces and their parts as masks, made from the points of the face mesh.
 
 The points are numbered as in MediaPipe's canonical face model (Kartynnik et al., "Real-time facial surface geometry
 from monocular video on mobile GPUs", 2019), with ten for the irises behind. "Left" is left in an unmirrored photo.
@@ -55,10 +55,10 @@ INNER_CORNERS = (133, 362)
 OUTER_CORNERS = (33, 263)  # of the eyes
 # fmt: on
 
-_MOST_TURNED = 0.22  # of the width between the outer corners of the eyes, from one of them to the tip of the nose
-_COLOURED = 12.0  # chroma of skin in a colour photo, at the least
-SMALLEST_FACE = 24  # pixels of its height
-# What is drawn as the photo has it, and how much larger than the mesh says it is, in x and y.
+_MIN_HALF = 0.22  # of the distance between the outer corners of the eyes: from either to the tip of the nose
+_COLOURED = 12.0  # minimum chroma of skin in a colour photo
+MIN_FACE_HEIGHT = 24  # pixels
+# What is drawn as it is in the photo, and how much larger than in the mesh, in x and y.
 _FEATURES = (
     (LEFT_EYE, (1.2, 1.4)),
     (RIGHT_EYE, (1.2, 1.4)),
@@ -72,7 +72,7 @@ _FEATURES = (
 class Face:
     """A face in pixels of the photo: the points of its mesh, its height, and masks of the whole and of its features.
 
-    In `bare` skin is sure: within the oval, off its rim, beside the features.
+    `bare` is certainly skin: within the oval, away from its rim and from the features.
     """
 
     points: Points
@@ -101,22 +101,22 @@ class Face:
 
     @property
     def is_turned(self) -> bool:
-        """Whether it is nearly in profile: one of its halves is hardly seen."""
+        """True if it is nearly in profile, so that one half is hardly visible."""
         left, right = self.part(OUTER_CORNERS)
         across = right - left
         share = float((self.part(TIP)[0] - left) @ across / max(float(across @ across), 1e-3))
-        return not _MOST_TURNED < share < 1 - _MOST_TURNED
+        return not _MIN_HALF < share < 1 - _MIN_HALF
 
 
 def find_faces(meshes: Points, shape: tuple[int, int]) -> list[Face]:
     """Lay masks over the faces of a photo of (height, width) pixels; `meshes` are in units of the photo."""
     size = np.array(shape[::-1], np.float32)
     points = [mesh.astype(np.float32) * size for mesh in meshes]
-    return [_face(mesh, shape) for mesh in points if np.ptp(mesh[:, 1]) >= SMALLEST_FACE]
+    return [_face(mesh, shape) for mesh in points if np.ptp(mesh[:, 1]) >= MIN_FACE_HEIGHT]
 
 
 def grown(points: Points, growth: tuple[float, float]) -> Points:
-    """Points (N, 2) so many times as far from their mean, in x and in y."""
+    """Points (N, 2) moved away from their mean by a factor in x and one in y."""
     middle = points.mean(0)
     larger: Points = middle + (points - middle) * np.array(growth, points.dtype)
     return larger
@@ -131,7 +131,7 @@ def skin_at(points: Points, lab: Colour) -> Floats:
 
 
 def tinted(skin: Floats) -> float:
-    """How far a skin (3,), Lab, is coloured: 1 in colour photos, near 0 in black-and-white ones."""
+    """Colourfulness of a skin (3,), Lab: 1 in colour photos, near 0 in black-and-white ones."""
     return min(1.0, float(chroma(skin)) / _COLOURED)
 
 
@@ -144,23 +144,23 @@ def all_features(faces: list[Face], shape: tuple[int, int]) -> Plane:
 
 
 def all_mouths(faces: list[Face], shape: tuple[int, int]) -> Plane:
-    """Where lips and what is between them are."""
+    """The mask of lips and of what is between them."""
     return _together([polygon(shape, face.part(LIPS), softness=0.008 * face.height) for face in faces], shape)
 
 
 def nose(face: Face, shape: tuple[int, int]) -> Plane:
-    """Where the nose of a face is, with its nostrils."""
+    """The mask of a nose with its nostrils."""
     hull = cv2.convexHull(face.part(LEFT_OF_NOSE + RIGHT_OF_NOSE + NOSE_EXTENT[1:]).astype(np.float32))
     return polygon(shape, grown(np.asarray(hull[:, 0], np.float32), (1.1, 1.08)), softness=0.008 * face.height)
 
 
 def jaws(faces: list[Face], shape: tuple[int, int]) -> Plane:
-    """A soft band along each jaw, where a line may part the face from the neck."""
+    """A soft band along each jaw, where a line may separate the face from the neck."""
     return _together([_jaw(face, shape) for face in faces], shape)
 
 
 def around_eyes(faces: list[Face], shape: tuple[int, int]) -> Plane:
-    """Where glasses would sit."""
+    """The bands around the eyes, where glasses would sit."""
     return _together([_around_eyes(face, shape) for face in faces], shape)
 
 

@@ -1,4 +1,4 @@
-"""What makes a face a person: eyes, brows, nose, mouth and glasses."""
+"""The features of a face: eyes, brows, nose, mouth and jaw."""
 
 import numpy as np
 
@@ -41,24 +41,24 @@ from training.planes import (
 )
 from training.strokes import Window, draw_stroke, ellipse, is_empty, polygon_in, window
 
-_STRONGER = np.array((1.3, 1.25, 1.25), np.float32)  # how much more features differ from what is around them, Lab
+_STRONGER = np.array((1.3, 1.25, 1.25), np.float32)  # times the contrast of features to their surroundings, Lab
 _NOSE_SHADE = np.array((-14, 5, 2), np.float32)  # Lab, than the skin
 _NOSE_LIGHT = np.array((6, 0, 0), np.float32)
 _TIP_RADII = 0.018, 0.022  # heights of a face, of the light on the tip of a nose
-_SIDES_DIFFER = 1.5, 5.0  # of L*: from the first on a nose has a darker side, from the second on wholly
-_SMALLEST_WITH_NOSE = 40  # pixels of a face
+_SIDES_DIFFER = 1.5, 5.0  # of L*: above the first a nose has a darker side, above the second fully
+_MIN_FACE = 40  # pixels of a face with a nose and a line along its jaw
 _WITHIN_JAW = 0.9  # of the way from the middle of a face to its jaw
 _JAW_WIDTH, _JAW_INK = 0.015, 0.75  # heights of a face; 0..1
 _MOUTH = 1.25, 1.4  # times its lips, in x and y
 _OPEN_MOUTH = 0.018  # heights of a face between the lips
-_TEETH_LIGHTER = 16  # of L*, than the dark of the mouth
-_TEETH_FROM = 0.4  # of the way from the dark of a mouth to the lightest in it
-_TONGUE = 26.0, 38.0  # chroma: what has less is teeth, what has more is not
-_LIGHTEST_TEETH = 88  # L*
+_TEETH_LIGHTER = 16  # of L*, than the dark parts of the mouth
+_TEETH_FROM = 0.4  # of the way from the darkest to the lightest part of a mouth
+_TONGUE = 26.0, 38.0  # chroma: below the first it may be teeth, above the second not
+_MAX_TEETH = 88  # L* of teeth
 _WHITE = 2, 5  # a and b of teeth
-_GAP = 2.2  # times `sigma` that a gap between teeth is wide at the most
-_HOLE = 1.02, 1.15  # what is seen between lips, times what the mesh says, in x and y
-_SMALLEST_MOUTH = 10  # pixels wide
+_GAP = 2.2  # times `sigma`: the maximum width of a gap between teeth
+_HOLE = 1.02, 1.15  # size of the gap between the lips, times that in the mesh, in x and y
+_MIN_MOUTH = 10  # pixels wide
 
 
 def draw_features(painted: Colour, photo: Colour, faces: list[Face]) -> tuple[Colour, Plane]:
@@ -75,7 +75,7 @@ def draw_features(painted: Colour, photo: Colour, faces: list[Face]) -> tuple[Co
 
 
 def _draw_eyes(drawn: Colour, ink: Plane, photo: Colour, face: Face) -> None:
-    """Draw the eyes of a face, in place; closed ones as a line, unless something is before one of them."""
+    """Draw the eyes of a face, in place; closed ones as a line, unless one of the eyes is covered."""
     skin = skin_at(face.points, photo)
     eyes, seen = eyes_of(face.points), seen_of(face.points, photo, is_turned=face.is_turned)
     for eye, is_seen in zip(eyes, seen, strict=True):
@@ -91,7 +91,7 @@ def _is_seen_or_closed(eye: Eye, is_seen: bool) -> bool:  # noqa: FBT001 - paire
 
 def _line_jaw(ink: Plane, drawn: Colour, face: Face) -> None:
     """Draw a tapered line between jaw and neck, in place; none in a beard or of a face seen from the side."""
-    if face.is_turned or face.height < _SMALLEST_WITH_NOSE:
+    if face.is_turned or face.height < _MIN_FACE:
         return
     jaw = face.part(JAW_LINE)
     within = face.middle + _WITHIN_JAW * (jaw - face.middle)
@@ -120,7 +120,7 @@ def _draw_stronger(drawn: Colour, photo: Colour, face: Face) -> None:
 
 def _draw_mouth_in_profile(drawn: Colour, ink: Plane, photo: Colour, face: Face) -> None:
     """Draw a mouth that is seen from the side, close to the photo, in place, unless it is too small."""
-    if np.ptp(face.part(LIPS)[:, 0]) < _SMALLEST_MOUTH:
+    if np.ptp(face.part(LIPS)[:, 0]) < _MIN_MOUTH:
         return
     is_open = float(np.linalg.norm(np.subtract(*face.part(MIDDLE_OF_LIPS)))) > _OPEN_MOUTH * face.height
     _paint_mouth(drawn, photo, face, is_open=is_open)
@@ -153,7 +153,7 @@ def _line_mouth(ink: Plane, face: Face, *, is_open: bool) -> None:
 
 
 def _teeth(photo: Colour, hole: Plane, sigma: float, brighter: float) -> Colour:
-    """What is seen between lips (H, W, 3): white teeth with a hint of their gaps, or the dark where there are none.
+    """The inside of a mouth (H, W, 3): white teeth with a hint of their gaps, or the dark where there are none.
 
     They are as much brighter than in the photo as the skin is, `brighter` of L*.
     """
@@ -165,10 +165,8 @@ def _teeth(photo: Colour, hole: Plane, sigma: float, brighter: float) -> Colour:
     border = dark + _TEETH_FROM * (light - dark)
     filled = masked_blur(closed(photo[..., 0], _GAP * sigma), hole, sigma)
     share = smoothstep(filled, border - 6, border + 2) * smoothstep_down(chroma(smooth), *_TONGUE)
-    white = np.broadcast_to(
-        np.array((min(light + 4 + brighter, _LIGHTEST_TEETH), *_WHITE), np.float32), smooth.shape
-    ).copy()
-    white[..., 0] += 0.3 * (smooth[..., 0] - light)  # gaps and gums are still seen a little
+    white = np.broadcast_to(np.array((min(light + 4 + brighter, _MAX_TEETH), *_WHITE), np.float32), smooth.shape).copy()
+    white[..., 0] += 0.3 * (smooth[..., 0] - light)  # gaps and gums remain faintly visible
     smooth[..., 0] = np.minimum(smooth[..., 0], dark + 8)
     return blend(smooth, white, 0.92 * share)
 
@@ -176,7 +174,7 @@ def _teeth(photo: Colour, hole: Plane, sigma: float, brighter: float) -> Colour:
 def _draw_nose(drawn: Colour, ink: Plane, photo: Colour, face: Face) -> None:
     """Draw a nose into `drawn` and `ink`, in place, unless it is too small or seen from the side."""
     near = window(face.part(NOSE_EXTENT), 0.06 * face.height + 4, drawn)
-    if face.is_turned or is_empty(near) or face.height < _SMALLEST_WITH_NOSE:
+    if face.is_turned or is_empty(near) or face.height < _MIN_FACE:
         return
     _shade_nose(drawn[near], photo[near], face, near, skin_at(face.points, drawn))
     draw_stroke(ink, face.part(NOSE_BASE), face.height * np.array((0.004, 0.012, 0.004)), 0.6)

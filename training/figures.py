@@ -1,4 +1,4 @@
-"""Figures of a drawn picture: how near it is to its target, how drawn it is, how its look holds at every size."""
+"""Figures of a drawn picture: likeness to its target, likeness to a drawing, and the same look at every size."""
 
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
@@ -17,7 +17,7 @@ THIN = 5  # pixels; narrower structures are thin
 THIN_CONTRAST = 10.0  # of CIE L*, 0..100, to what is beside them
 THIN_LENGTH = 16  # pixels; shorter ones are texture
 SHARES_SIDE = 512  # pixels of the longest side, at which the shares of flat and strong pixels are taken
-EDGES = 0.7  # share of a target's edge energy; what holds the rest is shading and texture
+EDGES = 0.7  # share of a target's edge energy; the rest is shading and texture
 STRONG = 20  # levels of luma from a pixel to the next
 BARE = (50, 280, 205, 425, 151)  # points of a face where skin is bare: cheeks, beside the mouth, forehead
 BARE_RADIUS = 0.05  # of a face's height
@@ -28,7 +28,7 @@ Faces = npt.NDArray[np.float32]  # (N, 478, 2), as `training.analysis` has them
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """How near a picture is to the target, and how drawn it is. What a photo has none of is NaN."""
+    """A picture's likeness to its target and to a drawing. What a photo has none of is NaN."""
 
     psnr: float  # dB
     ssim: float  # at most 1
@@ -37,22 +37,22 @@ class Figures:
     edge_recall: float  # share of the target's edges that the picture has too, within a pixel
     thin_recall: float  # share of the photo's long thin strokes that keep half their contrast
     delta_e: float  # mean CIE76 colour difference
-    roughness: float  # fine variation in the target's flat places over the target's own, each + 0.1; 1 is as flat
+    roughness: float  # fine variation in the target's flat places over the target's own, each + 0.1; 1 if equally flat
     border: float  # L1 of the outermost 8 pixels over that of the rest
     crispness: float  # share of its edge energy in edges as steep as the target's, over the target's own share
     flat: float  # share of pixels that are as dark, in 256 levels, as those to the right and below
     strong: float  # share of pixels that are `STRONG` levels from those
-    skin: float  # what the picture adds to the lightness of bare skin, CIE L* 0..100
+    skin: float  # change in the lightness of bare skin from the photo, CIE L* 0..100
 
 
 @dataclass(frozen=True, slots=True)
 class SizeFigures:
-    """What must not change with the size at which a photo is drawn. Widths are thousandths of the longest side."""
+    """Figures that must not change with the size of the drawing. Widths are thousandths of the longest side."""
 
     flat: float
     strong: float
     line_width: float
-    area_width: float  # how far it is, on average, from a strong edge to the next
+    area_width: float  # mean distance from a strong edge to the next
     delta_e: float  # from the picture drawn at another size, both at `SHARES_SIDE`
 
 
@@ -68,7 +68,7 @@ def compare(picture: Rgb, target: Rgb, photo: Rgb, faces: Faces | None = None) -
     inner = error[8:-8, 8:-8]
     rim = (error.sum() - inner.sum()) / (error.size - inner.size)
     wanted, found = (image.astype(np.float32) / 255 for image in (target, picture))
-    with np.errstate(divide="ignore"):  # infinite when nothing differs
+    with np.errstate(divide="ignore"):  # infinite if nothing differs
         psnr = float(peak_signal_noise_ratio(target, picture))  # type: ignore[no-untyped-call]
     flat, strong = shares(picture)
     return Figures(
@@ -97,7 +97,7 @@ def compare_sizes(picture: Rgb, reference: Rgb) -> SizeFigures:
 
 
 def mean_of(figures: Iterable[Measured]) -> Measured:
-    """The mean of every figure, where there is one."""
+    """The mean of every figure over those that have it."""
     known = list(figures)
     columns = np.array([astuple(one) for one in known]).T
     values = (column[~np.isnan(column)] for column in columns)
@@ -117,11 +117,11 @@ def reduced(picture: Rgb, max_side: int) -> Rgb:
 
 
 def crispness(picture: Rgb, target: Rgb) -> float:
-    """How much of a picture's edge energy lies in edges as steep as the target's, over the target's own share.
+    """The share of a picture's edge energy in edges as steep as the target's, over the target's own share.
 
-    The energy is the squared step of luma from a pixel to the next. As steep as the target's edges is what is as steep
-    as the steepest that hold `EDGES` of its energy. Places do not count: what is crisp elsewhere is crisp. NaN when the
-    target is of one colour.
+    The energy is the squared step of luma from a pixel to the next. The target's edges are its steepest steps, which
+    together hold `EDGES` of its energy. Places do not count: an edge may be crisp elsewhere. NaN if the target has one
+    colour.
     """
     drawn, wanted = (_steps(_luma(image)) ** 2 for image in (picture, target))
     ordered = np.sort(wanted, axis=None)[::-1]
@@ -134,7 +134,7 @@ def crispness(picture: Rgb, target: Rgb) -> float:
 
 
 def shares(picture: Rgb) -> tuple[float, float]:
-    """How drawn a picture is: the shares 0..1 of flat and of strong pixels at a longest side of `SHARES_SIDE`."""
+    """Return the shares 0..1 of flat and of strong pixels at a longest side of `SHARES_SIDE`."""
     steps = _steps(np.rint(_luma(reduced(picture, SHARES_SIDE))))
     return float((steps < 1).mean()), float((steps >= STRONG).mean())
 
@@ -169,7 +169,7 @@ def _edge_recall(picture: Rgb, target: Rgb) -> float:
 
 
 def _thin_recall(picture: Rgb, photo: Rgb) -> float:
-    """Dark and light strokes of the photo that the picture has within a pixel, with half the contrast at least."""
+    """Dark and light strokes of the photo that the picture has within a pixel, with at least half the contrast."""
     kept = wanted = 0
     narrow, near = np.ones((THIN, THIN), np.uint8), np.ones((3, 3), np.uint8)
     lightness = [_lightness(image) for image in (photo, picture)]
@@ -222,7 +222,7 @@ def _line_width(picture: Rgb) -> float:
     hollow = cv2.morphologyEx(_lightness(picture), cv2.MORPH_BLACKHAT, np.ones((widest, widest), np.uint8))
     strokes = hollow > THIN_CONTRAST
     sides = sum(int(np.diff(strokes, axis=axis).sum()) for axis in (0, 1))
-    outline = sides * np.pi / 4  # in a mean direction, a line is so much shorter than the sides of its pixels
+    outline = sides * np.pi / 4  # on average over directions, a line is this much shorter than the sides of its pixels
     return float(2000 * strokes.sum() / outline / longest) if sides else float("nan")
 
 

@@ -11,14 +11,14 @@ import numpy as np
 
 from training.planes import BORDER, Floats, Plane, blur, gradient
 
-_REACH = 10  # steps that every pixel's way is followed: enough for an average of length 5
+_REACH = 10  # steps along the edge from every pixel: enough for an average of length 5
 
 Places = tuple[Plane, Plane]  # x and y to look at, for every pixel
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """Unit direction across the edges, how line-like a place is (0..1), and the ways along the edges.
+    """Unit direction across the edges, likeness to a line (0..1), and the ways along the edges.
 
     `ways` are the places that lie 1, 2, … pixels along the edge from every pixel, in both directions.
     """

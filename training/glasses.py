@@ -9,13 +9,13 @@ from training.faces import INNER_CORNERS, Face, around_eyes, skin_at
 from training.planes import Colour, Plane, blur, odd, smoothstep
 from training.strokes import is_empty, window
 
-_FRAME = 0.045  # heights of a face that a frame is wide at the most
+_FRAME = 0.045  # heights of a face: the maximum width of a frame
 _BRIDGE = 0.09  # the same for its bridge over the nose, which may be thick
 _BRIDGE_REACH = 0.12  # heights of a face above and below the corners of the eyes where a bridge may be
 _BRIDGE_WIDTH = 0.03  # heights of a face on either side of the middle that a bridge crosses
-_LEAST_BRIDGE = 9.5  # of L*, between a bridge and the nose
-_MORE = 0.14  # of the skin around the eyes that is covered with lines, than of the cheeks
-_FRAME_SHOWS = 6.0, 12.0  # of L*, between a frame and what is beside it: from the first on, and wholly
+_MIN_BRIDGE = 9.5  # of L*, between a bridge and the nose
+_MORE = 0.14  # share of the skin around the eyes covered with lines, less that of the cheeks
+_FRAME_SHOWS = 6.0, 12.0  # of L*, between a frame and its surroundings: it begins to show, and shows fully
 
 
 def find_frames(lightness: Plane, faces: list[Face]) -> Plane:
@@ -37,7 +37,7 @@ def find_frames(lightness: Plane, faces: list[Face]) -> Plane:
 
 
 def _share(thin: Plane, where: npt.NDArray[np.bool_]) -> float:
-    """How much of a part of a face thin lines cover."""
+    """The share of a part of a face that thin lines cover."""
     return float(thin[where].mean()) if where.any() else 0.0
 
 
@@ -53,7 +53,7 @@ def _hides_eyes(lab: Colour, face: Face) -> bool:
 
 
 def _has_bridge(lightness: Plane, face: Face) -> bool:
-    """Whether a thin dark or light line runs across the nose between the eyes."""
+    """Return whether a thin dark or light line runs across the nose between the eyes."""
     middle = face.part(INNER_CORNERS).mean(0)
     near = window(middle[None], _BRIDGE_REACH * face.height, lightness)
     if is_empty(near):
@@ -62,11 +62,11 @@ def _has_bridge(lightness: Plane, face: Face) -> bool:
     width = max(1, int(_BRIDGE_WIDTH * face.height))
     column = min(max(int(middle[0]) - near[1].start, 0), thin.shape[1] - 1)
     across = thin[:, max(0, column - width) : column + width + 1].max(0)
-    return bool(np.percentile(across, 25) > _LEAST_BRIDGE)
+    return bool(np.percentile(across, 25) > _MIN_BRIDGE)
 
 
 def _thin(lightness: Plane, size: tuple[int, int]) -> tuple[Plane, Plane]:
-    """How much darker and how much lighter what is smaller than (height, width) pixels is than what is beside it."""
+    """Contrast, dark and light, of what is smaller than (height, width) pixels to its surroundings."""
     square = np.ones(size, np.uint8)
     dark, light = (cv2.morphologyEx(lightness, way, square) for way in (cv2.MORPH_BLACKHAT, cv2.MORPH_TOPHAT))
     return np.asarray(dark, np.float32), np.asarray(light, np.float32)

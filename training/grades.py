@@ -1,4 +1,4 @@
-"""The colours, skies, light and ink of each style, over a drawing that all share.
+"""The colours, skies, light and ink of each style, applied to a drawing that all share.
 
 Tints are a and b of CIE Lab.
 """
@@ -11,34 +11,34 @@ import numpy as np
 from training.planes import Colour, Floats, Plane, blend, blur, masked_blur, smoothstep, smoothstep_down, to_lab, to_rgb
 
 _HIGH = 220  # pixels above the horizon, where a painted sky is deepest
-# The evening sky from the horizon up: how high, and its colour there.
+# The evening sky from the horizon up: height, and Lab there.
 _DUSK = np.array(
     ((0, 83, 20, 38), (0.16, 74, 36, 22), (0.42, 57, 38, -18), (0.75, 40, 26, -42), (1, 30, 20, -44)), np.float32
 )
 _HINATA_INK = np.array((0.15, 0.08, 0.14), np.float32)
 _YOI_INK = np.array((0.10, 0.05, 0.17), np.float32)
 _SUMI_INK = np.array((0.07, 0.07, 0.085), np.float32)
-_SUMI_TONES = ((0, 8, 20, 36, 56, 76, 100), (0, 0.05, 0.34, 0.70, 0.92, 1, 1))  # lightness, and ink's answer
+_SUMI_TONES = ((0, 8, 20, 36, 56, 76, 100), (0, 0.05, 0.34, 0.70, 0.92, 1, 1))  # lightness, and its tone in ink
 _WASHES = 5  # tones of thinned ink
 _SUMI_TINT = 0.62  # of the colours of `hinata` …
 _SUMI_SKIN_TINT = 0.3  # … and as much more in skin
-_SUMI_SKIN = 0.85  # how far skin goes back from paper to its own tone
+_SUMI_SKIN = 0.85  # of the way from paper back to the tone of skin
 
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """What the styles share. All planes are 0..1."""
+    """The drawing that all styles share. Planes are 0..1."""
 
     paint: Colour
     ink: Plane  # of fine lines: of a painting …
     ink_drawing: Plane  # … and of a drawing in ink
     brush: Plane  # of broad ones
     pen: Plane  # ink of lids, mouths and noses
-    borders: Plane  # how near the border of a region is
+    borders: Plane  # closeness to the border of a region
     skin: Plane
     features: Plane  # of faces
     sky: Plane
-    night: float  # how dark the sky is
+    night: float  # darkness of the sky, 0..1
 
 
 def hinata(drawing: Drawing) -> Colour:
@@ -72,7 +72,7 @@ def yoi(drawing: Drawing) -> Colour:
     chroma = np.hypot(a, b)
     gain = 1 + 0.4 * np.exp(-chroma / 50)
     lit = smoothstep(light, 12, 80)
-    tinted = 1 / (1 + (chroma / 55) ** 2)  # what has a strong colour keeps it
+    tinted = 1 / (1 + (chroma / 55) ** 2)  # strong colours stay
     a = 0.97 * a * gain + tinted * (5 * (1 - lit) * (1 - 0.6 * skin) + 7 * lit * (1 - 0.7 * skin))
     b = 0.9 * b * gain + tinted * (10 * lit - 24 * (1 - lit) * (1 - 0.75 * skin))
     lightness = 100 * tone * (1 - 0.6 * skin) + 0.98 * light * 0.6 * skin
@@ -112,13 +112,13 @@ def _channels(drawing: Drawing) -> tuple[Plane, Plane, Plane]:
 
 
 def _contrasted(tone: Plane, amount: float, middle: float) -> Plane:
-    """More contrast around the middle of tones 0..1; black and white stay about what they are."""
+    """Raise contrast around the middle of tones 0..1; black and white hardly change."""
     contrasted: Plane = tone + amount * np.sin(2 * np.pi * (tone - middle)) / np.pi
     return contrasted
 
 
 def _exposed(tone: Plane, drawing: Drawing) -> Plane:
-    """Tones 0..1 of a bright day: what lies in the dark is lifted the most; neither skin nor night is."""
+    """Tones 0..1 of a bright day: dark areas are lifted most, but neither skin nor night."""
     around = blur(tone, 60)
     dark = smoothstep_down(around, 0.2, 0.62) * (1 - drawing.night)
     exposed: Plane = tone ** (0.84 - 0.13 * dark * (1 - drawing.skin))
@@ -126,7 +126,7 @@ def _exposed(tone: Plane, drawing: Drawing) -> Plane:
 
 
 def _of_hue(a: Plane, b: Plane, hue: float, width: float) -> Plane:
-    """How near a colour is to a hue, in radians."""
+    """The closeness of colours to a hue in radians, 0..1."""
     near: Plane = np.exp(-(((np.arctan2(b, a) - hue) / width) ** 2))
     return near
 
@@ -166,14 +166,14 @@ def _dusky_sky(lab: Colour, drawing: Drawing) -> Colour:
 
 
 def _sky_height(sky: Plane) -> Plane:
-    """How high in the sky: 0 at the horizon, 1 far above it. The horizon is where the sky ends below, evened out."""
+    """Height in the sky: 0 at the horizon, 1 far above it. The horizon is the lower end of the sky, evened out."""
     height, width = sky.shape
     clear = sky > 0.5
     if not clear.any():
         return np.zeros_like(sky)
     seen = clear.any(0).astype(np.float32)
     lowest = (height - 1 - clear[::-1].argmax(0)).astype(np.float32) * seen
-    # The lowest sky of the columns near by counts: towers do not lift the horizon.
+    # The lowest sky of nearby columns counts, so towers do not lift the horizon.
     near = np.ones((1, int(width / 9) | 1), np.uint8)
     lowest, seen = (np.asarray(cv2.dilate(row.reshape(1, -1), near), np.float32) for row in (lowest, seen))
     horizon = blur(lowest * seen, width / 7) / (blur(seen, width / 7) + np.float32(1e-3))
@@ -182,7 +182,7 @@ def _sky_height(sky: Plane) -> Plane:
 
 
 def _glow_of_lamps(drawing: Drawing) -> Colour:
-    """Warm light around what is nearly white, but the sky and skin."""
+    """Warm light around what is nearly white, except sky and skin."""
     lamps = smoothstep(drawing.paint[..., 0], 80, 95) * (1 - drawing.sky) * (1 - 0.8 * drawing.skin)
     glow = 0.5 * (0.75 * blur(lamps, 5) + 0.9 * blur(lamps, 18))
     return np.clip(glow[..., None] * np.array((1, 0.80, 0.52), np.float32), 0, 0.8)
@@ -197,7 +197,7 @@ def _glow_of_horizon(drawing: Drawing) -> Colour:
 
 
 def _lit_by(rgb: Colour, glow: Colour) -> Colour:
-    """Add light without ever passing white."""
+    """Add light without exceeding white."""
     lit: Colour = 1 - (1 - rgb) * (1 - glow)
     return np.clip(lit, 0, 1)
 

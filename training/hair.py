@@ -1,8 +1,8 @@
 """Hair: where it is, above and beside every face.
 
-Source: Rother, Kolmogorov, Blake, "GrabCut" (2004), for the idea: what is sure teaches the colours of hair and of all
-else, and these decide what the rest is, again and again. Here places take the part of its cuts; they are told in
-heights of a face from its middle, `across` and `down`.
+Source: Rother, Kolmogorov, Blake, "GrabCut" (2004), for the idea: certain pixels teach the colours of hair and of all
+else, and these decide what the rest is, again and again. Instead of its cuts, position decides here, measured
+in heights of a face from its middle, `across` and `down`.
 """
 
 from dataclasses import dataclass
@@ -27,24 +27,24 @@ from training.planes import (
 from training.strokes import Window, is_empty
 from training.view import View
 
-_REACH = 1.5, 2.1  # how far hair is sought: upwards and sideways, and downwards
-_LARGEST, _SMALLEST = 220.0, 40.0  # pixels of a face: larger ones are shrunk, smaller ones get no hair of their own
+_REACH = 1.5, 2.1  # heights of a face that hair is sought in: upwards and sideways, and downwards
+_MAX_FACE, _MIN_FACE = 220.0, 40.0  # pixels of a face: larger ones are shrunk; hair of smaller ones is not painted
 _BINS, _FIRST_BIN, _BIN = (24, 20, 20), np.array((0, -70, -70), np.float32), np.array((4.5, 7, 7), np.float32)  # Lab
-_FEWEST = 60  # pixels to know colours by
+_MIN_PIXELS = 60  # needed to know colours by
 _ROUNDS = 3
-_STRANGE = 4e-5  # how frequent a colour is in what is neither hair nor skin, clothes and background
+_STRANGE = 4e-5  # frequency of a colour in what is neither hair nor skin, clothes or background
 _IN_SHADE = 0.8, 0.62  # times as light as skin; black is 0
 _IN_LIGHT = np.array((10, 0.75, 0.75), np.float32)  # more of L*, and times as much of a and b
-_DIFFERENT = 9.0, 22.0  # units of Lab between hair and skin: with the first they may be mistaken, with the second not
-_SMOOTH = 1.1, 1.7  # of L* in roughness: with the first it is no hair, with the second it may be
-_ROUGHER = 1.9, 2.1  # times as rough as skin: with the first it may be a forehead, with the second it is none
-_LARGE = 0.2  # how large a piece of hair is that does not hang together with what is above the face
-_ROUND = 0.007, (0.38, 0.62)  # heights of a face that outlines are rounded by; where they are cut off
+_DIFFERENT = 9.0, 22.0  # units of Lab between hair and skin: at the first they may be confused, at the second not
+_SMOOTH = 1.1, 1.7  # of L* in roughness: at the first it is no hair, at the second it may be
+_ROUGHER = 1.9, 2.1  # times as rough as skin: at the first it may be a forehead, at the second it is none
+_LARGE = 0.2  # heights of a face: side of a piece of hair that is not connected to the hair above it
+_ROUND = 0.007, (0.38, 0.62)  # heights of a face: smoothing of outlines; the levels of their edge
 
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """The surroundings of a face: where in the photo, how large when shrunk, and how far across and down pixels are."""
+    """The surroundings of a face: window in the photo, size when shrunk, places of pixels in heights of the face."""
 
     window: Window
     size: tuple[int, int]  # width and height, shrunk
@@ -53,11 +53,11 @@ class Near:
     down: Plane
 
     def shrunk(self, image: Floats) -> Floats:
-        """What an image of the whole photo shows here."""
+        """The part of an image of the whole photo that lies here, shrunk."""
         return shrunk(image[self.window], self.size)
 
     def enlarged(self, image: Floats) -> Floats:
-        """The reverse: as large as the window."""
+        """The reverse: an image enlarged to the size of the window."""
         rows, columns = self.window
         size = columns.stop - columns.start, rows.stop - rows.start
         return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.float32)
@@ -65,7 +65,7 @@ class Near:
 
 @dataclass(frozen=True, slots=True)
 class Hair:
-    """The hair of a face, the face itself, and what skin above the brows is left bare: 0..1, shrunk."""
+    """The hair of a face, the face itself, and the skin above the brows that is left bare: 0..1, shrunk."""
 
     near: Near
     share: Plane
@@ -75,11 +75,11 @@ class Hair:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What is seen around a face; planes are 0..1."""
+    """The contents of a face's surroundings; planes are 0..1."""
 
     near: Near
     lab: Colour
-    bins: Labels  # which bin of the histograms a colour is in
+    bins: Labels  # the bin of the histograms that a colour is in
     person: Plane
     skin: Plane
     oval: Plane
@@ -97,11 +97,11 @@ class _Seen:
         return cls(near, lab, _bins(lab), person, skin, oval, features, scalp, roughness)
 
     def frequency(self, of: Plane) -> Plane:
-        """How frequent the colour of every pixel is among those of some."""
+        """The frequency of each pixel's colour among the pixels of a mask."""
         return _histogram(self.bins, of)[self.bins]
 
     def frequency_in_odd_light(self, skin: Plane) -> Plane:
-        """How frequent the colour of every pixel would be in the skin if that were in shade, or shone."""
+        """The frequency that each pixel's colour would have in the skin if the skin were in shade, or shone."""
         black = np.array((BLACK, 0, 0), np.float32)
         bins = [_bins((self.lab + black) * np.float32(times) - black) for times in _IN_SHADE]
         shining = self.lab * (1, *_IN_LIGHT[1:]) + (_IN_LIGHT[0], 0, 0)
@@ -112,12 +112,12 @@ class _Seen:
 
 def find_hair(view: View) -> list[Hair]:
     """Find the hair of every face that is large enough and not bald."""
-    found = [_hair_of(face, view) for face in view.faces if face.height >= _SMALLEST]
+    found = [_hair_of(face, view) for face in view.faces if face.height >= _MIN_FACE]
     return [hair for hair in found if hair is not None]
 
 
 def with_foreheads(skin: Plane, hair: list[Hair]) -> Plane:
-    """Skin (H, W), and what hair leaves bare of foreheads, where they shine or are in shade."""
+    """Skin (H, W) with the bare parts of foreheads added, even where they shine or are in shade."""
     whole = skin.copy()
     for one in hair:
         window = one.near.window
@@ -133,13 +133,13 @@ def _hair_of(face: Face, view: View) -> Hair | None:
     skin = smoothstep(seen.skin, 0.4, 0.7)
     seeds = _crown(near) * (1 - seen.oval) * smoothstep(seen.person, 0.6, 0.85) * smoothstep_down(seen.skin, 0.1, 0.4)
     seeds *= 1 - seen.scalp
-    if min(seeds.sum(), skin.sum()) < _FEWEST:
+    if min(seeds.sum(), skin.sum()) < _MIN_PIXELS:
         return None
     apart = _apart(seen.lab, seeds, skin)
     of_skin, in_odd_light = seen.frequency(skin), seen.frequency_in_odd_light(skin)
     as_skin = of_skin + 0.5 * apart * in_odd_light
     seeds = seeds * (1 - _rather(as_skin, seen.frequency(seeds), 0.55 - 0.2 * apart, 0.8 - 0.2 * apart))
-    if seeds.sum() < _FEWEST:
+    if seeds.sum() < _MIN_PIXELS:
         return None
     forehead = apart * _forehead(near)
     other = (
@@ -160,7 +160,7 @@ def _hair_of(face: Face, view: View) -> Hair | None:
 
 def _scalp(light: Plane, skin: Plane, roughness: Plane) -> Plane:
     """1 where it is lighter than skin and smoother than hair."""
-    if np.count_nonzero(skin > 0.5) < _FEWEST:
+    if np.count_nonzero(skin > 0.5) < _MIN_PIXELS:
         return np.zeros_like(light)
     usual = float(np.median(light[skin > 0.5]))
     glaring = 2 * smoothstep(light, usual + 20, usual + 45)
@@ -173,7 +173,7 @@ def _near(face: Face, shape: tuple[int, ...]) -> Near:
         slice(max(0, int(start)), max(0, min(length, int(end))))
         for start, end, length in ((y - aside, y + below, shape[0]), (x - aside, x + aside, shape[1]))
     )
-    shrink = max(1.0, face.height / _LARGEST)
+    shrink = max(1.0, face.height / _MAX_FACE)
     height, width = (max(2, round((side.stop - side.start) / shrink)) for side in (rows, columns))
     dy = (np.linspace(rows.start, rows.stop, height, endpoint=False, dtype=np.float32) - y)[:, None]
     dx = np.linspace(columns.start, columns.stop, width, endpoint=False, dtype=np.float32) - x
@@ -183,7 +183,7 @@ def _near(face: Face, shape: tuple[int, ...]) -> Near:
 
 
 def _rim(near: Near, middle: float, radii: tuple[float, float]) -> Plane:
-    """How far pixels are from the middle of an ellipse, so far down: 1 on its rim."""
+    """The distance of pixels from the centre of an ellipse, `middle` down the face: 1 on its rim."""
     rim: Plane = np.hypot(near.across / radii[0], (near.down - middle) / radii[1])
     return rim
 
@@ -209,7 +209,7 @@ def _cheeks(near: Near) -> Plane:
 
 
 def _likely(seen: _Seen) -> Plane:
-    """How likely pixels are hair, whatever their colour: around the head and beside the neck, not in the face."""
+    """The likelihood of hair, whatever the colour: around the head and beside the neck, not in the face."""
     aside, down = np.abs(seen.near.across), seen.near.down
     long = smoothstep(aside, 0.2, 0.36) * smoothstep_down(aside, 0.7, 1.1) * smoothstep_down(down, 0.9, 1.7)
     neck = smoothstep(down, 0.15, 0.3) * smoothstep_down(aside, 0.3, 0.42)
@@ -220,7 +220,7 @@ def _likely(seen: _Seen) -> Plane:
 
 
 def _elsewhere(seen: _Seen) -> Plane:
-    """How likely pixels are background, clothes, or strange."""
+    """The likelihood of background, clothes and anything else."""
     person, down = smoothstep(seen.person, 0.15, 0.5), seen.near.down
     background = seen.frequency(smoothstep_down(seen.person, 0.1, 0.3))
     clothes = seen.frequency(smoothstep(down, 0.85, 1) * smoothstep(seen.person, 0.5, 0.8) * (1 - seen.skin))
@@ -230,8 +230,8 @@ def _elsewhere(seen: _Seen) -> Plane:
 
 
 def _apart(lab: Colour, seeds: Plane, skin: Plane) -> float:
-    """How sure hair is told from skin by its colour, 0..1."""
-    if min(np.count_nonzero(seeds > 0.5), np.count_nonzero(skin > 0.5)) < _FEWEST:
+    """The certainty, 0..1, with which colour tells hair from skin."""
+    if min(np.count_nonzero(seeds > 0.5), np.count_nonzero(skin > 0.5)) < _MIN_PIXELS:
         return 0.0
     difference = np.linalg.norm(np.median(lab[skin > 0.5], axis=0) - np.median(lab[seeds > 0.5], axis=0))
     return float(smoothstep(np.array(difference), *_DIFFERENT))
@@ -246,7 +246,7 @@ def _rather(one: Plane, other: Plane, low: float, high: float) -> Plane:
 def _as_smooth_as_skin(seen: _Seen, bare: Plane) -> float:
     """1 if what is taken for a forehead is; a blond fringe below a hat is not."""
     new, skin = (bare > 0.5) & (seen.skin < 0.4), seen.skin > 0.5
-    if min(np.count_nonzero(new), np.count_nonzero(skin)) < _FEWEST:
+    if min(np.count_nonzero(new), np.count_nonzero(skin)) < _MIN_PIXELS:
         return 1.0
     rougher = np.median(seen.roughness[new]) / max(1.0, float(np.median(seen.roughness[skin])))
     return float(smoothstep_down(np.array(rougher), *_ROUGHER))
@@ -277,7 +277,7 @@ def _tidied(share: Plane, seeds: Plane, seen: _Seen) -> Plane:
 
 
 def _in_place(mass: Plane, seeds: Plane, seen: _Seen) -> Plane:
-    """1 in pieces of hair that hang together with what is above the face, and in large ones that are beside it."""
+    """1 in pieces of hair that are connected to the hair above the face, and in large ones beside it."""
     _, pieces, stats, _ = cv2.connectedComponentsWithStats((mass > 0.35).astype(np.uint8))
     close = (_rim(seen.near, 0.05, (0.72, 0.7)) < 1).astype(np.float32)
     area = np.maximum(stats[:, cv2.CC_STAT_AREA], 1)

@@ -17,17 +17,17 @@ from training.planes import Colour, Labels, Plane, bilateral, blur, dilate, erod
 from training.regions import borders, spread
 from training.view import View
 
-_CONTRAST = np.array((1, 1.2, 1.2), np.float32)  # of Lab, when it is judged whether a border deserves an outline
-_SILHOUETTE, _NO_SECOND = 0.85, 0.8  # ink of the outline of people; of the ink of lines right behind it that goes
-_MOSTLY, _ROUNDED = 0.7, 2.0  # root mean square of what a region has of people; pixels
-_LINELESS, _STRAIGHT = 0.8, 0.7  # of the ink that rough things go without, and of that, what edges keep that run on
-_FAINT = 0.5, 0.9  # of the ink of a line that is at no border, of a painting and of an ink drawing
-_ROUGH_INK = 0.2  # of the ink that rough things go without in an ink drawing
+_CONTRAST = np.array((1, 1.2, 1.2), np.float32)  # weights of Lab in judging whether a border deserves an outline
+_SILHOUETTE, _NO_SECOND = 0.85, 0.8  # ink of the outline of people; share of ink removed from lines right behind it
+_MOSTLY, _ROUNDED = 0.7, 2.0  # root mean square of the mask of people in a region; pixels
+_LINELESS, _STRAIGHT = 0.8, 0.7  # share of ink removed from rough things; of that, the share that continuous edges keep
+_FAINT = 0.5, 0.9  # ink of a line that is not at a border, in a painting and in an ink drawing
+_ROUGH_INK = 0.2  # share of ink removed from rough things in an ink drawing
 
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Ink 0..1: fine lines, few and many, and broad strokes of a brush; and how near a border between regions is."""
+    """Ink 0..1: fine lines, few and many, and broad strokes of a brush; and closeness to a border between regions."""
 
     few: Plane
     many: Plane
@@ -36,7 +36,7 @@ class Lines:
 
 
 def draw_lines(view: View, base: Colour, labels: Labels, skin: Plane) -> Lines:
-    """Draw the lines of a photo, given what was painted from, its regions and the skin that was painted."""
+    """Draw the lines of a photo, given the base of its paint, its regions and its painted skin."""
     edge, contrast = borders(labels, base * _CONTRAST)
     near = np.clip(2.2 * blur(dilate(edge, 3), 1.2), 0, 1)
     (fine, broad), clear_lines = _ink(view), outlines(edge, contrast, _people(view.person, labels))
@@ -54,7 +54,7 @@ def draw_lines(view: View, base: Colour, labels: Labels, skin: Plane) -> Lines:
 
 
 def _painted(view: View) -> Plane:
-    """How much lines give way to paint (H, W), 0..1: in rough clothes a little, in trees before the sky the most."""
+    """Share of lines that gives way to paint (H, W), 0..1: little in rough clothes, most in trees before the sky."""
     people = smoothstep(view.person, 0.3, 0.7)
     rough = blur(dilate(view.texture, 5), 3 * view.unit) * (1 - people) * (1 - _STRAIGHT * blur(view.flow.coherence, 2))
     before_sky = blur(dilate(view.sky, 9), 2)
@@ -63,7 +63,7 @@ def _painted(view: View) -> Plane:
 
 
 def _ink(view: View) -> tuple[Plane, Plane]:
-    """Fine and broad dark lines of a photo; what is dark needs less difference (Weber's law)."""
+    """Fine and broad dark lines of a photo; dark areas need less difference (Weber's law)."""
     grey = bilateral(view.lab, colour=8, space=3)[..., 0] / 100
     weber = 0.8 / (0.3 + grey)
     needed = 1.8 - view.flow.coherence
@@ -79,7 +79,7 @@ def _soft_threshold(difference: Plane, needed: Plane, slope: float) -> Plane:
 
 
 def outlines(edge: Plane, contrast: Plane, people: Plane) -> Plane:
-    """Thin lines along borders of much contrast, and one around people (1 in `people`), whatever is behind them."""
+    """Thin lines along borders with much contrast, and one around people (1 in `people`), whatever is behind them."""
     thin = np.asarray(cv2.dilate(edge, np.ones((2, 2), np.uint8), anchor=(0, 0)), np.float32)
     around = _silhouette(people)
     beside = blur(dilate(around, 13), 1) * (1 - people)
@@ -101,6 +101,6 @@ def _silhouette(people: Plane) -> Plane:
 
 
 def in_focus(grey: Plane, reach: int = 5) -> Plane:
-    """1 beside edges as sharp as the photo, 0 where an edge is out of focus: nobody outlines a blurred background."""
+    """1 beside edges that are in focus, 0 beside others: nobody outlines a blurred background."""
     sharp, soft = (dilate(np.hypot(*gradient(blur(grey, sigma))), reach) for sigma in (0.8, 2.8))
     return smoothstep(sharp / (soft + np.float32(1e-3)), 1.02, 1.45)

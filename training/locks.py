@@ -1,4 +1,4 @@
-"""Hair as it is painted: in three tones, parted into pointed locks, with few lines and an outline."""
+"""The paint of hair: three tones, parted into pointed locks, with few lines and an outline."""
 
 from dataclasses import dataclass
 
@@ -24,31 +24,31 @@ from training.planes import (
 )
 
 # Heights of a face:
-_COURSES, _COMBED = (0.012, 0.016, 0.02), 0.065  # how smooth the course of hair is, pass by pass; how far it is combed
-_STRAND, _LOCK, _MASS, _FORM = 0.03, 0.05, 0.12, 0.25  # how large these are
-_SHORTEST, _SHORTEST_LINE = 0.12, 0.1  # of a patch of a tone or a line
+_COURSES, _COMBED = (0.012, 0.016, 0.02), 0.065  # smoothness of the course of hair in each pass; how far it is combed
+_STRAND, _LOCK, _MASS, _FORM = 0.03, 0.05, 0.12, 0.25  # the sizes of these
+_MIN_PATCH, _MIN_LINE = 0.12, 0.1  # lengths of a patch of a tone, and of a line
 _LINE = 0.009
 
-_STRANDS_IN_SHADE, _STRANDS_IN_LIGHT = 0.55, 0.45  # how far strands decide, rather than locks, where a tone ends
+_STRANDS_IN_SHADE, _STRANDS_IN_LIGHT = 0.55, 0.45  # share of strands, rather than locks, in deciding where a tone ends
 _IN_SHADE, _IN_LIGHT = 36, 86  # percentiles of hair
-_CRISP = 0.12  # half of a border between tones
-_FAINTEST = 0.35  # of L* that strands are told by
-_DARKER, _LIGHTER = (6.0, 20.0), (6.0, 24.0)  # of L*, that shade and light are than the hair itself
-_STRONGER = 1.15  # times as much as in the photo
+_CRISP = 0.12  # half the width of a border between tones
+_FAINTEST = 0.35  # of L*; fainter strands count less
+_DARKER, _LIGHTER = (6.0, 20.0), (6.0, 24.0)  # of L*, compared with the hair itself: shade and light
+_STRONGER = 1.15  # times the contrast of the photo
 _LIVELIER = 1.08
-_LEAST_RED = 0.18  # least a for one of b, Lab: blond hair in green light is no olive
-_FEWEST_PIXELS = 200
+_MIN_RED = 0.18  # ratio of a to b, Lab: blond hair in green light does not turn olive
+_MIN_PIXELS = 200
 _UNLIKE = 14.0, 20.0  # units of Lab between paint and photo: a pattern is no hair
-_DARK_COUNTS = 0.6  # as much, where the photo is darker: between curls it is
-_IN_FACE_COUNTS = 1.5  # as much: a forehead is seen between the strands of a thin fringe
-_LINES, _FAINTEST_LINE = 4, 0.35  # percentile of valleys; of L*
-_LINE_DARKER, _LINE_INK = 0.5, 0.45  # of what shade is darker by; 0..1
+_DARK_COUNTS = 0.6  # weight of a difference where the photo is darker, as it is between curls
+_IN_FACE_COUNTS = 1.5  # the same in the face: a forehead shows between the strands of a thin fringe
+_LINES, _MIN_VALLEY = 4, 0.35  # percentile of valleys; of L*
+_LINE_DARKER, _LINE_INK = 0.5, 0.45  # share of the darkness of shade; 0..1
 _OUTLINE, _OUTLINED = 0.8, (6.0, 14.0)  # ink 0..1; units of Lab that hair and what is beside it differ by
 
 
 @dataclass(frozen=True, slots=True)
 class Combed:
-    """A picture with its hair painted; where that is, and the ink in it, 0..1."""
+    """A picture with its hair painted, the mask of that hair, and the ink in it, 0..1."""
 
     paint: Colour
     share: Plane
@@ -61,7 +61,7 @@ def paint_hair(painted: Colour, photo: Colour, hair: list[Hair]) -> Combed:
     for one in hair:
         near, height = one.near, one.near.height
         lab = near.shrunk(photo)
-        if np.count_nonzero(one.share > 0.5) < _FEWEST_PIXELS:
+        if np.count_nonzero(one.share > 0.5) < _MIN_PIXELS:
             continue
         paint, lines = _locks(lab, one.share, height)
         mass = one.share * _like_hair(lab, paint, one)
@@ -116,7 +116,7 @@ def _comb(light: Plane, height: float) -> tuple[Plane, Flow]:
 
 
 def _tones(combed: Plane, light: Plane, mass: Plane, height: float) -> tuple[Plane, Plane]:
-    """Where hair is in shade and where it shines, 0..1: locks that strands give points."""
+    """The shaded and the shining parts of hair, 0..1: locks to which strands give points."""
     inside = mass > 0.5
     strands = combed - masked_blur(combed, mass, _STRAND * height)
     power = np.maximum(masked_blur(strands * strands, mass, 0.1 * height), 0)
@@ -128,28 +128,28 @@ def _tones(combed: Plane, light: Plane, mass: Plane, height: float) -> tuple[Pla
     below, above = np.percentile(dark[inside], _IN_SHADE), np.percentile(bright[inside], _IN_LIGHT)
     shade = smoothstep_down(dark, float(below) - _CRISP, float(below) + _CRISP)
     shine = smoothstep(bright, float(above) - _CRISP, float(above) + _CRISP)
-    return _without_specks(shade, _SHORTEST * height), _without_specks(shine, _SHORTEST * height)
+    return _without_specks(shade, _MIN_PATCH * height), _without_specks(shine, _MIN_PATCH * height)
 
 
 def _tinted(lightness: Plane, lab: Colour, mass: Plane, spread: float, height: float) -> Colour:
-    """Give tones the colour of the hair where it is lit; as light dims, so does its chroma."""
+    """Give tones the colour of the hair where it is lit; chroma falls with lightness."""
     mean = masked_mean(lab[..., 0], mass)
     lit = mass * (0.1 + smoothstep(lab[..., 0], mean - 0.5 * spread, mean + 1.5 * spread + 0.1))
     tint = masked_blur(lab, lit, _MASS * height)
     dimmed = np.clip((lightness + BLACK) / (np.maximum(tint[..., 0], 1) + BLACK), 0.6, 1.25)
     a, b = (_LIVELIER * tint[..., channel] * dimmed for channel in (1, 2))
-    return np.dstack((lightness, np.maximum(a, _LEAST_RED * b), b)).astype(np.float32)
+    return np.dstack((lightness, np.maximum(a, _MIN_RED * b), b)).astype(np.float32)
 
 
 def _lines(combed: Plane, flow: Flow, mass: Plane, height: float) -> Plane:
     """The darkest valleys between locks."""
     valleys = difference_across(combed, flow, sigma=max(1.0, _LINE * height), length=_LOCK * height)
-    deep = max(_FAINTEST_LINE, -float(np.percentile(valleys[mass > 0.5], _LINES)))
-    return _without_specks(smoothstep(-valleys, deep, 1.6 * deep) * erode(mass, 3), _SHORTEST_LINE * height)
+    deep = max(_MIN_VALLEY, -float(np.percentile(valleys[mass > 0.5], _LINES)))
+    return _without_specks(smoothstep(-valleys, deep, 1.6 * deep) * erode(mass, 3), _MIN_LINE * height)
 
 
 def _without_specks(tone: Plane, shortest: float) -> Plane:
-    """A tone without patches that are shorter, and without such holes."""
+    """A tone without patches and holes shorter than `shortest`."""
     for _ in range(2):
         tone = 1 - tone * _long(tone > 0.3, shortest)
     return tone

@@ -22,28 +22,28 @@ from training.faces import (
 from training.planes import BORDER, Colour, Floats, Plane, Points, blend, masked_blur, smoothstep, smoothstep_down
 from training.strokes import Window, draw_stroke, is_empty, polygon_in, window
 
-_NARROWEST = 10  # pixels of a mouth that is drawn
+_MIN_WIDTH = 10  # pixels; narrower mouths are not drawn
 _OPEN = 0.018  # heights of a face between the lips
-_HOLE = 1.02, 1.15  # what is seen between lips, times what the mesh says, in x and y
+_HOLE = 1.02, 1.15  # size of the gap between the lips, times that in the mesh, in x and y
 _AROUND = (1.1, 1.2), (1.45, 2.4)  # the skin that lips are compared with: times their outline, in x and y
-_FEWEST = 12  # pixels of lips and of the skin around them
-_CLEARER = 1.25  # times, that the colour of lips differs from the skin's
+_MIN_PIXELS = 12  # pixels of lips and of the skin around them
+_CLEARER = 1.25  # times the difference between the colours of lips and skin
 _UPPER, _LOWER = (-26.0, -6.0), (-18.0, 5.0)  # of L*, than the skin: an upper lip, and a lower one
-_LEAST_APART = 4.0  # of L*, between the two
-_LEAST_RED, _LEAST_YELLOW = 7.0, -2.0  # of a and b, than the skin
-_MOST_PAINT = 0.94
+_MIN_APART = 4.0  # of L*, between the two
+_MIN_RED, _MIN_YELLOW = 7.0, -2.0  # of a and b, than the skin
+_MAX_PAINT = 0.94  # share of paint in the lips
 _BELOW_LIP = np.array((-10, 3, 1), np.float32)  # Lab, than the skin: the shadow of the lower lip …
-_SHADOW, _SHADOW_SPAN = 0.028, (0.22, 0.78)  # … heights of a face that it is long; from and to, along the lip
+_SHADOW, _SHADOW_SPAN = 0.028, (0.22, 0.78)  # … its length in heights of a face; from and to, along the lip
 # Widths of the line, heights of a face, and how far it runs past the corners.
 _LINE = np.array((0.004, 0.015, 0.011, 0.009, 0.011, 0.009, 0.011, 0.015, 0.004), np.float32)
-_PAST_CORNERS, _LEAST_LINE = 0.006, 0.7  # heights of a face; pixels
-# Lightness, how much of the skin's colour it takes, and a and b that come to it: so it follows coloured light.
+_PAST_CORNERS, _MIN_LINE = 0.006, 0.7  # heights of a face; pixels
+# Lightness, share of the skin's colour, and a and b to add: so it follows coloured light.
 _CAVITY, _TONGUE, _WHITE = (20.0, 0.45, 8.0, -2.0), (42.0, 0.6, 18.0, 0.0), (0.0, 0.12, 0.0, 1.0)
 _TEETH, _LIGHTER_THAN_SKIN = (78, 93), 16  # L* of teeth
 _SHADE_OF_LIP = np.array((12, 0, 0), np.float32)  # on teeth, Lab
-_AS_LIGHT_AS_SKIN = 0.45, 0.6  # times as light, L*, that teeth are at the least
+_AS_LIGHT_AS_SKIN = 0.45, 0.6  # times the L* of skin: below the first there are no teeth, above the second there are
 _AT_CORNERS = 0.06  # of the width of a mouth
-_ACROSS, _DOWN = 32, 12  # places in which it is looked at what is between lips
+_ACROSS, _DOWN = 32, 12  # samples taken between the lips
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class _Mouth:
 def draw_mouth(drawn: Colour, ink: Plane, photo: Colour, face: Face) -> None:
     """Draw a mouth into `drawn` (H, W, 3; Lab) and `ink` (H, W; 0..1), in place, unless it is too small."""
     near = window(face.part(LIPS), 0.12 * face.height + 4, drawn)
-    if np.ptp(face.part(LIPS)[:, 0]) < _NARROWEST or is_empty(near):
+    if np.ptp(face.part(LIPS)[:, 0]) < _MIN_WIDTH or is_empty(near):
         return
     mouth = _Mouth.of(face)
     _paint_lips(drawn[near], photo[near], face, mouth, near)
@@ -102,17 +102,17 @@ def _paint_lips(drawn: Colour, photo: Colour, face: Face, mouth: _Mouth, near: W
     )
     closest, farthest = (polygon_in(near, grown(face.part(LIPS), growth)) for growth in _AROUND)
     around = farthest * (1 - closest) * face.oval[near]
-    if min((mask > 0.5).sum() for mask in (around, np.maximum(upper, lower))) < _FEWEST:
+    if min((mask > 0.5).sum() for mask in (around, np.maximum(upper, lower))) < _MIN_PIXELS:
         return
     skin = masked_blur(drawn, around, 0.05 * face.height)
     shadow = np.concatenate((_cut(mouth.below), _cut(mouth.below)[::-1] + _SHADOW * face.height * face.down))
     drawn[:] = blend(drawn, drawn + _BELOW_LIP, polygon_in(near, shadow, 0.009 * face.height))
     for lip, difference in zip((upper, lower), _lips(photo, upper, lower, around), strict=True):
-        drawn[:] = blend(drawn, skin + difference, _MOST_PAINT * lip)
+        drawn[:] = blend(drawn, skin + difference, _MAX_PAINT * lip)
 
 
 def _lips(photo: Colour, upper: Plane, lower: Plane, around: Plane) -> tuple[Floats, Floats]:
-    """By how much the lips differ from the skin around them, as they are painted: Lab (3,) of each."""
+    """The difference of each painted lip from the skin around it: Lab (3,)."""
     skin = np.median(photo[around > 0.5], axis=0)
     tint = tinted(skin)
     both = np.median(photo[np.maximum(upper, lower) > 0.5], axis=0) - skin
@@ -121,14 +121,14 @@ def _lips(photo: Colour, upper: Plane, lower: Plane, around: Plane) -> tuple[Flo
         for lip in (upper, lower)
     ]
     red, yellow = _CLEARER * both[1:]
-    colour = max(red, _LEAST_RED * tint), max(yellow, (_LEAST_YELLOW - 0.6 * max(red - _LEAST_RED, 0.0)) * tint)
+    colour = max(red, _MIN_RED * tint), max(yellow, (_MIN_YELLOW - 0.6 * max(red - _MIN_RED, 0.0)) * tint)
     darker = float(np.clip(lights[0], *_UPPER))
-    lighter = float(np.clip(max(lights[1], darker + _LEAST_APART), *_LOWER))
+    lighter = float(np.clip(max(lights[1], darker + _MIN_APART), *_LOWER))
     return np.array((darker, *colour), np.float32), np.array((lighter, *colour), np.float32)
 
 
 def _paint_inside(drawn: Colour, photo: Colour, face: Face, mouth: _Mouth, near: Window) -> None:
-    """Paint what is seen between open lips, in place: a dark warm cavity, a tongue and a band of teeth."""
+    """Paint the inside of an open mouth, in place: a dark warm cavity, a tongue and a band of teeth."""
     skin, skin_painted = (skin_at(face.points, picture) for picture in (photo, drawn))
     hole = polygon_in(near, np.concatenate((mouth.upper, mouth.lower[::-1])), 0.4)
     inside = np.broadcast_to(_coloured(_CAVITY, skin_painted), drawn[near].shape)
@@ -154,9 +154,9 @@ def _coloured(paint: tuple[float, float, float, float], skin: Floats) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class _Inside:
-    """What is seen between lips."""
+    """The visible contents of an open mouth."""
 
-    teeth: float  # 0..1: how surely there are any
+    teeth: float  # 0..1: the certainty that there are any
     first: float  # from here …
     last: float  # … to here of the way from corner to corner
     edge: float  # of the way from lip to lip that they reach down
@@ -190,14 +190,14 @@ def _lower_lip(photo: Colour, mouth: _Mouth) -> Floats:
 
 
 def _extent(white: Plane) -> tuple[float, float, float]:
-    """From where to where, and how far down, teeth are seen where it is white (down, across)."""
+    """The extent of teeth in a white mask (down, across): from, to, and how far down."""
     columns = white[1 : _DOWN // 2 + 1].mean(0)
     places = np.flatnonzero(np.convolve(columns, np.ones(3) / 3, "same") > 0.28)
     if len(places) < _ACROSS // 4:
         return 0.5, 0.5, 0.0
     first, last = float(places[0]) / _ACROSS, float(places[-1] + 1) / _ACROSS
     first = min(first, 1 - last)  # one side may be in shade
-    wider = _AT_CORNERS * float(smoothstep(np.array(1 - 2 * first), 0.35, 0.55))  # there they are always in shade
+    wider = _AT_CORNERS * float(smoothstep(np.array(1 - 2 * first), 0.35, 0.55))  # corners are always in shade
     rows = white[:, places[len(places) // 4 : -(len(places) // 4)]].mean(1)
     gone = np.flatnonzero(rows[2:] < 0.4)
     edge = (gone[0] + 2) / _DOWN if len(gone) else 1.0
@@ -206,7 +206,7 @@ def _extent(white: Plane) -> tuple[float, float, float]:
 
 
 def _tongue_seen(patch: Colour, white: Plane, mouth: _Mouth) -> float:
-    """How surely a tongue is seen in the lower half of a mouth: red and lighter than the cavity."""
+    """The certainty, 0..1, of a tongue in the lower half of a mouth: red, and lighter than the cavity."""
     low, middle = slice(_DOWN // 2, None), slice(_ACROSS // 4, -_ACROSS // 4)
     lower = patch[low, middle]
     lighter = float(np.median(lower[..., 0]) - np.percentile(patch[..., 0], 8))
@@ -247,7 +247,7 @@ def _draw_line(ink: Plane, mouth: _Mouth) -> None:
     outwards = (corners[1] - corners[0]) / np.float32(max(float(np.linalg.norm(corners[1] - corners[0])), 1e-3))
     past = _PAST_CORNERS * mouth.height * outwards
     path = np.concatenate(((corners[0] - past)[None], between[1:-1], (corners[1] + past)[None]))
-    draw_stroke(ink, path, np.maximum(mouth.height * _LINE, _LEAST_LINE), 0.8)
+    draw_stroke(ink, path, np.maximum(mouth.height * _LINE, _MIN_LINE), 0.8)
 
 
 def _rounded(line: Points) -> Points:

@@ -14,7 +14,7 @@ ITERATIONS = 5
 class Muon(torch.optim.Optimizer):
     """Steps along the momentum with its singular values made about equal, so that rare directions are learned as well.
 
-    torch's own takes matrices alone; here a convolution's (outputs, inputs, height, width) counts as a matrix of
+    PyTorch's own accepts matrices only; here a convolution's (outputs, inputs, height, width) counts as a matrix of
     `outputs` rows. Steps are as large as AdamW's usually are at the same rate. Sources: Jordan et al., "Muon" (2024);
     Liu et al., "Muon is scalable for LLM training" (2025).
     """
@@ -43,8 +43,8 @@ class Muon(torch.optim.Optimizer):
 def orthogonalised(matrix: Tensor) -> Tensor:
     """Bring the singular values of a (rows, columns) matrix to about 0.5 to 1.5 by Newton-Schulz iteration.
 
-    Those below some thousandth of the largest stay smaller. It is iterated in bfloat16, which is all that a direction
-    needs.
+    Those below about a thousandth of the largest stay smaller. The iteration runs in bfloat16, which is precise enough
+    for a direction.
     """
     tall = matrix.shape[0] > matrix.shape[1]
     wide = matrix.T if tall else matrix

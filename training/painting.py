@@ -1,4 +1,4 @@
-"""The paint of a picture: masses instead of texture, tones within regions, and what must not get lost.
+"""The paint of a picture: masses instead of texture, tones within regions, and detail that must not get lost.
 
 Sources: Papari, Petkov, Campisi, "Artistic edge and corner enhancing smoothing" (2007), and Kyprianidis, Kang, Döllner,
 "Image and video abstraction by anisotropic Kuwahara filtering" (2009): the Kuwahara filter of soft sectors, and their
@@ -25,16 +25,16 @@ from training.planes import (
 from training.regions import spread
 
 _SECTORS = 8
-_SHADE = np.array((0, 1.5, -4), np.float32)  # what a full shadow adds to a colour: shadows are cooler
-_LARGEST_LOSS = 25.0  # units of Lab that one pixel may count for when it is judged how much is lost around it
-_CROWDED = 0.8  # of the threshold, for each unit of Lab that is lost around a pixel
-_QUIETER = 0.65  # share of the threshold that falls away where hardly anything was lost
-_RESTORED = 1.15  # of what was lost: strokes come out clearer than they were
+_SHADE = np.array((0, 1.5, -4), np.float32)  # added to a colour in full shadow: shadows are cooler
+_MAX_LOSS = 25.0  # units of Lab that one pixel may contribute to the loss around it
+_CROWDED = 0.8  # added to the threshold for each unit of Lab that is lost around a pixel
+_QUIETER = 0.65  # share of the threshold that is dropped where hardly anything was lost
+_RESTORED = 1.15  # times what was lost: strokes come out clearer than before
 _STEEPER = 1.8  # times as steep as a border was
 
 
 def soft_kuwahara(image: Colour, radius: int, *, sharpness: int = 8, sensitivity: float = 40) -> Colour:
-    """The mean of eight soft sectors, each weighted by how uniform it is. Values of about 0..1."""
+    """The mean of eight soft sectors, each weighted by its uniformity. Values of about 0..1."""
     dy, dx = np.mgrid[-radius : radius + 1, -radius : radius + 1].astype(np.float32)
     angle, disc = np.arctan2(dy, dx), np.exp(-(dx * dx + dy * dy) / (2 * (radius / 2) ** 2))
     squares, total = image * image, np.zeros_like(image)
@@ -60,8 +60,8 @@ def masses(lab: Colour, texture: Plane, radius: int) -> Colour:
 def add_tones(filled: Colour, labels: Labels, lightness: Plane, without: Plane) -> Colour:
     """Give regions up to two tones of shadow and one of light, where they are darker or lighter than their fill.
 
-    The more a region's lightness varies, the more it takes; little is needed where the fill is dark. There are none
-    where `without` is 1.
+    The more a region's lightness varies, the greater the difference must be; where the fill is dark, little is enough.
+    There are none where `without` is 1.
     """
     difference = lightness - filled[..., 0]
     needed = np.clip(0.9 * spread(difference, labels), 4.2, 14) * (0.5 + 0.5 * smoothstep(filled[..., 0], 0, 55))
@@ -80,7 +80,7 @@ def add_tones(filled: Colour, labels: Labels, lightness: Plane, without: Plane) 
 def soften(painted: Colour, photo: Colour, unit: float) -> Colour:
     """Blend areas into each other where the photo has no edge between them: a crisp border there looks like camouflage.
 
-    It has none where its lightness is less than about half as steep as that of the painting.
+    The photo has no edge where its lightness is less than about half as steep as that of the painting.
     """
     painted_edge, photo_edge = (
         dilate(np.hypot(*gradient(lab[..., 0])), 5) for lab in (painted, blur(photo, 0.8 * unit))
@@ -93,11 +93,11 @@ def soften(painted: Colour, photo: Colour, unit: float) -> Colour:
 def restore(painted: Colour, detail: Colour, threshold: Plane, unit: float) -> Colour:
     """Bring back what the paint lost, where it is stronger than the threshold: text, wires, eyes, jewellery.
 
-    Where much was lost around a pixel (fur, grass), more of it stays away; where little was (calm water), less.
+    Where much was lost around a pixel (fur, grass), less of it comes back; where little was (calm water), more.
     """
     lost = detail - painted
     strength = np.sqrt(np.square(blur(lost, 0.7)).sum(2))
-    crowd = blur(np.minimum(strength, _LARGEST_LOSS), 9 * unit)
+    crowd = blur(np.minimum(strength, _MAX_LOSS), 9 * unit)
     quiet = smoothstep_down(crowd, 0.5, 3)
     threshold = threshold * (1 - _QUIETER * quiet) + _CROWDED * np.clip(crowd - 3, 0, 9)
     kept = strength**4 / (strength**4 + threshold**4)
@@ -106,13 +106,13 @@ def restore(painted: Colour, detail: Colour, threshold: Plane, unit: float) -> C
 
 
 def round_edges(painted: Colour, features: Plane) -> Colour:
-    """Make edges crisp and rounded: smooth along the painting's own edges, but the features of faces."""
+    """Make edges crisp and rounded: smooth along the painting's own edges, except the features of faces."""
     flow = edge_flow(painted[..., 0], outer=1.5, reach=3)
     return blend(smooth_along(painted, flow, 1.6), painted, features)
 
 
 def steepen(painted: Colour) -> Colour:
-    """Steepen borders: move each pixel away from the midpoint of the least and the most around it, past neither.
+    """Steepen borders: move each pixel away from the midpoint of minimum and maximum around it, but not past either.
 
     Source: Kramer, Bruckner, "Iterations of a non-linear transformation for enhancement of digital images" (1975).
     """

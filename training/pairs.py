@@ -1,17 +1,19 @@
-"""Pairs of photo and target as they are kept: a file each, mapped into memory."""
+"""Stored pairs of photo and target: a file each, mapped into memory."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
+from shared.files import write_atomically
 from training.photos import CACHE, Rgb
 
 PEOPLE = 0.65  # share of the crops that are cut from pictures of people
-CHECKED = "checked.tsv"  # the name of each pair that was asked for, and why it is not to be learnt from, if it is not
+CHECKED = "checked.tsv"  # the name of each pair that was requested, and the reason if it must not be learned from
 
 Faces = npt.NDArray[np.float32]  # (N, 478, 2) in units of the photo
 
@@ -28,7 +30,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """What a generator learns from. Those with faces have a share of their own."""
+    """The pairs that a generator learns from. Those with faces have a share of their own."""
 
     people: tuple[Pair, ...]
     others: tuple[Pair, ...]
@@ -52,7 +54,7 @@ class Pairs:
 
 
 def pairs_path(style: str) -> Path:
-    """Where the pairs of a style are kept."""
+    """The folder of a style's pairs."""
     return CACHE / style
 
 
@@ -61,12 +63,11 @@ def pair_path(folder: Path, name: str) -> Path:
 
 
 def write_pair(folder: Path, pair: Pair) -> None:
-    """Keep a pair; it is there whole or not at all."""
+    """Store a pair, either completely or not at all."""
     np.save(_faces_path(folder, pair.name), pair.faces)
-    unfinished = folder / f"{pair.name}.new"
-    with unfinished.open("wb") as file:
-        np.save(file, np.stack((pair.photo, pair.target)))
-    unfinished.replace(pair_path(folder, pair.name))
+    stored = BytesIO()
+    np.save(stored, np.stack((pair.photo, pair.target)))
+    write_atomically(pair_path(folder, pair.name), stored.getvalue())
 
 
 def read_pair(folder: Path, name: str) -> Pair:
@@ -76,7 +77,7 @@ def read_pair(folder: Path, name: str) -> Pair:
 
 
 def read_pairs(folder: Path) -> Pairs:
-    """Map the pairs of a style that passed the last check into memory; others that lie there are left out.
+    """Map the pairs of a style that passed the last check into memory; others in the folder are left out.
 
     Raises:
         FileNotFoundError: they have not been rendered and checked.
@@ -86,7 +87,7 @@ def read_pairs(folder: Path) -> Pairs:
 
 
 def write_checked(folder: Path, failures: Mapping[str, str]) -> None:
-    """Note the pairs that are to be read: the name of each and why it failed, or nothing."""
+    """Note the pairs that were requested: the name of each, and why it failed if it did."""
     (folder / CHECKED).write_text("".join(f"{name}\t{failure}\n" for name, failure in failures.items()), "utf-8")
 
 

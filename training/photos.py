@@ -1,7 +1,7 @@
-"""Training photos: which, by whom and under which licence, and how to have them in one folder.
+"""The training photos, their authors and licences, and fetching them into one folder.
 
 `photos.toml` lists them. They come out of Debian packages, Python packages and public repositories; each is written as
-a JPEG of at most `LARGEST_SIDE`, so that what follows takes folders alone, these photos as well as any others.
+a JPEG of at most `MAX_SIDE`, so that the next steps need folders alone and take any other photos as well.
 
     python -m training.photos                      # into training/cache/photos/
 """
@@ -24,8 +24,8 @@ from training.bundle import read_bundle
 
 FOLDER = Path(__file__).resolve().parent
 CACHE = FOLDER / "cache"
-LARGEST_SIDE = 1800  # pixels of a photo in the folder
-MOST_PIXELS = 30_000_000
+MAX_SIDE = 1800  # pixels of a photo in the folder
+MAX_PIXELS = 30_000_000  # of a photo that is read
 QUALITY = 95  # of the JPEG
 SUFFIXES = {".jpeg", ".jpg", ".png", ".webp"}
 
@@ -50,23 +50,23 @@ class Source:
 
     @property
     def label(self) -> str:
-        """What its photos are named after."""
+        """The beginning of its photos' names in the folder."""
         name = "-".join(Path(self.package).parts[-2:])
         return f"{name}-{Path(self.bundle).stem}" if self.bundle else name
 
     def kept_as(self) -> dict[str, str]:
-        """Under which name in the folder each photo is kept."""
+        """The name in the folder of each photo."""
         return {name: f"{self.label}--{_stem(name)}.jpg" for name in self.files}
 
 
 def sources(path: Path = FOLDER / "photos.toml") -> list[Source]:
-    """Read which single photos to use."""
+    """Read the list of single photos."""
     entries = tomllib.loads(path.read_text("utf-8"))["source"]
     return [Source(**{**entry, "files": tuple(entry["files"])}) for entry in entries]
 
 
 def gather(listed: Sequence[Source], folder: Path, cache: Path = CACHE) -> None:
-    """Fetch what is not there yet and write every photo into the folder; one that is there stays.
+    """Fetch the photos that are missing and write them into the folder; those that are there stay.
 
     Needs apt and dpkg for Debian packages, git for repositories; installs nothing.
 
@@ -83,7 +83,7 @@ def gather(listed: Sequence[Source], folder: Path, cache: Path = CACHE) -> None:
 
 
 def photos_in(folders: Sequence[Path], left_out: frozenset[str] = frozenset()) -> list[Path]:
-    """Every photo of the folders but those whose file names are left out."""
+    """List the photos of folders, except those whose file names are left out."""
     files = (path for folder in folders for path in sorted(folder.iterdir()))
     return [path for path in files if path.suffix.lower() in SUFFIXES and path.name not in left_out]
 
@@ -96,15 +96,15 @@ def read_photo(path: Path, max_side: int) -> Rgb:
         OSError: when it is no image.
     """
     with Image.open(path) as image:
-        if image.width * image.height > MOST_PIXELS:
-            raise ValueError(f"{path.name} is too large")
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(f"{path.name} has more than {MAX_PIXELS // 1_000_000} megapixels")
         upright = ImageOps.exif_transpose(image).convert("RGBA")
     on_white = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright).convert("RGB")
     return shrunk(np.array(on_white, np.uint8), max_side)
 
 
 def shrunk(picture: Rgb, max_side: int) -> Rgb:
-    """The picture itself, or a copy that is `max_side` pixels wide or high; shrunk as the service does."""
+    """The picture itself, or a copy that is `max_side` pixels wide or high, shrunk as the service shrinks."""
     if max(picture.shape[:2]) <= max_side:
         return picture
     small = Image.fromarray(picture)
@@ -130,7 +130,7 @@ def _contents(source: Source, names: Sequence[str], cache: Path) -> Iterator[tup
 
 
 def _unpacked(package: str, cache: Path) -> Path:
-    """Where a Debian package is unpacked."""
+    """Unpack a Debian package, unless it is there, and return its folder."""
     archives, folder = cache / "deb", cache / "unpacked" / package
     if folder.exists():
         return folder
@@ -145,7 +145,7 @@ def _unpacked(package: str, cache: Path) -> Path:
 
 
 def _cloned(address: str, cache: Path) -> Path:
-    """Where a repository is cloned, with its history; the photos themselves are fetched when they are read."""
+    """Clone a repository with its history, unless it is there; its photos are fetched when they are read."""
     folder = cache / "repositories" / "-".join(Path(address).parts[-2:])
     if not folder.exists():
         subprocess.run(["git", "clone", "--bare", "--filter=blob:none", address, str(folder)], check=True)
@@ -164,7 +164,7 @@ def _output(*command: str) -> bytes:
 
 
 def _stem(name: str) -> str:
-    """A name for a file: of the photo, or of its folder where the photo is named after its size."""
+    """A name for a file: that of the photo, or of its folder if the photo is named after its size."""
     path = Path(name.rsplit(":", 1)[-1])
     told = path.parts[0] if path.stem.replace("x", "").isdigit() and len(path.parts) > 1 else path.stem
     return "".join(letter if letter.isalnum() or letter in "-._" else "_" for letter in told)
@@ -173,7 +173,7 @@ def _stem(name: str) -> str:
 def _write(content: bytes, path: Path) -> None:
     with Image.open(BytesIO(content)) as image:
         photo = ImageOps.exif_transpose(image).convert("RGB")
-    photo.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.LANCZOS)
+    photo.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
     photo.save(path, quality=QUALITY, subsampling=0)
 
 

@@ -1,4 +1,4 @@
-"""What is rendered: photos as they are, and what is made of them so that rarer things are learnt, too.
+"""The pictures to render: photos as they are, and variants of them, so that rarer things are learned, too.
 
 | kind | made of | teaches |
 |---|---|---|
@@ -22,19 +22,19 @@ from shared.drawing import DrawnAt
 from shared.photos.sizes import drawn_side
 from shared.pipeline import to_draw
 from training.analysis import Analysis, nothing_found, read_analysis
-from training.photos import LARGEST_SIDE, Rgb, read_photo
+from training.photos import MAX_SIDE, Rgb, read_photo
 from training.view import SIDE
 
-CLOSER = (1.4, 2.4)  # how much larger than in the whole photo things are in a piece of it
-LEAST_SKY = 0.08  # of a photo, for it to be overcast, too
+CLOSER = (1.4, 2.4)  # magnification of a piece of a photo
+MIN_SKY = 0.08  # of a photo, for an overcast variant
 SHEETS = (2, 3, 4)  # photos in a row and in a column
-COVERED = (0.7, 1.0)  # how much of a sky the clouds cover
+COVERED = (0.7, 1.0)  # share of a sky that clouds cover
 
 _GLANCE = 160, 160  # height and width of masks from which shares are read
 
 
 class Kind(StrEnum):
-    """What is made of photos."""
+    """The kinds of pictures that are made of photos."""
 
     WHOLE = "whole"
     PIECE = "piece"
@@ -44,7 +44,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What is to be rendered: a photo, whole or changed, or several on a sheet."""
+    """A picture to render: a photo, whole or changed, or several on a sheet."""
 
     name: str
     photos: tuple[Path, ...]
@@ -52,14 +52,14 @@ class Picture:
 
 
 def pictures_of(photos: Sequence[Path], analyses: Path | None = None) -> list[Picture]:
-    """What is made of photos; without their analyses, no overcast skies and no sheets.
+    """List the pictures to make of photos; without their analyses, no overcast skies and no sheets.
 
     Raises:
-        ValueError: two of them would have one name.
+        ValueError: two pictures would have the same name.
         FileNotFoundError: a photo has not been analysed.
     """
     known = {photo: know(photo, _GLANCE, analyses) for photo in photos}
-    with_sky = [photo for photo, analysis in known.items() if analysis.sky.mean() > LEAST_SKY]
+    with_sky = [photo for photo, analysis in known.items() if analysis.sky.mean() > MIN_SKY]
     people = [photo for photo, analysis in known.items() if len(analysis.faces)]
     pictures = [
         *(Picture(_name(photo), (photo,)) for photo in photos),
@@ -73,7 +73,7 @@ def pictures_of(photos: Sequence[Path], analyses: Path | None = None) -> list[Pi
 
 
 def make_picture(picture: Picture, analyses: Path | None, seed: int) -> tuple[Rgb, Analysis]:
-    """The pixels to be rendered, a function of the picture and the seed, and what is known of them."""
+    """The pixels to render, determined by the picture and the seed, and their analysis."""
     rng = np.random.default_rng((seed, *hashlib.sha256(picture.name.encode()).digest()[:8]))
     photo = picture.photos[0]
     match picture.kind:
@@ -90,12 +90,12 @@ def make_picture(picture: Picture, analyses: Path | None, seed: int) -> tuple[Rg
 
 
 def know(photo: Path, size: tuple[int, int], analyses: Path | None) -> Analysis:
-    """What is known of a photo, with masks of (height, width); nothing, without analyses."""
+    """Read the analysis of a photo, with masks of (height, width); without analyses it is empty."""
     return read_analysis(analyses, photo, size) if analyses else nothing_found(*size)
 
 
 def cut_piece(photo: Rgb, analysis: Analysis, side: int, rng: np.random.Generator) -> tuple[Rgb, Analysis]:
-    """Cut a piece of the photo's proportions, `side` pixels on its longer side, somewhere; its analysis with it."""
+    """Cut a random piece in the photo's proportions, its longer side `side` pixels, and the same of its analysis."""
     share = min(1.0, side / max(photo.shape[:2]))
     height, width = (round(length * share) for length in photo.shape[:2])
     top, left = (
@@ -113,7 +113,7 @@ def overcast(photo: Rgb, analysis: Analysis, rng: np.random.Generator) -> Rgb:
 
 
 def lay_out(squares: Sequence[tuple[Rgb, Analysis]]) -> tuple[Rgb, Analysis]:
-    """Lay photos of one size, as many as a square number, on a sheet, row by row; their analyses with them."""
+    """Lay a square number of equally large photos, and their analyses, on a sheet, row by row."""
     across = round(len(squares) ** 0.5)
     rows = [slice(start, start + across) for start in range(0, len(squares), across)]
     photos, known = [photo for photo, _ in squares], [analysis for _, analysis in squares]
@@ -130,7 +130,7 @@ def lay_out(squares: Sequence[tuple[Rgb, Analysis]]) -> tuple[Rgb, Analysis]:
 
 
 def _square(photo: Path, side: int, analyses: Path | None) -> tuple[Rgb, Analysis]:
-    """The square around the largest face, as high or wide as the photo, of `side` pixels."""
+    """The square around the largest face, as high or wide as the photo, scaled to `side` pixels."""
     size = _size(photo)
     pixels, known = _read(photo, -(-side * max(size) // min(size)), analyses)
     x, y = known.faces[0].mean(0)
@@ -154,8 +154,8 @@ def _read(photo: Path, max_side: int, analyses: Path | None) -> tuple[Rgb, Analy
 
 
 def _as_drawn(photo: Path, analyses: Path | None, drawn_at: int = SIDE) -> tuple[Rgb, Analysis]:
-    """A photo as large as the service draws it for weights that draw at `drawn_at`, and what is known of it."""
-    pixels = read_photo(photo, LARGEST_SIDE)
+    """A photo at the size at which the service draws it with weights for `drawn_at`, and its analysis."""
+    pixels = read_photo(photo, MAX_SIDE)
     faces = know(photo, _GLANCE, analyses).face_heights((pixels.shape[1], pixels.shape[0]))
     return _with_analysis(photo, to_draw(pixels, DrawnAt(drawn_at, lambda _photo: faces)), analyses)
 
@@ -165,7 +165,7 @@ def _with_analysis(photo: Path, pixels: Rgb, analyses: Path | None) -> tuple[Rgb
 
 
 def _sheets(people: Sequence[Path], across: int) -> list[Picture]:
-    """Sheets of so many photos in a row, mixed. The small ones are left out, and those too few for another sheet."""
+    """Mixed sheets of `across` photos in a row, without small photos and the remainder that does not fill a sheet."""
     count, large_enough = across**2, [photo for photo in people if min(_size(photo)) >= SIDE // across]
     mixed = sorted(large_enough, key=lambda photo: hashlib.sha256(_name(photo).encode()).digest())
     full = range(0, len(mixed) - count + 1, count)
@@ -173,7 +173,7 @@ def _sheets(people: Sequence[Path], across: int) -> list[Picture]:
 
 
 def _sheet(photos: tuple[Path, ...]) -> Picture:
-    """A sheet is named after its photos, so that its pair is never taken for that of others."""
+    """A sheet named after its photos, so that its pair is never taken for that of others."""
     shown = hashlib.sha256(" ".join(map(_name, photos)).encode()).hexdigest()[:16]
     return Picture(f"sheet-{shown}", photos, Kind.SHEET)
 
@@ -183,13 +183,13 @@ def _changed(photo: Path, kind: Kind) -> Picture:
 
 
 def _has_pieces(photo: Path, analysis: Analysis) -> bool:
-    """Whether a photo is so large that a piece of it shows things from nearer; close-ups are near already."""
+    """Return whether a photo is so large that a piece of it shows things closer up; close-ups already do."""
     size, closer = _size(photo), round(CLOSER[0] * SIDE)
     return min(max(size), drawn_side(size, closer, analysis.face_heights(size))) >= closer
 
 
 def _size(photo: Path) -> tuple[int, int]:
-    """Two sides of a photo, turned or not."""
+    """Width and height of a photo as stored, before it is turned upright."""
     with Image.open(photo) as image:
         return image.size
 

@@ -1,4 +1,4 @@
-"""Pictures as planes of numbers, and what every step of the rendered target does with them.
+"""Pictures as planes of numbers, and the operations that all steps of the rendered target share.
 
 Colours are CIE Lab: lightness 0..100, a and b about -100..100.
 """
@@ -39,7 +39,7 @@ def shrunk(image: Floats, size: tuple[int, int]) -> Floats:
 
 
 def masked_blur(image: Floats, mask: Plane, sigma: float) -> Floats:
-    """Blur what lies under a mask as if there were nothing else; made at a smaller size, as it is smooth."""
+    """Blur what lies under a mask as if there were nothing else; computed at a smaller size, as it is smooth."""
     shrink = max(1, int(sigma // 3))
     height, width = mask.shape
     small = max(2, width // shrink), max(2, height // shrink)
@@ -61,7 +61,7 @@ def bilateral(lab: Colour, *, colour: float, space: float, size: int = 9, times:
 
 
 def chroma(lab: Floats) -> Floats:
-    """How far colours (…, 3) are from grey."""
+    """The distance of colours (…, 3) from grey."""
     colourfulness: Floats = np.hypot(lab[..., 1], lab[..., 2])
     return colourfulness
 
@@ -73,22 +73,22 @@ def gradient(plane: Plane) -> tuple[Plane, Plane]:
 
 
 def dilate(image: Floats, size: int) -> Floats:
-    """The most of each channel within a square of `size` pixels."""
+    """The maximum of each channel within a square of `size` pixels."""
     return np.asarray(cv2.dilate(image, np.ones((size, size), np.uint8)), np.float32)
 
 
 def erode(image: Floats, size: int) -> Floats:
-    """The least of each channel within a square of `size` pixels."""
+    """The minimum of each channel within a square of `size` pixels."""
     return np.asarray(cv2.erode(image, np.ones((size, size), np.uint8)), np.float32)
 
 
 def opened(plane: Plane, size: float) -> Plane:
-    """The plane (H, W) without peaks narrower than a disc of `size` pixels, 3 at the least."""
+    """The plane (H, W) without peaks narrower than a disc of `size` pixels, at least 3."""
     return np.asarray(cv2.morphologyEx(plane, cv2.MORPH_OPEN, _disc(size)), np.float32)
 
 
 def closed(plane: Plane, size: float) -> Plane:
-    """The plane (H, W) without pits narrower than a disc of `size` pixels, 3 at the least."""
+    """The plane (H, W) without pits narrower than a disc of `size` pixels, at least 3."""
     return np.asarray(cv2.morphologyEx(plane, cv2.MORPH_CLOSE, _disc(size)), np.float32)
 
 
@@ -105,7 +105,7 @@ def smoothstep_down(values: Floats, low: float, high: float) -> Floats:
 
 
 def blend(image: Floats, other: Floats, share: Plane) -> Floats:
-    """The image, and as much of the other as `share` (H, W) says."""
+    """Mix an image with another: `share` (H, W), 0..1, of the other."""
     of_other = _over(share, image)
     both: Floats = (image * (1 - of_other) + other * of_other).astype(np.float32)
     return both
@@ -121,7 +121,7 @@ def polygon(shape: tuple[int, int], points: Points, softness: float = 0.0) -> Pl
 
 
 def _over(plane: Plane, image: Floats) -> Floats:
-    """The plane, so that it can be multiplied with the image."""
+    """The plane in a shape that can be multiplied with the image."""
     return plane[..., None] if image.ndim == 3 else plane
 
 

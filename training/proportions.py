@@ -1,6 +1,6 @@
-"""The proportions of faces, as anime has them: large eyes, a small nose and mouth, a slim jaw.
+"""The proportions of faces in anime: large eyes, a small nose and mouth, a slim jaw.
 
-The photo is warped before it is looked at, so what is drawn over it fits.
+The photo is warped before it is analysed, so what is drawn over it fits.
 """
 
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ import numpy.typing as npt
 
 from training.analysis import Analysis
 from training.eyes import Eye, eyes_of
-from training.faces import CHIN, LIPS, NOSE, OUTER_CORNERS, SMALLEST_FACE, skin_at
+from training.faces import CHIN, LIPS, MIN_FACE_HEIGHT, NOSE, OUTER_CORNERS, skin_at
 from training.planes import BORDER, Colour, Floats, Points, Rgb, smoothstep_down, to_lab
 from training.strokes import window
 
 # Growth, across and along the face: to about 1 / (1 - this) of the size.
 _EYE = np.array((0.22, 0.3), np.float32)
-_LARGE = 0.085, 0.13  # height of an eye in heights of the face: from the first on it grows less, from the second not
+_LARGE = 0.085, 0.13  # opening of an eye in heights of the face: above the first it grows less, above the second not
 _EYE_REACH = 1.15  # widths of an eye
 # The same for the nose, the mouth and the jaw, with their reach in heights of the face.
 _OTHERS = (
@@ -30,9 +30,9 @@ _OTHERS = (
 
 @dataclass(frozen=True, slots=True)
 class _Scaling:
-    """What is within `reach` pixels of a point grows or shrinks along two axes, (2, 2), of length 1.
+    """Growth, or shrinking, of what is within `reach` pixels of a point, along two axes (2, 2) of length 1.
 
-    By `growth` in the middle; it fades out as Tukey's biweight does.
+    It is `growth` in the middle and fades out like Tukey's biweight.
     """
 
     middle: Points
@@ -47,7 +47,7 @@ class _Scaling:
         return cls(eye.middle, np.stack((eye.outwards, eye.up)), growth, _EYE_REACH * eye.width)
 
     def shift(self, points: Points) -> Points:
-        """How much nearer to the middle points (…, 2) are read than they are shown, x and y."""
+        """The distance, x and y, by which points (…, 2) are read closer to the middle than they are shown."""
         offset = points - self.middle
         squares = np.square(offset).sum(-1, keepdims=True)
         fading = np.clip(1 - squares / np.float32(self.reach**2), 0, 1) ** 2
@@ -80,9 +80,9 @@ def redraw_proportions(photo: Rgb, analysis: Analysis) -> tuple[Rgb, Analysis]:
 
 
 def _scalings(points: Points, lab: Colour) -> list[_Scaling]:
-    """What is done to a face, given the points of its mesh in pixels and the photo."""
+    """The scalings of a face, given the points of its mesh in pixels and the photo."""
     height = float(np.ptp(points[:, 1]))
-    if height < SMALLEST_FACE:
+    if height < MIN_FACE_HEIGHT:
         return []
     skin = skin_at(points, lab)
     eyes = [_Scaling.of_eye(eye, height) for eye in eyes_of(points) if eye.is_seen(lab, skin)]
@@ -99,7 +99,7 @@ def _axes(points: Points) -> Points:
 
 
 def _shown(points: Points, scalings: list[_Scaling]) -> Points:
-    """Where points (N, 2) of the photo are shown: solves shown - shift(shown) = points by fixed-point iteration."""
+    """Places where points (N, 2) are shown: solves shown - shift(shown) = points by fixed-point iteration."""
     shown = points.copy()
     for _ in range(16):
         shown = points + np.sum([scaling.shift(shown) for scaling in scalings], axis=0)

@@ -20,7 +20,7 @@ from skimage.segmentation import felzenszwalb
 
 from training.planes import Colour, Floats, Labels, Plane, blur, erode, shrunk
 
-_SHORTEST_BORDER = 3  # pixels; the contrast of a shorter one says nothing
+_MIN_BORDER = 3  # pixels; the contrast of a shorter one says nothing
 _BORDER_WEIGHT = 2.0  # contrast is measured over three pixels, so a soft border shows less than the colours differ
 _SMALL_SHARE = 0.002  # of the picture; smaller regions are merged more readily …
 _SMALL_COST = 0.55  # … down to this share of their difference
@@ -29,12 +29,12 @@ _GRADIENT_SHARE = 0.004  # of the picture; larger regions keep their gradient
 Border = tuple[float, int]  # sum of its contrast, and its length in pixels
 
 
-def segment(features: Floats, *, scale: float, smallest: int, threshold: float) -> Labels:
+def segment(features: Floats, *, scale: float, min_size: int, threshold: float) -> Labels:
     """Divide a picture into regions that differ from their neighbours by `threshold` or more, in units of the features.
 
-    `scale` is that of the first regions (larger, and they are larger), `smallest` their least size in pixels.
+    `scale` is that of the first regions (larger, and they are larger), `min_size` their minimum size in pixels.
     """
-    first = _first_regions(features / 50, scale, smallest)
+    first = _first_regions(features / 50, scale, min_size)
     merged = _merged(_mosaic(features, first), threshold)
     return _numbered(merged[first])
 
@@ -53,7 +53,7 @@ def rounded(labels: Labels) -> Labels:
 
 
 def fill(lab: Colour, labels: Labels) -> Colour:
-    """Give every region its mean colour; large ones keep their gradient, smooth as an airbrush."""
+    """Give every region its mean colour; large ones keep their gradient, smooth as if airbrushed."""
     totals, sizes = _totals(lab, labels)
     means = (totals / np.maximum(sizes, 1)[:, None]).astype(np.float32)
     filled = means[labels]
@@ -83,7 +83,7 @@ def steps(labels: Labels, features: Floats, axis: int) -> tuple[Labels, Labels, 
 
 
 def borders(labels: Labels, features: Floats) -> tuple[Plane, Plane]:
-    """Where two regions meet: 1 on the border, and the contrast there; 0 elsewhere."""
+    """The borders between regions: 1 where two meet, and the contrast there; 0 elsewhere."""
     edge, contrast = (np.zeros(labels.shape, np.float32) for _ in range(2))
     for axis in (0, 1):
         before, behind, change = steps(labels, features, axis)
@@ -94,11 +94,11 @@ def borders(labels: Labels, features: Floats) -> tuple[Plane, Plane]:
     return edge, contrast
 
 
-def _first_regions(features: Floats, scale: float, smallest: int) -> Labels:
+def _first_regions(features: Floats, scale: float, min_size: int) -> Labels:
     with warnings.catch_warnings():
-        # It warns that more than three channels may be a mistake; it takes them all the same.
+        # It warns that more than three channels may be a mistake, but accepts them.
         warnings.filterwarnings("ignore", "Got image with third dimension", RuntimeWarning)
-        found = felzenszwalb(features, scale=scale, sigma=0, min_size=smallest, channel_axis=-1)
+        found = felzenszwalb(features, scale=scale, sigma=0, min_size=min_size, channel_axis=-1)
     return np.asarray(found, np.int32)
 
 
@@ -115,10 +115,10 @@ class _Mosaic:
     small: float  # pixels
 
     def cost(self, one: int, other: int) -> float:
-        """How much two neighbours differ; less where one of them is small."""
+        """The difference between two neighbours; less if one of them is small."""
         difference = math.dist(self.means[one], self.means[other])
         contrast, length = self.borders[one][other]
-        if length >= _SHORTEST_BORDER:
+        if length >= _MIN_BORDER:
             difference = min(difference, _BORDER_WEIGHT * contrast / length)
         share = min(1.0, min(self.sizes[one], self.sizes[other]) / self.small)
         return difference * (_SMALL_COST + (1 - _SMALL_COST) * share)
@@ -171,7 +171,7 @@ def _borders_between(features: Floats, labels: Labels, count: int) -> Iterator[t
 
 
 def _merged(mosaic: _Mosaic, threshold: float) -> npt.NDArray[np.intp]:
-    """Merge the two most alike until all differ by the threshold; returns which region each became part of."""
+    """Merge the two most alike until all differ by the threshold; returns the region that each became part of."""
     queue = [
         (mosaic.cost(one, other), one, other, 0, 0)
         for one, beside in enumerate(mosaic.borders)
@@ -230,7 +230,7 @@ def _box(inside: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
 
 
 def _gradient(lab: Colour, inside: npt.NDArray[np.bool_], mean: Floats) -> Colour:
-    """The colours of a region, strongly smoothed. Its rim is left out: there the neighbour shines in."""
+    """The colours of a region, strongly smoothed. Its rim is left out, since it takes colour from the neighbours."""
     height, width = inside.shape
     size = max(1, width // 4), max(1, height // 4)
     sigma = float(np.clip(0.16 * np.sqrt(inside.sum()), 8, 30)) / 4

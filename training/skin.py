@@ -1,4 +1,4 @@
-"""Skin: where it is."""
+"""Finding skin."""
 
 from dataclasses import dataclass
 
@@ -22,19 +22,19 @@ from training.planes import (
     smoothstep_down,
 )
 
-_NO_GLASSES = 0.5  # of what `around_eyes` says
-FEWEST = 30  # pixels of a face to know its skin by
-_EARS = 0.62, 0.75  # heights of a face from its middle, where its ears end
-_FARTHEST = 4.0  # heights of a face from its middle: where its hands and shoulders end
-_HAIRLINE = 0.12  # heights of a face that a hairline is high
-_CREASE = 0.055  # heights of a face that a crease is wide at the most
-_SPECK, _HOLE, _PIECE = 0.08, 0.03, 0.32  # heights of a face: what is smaller is no skin, or skin, or no hand
-_NECK = 0.7, 0.45  # how wide it is below, of the jaw; heights of the face that it is long
+_NO_GLASSES = 0.5  # of `around_eyes`
+MIN_PIXELS = 30  # of a face, to know its skin by
+_EARS = 0.62, 0.75  # heights of a face from its middle to the ends of its ears
+_MAX_REACH = 4.0  # heights of a face from its middle to the farthest hands and shoulders
+_HAIRLINE = 0.12  # heights of a face
+_CREASE = 0.055  # heights of a face: the maximum width of a crease
+_SPECK, _HOLE, _PIECE = 0.08, 0.03, 0.32  # heights of a face: the size of what is tidied away
+_NECK = 0.7, 0.45  # its width below, of the jaw's; its length in heights of the face
 
 
 @dataclass(frozen=True, slots=True)
 class _Complexion:
-    """What the skin of a face is like: lightness, colours, and how rough it looks."""
+    """The skin of a face: its lightness, its colours, and its roughness."""
 
     median: Floats  # Lab
     darkest: float
@@ -44,10 +44,10 @@ class _Complexion:
 
     @classmethod
     def of(cls, face: Face, lab: Colour, roughness: Plane) -> "_Complexion":
-        """What is seen where the face is bare and no glasses are; the darkest eighth is hair or shade."""
+        """Measure a face where it is bare and free of glasses; the darkest eighth counts as hair or shade."""
         bare = face.bare & (around_eyes([face], roughness.shape) < _NO_GLASSES)
         bare &= _below_eyes(face, roughness.shape) > 0.5  # a fringe may hang over the forehead
-        pixels = lab[bare if np.count_nonzero(bare) >= FEWEST else face.bare]
+        pixels = lab[bare if np.count_nonzero(bare) >= MIN_PIXELS else face.bare]
         darkest, lightest = np.percentile(pixels[:, 0], (12, 98))
         lit = pixels[pixels[:, 0] >= darkest]
         median = np.median(lit, axis=0).astype(np.float32)
@@ -64,10 +64,10 @@ class _Complexion:
 
 
 def find_skin(lab: Colour, faces: list[Face], person: Plane, roughness: Plane) -> Plane:
-    """Find what is coloured like the skin of one of the faces and about as smooth: (H, W), 0..1."""
+    """Find what has the colour of one of the faces' skin and is about as smooth: (H, W), 0..1."""
     found = np.zeros_like(person)
     for face in faces:
-        if np.count_nonzero(face.bare) >= FEWEST:
+        if np.count_nonzero(face.bare) >= MIN_PIXELS:
             found = np.maximum(found, _skin_of(face, lab, person, roughness))
     return _tidied(found, faces) if found.max() > 0 else found
 
@@ -93,8 +93,8 @@ def _skin_of(face: Face, lab: Colour, person: Plane, roughness: Plane) -> Plane:
     alike = np.maximum(alike, _in_shade_of_chin(face, lab, complexion) * smoothstep_down(rough, 1.6, 2.4))
     below_eyes = _below_eyes(face, person.shape)
     near = np.maximum(smoothstep_down(away, *_EARS), _below_chin(face, person.shape))  # a hat is beside the eyes
-    body = alike * np.maximum(below_eyes * near, bald) * smoothstep_down(away, _FARTHEST - 1, _FARTHEST)
-    # Within the oval all is skin but what is dark (a fringe, a beard) or of quite another colour.
+    body = alike * np.maximum(below_eyes * near, bald) * smoothstep_down(away, _MAX_REACH - 1, _MAX_REACH)
+    # Within the oval everything is skin, except what is dark (a fringe, a beard) or has quite another colour.
     face_itself = (
         face.oval
         * _below_hairline(face, person.shape)
@@ -108,7 +108,7 @@ def _skin_of(face: Face, lab: Colour, person: Plane, roughness: Plane) -> Plane:
 
 
 def _in_shade_of_chin(face: Face, lab: Colour, complexion: _Complexion) -> Plane:
-    """Where the neck is (H, W), as dark as it may be: coloured as skin is in shade, which dims its chroma, too."""
+    """The neck (H, W), however dark: coloured like skin in shade, which dims its chroma, too."""
     jaw, (wide, long) = face.part(JAW[3:-3]), _NECK
     collar = face.middle + wide * (jaw - face.middle) + long * face.height * face.down
     within = polygon(lab.shape[:2], np.concatenate((jaw, collar[::-1])), softness=0.03 * face.height)
@@ -124,7 +124,7 @@ def _in_shade_of_chin(face: Face, lab: Colour, complexion: _Complexion) -> Plane
 
 
 def without_creases(light: Plane, face: Face) -> Plane:
-    """Lightness without thin dark lines; above the eyes, where hair hangs, without level ones alone."""
+    """Lightness without thin dark lines; above the eyes, where hair hangs, only level ones are removed."""
     size = _CREASE * face.height
     upright = np.ones((odd(size), 1), np.uint8)
     level = np.asarray(cv2.morphologyEx(light, cv2.MORPH_CLOSE, upright), np.float32)
@@ -132,7 +132,7 @@ def without_creases(light: Plane, face: Face) -> Plane:
 
 
 def _below_hairline(face: Face, shape: tuple[int, ...]) -> Plane:
-    """0 at the top of a face, where hair may begin, 1 from the middle of the forehead on down."""
+    """0 at the top of a face, where hair may begin, 1 from the middle of the forehead downwards."""
     top, down = face.part(OVAL)[0], face.down
     rows, columns = (np.arange(length, dtype=np.float32) for length in shape)
     below = (rows[:, None] - top[1]) * down[1] + (columns - top[0]) * down[0]
@@ -154,7 +154,7 @@ def _below_chin(face: Face, shape: tuple[int, ...]) -> Plane:
 
 
 def distance(face: Face, shape: tuple[int, ...]) -> Plane:
-    """How far every pixel is from the middle of a face, in heights of it."""
+    """The distance of every pixel from the middle of a face, in heights of the face."""
     x, y = face.middle
     rows, columns = (np.arange(length, dtype=np.float32) for length in shape)
     distance: Plane = np.hypot(rows[:, None] - y, columns - x).astype(np.float32) / np.float32(face.height)
@@ -162,7 +162,7 @@ def distance(face: Face, shape: tuple[int, ...]) -> Plane:
 
 
 def _tidied(skin: Plane, faces: list[Face]) -> Plane:
-    """Without specks and holes; within the faces nothing is too small to be skin."""
+    """Skin without specks and holes; within the faces nothing is too small to be skin."""
     height = max(face.height for face in faces)
     ovals = erode(all_ovals(faces, skin.shape), 3)
     without_specks = np.maximum(opened(skin, _SPECK * height), skin * ovals)

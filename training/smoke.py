@@ -1,8 +1,8 @@
-"""The recipe in miniature: pairs, both generators, a resumed run, export and figures; and the loss must fall.
+"""The recipe in miniature: pairs, both generators, a resumed run, export and figures. The loss must fall.
 
     make train-smoke
 
-Uses the photos of Python packages alone, so it fetches nothing. What it makes is thrown away.
+It uses only the photos of Python packages, so it fetches nothing. Its results are thrown away.
 """
 
 import argparse

@@ -9,9 +9,9 @@ from training.planes import Floats, Plane, Points, polygon
 
 Window = tuple[slice, slice]
 
-_FINER = 4  # strokes are drawn this many times larger and shrunk …
-_SHIFT = 3  # … at 1/8 of a pixel of that …
-_STEPS = 24  # … as so many points
+_FINER = 4  # times larger that strokes are drawn before they are shrunk
+_SHIFT = 3  # there they are drawn at 1/8 of a pixel
+_STEPS = 24  # points of a stroke
 
 
 def window(points: Points, margin: float, picture: Floats) -> Window:
@@ -22,7 +22,7 @@ def window(points: Points, margin: float, picture: Floats) -> Window:
 
 
 def is_empty(near: Window) -> bool:
-    """Whether nothing of a window is in the picture."""
+    """Return whether a window lies outside the picture."""
     return any(side.start == side.stop for side in near)
 
 
@@ -65,5 +65,5 @@ def _between(start: float, end: float, length: int) -> slice:
 
 
 def _corner(near: Window) -> Points:
-    """Where a window begins, x and y."""
+    """The upper left corner of a window, x and y."""
     return np.array((near[1].start, near[0].start))

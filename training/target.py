@@ -1,8 +1,8 @@
-"""The rendered target of a style: what the generator is taught to make of a photo.
+"""The rendered target of a style: the picture that the generator is taught to make of a photo.
 
-Faces get the proportions of anime (`proportions`); the photo is looked at (`view`, `hair`), decided into regions
-(`regions`), painted (`painting`, `skin`, `locks`), its faces are drawn (`features`), it is lined (`lines`), and
-coloured by each style (`grades`). Lengths are meant for a picture of 640 pixels; the larger ones follow its size.
+Faces get the proportions of anime (`proportions`); the photo is analysed (`view`, `hair`), divided into regions
+(`regions`) and painted (`painting`, `skin`, `locks`); faces are drawn (`features`) and lines added (`lines`); each
+style adds its colours (`grades`). Lengths are meant for a picture of 640 pixels; the larger ones follow its size.
 """
 
 from collections.abc import Callable
@@ -26,26 +26,26 @@ from training.view import View, look_at
 
 GRADES: dict[str, Callable[[Drawing], Colour]] = {"hinata": hinata, "yoi": yoi, "sumi": sumi}
 
-_COLOUR_WEIGHT = np.array((1, 1.4, 1.4), np.float32)  # of Lab: regions part by colour rather than by light
-_APART = 22.0  # how far skin is from what is no skin, and sky from what is no sky; a person 9
-_IN_SKIN = 60  # units of Lab that detail must be stronger by to come back in skin
-_SMALLEST_TONE = 9  # pixels across
-_LEAST_DIFFERENCE = 10.0  # of two regions beside each other
+_COLOUR_WEIGHT = np.array((1, 1.4, 1.4), np.float32)  # of Lab: colour separates regions more than lightness does
+_APART = 22.0  # distance of skin from all else, and of sky from all else; of a person it is 9
+_IN_SKIN = 60  # units of Lab by which detail in skin must be stronger to come back
+_MIN_TONE = 9  # pixels of width
+_MIN_DIFFERENCE = 10.0  # of adjacent regions
 
 
 def render(photo: Rgb, style: str, analysis: Analysis | None = None) -> Rgb:
-    """Draw the photo in a style. Same size and type; deterministic. Without an analysis nothing is known of it."""
+    """Draw the photo in a style. Same size and type; deterministic. No analysis means no faces, people or sky."""
     return _rgb(GRADES[style](draw(photo, analysis)))
 
 
 def render_all(photo: Rgb, analysis: Analysis | None = None) -> dict[str, Rgb]:
-    """Draw the photo in every style; most of the work is the same."""
+    """Draw the photo in every style; they share most of the work."""
     drawing = draw(photo, analysis)
     return {style: _rgb(grade(drawing)) for style, grade in GRADES.items()}
 
 
 def draw(photo: Rgb, analysis: Analysis | None = None) -> Drawing:
-    """Draw what the styles share."""
+    """Draw all that the styles share."""
     view = look_at(*redraw_proportions(photo, analysis or nothing_found(photo.shape[0], photo.shape[1])))
     hair = find_hair(view)
     view = replace(view, skin=with_foreheads(view.skin, hair))
@@ -74,27 +74,27 @@ def draw(photo: Rgb, analysis: Analysis | None = None) -> Drawing:
 
 
 def _regions(base: Colour, view: View) -> Labels:
-    """Regions of like colour; none is both skin and clothes, person and background, or sky and ground."""
+    """Regions of similar colour; none is both skin and clothes, person and background, or sky and ground."""
     known = _APART * view.skin, 9 * smoothstep(view.person, 0.3, 0.7), _APART * view.sky
     features = np.dstack((base * _COLOUR_WEIGHT, *known))
-    smallest = int(14 * view.unit) + 6
-    return rounded(segment(features, scale=60 * view.unit, smallest=smallest, threshold=_LEAST_DIFFERENCE))
+    min_size = int(14 * view.unit) + 6
+    return rounded(segment(features, scale=60 * view.unit, min_size=min_size, threshold=_MIN_DIFFERENCE))
 
 
 def _without_tones(view: View) -> Plane:
-    """Where regions get no tones: skin has its own, and what is out of focus is painted smoothly."""
+    """The mask of what gets no tones: skin has its own, and what is out of focus is painted smoothly."""
     blurred = 1 - in_focus(view.lab[..., 0] / 100, reach=int(24 * view.unit) | 1)
     return np.maximum(view.skin, blur(blurred, 6 * view.unit))
 
 
 def _lightness(base: Colour, view: View) -> Plane:
     """The lightness that tones follow: even along edges, without what is too small to be a tone of its own."""
-    size, even = _SMALLEST_TONE * view.unit, smooth_along(base[..., 0].copy(), view.flow, 6)
+    size, even = _MIN_TONE * view.unit, smooth_along(base[..., 0].copy(), view.flow, 6)
     return blur(closed(opened(even, size), size), 2.5 * view.unit)
 
 
 def _with_detail(painted: Colour, view: View, skin: Plane) -> Colour:
-    """Bring back what is strong or line-like: little of it in crowds, and hardly anything in skin."""
+    """Bring back detail that is strong or line-like: less where there is much of it, and hardly any in skin."""
     fine = smooth_along(bilateral(view.lab, colour=4.5, space=2, size=5), view.flow, 1.2)
     calm = skin * (1 - view.glasses)
     threshold = 8 - 5 * view.flow.coherence + 4 * view.texture + _IN_SKIN * calm

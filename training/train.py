@@ -3,9 +3,9 @@
     python -m training.train --style hinata --size light
     python -m training.train --style hinata --size light --resume
 
-First the generator learns what the target is, by the distance to it; then a discriminator, too, judges what it draws,
-or hard decisions of the target would stay blurred. A step is a function of the recipe and its number (the batch, the
-learning rate), and a checkpoint holds its recipe, so a resumed run takes the same steps as an uninterrupted one.
+At first the generator learns from the distance to the target alone; later a discriminator judges its pictures as well,
+or hard decisions of the target would stay blurred. A step (the batch, the learning rate) depends only on the recipe and
+its number, and a checkpoint contains the recipe, so a resumed run takes the same steps as an uninterrupted one.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from time import monotonic
 from typing import Any, Self, TypedDict
@@ -30,6 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from shared.files import write_atomically
 from shared.styles import Size
 from training.batches import Batch, batch
 from training.discriminator import Discriminator, adversarial_gradient
@@ -48,10 +50,10 @@ CHECKPOINT = "checkpoint.pt"  # in the folder of its run
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """What a batch is until a share 0..1 of the steps is done, and what judges it.
+    """The batches until a share 0..1 of the steps is done, and the weight of the discriminator.
 
-    With `adversarial` above 0 the discriminator does, too: its gradient at the picture is made this many times as long
-    as that of the distance to the target, so that the same number suits every style and generator.
+    If `adversarial` is above 0, the gradient of the discriminator at the picture is made this many times as long as
+    that of the distance to the target, so that the same number suits every style and generator.
     """
 
     until: float
@@ -62,7 +64,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """All that decides what a run makes of its pairs.
+    """The recipe of a run: all that decides its result, besides the pairs.
 
     Raises:
         ValueError: the last phase does not reach the end, or the generator cannot take a crop.
@@ -71,8 +73,8 @@ class Recipe:
     size: Size
     steps: int
     phases: tuple[Phase, ...]
-    border: int  # pixels on every side of a crop that count for nothing: their target depends on what was cut off
-    peak_rate: float  # of learning
+    border: int  # pixels on every side of a crop that do not count: their target depends on what was cut off
+    peak_rate: float  # of learning, at its peak
     crispness: float = 2.0  # weight of `crispness_loss`
     discriminator_rate: float = 4e-4
     muon: bool = False  # for convolutions, with AdamW for the rest; else AdamW for all
@@ -82,7 +84,7 @@ class Recipe:
     bf16: bool = True
     style: str = ""
     pairs: int = 0
-    drawn_at: int = SIDE  # longest side in pixels of the photos that pairs are cut from, so also of what is drawn
+    drawn_at: int = SIDE  # longest side, in pixels, of the photos in the pairs, and so of drawings
     start: str = "random initialisation"
 
     def __post_init__(self) -> None:
@@ -100,15 +102,15 @@ STORED: TypeAdapter[Recipe] = TypeAdapter(Recipe)
 RECIPES = {
     Size.LIGHT: Recipe(
         size=Size.LIGHT,
-        # Crops in which much of a photo is to be seen: what is sky, and how high in it, the small ones do not tell.
+        # Crops that show much of a photo: small ones do not tell what is sky, nor how high in it a place is.
         steps=30_000,
         phases=(Phase(0.8, batch_size=1, crop=416), Phase(1.0, batch_size=1, crop=416, adversarial=0.5)),
         border=16,
         peak_rate=3e-4,
         muon=True,
     ),
-    # Small batches learn most in a given time; then crops so large that their statistics, by which it normalises, are
-    # nearer to a whole photo's.
+    # Small batches learn most in a given time; later come crops so large that their statistics, by which the generator
+    # normalises, are closer to those of a whole photo.
     Size.FULL: Recipe(
         size=Size.FULL,
         steps=11_000,
@@ -121,7 +123,7 @@ RECIPES = {
 
 
 class Checkpoint(TypedDict):
-    """All that a run needs to go on."""
+    """All that a run needs to resume."""
 
     recipe: dict[str, Any]
     step: int
@@ -135,7 +137,7 @@ class Run:
     """A generator in training, its moving average (what is exported), its discriminator and their optimisers."""
 
     def __init__(self, recipe: Recipe, device: str = "cpu") -> None:
-        """Initialise at random from the recipe's seed; the device decides nothing but rounding and pace."""
+        """Initialise at random from the recipe's seed; the device affects only rounding and speed."""
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
         self.step = 0
@@ -188,13 +190,13 @@ class Run:
             "discriminator": self.discriminator.state_dict(),
             "optimisers": [optimiser.state_dict() for optimiser in self._all_optimisers()],
         }
-        temporary = path.with_suffix(".new")
-        torch.save(state, temporary)
-        temporary.replace(path)
+        stored = BytesIO()
+        torch.save(state, stored)
+        write_atomically(path, stored.getvalue())
 
     @classmethod
     def resumed(cls, path: Path, device: str = "cpu") -> Self:
-        """The run of a checkpoint, to go on with its recipe, on whatever device."""
+        """Restore the run of a checkpoint, with its recipe, on any device."""
         state = read_checkpoint(path)
         run = cls(STORED.validate_python(state["recipe"]), device)
         run.step = state["step"]
@@ -206,7 +208,7 @@ class Run:
         return run
 
     def adopt(self, weights: dict[str, Tensor]) -> None:
-        """Start from weights of ours whose target differs a little."""
+        """Start from weights that were trained on a slightly different target."""
         self._start_average(weights)
         self.generator.load_state_dict(self.average)
 
@@ -214,7 +216,7 @@ class Run:
         return [*self._optimisers, self._discriminator_optimiser]
 
     def _adversarial_gradient(self, photo: Tensor, drawn: Tensor, target: Tensor) -> Tensor:
-        """The gradient that would deceive the discriminator, which then takes a step itself."""
+        """Return the gradient that would deceive the discriminator, which then takes a step itself."""
         self.discriminator.zero_grad(set_to_none=True)
         with self._autocast():
             gradient = adversarial_gradient(self.discriminator, photo, drawn, target)
@@ -223,7 +225,7 @@ class Run:
 
     @torch.no_grad()
     def _follow(self) -> None:
-        # Early on the average follows quickly, or the random start would stay in it.
+        # At first the average follows quickly, or the random start would stay in it.
         keep = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
         now = self.generator.state_dict()
         follow = get_ema_multi_avg_fn(keep)  # type: ignore[no-untyped-call]
@@ -241,12 +243,12 @@ class Run:
 
 
 def checkpoint_path(style: str, size: Size, run: str = "") -> Path:
-    """Where a run is kept, under the name `run` or else that of its style and size."""
+    """The file of a run, which is named `run`, or else after its style and size."""
     return RUNS / (run or f"{style}-{size}") / CHECKPOINT
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read what `Run.save` wrote; as data alone."""
+    """Read a checkpoint as data alone, so that it cannot run code."""
     state: Checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     return state
 
@@ -287,9 +289,9 @@ def crop_border(images: Tensor, border: int) -> Tensor:
 def drawing_loss(drawn: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """L1 of the colours and of their differences between neighbours, at the whole, half and a quarter of the size.
 
-    Takes (N, 3, H, W) in -1..1 and the weights of pixels (N, 1, H, W); a difference weighs as much as its two pixels on
-    average. Plain L1 hedges where the target decides hard; the differences (lines, borders of areas) make it pay for a
-    blurred edge.
+    Takes (N, 3, H, W) in -1..1 and the weights of pixels (N, 1, H, W); a difference has the mean weight of its two
+    pixels. Plain L1 hedges where the target makes hard decisions; the differences (lines, borders of areas) penalise
+    a blurred edge.
     """
     error = drawn - target
     loss = (weight * error.abs()).mean()
@@ -303,10 +305,10 @@ def drawing_loss(drawn: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 
 def crispness_loss(drawn: Tensor, target: Tensor, window: int = 16) -> Tensor:
-    """Compare the steps of luma within every window, sorted: as many even places and steep edges as the target has.
+    """Compare the sorted steps of luma within every window: as many places should be even, and as many edges steep.
 
-    Where an edge lies is left to `drawing_loss`; here an edge that is a pixel off costs nothing and a blurred one does,
-    so it pays to decide. Takes (N, 3, H, W) in -1..1.
+    The place of an edge is left to `drawing_loss`; here an edge that is a pixel off costs nothing and a blurred one
+    does, so hard decisions pay off. Takes (N, 3, H, W) in -1..1.
     """
     steps, wanted = (
         _sorted_steps((images * LUMA.to(images).view(3, 1, 1)).sum(1), window) for images in (drawn, target)
@@ -325,7 +327,7 @@ def _sorted_steps(luma: Tensor, window: int) -> Tensor:
 
 
 def _sorted(values: Tensor) -> Tensor:
-    """Sort along the last axis. On a CPU by numpy, which takes a fifth of the time."""
+    """Sort along the last axis; on a CPU with NumPy, which takes a fifth of the time."""
     if values.device.type != "cpu":
         return values.sort(-1).values
     return values.gather(-1, torch.from_numpy(values.detach().numpy().argsort(-1)))
@@ -338,7 +340,7 @@ def batch_of(pairs: Pairs, recipe: Recipe, step: int) -> Batch:
 
 
 def batches(pairs: Pairs, recipe: Recipe, first: int, loaders: int = 1) -> Generator[Batch, None, None]:
-    """The batches of all steps from `first` on, made ahead by so many threads while the step before is taken."""
+    """Yield the batches of all steps from `first` on; threads prepare them while earlier steps are taken."""
     ahead: deque[Future[Batch]] = deque()
     threads = ThreadPoolExecutor(loaders)
     try:
@@ -355,7 +357,7 @@ def batches(pairs: Pairs, recipe: Recipe, first: int, loaders: int = 1) -> Gener
 def train(
     run: Run, pairs: Pairs, checkpoint: Path, *, every_s: float = 60.0, loaders: int = 1
 ) -> Generator[tuple[int, float], None, None]:
-    """Take the remaining steps, saving every `every_s` seconds and at the end; yields each step and its loss."""
+    """Take the remaining steps, saving every `every_s` seconds and at the end; yield each step and its loss."""
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     saved = monotonic()
     with closing(batches(pairs, run.recipe, run.step, loaders)) as prepared:
@@ -391,21 +393,21 @@ def _differences(images: Tensor) -> tuple[Tensor, Tensor]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train a generator on rendered pairs.")
-    parser.add_argument("--style", required=True, choices=list(GRADES), help="whose pairs in training/cache/ to learn")
+    parser.add_argument("--style", required=True, choices=list(GRADES), help="of the pairs in training/cache/")
     parser.add_argument("--size", type=Size, choices=list(Size), default=Size.LIGHT)
     parser.add_argument("--run", default="", help="name of the run, a folder in training/runs/; style-size by default")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--steps", type=int, help="instead of the recipe's")
-    parser.add_argument("--batch-size", type=int, help="in every phase; a GPU takes far more than the recipe's")
+    parser.add_argument("--batch-size", type=int, help="in every phase; a GPU can take far more than the recipe's")
     parser.add_argument("--crop", type=int, help="pixels of a side in every phase, instead of the recipe's")
-    parser.add_argument("--adversarial", type=float, help="in the phases with a discriminator; 0 goes without")
-    parser.add_argument("--judged-from", type=float, help="share of the steps before the discriminator judges, too")
+    parser.add_argument("--adversarial", type=float, help="weight of the discriminator in its phases; 0 for none")
+    parser.add_argument("--judged-from", type=float, help="share of the steps before the discriminator joins")
     parser.add_argument("--peak-rate", type=float, help="instead of the recipe's")
     parser.add_argument("--seed", type=int, help="1 by default")
-    parser.add_argument("--start-from", type=Path, help="weights of ours, such as weights/NAME.safetensors")
-    parser.add_argument("--resume", action="store_true", help="go on; style and size alone are looked at")
+    parser.add_argument("--start-from", type=Path, help="weights to start from, such as weights/NAME.safetensors")
+    parser.add_argument("--resume", action="store_true", help="continue a run, with its own recipe")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--loaders", type=int, help="threads that prepare batches; 1 beside a CPU, 8 beside a GPU")
+    parser.add_argument("--loaders", type=int, help="threads that prepare batches; by default 1, or 8 with a GPU")
     return parser.parse_args()
 
 
@@ -434,15 +436,15 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Train, and print the mean loss of every 100 steps."""
     arguments = _arguments()
-    cv2.setNumThreads(1)  # batches have threads of their own
+    cv2.setNumThreads(1)  # batches are made by threads of their own
     torch.set_num_threads(arguments.threads)
     torch.backends.cudnn.benchmark = True
     checkpoint = checkpoint_path(arguments.style, arguments.size, arguments.run)
     if checkpoint.exists() and not arguments.resume:
-        sys.exit(f"{checkpoint} is there already: --resume it, remove it, or give this run a name with --run")
+        sys.exit(f"{checkpoint} exists already: --resume it, remove it, or give this run a name with --run")
     rendered = pairs_path(arguments.style)
     if not (rendered / CHECKED).exists():
-        sys.exit(f"the pairs in {rendered} are not rendered and checked: python -m training.data … first")
+        sys.exit(f"there are no checked pairs in {rendered}: run python -m training.data first")
     pairs = read_pairs(rendered)
     device, loaders = arguments.device, arguments.loaders or (8 if arguments.device == "cuda" else 1)
     run = Run.resumed(checkpoint, device) if arguments.resume else Run(_recipe(arguments, len(pairs)), device)

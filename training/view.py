@@ -1,4 +1,4 @@
-"""What a photo shows, found before anything is painted: edges, texture, people and sky."""
+"""The contents of a photo, found before anything is painted: edges, texture, people and sky."""
 
 from dataclasses import dataclass
 
@@ -23,20 +23,20 @@ from training.planes import (
 )
 from training.skin import find_skin
 
-SIDE = 640  # pixels of the longest side of a photo without large faces, for which all lengths are meant
+SIDE = 640  # pixels of the longest side of a photo without large faces; all lengths are meant for it
 
 _STUDIO_FACE = 0.38  # of the photo's height; with a larger face in it …
 _STUDIO_SKY = 0.2  # … and more sky than this, the sky is a backdrop
-_LEAST_CHROMA = 4.0  # of the most colourful hundredth, in CIE Lab; a photo with less is black and white
+_MIN_CHROMA = 4.0  # of the most colourful hundredth, in CIE Lab; a photo with less is black and white
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A photo as its painter sees it; planes are 0..1."""
+    """The contents of a photo; planes are 0..1."""
 
     lab: Colour
     even: Colour  # without grain and the finest texture
-    unit: float  # pixels of the photo for one of the photo as it is drawn
+    unit: float  # pixels of the photo for each pixel at the size at which it is drawn
     flow: Flow
     texture: Plane
     roughness: Plane  # units of L*
@@ -46,11 +46,11 @@ class View:
     person: Plane
     skin: Plane
     sky: Plane
-    night: float  # how dark the sky is
+    night: float  # darkness of the sky, 0..1
 
 
 def look_at(photo: Rgb, analysis: Analysis) -> View:
-    """See what is in a photo."""
+    """Find the contents of a photo."""
     shape = photo.shape[0], photo.shape[1]
     unit = max(shape) / drawn_side(shape, SIDE, analysis.face_heights(shape[::-1]))
     lab = to_lab(photo.astype(np.float32) / 255)
@@ -78,7 +78,7 @@ def look_at(photo: Rgb, analysis: Analysis) -> View:
 
 
 def _beside_lenses(skin: Plane, lenses: Plane, lightness: Plane) -> Plane:
-    """Skin without what lies behind dark lenses: there, all that is darker than most of the skin."""
+    """Skin without dark lenses: without what is darker than most of the skin in the bands around the eyes."""
     seen = (skin > 0.5) & (lenses < 0.5)
     if not (seen.any() and lenses.any()):
         return skin
@@ -88,11 +88,11 @@ def _beside_lenses(skin: Plane, lenses: Plane, lightness: Plane) -> Plane:
 
 
 def _sky(analysis: Analysis, even: Colour) -> Plane:
-    """The sky, if it is one, behind everybody; nothing that is as red as a poppy or as green as a leaf.
+    """The sky behind people, if there is one; nothing as red as a poppy or as green as a leaf.
 
     A black-and-white photo gets no painted sky.
     """
-    if np.percentile(chroma(even), 99) < _LEAST_CHROMA:
+    if np.percentile(chroma(even), 99) < _MIN_CHROMA:
         return np.zeros_like(analysis.sky)
     largest = max((float(np.ptp(face[:, 1])) for face in analysis.faces), default=0.0)
     if largest > _STUDIO_FACE and analysis.sky.mean() > _STUDIO_SKY:
