@@ -241,7 +241,7 @@ class TestLight:
     def test_a_picture_of_which_not_even_a_strip_fits_is_refused(
         self, engines: OpenedEngines, name: EngineName
     ) -> None:
-        tensor = photo_tensor(1408, 32)
+        tensor = photo_tensor(1408, 64)
         little = engines.get(name, "hinata-light", memory_for_strips(engines.get(name, "hinata-light"), tensor, 32))
         with pytest.raises(PictureTooLargeError, match="megapixels in this style; the operator can give"):
             little.generate(tensor)
