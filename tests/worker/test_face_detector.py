@@ -89,8 +89,8 @@ def test_a_lack_of_memory_is_told_as_such(detector: FaceDetector, monkeypatch: p
 def test_an_upside_down_face_is_not_taken_for_a_larger_one(detector: FaceDetector) -> None:
     with Image.open(BUNDLED_WEIGHTS / "hinata-light.webp") as image:
         photo = image.convert("RGB").resize((1024, 1024))
-    assert max(detector.face_heights(np.asarray(photo)), default=0) < 0.3
-    assert detector.face_heights(np.asarray(photo.rotate(180))) == []
+    for turned in (photo, photo.rotate(180)):  # from a third on, the photo would be drawn smaller
+        assert max(detector.face_heights(np.asarray(turned)), default=0) < 0.3
 
 
 def crowd(face: int, size: tuple[int, int], places: Sequence[tuple[int, int]]) -> Rgb:
