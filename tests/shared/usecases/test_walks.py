@@ -175,15 +175,21 @@ def two_clients(guarded: Services, key_file: Path) -> tuple[FlaskClient, FlaskCl
     return clients
 
 
+def three_walks_and_one(mallory: FlaskClient, alice: FlaskClient) -> tuple[list[str], str]:
+    """Have one caller delete three albums, and then another caller one."""
+    many, one = [filled(mallory) for _ in range(3)], filled(alice, 3)
+    for album in many:
+        mallory.delete(album)
+    alice.delete(one)
+    return many, one
+
+
 def test_callers_take_turns(
     guarded: Services, two_clients: tuple[FlaskClient, FlaskClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shared.usecases.walking.TURN_S", 0)  # a round at a time
     mallory, alice = two_clients
-    many, one = [filled(mallory) for _ in range(3)], filled(alice, 3)
-    for album in many:
-        mallory.delete(album)
-    alice.delete(one)
+    many, one = three_walks_and_one(mallory, alice)
     walking = Walking(guarded)
     for _ in range(3):
         walking.advance()
@@ -204,10 +210,7 @@ def test_a_caller_with_many_walks_leaves_room_for_those_of_others(
     monkeypatch.setattr("shared.usecases.walking.CLAIMED", 2)
     monkeypatch.setattr("shared.usecases.walking.CLAIMED_PER_CALLER", 1)
     mallory, alice = two_clients
-    many, one = [filled(mallory) for _ in range(3)], filled(alice, 3)
-    for album in many:
-        mallory.delete(album)
-    alice.delete(one)
+    many, one = three_walks_and_one(mallory, alice)
     walking = Walking(guarded)
     for _ in range(5):
         walking.advance()
