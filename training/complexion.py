@@ -110,7 +110,8 @@ def _parted(smooth: Plane, clear: npt.NDArray[np.bool_], face: Face) -> tuple[Pl
     """
     middle, difference = _otsu(smooth[clear])
     soft = 1 / (1 + np.exp(np.clip((smooth - np.float32(middle)) / np.float32(0.45 + 0.02 * difference), -30, 30)))
-    shade = blend(soft, _in_shade(smooth < middle, clear, face), _lit_from_a_side(smooth, clear, face))
+    crisp, from_a_side = _in_shade(smooth < middle, clear, face), _lit_from_a_side(smooth, clear, face)
+    shade = soft * (1 - from_a_side) + crisp * from_a_side
     depth = min(difference, _MAX_DEPTH * float(np.tanh(difference / _MAX_DEPTH)) + 2)
     light = float(smooth[clear].mean()) + float(shade[clear].mean()) * depth
     in_light = smooth[clear & (smooth > middle)]
@@ -119,15 +120,15 @@ def _parted(smooth: Plane, clear: npt.NDArray[np.bool_], face: Face) -> tuple[Pl
     return _EVEN_TONE * (light - depth * shade) + (1 - _EVEN_TONE) * smooth, share, lost
 
 
-def _lit_from_a_side(smooth: Plane, clear: npt.NDArray[np.bool_], face: Face) -> Plane:
-    """The degree to which light comes from a side, 0..1 (H, W; the same everywhere), from how the halves differ."""
+def _lit_from_a_side(smooth: Plane, clear: npt.NDArray[np.bool_], face: Face) -> float:
+    """The degree to which light comes from a side, 0..1, from how the halves of the face differ."""
     rows, columns = np.nonzero(clear & (face.oval > 0.5))
     on_the_left = (columns - face.middle[0]) * face.down[1] < (rows - face.middle[1]) * face.down[0]
     light = smooth[rows, columns]
     if not 0 < np.count_nonzero(on_the_left) < light.size:
-        return np.zeros_like(smooth)
+        return 0.0
     apart = abs(float(light[on_the_left].mean() - light[~on_the_left].mean()))
-    return np.full_like(smooth, smoothstep(np.array(apart), *_LIT_FROM_A_SIDE))
+    return float(smoothstep(np.array(apart), *_LIT_FROM_A_SIDE))
 
 
 def _in_shade(darker: npt.NDArray[np.bool_], clear: npt.NDArray[np.bool_], face: Face) -> Plane:
