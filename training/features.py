@@ -24,7 +24,7 @@ from training.faces import (
     skin_at,
     tinted,
 )
-from training.mouths import draw_mouth
+from training.mouths import HOLE, MIN_MOUTH, OPEN_MOUTH, draw_mouth
 from training.planes import (
     Colour,
     Floats,
@@ -50,15 +50,12 @@ _MIN_FACE = 40  # pixels of a face with a nose and a line along its jaw
 _WITHIN_JAW = 0.9  # of the way from the middle of a face to its jaw
 _JAW_WIDTH, _JAW_INK = 0.015, 0.75  # heights of a face; 0..1
 _MOUTH = 1.25, 1.4  # times its lips, in x and y
-_OPEN_MOUTH = 0.018  # heights of a face between the lips
 _TEETH_LIGHTER = 16  # of L*, than the dark parts of the mouth
 _TEETH_FROM = 0.4  # of the way from the darkest to the lightest part of a mouth
 _TONGUE = 26.0, 38.0  # chroma: below the first it may be teeth, above the second not
 _MAX_TEETH = 88  # L* of teeth
 _WHITE = 2, 5  # a and b of teeth
 _GAP = 2.2  # times `sigma`: the maximum width of a gap between teeth
-_HOLE = 1.02, 1.15  # size of the gap between the lips, times that in the mesh, in x and y
-_MIN_MOUTH = 10  # pixels wide
 
 
 def draw_features(painted: Colour, photo: Colour, faces: list[Face]) -> tuple[Colour, Plane]:
@@ -120,9 +117,9 @@ def _draw_stronger(drawn: Colour, photo: Colour, face: Face) -> None:
 
 def _draw_mouth_in_profile(drawn: Colour, ink: Plane, photo: Colour, face: Face) -> None:
     """Draw a mouth that is seen from the side, close to the photo, in place, unless it is too small."""
-    if np.ptp(face.part(LIPS)[:, 0]) < _MIN_MOUTH:
+    if np.ptp(face.part(LIPS)[:, 0]) < MIN_MOUTH:
         return
-    is_open = float(np.linalg.norm(np.subtract(*face.part(MIDDLE_OF_LIPS)))) > _OPEN_MOUTH * face.height
+    is_open = float(np.linalg.norm(np.subtract(*face.part(MIDDLE_OF_LIPS)))) > OPEN_MOUTH * face.height
     _paint_mouth(drawn, photo, face, is_open=is_open)
     _line_mouth(ink, face, is_open=is_open)
 
@@ -135,7 +132,7 @@ def _paint_mouth(drawn: Colour, photo: Colour, face: Face, *, is_open: bool) -> 
         return
     rim, sigma = polygon_in(near, lips, 0.006 * face.height), max(1.0, 0.022 * face.height)
     if is_open:
-        hole = polygon_in(near, grown(face.part(INNER_LIPS), _HOLE), 0.4)
+        hole = polygon_in(near, grown(face.part(INNER_LIPS), HOLE), 0.4)
         brighter = max(0.0, float(skin_at(face.points, drawn)[0] - skin_at(face.points, photo)[0]))
         drawn[near] = blend(drawn[near], _teeth(photo[near], hole, sigma, brighter), hole)
         rim = np.clip(rim - hole, 0, 1)

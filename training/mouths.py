@@ -22,9 +22,9 @@ from training.faces import (
 from training.planes import BORDER, Colour, Floats, Plane, Points, blend, masked_blur, smoothstep, smoothstep_down
 from training.strokes import Window, draw_stroke, is_empty, polygon_in, window
 
-_MIN_WIDTH = 10  # pixels; narrower mouths are not drawn
-_OPEN = 0.018  # heights of a face between the lips
-_HOLE = 1.02, 1.15  # size of the gap between the lips, times that in the mesh, in x and y
+MIN_MOUTH = 10  # pixels; narrower mouths are not drawn
+OPEN_MOUTH = 0.018  # heights of a face between the lips
+HOLE = 1.02, 1.15  # size of the gap between the lips, times that in the mesh, in x and y
 _AROUND = (1.1, 1.2), (1.45, 2.4)  # the skin that lips are compared with: times their outline, in x and y
 _MIN_PIXELS = 12  # pixels of lips and of the skin around them
 _CLEARER = 1.25  # times the difference between the colours of lips and skin
@@ -59,7 +59,7 @@ class _Mouth:
     @classmethod
     def of(cls, face: Face) -> "_Mouth":
         """The mouth of a face, in smooth curves."""
-        inside = grown(face.part(UPPER_LIP_INSIDE + LOWER_LIP_INSIDE), _HOLE)
+        inside = grown(face.part(UPPER_LIP_INSIDE + LOWER_LIP_INSIDE), HOLE)
         upper, lower = inside[: len(UPPER_LIP_INSIDE)], inside[len(UPPER_LIP_INSIDE) :]
         above, below = face.part(UPPER_LIP_ABOVE), face.part(LOWER_LIP_BELOW)
         return cls(_rounded(above), _rounded(upper), _rounded(lower), _rounded(below), face.height)
@@ -72,7 +72,7 @@ class _Mouth:
 
     @property
     def is_open(self) -> bool:
-        return self.opening > _OPEN * _HOLE[1] * self.height
+        return self.opening > OPEN_MOUTH * HOLE[1] * self.height
 
     def between(self, across: Floats, down: Floats) -> Points:
         """Places between the lips (…, 2): `across` 0..1 from corner to corner, `down` 0..1 from lip to lip."""
@@ -84,7 +84,7 @@ class _Mouth:
 def draw_mouth(drawn: Colour, ink: Plane, photo: Colour, face: Face) -> None:
     """Draw a mouth into `drawn` (H, W, 3; Lab) and `ink` (H, W; 0..1), in place, unless it is too small."""
     near = window(face.part(LIPS), 0.12 * face.height + 4, drawn)
-    if np.ptp(face.part(LIPS)[:, 0]) < _MIN_WIDTH or is_empty(near):
+    if np.ptp(face.part(LIPS)[:, 0]) < MIN_MOUTH or is_empty(near):
         return
     mouth = _Mouth.of(face)
     _paint_lips(drawn[near], photo[near], face, mouth, near)
